@@ -1,0 +1,1 @@
+"""The compiled fast path: frames, params, subscriptions, outboxes, the arena."""

@@ -1,0 +1,1 @@
+"""The control plane: sessions, and every message but the two hot ones."""

@@ -1,0 +1,1 @@
+"""The CLASP language without I/O: frames, messages, values, addresses, both encodings."""
