@@ -1,0 +1,450 @@
+"""The one matcher: which addresses a pattern stands for, and whether one pattern stays inside another.
+
+Responsible for the validity of patterns, for matching an address, and for the subset test that scopes need. Delivery,
+snapshots, queries, replay and scopes all ask here, so that they can never disagree (wire.md 4.2). Knows nothing of
+sessions, subscriptions or tokens.
+
+This file is plain Python and runs as such; it is also compiled, with the C types in pattern.pxd beside it.
+
+The rules, wire.md 4.2 column `route`:
+
+- `*` as a whole segment is exactly one segment, which may be empty; `**` as a whole segment is any number of segments,
+  none included, so `/a/**` matches `/a`.
+- A segment that contains `*` otherwise (`zone5*`) is *partial*. It stands for one segment, and then the whole pattern
+  must match the whole address as a glob: `*`, `?`, `[a-z]`, `[!a]`, `{x,y}` and `\\` are special in such a pattern.
+  There `/**` at the end wants its separator: `/g/a*/**` does not match `/g/a`.
+- A pattern without `*` is compared literally, whatever else it contains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clasp_edge.wire.limits import MAX_ADDRESS_BYTES, MAX_ADDRESS_SEGMENTS
+
+MAX_BRACE_DEPTH = 10
+"""How deep `{..{..}..}` may nest; the limit of the glob dialect clients know (router.md 4.2)."""
+
+_SLASH = 0x2F
+_ASTERISK = 0x2A
+
+# What matching a pattern takes, cheapest first.
+_LITERAL = 0  # compare
+_EVERYTHING = 1  # nothing: `/**`
+_SUBTREE = 2  # compare a prefix: `/x/y/**`
+_SEGMENTS = 3  # walk the segments
+_GLOB = 4  # walk the segments, then run the glob program
+
+# Instructions of a glob program. Each takes three bytes: the code, then an argument, low byte first. All jumps go
+# forward, so one pass over the program in order finds every instruction that is reachable without taking a byte.
+_BYTE = 0  # take the byte `argument`
+_CLASS = 1  # take a byte of the set number `argument`
+_STAR = 2  # take any number of bytes that are not a slash
+_ANYTHING = 3  # take any number of bytes
+_FORK = 4  # go on here and at `argument`
+_JUMP = 5  # go on at `argument`
+
+
+class PatternError(ValueError):
+    """The pattern cannot be used. The text is meant for the peer, as the message of ERROR 202 (router.md 4.1)."""
+
+
+class Pattern:
+    """A valid pattern of addresses, ready to match. Immutable, hashable, equal to another with the same text.
+
+    `text` is the pattern as given. `segments` are its parts between slashes, without the first slash. `literal` is true
+    when it contains no `*` and so stands for one address only. `partial` is true when some segment contains `*` without
+    being `*` or `**`. `prefix` is the longest text known to begin every address that matches (the empty address, which
+    is read as `/`, aside): `/a/**` has `/a`, because it matches `/a`, and `/a/*` has `/a/`.
+
+    Raises PatternError with a text that begins with `invalid address: ` or `invalid pattern: `.
+    """
+
+    text: bytes
+    segments: tuple[bytes, ...]
+    prefix: bytes
+    literal: bool
+    partial: bool
+
+    def __init__(self, text: bytes) -> None:
+        _check(text)
+        self.text = text
+        self.segments = tuple(text[1:].split(b"/"))
+        self.literal = b"*" not in text
+        self.partial = any(_is_partial(segment) for segment in self.segments)
+        self.prefix = _literal_prefix(self.segments)
+        self._root = b""
+        self._program = b""
+        self._classes = b""
+        if self.literal:
+            self._kind = _LITERAL
+        elif _needs_nothing(self.segments):
+            self._kind = _EVERYTHING
+        elif self.partial:
+            self._kind = _GLOB
+            self._program, self._classes = _compile_glob(text)
+        elif text.endswith(b"/**") and text.count(b"*") == 2:
+            self._kind = _SUBTREE
+            self._root = text[:-3]
+        else:
+            self._kind = _SEGMENTS
+
+    def matches(self, address: bytes) -> bool:
+        """Tell whether the address is one this pattern stands for.
+
+        The empty address is read as `/`. Anything else that does not begin with `/` is no address, and only `/**`
+        takes it. The time is bounded by the product of both lengths, whatever the pattern.
+        """
+        if self._kind == _LITERAL:
+            return address == self.text or (not address and self.text == b"/")
+        if self._kind == _EVERYTHING:
+            return True
+        if not address:
+            address = b"/"
+        if not address.startswith(self.prefix):
+            return False
+        if self._kind == _SUBTREE:
+            return len(address) == len(self._root) or address[len(self._root)] == _SLASH
+        return self._match_segments(address) and (self._kind == _SEGMENTS or self._match_glob(address))
+
+    def _match_segments(self, address: bytes) -> bool:
+        """Walk both by segments. Only the last `**` seen ever needs to give way, so this stays quadratic at worst."""
+        text = self.text
+        text_end = len(text)
+        address_end = len(address)
+        pattern = text
+        subject = address
+        p = 1  # where the next segment of the pattern begins; past the end when there is none
+        a = 1  # the same for the address
+        retry_p = 0  # after the last `**`; 0 while there was none
+        retry_a = 0
+        while a <= address_end:
+            a_end = a
+            while a_end < address_end and subject[a_end] != _SLASH:
+                a_end += 1
+            if p <= text_end:
+                p_end = p
+                starred = False
+                while p_end < text_end and pattern[p_end] != _SLASH:
+                    if pattern[p_end] == _ASTERISK:
+                        starred = True
+                    p_end += 1
+                if starred and p_end - p == 2 and pattern[p] == _ASTERISK and pattern[p + 1] == _ASTERISK:
+                    if p_end == text_end:
+                        return True
+                    p = p_end + 1
+                    retry_p = p
+                    retry_a = a
+                    continue
+                same = starred  # `*`, or a partial segment, for which the glob has the last word
+                if not starred and p_end - p == a_end - a:
+                    i = 0
+                    while p + i < p_end and pattern[p + i] == subject[a + i]:
+                        i += 1
+                    same = p + i == p_end
+                if same:
+                    p = p_end + 1
+                    a = a_end + 1
+                    continue
+            if not retry_p:
+                return False
+            # The last `**` takes one segment more, and the rest of the pattern is tried behind it.
+            while retry_a < address_end and subject[retry_a] != _SLASH:
+                retry_a += 1
+            retry_a += 1
+            a = retry_a
+            p = retry_p
+        # The address is used up: what is left of the pattern must be content with no segment.
+        while p <= text_end:
+            if p + 2 > text_end or pattern[p] != _ASTERISK or pattern[p + 1] != _ASTERISK:
+                return False
+            if p + 2 < text_end and pattern[p + 2] != _SLASH:
+                return False
+            p += 3
+        return True
+
+    def _match_glob(self, address: bytes) -> bool:
+        """Run the glob program on all its paths at once: one pass over the instructions for each byte."""
+        program = self._program
+        classes = self._classes
+        code = program
+        sets = classes
+        subject = address
+        end = len(address)
+        accept = len(program) // 3
+        first_row = bytearray(accept + 1)
+        second_row = bytearray(accept + 1)
+        now = first_row  # which instructions may take the next byte
+        after = second_row  # which may take the byte behind it
+        now[0] = 1
+        first = 0  # no instruction before this one is marked
+        i = 0
+        while i <= end:
+            byte = subject[i] if i < end else 0
+            next_first = -1
+            s = first
+            while s < accept:
+                if now[s]:
+                    now[s] = 0
+                    operation = code[3 * s]
+                    argument = code[3 * s + 1] + 256 * code[3 * s + 2]
+                    taken = -1
+                    if operation == _FORK:
+                        now[s + 1] = 1
+                        now[argument] = 1
+                    elif operation == _JUMP:
+                        now[argument] = 1
+                    elif operation == _STAR:
+                        now[s + 1] = 1
+                        if byte != _SLASH:
+                            taken = s
+                    elif operation == _ANYTHING:
+                        now[s + 1] = 1
+                        taken = s
+                    elif operation == _BYTE:
+                        if byte == argument:
+                            taken = s + 1
+                    elif sets[32 * argument + (byte >> 3)] >> (byte & 7) & 1:
+                        taken = s + 1
+                    if taken >= 0:
+                        after[taken] = 1
+                        if next_first < 0 or taken < next_first:
+                            next_first = taken
+                s += 1
+            if i == end:
+                break
+            if next_first < 0:
+                return False
+            now[accept] = 0
+            now, after = after, now
+            first = next_first
+            i += 1
+        return now[accept] != 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pattern) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Pattern({self.text!r})"
+
+
+def covers(outer: Pattern, inner: Pattern) -> bool:
+    """Tell whether every address that matches `inner` is sure to match `outer` too.
+
+    The subset test of scopes (security.md 10.3): the text of a pattern must never be taken for an address, or
+    `/pub/*` would grant `/pub/**`. It never says yes wrongly. It may say no where a closer look would find yes: a
+    partial pattern covers itself and the literal addresses it matches, no other pattern.
+    """
+    if outer.text == inner.text:
+        return True
+    if inner.literal:
+        return outer.matches(inner.text)
+    if outer.partial or outer.literal:
+        return False
+    # A partial segment of `inner` stands for fewer addresses than `*` would, so taking it for `*` stays on the safe side.
+    wide = _normalised(outer.segments)
+    narrow = _normalised(tuple([b"*" if _is_partial(segment) else segment for segment in inner.segments]))
+    # fits[w]: the rest of `narrow`, from the row's segment on, stays inside wide[w:]. Rows are built from the end.
+    fits = [_needs_nothing(wide[w:]) for w in range(len(wide) + 1)]
+    for segment in reversed(narrow):
+        row = [False] * (len(wide) + 1)
+        for w in range(len(wide) - 1, -1, -1):
+            if wide[w] == b"**":
+                row[w] = fits[w] or row[w + 1]
+            elif segment != b"**" and (wide[w] == b"*" or wide[w] == segment):
+                row[w] = fits[w + 1]
+        fits = row
+    return fits[0]
+
+
+def _check(text: bytes) -> None:
+    """Refuse what wire.md 4.1 calls invalid, and what is beyond our limits."""
+    if not text:
+        raise PatternError("invalid address: it is empty, it must start with '/'")
+    if not text.startswith(b"/"):
+        raise PatternError("invalid address: it must start with '/'")
+    if len(text) > MAX_ADDRESS_BYTES:
+        raise PatternError(f"invalid address: {len(text)} bytes, at most {MAX_ADDRESS_BYTES} are allowed")
+    if text.count(b"/") > MAX_ADDRESS_SEGMENTS:
+        raise PatternError(f"invalid address: {text.count(b'/')} segments, at most {MAX_ADDRESS_SEGMENTS} are allowed")
+    if b"//" in text:
+        raise PatternError("invalid address: empty segment, only the last one may be empty")
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise PatternError(f"invalid address: not valid UTF-8 at byte {error.start}") from None
+
+
+def _is_partial(segment: bytes) -> bool:
+    return b"*" in segment and segment != b"*" and segment != b"**"
+
+
+def _needs_nothing(segments: Sequence[bytes]) -> bool:
+    """Tell whether these segments are content with no segment of an address."""
+    return all(segment == b"**" for segment in segments)
+
+
+def _literal_prefix(segments: tuple[bytes, ...]) -> bytes:
+    """Collect what every matching address begins with: literal segments, then the first bytes of a partial one."""
+    prefix = b""
+    for index, segment in enumerate(segments):
+        if b"*" not in segment:
+            prefix += b"/" + segment
+            continue
+        if _is_partial(segment):
+            special = [at for at in [segment.find(mark) for mark in (b"*", b"?", b"[", b"{", b"\\")] if at >= 0]
+            return prefix + b"/" + segment[: min(special)]
+        if _needs_nothing(segments[index:]):
+            return prefix  # `/a/**` matches `/a`
+        return prefix + b"/"
+    return prefix
+
+
+def _normalised(segments: tuple[bytes, ...]) -> list[bytes]:
+    """Give a run of wildcards one form, the `*` first and one `**` behind: `**/*` and `*/**` mean the same."""
+    result: list[bytes] = []
+    open_ended = False
+    for segment in segments:
+        if segment == b"**":
+            open_ended = True
+        elif segment == b"*":
+            result.append(segment)
+        else:
+            if open_ended:
+                result.append(b"**")
+            result.append(segment)
+            open_ended = False
+    if open_ended:
+        result.append(b"**")
+    return result
+
+
+def _compile_glob(text: bytes) -> tuple[bytes, bytes]:
+    """Translate a whole partial pattern into a glob program and its byte sets, 32 bytes each.
+
+    Raises PatternError for an unclosed bracket or brace, braces nested too deep, and a backslash at the end. (Upstream
+    refuses those as well, by way of a regular expression that it never uses, wire.md 4.1.)
+    """
+    program = bytearray()
+    classes: dict[bytes, int] = {}
+    open_braces: list[_Braces] = []
+    at = 0
+    while at < len(text):
+        mark = text[at : at + 1]
+        at += 1
+        if mark == b"*":
+            run_end = at
+            while text[run_end : run_end + 1] == b"*":
+                run_end += 1
+            whole_segment = run_end - at == 1 and text[at - 2 : at - 1] == b"/"
+            at = run_end
+            if whole_segment and at == len(text):
+                _emit(program, _ANYTHING)
+            elif whole_segment and text[at : at + 1] == b"/":
+                # `**/` as a whole may be absent, so that `/a/**/b` matches `/a/b`.
+                _emit(program, _FORK, len(program) // 3 + 3)
+                _emit(program, _ANYTHING)
+                _emit(program, _BYTE, _SLASH)
+                at += 1
+            else:
+                _emit(program, _STAR)
+        elif mark == b"?":
+            _emit(program, _CLASS, classes.setdefault(_byte_set([], negated=True), len(classes)))
+        elif mark == b"[":
+            members, at = _parse_class(text, at)
+            _emit(program, _CLASS, classes.setdefault(members, len(classes)))
+        elif mark == b"{":
+            if len(open_braces) == MAX_BRACE_DEPTH:
+                raise PatternError(f"invalid pattern: braces nested deeper than {MAX_BRACE_DEPTH}")
+            open_braces.append(_Braces())
+            open_braces[-1].begin_alternative(program)
+        elif mark == b"," and open_braces:
+            open_braces[-1].end_alternative(program)
+            open_braces[-1].begin_alternative(program)
+        elif mark == b"}" and open_braces:
+            open_braces.pop().close(program)
+        else:
+            if mark == b"\\":
+                mark = text[at : at + 1]
+                at += 1
+                if not mark:
+                    raise PatternError("invalid pattern: nothing follows the last '\\'")
+            _emit(program, _BYTE, mark[0])
+    if open_braces:
+        raise PatternError("invalid pattern: '{' is not closed")
+    return bytes(program), b"".join(classes)
+
+
+class _Braces:
+    """One `{a,b,c}` under translation: the jumps whose targets are not known yet."""
+
+    def __init__(self) -> None:
+        self.fork = 0
+        self.ends: list[int] = []
+
+    def begin_alternative(self, program: bytearray) -> None:
+        """Start an alternative: a fork before it leads to the one behind it."""
+        self.fork = len(program) // 3
+        _emit(program, _FORK)
+
+    def end_alternative(self, program: bytearray) -> None:
+        """End an alternative that another one follows."""
+        self.ends.append(len(program) // 3)
+        _emit(program, _JUMP)
+        _aim(program, self.fork, len(program) // 3)
+
+    def close(self, program: bytearray) -> None:
+        """End the last alternative, whose fork has nowhere else to go, and join all of them here."""
+        _aim(program, self.fork, self.fork + 1)
+        for end in self.ends:
+            _aim(program, end, len(program) // 3)
+
+
+def _emit(program: bytearray, operation: int, argument: int = 0) -> None:
+    program += bytes((operation, argument & 0xFF, argument >> 8))
+
+
+def _aim(program: bytearray, instruction: int, target: int) -> None:
+    program[3 * instruction + 1] = target & 0xFF
+    program[3 * instruction + 2] = target >> 8
+
+
+def _parse_class(text: bytes, at: int) -> tuple[bytes, int]:
+    """Read the bracket expression whose `[` is just before `at`; return its byte set and where the text goes on.
+
+    Byte-wise. `!` or `^` in front negates, `]` in front is a member, `-` between two bytes is a range.
+    """
+    negated = text[at : at + 1] in (b"!", b"^") and at < len(text)
+    if negated:
+        at += 1
+    ranges: list[tuple[int, int]] = []
+    while at < len(text) and (not ranges or text[at : at + 1] != b"]"):
+        low, at = _class_member(text, at)
+        high = low
+        if text[at : at + 1] == b"-" and text[at + 1 : at + 2] not in (b"", b"]"):
+            high, at = _class_member(text, at + 1)
+        ranges.append((low, high))
+    if at >= len(text):
+        raise PatternError("invalid pattern: '[' is not closed")
+    return _byte_set(ranges, negated), at + 1
+
+
+def _class_member(text: bytes, at: int) -> tuple[int, int]:
+    if text[at : at + 1] == b"\\":
+        at += 1
+    if at >= len(text):
+        raise PatternError("invalid pattern: '[' is not closed")
+    return text[at], at + 1
+
+
+def _byte_set(ranges: list[tuple[int, int]], negated: bool) -> bytes:
+    """Give the set as 256 bits. A slash is never in it: nothing but `**` crosses a segment."""
+    members = bytearray(32)
+    for value in range(256):
+        inside = any(low <= value <= high for low, high in ranges)
+        if inside != negated and value != _SLASH:
+            members[value >> 3] |= 1 << (value & 7)
+    return bytes(members)
