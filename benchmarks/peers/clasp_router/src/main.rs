@@ -1,0 +1,51 @@
+//! The reference router, set up for a fair comparison: nothing of what it could switch off is left to slow it down.
+//!
+//! Usage: clasp-router-peer ADDRESS:PORT [MAX_PARAMS]. Prints `ready ADDRESS:PORT` when the port answers.
+
+use std::time::Duration;
+
+use clasp_core::state::StateStoreConfig;
+use clasp_core::SecurityMode;
+use clasp_router::{Router, RouterConfig, RouterStateConfig};
+
+/// The router's own default is 10,000; above it every new address scans for the least recently used one.
+const MAX_PARAMS: usize = 1_000_000;
+
+#[tokio::main]
+async fn main() {
+    let mut args = std::env::args().skip(1);
+    let address = args.next().unwrap_or_else(|| "127.0.0.1:7330".to_string());
+    let max_params = args
+        .next()
+        .map(|n| n.parse().expect("MAX_PARAMS is a number"))
+        .unwrap_or(MAX_PARAMS);
+
+    let router = Router::new(RouterConfig {
+        max_sessions: 10_000,
+        max_subscriptions_per_session: 0,
+        rate_limiting_enabled: false,
+        max_messages_per_second: 0,
+        security_mode: SecurityMode::Open,
+        state_config: RouterStateConfig {
+            param_config: StateStoreConfig {
+                max_params: Some(max_params),
+                ..StateStoreConfig::default()
+            },
+            ..RouterStateConfig::default()
+        },
+        ..RouterConfig::default()
+    });
+
+    let announced = address.clone();
+    tokio::spawn(async move {
+        // The library does not tell when it has bound its port, so the port itself is asked.
+        while tokio::net::TcpStream::connect(&announced).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        println!("ready {announced}");
+    });
+    if let Err(error) = router.serve_websocket(&address).await {
+        eprintln!("clasp-router-peer: {address}: {error}");
+        std::process::exit(1);
+    }
+}
