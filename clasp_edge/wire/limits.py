@@ -24,7 +24,7 @@ MAX_BUNDLE_DEPTH: Final = 4
 """Bundles within each other, the outermost counted. Nothing known sends more than one."""
 
 MAX_ADDRESS_BYTES: Final = 1024
-"""UTF-8 bytes of an address or pattern: an index entry for each costs memory, and LMDB-style keys are short too."""
+"""UTF-8 bytes of an address or pattern: every table of addresses holds a copy, so their memory needs a bound."""
 
 MAX_ADDRESS_SEGMENTS: Final = 64
 """Segments of an address or pattern: bounds the depth of the subscription trie and the work of matching."""
