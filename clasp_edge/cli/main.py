@@ -1,0 +1,97 @@
+"""The command line: reads the arguments, loads the configuration, hands over to the part that does the work.
+
+Imports the daemon only for `run`, so that every other command answers at once and needs no event loop.
+Exit status: 0 done, 1 the configuration is wrong (`check`), 2 it could not start or the arguments are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clasp_edge.config.load import ConfigError, default_text, load_config
+from clasp_edge.version import __version__
+
+SYSTEM_CONFIG = Path("/etc/clasp-edge/clasp-edge.toml")
+
+EXIT_OK = 0
+EXIT_WRONG_CONFIG = 1
+EXIT_NOT_STARTED = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in `argv` (default: the process's arguments) and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    match arguments.command:
+        case "run":
+            return _run(_config_path(arguments.config), arguments.sets)
+        case "check":
+            return _check(_config_path(arguments.config), arguments.sets)
+        case _:
+            print(default_text(), end="")
+            return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clasp-edge", description="A CLASP router for single-board computers.")
+    parser.add_argument("--version", action="version", version=f"clasp-edge {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    source = argparse.ArgumentParser(add_help=False)
+    source.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"configuration file (default: {SYSTEM_CONFIG} where it exists, else the embedded defaults)",
+    )
+    source.add_argument(
+        "--set",
+        dest="sets",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key, for example websocket.listen=127.0.0.1:7400; may be repeated",
+    )
+    commands.add_parser("run", parents=[source], help="start the router", description="Start the router.")
+    commands.add_parser(
+        "check",
+        parents=[source],
+        help="say what is wrong in a configuration, and where",
+        description='Print one line for each problem of the configuration and exit 1, or "ok" and exit 0.',
+    )
+    commands.add_parser(
+        "config",
+        help="print the commented default configuration file",
+        description="Print the default configuration file: the manual of every option.",
+    )
+    return parser
+
+
+def _config_path(given: Path | None) -> Path | None:
+    if given is None and SYSTEM_CONFIG.exists():
+        return SYSTEM_CONFIG
+    return given
+
+
+def _check(path: Path | None, sets: list[str]) -> int:
+    try:
+        load_config(path, sets)
+    except ConfigError as error:
+        print(error)
+        return EXIT_WRONG_CONFIG
+    print("ok")
+    return EXIT_OK
+
+
+def _run(path: Path | None, sets: list[str]) -> int:
+    try:
+        config = load_config(path, sets)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"clasp-edge: {problem}", file=sys.stderr)
+        return EXIT_NOT_STARTED
+    from clasp_edge.daemon.main import run
+
+    return run(config, path, sets)

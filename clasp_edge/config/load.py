@@ -1,0 +1,108 @@
+"""From a file and `--set` texts to a checked `Config`, or to every problem that can be found in them.
+
+Reads the file and nothing else; opens no socket, creates no directory.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from clasp_edge.config.build import build
+from clasp_edge.config.model import Config
+from clasp_edge.config.unserved import unserved_problems, without_unserved
+
+# What stands before the key in a problem that came from the command line.
+COMMAND_LINE = "--set"
+
+
+class Problem:
+    """One thing that is wrong. `where` is the file's name or `--set`; `key` is a dotted path or ""."""
+
+    def __init__(self, where: str, key: str, message: str) -> None:
+        self.where = where
+        self.key = key
+        self.message = message
+
+    def __str__(self) -> str:
+        line = ": ".join(part for part in (self.where, self.key, self.message) if part)
+        # What is quoted from a file may hold line breaks or terminal escapes; this stays one harmless line.
+        return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `problems` has at least one entry; the text has one line for each."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def default_text() -> str:
+    """The commented default file: the manual of every option."""
+    return resources.files("clasp_edge.config").joinpath("default.toml").read_text(encoding="utf-8")
+
+
+def load_config(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
+    """The configuration of the file at `path` (None: the defaults) with each `section.key=value` of `sets` on top.
+
+    A value is read as TOML and, where it is none, as a plain string. Raises ConfigError with every problem found.
+    """
+    raw = _read(path) if path is not None else {}
+    overridden: set[str] = set()
+    problems = [problem for text in sets if (problem := _override(raw, text, overridden)) is not None]
+
+    def report(key: str, message: str) -> None:
+        from_command_line = any(key == given or key.startswith((f"{given}.", f"{given}[")) for given in overridden)
+        problems.append(Problem(COMMAND_LINE if from_command_line or path is None else str(path), key, message))
+
+    for key, message in unserved_problems(raw):
+        report(key, message)
+    config = build(Config, without_unserved(raw), "", report)
+    if problems or config is None:
+        raise ConfigError(problems)
+    return config
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror or error}")]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), "", f"is not UTF-8 text (byte {error.start})")]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem(str(path), "", f"is not TOML: {error}")]) from None
+
+
+def _override(raw: dict[str, object], text: str, overridden: set[str]) -> Problem | None:
+    """Put one `section.key=value` into `raw` and note its key, or say why it cannot be done."""
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    *sections, name = key.split(".")
+    if not equals or not name or not all(sections):
+        return Problem(COMMAND_LINE, "", f'must be "section.key=value", not "{text}"')
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return Problem(COMMAND_LINE, key, "is not UTF-8 text")
+    table = raw
+    for section in sections:
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
+            return Problem(COMMAND_LINE, key, f'"{section}" is not a table with keys of its own')
+        table = inner
+    table[name] = _toml_value(value)
+    overridden.add(key)
+    return None
+
+
+def _toml_value(text: str) -> object:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    # A line break in the text could have smuggled in further keys.
+    return parsed["value"] if len(parsed) == 1 else text

@@ -1,0 +1,151 @@
+"""The shape of the configuration file: every section, key, type, range and default.
+
+The numbers that clients can notice are the defaults of the reference router. What each key is for, in words, stands
+in `default.toml`; a test keeps the two together. Reading a file is `load`'s business, not this one's.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from clasp_edge.config.listen import Listen
+
+# A year: long enough for any timeout that means something, short enough to keep timer arithmetic in range.
+LONGEST_S = 31_536_000
+
+# A param's lifetime on the wire is 31 bits of seconds (router.md 3.4); the server-wide one gets the same range.
+LONGEST_TTL_S = 2**31 - 1
+
+# More connections than one process can have open files for on any board.
+MOST_SESSIONS = 1_000_000
+
+# The largest outbox that makes sense is the arena; the smallest holds one frame of ordinary size.
+SMALLEST_OUTBOX_KIB = 64
+LARGEST_ARENA_MIB = 4096
+
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+CountOrUnlimited = Annotated[int, Meta(ge=0, le=10_000_000)]
+Timeout = Annotated[float, Meta(ge=0.1, le=LONGEST_S)]
+Kib = Annotated[int, Meta(ge=SMALLEST_OUTBOX_KIB, le=LARGEST_ARENA_MIB * 1024)]
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The ground of every table of the file: immutable, and no key that is not listed."""
+
+
+class Websocket(Section, frozen=True, kw_only=True):
+    """`[websocket]`."""
+
+    listen: Listen | None = Listen("0.0.0.0", 7330)
+
+
+class Tcp(Section, frozen=True, kw_only=True):
+    """`[tcp]`: frames with a length prefix."""
+
+    listen: Listen | None = None
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """`[limits]`: what a peer may use. Durations in seconds unless named `_ms`; 0 means what the comment says."""
+
+    max_sessions: Annotated[int, Meta(ge=0, le=MOST_SESSIONS)] = 1000  # 0: unlimited
+    max_half_open: Annotated[int, Meta(ge=1, le=MOST_SESSIONS)] = 256
+    session_timeout_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 300.0  # 0: never
+    handshake_timeout_s: Timeout = 10.0
+    slow_client_timeout_s: Timeout = 30.0
+    max_subscriptions_per_session: CountOrUnlimited = 1000  # 0: unlimited
+    messages_per_second: CountOrUnlimited = 1000  # 0: unlimited
+    arena_mib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB)] = 16
+    outbox_kib: Kib = 256
+    event_backlog_kib: Kib = 512
+    gesture_coalesce_ms: Annotated[int, Meta(ge=0, le=10_000)] = 16  # 0: no coalescing
+    history_kib: Annotated[int, Meta(ge=0, le=LARGEST_ARENA_MIB * 1024)] = 1024  # 0: none kept
+    max_scheduled_bundles: Count = 1024
+    schedule_horizon_s: Timeout = 3600.0
+    max_announced_signals: Count = 10_000
+
+
+class Strategy(Section, frozen=True, kw_only=True):
+    """`[[state.strategy]]`: how concurrent writes to the addresses of a pattern are settled."""
+
+    pattern: str
+    strategy: Literal["lww", "max", "min", "lock", "merge"]
+
+
+class State(Section, frozen=True, kw_only=True):
+    """`[state]`: the params the router remembers."""
+
+    param_ttl_s: Annotated[float, Meta(ge=0, le=LONGEST_TTL_S)] = 3600.0  # 0: never
+    max_params: CountOrUnlimited = 100_000  # 0: unlimited
+    eviction: Literal["lru", "reject"] = "lru"
+    lock_grace_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 5.0  # 0: at once
+    strategy: tuple[Strategy, ...] = ()
+
+
+class Token(Section, frozen=True, kw_only=True):
+    """`[[security.token]]`: a bearer token and what it allows. `expires` always carries an offset from UTC."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=4096)]
+    subject: Annotated[str, Meta(max_length=256)] = ""
+    scopes: Annotated[tuple[str, ...], Meta(min_length=1)]
+    expires: Annotated[datetime.datetime, Meta(tz=True)] | None = None
+
+    def __repr__(self) -> str:
+        # A secret must not reach a log through a formatted config.
+        return f"Token(subject={self.subject!r}, scopes={self.scopes!r}, expires={self.expires!r})"
+
+
+class Security(Section, frozen=True, kw_only=True):
+    """`[security]`: who may connect and what they may do."""
+
+    mode: Literal["open", "authenticated"] = "open"
+    lock_error_code: Literal[400, 401] = 400  # router.md 13.7: old clients know 400, the protocol document says 401
+    token: tuple[Token, ...] = ()
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """`[log]`."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def default_data_dir() -> Path:
+    """The directory that systemd gave, else /var/lib for root, else the user's state directory (XDG)."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])  # systemd.exec(5): several directories are joined by colons
+    if os.geteuid() == 0:
+        return Path("/var/lib/clasp-edge")
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base) / "clasp-edge"
+    return Path.home() / ".local" / "state" / "clasp-edge"
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)] = "clasp-edge"
+    data_dir: Path = msgspec.field(default_factory=default_data_dir)
+    websocket: Websocket = Websocket()
+    tcp: Tcp = Tcp()
+    limits: Limits = Limits()
+    state: State = State()
+    security: Security = Security()
+    log: Log = Log()
+
+
+def leaves(section: Section, prefix: str = "") -> dict[str, object]:
+    """Every key of `section` by its dotted path, with its value; a list of tables is one leaf."""
+    found: dict[str, object] = {}
+    for key in section.__struct_fields__:
+        value = getattr(section, key)
+        if isinstance(value, Section):
+            found |= leaves(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found

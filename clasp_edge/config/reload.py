@@ -1,0 +1,69 @@
+"""What a running daemon can take over from a changed file, key by key, without dropping a client.
+
+Says what changed and what is then in force; applying it is the daemon's business.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from clasp_edge.config.model import Config, leaves
+
+# Read anew at each use, so a new value holds from the next message, session or sweep on.
+LIVE = frozenset(
+    {
+        "name",
+        "limits.max_sessions",
+        "limits.max_half_open",
+        "limits.session_timeout_s",
+        "limits.handshake_timeout_s",
+        "limits.slow_client_timeout_s",
+        "limits.max_subscriptions_per_session",
+        "limits.messages_per_second",
+        "limits.outbox_kib",
+        "limits.event_backlog_kib",
+        "limits.gesture_coalesce_ms",
+        "limits.max_scheduled_bundles",
+        "limits.schedule_horizon_s",
+        "limits.max_announced_signals",
+        "state.param_ttl_s",
+        "state.max_params",
+        "state.eviction",
+        "state.lock_grace_s",
+        "state.strategy",
+        "security.lock_error_code",
+        "security.token",
+        "log.level",
+    }
+)
+
+# Bound or allocated once at start, or (the security mode) true of every session since its handshake.
+RESTART = frozenset(
+    {
+        "data_dir",
+        "websocket.listen",
+        "tcp.listen",
+        "limits.arena_mib",
+        "limits.history_kib",
+        "security.mode",
+    }
+)
+
+
+def reloadable_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
+    """The keys that differ, in the order of the file: those that can be applied now, and those that need a restart."""
+    before, after = leaves(old), leaves(new)
+    changed = [key for key, value in after.items() if before[key] != value]
+    return [key for key in changed if key in LIVE], [key for key in changed if key in RESTART]
+
+
+def reloaded(old: Config, new: Config) -> Config:
+    """The configuration in force after a reload: `new`, with what needs a restart still as in `old`."""
+    return msgspec.structs.replace(
+        new,
+        data_dir=old.data_dir,
+        websocket=old.websocket,
+        tcp=old.tcp,
+        limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
+        security=msgspec.structs.replace(new.security, mode=old.security.mode),
+    )
