@@ -244,7 +244,7 @@ def covers(outer: Pattern, inner: Pattern) -> bool:
         return outer.matches(inner.text)
     if outer.partial or outer.literal:
         return False
-    # A partial segment of `inner` stands for fewer addresses than `*` would, so taking it for `*` stays on the safe side.
+    # A partial segment of `inner` stands for fewer addresses than `*` would: taking it for `*` is on the safe side.
     wide = _normalised(outer.segments)
     narrow = _normalised(tuple([b"*" if _is_partial(segment) else segment for segment in inner.segments]))
     # fits[w]: the rest of `narrow`, from the row's segment on, stays inside wide[w:]. Rows are built from the end.
