@@ -1,0 +1,125 @@
+"""Static tokens: the secrets a configuration lists, and the identities they stand for.
+
+Responsible for recognising a token and for saying why one is refused, in the codes and texts of router.md 1.4. Knows
+no session, no file and no clock: the caller passes the time, and a changed list makes a new store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from hmac import compare_digest
+
+from clasp_edge.security.scope import Scope, ScopeError, Scopes
+from clasp_edge.wire.enums import ErrorCode
+
+CPSK_PREFIX = "cpsk_"
+"""How the tokens of CLASP's own key scheme begin (security.md 4); any other text can serve as a static token too."""
+
+
+class Unauthorized(Exception):
+    """The token admits nobody. `code` and `text` are those of the ERROR for the peer."""
+
+    def __init__(self, code: ErrorCode, text: str) -> None:
+        super().__init__(f"{int(code)} {text}")
+        self.code = code
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class StaticToken:
+    """One entry of the configuration. `expires` is in seconds since the Unix epoch, None for never."""
+
+    token: str = field(repr=False)
+    subject: str
+    scopes: Sequence[str]
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom a session acts for.
+
+    `token_id` names the token in logs by its place in the configuration (`token[0]`), which gives nothing of it away.
+    `expires` is in seconds since the Unix epoch, None for never.
+    """
+
+    subject: str
+    scopes: Scopes
+    token_id: str
+    expires: float | None
+    digest: bytes = field(repr=False)
+
+    def expired(self, now_s: float) -> bool:
+        """Tell whether the time is past `expires`; that second itself is still good (security.md 4)."""
+        return self.expires is not None and now_s > self.expires
+
+
+class TokenStore:
+    """The static tokens of one configuration. Keeps digests, not the tokens."""
+
+    def __init__(self, tokens: Iterable[StaticToken] = ()) -> None:
+        """Read the entries; raise ValueError (ScopeError for a scope), with the entry's place, if one is unusable."""
+        self._identities: list[Identity] = []
+        known: dict[bytes, str] = {}
+        for index, entry in enumerate(tokens):
+            token_id = f"token[{index}]"
+            if not entry.token:
+                raise ValueError(f"{token_id}.token is empty; HELLO takes an empty token for none")
+            digest = _digest(entry.token)
+            if digest in known:
+                raise ValueError(f"{token_id}.token is the same as that of {known[digest]}")
+            known[digest] = token_id
+            scopes = Scopes(_parse(scope, f"{token_id}.scopes[{at}]") for at, scope in enumerate(entry.scopes))
+            self._identities.append(Identity(entry.subject, scopes, token_id, entry.expires, digest))
+
+    def validate(self, token: str, now_s: float) -> Identity:
+        """Return whom the token stands for, or raise Unauthorized. `now_s` is in seconds since the Unix epoch."""
+        if not token:
+            raise Unauthorized(ErrorCode.UNAUTHORIZED, "Authentication required")
+        identity = self._find(_digest(token))
+        if identity is None:
+            if token.startswith(CPSK_PREFIX):
+                raise Unauthorized(ErrorCode.UNAUTHORIZED, "Invalid token: token not found")
+            raise Unauthorized(ErrorCode.UNAUTHORIZED, "Unrecognized token format")
+        return _unexpired(identity, now_s)
+
+    def revalidate(self, identity: Identity, now_s: float) -> Identity:
+        """Return what the token of a running session stands for now, in this store; raise Unauthorized if nothing.
+
+        For sessions that outlive a reload or their expiry, which upstream never ends (security.md 10.8).
+        """
+        current = self._find(identity.digest)
+        if current is None:
+            raise Unauthorized(ErrorCode.UNAUTHORIZED, "Invalid token: token not found")
+        return _unexpired(current, now_s)
+
+    def _find(self, digest: bytes) -> Identity | None:
+        """Compare with every entry, each in constant time: how long it takes tells nothing about a near miss."""
+        found = None
+        for identity in self._identities:
+            if compare_digest(identity.digest, digest):
+                found = identity
+        return found
+
+    def __len__(self) -> int:
+        return len(self._identities)
+
+
+def _unexpired(identity: Identity, now_s: float) -> Identity:
+    if identity.expired(now_s):
+        raise Unauthorized(ErrorCode.TOKEN_EXPIRED, "Token has expired")
+    return identity
+
+
+def _digest(token: str) -> bytes:
+    # A lone surrogate cannot arrive as UTF-8, but a caller may hold one: it is a wrong token, not an error.
+    return sha256(token.encode(errors="surrogatepass")).digest()
+
+
+def _parse(scope: str, place: str) -> Scope:
+    try:
+        return Scope.parse(scope)
+    except ScopeError as error:
+        raise ScopeError(f"{place}: {error}") from None
