@@ -1,0 +1,102 @@
+# The two commands that matter are `make run` and `make test`; each does all of its own set-up.
+#
+#   make run            build into .venv and start the router      ARGS="--set tcp.listen=:7331" passes options on
+#   make test           everything that can be checked
+#   make format         lay out and tidy the Python sources
+#   make fuzz           fuzz the decoders                          FUZZ_SECONDS=60 for each of them
+#   make bench          measure                                    ARGS=... passes options on
+#   make bench-peers    build the routers that `make bench` compares with
+#   make clean          remove everything that was built
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+ARGS ?=
+FUZZ_SECONDS ?= 60
+
+# Tools start one another by name.
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test fuzz bench bench-peers clean format node
+
+help:
+	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
+
+run: build
+	@exec clasp-edge run $(ARGS)
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+# One stamp for each step, so that `make run` does not install what only tests need.
+$(VENV)/.python:
+	@PYTHON=$(PYTHON) .ci/need python compiler
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# requirements KEY...: the list at these keys of pyproject.toml, installed. Fetched once and not for each build, as an
+# isolated build would.
+requirements = $(BIN)/python -c 'import functools, sys, tomllib; \
+	table = tomllib.load(open("pyproject.toml", "rb")); \
+	print(*functools.reduce(dict.get, sys.argv[1:], table), sep="\n")' $(1) | $(BIN)/python -m pip install -q -r /dev/stdin
+
+$(VENV)/.package: pyproject.toml setup.py | $(VENV)/.python
+	@echo "installing what the build and the router need, and compiling"
+	@PYTHON=$(BIN)/python .ci/need compiler
+	@$(call requirements,build-system requires)
+	@$(call requirements,project dependencies)
+	@$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.test $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.package
+	@echo "installing what '$*' needs"
+	@$(call requirements,project optional-dependencies $*)
+	@touch $@
+
+# Compiles what has changed since the last time; says nothing where that is nothing.
+build: $(VENV)/.package
+	@$(BIN)/python setup.py -q build_ext --inplace -j $$(nproc)
+
+node:
+	@.ci/need node
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+test: $(VENV)/.test build node
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --no-cache --verbose > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+	cython-lint clasp_edge
+	python -m pytest -q $(ARGS)
+
+format: $(VENV)/.test
+	ruff check --fix .
+	ruff format .
+
+fuzz: $(VENV)/.fuzz build
+	@set -e; for target in tests/fuzz/fuzz_*.py; do \
+		echo "== $$target, $(FUZZ_SECONDS) s"; \
+		$(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS); \
+	done
+
+bench: build
+	@$(MAKE) -s -C benchmarks/load
+	python -m benchmarks $(ARGS)
+
+bench-peers:
+	@if ! command -v cargo >/dev/null; then \
+		echo "bench-peers: skipped, cargo is not installed; the bench runs without the reference router"; \
+	elif ! cargo fetch -q --locked --manifest-path benchmarks/peers/clasp_router/Cargo.toml; then \
+		echo "bench-peers: skipped, the crate registry cannot be reached; the bench runs without the reference router"; \
+	else \
+		cargo build --release --locked --manifest-path benchmarks/peers/clasp_router/Cargo.toml; \
+	fi
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find clasp_edge tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find clasp_edge '(' -name '*.so' -o -name '*.c' ')' -delete
+	rm -rf tests/interop/node_modules benchmarks/peers/clasp_router/target
+	$(MAKE) -s -C benchmarks/load clean
