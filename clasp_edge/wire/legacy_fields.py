@@ -71,6 +71,7 @@ class Fields:
 
 
 def wrong_type(where: str, wanted: str, content: object) -> WireError:
+    """The refusal of ``content``, which stands where ``wanted`` should."""
     kind = "map" if isinstance(content, Pairs) else "nil" if content is None else type(content).__name__
     return WireError(Kind.MSGPACK_WRONG_TYPE, f"{where} is {wanted}, not {kind}")
 
@@ -107,6 +108,7 @@ u64 = unsigned(64)
 
 
 def boolean(content: object, where: str) -> bool:
+    """True or false; no number counts (wire.md 3.4)."""
     if isinstance(content, bool):
         return content
     raise wrong_type(where, "true or false", content)

@@ -17,8 +17,8 @@ MAX_STRING_BYTES: Final = 65535
 MAX_COUNT: Final = 65535
 """The u16 count in front of every array, map, sample list and signal list (wire.md 2.2)."""
 
-MAX_VALUE_DEPTH: Final = 32
-"""Arrays and maps within each other. Real data stays below 10 (wire.md 2.2); 32 keeps every recursion short."""
+MAX_VALUE_DEPTH: Final = 64
+"""Arrays and maps within each other. Real data stays below 10 (wire.md 2.2), the deepest regular vector has 64."""
 
 MAX_BUNDLE_DEPTH: Final = 4
 """Bundles within each other, the outermost counted. Nothing known sends more than one."""

@@ -26,12 +26,15 @@ class Reader:
         self.pos = pos
 
     def remaining(self) -> int:
+        """Bytes not read yet."""
         return len(self.data) - self.pos
 
     def truncated(self, what: str) -> WireError:
+        """The refusal of a payload that ends inside ``what``."""
         return WireError(Kind.TRUNCATED_PAYLOAD, f"the payload of {len(self.data)} bytes ends inside {what}", self.pos)
 
     def u8(self, what: str) -> int:
+        """An unsigned integer of 8 bits."""
         pos = self.pos
         if pos >= len(self.data):
             raise self.truncated(what)
@@ -39,6 +42,7 @@ class Reader:
         return self.data[pos]
 
     def unpack(self, layout: struct.Struct, what: str) -> tuple[int | float, ...]:
+        """Numbers in any layout."""
         try:
             fields = layout.unpack_from(self.data, self.pos)
         except struct.error:
@@ -47,6 +51,7 @@ class Reader:
         return fields
 
     def u16(self, what: str) -> int:
+        """An unsigned integer of 16 bits."""
         try:
             (number,) = _U16.unpack_from(self.data, self.pos)
         except struct.error:
@@ -55,6 +60,7 @@ class Reader:
         return int(number)
 
     def u32(self, what: str) -> int:
+        """An unsigned integer of 32 bits."""
         try:
             (number,) = _U32.unpack_from(self.data, self.pos)
         except struct.error:
@@ -63,6 +69,7 @@ class Reader:
         return int(number)
 
     def u64(self, what: str) -> int:
+        """An unsigned integer of 64 bits."""
         try:
             (number,) = _U64.unpack_from(self.data, self.pos)
         except struct.error:
@@ -71,6 +78,7 @@ class Reader:
         return int(number)
 
     def f64(self, what: str) -> float:
+        """IEEE 754, eight bytes."""
         try:
             (number,) = _F64.unpack_from(self.data, self.pos)
         except struct.error:
@@ -102,24 +110,29 @@ class Reader:
 
 
 def write_u8(out: bytearray, number: int, what: str) -> None:
+    """An unsigned integer of 8 bits, refused if it does not fit."""
     if not 0 <= number <= 0xFF:
         raise WireError(Kind.OUT_OF_RANGE, f"{what} is a u8, not {number}")
     out.append(number)
 
 
 def write_u16(out: bytearray, number: int, what: str) -> None:
+    """An unsigned integer of 16 bits, refused if it does not fit."""
     _pack(out, _U16, number, what, "u16")
 
 
 def write_u32(out: bytearray, number: int, what: str) -> None:
+    """An unsigned integer of 32 bits, refused if it does not fit."""
     _pack(out, _U32, number, what, "u32")
 
 
 def write_u64(out: bytearray, number: int, what: str) -> None:
+    """An unsigned integer of 64 bits, refused if it does not fit."""
     _pack(out, _U64, number, what, "u64")
 
 
 def write_f64(out: bytearray, number: float, what: str) -> None:
+    """IEEE 754, eight bytes."""
     try:
         out += _F64.pack(number)
     except (struct.error, OverflowError):

@@ -93,7 +93,7 @@ def read_value(reader: Reader, code: int, depth: int = 0) -> Value:
         return None
     if code == _BYTES:
         return reader.blob("a bytes value")
-    if code == _ARRAY or code == _MAP:
+    if code in (_ARRAY, _MAP):
         if depth >= MAX_VALUE_DEPTH:
             raise WireError(Kind.DEPTH, f"values nest at most {MAX_VALUE_DEPTH} deep", reader.pos)
         if code == _ARRAY:
