@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import msgpack  # type: ignore[import-untyped,unused-ignore]
+import msgpack
 
 from clasp_edge.wire import messages as m
 from clasp_edge.wire.enums import FederationOp, Phase, SignalType
