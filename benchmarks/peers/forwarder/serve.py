@@ -5,12 +5,10 @@ Responsible for: the event loop and the listening socket. Must not know: frames.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import picows
 import uvloop
-
 from forwarder_core import make_peer
 
 

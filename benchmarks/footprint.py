@@ -1,0 +1,94 @@
+"""Start-up time, idle cost and memory of a peer: what needs looking at a process rather than loading it.
+
+Responsible for: these measurements. Must not know: how they are judged or shown.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+from benchmarks import load
+from benchmarks.peers import Peer, ours, running
+
+SETTLE_S = 2.0
+IDLE_S = 10.0
+STARTS = 5
+SESSIONS = 1000
+PARAMS = 100_000
+
+
+def _threads(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/task").iterdir())
+
+
+def _status(path: Path, key: str) -> int:
+    for line in (path / "status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1])
+    return 0
+
+
+def _wakeups(pid: int) -> int:
+    """How often any thread of the process went to sleep of its own accord: once for every time it was woken."""
+    return sum(_status(thread, "voluntary_ctxt_switches") for thread in _threads(pid))
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU time of all threads in seconds, with the scheduler's resolution."""
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in _threads(pid)) * 1e-9
+
+
+def startup(peer: Peer) -> dict[str, float]:
+    times = []
+    for _ in range(STARTS):
+        with running(peer) as process:
+            times.append(process.start_s)
+    return {"start_s": statistics.median(times)}
+
+
+def idle(peer: Peer, seconds: float) -> dict[str, float]:
+    with running(peer) as process:
+        time.sleep(SETTLE_S)
+        cpu_s, wakeups, start = _cpu_s(process.pid), _wakeups(process.pid), time.monotonic()
+        time.sleep(seconds)
+        elapsed_s = time.monotonic() - start
+        return {
+            "rss_mb": _status(Path(f"/proc/{process.pid}"), "VmRSS") / 1024,
+            "cpu_percent": 100 * (_cpu_s(process.pid) - cpu_s) / elapsed_s,
+            "wakeups_per_s": (_wakeups(process.pid) - wakeups) / elapsed_s,
+        }
+
+
+def sessions(peer: Peer, program: Path) -> dict[str, float]:
+    """Sessions that subscribe to one pattern each and are silent."""
+    args = f"--publishers 0 --subscribers 0 --idle {SESSIONS} --hold {SETTLE_S}".split()
+    with running(peer) as process:
+        raw = load.run(program, process.port, process.pid, args).raw
+        return {"more_mb": (raw["rss_end_kib"] - raw["rss_start_kib"]) / 1024}
+
+
+def params(peer: Peer, program: Path) -> dict[str, float]:
+    """Params with 17-byte addresses and integer values."""
+    args = f"--subscribers 0 --addresses {PARAMS} --count {PARAMS} --hold {SETTLE_S}".split()
+    with running(peer) as process:
+        raw = load.run(program, process.port, process.pid, args).raw
+        return {"more_mb": (raw["rss_end_kib"] - raw["rss_start_kib"]) / 1024, "unacked": raw["unacked"]}
+
+
+def measure(name: str, peer: Peer, program: Path, quick: bool) -> dict[str, float] | None:
+    """One of workloads.FOOTPRINTS; None where it means nothing for that peer. Raises PeerError, LoadError."""
+    idle_s = IDLE_S / 4 if quick else IDLE_S
+    match name:
+        case "startup":
+            return startup(peer)
+        case "idle":
+            return idle(peer, idle_s)
+        case "idle-all":
+            return idle(ours(everything=True), idle_s) if peer.name == "ours" else None
+        case "sessions":
+            return sessions(peer, program)
+        case "params":
+            return params(peer, program) if peer.name != "forwarder" else None
+    raise KeyError(name)

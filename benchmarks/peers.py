@@ -1,0 +1,153 @@
+"""The programs that are measured, each started as a process of its own.
+
+Responsible for: command lines, the wait for `ready`, ending them. Must not know: workloads, results.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import build
+
+READY_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 5.0
+
+# The rate limiter stays in the path, at a height that no client reaches.
+OURS_SETTINGS = {
+    "limits.messages_per_second": "10000000",
+    "limits.max_sessions": "10000",
+    "limits.max_half_open": "1000",
+    "state.max_params": "1000000",
+    "log.level": "warning",
+}
+# Under load only CLASP is served, so that no port is taken that something else on the machine may want.
+OURS_ALONE = {"mqtt.listen": "off", "osc.listen": "off"}
+OURS_EVERYTHING = {"mqtt.listen": "127.0.0.1:0", "osc.listen": "127.0.0.1:0", "journal.mode": "volatile"}
+
+
+class PeerError(Exception):
+    """A peer did not start; the text is the last it said."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A peer that answers on its port. `start_s` is the time from starting the process to its line `ready`."""
+
+    port: int
+    pid: int
+    start_s: float
+
+
+@dataclass(frozen=True)
+class Peer:
+    """How to start one program. In `command`, {port} and {dir} stand for a free port and an empty directory."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    missing: str = ""
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+def _lines(process: subprocess.Popen[str], found: queue.Queue[str | None]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        found.put(line)
+    found.put(None)
+
+
+def _wait_ready(process: subprocess.Popen[str], log: Path) -> None:
+    found: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_lines, args=(process, found), daemon=True).start()
+    end = time.monotonic() + READY_TIMEOUT_S
+    while True:
+        try:
+            line = found.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            raise PeerError(f"not ready after {READY_TIMEOUT_S:.0f} s") from None
+        if line is None:
+            process.wait()
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise PeerError(said[-1] if said else f"ended with status {process.returncode}")
+        if line.startswith("ready"):
+            return
+
+
+@contextmanager
+def running(peer: Peer, *extra: str) -> Iterator[Running]:
+    """Starts a peer with an empty directory of its own and ends it, and only it, afterwards. Raises PeerError."""
+    directory = Path(tempfile.mkdtemp(prefix="clasp-bench-"))
+    port = free_port()
+    names = {"port": str(port), "dir": str(directory / "data")}
+    command = [part.format(**names) for part in (*peer.command, *extra)]
+    log = directory / "stderr"
+    start = time.monotonic()
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=build.ROOT,
+            env={**os.environ, **peer.environment},
+        )
+    try:
+        _wait_ready(process, log)
+        yield Running(port, process.pid, time.monotonic() - start)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def ours(*, everything: bool = False) -> Peer:
+    """This daemon with its defaults, but for the limits that a load test would run into.
+
+    everything: with the MQTT and OSC servers and the journal on, as on a board.
+    """
+    settings = {"websocket.listen": "127.0.0.1:{port}", "data_dir": "{dir}", **OURS_SETTINGS}
+    settings |= OURS_EVERYTHING if everything else OURS_ALONE
+    sets = tuple(part for key, value in settings.items() for part in ("--set", f"{key}={value}"))
+    return Peer("ours", "clasp-edge", (sys.executable, "-m", "clasp_edge", "run", *sets))
+
+
+def rust() -> Peer:
+    program = build.reference_router()
+    missing = "" if program else "not built: `make bench-peers` builds it (needs cargo and the crate registry)"
+    return Peer("rust", "clasp-router 4.5 (Rust)", (str(program), "127.0.0.1:{port}"), missing=missing)
+
+
+def forwarder() -> Peer:
+    script = str(build.FORWARDER / "serve.py")
+    try:
+        path = str(build.forwarder())
+    except build.BuildError as error:
+        return Peer("forwarder", "blind forwarder", (), missing=str(error))
+    return Peer("forwarder", "blind forwarder", (sys.executable, script, "127.0.0.1", "{port}"), {"PYTHONPATH": path})
+
+
+PEERS = {"ours": ours, "rust": rust, "forwarder": forwarder}

@@ -1,0 +1,132 @@
+"""The numbers that must hold, and whether they do.
+
+Responsible for: the limits and how each is computed from results. Must not know: how anything was measured or is shown.
+
+Rates and CPU times are per *handled* message (see load.LoadResult): a router that drops deliveries is not credited
+with them. Where a limit compares CPU times, smaller is better, so the ratio is ours to theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.results import Results, Summary
+
+Measure = Callable[[Results], float | None]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    text: str
+    measure: Measure
+    limit: float
+    at_least: bool
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`value` None: something needed for it was not measured."""
+
+    text: str
+    value: float | None
+    limit: float
+    at_least: bool
+    digits: int
+
+    @property
+    def holds(self) -> bool | None:
+        if self.value is None:
+            return None
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+def _ratio(field: str, ours: tuple[str, str], theirs: tuple[str, str]) -> Measure:
+    def measure(results: Results) -> float | None:
+        a, b = results.summary(*ours), results.summary(*theirs)
+        if a is None or b is None:
+            return None
+        bottom: float = getattr(b, field)
+        return float(getattr(a, field)) / bottom if bottom else None
+
+    return measure
+
+
+def _against(workload: str, field: str, peer: str = "rust") -> Measure:
+    return _ratio(field, (workload, "ours"), (workload, peer))
+
+
+def _ours(workload: str, read: Callable[[Summary], float]) -> Measure:
+    def measure(results: Results) -> float | None:
+        summary = results.summary(workload, "ours")
+        return read(summary) if summary else None
+
+    return measure
+
+
+def _disorder(results: Results) -> float | None:
+    """Everything out of order, twice, undecodable or disconnected, over all workloads."""
+    found = [results.summary(workload, peer) for workload, peer in results.rounds if peer == "ours"]
+    return float(sum(s.out_of_order + s.broken for s in found if s)) if found else None
+
+
+def _footprint(name: str, key: str) -> Measure:
+    return lambda results: results.footprints.get((name, "ours"), {}).get(key)
+
+
+def _at_least(text: str, measure: Measure, limit: float) -> Requirement:
+    return Requirement(text, measure, limit, at_least=True)
+
+
+def _at_most(text: str, measure: Measure, limit: float, digits: int = 2) -> Requirement:
+    return Requirement(text, measure, limit, at_least=False, digits=digits)
+
+
+def _no_loss(workload: str) -> Requirement:
+    return _at_most(f"{workload}: lost, %", _ours(workload, lambda s: s.lost_percent), 0.0, 4)
+
+
+RATE, CPU = "handled_per_s", "cpu_us_per_handled"
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    _at_least("set-1-1: rate, x Rust", _against("set-1-1", RATE), 7),
+    _at_most("set-1-1: CPU per message, x Rust", _against("set-1-1", CPU), 1 / 8, 3),
+    _no_loss("set-1-1"),
+    _at_least("set-64-4: rate, x Rust", _against("set-64-4", RATE), 7),
+    _at_most("set-64-4: CPU per message, x Rust", _against("set-64-4", CPU), 1 / 8, 3),
+    _no_loss("set-64-4"),
+    _at_most(
+        "100,000 addresses: CPU, x 10 addresses", _ratio(CPU, ("addresses-100k", "ours"), ("addresses-10", "ours")), 1.3
+    ),
+    _at_most("10,000 other subscriptions: CPU, x none", _ratio(CPU, ("others-10k", "ours"), ("others-0", "ours")), 1.2),
+    _at_least("event-1-1-open: rate, x Rust", _against("event-1-1-open", RATE), 15),
+    _at_most("event-1-1-open: CPU per message, x Rust", _against("event-1-1-open", CPU), 1 / 15, 3),
+    _no_loss("event-1-1-open"),
+    _at_least("fanout-100-w5: deliveries, x Rust", _against("fanout-100-w5", "deliveries_per_s"), 2.5),
+    _at_least("fanout-100-w200: deliveries, x Rust", _against("fanout-100-w200", "deliveries_per_s"), 15),
+    _at_most("fanout-100-w5: CPU, x Rust", _against("fanout-100-w5", CPU), 1 / 6, 3),
+    _at_most("fanout-100-w200: CPU, x Rust", _against("fanout-100-w200", CPU), 1 / 6, 3),
+    _no_loss("fanout-100-w5"),
+    _no_loss("fanout-100-w200"),
+    _at_most("ping-pong: p50, x Rust", _against("ping-pong", "p50_us"), 0.8),
+    _at_most("ping-pong: p99, x Rust", _against("ping-pong", "p99_us"), 0.8),
+    _at_most("ping-pong: CPU, x Rust", _against("ping-pong", CPU), 0.65),
+    _at_least("set-1-1: share of the ceiling", _against("set-1-1", RATE, "forwarder"), 0.55),
+    _at_least("beside a slow subscriber: rate, x without", _ratio(RATE, ("slow-1", "ours"), ("slow-0", "ours")), 0.8),
+    _no_loss("slow-1"),
+    _at_most("all workloads: out of order, twice or broken", _disorder, 0, 0),
+    _at_most("idle, WebSocket only: RSS, MB", _footprint("idle", "rss_mb"), 32),
+    _at_most("idle, WebSocket only: CPU, %", _footprint("idle", "cpu_percent"), 0.5),
+    _at_most("idle, WebSocket only: wake-ups/s", _footprint("idle", "wakeups_per_s"), 5),
+    _at_most("idle, everything on: RSS, MB", _footprint("idle-all", "rss_mb"), 32),
+    _at_most("idle, everything on: CPU, %", _footprint("idle-all", "cpu_percent"), 0.5),
+    _at_most("idle, everything on: wake-ups/s", _footprint("idle-all", "wakeups_per_s"), 5),
+    _at_most("100,000 params: MB more", _footprint("params", "more_mb"), 40),
+    _at_most("1,000 idle sessions: MB more", _footprint("sessions", "more_mb"), 12),
+    _at_most("start to ready, s", _footprint("startup", "start_s"), 0.6),
+)
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    return [Verdict(r.text, r.measure(results), r.limit, r.at_least, r.digits) for r in REQUIREMENTS]
