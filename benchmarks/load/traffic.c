@@ -103,7 +103,7 @@ static bool pump_publisher(struct bench *b, struct publisher *p)
 static uint64_t rate_due(const struct bench *b)
 {
     double elapsed_s = (double)(b->now_ns - b->phase_start_ns) * 1e-9;
-    return (uint64_t)(elapsed_s * b->options.rate);
+    return (uint64_t)(elapsed_s * b->options.rate) + 1; /* the first is due at once */
 }
 
 static bool pump_rate(struct bench *b)
@@ -140,7 +140,7 @@ bool traffic_pump(struct bench *b)
 
 uint64_t traffic_next_due_ns(const struct bench *b)
 {
-    uint64_t at = b->phase_start_ns + (uint64_t)((double)(b->rate_sent + 1) * 1e9 / b->options.rate);
+    uint64_t at = b->phase_start_ns + (uint64_t)((double)b->rate_sent * 1e9 / b->options.rate);
     return at > b->now_ns ? at - b->now_ns : 0;
 }
 
