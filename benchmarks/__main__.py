@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     names = [peer.name for peer in peers]
     judged = verdicts(found)
-    shown = [v for v in judged if v.value is not None] if args.only else judged
+    shown = [v for v in judged if v.value is not None or v.ceiling is not None] if args.only else judged
     print(f"\n{results.machine()}; {rounds} rounds, medians; CPU is the server's, in µs per handled message")
     for table in (tables.load_table(found, workloads, names), tables.footprint_table(found, names)):
         if table:

@@ -78,9 +78,9 @@ def footprint_table(results: Results, peers: Sequence[str]) -> str:
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
     words = {True: "ok", False: "SHORT", None: "not measured"}
-    rows = [["requirement", "measured", "limit", ""]]
+    rows = [["requirement", "measured", "limit", "", "the ceiling's"]]
     for v in verdicts:
         sign = "≥" if v.at_least else "≤"
-        value = "-" if v.value is None else f"{v.value:.{v.digits}f}"
-        rows.append([v.text, value, f"{sign} {v.limit:.3g}", words[v.holds]])
+        value, ceiling = ("-" if n is None else f"{n:.{v.digits}f}" for n in (v.value, v.ceiling))
+        rows.append([v.text, value, f"{sign} {v.limit:.3g}", words[v.holds], ceiling])
     return _grid(rows)
