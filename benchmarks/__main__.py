@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from benchmarks import build, footprint, load, results, tables
-from benchmarks.peers import PEERS, Peer, PeerError, running
+from benchmarks.processes import PEERS, Peer, PeerError, running
 from benchmarks.requirements import verdicts
 from benchmarks.workloads import FOOTPRINTS, WORKLOADS, Workload
 

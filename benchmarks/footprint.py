@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks import load
-from benchmarks.peers import Peer, ours, running
+from benchmarks.processes import Peer, ours, running
 
 SETTLE_S = 2.0
 IDLE_S = 10.0
