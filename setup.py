@@ -12,31 +12,25 @@ from setuptools import Extension, setup
 # Plain Python with a .pxd beside it: readable and type-checked as Python, compiled because the data plane calls it.
 COMPILED_PYTHON = ["clasp_edge/wire/pattern.py"]
 
-sources = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx")) + COMPILED_PYTHON
+CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 
 # Line tracing and C assertions cost speed; the sanitiser build of `make fuzz` turns its own flags on by CFLAGS.
 flags = ["-O3", "-fno-plt", "-fvisibility=hidden", "-Wno-unreachable-code"]
 
-extensions = [
-    Extension(
-        os.path.splitext(source)[0].replace("/", "."),
-        [source],
-        extra_compile_args=flags,
-    )
-    for source in sources
-]
+
+
+def extension(source: str) -> Extension:
+    return Extension(os.path.splitext(source)[0].replace("/", "."), [source], extra_compile_args=flags)
+
+
+options = {"language_level": 3, "embedsignature": True}
+# Only code written with raw memory in mind goes without Python's index checks.
+unchecked = {"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
+jobs = os.cpu_count() or 1
 
 setup(
-    ext_modules=cythonize(
-        extensions,
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": False,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": False,
-            "embedsignature": True,
-        },
-        nthreads=os.cpu_count() or 1,
-    )
+    ext_modules=[
+        *cythonize([extension(source) for source in CYTHON], compiler_directives=options | unchecked, nthreads=jobs),
+        *cythonize([extension(source) for source in COMPILED_PYTHON], compiler_directives=options),
+    ]
 )

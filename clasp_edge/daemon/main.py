@@ -1,0 +1,139 @@
+"""The process: builds the parts from the configuration, starts and stops them in order, and minds the signals.
+
+Exit status 0 after SIGTERM or SIGINT, 2 when it cannot start; then nothing is left half-started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from clasp_edge.clock import Clock
+from clasp_edge.config.load import ConfigError, load_config
+from clasp_edge.config.model import Config
+from clasp_edge.config.reload import reloadable_changes, reloaded
+from clasp_edge.daemon.auth import TokenAuthenticator
+from clasp_edge.router.router import Router
+from clasp_edge.router.watch import Watch
+from clasp_edge.transports.bind import BindError
+from clasp_edge.transports.tcp import TcpServer
+from clasp_edge.transports.websocket import WebSocketServer
+from clasp_edge.version import __version__
+
+log = logging.getLogger("clasp_edge")
+
+EXIT_CANNOT_START = 2
+STOP_TIMEOUT_S = 1.5
+"""How long clients have to take what is queued and answer the close, before the process ends anyway."""
+
+
+def run(config: Config, config_path: Path | None, sets: list[str]) -> int:
+    """Run until a signal ends it; returns the exit status."""
+    logging.basicConfig(
+        level=config.log.level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    _raise_file_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(Daemon(config, config_path, sets).run())
+
+
+def _raise_file_limit() -> None:
+    # One descriptor per connection, and one more for each slow one.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Daemon:
+    """One running clasp-edge."""
+
+    def __init__(self, config: Config, config_path: Path | None, sets: list[str]) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._sets = sets
+        self._clock = Clock()
+        self._authenticator: TokenAuthenticator | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> int:
+        """Start everything, wait for the end, stop everything."""
+        loop = asyncio.get_running_loop()
+        config = self._config
+        if config.security.mode == "authenticated":
+            self._authenticator = TokenAuthenticator(config, self._clock)
+        self._router = Router(config, loop, self._clock, self._authenticator)
+        self._watch = Watch(self._router)
+        servers: list[tuple[str, WebSocketServer | TcpServer]] = []
+        if config.websocket.listen is not None:
+            servers.append(("ws", WebSocketServer(self._router, config.websocket.listen)))
+        if config.tcp.listen is not None:
+            servers.append(("tcp", TcpServer(self._router, config.tcp.listen)))
+        try:
+            addresses = [f"{scheme}://{await server.start()}" for scheme, server in servers]
+        except BindError as error:
+            print(f"clasp-edge: {error.strerror}", file=sys.stderr)
+            for _, server in servers:
+                server.stop()
+            return EXIT_CANNOT_START
+        for number, handler in (
+            (signal.SIGTERM, self._stopping.set),
+            (signal.SIGINT, self._stopping.set),
+            (signal.SIGHUP, self._reload),
+        ):
+            loop.add_signal_handler(number, handler)
+        self._watch.start()
+        # What start-up made lives as long as the process: no collection needs to look at it again.
+        gc.collect()
+        gc.freeze()
+        self._greet(addresses)
+        await self._stopping.wait()
+        for _, server in servers:
+            server.stop()
+        self._watch.stop()
+        self._router.stop()
+        await self._drain()
+        return 0
+
+    def _greet(self, addresses: list[str]) -> None:
+        config = self._config
+        print(f"clasp-edge {__version__} ({config.name})")
+        print(f"  data in     {config.data_dir}")
+        print(f"  security    {config.security.mode}")
+        for address in addresses:
+            print(f"  listens on  {address}")
+        example = addresses[0].replace("0.0.0.0", "127.0.0.1").replace("[::]", "127.0.0.1")
+        print(f'  connect     JavaScript: new Clasp("{example}")   Python: Clasp("{example}")')
+        print("ready " + " ".join(addresses), flush=True)
+
+    async def _drain(self) -> None:
+        """Give clients the time to take what is queued for them and to answer the close."""
+        deadline_s = self._clock.monotonic_s() + STOP_TIMEOUT_S
+        while self._router.connections and self._clock.monotonic_s() < deadline_s:
+            await asyncio.sleep(0.01)
+        for session in list(self._router.connections):
+            session.link.abort()
+        await asyncio.sleep(0)
+
+    def _reload(self) -> None:
+        """SIGHUP: take over what can change without dropping a client, and say what cannot."""
+        try:
+            new = load_config(self._config_path, self._sets)
+        except ConfigError as error:
+            log.error("reload: the configuration was not changed: %s", error)
+            return
+        applied, restart = reloadable_changes(self._config, new)
+        self._config = reloaded(self._config, new)
+        logging.getLogger().setLevel(self._config.log.level.upper())
+        if self._authenticator is not None:
+            self._authenticator.reload(self._config)
+        self._router.apply_config(self._config)
+        log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
+        if restart:
+            log.warning("reload: needs a restart: %s", ", ".join(restart))

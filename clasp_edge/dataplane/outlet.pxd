@@ -1,0 +1,101 @@
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stddef cimport size_t
+
+from clasp_edge.dataplane.arena cimport Arena, Queue
+
+cdef enum:
+    HEADROOM = 16       # writable bytes before every outgoing frame, for the transport's own header
+
+
+cdef enum:
+    JOBS_AT_ONCE = 16   # snapshots and replays in progress per peer; more wait as unread input
+
+
+cdef enum Loss:         # what may happen to a delivery under pressure (architecture.md 5)
+    CONVERGES = 0       # params: the newest value arrives in the end
+    BOUNDED = 1         # events, timelines, gesture edges: queued up to a bound, then dropped and told
+    OLDEST_FIRST = 2    # streams, gesture moves
+
+
+cdef struct Delivery:
+    uint8_t* frame      # HEADROOM writable bytes lie before it
+    size_t size
+    uint64_t seq        # the table's change counter (params only)
+    int signal          # wire.md 5.1
+    int loss
+
+
+cdef class Core:
+    cdef readonly Arena arena
+    cdef public object loop
+    cdef public size_t high_water       # bytes of an outbox above which a blocked peer is under pressure
+    cdef public size_t event_backlog    # bytes that events may take on top of it
+    cdef uint64_t wall_us               # clock readings of the current pass
+    cdef uint64_t mono_us
+    cdef bint in_pass
+    cdef PyObject** dirty               # outlets with unsent bytes; owned references
+    cdef size_t dirty_count
+    cdef size_t dirty_room
+    cdef readonly uint64_t passes
+    cdef readonly uint64_t sent_bytes
+    cdef readonly uint64_t dropped_events
+    cdef readonly uint64_t dropped_streams
+    cdef readonly uint64_t conflated_params
+
+    cdef void tick(self) noexcept
+    cdef inline void begin(self) noexcept:
+        if not self.in_pass:
+            self.in_pass = True
+            self.passes += 1
+            self.tick()
+    cdef void finish(self) noexcept
+    cdef void mark_dirty(self, Outlet outlet) noexcept
+
+    cdef inline size_t mark(self) noexcept:
+        # Dynamic threshold: nobody may hold more than half of what is left, so the arena never runs dry by one peer.
+        cdef size_t share = self.arena.free_bytes() >> 1
+        return self.high_water if self.high_water < share else share
+
+
+cdef class Sink:
+    cdef public object scopes           # security.Scopes, or None: everything is allowed
+    cdef readonly uint32_t writer       # index in the plane's table of writers; 0 until registered
+    cdef uint64_t fan_index             # used while a fan-out is built
+    cdef void deliver(self, Delivery* delivery) noexcept
+
+
+cdef class Outlet(Sink):
+    cdef readonly Core core
+    cdef int fd
+    cdef int watched_fd                 # duplicate of fd while the loop watches it for room
+    cdef Queue out
+    cdef Queue backlog                  # streams held back: records of u32 size + bytes
+    cdef bint is_dirty
+    cdef readonly bint blocked          # the socket took less than we had
+    cdef readonly bint pressed          # blocked and over the mark
+    cdef readonly bint dead
+    cdef bint converging
+    cdef bint filling
+    cdef uint64_t cursor                # change counter up to which params have been delivered, while converging
+    cdef list jobs                      # iterators of wire images, pulled as the socket takes them
+    cdef readonly uint64_t progress_us  # when the socket last took something (monotonic)
+    cdef readonly uint64_t sent_bytes
+    cdef readonly uint64_t dropped_events
+    cdef readonly uint64_t dropped_streams
+    cdef readonly uint64_t conflated_params
+    cdef readonly uint64_t untold_drops
+
+    cdef void push(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept
+    cdef bint reply(self, const uint8_t* data, size_t size) noexcept
+    cdef void flush(self) noexcept
+    cdef void fill(self) noexcept
+    cdef void _under_pressure(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept
+    cdef void _hold_back(self, const uint8_t* data, size_t size) noexcept
+    cdef size_t _drop_held(self) noexcept
+    cdef void _pull_jobs(self, size_t limit) noexcept
+    cdef void catch_up(self, size_t limit) noexcept
+    cdef void drained(self) noexcept
+    cdef void _die(self) noexcept
+    cdef void _watch(self) noexcept
+    cdef void _unwatch(self) noexcept

@@ -1,0 +1,437 @@
+"""Outgoing bytes of one peer: an outbox in the arena, one write per pass, and what happens when the peer is slow.
+
+Promises under pressure (architecture.md 5): params converge, events are bounded and their loss is counted and told, streams
+lose the oldest first. Knows sockets by their descriptor only; what the bytes mean is the subclass's business.
+"""
+
+import logging
+import os
+
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdlib cimport free, realloc
+
+from clasp_edge.dataplane.arena cimport Chunk
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    ssize_t send(int fd, const void* data, size_t size, int flags)
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
+    int MSG_NOSIGNAL, MSG_DONTWAIT
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec* result)
+    int CLOCK_REALTIME, CLOCK_MONOTONIC
+
+cdef extern from "<string.h>" nogil:
+    void* memset(void* target, int value, size_t size)
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+cdef enum:
+    IOVECS = 64                     # per sendmsg: 256 KiB, a full outbox at the default mark
+    STREAM_BACKLOG_BYTES = 65536    # streams held back per peer: half a second of a 60 Hz stream with 2 KiB of samples
+    FILL_ROUNDS = 4                 # refill-and-send rounds before other peers get their turn
+    EVENT_RESERVE_CHUNKS = 16       # chunks that events leave to replies
+
+
+cdef class Core:
+    """What all outlets of one router share: the arena, the pass clock, the list of outlets with unsent bytes.
+
+    `high_water` and `event_backlog` are bytes per outlet.
+    """
+
+    def __cinit__(self, arena_mib, high_water, event_backlog):
+        self.arena = Arena(arena_mib)
+        self.high_water = high_water
+        self.event_backlog = event_backlog
+        self.tick()
+
+    def __dealloc__(self):
+        free(self.dirty)
+
+    cdef void tick(self) noexcept:
+        cdef timespec now
+        clock_gettime(CLOCK_REALTIME, &now)
+        self.wall_us = <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        self.mono_us = <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
+
+    cdef void mark_dirty(self, Outlet outlet) noexcept:
+        cdef PyObject** grown
+        if self.dirty_count == self.dirty_room:
+            grown = <PyObject**>realloc(self.dirty, (self.dirty_room * 2 + 64) * sizeof(PyObject*))
+            if grown == NULL:
+                return          # the bytes stay in the outbox; the next pass tries again
+            self.dirty = grown
+            self.dirty_room = self.dirty_room * 2 + 64
+        outlet.is_dirty = True
+        Py_INCREF(outlet)
+        self.dirty[self.dirty_count] = <PyObject*>outlet
+        self.dirty_count += 1
+
+    cdef void finish(self) noexcept:
+        """End of a pass: one write per outlet that got something. Sending may wake jobs that dirty further outlets."""
+        cdef size_t i = 0
+        cdef Outlet outlet
+        while i < self.dirty_count:
+            outlet = <Outlet>self.dirty[i]
+            i += 1
+            outlet.is_dirty = False
+            outlet.flush()
+            Py_DECREF(outlet)
+        self.dirty_count = 0
+        self.in_pass = False
+
+    def begin_pass(self):
+        """Open a pass from the control plane (timers, scheduled work); `end_pass` writes out what it produced."""
+        self.begin()
+
+    def end_pass(self):
+        self.finish()
+
+    @property
+    def now_us(self):
+        """Unix microseconds at the start of the current pass."""
+        return self.wall_us
+
+    @property
+    def monotonic_us(self):
+        return self.mono_us
+
+    def refresh_clock(self):
+        self.tick()
+
+    @property
+    def arena_free(self):
+        """Bytes of the arena that are not lent out."""
+        return self.arena.free_bytes()
+
+    @property
+    def arena_total(self):
+        return self.arena.total * 4080
+
+
+cdef class Sink:
+    """Something that consumes changes: a client, and later a device, the journal, an uplink."""
+
+    cdef void deliver(self, Delivery* delivery) noexcept:
+        pass
+
+
+cdef class Outlet(Sink):
+    """A peer behind a socket. `scopes` limits what it may read and write (None: everything)."""
+
+    def __cinit__(self, Core core, *args, **kwargs):
+        self.core = core
+        self.fd = -1
+        self.watched_fd = -1
+        self.jobs = []
+
+    def __dealloc__(self):
+        if self.core is not None:
+            self.core.arena.clear(&self.out)
+            self.core.arena.clear(&self.backlog)
+        if self.watched_fd >= 0:
+            os.close(self.watched_fd)
+
+    def open_outlet(self, int fd):
+        """Start writing to the connected non-blocking socket `fd`. The caller keeps it open until `close_outlet`."""
+        self.fd = fd
+        self.progress_us = self.core.mono_us
+
+    def close_outlet(self):
+        """Forget the socket and everything that waits for it."""
+        self.dead = True
+        self._unwatch()
+        self.fd = -1
+        self.jobs.clear()
+        self.converging = False
+        self.core.arena.clear(&self.out)
+        self.core.arena.clear(&self.backlog)
+
+    @property
+    def queued_bytes(self):
+        return self.out.size + self.backlog.size
+
+    @property
+    def busy(self):
+        """Whether anything waits for the peer to read: bytes, held-back streams, unfinished snapshots, stale params."""
+        return self.out.size > 0 or self.backlog.size > 0 or self.converging or len(self.jobs) > 0
+
+    def take_untold_drops(self):
+        """How many events and stream frames were dropped since the peer was last told."""
+        count = self.untold_drops
+        self.untold_drops = 0
+        return count
+
+    def start_job(self, job):
+        """Send the wire images that the iterator `job` yields, no faster than the peer reads them."""
+        self.jobs.append(job)
+        self.fill()
+        if not self.is_dirty and self.out.size:
+            self.core.mark_dirty(self)
+
+    def end_abruptly(self):
+        """Called (by the loop) when the socket refused bytes for good; the transport's owner closes it."""
+
+    # ---- adding bytes ----
+
+    cdef void push(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept:
+        """Queue one delivery (already framed), subject to the promises under pressure."""
+        if self.pressed or (self.converging and delivery.loss == CONVERGES):
+            self._under_pressure(data, size, delivery)
+            return
+        if not self.core.arena.append(&self.out, data, size):
+            self.flush()
+            if not self.core.arena.append(&self.out, data, size):
+                self.pressed = True
+                self._under_pressure(data, size, delivery)
+                return
+        if not self.is_dirty:
+            self.core.mark_dirty(self)
+        if self.out.size > self.core.mark():
+            self.flush()
+            if self.blocked and self.out.size > self.core.mark():
+                self.pressed = True
+
+    cdef bint reply(self, const uint8_t* data, size_t size) noexcept:
+        """Queue an answer to the peer's own request: never dropped. False when the arena is empty even after a write:
+        the caller must close the connection then."""
+        if self.dead:
+            return True
+        if not self.core.arena.append(&self.out, data, size):
+            self.flush()
+            if not self.core.arena.append(&self.out, data, size):
+                return False
+        if not self.is_dirty:
+            self.core.mark_dirty(self)
+        if self.out.size > self.core.mark():
+            self.flush()
+            if self.blocked and self.out.size > self.core.mark():
+                self.pressed = True
+        return True
+
+    cdef void _under_pressure(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept:
+        if delivery.loss == CONVERGES:
+            if not self.converging:
+                self.converging = True
+                self.cursor = delivery.seq - 1
+            self.conflated_params += 1
+            self.core.conflated_params += 1
+        elif delivery.loss == OLDEST_FIRST:
+            self._hold_back(data, size)
+        elif (self.out.size + size <= self.core.high_water + self.core.event_backlog
+                and self.core.arena.free > EVENT_RESERVE_CHUNKS + size // 4080 + 1
+                and self.core.arena.append(&self.out, data, size)):
+            pass
+        else:
+            self.dropped_events += 1
+            self.core.dropped_events += 1
+            self.untold_drops += 1
+
+    cdef void _hold_back(self, const uint8_t* data, size_t size) noexcept:
+        cdef uint32_t length = <uint32_t>size
+        cdef size_t dropped = 0
+        cdef bint kept = False
+        if size + 4 <= STREAM_BACKLOG_BYTES:
+            while self.backlog.size and (self.backlog.size + size + 4 > STREAM_BACKLOG_BYTES
+                                         or self.core.arena.free < EVENT_RESERVE_CHUNKS + size // 4080 + 2):
+                dropped += self._drop_held()
+            if self.core.arena.free > EVENT_RESERVE_CHUNKS + size // 4080 + 1:
+                self.core.arena.append(&self.backlog, <uint8_t*>&length, 4)
+                self.core.arena.append(&self.backlog, data, size)
+                kept = True
+        dropped += not kept
+        self.dropped_streams += dropped
+        self.core.dropped_streams += dropped
+        self.untold_drops += dropped
+
+    cdef size_t _drop_held(self) noexcept:
+        """Forget the oldest held-back stream frame."""
+        cdef uint32_t length
+        self.core.arena.copy_out(&self.backlog, <uint8_t*>&length, 4)
+        self.core.arena.consume(&self.backlog, 4 + length)
+        return 1
+
+    # ---- sending ----
+
+    cdef void flush(self) noexcept:
+        """Write what the socket takes, then refill from what waits behind the outbox."""
+        cdef iovec vectors[IOVECS]
+        cdef msghdr message
+        cdef Chunk* chunk
+        cdef ssize_t sent
+        cdef size_t offered
+        cdef int count
+        if self.blocked or self.dead:
+            return
+        while self.out.size:
+            chunk = self.out.head
+            if chunk.next == NULL:
+                offered = self.out.size
+                sent = send(self.fd, &chunk.data[chunk.begin], offered, MSG_NOSIGNAL | MSG_DONTWAIT)
+            else:
+                count = 0
+                offered = 0
+                while chunk != NULL and count < IOVECS:
+                    vectors[count].iov_base = &chunk.data[chunk.begin]
+                    vectors[count].iov_len = chunk.end - chunk.begin
+                    offered += vectors[count].iov_len
+                    count += 1
+                    chunk = chunk.next
+                memset(&message, 0, sizeof(message))
+                message.msg_iov = vectors
+                message.msg_iovlen = count
+                sent = sendmsg(self.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if sent < 0:
+                if errno == EINTR:
+                    continue
+                if errno == EAGAIN:      # the same number as EWOULDBLOCK on Linux
+                    self.blocked = True
+                    self._watch()
+                else:
+                    self._die()
+                return
+            self.core.arena.consume(&self.out, <size_t>sent)
+            self.core.sent_bytes += <size_t>sent
+            self.sent_bytes += <size_t>sent
+            self.progress_us = self.core.mono_us
+            if <size_t>sent < offered:
+                self.blocked = True
+                self._watch()
+                return
+        # An empty outbox returns its last chunk too: a thousand quiet peers hold nothing.
+        if self.out.head != NULL:
+            self.core.arena.clear(&self.out)
+        if self.pressed or self.backlog.size or self.converging or self.jobs:
+            self.fill()
+
+    cdef void fill(self) noexcept:
+        """Refill the outbox from held-back streams, stale params and jobs, in turns, as long as the socket takes it."""
+        cdef size_t limit
+        cdef uint32_t length
+        cdef int rounds = 0
+        cdef Chunk* chunk
+        cdef uint8_t record[65700]
+        if self.filling or self.dead:
+            return
+        self.filling = True
+        while not self.blocked and not self.dead:
+            limit = self.core.mark() >> 1
+            if self.out.size <= limit:
+                self.pressed = False
+            while self.backlog.size and self.out.size < limit:
+                self.core.arena.copy_out(&self.backlog, <uint8_t*>&length, 4)
+                self.core.arena.consume(&self.backlog, 4)
+                self.core.arena.copy_out(&self.backlog, record, length)
+                self.core.arena.consume(&self.backlog, length)
+                if not self.core.arena.append(&self.out, record, length):
+                    self.dropped_streams += 1
+                    self.core.dropped_streams += 1
+                    self.untold_drops += 1
+            if self.backlog.size == 0 and self.backlog.head != NULL:
+                self.core.arena.clear(&self.backlog)
+            if self.converging and self.out.size < limit:
+                self.catch_up(limit)
+            if self.jobs and self.out.size < limit:
+                self._pull_jobs(limit)
+            if self.out.size == 0:
+                break
+            rounds += 1
+            if rounds >= FILL_ROUNDS:
+                # Others get their turn; the loop comes back for the rest.
+                try:
+                    self.core.loop.call_soon(self.resume)
+                except Exception:
+                    log.exception("cannot schedule the rest of an outbox")
+                break
+            self.flush()
+        self.filling = False
+        if not self.pressed and not self.dead:
+            self.drained()
+
+    def resume(self):
+        """Continue sending after other peers had their turn."""
+        cdef bint outer = self.core.in_pass
+        self.core.begin()
+        self.flush()
+        if self.jobs and not self.blocked:
+            self.fill()
+        if not outer:
+            self.core.finish()
+
+    cdef void _pull_jobs(self, size_t limit) noexcept:
+        while self.jobs and self.out.size < limit:
+            try:
+                image = next(self.jobs[0], None)
+                if image is None:
+                    del self.jobs[0]
+                elif not image:
+                    # Much was looked at and nothing found yet: others get their turn.
+                    self.core.loop.call_soon(self.resume)
+                    return
+                elif not self.core.arena.append(&self.out, <const uint8_t*><char*>(<bytes>image), len(<bytes>image)):
+                    # No room for an answer that was promised whole: the peer must not believe it got everything.
+                    self._die()
+                    return
+            except Exception:
+                log.exception("a reply in parts failed")
+                self.jobs.clear()
+
+    cdef void catch_up(self, size_t limit) noexcept:
+        """Queue the newest value of params that changed after `cursor` (the subclass knows the table)."""
+        self.converging = False
+
+    cdef void drained(self) noexcept:
+        """The peer is no longer under pressure."""
+
+    cdef void _die(self) noexcept:
+        self.dead = True
+        try:
+            self.core.loop.call_soon(self.end_abruptly)
+        except Exception:
+            log.exception("cannot close a broken connection")
+
+    # ---- waiting for room ----
+
+    cdef void _watch(self) noexcept:
+        # The transport's own descriptor belongs to the event loop, which refuses a second watcher on it; a duplicate of it
+        # may be watched beside it.
+        if self.watched_fd >= 0:
+            return
+        try:
+            self.watched_fd = os.dup(self.fd)
+            self.core.loop.add_writer(self.watched_fd, self.on_writable)
+        except Exception:
+            log.exception("cannot wait for a slow peer")
+            self._die()
+
+    cdef void _unwatch(self) noexcept:
+        if self.watched_fd < 0:
+            return
+        try:
+            self.core.loop.remove_writer(self.watched_fd)
+            os.close(self.watched_fd)
+        except Exception:
+            log.exception("cannot stop waiting for a slow peer")
+        self.watched_fd = -1
+
+    def on_writable(self):
+        """Called by the loop when the socket of a blocked peer has room."""
+        self.core.begin()
+        self.blocked = False
+        self.flush()
+        if not self.blocked:
+            self._unwatch()
+        self.core.finish()

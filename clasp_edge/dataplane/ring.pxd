@@ -1,0 +1,11 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stddef cimport size_t
+
+cdef class Ring:
+    cdef uint8_t* data
+    cdef readonly size_t size
+    cdef uint64_t begin         # counters that only grow; the place is the counter modulo the size
+    cdef uint64_t end
+
+    cdef void append(self, const uint8_t* frame, size_t size, int signal, size_t address_at, size_t address_size) noexcept
+    cdef void _make_room(self, size_t need) noexcept

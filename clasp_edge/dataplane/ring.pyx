@@ -1,0 +1,97 @@
+"""The most recent frames in one fixed block of memory, oldest overwritten first: what `history` of a subscription is served
+from (router.md 13). Holds whole outgoing frames; knows nothing of params or sessions.
+"""
+
+from collections import deque
+
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from clasp_edge.wire.pattern cimport Pattern
+
+cdef struct Record:
+    uint32_t size           # of this header and the frame, rounded up to 8; 0 = skip to the start of the block
+    uint32_t frame_size
+    uint16_t address_at
+    uint16_t address_size
+    uint32_t signal
+
+
+cdef class Ring:
+    """`Ring(size)`: `size` bytes, 0 = keep nothing."""
+
+    def __cinit__(self, size_t size):
+        self.size = size & ~<size_t>7
+        if self.size:
+            self.data = <uint8_t*>calloc(1, self.size)
+            if self.data == NULL:
+                raise MemoryError
+
+    def __dealloc__(self):
+        free(self.data)
+
+    cdef void append(self, const uint8_t* frame, size_t size, int signal, size_t address_at, size_t address_size) noexcept:
+        cdef size_t need = (sizeof(Record) + size + 7) & ~<size_t>7
+        cdef size_t place, rest
+        cdef Record* record
+        if need > self.size // 4:
+            return              # one giant value must not wipe out everybody's history
+        place = self.end % self.size
+        rest = self.size - place
+        if rest < need:
+            self._make_room(rest)
+            (<Record*>(self.data + place)).size = 0
+            self.end += rest
+            place = 0
+        self._make_room(need)
+        record = <Record*>(self.data + place)
+        record.size = <uint32_t>need
+        record.frame_size = <uint32_t>size
+        record.address_at = <uint16_t>address_at
+        record.address_size = <uint16_t>address_size
+        record.signal = signal
+        memcpy(self.data + place + sizeof(Record), frame, size)
+        self.end += need
+
+    cdef void _make_room(self, size_t need) noexcept:
+        cdef Record* record
+        cdef size_t place
+        while self.end + need - self.begin > self.size:
+            place = self.begin % self.size
+            record = <Record*>(self.data + place)
+            if record.size:
+                self.begin += record.size
+            else:
+                self.begin += self.size - place
+
+    def recent(self, Pattern pattern not None, int mask, Py_ssize_t count, scopes=None):
+        """The newest `count` frames of each matching address, oldest first, as bytes.
+
+        `mask` has bit 1 << signal for each wanted signal type; `scopes` (security.Scopes) limits the addresses."""
+        cdef uint64_t at = self.begin
+        cdef Record* record
+        cdef size_t place
+        cdef dict kept = {}
+        cdef Py_ssize_t order = 0
+        cdef uint8_t* frame
+        if count <= 0 or self.size == 0:
+            return []
+        while at < self.end:
+            place = at % self.size
+            record = <Record*>(self.data + place)
+            if record.size == 0:
+                at += self.size - place
+                continue
+            at += record.size
+            if not mask & (1 << record.signal):
+                continue
+            frame = self.data + place + sizeof(Record)
+            address = (<char*>frame + record.address_at)[:record.address_size]
+            if not pattern.matches(address) or (scopes is not None and not scopes.allows("read", address)):
+                continue
+            queue = kept.get(address)
+            if queue is None:
+                queue = kept[address] = deque(maxlen=count)
+            order += 1
+            queue.append((order, (<char*>frame)[:record.frame_size]))
+        return [frame_ for _, frame_ in sorted([item for queue in kept.values() for item in queue])]

@@ -1,0 +1,97 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stddef cimport size_t
+
+cdef enum:
+    # Words of Entry.ttl beyond the wire's (wire.md 2.3, SET): no TTL of its own, the server-wide one applies.
+    TTL_DEFAULT = 0x7FFFFFFF
+    TTL_NEVER = 0
+    TTL_ABSOLUTE = 0x80000000
+
+cdef enum:
+    STRATEGY_LWW = 0
+    STRATEGY_MAX = 1
+    STRATEGY_MIN = 2
+    STRATEGY_LOCK = 3
+    STRATEGY_MERGE = 4
+
+cdef enum:
+    ROUTE_PLAIN = 0
+    ROUTE_P2P = 1           # publishes go to the control plane (wire.md 4.5)
+
+cdef enum:
+    LIST_PARAMS = 0         # ids of the two list heads; entries start at 2
+    LIST_ROUTES = 1
+    FIRST_ID = 2
+
+
+cdef struct Entry:
+    uint64_t revision       # 0: no param here, only a cached route for publishes
+    uint64_t seq            # the table's change counter at the last write
+    uint64_t written_us     # Unix microseconds of the last write
+    uint64_t deadline_ms    # monotonic; 0 = never expires
+    void* fan               # Fanout of the current or an older generation; owned reference
+    uint64_t fan_generation
+    uint32_t id
+    uint32_t hash
+    uint32_t writer         # index into the writers' table
+    uint32_t lock_holder    # the same, 0 = not locked
+    uint32_t gate_writer    # who passed the gate here last
+    uint32_t gate_generation
+    uint32_t ttl            # the wire's word, or TTL_DEFAULT
+    uint32_t value_size     # without its type byte
+    uint32_t capacity       # bytes available for the value
+    uint16_t address_size
+    uint8_t value_type
+    uint8_t strategy
+    uint8_t route
+    uint8_t data[1]         # address, then value
+
+
+cdef inline uint8_t* entry_address(Entry* entry) noexcept nogil:
+    return &entry.data[0]
+
+
+cdef inline uint8_t* entry_value(Entry* entry) noexcept nogil:
+    return &entry.data[0] + entry.address_size
+
+
+cdef struct Slot:
+    uint32_t hash
+    uint32_t id             # 0 = empty
+
+
+cdef class Table:
+    cdef Slot* slots
+    cdef size_t mask                # slots - 1, a power of two less one
+    cdef Entry** entries            # by id
+    cdef uint32_t* older            # by id: neighbours in the list of params by last write, or of routes by last use
+    cdef uint32_t* newer
+    cdef uint32_t* heap_position    # by id: place in the expiry heap, 0 = none
+    cdef uint32_t* heap             # 1-based binary heap of ids
+    cdef uint64_t* heap_key         # by heap place: a deadline not later than the entry's own
+    cdef uint32_t heap_size
+    cdef uint32_t capacity          # ids allocated for
+    cdef uint32_t top               # one past the highest id ever used
+    cdef uint32_t free_id           # head of the free ids, chained through `older`
+    cdef uint64_t seed
+    cdef uint64_t seq               # counts every change of a param
+    cdef readonly uint32_t params
+    cdef readonly uint32_t routes
+
+    cdef uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil
+    cdef Entry* find(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
+    cdef Entry* insert(self, const uint8_t* address, size_t size, uint32_t hash) except NULL
+    cdef Entry* store(self, Entry* entry, int value_type, const uint8_t* value, uint32_t size) except NULL
+    cdef void remove(self, Entry* entry) noexcept
+    cdef void make_param(self, Entry* entry) noexcept
+    cdef void touch(self, Entry* entry) noexcept
+    cdef void expires(self, Entry* entry, uint64_t deadline_ms) noexcept
+    cdef Entry* next_expired(self, uint64_t now_ms) noexcept
+    cdef uint64_t next_deadline(self) noexcept
+    cdef int _grow_ids(self) except -1
+    cdef int _grow_slots(self) except -1
+    cdef void _link(self, uint32_t head, uint32_t id) noexcept
+    cdef void _unlink(self, uint32_t id) noexcept
+    cdef void _sift_up(self, uint32_t place) noexcept
+    cdef void _sift_down(self, uint32_t place) noexcept
+    cdef void _heap_drop(self, uint32_t id) noexcept

@@ -1,0 +1,44 @@
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from clasp_edge.dataplane.outlet cimport Sink
+from clasp_edge.wire.pattern cimport Pattern
+
+cdef class Subscription:
+    cdef readonly Sink sink
+    cdef readonly uint32_t id
+    cdef readonly Pattern pattern
+    cdef readonly uint8_t mask
+    cdef readonly object filter
+
+
+cdef struct Target:
+    PyObject* sink          # borrowed: a fan-out is used only while its generation is the trie's
+    PyObject* filter        # borrowed from Fanout.filters, or NULL
+    uint8_t plain           # signals delivered as they come
+    uint8_t filtered        # signals that go through `filter` first
+
+
+cdef class Fanout:
+    cdef Target* targets
+    cdef Py_ssize_t count
+    cdef list filters
+
+
+cdef class Node:
+    cdef dict children
+    cdef Node one           # `*` and segments with a partial wildcard
+    cdef Node many          # `**`
+    cdef list subscriptions
+
+    cdef bint empty(self)
+
+
+cdef class Trie:
+    cdef Node root
+    cdef dict interned
+    cdef readonly uint64_t generation
+    cdef readonly Py_ssize_t size
+
+    cdef Fanout fan_out(self, bytes address)
+    cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, set seen)

@@ -1,0 +1,191 @@
+"""Subscriptions indexed by the segments of their patterns, and the fan-out list of an address.
+
+The walk follows the same rules as `wire.pattern.Pattern.matches` (wire.md 4.2, `route`); a partial wildcard is followed as
+`*` and then verified by the pattern itself. Fan-out lists are shared: addresses with the same audience use one list.
+"""
+
+from libc.stdlib cimport calloc, free
+
+cdef uint8_t ALL_SIGNALS = 0x1F
+
+
+cdef class Subscription:
+    """One subscription of a sink. `mask` has bit 1 << signal for each wanted signal type; `filter`, if any, thins out what
+    is delivered (an object with `offer(address, signal, frame)`)."""
+
+    def __cinit__(self, Sink sink not None, uint32_t id, Pattern pattern not None, uint8_t mask, filter=None):
+        self.sink = sink
+        self.id = id
+        self.pattern = pattern
+        self.mask = mask & ALL_SIGNALS or ALL_SIGNALS
+        self.filter = filter
+
+
+cdef class Fanout:
+    """Who gets the messages of an address. Valid for the trie's generation it was made in."""
+
+    def __dealloc__(self):
+        free(self.targets)
+
+    def __len__(self):
+        return self.count
+
+
+cdef class Node:
+    def __cinit__(self):
+        self.children = {}
+
+    cdef bint empty(self):
+        return not self.children and self.one is None and self.many is None and not self.subscriptions
+
+
+cdef class Trie:
+    """All subscriptions of the router. Every change raises `generation`, which outdates every cached fan-out."""
+
+    def __cinit__(self):
+        self.root = Node()
+        self.interned = {}
+        self.generation = 1
+
+    def add(self, Subscription subscription not None):
+        cdef Node node = self.root
+        cdef Node child
+        for segment in subscription.pattern.segments:
+            if segment == b"**":
+                if node.many is None:
+                    node.many = Node()
+                node = node.many
+            elif b"*" in segment:
+                if node.one is None:
+                    node.one = Node()
+                node = node.one
+            else:
+                child = node.children.get(segment)
+                if child is None:
+                    child = node.children[segment] = Node()
+                node = child
+        if node.subscriptions is None:
+            node.subscriptions = []
+        node.subscriptions.append(subscription)
+        self.size += 1
+        self.invalidate()
+
+    def discard(self, Subscription subscription not None):
+        """Take the subscription out, and every node that held nothing else."""
+        cdef Node node = self.root
+        path = []
+        for segment in subscription.pattern.segments:
+            path.append((node, segment))
+            if segment == b"**":
+                node = node.many
+            elif b"*" in segment:
+                node = node.one
+            else:
+                node = node.children.get(segment)
+            if node is None:
+                return
+        if node.subscriptions is None or subscription not in node.subscriptions:
+            return
+        node.subscriptions.remove(subscription)
+        self.size -= 1
+        for parent, segment in reversed(path):
+            if not node.empty():
+                break
+            node = parent
+            if segment == b"**":
+                node.many = None
+            elif b"*" in segment:
+                node.one = None
+            else:
+                del node.children[segment]
+        self.invalidate()
+
+    def invalidate(self):
+        """Outdate every cached fan-out (subscriptions or scopes changed)."""
+        self.generation += 1
+        self.interned.clear()
+
+    def matching(self, bytes address not None):
+        """The subscriptions whose pattern matches `address`, in no particular order."""
+        found = []
+        self._walk(self.root, address.split(b"/")[1:], 0, found, set())
+        return [s for s in found if not (<Subscription>s).pattern.partial or (<Subscription>s).pattern.matches(address)]
+
+    cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, set seen):
+        cdef Node child
+        cdef Py_ssize_t i
+        if at == len(segments):
+            if node.subscriptions:
+                found.extend(node.subscriptions)
+            # A trailing `**` also stands for no segment at all.
+            if node.many is not None:
+                self._spread(node.many, segments, at, found, seen)
+            return
+        child = node.children.get(segments[at])
+        if child is not None:
+            self._walk(child, segments, at + 1, found, seen)
+        if node.one is not None:
+            self._walk(node.one, segments, at + 1, found, seen)
+        if node.many is not None:
+            self._spread(node.many, segments, at, found, seen)
+
+    def _spread(self, Node node, list segments, Py_ssize_t at, list found, set seen):
+        # Each (node, position) once: several `**` in a row cannot multiply the work, nor find a subscription twice.
+        cdef Py_ssize_t i
+        for i in range(at, len(segments) + 1):
+            key = (id(node), i)
+            if key in seen:
+                break
+            seen.add(key)
+            self._walk(node, segments, i, found, seen)
+
+    cdef Fanout fan_out(self, bytes address):
+        """The fan-out list of `address`: one target per sink, in the order in which the sinks subscribed."""
+        cdef Subscription subscription
+        cdef Fanout fan
+        cdef dict by_sink = {}
+        cdef Py_ssize_t i
+        found = self.matching(address)
+        for subscription in found:
+            if subscription.sink.scopes is not None and not subscription.sink.scopes.allows("read", address):
+                continue
+            plain, filters = by_sink.get(subscription.sink, (0, ()))
+            if subscription.filter is None:
+                plain |= subscription.mask
+            else:
+                filters += (subscription,)
+            by_sink[subscription.sink] = (plain, filters)
+        key = tuple([(id(sink), plain, tuple([id(s) for s in filters])) for sink, (plain, filters) in by_sink.items()])
+        cached = self.interned.get(key)
+        if cached is not None:
+            return cached
+        fan = Fanout.__new__(Fanout)
+        fan.filters = []
+        count = sum([max(1, len(filters)) for _, filters in by_sink.values()])
+        if count:
+            fan.targets = <Target*>calloc(count, sizeof(Target))
+            if fan.targets == NULL:
+                raise MemoryError
+        i = 0
+        for sink, (plain, filters) in by_sink.items():
+            taken = plain
+            if plain or not filters:
+                fan.targets[i].sink = <PyObject*>sink
+                fan.targets[i].plain = plain
+                i += 1
+            for subscription in filters:
+                # One copy per session: a signal that one subscription delivers is not delivered again by the next.
+                wanted = subscription.mask & ~taken
+                if not wanted:
+                    continue
+                if i == count:
+                    break
+                taken |= wanted
+                fan.targets[i].sink = <PyObject*>sink
+                fan.targets[i].filter = <PyObject*>subscription.filter
+                fan.targets[i].filtered = wanted
+                fan.filters.append(subscription.filter)
+                i += 1
+        fan.count = i
+        self.interned[key] = fan
+        return fan

@@ -1,0 +1,50 @@
+"""What the router asks of the security room, as types: the router knows scopes and tokens only through these.
+
+The rooms are ordered so that security builds on the router and not the other way round; the daemon hands the real objects in.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from clasp_edge.wire import ErrorCode
+from clasp_edge.wire.pattern import Pattern
+
+
+class Access(Protocol):
+    """What a session may do (security.Scopes)."""
+
+    def allows(self, action: str, address: bytes) -> bool:
+        """Tell whether `action` ("read", "write", "admin") is allowed at `address`."""
+
+    def covers(self, action: str, pattern: Pattern) -> bool:
+        """Tell whether `action` is allowed at every address that `pattern` matches."""
+
+
+class Identity(Protocol):
+    """Who a valid token stands for (security.Identity)."""
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def scopes(self) -> Access: ...
+
+
+class Refused(Exception):
+    """A token that does not open the door: the ERROR to send before closing (router.md 1.4)."""
+
+    def __init__(self, code: ErrorCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class Authenticator(Protocol):
+    """Turns tokens into identities (daemon wiring over security.TokenStore)."""
+
+    def validate(self, token: str) -> Identity:
+        """Raise `Refused` when the token is missing, unknown or expired."""
+
+    def revalidate(self, identity: Identity) -> Identity:
+        """The identity as it stands now. Raise `Refused` when it has been revoked or has expired."""

@@ -1,0 +1,168 @@
+"""BUNDLE: all or nothing, in the listed order, now or at a given time (router.md 6, OURS).
+
+Everything that could refuse one of its writes is checked before the first is applied: addresses, scopes, revisions, locks,
+strategies, sizes, capacity. Between check and application nothing else runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clasp_edge.dataplane import Verdict
+from clasp_edge.wire import (
+    Ack,
+    Bundle,
+    ErrorCode,
+    Message,
+    MessageType,
+    Publish,
+    Set,
+    WireError,
+    encode_payload,
+    encode_value,
+    split_bundle,
+)
+from clasp_edge.wire.address import AddressError, validate_address
+from clasp_edge.wire.compact import decode_payload as decode_compact
+
+if TYPE_CHECKING:
+    from clasp_edge.router.session import Envelope, Session
+
+
+@dataclass(slots=True)
+class _Param:
+    """A param as it stands, or as the writes of the bundle checked so far would leave it."""
+
+    revision: int
+    value_type: int
+    value: bytes
+    holder: bytes
+    strategy: int
+
+
+@dataclass(slots=True, frozen=True)
+class Refusal:
+    """Why a bundle is not executed."""
+
+    code: int
+    text: str
+    address: str | None = None
+
+
+def handle_bundle(session: Session, message: Bundle, envelope: Envelope) -> None:
+    """Check, then execute at once or put into the schedule. One ACK when executed, if the frame asked for one."""
+    try:
+        payloads = [encode_payload(m) for m in message.messages] if envelope.legacy else split_bundle(envelope.payload)[1]
+    except WireError as error:
+        session.on_garbage(error.kind)
+        return
+    payloads = [p for p in payloads if p[0] in (MessageType.SET, MessageType.PUBLISH)]
+    session.charge(len(payloads) - 1)
+    refusal = check_bundle(session, payloads)
+    if refusal is not None:
+        session.error(refusal.code, refusal.text, refusal.address)
+        return
+    due_us = message.timestamp or 0
+    if due_us <= session.router.clock.wall_us():
+        execute_bundle(session, payloads, envelope.qos)
+    else:
+        session.router.schedule.add(session, due_us, payloads, envelope.qos)
+
+
+def execute_bundle(session: Session, payloads: Sequence[bytes], qos: int) -> None:
+    """Apply a checked bundle in its order and acknowledge it."""
+    last_revision: int | None = None
+    for payload in payloads:
+        if payload[0] == MessageType.SET:
+            session.submit(payload, 0)
+            last_revision = session.last_revision
+        else:
+            # Past the gesture throttle: what is timed in a bundle is meant to arrive as timed.
+            session.relay(*_canonical(payload))
+    if qos:
+        session.reply(Ack(revision=last_revision))
+
+
+def _canonical(payload: bytes) -> tuple[bytes, bytes]:
+    """A PUBLISH payload without what decoders skip, and its address."""
+    message = decode_compact(payload)
+    assert isinstance(message, Publish)
+    return encode_payload(message) if _has_tail(payload, message) else payload, message.address.encode()
+
+
+def _has_tail(payload: bytes, message: Publish) -> bool:
+    return payload[1] >> 5 > 4 or payload[1] & 0x07 > 3 or message.rate is None
+
+
+def check_bundle(session: Session, payloads: Sequence[bytes]) -> Refusal | None:
+    """A dry run. Returns the first reason not to execute the bundle, or None."""
+    params: dict[bytes, _Param | None] = {}
+    for payload in payloads:
+        try:
+            message = decode_compact(payload)
+        except WireError as error:
+            return Refusal(ErrorCode.INVALID_MESSAGE, f"Bundle rejected: {error}")
+        refusal = _check_message(session, message, payload, params)
+        if refusal is not None:
+            return refusal
+    plane = session.router.plane
+    if plane.max_params and not plane.evict:
+        new = sum(1 for address in params if plane.describe(address) is None)
+        if plane.params + new > plane.max_params:
+            return Refusal(ErrorCode.REVISION_CONFLICT, "Bundle rejected: AtCapacity")
+    return None
+
+
+def _check_message(
+    session: Session, message: Message, payload: bytes, params: dict[bytes, _Param | None]
+) -> Refusal | None:
+    assert isinstance(message, Set | Publish)
+    address = message.address.encode()
+    kind = "SET" if isinstance(message, Set) else "PUBLISH"
+    try:
+        validate_address(address)
+    except AddressError as error:
+        return Refusal(ErrorCode.INVALID_ADDRESS, f"Bundle rejected: {error}", message.address[:256])
+    if not session.router.plane.permits(session, address):
+        text = f"Bundle rejected: insufficient scope for {kind} to {message.address}"
+        return Refusal(ErrorCode.SCOPE_FAILURE, text, message.address)
+    if isinstance(message, Publish):
+        return None
+    return _check_set(session, message, address, payload[1], params)
+
+
+def _check_set(
+    session: Session, message: Set, address: bytes, flags: int, params: dict[bytes, _Param | None]
+) -> Refusal | None:
+    router = session.router
+    if address in params:
+        param = params[address]
+    else:
+        described = router.plane.describe(address)
+        param = _Param(*described) if described is not None else None
+    value_type, value = encode_value(message.value)
+    if param is None:
+        param = _Param(0, value_type, value, b"", router.strategy_of(address))
+    expected = message.revision or 0
+    verdict = Verdict.ACCEPTED
+    if router.too_large(address, value):
+        verdict = Verdict.TOO_LARGE
+    else:
+        verdict = Verdict(
+            router.plane.judge(
+                session, param.revision, param.holder, flags, expected,
+                param.strategy, param.value_type, param.value, value_type, value,
+            )
+        )  # fmt: skip
+    if verdict != Verdict.ACCEPTED:
+        code, text = router.refusal(session, verdict, address, param.revision, expected, True)
+        return Refusal(code, f"Bundle rejected: {text}", message.address)
+    holder = param.holder
+    if message.unlock:
+        holder = b""
+    if message.lock and not holder:
+        holder = session.id.encode()
+    params[address] = _Param(param.revision + 1, value_type, value, holder, param.strategy)
+    return None

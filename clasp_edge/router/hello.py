@@ -1,0 +1,53 @@
+"""HELLO: who the client is, WELCOME, and the state as it stands (router.md 1.4)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from clasp_edge.router.access import Refused
+from clasp_edge.router.link import CloseCode
+from clasp_edge.router.snapshot import EVERYTHING, snapshot_job
+from clasp_edge.wire import Hello, Welcome
+
+if TYPE_CHECKING:
+    from clasp_edge.router.session import Envelope, Session
+
+log = logging.getLogger("clasp_edge.router")
+
+FEATURES = ("param", "event", "stream", "gesture", "timeline")
+PROTOCOL_VERSION = 1
+
+
+def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
+    """Admit the client. A second HELLO updates the same session: name, features, credentials; subscriptions stay."""
+    router = session.router
+    if router.authenticator is not None:
+        try:
+            identity = router.authenticator.validate(message.token or "")
+        except Refused as refusal:
+            session.error(refusal.code, refusal.text)
+            session.close(CloseCode.POLICY_VIOLATION, refusal.text)
+            return
+        session.identity = identity
+        session.scopes = identity.scopes
+        router.plane.scopes_changed()
+    if not session.greeted and not router.admit(session):
+        session.close(CloseCode.TRY_AGAIN_LATER, "too many sessions")
+        return
+    first = not session.greeted
+    session.name = message.name
+    session.features = tuple(message.features)
+    session.greeted = True
+    if first:
+        log.info("%r: connected", session)
+    session.reply(
+        Welcome(
+            version=PROTOCOL_VERSION,
+            session=session.id,
+            name=router.config.name,
+            features=FEATURES,
+            time=router.clock.wall_us(),
+        )
+    )
+    session.start_job(snapshot_job(session, EVERYTHING, even_if_empty=True))

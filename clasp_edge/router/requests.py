@@ -1,0 +1,68 @@
+"""The messages that need a few lines each: GET, SYNC, PING, REPLAY, and those a client has no business sending."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clasp_edge.wire import ErrorCode, Get, Ping, Pong, Replay, Sync, encode_frame
+from clasp_edge.wire.address import AddressError, validate_address
+from clasp_edge.wire.pattern import Pattern, PatternError
+
+from clasp_edge.router.snapshot import snapshot_job
+
+if TYPE_CHECKING:
+    from clasp_edge.router.session import Envelope, Session
+
+
+def handle_get(session: Session, message: Get, envelope: Envelope) -> None:
+    """One param as a SNAPSHOT of one; a pattern gets all that match; a missing address ERROR 201 (router.md 2.3, OURS)."""
+    address = message.address.encode()
+    shown = message.address[:256]
+    if "*" in message.address:
+        _get_pattern(session, address, shown)
+        return
+    try:
+        validate_address(address)
+    except AddressError as error:
+        session.error(ErrorCode.INVALID_ADDRESS, str(error), shown)
+        return
+    if session.scopes is not None and not session.scopes.allows("read", address):
+        session.error(ErrorCode.FORBIDDEN, "Insufficient scope for read operation", shown)
+        return
+    payload = session.router.plane.read(address)
+    if payload is None:
+        session.error(ErrorCode.ADDRESS_NOT_FOUND, "Address not found", shown)
+    else:
+        session.send(encode_frame(payload))
+
+
+def _get_pattern(session: Session, text: bytes, shown: str) -> None:
+    try:
+        pattern = Pattern(text)
+    except PatternError as error:
+        session.error(ErrorCode.PATTERN_ERROR, str(error), shown)
+        return
+    session.start_job(snapshot_job(session, pattern, even_if_empty=True))
+
+
+def handle_sync(session: Session, message: Sync, envelope: Envelope) -> None:
+    """Stamped when the pass began to read, and again as the answer is written (router.md 8.3, OURS)."""
+    router = session.router
+    session.reply(Sync(t1=message.t1, t2=router.core.now_us, t3=max(router.core.now_us, router.clock.wall_us())))
+
+
+def handle_ping(session: Session, message: Ping, envelope: Envelope) -> None:
+    session.reply(Pong())
+
+
+def handle_replay(session: Session, message: Replay, envelope: Envelope) -> None:
+    """Without a journal there is nothing to replay (router.md 8.4)."""
+    try:
+        pattern = Pattern(message.pattern.encode())
+    except PatternError as error:
+        session.error(ErrorCode.PATTERN_ERROR, str(error), message.pattern[:256])
+        return
+    if session.scopes is not None and not session.scopes.covers("read", pattern):
+        session.error(ErrorCode.FORBIDDEN, "Insufficient scope for replay", message.pattern[:256])
+        return
+    session.error(ErrorCode.SERVICE_UNAVAILABLE, "Journal not configured on this router", message.pattern[:256])

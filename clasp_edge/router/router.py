@@ -1,0 +1,231 @@
+"""The control plane's centre: sessions, the handlers of the messages, and what the data plane asks of it.
+
+Knows no transport, no MQTT, no file. Transports bring connections (`connect`), the daemon brings the configuration and the
+authenticator.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import AbstractEventLoop, TimerHandle
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from clasp_edge.clock import Clock
+from clasp_edge.config.model import Config
+from clasp_edge.dataplane import Core, Framing, Plane, Route, Strategy, Verdict
+from clasp_edge.router import bundle, hello, requests, signals, subscribe
+from clasp_edge.router.access import Authenticator, Refused
+from clasp_edge.router.gesture import GestureThrottle
+from clasp_edge.router.link import CloseCode, Link
+from clasp_edge.router.p2p import P2p, is_p2p
+from clasp_edge.router.schedule import Schedule
+from clasp_edge.router.session import Envelope, Session
+from clasp_edge.router.signals import SignalRegistry
+from clasp_edge.wire import ErrorCode, MessageType, decode_value, encode_value
+from clasp_edge.wire.address import validate_address
+from clasp_edge.wire.limits import MAX_PAYLOAD_BYTES
+from clasp_edge.wire.pattern import Pattern
+
+log = logging.getLogger("clasp_edge.router")
+
+SNAPSHOT_OVERHEAD_BYTES = 61
+"""What a param takes in a snapshot of its own beside address and value (dataplane/plane.pyx)."""
+
+Handler = Callable[[Session, Any, Envelope], None]
+
+
+class Router:
+    """One router: state, subscriptions, sessions. Needs a running loop; everything runs on its thread."""
+
+    def __init__(
+        self, config: Config, loop: AbstractEventLoop, clock: Clock, authenticator: Authenticator | None = None
+    ) -> None:
+        limits = config.limits
+        self.config = config
+        self.loop = loop
+        self.clock = clock
+        self.authenticator = authenticator
+        self.core = Core(limits.arena_mib, limits.outbox_kib * 1024, limits.event_backlog_kib * 1024)
+        self.core.loop = loop
+        self.plane = Plane(self.core, limits.history_kib * 1024)
+        self.plane.control = self
+        self.sessions: dict[str, Session] = {}
+        self.connections: set[Session] = set()
+        self.signals = SignalRegistry(clock)
+        self.p2p = P2p(self)
+        self.schedule = Schedule(self)
+        self.errors: Counter[int] = Counter()
+        self.handlers: dict[MessageType, Handler] = {
+            MessageType.HELLO: hello.handle_hello,
+            MessageType.SUBSCRIBE: subscribe.handle_subscribe,
+            MessageType.UNSUBSCRIBE: subscribe.handle_unsubscribe,
+            MessageType.GET: requests.handle_get,
+            MessageType.SYNC: requests.handle_sync,
+            MessageType.PING: requests.handle_ping,
+            MessageType.REPLAY: requests.handle_replay,
+            MessageType.BUNDLE: bundle.handle_bundle,
+            MessageType.ANNOUNCE: signals.handle_announce,
+            MessageType.QUERY: signals.handle_query,
+        }
+        self._expiry: TimerHandle | None = None
+        self._strategies: list[tuple[Pattern, Strategy]] = []
+        self.apply_config(config)
+
+    def apply_config(self, config: Config) -> None:
+        """Take over what can change while running (limits, state, strategies); called again after a reload."""
+        self.config = config
+        state, limits = config.state, config.limits
+        self.core.high_water = limits.outbox_kib * 1024
+        self.core.event_backlog = limits.event_backlog_kib * 1024
+        self.plane.max_params = state.max_params
+        self.plane.evict = state.eviction == "lru"
+        self._strategies = [
+            (Pattern(rule.pattern.encode()), Strategy[rule.strategy.upper()]) for rule in state.strategy
+        ]
+        ttl_s = round(state.param_ttl_s)
+        if ttl_s != self.plane.param_ttl_s:
+            self.plane.param_ttl_s = ttl_s
+            self.plane.restamp()
+        self.plane.reclassify()
+        for session in self.sessions.values():
+            self._apply_limits(session)
+
+    # ---- connections and sessions ----
+
+    def connect(self, link: Link, fd: int, framing: Framing) -> Session:
+        """A new connection. It is half-open until its HELLO; when too many are, the oldest of those has to go."""
+        session = Session(self.core, self.plane, self, link, fd, framing)
+        self.connections.add(session)
+        half_open = len(self.connections) - len(self.sessions)
+        if half_open > self.config.limits.max_half_open:
+            # Whoever means it says HELLO at once: the one that has had the longest time for it makes room.
+            waiting = (s for s in self.connections if not s.greeted and not s.closing and s is not session)
+            oldest = min(waiting, key=lambda s: s.connected_s, default=None)
+            if oldest is not None:
+                oldest.close(CloseCode.TRY_AGAIN_LATER, "no HELLO while others wait")
+        return session
+
+    def full(self) -> bool:
+        """Whether no further session can be admitted."""
+        limit = self.config.limits.max_sessions
+        return limit > 0 and len(self.sessions) >= limit
+
+    def admit(self, session: Session) -> bool:
+        """Turn a half-open connection into a session, if there is room."""
+        if self.full():
+            return False
+        self.plane.register(session, session.id.encode())
+        self.sessions[session.id] = session
+        self._apply_limits(session)
+        return True
+
+    def _apply_limits(self, session: Session) -> None:
+        limits = self.config.limits
+        session.set_rate(limits.messages_per_second)
+        session.throttle_gestures = limits.gesture_coalesce_ms > 0
+
+    def new_gestures(self, session: Session) -> GestureThrottle:
+        interval_s = self.config.limits.gesture_coalesce_ms / 1000
+        return GestureThrottle(session.relay, self.loop, interval_s, self.clock.wall_us)
+
+    def ended(self, session: Session) -> None:
+        """A connection is gone: its strokes are cancelled, its subscriptions dropped, its locks released after a grace."""
+        self.connections.discard(session)
+        if self.sessions.pop(session.id, None) is None:
+            return
+        log.info("%r: disconnected", session)
+        subscribe.drop_all(session)
+        if session.gestures is not None:
+            session.gestures.cancel_all()
+        if self.plane.locks_held(session):
+            grace_s = self.config.state.lock_grace_s
+            self.loop.call_later(grace_s, self.plane.release_locks, session.writer, session.id.encode())
+        self.settle(session)
+
+    def settle(self, session: Session) -> None:
+        """Forget a session that has ended, once nothing it scheduled is still to come."""
+        if session.id not in self.sessions and not session.scheduled and session.writer:
+            self.plane.unregister(session)
+
+    def lost_access(self, session: Session) -> bool:
+        """Whether the session's token has expired or been revoked since its HELLO."""
+        if self.authenticator is None or session.identity is None:
+            return False
+        try:
+            identity = self.authenticator.revalidate(session.identity)
+        except Refused:
+            return True
+        if identity is not session.identity:
+            session.identity = identity
+            session.scopes = identity.scopes
+            self.plane.scopes_changed()
+        return False
+
+    def stop(self) -> None:
+        """Tell every client and let go of the timers."""
+        for session in list(self.connections):
+            session.close(CloseCode.GOING_AWAY, "router stops")
+        self.schedule.close()
+        if self._expiry is not None:
+            self._expiry.cancel()
+
+    # ---- what is said when something is refused ----
+
+    def count_error(self, code: int) -> None:
+        self.errors[code] += 1
+
+    def refusal(
+        self, session: Session, verdict: Verdict, address: bytes, revision: int, expected: int, is_set: bool
+    ) -> tuple[int, str]:
+        """The ERROR code and text of a refused write (router.md 2.1, 13)."""
+        if verdict is Verdict.BAD_ADDRESS:
+            return ErrorCode.INVALID_ADDRESS, self.plane.refusal_text
+        if verdict is Verdict.NO_SCOPE:
+            return ErrorCode.FORBIDDEN, f"Insufficient scope for {'write' if is_set else 'publish'} operation"
+        if verdict is Verdict.REVISION_CONFLICT:
+            return ErrorCode.REVISION_CONFLICT, f"RevisionConflict {{ expected: {expected}, actual: {revision} }}"
+        if verdict is Verdict.LOCK_HELD:
+            described = self.plane.describe(address)
+            holder = described[3].decode() if described is not None else ""
+            return self.config.security.lock_error_code, f'LockHeld {{ holder: "{holder}" }}'
+        if verdict is Verdict.STRATEGY_REJECTED:
+            return ErrorCode.REVISION_CONFLICT, "ConflictRejected"
+        if verdict is Verdict.TOO_LARGE:
+            return ErrorCode.INVALID_VALUE, (
+                f"Value too large: address and value may take {MAX_PAYLOAD_BYTES - SNAPSHOT_OVERHEAD_BYTES} bytes together"
+            )
+        return ErrorCode.REVISION_CONFLICT, "AtCapacity"
+
+    def too_large(self, address: bytes, value: bytes) -> bool:
+        """Whether a param would not fit the messages that have to carry it (router.md 3.6)."""
+        return len(address) + len(value) + SNAPSHOT_OVERHEAD_BYTES > MAX_PAYLOAD_BYTES
+
+    # ---- what the data plane asks ----
+
+    def classify(self, address: bytes) -> tuple[int, int]:
+        """Route and strategy of an address seen for the first time. Raises ValueError for one that is not valid."""
+        validate_address(address)
+        return Route.P2P if is_p2p(address) else Route.PLAIN, self.strategy_of(address)
+
+    def strategy_of(self, address: bytes) -> Strategy:
+        """The first matching rule of the config, else last writer wins."""
+        for pattern, strategy in self._strategies:
+            if pattern.matches(address):
+                return strategy
+        return Strategy.LWW
+
+    def merge(self, old_type: int, old: bytes, new_type: int, new: bytes) -> tuple[int, bytes]:
+        """Strategy `merge`: the entries of a map are laid over those of the map that is there; anything else replaces it."""
+        before, after = decode_value(old_type, old), decode_value(new_type, new)
+        if isinstance(before, dict) and isinstance(after, dict):
+            return encode_value({**before, **after})
+        return new_type, new
+
+    def arm(self, deadline_ms: int) -> None:
+        """Have `Plane.expire` called at a monotonic time."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        delay_s = max(0.0, deadline_ms / 1000 - self.clock.monotonic_s())
+        self._expiry = self.loop.call_later(delay_s, self.plane.expire)

@@ -1,0 +1,157 @@
+"""One client's session: its identity, its life from connection to end, and what it is told when something is refused.
+
+The compiled half (`dataplane.Peer`) settles SET and PUBLISH by itself and calls the `on_...` methods here for the rest. What
+the messages mean is in the handler modules; this file only finds the handler.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from clasp_edge.dataplane import Framing, Peer, Subscription, Verdict
+from clasp_edge.router.link import CloseCode, Link
+from clasp_edge.wire import Error, ErrorCode, Kind, Message, MessageType, WireError, decode_payload, encode, encode_payload
+from clasp_edge.wire.messages import Hello, Publish, Set
+
+if TYPE_CHECKING:
+    from clasp_edge.router.access import Identity
+    from clasp_edge.router.gesture import GestureThrottle
+    from clasp_edge.router.router import Router
+
+log = logging.getLogger("clasp_edge.router")
+
+_SHOWN_ADDRESS_BYTES = 256
+"""How much of a refused address an ERROR repeats: enough to recognise it, not enough to amplify."""
+
+# Frames that could not be read are code 100, messages 101 (wire.md 5.2).
+_FRAME_FAULTS = frozenset({Kind.TRUNCATED_HEADER, Kind.BAD_MAGIC, Kind.LENGTH_MISMATCH, Kind.EMPTY_PAYLOAD})
+
+
+class Session(Peer):
+    """A connection of a CLASP client, from its first byte on. `greeted` turns true with WELCOME."""
+
+    def __init__(self, core: Any, plane: Any, router: Router, link: Link, fd: int, framing: Framing) -> None:
+        self.router = router
+        self.link = link
+        self.framing = framing
+        self.id = str(uuid.uuid4())
+        self.name = ""
+        self.features: tuple[str, ...] = ()
+        self.identity: Identity | None = None
+        self.subscriptions: dict[int, Subscription] = {}
+        self.gestures: GestureThrottle | None = None
+        self.p2p_capable = False
+        self.closing = False
+        self.scheduled = 0
+        self.connected_s = router.clock.monotonic_s()
+        self.pinged_us = 0
+        self.told_drops_s = 0.0
+        self.open_outlet(fd)
+
+    def __repr__(self) -> str:
+        return f"<{self.name or 'session'} {self.id} {self.link.remote}>"
+
+    # ---- sending ----
+
+    def reply(self, message: Message) -> None:
+        """Send one message to this client."""
+        self.send(encode(message))
+
+    def error(self, code: int, text: str, address: str | None = None) -> None:
+        """Send an ERROR."""
+        self.router.count_error(code)
+        self.reply(Error(code=code, message=text, address=address))
+
+    # ---- what the data plane hands up ----
+
+    def on_message(self, payload: bytes, qos: int) -> None:
+        if self.closing:
+            return
+        try:
+            message = decode_payload(payload)
+        except WireError as error:
+            self.on_garbage(error.kind)
+            return
+        if not self.greeted and not isinstance(message, Hello):
+            # router.md 1.3: silence towards whoever has not said HELLO, but a real close.
+            self.close(CloseCode.PROTOCOL_ERROR, "the first message must be HELLO")
+            return
+        if isinstance(message, Set | Publish):
+            # The legacy encoding of a hot message: translated once, then the same way as all others.
+            self.submit(encode_payload(message), qos)
+            return
+        handler = self.router.handlers.get(message.type)
+        if handler is not None:
+            legacy = payload[0] != message.type
+            handler(self, message, Envelope(payload, qos, legacy))
+
+    def on_garbage(self, fault: str) -> None:
+        if not self.greeted:
+            self.close(CloseCode.PROTOCOL_ERROR, f"not a CLASP frame ({fault})")
+            return
+        code = ErrorCode.INVALID_FRAME if fault in _FRAME_FAULTS else ErrorCode.INVALID_MESSAGE
+        self.error(code, f"Message not understood: {fault}")
+
+    def on_refused(self, verdict: int, address: bytes, revision: int, expected: int, is_set: bool) -> None:
+        shown = shown_address(address)
+        code, text = self.router.refusal(self, Verdict(verdict), address, revision, expected, is_set)
+        self.error(code, text, shown)
+
+    def on_special(self, payload: bytes, address: bytes) -> None:
+        self.router.p2p.publish(self, payload, address)
+
+    def on_gesture(self, payload: bytes, address: bytes, phase: int, gesture_id: int) -> None:
+        if self.gestures is None:
+            self.gestures = self.router.new_gestures(self)
+        self.gestures.offer(payload, address, phase, gesture_id)
+
+    def on_rate_limited(self) -> None:
+        limit = self.router.config.limits.messages_per_second
+        self.error(ErrorCode.RATE_LIMITED, f"Rate limit exceeded: {limit} messages/second")
+
+    def pause_input(self) -> None:
+        self.link.pause_reading()
+
+    def resume_input(self) -> None:
+        self.link.resume_reading()
+
+    def end_abruptly(self) -> None:
+        self.link.abort()
+
+    # ---- the end ----
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """End the session from our side, telling the client why."""
+        if not self.closing:
+            self.closing = True
+            log.info("%r: closing: %s", self, reason)
+            self.link.close(code, reason)
+
+    def disconnected(self) -> None:
+        """The transport is gone: called once by it, whoever ended the connection."""
+        self.closing = True
+        self.router.ended(self)
+        self.close_outlet()
+
+
+class Envelope:
+    """How a message came: its payload, its frame's QoS, and whether it was in the legacy encoding."""
+
+    __slots__ = ("legacy", "payload", "qos")
+
+    def __init__(self, payload: bytes, qos: int, legacy: bool) -> None:
+        self.payload = payload
+        self.qos = qos
+        self.legacy = legacy
+
+
+def shown_address(address: bytes) -> str:
+    """An address from outside as an ERROR repeats it: valid text, cut to a sensible length."""
+    return address[:_SHOWN_ADDRESS_BYTES].decode("utf-8", "replace")
+
+
+def message_name(message: Message) -> str:
+    """The type's name for logs and metrics."""
+    return MessageType(message.type).name

@@ -1,0 +1,102 @@
+"""What clients say about themselves: ANNOUNCE stores signal definitions, QUERY finds them (router.md 8.1)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from clasp_edge.clock import Clock
+from clasp_edge.wire import Ack, Announce, ErrorCode, Query, Result, Signal, encode
+from clasp_edge.wire.address import AddressError, validate_address
+from clasp_edge.wire.pattern import Pattern, PatternError
+
+if TYPE_CHECKING:
+    from clasp_edge.router.access import Access
+    from clasp_edge.router.session import Envelope, Session
+
+SIGNAL_TTL_S = 3600
+"""A definition is forgotten this long after its last ANNOUNCE (router.md 3.4)."""
+
+PAGE_BYTES = 60_000
+"""Strings of one RESULT: less than the payload limit by what the other fields take."""
+
+_SIGNAL_OVERHEAD_BYTES = 8
+"""Length fields, type and option byte of one line of RESULT (wire.md 2.3)."""
+
+
+class SignalRegistry:
+    """Signal definitions by address, the longest un-announced first. Holds at most `limit`, dropping that first one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._signals: OrderedDict[str, tuple[float, Signal]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._signals)
+
+    def store(self, signal: Signal, limit: int) -> None:
+        """Keep or renew a definition."""
+        self._signals[signal.address] = (self._clock.monotonic_s(), signal)
+        self._signals.move_to_end(signal.address)
+        while len(self._signals) > limit:
+            self._signals.popitem(last=False)
+
+    def find(self, pattern: Pattern, access: Access | None) -> list[Signal]:
+        """The definitions that match and that `access` may read."""
+        self._expire()
+        return [
+            signal
+            for address, (_, signal) in self._signals.items()
+            if pattern.matches(address.encode()) and (access is None or access.allows("read", address.encode()))
+        ]
+
+    def _expire(self) -> None:
+        oldest_s = self._clock.monotonic_s() - SIGNAL_TTL_S
+        while self._signals and next(iter(self._signals.values()))[0] < oldest_s:
+            self._signals.popitem(last=False)
+
+
+def handle_announce(session: Session, message: Announce, envelope: Envelope) -> None:
+    """Store the definitions, all or none, and acknowledge with the namespace."""
+    for signal in message.signals:
+        address = signal.address.encode()
+        try:
+            validate_address(address)
+        except AddressError as error:
+            session.error(ErrorCode.INVALID_ADDRESS, str(error), signal.address[:256])
+            return
+        if session.scopes is not None and not session.scopes.allows("write", address):
+            session.error(ErrorCode.FORBIDDEN, "Insufficient scope for announce", signal.address)
+            return
+    limit = session.router.config.limits.max_announced_signals
+    for signal in message.signals:
+        session.router.signals.store(signal, limit)
+    # Only the Python client sends ANNOUNCE in the legacy encoding, and its receive loop ends on an ACK (wire.md 8).
+    if not envelope.legacy:
+        session.reply(Ack(address=message.namespace))
+
+
+def handle_query(session: Session, message: Query, envelope: Envelope) -> None:
+    """Answer with as many RESULTs as it takes, at least one."""
+    try:
+        pattern = Pattern(message.pattern.encode())
+    except PatternError as error:
+        session.error(ErrorCode.PATTERN_ERROR, str(error), message.pattern[:256])
+        return
+    found = session.router.signals.find(pattern, session.scopes)
+    session.start_job(session.image(encode(Result(signals=page))) for page in _pages(found))
+
+
+def _pages(signals: list[Signal]) -> Iterator[list[Signal]]:
+    page: list[Signal] = []
+    size = 0
+    for signal in signals:
+        texts = (signal.address, signal.datatype or "", signal.access or "")
+        need = _SIGNAL_OVERHEAD_BYTES + sum(len(text.encode()) for text in texts)
+        if page and size + need > PAGE_BYTES:
+            yield page
+            page, size = [], 0
+        page.append(signal)
+        size += need
+    yield page

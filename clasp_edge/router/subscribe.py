@@ -1,0 +1,82 @@
+"""SUBSCRIBE and UNSUBSCRIBE (router.md 4): live from now on, then the matching state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clasp_edge.dataplane import Subscription
+from clasp_edge.router.snapshot import snapshot_job
+from clasp_edge.router.thinning import Thinner
+from clasp_edge.wire import ErrorCode, Subscribe, Unsubscribe, types_to_mask
+from clasp_edge.wire.pattern import Pattern, PatternError
+
+if TYPE_CHECKING:
+    from clasp_edge.router.session import Envelope, Session
+
+_ALL_TYPES = 0x1F
+
+
+def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -> None:
+    """Add or replace a subscription; answer with SNAPSHOTs of what matches, if anything does. No ACK."""
+    limit = session.router.config.limits.max_subscriptions_per_session
+    if limit and len(session.subscriptions) >= limit and message.id not in session.subscriptions:
+        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern)
+        return
+    try:
+        pattern = Pattern(message.pattern.encode())
+    except PatternError as error:
+        session.error(ErrorCode.PATTERN_ERROR, str(error), message.pattern[:256])
+        return
+    if session.scopes is not None and not session.scopes.covers("read", pattern):
+        session.error(ErrorCode.FORBIDDEN, "Insufficient scope for subscription", message.pattern)
+        return
+    mask = types_to_mask(message.types) & _ALL_TYPES or _ALL_TYPES
+    add_subscription(session, message, pattern, mask)
+    options = message.options
+    if options is not None and options.history:
+        _send_history(session, pattern, mask, options.history)
+    session.start_job(snapshot_job(session, pattern))
+
+
+def add_subscription(session: Session, message: Subscribe, pattern: Pattern, mask: int) -> None:
+    """Put the subscription into the trie, in place of one with the same id."""
+    trie = session.router.plane.trie
+    old = session.subscriptions.get(message.id)
+    thinner = Thinner.wanted(session, message.options)
+    new = Subscription(session, message.id, pattern, mask, thinner)
+    if old is not None:
+        _discard(session, old)
+    trie.add(new)
+    session.subscriptions[message.id] = new
+
+
+def handle_unsubscribe(session: Session, message: Unsubscribe, envelope: Envelope) -> None:
+    """Drop a subscription. Silent, also for an id that does not exist (router.md 4.4)."""
+    subscription = session.subscriptions.pop(message.id, None)
+    if subscription is not None:
+        _discard(session, subscription)
+
+
+def drop_all(session: Session) -> None:
+    """The session is over."""
+    for subscription in session.subscriptions.values():
+        _discard(session, subscription)
+    session.subscriptions.clear()
+
+
+def _discard(session: Session, subscription: Subscription) -> None:
+    session.router.plane.trie.discard(subscription)
+    if subscription.filter is not None:
+        subscription.filter.cancel()
+
+
+def _send_history(session: Session, pattern: Pattern, mask: int, count: int) -> None:
+    """Recent messages before anything live: at most an outbox full of the newest ones."""
+    frames: list[bytes] = session.router.plane.ring.recent(pattern, mask, count, session.scopes)
+    room = session.router.plane.core.high_water
+    start = len(frames)
+    while start and room >= len(frames[start - 1]):
+        start -= 1
+        room -= len(frames[start])
+    for frame in frames[start:]:
+        session.send(frame)

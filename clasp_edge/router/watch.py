@@ -1,0 +1,79 @@
+"""The once-a-second look at every connection: who is silent, who is slow, who has lost the right to be here.
+
+router.md 1.5 and 7.2, OURS: any inbound byte is a sign of life, a silent peer is asked before it is given up, and whoever is
+given up is told why.
+"""
+
+from __future__ import annotations
+
+from asyncio import TimerHandle
+from typing import TYPE_CHECKING
+
+from clasp_edge.router.link import CloseCode
+from clasp_edge.wire import ErrorCode
+
+if TYPE_CHECKING:
+    from clasp_edge.router.router import Router
+    from clasp_edge.router.session import Session
+
+PERIOD_S = 1.0
+PING_AFTER_S = 30.0
+"""Silence after which a peer is pinged, if a third of the session timeout is not shorter."""
+
+NOTICE_PERIOD_S = 10.0
+"""At most one ERROR 503 about dropped messages in this time (router.md 7.2)."""
+
+
+class Watch:
+    """Runs as long as the router does."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._timer: TimerHandle | None = None
+
+    def start(self) -> None:
+        self._timer = self._router.loop.call_later(PERIOD_S, self._look)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        self.start()
+        core = self._router.core
+        core.begin_pass()
+        for session in list(self._router.connections):
+            if not session.closing:
+                self._check(session, core.monotonic_us)
+        core.end_pass()
+
+    def _check(self, session: Session, now_us: int) -> None:
+        limits = self._router.config.limits
+        silent_s = (now_us - session.heard_us) / 1e6
+        if not session.greeted:
+            if self._router.clock.monotonic_s() - session.connected_s > limits.handshake_timeout_s:
+                session.close(CloseCode.POLICY_VIOLATION, "no HELLO in time")
+            return
+        if session.blocked and (now_us - session.progress_us) / 1e6 > limits.slow_client_timeout_s:
+            session.close(CloseCode.POLICY_VIOLATION, "the client reads nothing")
+            return
+        if self._router.lost_access(session):
+            session.error(ErrorCode.TOKEN_EXPIRED, "Token has expired")
+            session.close(CloseCode.POLICY_VIOLATION, "the token has expired or was revoked")
+            return
+        timeout_s = limits.session_timeout_s
+        if timeout_s and silent_s > timeout_s and not session.input_waits:
+            session.close(CloseCode.GOING_AWAY, f"silent for {timeout_s:g} s")
+            return
+        ping_after_s = min(PING_AFTER_S, timeout_s / 3) if timeout_s else PING_AFTER_S
+        if silent_s > ping_after_s and (now_us - session.pinged_us) / 1e6 > ping_after_s:
+            session.pinged_us = now_us
+            session.link.ping()
+        self._tell_drops(session, now_us)
+
+    def _tell_drops(self, session: Session, now_us: int) -> None:
+        if session.untold_drops and not session.pressed and now_us / 1e6 - session.told_drops_s >= NOTICE_PERIOD_S:
+            session.told_drops_s = now_us / 1e6
+            count = session.take_untold_drops()
+            text = f"Buffer overflow: messages being dropped ({count} drops in last 10 seconds)"
+            session.error(ErrorCode.MESSAGES_DROPPED, text)

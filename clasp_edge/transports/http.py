@@ -1,0 +1,124 @@
+"""What arrives on the WebSocket port before it is a WebSocket: reads the request head and decides what the connection becomes.
+
+Plain HTTP is answered `200 ok`, as load balancers' health checks expect (router.md 1.1). Knows no CLASP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+MAX_HEAD_BYTES = 8192
+"""More than any browser sends; what is longer is not a WebSocket client."""
+
+_METHODS_ANSWERED = (b"HEAD ", b"POST ", b"OPTIONS ")
+
+
+def response(status: str, body: bytes, *, head_only: bool = False) -> bytes:
+    """A whole small HTTP answer that ends the connection."""
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + (b"" if head_only else body)
+
+
+def headers_of(head: bytes) -> dict[str, str]:
+    """The header fields of a request head, names in lower case; repeated fields joined by commas (RFC 9110, 5.3)."""
+    fields: dict[str, str] = {}
+    for line in head.split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        if colon:
+            key, text = name.decode("latin-1").strip().lower(), value.decode("latin-1").strip()
+            fields[key] = f"{fields[key]}, {text}" if key in fields else text
+    return fields
+
+
+class HttpGate(asyncio.Protocol):
+    """First protocol of every connection. `upgrade(transport, data)` takes over one that wants to be a WebSocket; `refuse()`
+    returns a reason when none can be taken now."""
+
+    def __init__(
+        self,
+        upgrade: Callable[[asyncio.Transport, bytes], None],
+        refuse: Callable[[], str | None],
+        waiting: Waiting,
+    ) -> None:
+        self._upgrade = upgrade
+        self._refuse = refuse
+        self._waiting = waiting
+        self._transport: asyncio.Transport | None = None
+        self._head = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._waiting.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._head += data
+        end = self._head.find(b"\r\n\r\n")
+        if self._head.startswith(_METHODS_ANSWERED):
+            self._answer(response("200 OK", b"ok\n", head_only=self._head.startswith(b"HEAD ")))
+        elif end < 0:
+            if len(self._head) > MAX_HEAD_BYTES or not b"GET ".startswith(self._head[:4]):
+                self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
+        elif not self._head.startswith(b"GET "):
+            self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
+        elif "websocket" not in headers_of(self._head[:end]).get("upgrade", "").lower():
+            self._answer(response("200 OK", b"ok\n"))
+        elif (reason := self._refuse()) is not None:
+            self._answer(response("503 Service Unavailable", f"{reason}\n".encode()))
+        else:
+            self._waiting.discard(self)
+            self._upgrade(self._transport, self._head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._waiting.discard(self)
+
+    def give_up(self) -> None:
+        """No request in time, or others are waiting for the place."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _answer(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._waiting.discard(self)
+        if not self._transport.is_closing():
+            self._transport.write(data)
+            self._transport.close()
+
+
+class Waiting:
+    """Connections that have not yet sent what they must, bounded in number and time.
+
+    A silent one costs nobody else anything: each is served by the loop as it speaks, and beyond `limit()` the one that has
+    waited longest goes.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: Callable[[], int], timeout_s: Callable[[], float]) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._timeout_s = timeout_s
+        self._timers: dict[HttpGate, asyncio.TimerHandle] = {}
+
+    def add(self, gate: HttpGate) -> None:
+        """Start the clock for a new connection."""
+        if len(self._timers) >= self._limit():
+            oldest = next(iter(self._timers))
+            self.discard(oldest)
+            oldest.give_up()
+        self._timers[gate] = self._loop.call_later(self._timeout_s(), self._late, gate)
+
+    def discard(self, gate: HttpGate) -> None:
+        """The connection has said what it is, or is gone."""
+        timer = self._timers.pop(gate, None)
+        if timer is not None:
+            timer.cancel()
+
+    def close_all(self) -> None:
+        for gate in list(self._timers):
+            self.discard(gate)
+            gate.give_up()
+
+    def _late(self, gate: HttpGate) -> None:
+        self._timers.pop(gate, None)
+        gate.give_up()

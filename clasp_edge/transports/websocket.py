@@ -1,0 +1,207 @@
+"""WebSocket listener and connections, on picows (router.md 1.1, wire.md 6.1).
+
+picows reads: it parses and unmasks frames and hands over pointers. Everything that is written, pongs and closes included, goes
+through the session's outbox, so that nothing can land in the middle of a half-sent message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from typing import Any
+
+from picows import WSMsgType, WSUpgradeResponse, WSUpgradeResponseWithListener
+from picows.picows import WSAutoPingStrategy, WSProtocol
+
+from clasp_edge.config.listen import Listen
+from clasp_edge.dataplane import Framing
+from clasp_edge.router.link import CloseCode
+from clasp_edge.router.router import Router
+from clasp_edge.router.session import Session
+from clasp_edge.transports.bind import bind, name_of
+from clasp_edge.transports.http import HttpGate, Waiting
+from clasp_edge.transports.ws_listener import ClientListener
+
+log = logging.getLogger("clasp_edge.transports")
+
+SUBPROTOCOL = "clasp"
+MAX_MESSAGE_BYTES = 65547
+"""One CLASP frame per message; the largest has 65,535 bytes of payload and 12 of header."""
+
+READ_BUFFER_BYTES = 4096
+"""Initial read buffer per connection; it doubles when a read fills it."""
+
+CLOSE_TIMEOUT_S = 1.0
+"""How long a peer may take to answer our close."""
+
+
+class _Quiet:
+    """Stands in for picows' per-connection loggers, which cost more memory than the connection."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name logging.Logger has
+        return False
+
+    def log(self, *args: object, **kwargs: object) -> None: ...
+
+    debug = info = log
+
+    def warning(self, message: str, *args: object, **kwargs: object) -> None:
+        log.debug(message, *args)
+
+    error = exception = warning
+
+
+_QUIET = _Quiet()
+
+
+def control_frame(opcode: int, payload: bytes) -> bytes:
+    """An unmasked WebSocket control frame (RFC 6455, 5.5)."""
+    return bytes((0x80 | opcode, len(payload))) + payload
+
+
+def close_payload(code: int, reason: str) -> bytes:
+    """The body of a close frame; the reason is cut so that the frame stays a control frame."""
+    return struct.pack(">H", code) + reason.encode()[:123].decode(errors="ignore").encode()
+
+
+class Connection:
+    """One client, from the upgrade on. Implements `router.link.Link`."""
+
+    def __init__(self, server: WebSocketServer) -> None:
+        self._server = server
+        self._transport: Any = None
+        self._session: Session | None = None
+        self._reading = True
+        self.remote = "?"
+
+    # ---- called by the listener ----
+
+    def opened(self, transport: Any) -> Session:
+        """The upgrade is done: make the session."""
+        self._transport = transport
+        tcp = transport.underlying_transport
+        peer = tcp.get_extra_info("peername")
+        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+        fd = tcp.get_extra_info("socket").fileno()
+        self._session = self._server.router.connect(self, fd, Framing.WS)
+        return self._session
+
+    def control_frame(self, opcode: int, payload: bytes) -> None:
+        """Ping, pong or close from the client."""
+        assert self._session is not None
+        self._session.touch()
+        if opcode == WSMsgType.PING:
+            self._session.send_raw(control_frame(WSMsgType.PONG, payload))
+        elif opcode == WSMsgType.CLOSE:
+            if not self._session.closing:
+                self._session.closing = True
+                self._session.send_raw(control_frame(WSMsgType.CLOSE, payload[:2]))
+            # After the pass, so that the outbox is written first.
+            self._server.loop.call_soon(self._transport.disconnect)
+
+    def too_big(self) -> None:
+        assert self._session is not None
+        self._session.close(CloseCode.POLICY_VIOLATION, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+
+    def closed(self) -> None:
+        """The TCP connection is gone."""
+        self._server.connections.discard(self)
+        if self._session is not None:
+            self._session.disconnected()
+
+    # ---- Link ----
+
+    def pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.underlying_transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._reading and not self._transport.underlying_transport.is_closing():
+            self._reading = True
+            self._transport.underlying_transport.resume_reading()
+
+    def ping(self) -> None:
+        assert self._session is not None
+        self._session.send_raw(control_frame(WSMsgType.PING, b""))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        assert self._session is not None
+        if self._session.blocked:
+            # A close frame would wait behind what the client does not read.
+            self._server.loop.call_soon(self.abort)
+            return
+        self._session.send_raw(control_frame(WSMsgType.CLOSE, close_payload(code, reason)))
+        self._server.loop.call_later(CLOSE_TIMEOUT_S, self._end)
+
+    def abort(self) -> None:
+        self._transport.disconnect(False)
+
+    def _end(self) -> None:
+        if not self._transport.underlying_transport.is_closing():
+            self._transport.disconnect()
+
+
+class WebSocketServer:
+    """The listener. `start` binds (OSError with the address when it cannot), `stop` closes the listening sockets."""
+
+    def __init__(self, router: Router, listen: Listen) -> None:
+        self.router = router
+        self.loop = router.loop
+        self.connections: set[Connection] = set()
+        self._listen = listen
+        self._server: asyncio.Server | None = None
+        self._waiting = Waiting(
+            self.loop,
+            lambda: self.router.config.limits.max_half_open,
+            lambda: self.router.config.limits.handshake_timeout_s,
+        )
+
+    async def start(self) -> str:
+        """Bind and listen; returns the address as `host:port`. Raises `bind.BindError`."""
+        sock = bind(self._listen, socket.SOCK_STREAM)
+        self._server = await self.loop.create_server(self._accepted, sock=sock, backlog=1024)
+        return name_of(sock)
+
+    def stop(self) -> None:
+        """Accept no more connections; those that are open stay."""
+        if self._server is not None:
+            self._server.close()
+        self._waiting.close_all()
+
+    def _accepted(self) -> asyncio.Protocol:
+        return HttpGate(self._upgrade, self._refusal, self._waiting)
+
+    def _refusal(self) -> str | None:
+        return "too many sessions" if self.router.full() else None
+
+    def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
+        connection = Connection(self)
+        self.connections.add(connection)
+
+        def listener(request: Any) -> WSUpgradeResponseWithListener:
+            offered = request.headers.get("Sec-WebSocket-Protocol", "")
+            chosen = SUBPROTOCOL in (name.strip() for name in offered.split(","))
+            headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
+            reply = WSUpgradeResponse.create_101_response(headers)
+            return WSUpgradeResponseWithListener(reply, ClientListener(connection))
+
+        protocol = WSProtocol(
+            None, None, False, listener, _QUIET, True, None, False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE,
+            False, MAX_MESSAGE_BYTES, None, READ_BUFFER_BYTES,
+        )  # fmt: skip
+        # The request was read by somebody else: the new protocol gets it as if it had just come in. Reading stops meanwhile,
+        # because the loop reads differently for the two kinds of protocol.
+        transport.pause_reading()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        view = protocol.get_buffer(-1)
+        view[: len(data)] = data
+        protocol.buffer_updated(len(data))
+        with contextlib.suppress(RuntimeError):  # closed by the handshake
+            if not transport.is_closing():
+                transport.resume_reading()
+

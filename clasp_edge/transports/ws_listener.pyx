@@ -1,0 +1,64 @@
+"""The WebSocket end of a client: hands the payload of each binary message to the session's compiled half by pointer.
+
+Compiled because it runs once per message; everything about handshakes and closing is in `websocket.py`.
+"""
+
+from libc.stdint cimport uint8_t
+
+from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
+
+from clasp_edge.dataplane.peer cimport Peer
+
+cdef enum:
+    MAX_MESSAGE = 65547     # one frame, the largest (wire.md 1)
+
+
+cdef class ClientListener(WSListener):
+    """`ClientListener(connection)`: `connection` (websocket.Connection) makes the session and takes the control frames."""
+
+    cdef object connection
+    cdef Peer peer
+    cdef bytearray fragments        # of a message that comes in several frames
+
+    def __init__(self, connection):
+        self.connection = connection
+
+    cpdef on_ws_connected(self, WSTransport transport):
+        self.peer = self.connection.opened(transport)
+
+    cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
+        if frame.msg_type == WSMsgType.BINARY and frame.fin and self.fragments is None:
+            self.peer.feed(<const uint8_t*>frame.payload_ptr, <size_t>frame.payload_size)
+        else:
+            self._unusual(frame)
+        if frame.last_in_buffer:
+            self.peer.end_of_buffer()
+
+    cdef _unusual(self, WSFrame frame):
+        if frame.msg_type == WSMsgType.BINARY or frame.msg_type == WSMsgType.CONTINUATION:
+            if frame.msg_type == WSMsgType.BINARY:
+                self.fragments = bytearray()
+            elif self.fragments is None:
+                return              # the rest of a text message
+            self.fragments += frame.get_payload_as_bytes()
+            if len(self.fragments) > MAX_MESSAGE:
+                self.fragments = None
+                self.connection.too_big()
+            elif frame.fin:
+                whole = bytes(self.fragments)
+                self.fragments = None
+                self.peer.feed(<const uint8_t*><char*>whole, len(whole))
+        elif frame.msg_type == WSMsgType.TEXT:
+            pass                    # CLASP is binary; text is ignored (router.md 1.1)
+        else:
+            self.connection.control_frame(<int>frame.msg_type, frame.get_payload_as_bytes())
+
+    cpdef on_ws_disconnected(self, WSTransport transport):
+        if self.peer is not None:
+            self.connection.closed()
+
+    cpdef pause_writing(self):
+        pass                        # the session writes to the socket itself
+
+    cpdef resume_writing(self):
+        pass
