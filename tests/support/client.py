@@ -29,7 +29,7 @@ M = TypeVar("M", bound=wire.Message)
 _LENGTH = struct.Struct(">I")
 
 
-class Closed(Exception):  # noqa: N818
+class Closed(Exception):
     """The router closed the connection. ``code`` and ``reason`` are those of a WebSocket close, None over TCP."""
 
     def __init__(self, code: int | None = None, reason: str = "") -> None:

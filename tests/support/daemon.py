@@ -108,7 +108,9 @@ class Daemon:
             status = self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise DaemonFailed(f"the daemon did not end within {STOP_TIMEOUT_S:g} s of SIGTERM\n{self._said()}") from None
+            raise DaemonFailed(
+                f"the daemon did not end within {STOP_TIMEOUT_S:g} s of SIGTERM\n{self._said()}"
+            ) from None
         self._process = None
         if status != 0:
             raise DaemonFailed(f"the daemon ended with status {status}\n{self._said()}")
