@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
+from clasp_edge.router import access
 from clasp_edge.router.access import Refused
 from clasp_edge.security.tokens import Identity, StaticToken, TokenStore, Unauthorized
 
@@ -34,7 +35,8 @@ class TokenAuthenticator:
         except Unauthorized as error:
             raise Refused(error.code, error.text) from None
 
-    def revalidate(self, identity: Identity) -> Identity:
+    def revalidate(self, identity: access.Identity) -> Identity:
+        assert isinstance(identity, Identity), "only `validate` makes identities"
         try:
             return self._store.revalidate(identity, self._clock.wall_s())
         except Unauthorized as error:

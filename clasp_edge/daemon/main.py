@@ -115,7 +115,7 @@ class Daemon:
     async def _drain(self) -> None:
         """Give clients the time to take what is queued for them and to answer the close."""
         deadline_s = self._clock.monotonic_s() + STOP_TIMEOUT_S
-        while self._router.connections and self._clock.monotonic_s() < deadline_s:
+        while self._router.connections and self._clock.monotonic_s() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for session in list(self._router.connections):
             session.link.abort()

@@ -1,7 +1,7 @@
 """The compiled fast path: frames, params, subscriptions, outboxes, the arena.
 
-What the control plane sees of it: `Core` (arena and pass clock), `Plane` (state and fan-out), `Peer` (a client's connection),
-`Subscription`, and the numbers that cross the border between the two.
+What the control plane sees of it: `Core` (arena and pass clock), `Plane` (state and fan-out), `Peer` (a client's
+connection), `Subscription`, and the numbers that cross the border between the two.
 """
 
 from clasp_edge.dataplane.outlet import Core, Outlet, Sink
@@ -12,5 +12,16 @@ from clasp_edge.dataplane.trie import Subscription, Trie
 from clasp_edge.dataplane.verdicts import Framing, Route, Strategy, Verdict
 
 __all__ = [
-    "Core", "Framing", "Outlet", "Peer", "Plane", "Ring", "Route", "Sink", "Strategy", "Subscription", "Trie", "Verdict",
+    "Core",
+    "Framing",
+    "Outlet",
+    "Peer",
+    "Plane",
+    "Ring",
+    "Route",
+    "Sink",
+    "Strategy",
+    "Subscription",
+    "Trie",
+    "Verdict",
 ]

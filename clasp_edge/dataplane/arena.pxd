@@ -2,8 +2,8 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stddef cimport size_t
 
 cdef enum:
-    # One chunk of the arena. Small enough that a thousand idle outboxes with a few bytes each fit the default arena, large
-    # enough that a full outbox goes out in a few iovecs.
+    # One chunk of the arena. Small enough that a thousand idle outboxes with a few bytes each fit the default arena,
+    # large enough that a full outbox goes out in a few iovecs.
     CHUNK_BYTES = 4096
 
 

@@ -1,7 +1,7 @@
 """The one block of memory that all outgoing bytes live in, and byte queues made of its chunks.
 
-The arena is reserved once at start-up; a queue borrows chunks while it holds bytes and gives them back as they are sent.
-Nothing here knows what the bytes mean.
+The arena is reserved once at start-up; a queue borrows chunks while it holds bytes and gives them back as they are
+sent. Nothing here knows what the bytes mean.
 """
 
 from libc.string cimport memcpy
@@ -37,7 +37,7 @@ cdef class Arena:
             munmap(self.base, self.total * CHUNK_BYTES)
 
     cdef Chunk* take(self) noexcept:
-        """A chunk, or NULL when all are lent out. The most recently returned one first: its pages are resident and warm."""
+        """A chunk, or NULL when all are lent out. The one returned last comes first: its pages are resident."""
         cdef Chunk* chunk = self.free_list
         if chunk != NULL:
             self.free_list = chunk.next
@@ -114,7 +114,7 @@ cdef class Arena:
 
     cdef void clear(self, Queue* queue) noexcept:
         self.consume(queue, queue.size)
-        # A queue whose last chunk was filled and consumed to the byte holds nothing; one that was never used has no chunk.
+        # A last chunk that is consumed but not full stays with its queue until here.
         if queue.head != NULL:
             self.give(queue.head)
             queue.head = queue.tail = NULL

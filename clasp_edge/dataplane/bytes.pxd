@@ -1,4 +1,4 @@
-"""Big-endian reads and writes on raw memory (wire.md 0). Inline, so that every module of the data plane gets its own copy."""
+"""Big-endian reads and writes on raw memory (wire.md 0). Inline, so that every module gets its own copy."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy

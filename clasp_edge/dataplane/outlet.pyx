@@ -1,7 +1,7 @@
 """Outgoing bytes of one peer: an outbox in the arena, one write per pass, and what happens when the peer is slow.
 
-Promises under pressure (architecture.md 5): params converge, events are bounded and their loss is counted and told, streams
-lose the oldest first. Knows sockets by their descriptor only; what the bytes mean is the subclass's business.
+Promises under pressure (architecture.md 5): params converge, events are bounded and their loss is counted and told,
+streams lose the oldest first. Knows sockets by their descriptor only; what the bytes mean is the subclass's business.
 """
 
 import logging
@@ -322,7 +322,6 @@ cdef class Outlet(Sink):
         cdef size_t limit
         cdef uint32_t length
         cdef int rounds = 0
-        cdef Chunk* chunk
         cdef uint8_t record[65700]
         if self.filling or self.dead:
             return
@@ -406,8 +405,8 @@ cdef class Outlet(Sink):
     # ---- waiting for room ----
 
     cdef void _watch(self) noexcept:
-        # The transport's own descriptor belongs to the event loop, which refuses a second watcher on it; a duplicate of it
-        # may be watched beside it.
+        # The transport's own descriptor belongs to the event loop, which refuses a second watcher on it; a duplicate of
+        # it may be watched beside it.
         if self.watched_fd >= 0:
             return
         try:

@@ -37,8 +37,8 @@ cdef class Peer(Outlet):
     cdef void _ack(self, const uint8_t* address, size_t size, uint64_t revision, bint locked) noexcept
     cdef void _refused(self, int verdict, const uint8_t* address, size_t size, uint64_t revision, uint64_t expected,
                        bint is_set) noexcept
-    cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address, size_t address_size,
-                       int phase, uint32_t gesture_id) noexcept
+    cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address,
+                       size_t address_size, int phase, uint32_t gesture_id) noexcept
     cdef void _garbage(self, int fault) noexcept
     cdef uint8_t* _transport_header(self, uint8_t* frame, size_t size) noexcept
     cdef void _send(self, uint8_t* frame, size_t size) noexcept

@@ -1,7 +1,8 @@
 """A CLASP client's connection on the fast path: frames in, SET and PUBLISH acted upon, everything else handed up.
 
-`Peer` is the compiled half of `router.session.Session`, which overrides the `on_...` methods. It knows the frame header and
-the two hot messages (wire.md 1, 2.3) and the two stream framings; it knows no transport and keeps no value as an object.
+`Peer` is the compiled half of `router.session.Session`, which overrides the `on_...` methods. It knows the frame header
+and the two hot messages (wire.md 1, 2.3) and the two stream framings; it knows no transport and keeps no value as an
+object.
 """
 
 import logging
@@ -60,7 +61,7 @@ cdef class Peer(Outlet):
         """Any message but a SET or PUBLISH that the data plane could settle, or any at all before `greeted`."""
 
     def on_refused(self, int verdict, bytes address, uint64_t revision, uint64_t expected, bint is_set):
-        """A write was refused (`plane.Verdict`); `revision` is the param's present one, `expected` what a SET asked for."""
+        """A write was refused (`plane.Verdict`): `revision` is the param's present one, `expected` the SET's."""
 
     def on_garbage(self, str fault):
         """A frame or value could not be read; `fault` is an error class of wire.md 10.1."""
@@ -108,8 +109,8 @@ cdef class Peer(Outlet):
     def receive_stream(self, const uint8_t[::1] data not None, size_t filled):
         """Feed the frames in the first `filled` bytes of a stream with length prefixes (wire.md 6.2), as one pass.
 
-        Returns how many bytes were used; the rest is the beginning of a frame. Raises ValueError for a length that no frame
-        has; nothing after that can be understood.
+        Returns how many bytes were used; the rest is the beginning of a frame. Raises ValueError for a length that no
+        frame has; nothing after that can be understood.
         """
         cdef size_t at = 0
         cdef size_t length
@@ -396,8 +397,8 @@ cdef class Peer(Outlet):
         elif verdict != ACCEPTED:
             self._refused(verdict, payload + 4, address_size, 0, 0, False)
 
-    cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address, size_t address_size,
-                       int phase, uint32_t gesture_id) noexcept:
+    cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address,
+                       size_t address_size, int phase, uint32_t gesture_id) noexcept:
         cdef uint8_t* copy
         try:
             whole = PyBytes_FromStringAndSize(<const char*>payload, size)
@@ -478,7 +479,7 @@ cdef class Peer(Outlet):
             self.core.finish()
 
     def offer(self, bytes frame not None, bytes address not None, int signal, bint oldest_first):
-        """Queue a delivery from the control plane (a thinned-out or delayed message), with the promises under pressure."""
+        """Queue a delivery of the control plane (thinned out or delayed), with the promises under pressure."""
         cdef Entry* entry
         cdef uint8_t buffer[HEADROOM + MAX_FRAME]
         cdef Delivery delivery

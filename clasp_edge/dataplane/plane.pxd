@@ -53,8 +53,8 @@ cdef class Plane:
     cdef uint8_t* scratch                   # HEADROOM, then the frame under construction
 
     cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept
-    cdef int publish(self, Sink origin, const uint8_t* payload, size_t size, const uint8_t* address, size_t address_size,
-                     int flags, int loss) noexcept
+    cdef int publish(self, Sink origin, const uint8_t* payload, size_t size, const uint8_t* address,
+                     size_t address_size, int flags, int loss) noexcept
     cdef Entry* live(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** entry) noexcept
     cdef void _release_writer(self, uint32_t writer) noexcept

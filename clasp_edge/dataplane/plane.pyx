@@ -1,7 +1,7 @@
-"""The two operations everything goes through: set a param, publish a message; with the gate in front and the fan-out behind.
+"""The two operations everything goes through, set a param and publish a message: the gate before, the fan-out after.
 
-One hash lookup per message; the fan-out list is cached in the entry; a relayed frame is copied, not re-encoded. What is rare
-(a new address, a merge, what to answer) is asked of `control`, an object of the control plane. Knows no transport.
+One hash lookup per message; the fan-out list is cached in the entry; a relayed frame is copied, not re-encoded. What is
+rare (a new address, a merge, what to answer) is asked of `control`, an object of the control plane. Knows no transport.
 """
 
 import logging
@@ -12,7 +12,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
-from clasp_edge.dataplane.outlet cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
+from clasp_edge.dataplane.outlet cimport CONVERGES, HEADROOM, OLDEST_FIRST
 from clasp_edge.dataplane.table cimport (
     FIRST_ID,
     LIST_PARAMS,
@@ -37,8 +37,8 @@ cdef enum:
     MAX_FRAME = 65547           # wire.md 1
     MAX_PAYLOAD = 65535
     MAX_ROUTES = 65536          # addresses that are only published to; a remote party can grow this table
-    # What a param's SNAPSHOT entry takes beside address and value, in a snapshot of its own: type byte, count, two lengths,
-    # type, revision, option byte, writer (36 characters), timestamp (wire.md 2.3).
+    # What a param's SNAPSHOT entry takes beside address and value, in a snapshot of its own: type byte, count, two
+    # lengths, type, revision, option byte, writer (36 characters), timestamp (wire.md 2.3).
     SNAPSHOT_OVERHEAD = 3 + 2 + 1 + 8 + 1 + 2 + 36 + 8
     SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
     EXPIRE_AT_ONCE = 2000       # removals per call, so that a mass expiry does not hold up traffic
@@ -90,9 +90,9 @@ cdef bint _improves(int strategy, int old_type, const uint8_t* old, int new_type
 cdef class Plane:
     """The data plane of one router.
 
-    `control` must have: `classify(address: bytes) -> (route, strategy)`, raising ValueError with a sentence for the peer when
-    the address is not valid; `merge(old_type, old, new_type, new) -> (type, value)` on encoded values; `arm(deadline_ms)`:
-    call `expire()` at that monotonic time.
+    `control` must have: `classify(address: bytes) -> (route, strategy)`, raising ValueError with a sentence for the
+    peer when the address is not valid; `merge(old_type, old, new_type, new) -> (type, value)` on encoded values;
+    `arm(deadline_ms)`: call `expire()` at that monotonic time.
     """
 
     def __cinit__(self, Core core not None, size_t history_bytes):
@@ -149,7 +149,7 @@ cdef class Plane:
         origin.writer = writer
 
     def unregister(self, Sink origin not None):
-        """`origin` writes no more. Its name stays as long as a param carries it; its locks stay until `release_locks`."""
+        """`origin` writes no more. Its name stays while a param carries it, its locks until `release_locks`."""
         self._release_writer(origin.writer)
         origin.writer = 0
 
@@ -408,9 +408,9 @@ cdef class Plane:
 
     # ---- PUBLISH ----
 
-    cdef int publish(self, Sink origin, const uint8_t* payload, size_t size, const uint8_t* address, size_t address_size,
-                     int flags, int loss) noexcept:
-        """Relay a PUBLISH payload (checked, without trailing bytes, `flags` for its own) to all but its sender. Not stored."""
+    cdef int publish(self, Sink origin, const uint8_t* payload, size_t size, const uint8_t* address,
+                     size_t address_size, int flags, int loss) noexcept:
+        """Relay a PUBLISH payload (checked, without trailing bytes, `flags` for its own) to all but its sender."""
         cdef uint32_t hash = self.table.hash_of(address, address_size)
         cdef Entry* entry = self.live(address, address_size, hash)
         cdef Delivery delivery
@@ -525,10 +525,10 @@ cdef class Plane:
                  uint64_t newer_than=0):
         """One SNAPSHOT payload of the params that match, starting at `cursor` (0 at first).
 
-        Returns `(payload or None when nothing matched, next cursor or 0 at the end)`. Cut at `max_bytes` (one param always
-        fits), at 800 params, and after looking at `max_scan` params, so that a large state never holds up traffic. Each param
-        is read as it is now; it can only be newer than what the reader has seen. `newer_than` leaves out params at or below
-        that revision.
+        Returns `(payload or None when nothing matched, next cursor or 0 at the end)`. Cut at `max_bytes` (one param
+        always fits), at 800 params, and after looking at `max_scan` params, so that a large state never holds up
+        traffic. Each param is read as it is now; it can only be newer than what the reader has seen. `newer_than`
+        leaves out params at or below that revision.
         """
         # A buffer of its own: jobs run while a frame in `scratch` is still being handed out.
         cdef uint8_t buffer[MAX_FRAME]
@@ -544,7 +544,8 @@ cdef class Plane:
         if pattern.literal:
             entry = self.live(<const uint8_t*><char*>pattern.text, len(pattern.text),
                               self.table.hash_of(<const uint8_t*><char*>pattern.text, len(pattern.text)))
-            if entry != NULL and entry.revision > newer_than and (scopes is None or scopes.allows("read", pattern.text)):
+            if entry != NULL and entry.revision > newer_than and (
+                    scopes is None or scopes.allows("read", pattern.text)):
                 size += self._snapshot_entry(entry, p + 3)
                 count = 1
             id = self.table.top
@@ -587,7 +588,7 @@ cdef class Plane:
         return PyBytes_FromStringAndSize(<const char*>p, 3 + self._snapshot_entry(entry, p + 3))
 
     def describe(self, bytes address not None):
-        """What a dry run needs of a param: `(revision, value type, value bytes, lock holder's name or b"", strategy)`, or None."""
+        """What a dry run needs: `(revision, value type, value bytes, lock holder's name or b"", strategy)` or None."""
         cdef const uint8_t* text = <const uint8_t*><char*>address
         cdef Entry* entry = self.live(text, len(address), self.table.hash_of(text, len(address)))
         if entry == NULL or entry.revision == 0:
@@ -598,7 +599,7 @@ cdef class Plane:
 
     def judge(self, Sink origin not None, uint64_t revision, bytes holder not None, int flags, uint64_t expected,
               int strategy, int old_type, bytes old not None, int new_type, bytes new not None):
-        """The verdict a SET would get from a param in the given state; for the dry run of a bundle. `flags` as in SET."""
+        """The verdict a SET (with these `flags`) would get from a param in the given state, for a bundle's dry run."""
         cdef uint32_t lock = 0
         if holder:
             lock = origin.writer if holder == self.writer_texts[origin.writer] else <uint32_t>-1

@@ -7,5 +7,6 @@ cdef class Ring:
     cdef uint64_t begin         # counters that only grow; the place is the counter modulo the size
     cdef uint64_t end
 
-    cdef void append(self, const uint8_t* frame, size_t size, int signal, size_t address_at, size_t address_size) noexcept
+    cdef void append(self, const uint8_t* frame, size_t size, int signal, size_t address_at,
+                     size_t address_size) noexcept
     cdef void _make_room(self, size_t need) noexcept

@@ -1,5 +1,5 @@
-"""The most recent frames in one fixed block of memory, oldest overwritten first: what `history` of a subscription is served
-from (router.md 13). Holds whole outgoing frames; knows nothing of params or sessions.
+"""The most recent frames in one fixed block of memory, oldest overwritten first: what `history` of a subscription is
+served from (router.md 13). Holds whole outgoing frames; knows nothing of params or sessions.
 """
 
 from collections import deque
@@ -30,7 +30,8 @@ cdef class Ring:
     def __dealloc__(self):
         free(self.data)
 
-    cdef void append(self, const uint8_t* frame, size_t size, int signal, size_t address_at, size_t address_size) noexcept:
+    cdef void append(self, const uint8_t* frame, size_t size, int signal, size_t address_at,
+                     size_t address_size) noexcept:
         cdef size_t need = (sizeof(Record) + size + 7) & ~<size_t>7
         cdef size_t place, rest
         cdef Record* record

@@ -1,5 +1,5 @@
-"""Measures and checks a value without building it (wire.md 2.2): the data plane relays the bytes as they came, so all it
-needs is where the value ends and that every reader will be able to decode it.
+"""Measures and checks a value without building it (wire.md 2.2): the data plane relays the bytes as they came, so all
+it needs is where the value ends and that every reader will be able to decode it.
 """
 
 from libc.stdint cimport uint64_t

@@ -1,8 +1,8 @@
 """Every address the router knows: params with their values, and cached routes of addresses that are only published to.
 
-An open-addressing hash table finds an entry with one probe; compact arrays beside it keep the write order (for eviction and
-for slow clients that catch up) and the expiry heap, so that an entry's own cache line is all a write touches of it. Knows
-nothing of sessions or sockets; who owns `Entry.fan` releases it before `remove`.
+An open-addressing hash table finds an entry with one probe; compact arrays beside it keep the write order (for eviction
+and for slow clients that catch up) and the expiry heap, so that an entry's own cache line is all a write touches of it.
+Knows nothing of sessions or sockets; who owns `Entry.fan` releases it before `remove`.
 """
 
 import os
@@ -233,7 +233,7 @@ cdef class Table:
             self._unlink(id)
             self._link(head, id)
 
-    # ---- expiry: an indexed heap whose keys may lag behind the deadlines, so that a write that prolongs costs nothing ----
+    # ---- expiry: an indexed heap; its keys may lag behind the deadlines, so that prolonging costs nothing ----
 
     cdef void expires(self, Entry* entry, uint64_t deadline_ms) noexcept:
         """Set the entry's deadline (monotonic ms, 0 = never)."""

@@ -1,7 +1,7 @@
 """Subscriptions indexed by the segments of their patterns, and the fan-out list of an address.
 
-The walk follows the same rules as `wire.pattern.Pattern.matches` (wire.md 4.2, `route`); a partial wildcard is followed as
-`*` and then verified by the pattern itself. Fan-out lists are shared: addresses with the same audience use one list.
+The walk follows the same rules as `wire.pattern.Pattern.matches` (wire.md 4.2, `route`); a partial wildcard is followed
+as `*` and then verified by the pattern itself. Fan-out lists are shared: addresses with the same audience use one list.
 """
 
 from libc.stdlib cimport calloc, free
@@ -10,8 +10,8 @@ cdef uint8_t ALL_SIGNALS = 0x1F
 
 
 cdef class Subscription:
-    """One subscription of a sink. `mask` has bit 1 << signal for each wanted signal type; `filter`, if any, thins out what
-    is delivered (an object with `offer(address, signal, frame)`)."""
+    """One subscription of a sink. `mask` has bit 1 << signal for each wanted signal type; `filter`, if any, thins out
+    what is delivered (an object with `offer(address, signal, frame)`)."""
 
     def __cinit__(self, Sink sink not None, uint32_t id, Pattern pattern not None, uint8_t mask, filter=None):
         self.sink = sink
@@ -113,7 +113,6 @@ cdef class Trie:
 
     cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, set seen):
         cdef Node child
-        cdef Py_ssize_t i
         if at == len(segments):
             if node.subscriptions:
                 found.extend(node.subscriptions)

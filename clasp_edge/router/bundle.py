@@ -1,7 +1,7 @@
 """BUNDLE: all or nothing, in the listed order, now or at a given time (router.md 6, OURS).
 
-Everything that could refuse one of its writes is checked before the first is applied: addresses, scopes, revisions, locks,
-strategies, sizes, capacity. Between check and application nothing else runs.
+Everything that could refuse one of its writes is checked before the first is applied: addresses, scopes, revisions,
+locks, strategies, sizes, capacity. Between check and application nothing else runs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ class Refusal:
 def handle_bundle(session: Session, message: Bundle, envelope: Envelope) -> None:
     """Check, then execute at once or put into the schedule. One ACK when executed, if the frame asked for one."""
     try:
-        payloads = [encode_payload(m) for m in message.messages] if envelope.legacy else split_bundle(envelope.payload)[1]
+        if envelope.legacy:
+            payloads = [encode_payload(m) for m in message.messages]
+        else:
+            payloads = split_bundle(envelope.payload)[1]
     except WireError as error:
         session.on_garbage(error.kind)
         return
@@ -126,8 +129,8 @@ def _check_message(
     except AddressError as error:
         return Refusal(ErrorCode.INVALID_ADDRESS, f"Bundle rejected: {error}", message.address[:256])
     if not session.router.plane.permits(session, address):
-        text = f"Bundle rejected: insufficient scope for {kind} to {message.address}"
-        return Refusal(ErrorCode.SCOPE_FAILURE, text, message.address)
+        reason = session.outside(address, kind) or f"insufficient scope for {kind} to {message.address}"
+        return Refusal(ErrorCode.SCOPE_FAILURE, f"Bundle rejected: {reason}", message.address)
     if isinstance(message, Publish):
         return None
     return _check_set(session, message, address, payload[1], params)

@@ -1,7 +1,7 @@
 """Gestures as a throttle with leading and trailing edge, per session, address and gesture id (router.md 5.3, OURS).
 
-The first move goes out at once, then at most one per interval with the newest data; end and cancel take the last move with
-them. Whoever leaves in the middle of a stroke is given a Cancel, so that nobody waits for the end of it.
+The first move goes out at once, then at most one per interval with the newest data; end and cancel take the last move
+with them. Whoever leaves in the middle of a stroke is given a Cancel, so that nobody waits for the end of it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ class GestureThrottle:
     """The strokes of one session. `relay(payload, address)` publishes; `interval_s` is between moves."""
 
     def __init__(
-        self, relay: Callable[[bytes, bytes], None], loop: AbstractEventLoop, interval_s: float, now_us: Callable[[], int]
+        self,
+        relay: Callable[[bytes, bytes], None],
+        loop: AbstractEventLoop,
+        interval_s: float,
+        now_us: Callable[[], int],
     ) -> None:
         self._relay = relay
         self._loop = loop

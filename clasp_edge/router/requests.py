@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clasp_edge.router.snapshot import snapshot_job
 from clasp_edge.wire import ErrorCode, Get, Ping, Pong, Replay, Sync, encode_frame
 from clasp_edge.wire.address import AddressError, validate_address
 from clasp_edge.wire.pattern import Pattern, PatternError
-
-from clasp_edge.router.snapshot import snapshot_job
 
 if TYPE_CHECKING:
     from clasp_edge.router.session import Envelope, Session
 
 
 def handle_get(session: Session, message: Get, envelope: Envelope) -> None:
-    """One param as a SNAPSHOT of one; a pattern gets all that match; a missing address ERROR 201 (router.md 2.3, OURS)."""
+    """One param as a SNAPSHOT of one; all that match a pattern; ERROR 201 for a missing one (router.md 2.3, OURS)."""
     address = message.address.encode()
     shown = message.address[:256]
     if "*" in message.address:
@@ -52,6 +51,7 @@ def handle_sync(session: Session, message: Sync, envelope: Envelope) -> None:
 
 
 def handle_ping(session: Session, message: Ping, envelope: Envelope) -> None:
+    """Answer with PONG."""
     session.reply(Pong())
 
 

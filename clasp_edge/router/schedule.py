@@ -37,7 +37,7 @@ class _Itimerspec(ctypes.Structure):
 
 
 class WallTimer:
-    """One timerfd on the wall clock (timerfd_create(2)); Python wraps it only from 3.13 on. `fd` turns readable when due."""
+    """A timerfd on the wall clock (timerfd_create(2); Python wraps it only from 3.13 on). `fd` is readable when due."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)

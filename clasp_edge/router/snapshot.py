@@ -1,7 +1,7 @@
 """Snapshots: the state in pieces, each read when the client has room for it (router.md 3.6).
 
-Because a piece is read at the moment it is queued, it can only be newer than what the client already has, and a large state
-never stands in memory as a whole.
+Because a piece is read at the moment it is queued, it can only be newer than what the client already has, and a large
+state never stands in memory as a whole.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def snapshot_job(
 ) -> Iterator[bytes]:
     """The wire images of the SNAPSHOTs of all readable params that match; empty bytes where nothing was found yet.
 
-    With `even_if_empty` there is at least one SNAPSHOT, which clients wait for after WELCOME. `newer_than` leaves out params
-    at or below that revision (RequestSync, router.md 8.6).
+    With `even_if_empty` there is at least one SNAPSHOT, which clients wait for after WELCOME. `newer_than` leaves out
+    params at or below that revision (RequestSync, router.md 8.6).
     """
     plane = session.router.plane
     cursor = 0

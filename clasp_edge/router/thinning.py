@@ -1,12 +1,12 @@
-"""The subscription options that the wire carries: maxRate, epsilon and window (router.md 13); one `Thinner` per subscription.
+"""The options that SUBSCRIBE carries: maxRate, epsilon and window (router.md 13); one `Thinner` per subscription.
 
-- maxRate: at most n deliveries per second and address; the newest value that came in between follows when its time has come.
-- epsilon: a number is delivered only if it differs by at least epsilon from the last one delivered; arrays by their largest
-  element difference; anything else always.
+- maxRate: at most n deliveries per second and address; the newest value that came in between follows in its time.
+- epsilon: a number is delivered only if it differs by at least epsilon from the last one delivered; arrays by
+  their largest element difference; anything else always.
 - window: stream values and samples of n ms are delivered together, as samples.
 
-They thin what is a course of values: params, streams and gesture moves. Events, timelines and the edges of a gesture are
-each a fact of their own and pass.
+They thin what is a course of values: params, streams and gesture moves. Events, timelines and the edges of a gesture
+are each a fact of their own and pass.
 """
 
 from __future__ import annotations

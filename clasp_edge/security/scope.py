@@ -89,7 +89,7 @@ class Scopes:
 
     def __init__(self, scopes: Iterable[Scope] = ()) -> None:
         self._scopes = tuple(dict.fromkeys(scopes))  # without repetitions, in the order given
-        self._patterns = {
+        self._patterns: dict[str, tuple[Pattern, ...]] = {
             action: tuple(scope.pattern for scope in self._scopes if scope.grants(action)) for action in Action
         }
 
@@ -101,11 +101,11 @@ class Scopes:
         """
         return cls(Scope.parse(entry) for entry in text.split(",")) if text.strip() else cls()
 
-    def allows(self, action: Action, address: bytes) -> bool:
-        """Tell whether the action is permitted at this one valid address. Never ask this with a pattern's text."""
+    def allows(self, action: str, address: bytes) -> bool:
+        """Tell whether an `Action` is permitted at this one valid address. Never ask this with a pattern's text."""
         return any(pattern.matches(address) for pattern in self._patterns[action])
 
-    def covers(self, action: Action, pattern: Pattern) -> bool:
+    def covers(self, action: str, pattern: Pattern) -> bool:
         """Tell whether the action is permitted at every address the pattern stands for.
 
         This is the question of SUBSCRIBE, REPLAY and federation declarations. A single scope has to cover the whole

@@ -1,4 +1,4 @@
-"""Listening sockets: bound before anything else starts, so that a port in use is found out while nothing is half-started."""
+"""Listening sockets: bound before anything else starts, so that a port in use stops a start before it has begun."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import socket
 from clasp_edge.config.listen import Listen
 
 RECEIVE_BUFFER_BYTES = 65536
-"""Kernel receive buffer per connection (the kernel doubles it). A read buffer grows until a read no longer fills it, so this
-bounds what one flooding peer can make us hold."""
+"""Kernel receive buffer per connection (the kernel doubles it). A read buffer grows until a read no longer fills it, so
+this bounds what one flooding peer can make us hold."""
 
 
 class BindError(OSError):
@@ -16,8 +16,8 @@ class BindError(OSError):
 
 
 def bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
-    """Bind the address; a name that resolves to several addresses gets its first. An empty host means every interface of
-    both families, by one IPv6 socket where IPv6 exists."""
+    """Bind the address; a name that resolves to several addresses gets its first. An empty host means every interface
+    of both families, by one IPv6 socket where IPv6 exists."""
     host = listen.host
     try:
         if host == "":

@@ -1,4 +1,4 @@
-"""What arrives on the WebSocket port before it is a WebSocket: reads the request head and decides what the connection becomes.
+"""What arrives on the WebSocket port first: reads the request head and decides what the connection becomes.
 
 Plain HTTP is answered `200 ok`, as load balancers' health checks expect (router.md 1.1). Knows no CLASP.
 """
@@ -33,8 +33,8 @@ def headers_of(head: bytes) -> dict[str, str]:
 
 
 class HttpGate(asyncio.Protocol):
-    """First protocol of every connection. `upgrade(transport, data)` takes over one that wants to be a WebSocket; `refuse()`
-    returns a reason when none can be taken now."""
+    """First protocol of every connection. `upgrade(transport, data)` takes over one that wants to be a WebSocket;
+    `refuse()` returns a reason when none can be taken now."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class HttpGate(asyncio.Protocol):
         self._head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         self._waiting.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -90,11 +90,13 @@ class HttpGate(asyncio.Protocol):
 class Waiting:
     """Connections that have not yet sent what they must, bounded in number and time.
 
-    A silent one costs nobody else anything: each is served by the loop as it speaks, and beyond `limit()` the one that has
-    waited longest goes.
+    A silent one costs nobody else anything: each is served by the loop as it speaks, and beyond `limit()` the one that
+    has waited longest goes.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: Callable[[], int], timeout_s: Callable[[], float]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limit: Callable[[], int], timeout_s: Callable[[], float]
+    ) -> None:
         self._loop = loop
         self._limit = limit
         self._timeout_s = timeout_s

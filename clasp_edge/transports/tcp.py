@@ -12,7 +12,7 @@ from clasp_edge.router.link import CloseCode
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 from clasp_edge.transports.bind import bind, name_of
-from clasp_edge.wire import MAX_FRAME, Ping, encode
+from clasp_edge.wire import MAX_FRAME, Ping
 
 _LENGTH_BYTES = 4
 INITIAL_BUFFER_BYTES = 2048
@@ -38,7 +38,7 @@ class TcpConnection(asyncio.BufferedProtocol):
     # ---- asyncio ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
         if self._server.router.full():
@@ -66,8 +66,8 @@ class TcpConnection(asyncio.BufferedProtocol):
         self._filled -= used
         size = len(self._buffer)
         if nbytes > size // 2 or self._filled > size // 2:
-            # A new object, because the loop may still hold the old one. Never above one frame: what a peer can make us hold
-            # is bounded.
+            # A new object, because the loop may still hold the old one. Never above one frame: what a peer can make us
+            # hold is bounded.
             self._buffer = bytearray(min(FULL_BUFFER_BYTES, size * 2))
         self._buffer[: len(rest)] = rest
 

@@ -1,7 +1,7 @@
 """WebSocket listener and connections, on picows (router.md 1.1, wire.md 6.1).
 
-picows reads: it parses and unmasks frames and hands over pointers. Everything that is written, pongs and closes included, goes
-through the session's outbox, so that nothing can land in the middle of a half-sent message.
+picows reads: it parses and unmasks frames and hands over pointers. Everything that is written, pongs and closes
+included, goes through the session's outbox, so that nothing can land in the middle of a half-sent message.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ import socket
 import struct
 from typing import Any
 
-from picows import WSMsgType, WSUpgradeResponse, WSUpgradeResponseWithListener
-from picows.picows import WSAutoPingStrategy, WSProtocol
-
 from clasp_edge.config.listen import Listen
 from clasp_edge.dataplane import Framing
 from clasp_edge.router.link import CloseCode
@@ -23,7 +20,14 @@ from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 from clasp_edge.transports.bind import bind, name_of
 from clasp_edge.transports.http import HttpGate, Waiting
-from clasp_edge.transports.ws_listener import ClientListener
+from clasp_edge.transports.picows_core import (
+    ClientListener,
+    WSAutoPingStrategy,
+    WSMsgType,
+    WSProtocol,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+)
 
 log = logging.getLogger("clasp_edge.transports")
 
@@ -41,7 +45,7 @@ CLOSE_TIMEOUT_S = 1.0
 class _Quiet:
     """Stands in for picows' per-connection loggers, which cost more memory than the connection."""
 
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name logging.Logger has
+    def isEnabledFor(self, level: int) -> bool:  # the name logging.Logger has
         return False
 
     def log(self, *args: object, **kwargs: object) -> None: ...
@@ -93,12 +97,12 @@ class Connection:
         """Ping, pong or close from the client."""
         assert self._session is not None
         self._session.touch()
-        if opcode == WSMsgType.PING:
-            self._session.send_raw(control_frame(WSMsgType.PONG, payload))
-        elif opcode == WSMsgType.CLOSE:
+        if opcode == WSMsgType.PING.value:
+            self._session.send_raw(control_frame(WSMsgType.PONG.value, payload))
+        elif opcode == WSMsgType.CLOSE.value:
             if not self._session.closing:
                 self._session.closing = True
-                self._session.send_raw(control_frame(WSMsgType.CLOSE, payload[:2]))
+                self._session.send_raw(control_frame(WSMsgType.CLOSE.value, payload[:2]))
             # After the pass, so that the outbox is written first.
             self._server.loop.call_soon(self._transport.disconnect)
 
@@ -126,7 +130,7 @@ class Connection:
 
     def ping(self) -> None:
         assert self._session is not None
-        self._session.send_raw(control_frame(WSMsgType.PING, b""))
+        self._session.send_raw(control_frame(WSMsgType.PING.value, b""))
 
     def close(self, code: CloseCode, reason: str) -> None:
         assert self._session is not None
@@ -134,7 +138,7 @@ class Connection:
             # A close frame would wait behind what the client does not read.
             self._server.loop.call_soon(self.abort)
             return
-        self._session.send_raw(control_frame(WSMsgType.CLOSE, close_payload(code, reason)))
+        self._session.send_raw(control_frame(WSMsgType.CLOSE.value, close_payload(code, reason)))
         self._server.loop.call_later(CLOSE_TIMEOUT_S, self._end)
 
     def abort(self) -> None:
@@ -193,8 +197,8 @@ class WebSocketServer:
             None, None, False, listener, _QUIET, True, None, False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE,
             False, MAX_MESSAGE_BYTES, None, READ_BUFFER_BYTES,
         )  # fmt: skip
-        # The request was read by somebody else: the new protocol gets it as if it had just come in. Reading stops meanwhile,
-        # because the loop reads differently for the two kinds of protocol.
+        # The request was read by somebody else: the new protocol gets it as if it had just come in. Reading stops
+        # meanwhile, because the loop reads differently for the two kinds of protocol.
         transport.pause_reading()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
@@ -204,4 +208,3 @@ class WebSocketServer:
         with contextlib.suppress(RuntimeError):  # closed by the handshake
             if not transport.is_closing():
                 transport.resume_reading()
-

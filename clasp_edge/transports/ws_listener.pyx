@@ -14,7 +14,7 @@ cdef enum:
 
 
 cdef class ClientListener(WSListener):
-    """`ClientListener(connection)`: `connection` (websocket.Connection) makes the session and takes the control frames."""
+    """`ClientListener(connection)`: a websocket.Connection makes the session and takes the control frames."""
 
     cdef object connection
     cdef Peer peer
