@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from clasp_edge.config.build import build
@@ -42,7 +41,7 @@ class ConfigError(Exception):
 
 def default_text() -> str:
     """The commented default file: the manual of every option."""
-    return resources.files("clasp_edge.config").joinpath("default.toml").read_text(encoding="utf-8")
+    return (Path(__file__).parent / "default.toml").read_text(encoding="utf-8")
 
 
 def load_config(path: Path | None = None, sets: Sequence[str] = ()) -> Config:

@@ -35,7 +35,7 @@ SUBPROTOCOL = "clasp"
 MAX_MESSAGE_BYTES = 65547
 """One CLASP frame per message; the largest has 65,535 bytes of payload and 12 of header."""
 
-READ_BUFFER_BYTES = 4096
+READ_BUFFER_BYTES = 2048
 """Initial read buffer per connection; it doubles when a read fills it."""
 
 CLOSE_TIMEOUT_S = 1.0
@@ -73,6 +73,8 @@ def close_payload(code: int, reason: str) -> bytes:
 
 class Connection:
     """One client, from the upgrade on. Implements `router.link.Link`."""
+
+    __slots__ = ("_reading", "_server", "_session", "_transport", "remote")
 
     def __init__(self, server: WebSocketServer) -> None:
         self._server = server

@@ -25,6 +25,9 @@ cdef class ClientListener(WSListener):
 
     cpdef on_ws_connected(self, WSTransport transport):
         self.peer = self.connection.opened(transport)
+        # The handshake is over; a thousand idle clients need not keep their request headers.
+        transport.request = None
+        transport.response = None
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         if frame.msg_type == WSMsgType.BINARY and frame.fin and self.fragments is None:
