@@ -1,6 +1,7 @@
 """What the router asks of the security room, as types: the router knows scopes and tokens only through these.
 
-The rooms are ordered so that security builds on the router and not the other way round; the daemon hands the real objects in.
+The rooms are ordered so that security builds on the router and not the other way round; the daemon hands the real
+objects in.
 """
 
 from __future__ import annotations
@@ -19,6 +20,41 @@ class Access(Protocol):
 
     def covers(self, action: str, pattern: Pattern) -> bool:
         """Tell whether `action` is allowed at every address that `pattern` matches."""
+
+
+class Confinement(Protocol):
+    """A limit to where a session writes, whatever its token grants (a federation peer's declared namespaces)."""
+
+    def admits(self, address: bytes) -> bool:
+        """Tell whether `address` is inside."""
+
+    def contains(self, pattern: Pattern) -> bool:
+        """Tell whether every address that `pattern` matches is inside."""
+
+    def refusal(self, kind: str) -> str:
+        """The text of the ERROR 403 for a `kind` ("SET", "PUBLISH") outside."""
+
+
+class ConfinedAccess:
+    """What `granted` allows (None: everything), with writing kept inside a confinement. Reading is not affected."""
+
+    __slots__ = ("_confinement", "_granted")
+
+    def __init__(self, granted: Access | None, confinement: Confinement) -> None:
+        self._granted = granted
+        self._confinement = confinement
+
+    def allows(self, action: str, address: bytes) -> bool:
+        """As `Access.allows`."""
+        if self._granted is not None and not self._granted.allows(action, address):
+            return False
+        return action != "write" or self._confinement.admits(address)
+
+    def covers(self, action: str, pattern: Pattern) -> bool:
+        """As `Access.covers`."""
+        if self._granted is not None and not self._granted.covers(action, pattern):
+            return False
+        return action != "write" or self._confinement.contains(pattern)
 
 
 class Identity(Protocol):

@@ -29,9 +29,7 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
             session.error(refusal.code, refusal.text)
             session.close(CloseCode.POLICY_VIOLATION, refusal.text)
             return
-        session.identity = identity
-        session.scopes = identity.scopes
-        router.plane.scopes_changed()
+        session.grant(identity)
     if not session.greeted and not router.admit(session):
         session.close(CloseCode.TRY_AGAIN_LATER, "too many sessions")
         return

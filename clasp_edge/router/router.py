@@ -1,7 +1,7 @@
 """The control plane's centre: sessions, the handlers of the messages, and what the data plane asks of it.
 
-Knows no transport, no MQTT, no file. Transports bring connections (`connect`), the daemon brings the configuration and the
-authenticator.
+Knows no transport, no MQTT, no file. Transports bring connections (`connect`), the daemon brings the configuration and
+the authenticator.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Router:
         return GestureThrottle(session.relay, self.loop, interval_s, self.clock.wall_us)
 
     def ended(self, session: Session) -> None:
-        """A connection is gone: its strokes are cancelled, its subscriptions dropped, its locks released after a grace."""
+        """A connection is gone: cancel its strokes, drop its subscriptions, release its locks after a grace."""
         self.connections.discard(session)
         if self.sessions.pop(session.id, None) is None:
             return
@@ -158,9 +158,7 @@ class Router:
         except Refused:
             return True
         if identity is not session.identity:
-            session.identity = identity
-            session.scopes = identity.scopes
-            self.plane.scopes_changed()
+            session.grant(identity)
         return False
 
     def stop(self) -> None:
@@ -183,6 +181,9 @@ class Router:
         if verdict is Verdict.BAD_ADDRESS:
             return ErrorCode.INVALID_ADDRESS, self.plane.refusal_text
         if verdict is Verdict.NO_SCOPE:
+            outside = session.outside(address, "SET" if is_set else "PUBLISH")
+            if outside is not None:
+                return ErrorCode.SCOPE_FAILURE, outside
             return ErrorCode.FORBIDDEN, f"Insufficient scope for {'write' if is_set else 'publish'} operation"
         if verdict is Verdict.REVISION_CONFLICT:
             return ErrorCode.REVISION_CONFLICT, f"RevisionConflict {{ expected: {expected}, actual: {revision} }}"
@@ -194,7 +195,8 @@ class Router:
             return ErrorCode.REVISION_CONFLICT, "ConflictRejected"
         if verdict is Verdict.TOO_LARGE:
             return ErrorCode.INVALID_VALUE, (
-                f"Value too large: address and value may take {MAX_PAYLOAD_BYTES - SNAPSHOT_OVERHEAD_BYTES} bytes together"
+                "Value too large: address and value may take "
+                f"{MAX_PAYLOAD_BYTES - SNAPSHOT_OVERHEAD_BYTES} bytes together"
             )
         return ErrorCode.REVISION_CONFLICT, "AtCapacity"
 
@@ -217,7 +219,7 @@ class Router:
         return Strategy.LWW
 
     def merge(self, old_type: int, old: bytes, new_type: int, new: bytes) -> tuple[int, bytes]:
-        """Strategy `merge`: the entries of a map are laid over those of the map that is there; anything else replaces it."""
+        """Strategy `merge`: a map's entries are laid over those of the map that is there; all else replaces it."""
         before, after = decode_value(old_type, old), decode_value(new_type, new)
         if isinstance(before, dict) and isinstance(after, dict):
             return encode_value({**before, **after})

@@ -1,7 +1,7 @@
 """One client's session: its identity, its life from connection to end, and what it is told when something is refused.
 
-The compiled half (`dataplane.Peer`) settles SET and PUBLISH by itself and calls the `on_...` methods here for the rest. What
-the messages mean is in the handler modules; this file only finds the handler.
+The compiled half (`dataplane.Peer`) settles SET and PUBLISH by itself and calls the `on_...` methods here for the rest.
+What the messages mean is in the handler modules; this file only finds the handler.
 """
 
 from __future__ import annotations
@@ -11,12 +11,23 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane import Framing, Peer, Subscription, Verdict
+from clasp_edge.router.access import ConfinedAccess
 from clasp_edge.router.link import CloseCode, Link
-from clasp_edge.wire import Error, ErrorCode, Kind, Message, MessageType, WireError, decode_payload, encode, encode_payload
+from clasp_edge.wire import (
+    Error,
+    ErrorCode,
+    Kind,
+    Message,
+    MessageType,
+    WireError,
+    decode_payload,
+    encode,
+    encode_payload,
+)
 from clasp_edge.wire.messages import Hello, Publish, Set
 
 if TYPE_CHECKING:
-    from clasp_edge.router.access import Identity
+    from clasp_edge.router.access import Access, Confinement, Identity
     from clasp_edge.router.gesture import GestureThrottle
     from clasp_edge.router.router import Router
 
@@ -32,6 +43,25 @@ _FRAME_FAULTS = frozenset({Kind.TRUNCATED_HEADER, Kind.BAD_MAGIC, Kind.LENGTH_MI
 class Session(Peer):
     """A connection of a CLASP client, from its first byte on. `greeted` turns true with WELCOME."""
 
+    __slots__ = (
+        "closing",
+        "confinement",
+        "connected_s",
+        "features",
+        "gestures",
+        "granted",
+        "id",
+        "identity",
+        "link",
+        "name",
+        "p2p_capable",
+        "pinged_us",
+        "router",
+        "scheduled",
+        "subscriptions",
+        "told_drops_s",
+    )
+
     def __init__(self, core: Any, plane: Any, router: Router, link: Link, fd: int, framing: Framing) -> None:
         self.router = router
         self.link = link
@@ -40,6 +70,8 @@ class Session(Peer):
         self.name = ""
         self.features: tuple[str, ...] = ()
         self.identity: Identity | None = None
+        self.granted: Access | None = None
+        self.confinement: Confinement | None = None
         self.subscriptions: dict[int, Subscription] = {}
         self.gestures: GestureThrottle | None = None
         self.p2p_capable = False
@@ -52,6 +84,31 @@ class Session(Peer):
 
     def __repr__(self) -> str:
         return f"<{self.name or 'session'} {self.id} {self.link.remote}>"
+
+    # ---- what the session may do ----
+
+    def grant(self, identity: Identity) -> None:
+        """Take over what the token allows. A confinement stays, or a second HELLO would be the way out of it."""
+        self.identity = identity
+        self.granted = identity.scopes
+        self._update_scopes()
+
+    def confine(self, confinement: Confinement | None) -> None:
+        """Keep every write of this session, by whatever message, inside `confinement`; None lifts that again."""
+        self.confinement = confinement
+        self._update_scopes()
+
+    def outside(self, address: bytes, kind: str) -> str | None:
+        """Why the confinement refuses a write that the token allows, or None if that is not the reason."""
+        if self.confinement is None or self.confinement.admits(address):
+            return None
+        if self.granted is not None and not self.granted.allows("write", address):
+            return None
+        return self.confinement.refusal(kind)
+
+    def _update_scopes(self) -> None:
+        self.scopes = self.granted if self.confinement is None else ConfinedAccess(self.granted, self.confinement)
+        self.router.plane.scopes_changed()
 
     # ---- sending ----
 

@@ -66,7 +66,8 @@ def handle_announce(session: Session, message: Announce, envelope: Envelope) -> 
         except AddressError as error:
             session.error(ErrorCode.INVALID_ADDRESS, str(error), signal.address[:256])
             return
-        if session.scopes is not None and not session.scopes.allows("write", address):
+        # What the token says: a confinement is about SET and PUBLISH only (router.md 8.6).
+        if session.granted is not None and not session.granted.allows("write", address):
             session.error(ErrorCode.FORBIDDEN, "Insufficient scope for announce", signal.address)
             return
     limit = session.router.config.limits.max_announced_signals
