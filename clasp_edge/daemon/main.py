@@ -20,12 +20,14 @@ from clasp_edge.config.load import ConfigError, load_config
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
 from clasp_edge.daemon.auth import TokenAuthenticator
+from clasp_edge.federation.hub import handle_federation_sync
 from clasp_edge.router.router import Router
 from clasp_edge.router.watch import Watch
 from clasp_edge.transports.bind import BindError
 from clasp_edge.transports.tcp import TcpServer
 from clasp_edge.transports.websocket import WebSocketServer
 from clasp_edge.version import __version__
+from clasp_edge.wire import MessageType
 
 log = logging.getLogger("clasp_edge")
 
@@ -69,6 +71,7 @@ class Daemon:
         if config.security.mode == "authenticated":
             self._authenticator = TokenAuthenticator(config, self._clock)
         self._router = Router(config, loop, self._clock, self._authenticator)
+        self._router.handlers[MessageType.FEDERATION_SYNC] = handle_federation_sync
         self._watch = Watch(self._router)
         servers: list[tuple[str, WebSocketServer | TcpServer]] = []
         if config.websocket.listen is not None:

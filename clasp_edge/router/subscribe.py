@@ -13,7 +13,7 @@ from clasp_edge.wire.pattern import Pattern, PatternError
 if TYPE_CHECKING:
     from clasp_edge.router.session import Envelope, Session
 
-_ALL_TYPES = 0x1F
+ALL_TYPES = 0x1F
 
 
 def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -> None:
@@ -30,7 +30,7 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
     if session.scopes is not None and not session.scopes.covers("read", pattern):
         session.error(ErrorCode.FORBIDDEN, "Insufficient scope for subscription", message.pattern)
         return
-    mask = types_to_mask(message.types) & _ALL_TYPES or _ALL_TYPES
+    mask = types_to_mask(message.types) & ALL_TYPES or ALL_TYPES
     add_subscription(session, message, pattern, mask)
     options = message.options
     if options is not None and options.history:
@@ -51,8 +51,13 @@ def add_subscription(session: Session, message: Subscribe, pattern: Pattern, mas
 
 
 def handle_unsubscribe(session: Session, message: Unsubscribe, envelope: Envelope) -> None:
-    """Drop a subscription. Silent, also for an id that does not exist (router.md 4.4)."""
-    subscription = session.subscriptions.pop(message.id, None)
+    """Silent, also for an id that does not exist (router.md 4.4)."""
+    drop_subscription(session, message.id)
+
+
+def drop_subscription(session: Session, number: int) -> None:
+    """Drop the subscription with this id, if there is one."""
+    subscription = session.subscriptions.pop(number, None)
     if subscription is not None:
         _discard(session, subscription)
 

@@ -1,0 +1,1 @@
+"""Federation: routers that dial in."""
