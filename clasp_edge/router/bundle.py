@@ -61,8 +61,8 @@ def handle_bundle(session: Session, message: Bundle, envelope: Envelope) -> None
     except WireError as error:
         session.on_garbage(error.kind)
         return
+    session.charge(max(0, len(payloads) - 1))
     payloads = [p for p in payloads if p[0] in (MessageType.SET, MessageType.PUBLISH)]
-    session.charge(len(payloads) - 1)
     refusal = check_bundle(session, payloads)
     if refusal is not None:
         session.error(refusal.code, refusal.text, refusal.address)

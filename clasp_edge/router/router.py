@@ -7,6 +7,7 @@ the authenticator.
 from __future__ import annotations
 
 import logging
+import math
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import Counter
 from collections.abc import Callable
@@ -84,7 +85,7 @@ class Router:
         self._strategies = [
             (Pattern(rule.pattern.encode()), Strategy[rule.strategy.upper()]) for rule in state.strategy
         ]
-        ttl_s = round(state.param_ttl_s)
+        ttl_s = math.ceil(state.param_ttl_s)  # never 0, which would mean for ever
         if ttl_s != self.plane.param_ttl_s:
             self.plane.param_ttl_s = ttl_s
             self.plane.restamp()
@@ -139,14 +140,17 @@ class Router:
         subscribe.drop_all(session)
         if session.gestures is not None:
             session.gestures.cancel_all()
-        if self.plane.locks_held(session):
-            grace_s = self.config.state.lock_grace_s
-            self.loop.call_later(grace_s, self.plane.release_locks, session.writer, session.id.encode())
         self.settle(session)
 
     def settle(self, session: Session) -> None:
-        """Forget a session that has ended, once nothing it scheduled is still to come."""
-        if session.id not in self.sessions and not session.scheduled and session.writer:
+        """Let go of what a session that has ended holds, and of itself once nothing it scheduled is still to come."""
+        if session.id in self.sessions or not session.writer:
+            return
+        # Also after each bundle that was still to come: it may have taken locks.
+        if self.plane.locks_held(session):
+            grace_s = self.config.state.lock_grace_s
+            self.loop.call_later(grace_s, self.plane.release_locks, session.writer, session.id.encode())
+        if not session.scheduled:
             self.plane.unregister(session)
 
     def lost_access(self, session: Session) -> bool:

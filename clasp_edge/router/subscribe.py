@@ -20,7 +20,7 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
     """Add or replace a subscription; answer with SNAPSHOTs of what matches, if anything does. No ACK."""
     limit = session.router.config.limits.max_subscriptions_per_session
     if limit and len(session.subscriptions) >= limit and message.id not in session.subscriptions:
-        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern)
+        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern[:256])
         return
     try:
         pattern = Pattern(message.pattern.encode())

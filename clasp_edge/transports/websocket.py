@@ -100,7 +100,9 @@ class Connection:
         assert self._session is not None
         self._session.touch()
         if opcode == WSMsgType.PING.value:
-            self._session.send_raw(control_frame(WSMsgType.PONG.value, payload))
+            # Who pings and never reads must not fill our memory with pongs; RFC 6455, 5.5.3 asks for the newest only.
+            if not self._session.pressed:
+                self._session.send_raw(control_frame(WSMsgType.PONG.value, payload))
         elif opcode == WSMsgType.CLOSE.value:
             if not self._session.closing:
                 self._session.closing = True
@@ -114,7 +116,6 @@ class Connection:
 
     def closed(self) -> None:
         """The TCP connection is gone."""
-        self._server.connections.discard(self)
         if self._session is not None:
             self._session.disconnected()
 
@@ -157,7 +158,6 @@ class WebSocketServer:
     def __init__(self, router: Router, listen: Listen) -> None:
         self.router = router
         self.loop = router.loop
-        self.connections: set[Connection] = set()
         self._listen = listen
         self._server: asyncio.Server | None = None
         self._waiting = Waiting(
@@ -186,7 +186,6 @@ class WebSocketServer:
 
     def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
         connection = Connection(self)
-        self.connections.add(connection)
 
         def listener(request: Any) -> WSUpgradeResponseWithListener:
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
