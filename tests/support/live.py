@@ -30,6 +30,13 @@ def fresh() -> str:
     return f"/t{next(_numbers)}"
 
 
+def _greet(client: C, name: str, token: str | None = None) -> C:
+    """HELLO, and the state as it stands, which may take several SNAPSHOTs."""
+    client.hello(name, token=token)
+    client.snapshot += params_of(client.sync())
+    return client
+
+
 class Crowd:
     """Clients of one daemon, closed together. Each has said HELLO unless `greet` is False."""
 
@@ -51,7 +58,7 @@ class Crowd:
     def _joined(self, client: C, name: str, token: str | None, greet: bool) -> C:
         self._clients.append(client)
         if greet:
-            client.hello(name, token=token)
+            _greet(client, name, token)
         return client
 
 
@@ -122,7 +129,7 @@ class Witness:
         """Nothing unasked has come, and a newcomer's write still arrives."""
         assert self.client.sync() == []
         self._beats += 1
-        with WsClient(self._crowd.daemon.ws_url).hello("newcomer") as newcomer:
+        with _greet(WsClient(self._crowd.daemon.ws_url), "newcomer") as newcomer:
             put(newcomer, f"{self._area}/beat", self._beats)
             assert self.client.recv_type(wire.Set).value == self._beats
         self._crowd.daemon.assert_healthy()
