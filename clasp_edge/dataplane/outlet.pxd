@@ -38,6 +38,13 @@ cdef class Core:
     cdef size_t dirty_count
     cdef size_t dirty_room
     cdef readonly uint64_t passes
+    cdef void* last_reader              # whose read the last pass was, and how often in a row it was somebody else's
+    cdef uint64_t last_read_us
+    cdef int alternations
+    cdef bint gathering                 # several peers are busy: write once per round of the loop
+    cdef bint gather_scheduled
+    cdef int gathered                   # passes since the last common write
+    cdef int lonely                     # common writes in a row that served one pass only
     cdef readonly uint64_t sent_bytes
     cdef readonly uint64_t dropped_events
     cdef readonly uint64_t dropped_streams
@@ -50,6 +57,7 @@ cdef class Core:
             self.passes += 1
             self.tick()
     cdef void finish(self) noexcept
+    cdef void end_read(self, void* reader) noexcept
     cdef void mark_dirty(self, Outlet outlet) noexcept
 
     cdef inline size_t mark(self) noexcept:
@@ -77,6 +85,7 @@ cdef class Outlet(Sink):
     cdef readonly bint dead
     cdef bint converging
     cdef bint filling
+    cdef bint resume_due                # `resume` is scheduled
     cdef uint64_t cursor                # change counter up to which params have been delivered, while converging
     cdef list jobs                      # iterators of wire images, pulled as the socket takes them
     cdef readonly uint64_t progress_us  # when the socket last took something (monotonic)
@@ -96,6 +105,7 @@ cdef class Outlet(Sink):
     cdef void _pull_jobs(self, size_t limit) noexcept
     cdef void catch_up(self, size_t limit) noexcept
     cdef void drained(self) noexcept
+    cdef void _resume_later(self, double delay_s) noexcept
     cdef void _die(self) noexcept
     cdef void _watch(self) noexcept
     cdef void _unwatch(self) noexcept

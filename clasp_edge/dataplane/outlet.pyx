@@ -39,10 +39,15 @@ cdef extern from "<string.h>" nogil:
 log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
+    BUSY_GAP_US = 200               # reads closer together than this count as simultaneous
+    ALTERNATIONS = 32               # of simultaneous reads by different peers in a row, before writes are gathered
+    LONELY_WRITES = 8               # gathered writes that served one read only, before writing at once again
     IOVECS = 64                     # per sendmsg: 256 KiB, a full outbox at the default mark
     STREAM_BACKLOG_BYTES = 65536    # streams held back per peer: half a second of a 60 Hz stream with 2 KiB of samples
     FILL_ROUNDS = 4                 # refill-and-send rounds before other peers get their turn
     EVENT_RESERVE_CHUNKS = 16       # chunks that events leave to replies
+
+cdef double ARENA_RETRY_S = 0.02    # until an outlet that found the arena lent out looks again
 
 
 cdef class Core:
@@ -92,6 +97,49 @@ cdef class Core:
             Py_DECREF(outlet)
         self.dirty_count = 0
         self.in_pass = False
+
+    cdef void end_read(self, void* reader) noexcept:
+        """End of a pass over what `reader` sent.
+
+        With one busy peer, writing now is best. With many, each read brings little, and their receivers would get a write
+        for every bit of it: then the outboxes are written once when the loop has served every socket that was ready.
+        """
+        if reader != self.last_reader and self.mono_us - self.last_read_us < BUSY_GAP_US:
+            if self.alternations < ALTERNATIONS:
+                self.alternations += 1
+            else:
+                self.gathering = True
+        elif reader != self.last_reader or self.mono_us - self.last_read_us >= BUSY_GAP_US:
+            self.alternations = 0
+        self.last_reader = reader
+        self.last_read_us = self.mono_us
+        if not self.gathering:
+            self.finish()
+            return
+        self.in_pass = False
+        self.gathered += 1
+        if self.dirty_count and not self.gather_scheduled:
+            try:
+                self.loop.call_soon(self.write_gathered)
+                self.gather_scheduled = True
+            except Exception:
+                log.exception("cannot schedule a write")
+                self.finish()
+
+    def write_gathered(self):
+        """Called by the loop after every socket that was ready has been read."""
+        self.gather_scheduled = False
+        if self.gathered > 1:
+            self.lonely = 0
+        else:
+            self.lonely += 1
+            if self.lonely > LONELY_WRITES:
+                self.gathering = False
+                self.alternations = 0
+                self.lonely = 0
+        self.gathered = 0
+        self.begin()
+        self.finish()
 
     def begin_pass(self):
         """Open a pass from the control plane (timers, scheduled work); `end_pass` writes out what it produced."""
@@ -189,13 +237,17 @@ cdef class Outlet(Sink):
 
     cdef void push(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept:
         """Queue one delivery (already framed), subject to the promises under pressure."""
-        if self.pressed or (self.converging and delivery.loss == CONVERGES):
+        if (self.pressed or (self.converging and delivery.loss == CONVERGES)
+                or (self.backlog.size and delivery.loss == OLDEST_FIRST)):
             self._under_pressure(data, size, delivery)
             return
         if not self.core.arena.append(&self.out, data, size):
             self.flush()
             if not self.core.arena.append(&self.out, data, size):
                 self.pressed = True
+                if not self.blocked:
+                    # Others hold the arena: the socket will not wake us.
+                    self._resume_later(ARENA_RETRY_S)
                 self._under_pressure(data, size, delivery)
                 return
         if not self.is_dirty:
@@ -346,14 +398,13 @@ cdef class Outlet(Sink):
             if self.jobs and self.out.size < limit:
                 self._pull_jobs(limit)
             if self.out.size == 0:
+                if self.converging or self.backlog.size or self.jobs:
+                    self._resume_later(ARENA_RETRY_S)
                 break
             rounds += 1
             if rounds >= FILL_ROUNDS:
                 # Others get their turn; the loop comes back for the rest.
-                try:
-                    self.core.loop.call_soon(self.resume)
-                except Exception:
-                    log.exception("cannot schedule the rest of an outbox")
+                self._resume_later(0)
                 break
             self.flush()
         self.filling = False
@@ -363,12 +414,20 @@ cdef class Outlet(Sink):
     def resume(self):
         """Continue sending after other peers had their turn."""
         cdef bint outer = self.core.in_pass
+        self.resume_due = False
         self.core.begin()
         self.flush()
-        if self.jobs and not self.blocked:
-            self.fill()
         if not outer:
             self.core.finish()
+
+    cdef void _resume_later(self, double delay_s) noexcept:
+        if self.resume_due or self.dead:
+            return
+        try:
+            self.core.loop.call_later(delay_s, self.resume)
+            self.resume_due = True
+        except Exception:
+            log.exception("cannot schedule the rest of an outbox")
 
     cdef void _pull_jobs(self, size_t limit) noexcept:
         while self.jobs and self.out.size < limit:
@@ -378,7 +437,7 @@ cdef class Outlet(Sink):
                     del self.jobs[0]
                 elif not image:
                     # Much was looked at and nothing found yet: others get their turn.
-                    self.core.loop.call_soon(self.resume)
+                    self._resume_later(0)
                     return
                 elif not self.core.arena.append(&self.out, <const uint8_t*><char*>(<bytes>image), len(<bytes>image)):
                     # No room for an answer that was promised whole: the peer must not believe it got everything.

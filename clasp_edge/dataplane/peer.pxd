@@ -9,6 +9,17 @@ cdef enum:
     FRAMED_TCP = 1      # a big-endian u32 length before each frame (wire.md 6.2)
 
 
+cdef enum:
+    STAGED = 16         # frames of one read that are looked up ahead together
+
+
+cdef struct Staged:
+    const uint8_t* data
+    size_t size
+    uint32_t hash       # of the address of a SET or PUBLISH
+    uint32_t id         # the entry it will need, 0 = unknown
+
+
 cdef class Peer(Outlet):
     cdef readonly Plane plane
     cdef public int framing
@@ -27,7 +38,14 @@ cdef class Peer(Outlet):
     cdef bint input_paused
     cdef bint resuming
 
+    cdef Staged staged[STAGED]
+    cdef int staged_count
+    cdef bint hash_known                # `hash` is that of the address in the frame being handled
+    cdef uint32_t hash
+
     cdef void feed(self, const uint8_t* data, size_t size) noexcept
+    cdef void _run_staged(self) noexcept
+    cdef void _take(self, const uint8_t* data, size_t size) noexcept
     cdef void end_of_buffer(self) noexcept
     cdef void _handle(self, const uint8_t* data, size_t size) noexcept
     cdef void _payload(self, const uint8_t* payload, size_t size, int qos) noexcept

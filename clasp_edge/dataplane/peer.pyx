@@ -15,8 +15,11 @@ from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
 from clasp_edge.dataplane.outlet cimport BOUNDED, CONVERGES, HEADROOM, JOBS_AT_ONCE, OLDEST_FIRST
 from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, Write
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE, value_size
-from clasp_edge.dataplane.table cimport LIST_PARAMS, Entry
+from clasp_edge.dataplane.table cimport LIST_PARAMS, Entry, Slot, Table
 from clasp_edge.dataplane.trie cimport Fanout
+
+cdef extern from * nogil:
+    void __builtin_prefetch(const void* address)
 
 log = logging.getLogger("clasp_edge.dataplane")
 
@@ -130,10 +133,11 @@ cdef class Peer(Outlet):
         return at
 
     cdef void feed(self, const uint8_t* data, size_t size) noexcept:
-        """One frame, as a transport received it. The transport calls `end_of_buffer` after the last of what it read."""
+        """One frame, as a transport received it. The memory must stay as it is until `end_of_buffer`, which the transport
+        calls after the last frame of what it read."""
+        cdef Staged* staged
+        cdef size_t address_size
         self.core.begin()
-        if self.dead:
-            return
         if self.pass_seen != self.core.passes:
             self.pass_seen = self.core.passes
             self.heard_us = self.core.mono_us
@@ -142,9 +146,59 @@ cdef class Peer(Outlet):
                 if self.tokens > self.rate:
                     self.tokens = self.rate
                 self.refilled_us = self.core.mono_us
+        staged = &self.staged[self.staged_count]
+        self.staged_count += 1
+        staged.data = data
+        staged.size = size
+        staged.id = 0
+        # With many addresses a lookup waits for memory. The frames of one read are looked up ahead together, so that the
+        # waits overlap; a frame that is not what it seems here merely gains nothing.
+        if size >= 8 and (data[4] == 0x21 or data[4] == 0x20):
+            address_size = get16(data + 6)
+            if 8 + address_size <= size:
+                staged.hash = self.plane.table.hash_of(data + 8, address_size)
+                staged.id = 1
+                __builtin_prefetch(&self.plane.table.slots[staged.hash & self.plane.table.mask])
+        if self.staged_count == STAGED:
+            self._run_staged()
+
+    cdef void _run_staged(self) noexcept:
+        cdef Table table = self.plane.table
+        cdef Slot* slot
+        cdef Staged* staged
+        cdef char* entry
+        cdef int count = self.staged_count
+        cdef int i
+        self.staged_count = 0
+        if count > 2:
+            for i in range(count):
+                staged = &self.staged[i]
+                if staged.id:
+                    slot = &table.slots[staged.hash & table.mask]
+                    staged.id = slot.id if slot.hash == staged.hash else 0
+                    __builtin_prefetch(&table.entries[staged.id])
+                    __builtin_prefetch(&table.older[staged.id])
+                    __builtin_prefetch(&table.newer[staged.id])
+            for i in range(count):
+                staged = &self.staged[i]
+                if staged.id:
+                    entry = <char*>table.entries[staged.id]
+                    __builtin_prefetch(entry)
+                    __builtin_prefetch(entry + 64)
+                    __builtin_prefetch(entry + 128)
+        for i in range(count):
+            staged = &self.staged[i]
+            self.hash_known = staged.id != 0
+            self.hash = staged.hash
+            self._take(staged.data, staged.size)
+        self.hash_known = False
+
+    cdef void _take(self, const uint8_t* data, size_t size) noexcept:
+        """Handle one frame, or keep it while the peer does not read its replies."""
+        if self.dead:
+            return
         if self.pressed or self.deferred or len(self.jobs) > JOBS_AT_ONCE:
-            # The peer does not read its replies: what it asks must not pile up as answers. What one read brought waits
-            # here, the rest in the kernel.
+            # What the peer asks must not pile up as answers. What one read brought waits here, the rest in the kernel.
             self.deferred.append(PyBytes_FromStringAndSize(<const char*>data, size))
             if not self.input_paused:
                 self.input_paused = True
@@ -153,8 +207,10 @@ cdef class Peer(Outlet):
         self._handle(data, size)
 
     cdef void end_of_buffer(self) noexcept:
+        if self.staged_count:
+            self._run_staged()
         if self.core.in_pass:
-            self.core.finish()
+            self.core.end_read(<void*>self)
 
     def _call_pause(self):
         try:
@@ -276,6 +332,7 @@ cdef class Peer(Outlet):
         if size < at:
             self._garbage(TRUNCATED)
             return
+        write.hash = self.hash if self.hash_known else self.plane.table.hash_of(write.address, write.address_size)
         used = value_size(write.flags & 0x0F, payload + at, size - at, 0)
         if used < 0:
             self._garbage(<int>used)
@@ -391,7 +448,9 @@ cdef class Peer(Outlet):
         loss = BOUNDED
         if signal == SIGNAL_STREAM or (signal == SIGNAL_GESTURE and phase == PHASE_MOVE):
             loss = OLDEST_FIRST
-        verdict = self.plane.publish(self, payload, at, payload + 4, address_size, flags, loss)
+        verdict = self.plane.publish(self, payload, at, payload + 4, address_size,
+                                     self.hash if self.hash_known else self.plane.table.hash_of(payload + 4, address_size),
+                                     flags, loss)
         if verdict == CONTROL_PLANE:
             self._hand_up(payload, at, flags, payload + 4, address_size, -1, 0)
         elif verdict != ACCEPTED:
@@ -420,7 +479,8 @@ cdef class Peer(Outlet):
                                          and flags & 0x07 == PHASE_MOVE)) else BOUNDED
         self.core.begin()
         verdict = self.plane.publish(self, <const uint8_t*><char*>payload, len(payload),
-                                     <const uint8_t*><char*>address, len(address), flags, loss)
+                                     <const uint8_t*><char*>address, len(address),
+                                     self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)), flags, loss)
         if verdict == CONTROL_PLANE:
             self.on_special(payload, address)
         elif verdict != ACCEPTED:
@@ -484,6 +544,8 @@ cdef class Peer(Outlet):
         cdef uint8_t buffer[HEADROOM + MAX_FRAME]
         cdef Delivery delivery
         cdef bint outer = self.core.in_pass
+        if len(frame) > MAX_FRAME:
+            raise ValueError(f"a frame of {len(frame)} bytes cannot be sent")
         memcpy(buffer + HEADROOM, <char*>frame, len(frame))
         delivery.frame = buffer + HEADROOM
         delivery.size = len(frame)
@@ -514,6 +576,8 @@ cdef class Peer(Outlet):
         """The frame with its transport header, as jobs yield it."""
         cdef uint8_t buffer[HEADROOM + MAX_FRAME]
         cdef uint8_t* start
+        if len(frame) > MAX_FRAME:
+            raise ValueError(f"a frame of {len(frame)} bytes cannot be sent")
         memcpy(buffer + HEADROOM, <char*>frame, len(frame))
         start = self._transport_header(buffer + HEADROOM, len(frame))
         return PyBytes_FromStringAndSize(<char*>start, len(frame) + (buffer + HEADROOM - start))

@@ -21,6 +21,7 @@ cdef enum Verdict:
 cdef struct Write:          # a SET, from whatever source
     const uint8_t* address
     size_t address_size
+    uint32_t hash           # of the address (Table.hash_of)
     const uint8_t* value    # without the type byte
     size_t value_size
     uint64_t expected       # if flags & 0x80
@@ -54,7 +55,7 @@ cdef class Plane:
 
     cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept
     cdef int publish(self, Sink origin, const uint8_t* payload, size_t size, const uint8_t* address,
-                     size_t address_size, int flags, int loss) noexcept
+                     size_t address_size, uint32_t hash, int flags, int loss) noexcept
     cdef Entry* live(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** entry) noexcept
     cdef void _release_writer(self, uint32_t writer) noexcept

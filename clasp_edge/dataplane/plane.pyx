@@ -147,6 +147,8 @@ cdef class Plane:
         self.writer_uses[writer] = 1
         self.writer_locks[writer] = 0
         origin.writer = writer
+        # The place may have had a tenant whose passing of the gate is still remembered.
+        self.gate_generation += 1
 
     def unregister(self, Sink origin not None):
         """`origin` writes no more. Its name stays while a param carries it, its locks until `release_locks`."""
@@ -278,7 +280,7 @@ cdef class Plane:
         cdef uint8_t* p
         cdef size_t size
         cdef int verdict
-        cdef uint32_t hash = self.table.hash_of(write.address, write.address_size)
+        cdef uint32_t hash = write.hash
         revision[0] = 0
         if write.address_size + write.value_size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
             return TOO_LARGE
@@ -409,9 +411,9 @@ cdef class Plane:
     # ---- PUBLISH ----
 
     cdef int publish(self, Sink origin, const uint8_t* payload, size_t size, const uint8_t* address,
-                     size_t address_size, int flags, int loss) noexcept:
+                     size_t address_size,
+                     uint32_t hash, int flags, int loss) noexcept:
         """Relay a PUBLISH payload (checked, without trailing bytes, `flags` for its own) to all but its sender."""
-        cdef uint32_t hash = self.table.hash_of(address, address_size)
         cdef Entry* entry = self.live(address, address_size, hash)
         cdef Delivery delivery
         cdef uint8_t* p
@@ -464,8 +466,12 @@ cdef class Plane:
         cdef Py_ssize_t i
         cdef uint8_t bit = <uint8_t>(1 << delivery.signal)
         cdef list filters = None
+        cdef list alive
+        # Sending may run a snapshot, and that may remove the entry if its time is over.
+        cdef Py_ssize_t address_size = entry.address_size
         try:
             fan = self.fan(entry)
+            alive = fan.filters
             for i in range(fan.count):
                 target = &fan.targets[i]
                 if target.sink == <PyObject*>excluded:
@@ -479,7 +485,7 @@ cdef class Plane:
                     filters.append(<object>target.filter)
             if filters is not None:
                 # Python, and it may call back into the plane: only after the loop over the borrowed list.
-                address = PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)
+                address = PyBytes_FromStringAndSize(<const char*>delivery.frame + 8, address_size)
                 frame = PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
                 for item in filters:
                     item.offer(address, delivery.signal, frame)

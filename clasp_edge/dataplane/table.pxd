@@ -74,6 +74,7 @@ cdef class Table:
     cdef uint32_t top               # one past the highest id ever used
     cdef uint32_t free_id           # head of the free ids, chained through `older`
     cdef uint64_t seed
+    cdef uint64_t key
     cdef uint64_t seq               # counts every change of a param
     cdef readonly uint32_t params
     cdef readonly uint32_t routes

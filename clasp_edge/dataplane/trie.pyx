@@ -102,7 +102,11 @@ cdef class Trie:
 
     def invalidate(self):
         """Outdate every cached fan-out (subscriptions or scopes changed)."""
+        cdef Fanout fan
         self.generation += 1
+        # Entries keep outdated lists until they are written again: those must not keep the filters of the gone alive.
+        for fan in self.interned.values():
+            fan.filters = None
         self.interned.clear()
 
     def matching(self, bytes address not None):
@@ -160,7 +164,8 @@ cdef class Trie:
             return cached
         fan = Fanout.__new__(Fanout)
         fan.filters = []
-        count = sum([max(1, len(filters)) for _, filters in by_sink.values()])
+        # At most: what goes to the sink as it comes, and each of its filters.
+        count = sum([1 + len(filters) for _, filters in by_sink.values()])
         if count:
             fan.targets = <Target*>calloc(count, sizeof(Target))
             if fan.targets == NULL:
@@ -177,8 +182,6 @@ cdef class Trie:
                 wanted = subscription.mask & ~taken
                 if not wanted:
                     continue
-                if i == count:
-                    break
                 taken |= wanted
                 fan.targets[i].sink = <PyObject*>sink
                 fan.targets[i].filter = <PyObject*>subscription.filter

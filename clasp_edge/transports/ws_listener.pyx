@@ -30,6 +30,8 @@ cdef class ClientListener(WSListener):
         transport.response = None
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
+        if self.peer is None:
+            return                  # `opened` failed; picows is about to close the connection
         if frame.msg_type == WSMsgType.BINARY and frame.fin and self.fragments is None:
             self.peer.feed(<const uint8_t*>frame.payload_ptr, <size_t>frame.payload_size)
         else:
@@ -51,6 +53,7 @@ cdef class ClientListener(WSListener):
                 whole = bytes(self.fragments)
                 self.fragments = None
                 self.peer.feed(<const uint8_t*><char*>whole, len(whole))
+                self.peer.end_of_buffer()   # while `whole` is alive
         elif frame.msg_type == WSMsgType.TEXT:
             pass                    # CLASP is binary; text is ignored (router.md 1.1)
         else:
@@ -58,6 +61,8 @@ cdef class ClientListener(WSListener):
 
     cpdef on_ws_disconnected(self, WSTransport transport):
         if self.peer is not None:
+            # A protocol error hides from us which frame was the last of its buffer.
+            self.peer.end_of_buffer()
             self.connection.closed()
 
     cpdef pause_writing(self):
