@@ -42,7 +42,8 @@ class Namespaces:
         """Tell whether everything that `pattern` stands for is inside one declared pattern (wire.pattern.covers)."""
         if pattern.literal:
             return self.admits(pattern.text)
-        return any(covers(declared, pattern) for declared in self._inexact)
+        # What a pattern covers begins as it does; most comparisons end there, at a hundredth of the cost.
+        return any(pattern.prefix.startswith(own.prefix) and covers(own, pattern) for own in self._inexact)
 
     def declares(self, text: str) -> bool:
         """Tell whether this very text was declared, be it a pattern or not."""
