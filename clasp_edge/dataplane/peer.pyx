@@ -153,7 +153,7 @@ cdef class Peer(Outlet):
         staged.id = 0
         # With many addresses a lookup waits for memory. The frames of one read are looked up ahead together, so that the
         # waits overlap; a frame that is not what it seems here merely gains nothing.
-        if size >= 8 and (data[4] == 0x21 or data[4] == 0x20):
+        if size >= 8 and not data[1] & 0x20 and (data[4] == 0x21 or data[4] == 0x20):
             address_size = get16(data + 6)
             if 8 + address_size <= size:
                 staged.hash = self.plane.table.hash_of(data + 8, address_size)
@@ -304,6 +304,7 @@ cdef class Peer(Outlet):
         """Handle one compact payload on this peer's behalf (from a bundle, or translated from the legacy encoding)."""
         cdef bint outer = self.core.in_pass
         self.core.begin()
+        self.hash_known = False
         self._payload(<const uint8_t*><char*>payload, len(payload), qos)
         if not outer:
             self.core.finish()

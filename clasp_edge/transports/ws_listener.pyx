@@ -35,7 +35,13 @@ cdef class ClientListener(WSListener):
         if frame.msg_type == WSMsgType.BINARY and frame.fin and self.fragments is None:
             self.peer.feed(<const uint8_t*>frame.payload_ptr, <size_t>frame.payload_size)
         else:
-            self._unusual(frame)
+            try:
+                self._unusual(frame)
+            finally:
+                # Whatever happened: what is staged points into a buffer that is about to be used again.
+                if frame.last_in_buffer:
+                    self.peer.end_of_buffer()
+            return
         if frame.last_in_buffer:
             self.peer.end_of_buffer()
 
@@ -61,8 +67,6 @@ cdef class ClientListener(WSListener):
 
     cpdef on_ws_disconnected(self, WSTransport transport):
         if self.peer is not None:
-            # A protocol error hides from us which frame was the last of its buffer.
-            self.peer.end_of_buffer()
             self.connection.closed()
 
     cpdef pause_writing(self):
