@@ -11,9 +11,6 @@ from support.received import same
 
 from clasp_edge import wire
 
-# The client awaits `websockets.connect`, which recent releases of that library want entered instead.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:clasp", "ignore:connect:DeprecationWarning")
-
 VALUES = [
     None,
     True,

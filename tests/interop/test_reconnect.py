@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 from support.client import WsClient
 from support.daemon import Daemon
 from support.javascript import JavaScriptClient
@@ -13,9 +12,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 
 from clasp_edge import wire
-
-# The client awaits `websockets.connect`, which recent releases of that library want entered instead.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:clasp", "ignore:connect:DeprecationWarning")
 
 RECONNECT_TIMEOUT_S = 15.0
 """Several attempts with the growing pauses of the JavaScript client, on a busy machine."""

@@ -5,6 +5,7 @@ Knows the lines that `driver.mjs` speaks. Every wait is bounded.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -23,6 +24,15 @@ from support.received import Received
 
 SOURCES = PROJECT_ROOT / "tests" / "interop" / "js"
 INSTALL_TIMEOUT_S = 60.0
+NPM_OPTIONS = [
+    "--no-audit",
+    "--no-fund",
+    "--no-package-lock",
+    "--ignore-scripts",
+    "--prefer-offline",
+    "--fetch-retries=1",
+    "--fetch-retry-mintimeout=1000",
+]
 CALL_TIMEOUT_S = 10.0
 """Longer than the five seconds after which the client itself gives up waiting."""
 
@@ -32,37 +42,48 @@ _UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDO
 
 def installed() -> Path:
     """The directory with the programs and the packages they need; skips the test where they cannot be had."""
-    for tool in ("node", "npm"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed: the JavaScript client was not tested")
-    sources = sorted(SOURCES.iterdir())
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    directory = PROJECT_ROOT / "build" / "interop-js" / digest
-    if not directory.exists():
-        _install(sources, directory)
+    directory, missing = _prepared()
+    if missing is not None:
+        pytest.skip(f"{missing}: the JavaScript client was not tested")
     return directory
 
 
-def _install(sources: list[Path], directory: Path) -> None:
+@functools.cache  # what could not be had for the first test is not looked for by the next ones
+def _prepared() -> tuple[Path, str | None]:
+    sources = sorted(SOURCES.iterdir())
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    directory = PROJECT_ROOT / "build" / "interop-js" / digest
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            return directory, f"{tool} is not installed"
+    return directory, None if directory.exists() else _install(sources, directory)
+
+
+def _install(sources: list[Path], directory: Path) -> str | None:
+    """Install, whole or not at all. Returns why it cannot be done here."""
     unfinished = directory.with_name(f"{directory.name}.{os.getpid()}")
     unfinished.mkdir(parents=True)
     try:
         for path in sources:
             shutil.copy(path, unfinished)
-        npm = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--prefer-offline"],
-            cwd=unfinished,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
+        try:
+            npm = subprocess.run(
+                ["npm", "install", *NPM_OPTIONS],
+                cwd=unfinished,
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"npm did not get the packages within {INSTALL_TIMEOUT_S:g} s"
         if npm.returncode != 0:
             if any(word in npm.stderr for word in _UNREACHABLE):
-                pytest.skip(f"npm cannot reach its registry: the JavaScript client was not tested\n{npm.stderr}")
-            pytest.fail(f"npm install failed\n{npm.stderr}")
+                return f"npm cannot reach its registry ({npm.stderr.splitlines()[0]})"
+            raise AssertionError(f"npm install failed\n{npm.stderr}")
         if not directory.exists():
             unfinished.rename(directory)
+        return None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
