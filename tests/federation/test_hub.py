@@ -240,7 +240,7 @@ def test_before_a_declaration_a_peer_writes_anywhere(connect: Connect, root: str
 
 def test_set_outside_is_refused(connect: Connect, root: str) -> None:
     peer, other = connect(), connect(peer=False)
-    put(peer, f"{root}/out", "before")  # now remembered by the gate
+    put(peer, f"{root}/out", "before")
     declare(peer, f"{root}/in/**")
     expected = (403, "SET outside declared federation namespace", f"{root}/out")
     assert refused(peer, Set(f"{root}/out", "after")) == expected
@@ -346,6 +346,15 @@ def test_others_write_into_a_declared_namespace(connect: Connect, root: str) -> 
     put(connect(peer=False), f"{root}/x", 1)
     for peer in peers:
         assert peer.sync() == [Set(f"{root}/x", 1, revision=1)]
+
+
+def test_the_gate_forgets_what_an_earlier_declaration_allowed(connect: Connect, root: str) -> None:
+    peer = connect()
+    declare(peer, f"{root}/**")
+    peer.send(Set(f"{root}/out", 1))
+    assert peer.recv_until(Ack).revision == 1
+    declare(peer, f"{root}/in/**")
+    assert refused(peer, Set(f"{root}/out", 2))[0] == 403
 
 
 # ---- RequestSync ----
