@@ -4,6 +4,7 @@ What the control plane sees of it: `Core` (arena and pass clock), `Plane` (state
 connection), `Subscription`, and the numbers that cross the border between the two.
 """
 
+from clasp_edge.dataplane.adapter import Adapter
 from clasp_edge.dataplane.outlet import Core, Outlet, Sink
 from clasp_edge.dataplane.peer import Peer
 from clasp_edge.dataplane.plane import Plane
@@ -12,6 +13,7 @@ from clasp_edge.dataplane.trie import Subscription, Trie
 from clasp_edge.dataplane.verdicts import Framing, Route, Strategy, Verdict
 
 __all__ = [
+    "Adapter",
     "Core",
     "Framing",
     "Outlet",

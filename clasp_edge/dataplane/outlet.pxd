@@ -22,6 +22,7 @@ cdef struct Delivery:
     uint8_t* frame      # HEADROOM writable bytes lie before it
     size_t size
     uint64_t seq        # the table's change counter (params only)
+    PyObject* origin    # the Sink that wrote; borrowed
     int signal          # wire.md 5.1
     int loss
 
@@ -34,6 +35,7 @@ cdef class Core:
     cdef uint64_t wall_us               # clock readings of the current pass
     cdef uint64_t mono_us
     cdef bint in_pass
+    cdef list adapters                  # that consumed something in this pass
     cdef PyObject** dirty               # outlets with unsent bytes; owned references
     cdef size_t dirty_count
     cdef size_t dirty_room
@@ -51,6 +53,7 @@ cdef class Core:
     cdef readonly uint64_t conflated_params
 
     cdef void tick(self) noexcept
+    cdef void _run_adapters(self) noexcept
     cdef inline void begin(self) noexcept:
         if not self.in_pass:
             self.in_pass = True
@@ -87,6 +90,8 @@ cdef class Outlet(Sink):
     cdef bint filling
     cdef bint resume_due                # `resume` is scheduled
     cdef uint64_t cursor                # change counter up to which params have been delivered, while converging
+    cdef bytes held                     # what the first job yielded and the arena had no room for
+    cdef bint retrying
     cdef list jobs                      # iterators of wire images, pulled as the socket takes them
     cdef readonly uint64_t progress_us  # when the socket last took something (monotonic)
     cdef readonly uint64_t sent_bytes
@@ -103,6 +108,7 @@ cdef class Outlet(Sink):
     cdef void _hold_back(self, const uint8_t* data, size_t size) noexcept
     cdef size_t _drop_held(self) noexcept
     cdef void _pull_jobs(self, size_t limit) noexcept
+    cdef void _retry_later(self) noexcept
     cdef void catch_up(self, size_t limit) noexcept
     cdef void drained(self) noexcept
     cdef void _resume_later(self, double delay_s) noexcept

@@ -38,7 +38,11 @@ cdef extern from "<string.h>" nogil:
 
 log = logging.getLogger("clasp_edge.dataplane")
 
+RETRY_S = 0.01
+"""Pause before a peer that found the arena empty tries again."""
+
 cdef enum:
+    ADAPTER_ROUNDS = 4              # of adapters answering adapters within one pass
     BUSY_GAP_US = 200               # reads closer together than this count as simultaneous
     ALTERNATIONS = 32               # of simultaneous reads by different peers in a row, before writes are gathered
     LONELY_WRITES = 8               # gathered writes that served one read only, before writing at once again
@@ -58,6 +62,7 @@ cdef class Core:
 
     def __cinit__(self, arena_mib, high_water, event_backlog):
         self.arena = Arena(arena_mib)
+        self.adapters = []
         self.high_water = high_water
         self.event_backlog = event_backlog
         self.tick()
@@ -89,6 +94,8 @@ cdef class Core:
         """End of a pass: one write per outlet that got something. Sending may wake jobs that dirty further outlets."""
         cdef size_t i = 0
         cdef Outlet outlet
+        if self.adapters:
+            self._run_adapters()
         while i < self.dirty_count:
             outlet = <Outlet>self.dirty[i]
             i += 1
@@ -97,6 +104,25 @@ cdef class Core:
             Py_DECREF(outlet)
         self.dirty_count = 0
         self.in_pass = False
+
+    cdef void _run_adapters(self) noexcept:
+        """What an adapter does in answer may reach another one, or itself again; the rounds are bounded, what is left over
+        then comes with the next turn of the loop."""
+        cdef int rounds = 0
+        while self.adapters and rounds < ADAPTER_ROUNDS:
+            rounds += 1
+            waiting = self.adapters
+            self.adapters = []
+            for adapter in waiting:
+                try:
+                    adapter.run()
+                except Exception:
+                    log.exception("an adapter failed")
+        if self.adapters:
+            try:
+                self.loop.call_soon(self.end_pass)
+            except Exception:
+                log.exception("cannot schedule the adapters")
 
     cdef void end_read(self, void* reader) noexcept:
         """End of a pass over what `reader` sent.
@@ -204,6 +230,7 @@ cdef class Outlet(Sink):
         self._unwatch()
         self.fd = -1
         self.jobs.clear()
+        self.held = None
         self.converging = False
         self.core.arena.clear(&self.out)
         self.core.arena.clear(&self.backlog)
@@ -275,6 +302,8 @@ cdef class Outlet(Sink):
         return True
 
     cdef void _under_pressure(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept:
+        if not self.blocked:
+            self._retry_later()
         if delivery.loss == CONVERGES:
             if not self.converging:
                 self.converging = True
@@ -284,6 +313,7 @@ cdef class Outlet(Sink):
         elif delivery.loss == OLDEST_FIRST:
             self._hold_back(data, size)
         elif (self.out.size + size <= self.core.high_water + self.core.event_backlog
+                and self.out.size + size <= self.core.arena.free_bytes()        # no more than what it leaves to others
                 and self.core.arena.free > EVENT_RESERVE_CHUNKS + size // 4080 + 1
                 and self.core.arena.append(&self.out, data, size)):
             pass
@@ -432,20 +462,32 @@ cdef class Outlet(Sink):
     cdef void _pull_jobs(self, size_t limit) noexcept:
         while self.jobs and self.out.size < limit:
             try:
-                image = next(self.jobs[0], None)
-                if image is None:
-                    del self.jobs[0]
-                elif not image:
-                    # Much was looked at and nothing found yet: others get their turn.
-                    self._resume_later(0)
+                if self.held is None:
+                    self.held = <bytes>next(self.jobs[0], None)
+                    if self.held is None:
+                        del self.jobs[0]
+                        continue
+                    if not self.held:
+                        # Much was looked at and nothing found yet: others get their turn.
+                        self.held = None
+                        self.core.loop.call_soon(self.resume)
+                        return
+                if not self.core.arena.append(&self.out, <const uint8_t*><char*>self.held, len(self.held)):
                     return
-                elif not self.core.arena.append(&self.out, <const uint8_t*><char*>(<bytes>image), len(<bytes>image)):
-                    # No room for an answer that was promised whole: the peer must not believe it got everything.
-                    self._die()
-                    return
+                self.held = None
             except Exception:
                 log.exception("a reply in parts failed")
                 self.jobs.clear()
+
+    cdef void _retry_later(self) noexcept:
+        """Come back in a moment: the arena was empty although the socket is not full."""
+        if self.retrying or self.dead:
+            return
+        try:
+            self.core.loop.call_later(RETRY_S, self.resume)
+            self.retrying = True
+        except Exception:
+            log.exception("cannot schedule the rest of an outbox")
 
     cdef void catch_up(self, size_t limit) noexcept:
         """Queue the newest value of params that changed after `cursor` (the subclass knows the table)."""

@@ -552,6 +552,7 @@ cdef class Peer(Outlet):
         delivery.size = len(frame)
         delivery.signal = signal
         delivery.seq = 0
+        delivery.origin = <PyObject*>self
         delivery.loss = OLDEST_FIRST if oldest_first else BOUNDED
         self.core.begin()
         if signal == 0:

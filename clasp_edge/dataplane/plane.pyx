@@ -320,6 +320,7 @@ cdef class Plane:
         delivery.seq = entry.seq
         delivery.signal = 0
         delivery.loss = CONVERGES
+        delivery.origin = <PyObject*>origin
         if self.ring.size:
             self.ring.append(p, delivery.size, 0, 8, entry.address_size)
         self._fan_out(entry, None, &delivery)
@@ -441,6 +442,7 @@ cdef class Plane:
         delivery.seq = 0
         delivery.signal = signal
         delivery.loss = loss
+        delivery.origin = <PyObject*>origin
         if self.ring.size and loss != OLDEST_FIRST:
             self.ring.append(p, delivery.size, signal, 8, address_size)
         self._fan_out(entry, origin, &delivery)

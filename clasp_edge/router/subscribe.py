@@ -27,6 +27,10 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
     except PatternError as error:
         session.error(ErrorCode.PATTERN_ERROR, str(error), message.pattern[:256])
         return
+    if pattern.partial and _partial_patterns(session, message.id) >= MAX_PARTIAL_PATTERNS:
+        text = f"Subscription limit reached (max {MAX_PARTIAL_PATTERNS} with a wildcard inside a segment)"
+        session.error(ErrorCode.RATE_LIMITED, text, message.pattern[:256])
+        return
     if session.scopes is not None and not session.scopes.covers("read", pattern):
         session.error(ErrorCode.FORBIDDEN, "Insufficient scope for subscription", message.pattern)
         return
@@ -36,6 +40,10 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
     if options is not None and options.history:
         _send_history(session, pattern, mask, options.history)
     session.start_job(snapshot_job(session, pattern))
+
+
+def _partial_patterns(session: Session, besides: int) -> int:
+    return sum(1 for id_, subscription in session.subscriptions.items() if subscription.pattern.partial and id_ != besides)
 
 
 def add_subscription(session: Session, message: Subscribe, pattern: Pattern, mask: int) -> None:

@@ -1,0 +1,7 @@
+from clasp_edge.dataplane.outlet cimport Delivery, Sink
+from clasp_edge.dataplane.plane cimport Plane
+
+
+cdef class Adapter(Sink):
+    cdef readonly Plane plane
+    cdef list inbox
