@@ -351,10 +351,9 @@ def test_others_write_into_a_declared_namespace(connect: Connect, root: str) -> 
 def test_the_gate_forgets_what_an_earlier_declaration_allowed(connect: Connect, root: str) -> None:
     peer = connect()
     declare(peer, f"{root}/**")
-    peer.send(Set(f"{root}/out", 1))
-    assert peer.recv_until(Ack).revision == 1
+    put(peer, f"{root}/out", 1, 2)  # the second write is remembered as allowed
     declare(peer, f"{root}/in/**")
-    assert refused(peer, Set(f"{root}/out", 2))[0] == 403
+    assert refused(peer, Set(f"{root}/out", 3))[0] == 403
 
 
 # ---- RequestSync ----
