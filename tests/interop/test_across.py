@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support.client import TcpClient, WsClient
 from support.daemon import Daemon
@@ -103,3 +105,23 @@ def test_a_raw_client_sees_both(daemon: Daemon, js: JavaScriptClient, py: Python
         assert py.get("/v/raw") == 2**60
         # JavaScript numbers are doubles: it reads the nearest one.
         assert float(js.get("/v/raw")) == 2.0**60
+
+
+def test_a_late_joiner_gets_a_state_of_many_snapshots(daemon: Daemon) -> None:
+    # More than the 800 params of one SNAPSHOT, and two values of which each fills a frame (router.md 3.6).
+    state: dict[str, wire.Value] = {f"/state/{number}/of/a/desk": number for number in range(3000)}
+    state |= {"/state/long/1": "x" * 40_000, "/state/long/2": "y" * 40_000}
+    with WsClient(daemon.ws_url) as raw:
+        raw.hello()
+        for address, value in state.items():
+            raw.send(wire.Set(address, value), qos=0)
+        raw.sync()
+
+    def whole(items: list[tuple[str, Any]]) -> bool:
+        return len(items) >= len(state) and dict(items) == state
+
+    with JavaScriptClient(daemon.ws_url) as js, PythonClient(daemon.ws_url) as py:
+        js.connect()
+        js.subscribe("/state/**").wait_until(whole)
+        py.connect()
+        py.subscribe("/state/**").wait_until(whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 import uuid
 
 import pytest
@@ -24,8 +25,9 @@ VALUES = [
     float("nan"),
     "",
     "Bühne 🎚",
-    "x" * 5000,
+    "x" * 60_000,
     b"",
+    b"\xff" * 60_000,
     bytes(range(256)),
     [],
     [1, "two", None, [True, [b"\xff"]]],
@@ -199,3 +201,15 @@ def test_a_refused_write_is_told_and_the_connection_stays(js: JavaScriptClient) 
     js.settle()
     error = js.call("lastError")
     assert (error["code"], error["address"]) == (200, "no/slash")
+
+
+def test_a_burst_above_the_rate_limit_is_told_and_the_connection_stays() -> None:
+    with Daemon(messages_per_second=20) as daemon, JavaScriptClient(daemon.ws_url) as client:
+        client.connect()
+        for number in range(100):
+            client.stream("/burst", number)
+        complaints = client.events.wait_for(lambda event: event["event"] == "console" and event["level"] == "error")
+        assert complaints["text"].startswith("CLASP error 429")
+        time.sleep(1.1)  # until it may send again
+        client.settle()
+        assert client.call("connected")

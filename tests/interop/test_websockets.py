@@ -7,17 +7,20 @@ import urllib.request
 import pytest
 from support.client import WsClient
 from support.daemon import Daemon
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from clasp_edge import wire
 
 
-def greet(socket) -> wire.Welcome:  # type: ignore[no-untyped-def]
+def greet(socket: ClientConnection) -> None:
     socket.send(wire.encode(wire.Hello(version=1, name="plain")))
-    welcome = wire.decode(socket.recv(5))[1]
-    assert isinstance(welcome, wire.Welcome)
-    assert isinstance(wire.decode(socket.recv(5))[1], wire.Snapshot)
-    return welcome
+    assert isinstance(answer(socket), wire.Welcome)
+    assert isinstance(answer(socket), wire.Snapshot)
+
+
+def answer(socket: ClientConnection) -> wire.Message:
+    return wire.decode(bytes(socket.recv(5, decode=False)))[1]
 
 
 @pytest.mark.parametrize("path", ["", "/", "/clasp", "/any/where?x=1"])
@@ -25,7 +28,8 @@ def greet(socket) -> wire.Welcome:  # type: ignore[no-untyped-def]
 def test_any_path_and_the_subprotocol_when_it_is_offered(
     daemon: Daemon, path: str, subprotocols: list[str] | None
 ) -> None:
-    with connect(daemon.ws_url + path, subprotocols=subprotocols, proxy=None) as socket:
+    offered = [Subprotocol(name) for name in subprotocols] if subprotocols else None
+    with connect(daemon.ws_url + path, subprotocols=offered, proxy=None) as socket:
         assert socket.subprotocol == ("clasp" if subprotocols else None)
         greet(socket)
 
@@ -36,7 +40,7 @@ def test_everything_at_its_defaults(daemon: Daemon) -> None:
         greet(socket)
         for number in range(20):
             socket.send(wire.encode(wire.Set("/a", number)))
-            assert wire.decode(socket.recv(5))[1] == wire.Ack("/a", number + 1)
+            assert answer(socket) == wire.Ack("/a", number + 1)
         assert socket.ping().wait(5)
 
 
@@ -45,7 +49,7 @@ def test_a_message_in_fragments_is_one_frame(daemon: Daemon) -> None:
     with connect(daemon.ws_url, proxy=None) as socket:
         greet(socket)
         socket.send([frame[:1], frame[1:5], b"", frame[5:2000], frame[2000:]])
-        assert wire.decode(socket.recv(5))[1] == wire.Ack("/long", 1)
+        assert answer(socket) == wire.Ack("/long", 1)
 
 
 def test_a_client_that_closes_gets_its_close_back(daemon: Daemon) -> None:

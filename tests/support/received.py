@@ -44,6 +44,10 @@ class Received(Generic[T]):
         items = self._wait(lambda: any(map(wanted, self._items)), "the item", timeout)
         return next(filter(wanted, items))
 
+    def wait_until(self, ready: Callable[[list[T]], bool], timeout: float = DEFAULT_TIMEOUT_S) -> list[T]:
+        """Everything so far, once ``ready`` accepts it. Raises AssertionError that shows what there was."""
+        return self._wait(lambda: ready(self._items), "all of it", timeout)
+
     def _wait(self, ready: Callable[[], bool], what: str, timeout: float) -> list[T]:
         deadline_s = time.monotonic() + timeout
         with self._changed:
