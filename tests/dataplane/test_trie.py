@@ -1,0 +1,119 @@
+"""The trie against the definition it must agree with: a pattern's own `matches`."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.plane_rig import Rig
+
+from clasp_edge.dataplane import Sink, Subscription, Trie
+from clasp_edge.wire.pattern import Pattern
+
+literals = st.sampled_from([b"a", b"b", b"ab", b"aab"])
+pattern_segments = literals | st.sampled_from([b"*", b"**", b"a*", b"*b", b"a*b"])
+patterns = st.lists(pattern_segments, min_size=1, max_size=6).map(lambda parts: b"/" + b"/".join(parts))
+addresses = st.lists(literals, min_size=1, max_size=6).map(lambda parts: b"/" + b"/".join(parts))
+
+
+def subscription(text: bytes, number: int = 0) -> Subscription:
+    return Subscription(Sink(), number, Pattern(text), 0)
+
+
+@given(st.lists(patterns, max_size=12), st.lists(st.integers(0, 11), max_size=8), st.lists(addresses, max_size=8))
+def test_finds_exactly_what_matches(texts: list[bytes], gone: list[int], asked: list[bytes]) -> None:
+    trie = Trie()
+    present = [subscription(text, number) for number, text in enumerate(texts)]
+    for one in present:
+        trie.add(one)
+    for number in gone:
+        if number < len(present):
+            trie.discard(present.pop(number))
+    for address in asked:
+        found = trie.matching(address)
+        assert len(found) == len(set(found))
+        assert set(found) == {one for one in present if one.pattern.matches(address)}
+    assert trie.size == len(present)
+
+
+@given(st.lists(patterns, max_size=12), st.permutations(range(12)))
+def test_nothing_is_left_when_all_have_gone(texts: list[bytes], order: list[int]) -> None:
+    trie = Trie()
+    present = {number: subscription(text) for number, text in enumerate(texts)}
+    for one in present.values():
+        trie.add(one)
+    for number in order:
+        if number in present:
+            trie.discard(present.pop(number))
+    assert trie.size == 0
+    (root,) = (thing for thing in gc.get_referents(trie) if type(thing).__name__ == "Node")
+    assert not [thing for thing in gc.get_referents(root) if type(thing).__name__ == "Node"]
+    assert not any(thing for thing in gc.get_referents(root) if isinstance(thing, dict | list))
+
+
+def test_discarding_what_is_not_there_changes_nothing() -> None:
+    trie = Trie()
+    kept = subscription(b"/a/**/b")
+    trie.add(kept)
+    before = trie.generation
+    for text in (b"/a/**/b", b"/a/**", b"/a", b"/x/*"):
+        trie.discard(subscription(text))
+    assert (trie.size, trie.generation) == (1, before)
+    assert trie.matching(b"/a/x/b") == [kept]
+
+
+def test_every_change_outdates_cached_fan_outs() -> None:
+    trie = Trie()
+    one = subscription(b"/a")
+    seen = [trie.generation]
+    for change in (lambda: trie.add(one), lambda: trie.discard(one), trie.invalidate):
+        change()
+        seen.append(trie.generation)
+    assert seen == sorted(set(seen))
+
+
+def test_many_any_depth_wildcards_in_one_pattern_are_no_trap() -> None:
+    trie = Trie()
+    for last in range(20):
+        trie.add(subscription(b"/**/a" * 31 + b"/**/z%d" % last))
+    all_match = subscription(b"/**/a" * 32)
+    trie.add(all_match)
+    assert trie.matching(b"/a" * 64) == [all_match]
+
+
+class Offers:
+    """A filter that writes down what it is offered."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, int]] = []
+
+    def offer(self, address: bytes, signal: int, frame: bytes) -> None:
+        self.seen.append((address, signal))
+
+
+def test_each_sink_gets_one_copy_and_every_filter_its_signals() -> None:
+    # For each sink: subscriptions as (mask, filtered); all combinations of two, over several sinks at once.
+    kinds = [*itertools.product((0x01, 0x02, 0x1F), (False, True))]
+    rig = Rig()
+    expected = []
+    for kind in itertools.product(kinds, repeat=2):
+        line = rig.line()
+        offers = []
+        plain = filtered = 0
+        for mask, wants_filter in kind:
+            offers.append(Offers() if wants_filter else None)
+            line.subscribe(mask=mask, filter=offers[-1])
+            if wants_filter:
+                filtered |= mask
+            else:
+                plain |= mask
+        expected.append((line, offers, plain, filtered & ~plain))
+    sender = rig.line()
+    for signal in range(5):
+        sender.feed([bytes((0x20, signal << 5)) + b"\x00\x02/a\x00"])
+    for line, offers, plain, filtered in expected:
+        assert len(line.read_frames()) == plain.bit_count()
+        assert sum(len(offer.seen) for offer in offers if offer is not None) == filtered.bit_count()
+    rig.close()
