@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 ALL_TYPES = 0x1F
 
+MAX_PARTIAL_PATTERNS = 100
+"""Patterns like `zone*` that a session may have: the trie finds them by their other segments only, and each one found
+costs a walk of the pattern whenever the fan-out of an address is built."""
+
 
 def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -> None:
     """Add or replace a subscription; answer with SNAPSHOTs of what matches, if anything does. No ACK."""
