@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.federation.namespace import Namespaces, read_pattern
 from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE, snapshot_job
-from clasp_edge.router.subscribe import ALL_TYPES, add_subscription, drop_subscription
+from clasp_edge.router.subscribe import ALL_TYPES, MAX_PARTIAL_PATTERNS, add_subscription, drop_subscription
 from clasp_edge.wire import (
     Ack,
     Error,
@@ -92,6 +92,11 @@ def _declare(session: Session, message: FederationSync) -> None:
         session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {count} (max {MAX_PATTERNS})")
         return
     new = Namespaces(message.origin or session.name, message.patterns)
+    partial = sum(1 for pattern in new.patterns if pattern is not None and pattern.partial)
+    if partial > MAX_PARTIAL_PATTERNS:
+        reason = f"{partial} with a wildcard inside a segment (max {MAX_PARTIAL_PATTERNS})"
+        session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {reason}")
+        return
     for text, pattern in zip(message.patterns, new.patterns, strict=True):
         if not _may_read(session, pattern):
             session.error(ErrorCode.SCOPE_FAILURE, f"insufficient scope for namespace: {_shown(text)}")

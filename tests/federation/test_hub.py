@@ -229,6 +229,16 @@ def test_at_most_1000_patterns_can_be_declared(connect: Connect, root: str) -> N
     assert lines(request(peer, f"{root}/999")[0]) == {f"{root}/999": (1, 1)}
 
 
+def test_at_most_100_declared_patterns_have_a_wildcard_inside_a_segment(connect: Connect, root: str) -> None:
+    """The limit of SUBSCRIBE, for the same reason."""
+    peer = connect()
+    patterns = tuple(f"{root}/{number}*" for number in range(101))
+    declare(peer, *patterns[:100], f"{root}/*", f"{root}/**")
+    too_many = FederationSync(FederationOp.DECLARE_NAMESPACES, patterns=patterns)
+    text = "too many namespace patterns: 101 with a wildcard inside a segment (max 100)"
+    assert refused(peer, too_many) == (400, text, None)
+
+
 # ---- the confinement ----
 
 
