@@ -76,7 +76,7 @@ format: $(VENV)/.test
 	ruff format .
 
 fuzz: $(VENV)/.fuzz build
-	@set -e; for target in tests/fuzz/fuzz_*.py; do \
+	@set -e; for target in $$(find tests -name "fuzz_*.py" | sort); do \
 		echo "== $$target, $(FUZZ_SECONDS) s"; \
 		$(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS); \
 	done
@@ -98,5 +98,5 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find clasp_edge tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	find clasp_edge '(' -name '*.so' -o -name '*.c' ')' -delete
-	rm -rf tests/interop/node_modules benchmarks/peers/clasp_router/target
+	rm -rf benchmarks/peers/clasp_router/target
 	$(MAKE) -s -C benchmarks/load clean
