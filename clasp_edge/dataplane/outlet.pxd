@@ -91,7 +91,6 @@ cdef class Outlet(Sink):
     cdef bint resume_due                # `resume` is scheduled
     cdef uint64_t cursor                # change counter up to which params have been delivered, while converging
     cdef bytes held                     # what the first job yielded and the arena had no room for
-    cdef bint retrying
     cdef list jobs                      # iterators of wire images, pulled as the socket takes them
     cdef readonly uint64_t progress_us  # when the socket last took something (monotonic)
     cdef readonly uint64_t sent_bytes
@@ -108,7 +107,6 @@ cdef class Outlet(Sink):
     cdef void _hold_back(self, const uint8_t* data, size_t size) noexcept
     cdef size_t _drop_held(self) noexcept
     cdef void _pull_jobs(self, size_t limit) noexcept
-    cdef void _retry_later(self) noexcept
     cdef void catch_up(self, size_t limit) noexcept
     cdef void drained(self) noexcept
     cdef void _resume_later(self, double delay_s) noexcept

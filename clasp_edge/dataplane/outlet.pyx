@@ -38,8 +38,6 @@ cdef extern from "<string.h>" nogil:
 
 log = logging.getLogger("clasp_edge.dataplane")
 
-RETRY_S = 0.01
-"""Pause before a peer that found the arena empty tries again."""
 
 cdef enum:
     ADAPTER_ROUNDS = 4              # of adapters answering adapters within one pass
@@ -302,8 +300,6 @@ cdef class Outlet(Sink):
         return True
 
     cdef void _under_pressure(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept:
-        if not self.blocked:
-            self._retry_later()
         if delivery.loss == CONVERGES:
             if not self.converging:
                 self.converging = True
@@ -425,7 +421,7 @@ cdef class Outlet(Sink):
                 self.core.arena.clear(&self.backlog)
             if self.converging and self.out.size < limit:
                 self.catch_up(limit)
-            if self.jobs and self.out.size < limit:
+            if self.jobs and self.out.size < limit and not self.resume_due:
                 self._pull_jobs(limit)
             if self.out.size == 0:
                 if self.converging or self.backlog.size or self.jobs:
@@ -470,7 +466,7 @@ cdef class Outlet(Sink):
                     if not self.held:
                         # Much was looked at and nothing found yet: others get their turn.
                         self.held = None
-                        self.core.loop.call_soon(self.resume)
+                        self._resume_later(0)
                         return
                 if not self.core.arena.append(&self.out, <const uint8_t*><char*>self.held, len(self.held)):
                     return
@@ -478,16 +474,6 @@ cdef class Outlet(Sink):
             except Exception:
                 log.exception("a reply in parts failed")
                 self.jobs.clear()
-
-    cdef void _retry_later(self) noexcept:
-        """Come back in a moment: the arena was empty although the socket is not full."""
-        if self.retrying or self.dead:
-            return
-        try:
-            self.core.loop.call_later(RETRY_S, self.resume)
-            self.retrying = True
-        except Exception:
-            log.exception("cannot schedule the rest of an outbox")
 
     cdef void catch_up(self, size_t limit) noexcept:
         """Queue the newest value of params that changed after `cursor` (the subclass knows the table)."""
