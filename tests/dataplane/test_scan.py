@@ -15,9 +15,8 @@ from clasp_edge.wire.values import read_value
 ARRAY, MAP, STRING = 0x0A, 0x0B, 0x08
 
 # Bytes that mean something: type codes, small counts, the edges of UTF-8.
-telling = st.sampled_from([*range(0x0E), 0x7F, 0x80, 0xBF, 0xC2, 0xE0, 0xED, 0xF0, 0xF4, 0xFF]).map(
-    lambda b: bytes((b,))
-)
+_TELLING = (*range(0x0E), 0x7F, 0x80, 0xBF, 0xC2, 0xE0, 0xED, 0xF0, 0xF4, 0xFF)
+telling = st.sampled_from([bytes((code,)) for code in _TELLING])
 plausible = st.lists(telling | st.binary(max_size=9), max_size=40).map(b"".join)
 
 
