@@ -33,14 +33,14 @@ class Daemon:
     """One `clasp-edge run`. A context manager: started on entry; on exit stopped, which must end with status 0.
 
     ``sets`` maps configuration keys to values (`{"limits.max_params": 5}`) and wins over everything. ``tcp`` opens the
-    TCP listener. ``messages_per_second`` 0 means unlimited. ``config`` is the text of a configuration file.
+    TCP listener. ``messages_per_second`` 0 means unlimited, None leaves it to the configuration. ``config`` is the text of a configuration file.
     """
 
     def __init__(
         self,
         *,
         tcp: bool = False,
-        messages_per_second: int = 0,
+        messages_per_second: int | None = 0,
         sets: dict[str, object] | None = None,
         config: str | None = None,
     ) -> None:
@@ -49,8 +49,8 @@ class Daemon:
         self._sets: dict[str, object] = {
             "websocket.listen": "127.0.0.1:0",
             "tcp.listen": "127.0.0.1:0" if tcp else "off",
-            "limits.messages_per_second": messages_per_second,
             "data_dir": self.data_dir,
+            **({} if messages_per_second is None else {"limits.messages_per_second": messages_per_second}),
             **(sets or {}),
         }
         self._config_path: Path | None = None
