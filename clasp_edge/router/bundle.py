@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Verdict
+from clasp_edge.router.schedule import NotScheduled, TooFarAhead
 from clasp_edge.wire import (
     Ack,
     Bundle,
@@ -71,7 +73,32 @@ def handle_bundle(session: Session, message: Bundle, envelope: Envelope) -> None
     if due_us <= session.router.clock.wall_us():
         execute_bundle(session, payloads, envelope.qos)
     else:
-        session.router.schedule.add(session, due_us, payloads, envelope.qos)
+        _schedule(session, due_us, payloads, envelope.qos)
+
+
+def _schedule(session: Session, due_us: int, payloads: Sequence[bytes], qos: int) -> None:
+    """Let a checked bundle wait, or send the ERROR that says why not."""
+    try:
+        session.router.schedule.add(due_us, partial(_execute_due, session, payloads, qos))
+    except NotScheduled as refusal:
+        code = ErrorCode.REVISION_CONFLICT if isinstance(refusal, TooFarAhead) else ErrorCode.MESSAGES_DROPPED
+        session.error(code, f"Bundle rejected: {refusal}")
+    else:
+        session.scheduled += 1
+
+
+def _execute_due(session: Session, payloads: Sequence[bytes], qos: int) -> None:
+    """The world may have changed since the bundle was accepted: scopes, locks and revisions are checked again."""
+    session.scheduled -= 1
+    if session.router.lost_access(session):
+        session.error(ErrorCode.SCOPE_FAILURE, "Scheduled bundle cancelled: the sender is no longer authorised")
+    else:
+        refusal = check_bundle(session, payloads)
+        if refusal is None:
+            execute_bundle(session, payloads, qos)
+        else:
+            session.error(refusal.code, f"Scheduled bundle cancelled: {refusal.text}", refusal.address)
+    session.router.settle(session)
 
 
 def execute_bundle(session: Session, payloads: Sequence[bytes], qos: int) -> None:

@@ -1,7 +1,7 @@
-"""Bundles that wait for their time: a bounded queue, woken by a timer of the kernel.
+"""Work that waits for its time: a bounded queue, woken by a timer of the kernel.
 
 The event loop's own timers count whole milliseconds; a timerfd on the wall clock fires within microseconds on an idle
-machine, and follows the clock when it is set (router.md 6: execution on server time).
+machine, and follows the clock when it is set (router.md 6: execution on server time). Knows nothing of what waits.
 """
 
 from __future__ import annotations
@@ -10,15 +10,11 @@ import ctypes
 import heapq
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-from clasp_edge.router.bundle import check_bundle, execute_bundle
-from clasp_edge.wire import ErrorCode
 
 if TYPE_CHECKING:
     from clasp_edge.router.router import Router
-    from clasp_edge.router.session import Session
 
 log = logging.getLogger("clasp_edge.router")
 
@@ -63,33 +59,40 @@ class WallTimer:
         os.close(self.fd)
 
 
+class NotScheduled(Exception):
+    """The work cannot wait here. The text is for whoever sent it."""
+
+
+class TooFarAhead(NotScheduled):
+    """Its time lies beyond the horizon."""
+
+
+class ScheduleFull(NotScheduled):
+    """As many as are allowed are already waiting."""
+
+
 class Schedule:
-    """The waiting bundles of all sessions, soonest first, in the order of arrival where times are equal."""
+    """Waiting calls, soonest first, in the order of arrival where times are equal. Bounds: `limits` of the config."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._queue: list[tuple[int, int, Session, Sequence[bytes], int]] = []
+        self._queue: list[tuple[int, int, Callable[[], object]]] = []
         self._count = 0
         self._timer: WallTimer | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def add(self, session: Session, due_us: int, payloads: Sequence[bytes], qos: int) -> None:
-        """Queue a checked bundle, or send the ERROR that says why not."""
+    def add(self, due_us: int, action: Callable[[], object]) -> None:
+        """Call `action` at `due_us` (Unix microseconds), inside a pass of the data plane. Raises NotScheduled."""
         limits = self._router.config.limits
         ahead_s = (due_us - self._router.clock.wall_us()) / 1e6
         if ahead_s > limits.schedule_horizon_s:
-            text = f"Bundle rejected: {ahead_s:.0f} s ahead, at most {limits.schedule_horizon_s:.0f} s are allowed"
-            session.error(ErrorCode.REVISION_CONFLICT, text)
-            return
+            raise TooFarAhead(f"{ahead_s:.0f} s ahead, at most {limits.schedule_horizon_s:.0f} s are allowed")
         if len(self._queue) >= limits.max_scheduled_bundles:
-            text = f"Bundle rejected: {limits.max_scheduled_bundles} bundles are already waiting for their time"
-            session.error(ErrorCode.MESSAGES_DROPPED, text)
-            return
+            raise ScheduleFull(f"{limits.max_scheduled_bundles} bundles are already waiting for their time")
         self._count += 1
-        session.scheduled += 1
-        heapq.heappush(self._queue, (due_us, self._count, session, payloads, qos))
+        heapq.heappush(self._queue, (due_us, self._count, action))
         self._arm()
 
     def close(self) -> None:
@@ -113,20 +116,11 @@ class Schedule:
         core.begin_pass()
         now_us = self._router.clock.wall_us()
         while self._queue and self._queue[0][0] <= now_us:
-            _, _, session, payloads, qos = heapq.heappop(self._queue)
-            session.scheduled -= 1
-            self._execute(session, payloads, qos)
+            action = heapq.heappop(self._queue)[2]
+            try:
+                action()
+            except Exception:
+                # The others still have their time, and the pass its end.
+                log.exception("scheduled work failed")
         core.end_pass()
         self._arm()
-
-    def _execute(self, session: Session, payloads: Sequence[bytes], qos: int) -> None:
-        """The world may have changed since the bundle was accepted: scopes, locks and revisions are checked again."""
-        if self._router.lost_access(session):
-            session.error(ErrorCode.SCOPE_FAILURE, "Scheduled bundle cancelled: the sender is no longer authorised")
-        else:
-            refusal = check_bundle(session, payloads)
-            if refusal is None:
-                execute_bundle(session, payloads, qos)
-            else:
-                session.error(refusal.code, f"Scheduled bundle cancelled: {refusal.text}", refusal.address)
-        self._router.settle(session)
