@@ -1,0 +1,51 @@
+"""What a running daemon has not imported: optional parts are lazy, and OpenSSL stays out where nothing speaks TLS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys, threading, time, os, signal
+from clasp_edge.cli import main
+
+def look():
+    names = sorted(sys.modules)
+    sys.stdout.write("MODULES " + " ".join(names) + "\\n")
+    sys.stdout.flush()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Timer(1.0, look).start()
+sys.exit(main.main(["run", "--set", "websocket.listen=127.0.0.1:0", "--set", "mqtt.listen=off", "--set", "osc.listen=off"]))
+"""
+
+ABSENT = ("ssl", "_ssl", "_hashlib", "lmdb", "paho", "pythonosc", "zeroconf", "aioquic", "qh3", "systemd", "cryptography", "websockets")
+
+
+def test_optional_parts_are_not_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("MODULES ")]
+    modules = set(line.split()[1:])
+    assert "clasp_edge.transports.websocket" in modules
+    assert not modules.intersection(ABSENT)
+    assert not any(name.startswith(("clasp_edge.devices", "aiofastnet")) for name in modules)
+
+
+def test_the_real_ssl_module_is_there_for_who_imports_it_later() -> None:
+    program = (
+        "from clasp_edge.daemon.no_tls import import_loop_without_tls; import_loop_without_tls()\n"
+        "import asyncio, ssl, uvloop\n"
+        "assert ssl.create_default_context().verify_mode == ssl.CERT_REQUIRED\n"
+        "async def main():\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    try:\n"
+        "        await loop.create_connection(asyncio.Protocol, '127.0.0.1', 1, ssl=ssl.create_default_context())\n"
+        "    except TypeError as error:\n"
+        "        print('refused', error)\n"
+        "with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:\n"
+        "    runner.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("refused")
