@@ -106,7 +106,7 @@ def execute_bundle(session: Session, payloads: Sequence[bytes], qos: int) -> Non
     last_revision: int | None = None
     for payload in payloads:
         if payload[0] == MessageType.SET:
-            session.submit(payload, 0)
+            session.carry_out(payload)
             last_revision = session.last_revision
         else:
             # Past the gesture throttle: what is timed in a bundle is meant to arrive as timed.

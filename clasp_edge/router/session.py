@@ -182,13 +182,24 @@ class Session(Peer):
     def close(self, code: CloseCode, reason: str) -> None:
         """End the session from our side, telling the client why."""
         if not self.closing:
-            self.closing = True
+            self.stop_listening()
             log.info("%r: closing: %s", self, reason)
             self.link.close(code, reason)
 
+    def stop_listening(self) -> None:
+        """The end has begun: nothing the client still says counts."""
+        self.closing = True
+        self.greeted = False  # so that the compiled half hands up everything, to be dropped in `on_message`
+
+    def carry_out(self, payload: bytes) -> None:
+        """Apply one SET of a bundle, also when its sender has left meanwhile."""
+        listening, self.greeted = self.greeted, True
+        self.submit(payload, 0)
+        self.greeted = listening
+
     def disconnected(self) -> None:
         """The transport is gone: called once by it, whoever ended the connection."""
-        self.closing = True
+        self.stop_listening()
         self.router.ended(self)
         self.close_outlet()
 

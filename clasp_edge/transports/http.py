@@ -6,6 +6,7 @@ Plain HTTP is answered `200 ok`, as load balancers' health checks expect (router
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import cast
 
@@ -30,6 +31,15 @@ def headers_of(head: bytes) -> dict[str, str]:
             key, text = name.decode("latin-1").strip().lower(), value.decode("latin-1").strip()
             fields[key] = f"{fields[key]}, {text}" if key in fields else text
     return fields
+
+
+_CONNECTION_UPGRADE = re.compile(rb"^connection:[^\r\n]*\bupgrade\b[^\r\n]*", re.IGNORECASE | re.MULTILINE)
+
+
+def single_connection_option(request: bytes) -> bytes:
+    """The request with `Connection: keep-alive, Upgrade`, as Firefox sends it, reduced to the one option that picows knows."""
+    head, end, rest = request.partition(b"\r\n\r\n")
+    return _CONNECTION_UPGRADE.sub(b"Connection: Upgrade", head, count=1) + end + rest
 
 
 class HttpGate(asyncio.Protocol):

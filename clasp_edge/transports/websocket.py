@@ -19,7 +19,7 @@ from clasp_edge.router.link import CloseCode
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 from clasp_edge.transports.bind import bind, name_of
-from clasp_edge.transports.http import HttpGate, Waiting
+from clasp_edge.transports.http import HttpGate, Waiting, single_connection_option
 from clasp_edge.transports.picows_core import (
     ClientListener,
     WSAutoPingStrategy,
@@ -74,13 +74,13 @@ def close_payload(code: int, reason: str) -> bytes:
 class Connection:
     """One client, from the upgrade on. Implements `router.link.Link`."""
 
-    __slots__ = ("_reading", "_server", "_session", "_transport", "remote")
+    __slots__ = ("_server", "_session", "_transport", "reading", "remote")
 
     def __init__(self, server: WebSocketServer) -> None:
         self._server = server
         self._transport: Any = None
         self._session: Session | None = None
-        self._reading = True
+        self.reading = True
         self.remote = "?"
 
     # ---- called by the listener ----
@@ -105,7 +105,7 @@ class Connection:
                 self._session.send_raw(control_frame(WSMsgType.PONG.value, payload))
         elif opcode == WSMsgType.CLOSE.value:
             if not self._session.closing:
-                self._session.closing = True
+                self._session.stop_listening()
                 self._session.send_raw(control_frame(WSMsgType.CLOSE.value, payload[:2]))
             # After the pass, so that the outbox is written first.
             self._server.loop.call_soon(self._transport.disconnect)
@@ -122,13 +122,13 @@ class Connection:
     # ---- Link ----
 
     def pause_reading(self) -> None:
-        if self._reading:
-            self._reading = False
+        if self.reading:
+            self.reading = False
             self._transport.underlying_transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self._reading and not self._transport.underlying_transport.is_closing():
-            self._reading = True
+        if not self.reading and not self._transport.underlying_transport.is_closing():
+            self.reading = True
             self._transport.underlying_transport.resume_reading()
 
     def ping(self) -> None:
@@ -203,9 +203,12 @@ class WebSocketServer:
         transport.pause_reading()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-        view = protocol.get_buffer(-1)
-        view[: len(data)] = data
-        protocol.buffer_updated(len(data))
+        rest = memoryview(single_connection_option(data))
+        while rest and not transport.is_closing():
+            room = protocol.get_buffer(-1)
+            piece, rest = rest[: len(room)], rest[len(room) :]
+            room[: len(piece)] = piece
+            protocol.buffer_updated(len(piece))
         with contextlib.suppress(RuntimeError):  # closed by the handshake
-            if not transport.is_closing():
+            if connection.reading and not transport.is_closing():
                 transport.resume_reading()
