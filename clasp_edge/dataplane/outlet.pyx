@@ -7,6 +7,7 @@ streams lose the oldest first. Knows sockets by their descriptor only; what the 
 import logging
 import os
 
+cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport free, realloc
@@ -52,6 +53,9 @@ cdef enum:
 cdef double ARENA_RETRY_S = 0.02    # until an outlet that found the arena lent out looks again
 
 
+# Outlets give their chunks back when they are freed, be it by the garbage collector in whatever order: until then
+# neither may lose the way to the arena.
+@cython.no_gc_clear
 cdef class Core:
     """What all outlets of one router share: the arena, the pass clock, the list of outlets with unsent bytes.
 
@@ -201,6 +205,7 @@ cdef class Sink:
         pass
 
 
+@cython.no_gc_clear
 cdef class Outlet(Sink):
     """A peer behind a socket. `scopes` limits what it may read and write (None: everything)."""
 
