@@ -16,7 +16,7 @@ from clasp_edge.dataplane import Strategy, Verdict
 from clasp_edge.wire import Ack, ParamValue, Publish, Set, Snapshot, decode_payload, decode_value
 from clasp_edge.wire.pattern import Pattern
 
-CAPACITY = 6
+CAPACITY = 4
 CLIENTS = 3
 
 addresses = st.sampled_from(
@@ -151,6 +151,11 @@ class PlaneMachine(RuleBasedStateMachine):
         assert answers == [Ack(address=address.decode(), revision=param.revision, **locked)]
         assert line.peer.last_revision == param.revision
         self.expected.append((Set, address.decode(), param.value, param.revision))
+
+    @rule(client=clients, writes=st.lists(st.tuples(addresses, values), min_size=1, max_size=8))
+    def set_several(self, client: int, writes: list[tuple[bytes, Any]]) -> None:
+        for address, value in writes:
+            self.set(client, address, value, 0, None, None)
 
     @rule(client=clients, address=addresses, data=st.binary(max_size=8))
     def publish(self, client: int, address: bytes, data: bytes) -> None:
