@@ -1,9 +1,9 @@
-"""Keeps OpenSSL out of a process that speaks no TLS: 4.5 MB of resident memory, a seventh of what a board's daemon may take.
+"""Keeps OpenSSL out of a process that speaks no TLS: 4.5 MB of memory, a seventh of what a board's daemon may take.
 
-asyncio and uvloop import `ssl` for the names of a few classes, whether TLS is used or not, and `hashlib` and `hmac` prefer OpenSSL's
-hashes to Python's own. While they are imported here they find stand-ins of the same names; afterwards `import ssl` gives
-everybody else the real module. A TLS connection on this loop is then refused with a TypeError, so this is only for a
-configuration without TLS.
+asyncio and uvloop import `ssl` for the names of a few classes, whether TLS is used or not, and `hashlib` and `hmac`
+prefer OpenSSL's hashes to Python's own. While they are imported here they find stand-ins of the same names; afterwards
+`import ssl` gives everybody else the real module. A TLS connection on this loop is then refused with a TypeError, so
+this is only for a configuration without TLS.
 """
 
 from __future__ import annotations

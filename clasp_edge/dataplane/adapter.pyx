@@ -1,7 +1,7 @@
 """A party inside the process: writes like a client and consumes like one, in Python.
 
-For adapters whose peers are not CLASP connections (OSC targets, bridges, uplinks, rules). What it consumes is gathered during
-a pass and handed over once at its end, so that whatever it does in answer cannot disturb a fan-out under way.
+For adapters whose peers are not CLASP connections (OSC targets, bridges, uplinks, rules). What it consumes is gathered
+during a pass and handed over once at its end, so that whatever it does in answer cannot disturb a fan-out under way.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -28,7 +28,8 @@ cdef class Adapter(Sink):
     def on_deliveries(self, list deliveries):
         """Called at the end of a pass with what arrived in it: `(origin, signal, frame)` each, in order.
 
-        `origin` is the sink that wrote (itself, for an own SET), `signal` as in wire.md 5.1, `frame` a whole CLASP frame."""
+        `origin` is the sink that wrote (itself, for an own SET), `signal` as in wire.md 5.1, `frame` a whole CLASP
+        frame."""
 
     cdef void deliver(self, Delivery* delivery) noexcept:
         try:
@@ -48,8 +49,8 @@ cdef class Adapter(Sink):
     def set(self, bytes address not None, int value_type, bytes value not None, int flags=0, uint64_t expected=0,
             uint32_t ttl=0):
         """Write a param: an encoded value (wire.values.encode_value). `flags` are SET's upper four bits (0x80 has
-        revision, 0x40 lock, 0x20 unlock, 0x10 ttl). Returns `(verdict, revision)`. Raises ValueError for a value that is
-        none."""
+        revision, 0x40 lock, 0x20 unlock, 0x10 ttl). Returns `(verdict, revision)`. Raises ValueError for a value that
+        is none."""
         cdef Write write
         cdef uint64_t revision = 0
         cdef bint outer = self.plane.core.in_pass
@@ -76,13 +77,14 @@ cdef class Adapter(Sink):
         cdef int signal = flags >> 5
         cdef int loss = BOUNDED
         cdef bint outer = self.plane.core.in_pass
-        if len(payload) < 5 + len(address) or p[0] != 0x20 or signal > 4:
+        if not 5 + len(address) <= len(payload) <= 65535 or p[0] != 0x20 or signal > 4:
             raise ValueError("not a PUBLISH payload")
         if signal == SIGNAL_STREAM or (signal == SIGNAL_GESTURE and flags & 0x07 == PHASE_MOVE):
             loss = OLDEST_FIRST
         self.plane.core.begin()
         verdict = self.plane.publish(self, p, len(payload), <const uint8_t*><char*>address, len(address),
-                                     self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)), flags, loss)
+                                     self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)),
+                                     flags, loss)
         if not outer:
             self.plane.core.finish()
         return verdict

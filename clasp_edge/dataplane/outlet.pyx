@@ -108,8 +108,8 @@ cdef class Core:
         self.in_pass = False
 
     cdef void _run_adapters(self) noexcept:
-        """What an adapter does in answer may reach another one, or itself again; the rounds are bounded, what is left over
-        then comes with the next turn of the loop."""
+        """What an adapter does in answer may reach another one, or itself again; the rounds are bounded, what is left
+        over then comes with the next turn of the loop."""
         cdef int rounds = 0
         while self.adapters and rounds < ADAPTER_ROUNDS:
             rounds += 1
@@ -129,8 +129,9 @@ cdef class Core:
     cdef void end_read(self, void* reader) noexcept:
         """End of a pass over what `reader` sent.
 
-        With one busy peer, writing now is best. With many, each read brings little, and their receivers would get a write
-        for every bit of it: then the outboxes are written once when the loop has served every socket that was ready.
+        With one busy peer, writing now is best. With many, each read brings little, and their receivers would get a
+        write for every bit of it: then the outboxes are written once when the loop has served every socket that was
+        ready.
         """
         if reader != self.last_reader and self.mono_us - self.last_read_us < BUSY_GAP_US:
             if self.alternations < ALTERNATIONS:

@@ -133,8 +133,8 @@ cdef class Peer(Outlet):
         return at
 
     cdef void feed(self, const uint8_t* data, size_t size) noexcept:
-        """One frame, as a transport received it. The memory must stay as it is until `end_of_buffer`, which the transport
-        calls after the last frame of what it read."""
+        """One frame, as a transport received it. The memory must stay as it is until `end_of_buffer`, which the
+        transport calls after the last frame of what it read."""
         cdef Staged* staged
         cdef size_t address_size
         self.core.begin()
@@ -151,8 +151,8 @@ cdef class Peer(Outlet):
         staged.data = data
         staged.size = size
         staged.id = 0
-        # With many addresses a lookup waits for memory. The frames of one read are looked up ahead together, so that the
-        # waits overlap; a frame that is not what it seems here merely gains nothing.
+        # With many addresses a lookup waits for memory. The frames of one read are looked up ahead together, so that
+        # the waits overlap; a frame that is not what it seems here merely gains nothing.
         if size >= 8 and not data[1] & 0x20 and (data[4] == 0x21 or data[4] == 0x20):
             address_size = get16(data + 6)
             if 8 + address_size <= size:
@@ -400,6 +400,7 @@ cdef class Peer(Outlet):
         cdef Py_ssize_t used
         cdef int flags, signal, phase, indicator, verdict, loss
         cdef uint32_t gesture_id = 0
+        cdef uint32_t hash
         if size < 4:
             self._garbage(TRUNCATED)
             return
@@ -449,9 +450,9 @@ cdef class Peer(Outlet):
         loss = BOUNDED
         if signal == SIGNAL_STREAM or (signal == SIGNAL_GESTURE and phase == PHASE_MOVE):
             loss = OLDEST_FIRST
+        hash = self.hash if self.hash_known else self.plane.table.hash_of(payload + 4, address_size)
         verdict = self.plane.publish(self, payload, at, payload + 4, address_size,
-                                     self.hash if self.hash_known else self.plane.table.hash_of(payload + 4, address_size),
-                                     flags, loss)
+                                     hash, flags, loss)
         if verdict == CONTROL_PLANE:
             self._hand_up(payload, at, flags, payload + 4, address_size, -1, 0)
         elif verdict != ACCEPTED:
@@ -481,7 +482,8 @@ cdef class Peer(Outlet):
         self.core.begin()
         verdict = self.plane.publish(self, <const uint8_t*><char*>payload, len(payload),
                                      <const uint8_t*><char*>address, len(address),
-                                     self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)), flags, loss)
+                                     self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)),
+                                     flags, loss)
         if verdict == CONTROL_PLANE:
             self.on_special(payload, address)
         elif verdict != ACCEPTED:

@@ -468,12 +468,12 @@ cdef class Plane:
         cdef Py_ssize_t i
         cdef uint8_t bit = <uint8_t>(1 << delivery.signal)
         cdef list filters = None
-        cdef list alive
+        cdef list _alive
         # Sending may run a snapshot, and that may remove the entry if its time is over.
         cdef Py_ssize_t address_size = entry.address_size
         try:
             fan = self.fan(entry)
-            alive = fan.filters
+            _alive = fan.filters        # whatever happens to the list meanwhile
             for i in range(fan.count):
                 target = &fan.targets[i]
                 if target.sink == <PyObject*>excluded:

@@ -58,8 +58,8 @@ cdef class Table:
     # ---- the hash table ----
 
     cdef uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil:
-        """Multiply and fold, eight bytes at a time. The multiplier is secret too: with a known one, differences that cancel
-        each other out could be written down without knowing the seed."""
+        """Multiply and fold, eight bytes at a time. The multiplier is secret too: with a known one, differences that
+        cancel each other out could be written down without knowing the seed."""
         cdef uint64_t h = self.seed ^ (size * <uint64_t>0x9E3779B97F4A7C15)
         cdef uint64_t word
         while size >= 8:

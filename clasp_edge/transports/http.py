@@ -37,7 +37,7 @@ _CONNECTION_UPGRADE = re.compile(rb"^connection:[^\r\n]*\bupgrade\b[^\r\n]*", re
 
 
 def single_connection_option(request: bytes) -> bytes:
-    """The request with `Connection: keep-alive, Upgrade`, as Firefox sends it, reduced to the one option that picows knows."""
+    """The request with Firefox's `Connection: keep-alive, Upgrade` reduced to the one option that picows knows."""
     head, end, rest = request.partition(b"\r\n\r\n")
     return _CONNECTION_UPGRADE.sub(b"Connection: Upgrade", head, count=1) + end + rest
 

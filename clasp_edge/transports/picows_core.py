@@ -1,7 +1,8 @@
 """picows without its client API: the compiled WebSocket parser and the few classes it needs.
 
-The package's `__init__` also imports proxies, URL handling and a second network layer, 3 MB that a server never touches. Here
-its submodules are imported below an empty package; afterwards `import picows` by anybody else is the whole package as usual.
+The package's `__init__` also imports proxies, URL handling and a second network layer, 3 MB that a server never
+touches. Here its submodules are imported below an empty package; afterwards `import picows` by anybody else is the
+whole package as usual.
 """
 
 from __future__ import annotations
@@ -32,8 +33,15 @@ else:
 ClientListener = ws_listener.ClientListener
 WSAutoPingStrategy = core.WSAutoPingStrategy
 WSMsgType = core.WSMsgType
-WSProtocol = core.WSProtocol
+WSProtocol = core.WSProtocol  # type: ignore[attr-defined]  # not in picows' stubs
 WSUpgradeResponse = sys.modules["picows.common"].WSUpgradeResponse
 WSUpgradeResponseWithListener = sys.modules["picows.common"].WSUpgradeResponseWithListener
 
-__all__ = ["ClientListener", "WSAutoPingStrategy", "WSMsgType", "WSProtocol", "WSUpgradeResponse", "WSUpgradeResponseWithListener"]
+__all__ = [
+    "ClientListener",
+    "WSAutoPingStrategy",
+    "WSMsgType",
+    "WSProtocol",
+    "WSUpgradeResponse",
+    "WSUpgradeResponseWithListener",
+]

@@ -187,7 +187,7 @@ class WebSocketServer:
     def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
         connection = Connection(self)
 
-        def listener(request: Any) -> WSUpgradeResponseWithListener:
+        def listener(request: Any) -> Any:
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
             chosen = SUBPROTOCOL in (name.strip() for name in offered.split(","))
             headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
