@@ -96,12 +96,11 @@ def test_the_rate_limit_changes_for_sessions_that_are_there() -> None:
 
 
 def test_what_needs_a_restart_is_named_and_left_alone() -> None:
-    with Daemon(config=BASE) as daemon:
-        with WsClient(daemon.ws_url).hello() as client:
-            log = reload(daemon, BASE + "arena_mib = 32\nhistory_kib = 7\n")
-            assert "applied: nothing" in log
-            assert "needs a restart: limits.arena_mib, limits.history_kib" in daemon.stderr
-            assert client.sync() == []
+    with Daemon(config=BASE) as daemon, WsClient(daemon.ws_url).hello() as client:
+        log = reload(daemon, BASE + "arena_mib = 32\nhistory_kib = 7\n")
+        assert "applied: nothing" in log
+        assert "needs a restart: limits.arena_mib, limits.history_kib" in daemon.stderr
+        assert client.sync() == []
 
 
 @pytest.mark.parametrize("text", ["name = ", "nonsense = 1", "[limits]\nmax_sessions = -1\n"])

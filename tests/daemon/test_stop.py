@@ -72,7 +72,7 @@ def test_clients_that_do_not_react_do_not_hold_it_up() -> None:
         silent = [socket.create_connection(daemon.ws_address) for _ in range(10)]
         # A WebSocket client that never answers the close: its library is not allowed to speak.
         mute = WsClient(daemon.ws_url).hello()
-        mute.ws.protocol.data_to_send = lambda: []  # type: ignore[method-assign]
+        mute.ws.protocol.data_to_send = list  # type: ignore[method-assign]
         writer = TcpClient(daemon.tcp_address).hello()
         for _ in range(200):
             writer.send(wire.Set("/a", b"x" * 60_000), Qos.FIRE)

@@ -1,4 +1,7 @@
-"""A daemon for each file of tests, and clients for each test. A file that needs another configuration has its own `daemon`."""
+"""A daemon for each file of tests, and clients for each test.
+
+A file that needs another configuration has its own `daemon`.
+"""
 
 from __future__ import annotations
 

@@ -106,9 +106,7 @@ def test_line_3_the_frames_qos_decides_about_the_ack(join: Join, base: str, qos:
 
 @pytest.mark.parametrize("signal", list(SignalType), ids=lambda signal: signal.name)
 @pytest.mark.parametrize("qos", list(Qos))
-def test_line_3_publish_is_neither_acknowledged_nor_echoed(
-    join: Join, base: str, signal: SignalType, qos: Qos
-) -> None:
+def test_line_3_publish_is_neither_acknowledged_nor_echoed(join: Join, base: str, signal: SignalType, qos: Qos) -> None:
     sender, receiver = join("sender"), join("receiver")
     for client in (sender, receiver):
         subscribe(client, f"{base}/**")
@@ -139,14 +137,14 @@ def test_line_4_subscribe_gives_the_matching_state_and_nothing_else(join: Join, 
     assert [(param.address, param.value) for param in params_of(answers)] == [(f"{base}/a", 1)]
 
 
-@pytest.mark.parametrize("id", [1, 77])
-def test_line_4_unsubscribe_is_silent(join: Join, base: str, id: int) -> None:
+@pytest.mark.parametrize("number", [1, 77])
+def test_line_4_unsubscribe_is_silent(join: Join, base: str, number: int) -> None:
     client = join("leaver")
     subscribe(client, f"{base}/**", id=1)
-    client.send(wire.Unsubscribe(id))
+    client.send(wire.Unsubscribe(number))
     assert client.sync() == []
     put(join("writer"), f"{base}/a", 1)
-    assert len(client.sync()) == (0 if id == 1 else 1)
+    assert len(client.sync()) == (0 if number == 1 else 1)
 
 
 def test_line_5_get_answers_with_a_snapshot_of_one(join: Join, base: str) -> None:
@@ -245,9 +243,9 @@ def test_line_8_signalling_reaches_the_session_it_names(join: Join) -> None:
 
 def test_line_9_one_copy_per_session_and_no_echo_by_session(join: Join, base: str) -> None:
     one, two = join("same name"), join("same name")
-    for id, pattern in enumerate((f"{base}/**", f"{base}/*", f"{base}/a")):
-        subscribe(one, pattern, id=id)
-        subscribe(two, pattern, id=id)
+    for number, pattern in enumerate((f"{base}/**", f"{base}/*", f"{base}/a")):
+        subscribe(one, pattern, id=number)
+        subscribe(two, pattern, id=number)
     one.send(wire.Publish(f"{base}/a", SignalType.EVENT, value=1))
     assert one.sync() == []
     assert len(two.sync()) == 1

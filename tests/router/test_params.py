@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support.client import Client
 from support.daemon import Daemon
 from support.live import Crowd, eventually, fresh, get, of_type, put, refused, subscribe

@@ -16,8 +16,8 @@ from clasp_edge.wire import Phase, SignalType
 INTERVAL_S = 0.016
 
 
-def gesture(address: str, phase: Phase, value: wire.Value = None, id: int = 1) -> wire.Publish:
-    return wire.Publish(address, SignalType.GESTURE, value=value, id=id, phase=phase)
+def gesture(address: str, phase: Phase, value: wire.Value = None, finger: int = 1) -> wire.Publish:
+    return wire.Publish(address, SignalType.GESTURE, value=value, id=finger, phase=phase)
 
 
 # ---- relaying ----
@@ -76,12 +76,12 @@ def test_start_moves_and_end_of_three_fingers_all_arrive(clients: Crowd, base: s
     sender, receiver = clients.ws(), clients.ws()
     subscribe(receiver, f"{base}/**")
     for phase in (Phase.START, Phase.MOVE, Phase.END):
-        for id in (1, 2, 3):
-            sender.send(gesture(f"{base}/g", phase, f"{id} {phase}", id))
+        for finger in (1, 2, 3):
+            sender.send(gesture(f"{base}/g", phase, f"{finger} {phase}", finger))
     sender.sync()
     received = of_type(receiver.drain(), wire.Publish)
     assert [(message.id, message.phase) for message in received] == [
-        (id, phase) for phase in (Phase.START, Phase.MOVE, Phase.END) for id in (1, 2, 3)
+        (finger, phase) for phase in (Phase.START, Phase.MOVE, Phase.END) for finger in (1, 2, 3)
     ]
     assert sender.sync() == []
 
@@ -146,11 +146,11 @@ def test_two_sessions_moving_the_same_thing_do_not_mix(clients: Crowd, base: str
 def test_who_leaves_in_the_middle_of_a_stroke_is_cancelled(clients: Crowd, base: str, how: str) -> None:
     sender, receiver = clients.ws(), clients.ws()
     subscribe(receiver, f"{base}/**")
-    sender.send(gesture(f"{base}/finished", Phase.START, id=4))
-    sender.send(gesture(f"{base}/finished", Phase.END, id=4))
-    for id in (5, 6):
-        sender.send(gesture(f"{base}/open", Phase.START, id=id))
-        sender.send(gesture(f"{base}/open", Phase.MOVE, 1, id=id))
+    sender.send(gesture(f"{base}/finished", Phase.START, finger=4))
+    sender.send(gesture(f"{base}/finished", Phase.END, finger=4))
+    for finger in (5, 6):
+        sender.send(gesture(f"{base}/open", Phase.START, finger=finger))
+        sender.send(gesture(f"{base}/open", Phase.MOVE, 1, finger=finger))
     sender.sync()
     receiver.sync()
     getattr(sender, how)()

@@ -138,7 +138,9 @@ def test_federation_needs_the_feature(clients: Crowd) -> None:
     assert client.recv() == wire.Error(403, "FederationSync requires federation feature")
 
 
-@pytest.mark.parametrize("address", ["", "x", "éa", "//x", "/a//b", "/" + "y" * 1024, "/a" * 65, "/a/*", "/" + "z" * 60_000])
+@pytest.mark.parametrize(
+    "address", ["", "x", "éa", "//x", "/a//b", "/" + "y" * 1024, "/a" * 65, "/a/*", "/" + "z" * 60_000]
+)
 @pytest.mark.parametrize("kind", ["SET", "PUBLISH"])
 def test_what_is_no_address_gets_200(clients: Crowd, address: str, kind: str) -> None:
     client = clients.ws()

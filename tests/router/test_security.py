@@ -1,4 +1,7 @@
-"""Mode `authenticated`: tokens at the door, scopes at every write, read, subscription, delivery and query (router.md 1.4, 4.1)."""
+"""Mode `authenticated`: tokens at the door, scopes at every write, read, subscription, delivery and query.
+
+router.md 1.4, 4.1, OURS.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the configuration decides about params: strategies per pattern, time to live, capacity (router.md 3.2, 3.4, 3.5)."""
+"""What the configuration decides about params: strategies, time to live, capacity (router.md 3.2, 3.4, 3.5)."""
 
 from __future__ import annotations
 

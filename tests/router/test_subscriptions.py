@@ -52,12 +52,12 @@ def test_replacing_replaces_the_mask_too(clients: Crowd, base: str) -> None:
     assert [type(message) for message in client.sync()] == [wire.Publish]
 
 
-@pytest.mark.parametrize("id", [0, 1, 50_000, 2**32 - 1])
-def test_ids_are_any_u32_and_belong_to_the_session(clients: Crowd, base: str, id: int) -> None:
+@pytest.mark.parametrize("number", [0, 1, 50_000, 2**32 - 1])
+def test_ids_are_any_u32_and_belong_to_the_session(clients: Crowd, base: str, number: int) -> None:
     one, two, writer = clients.ws(), clients.ws(), clients.ws()
-    subscribe(one, f"{base}/**", id=id)
-    subscribe(two, f"{base}/**", id=id)
-    one.send(wire.Unsubscribe(id))
+    subscribe(one, f"{base}/**", id=number)
+    subscribe(two, f"{base}/**", id=number)
+    one.send(wire.Unsubscribe(number))
     one.sync()
     put(writer, f"{base}/a", 1)
     assert one.sync() == []
@@ -89,8 +89,8 @@ def test_dropping_one_of_two_keeps_the_other(clients: Crowd, base: str) -> None:
 
 def test_beyond_the_limit_429_and_the_others_stay(narrow: Crowd, base: str) -> None:
     client = narrow.ws()
-    for id in range(3):
-        assert subscribe(client, f"{base}/{id}", id=id) == []
+    for number in range(3):
+        assert subscribe(client, f"{base}/{number}", id=number) == []
     assert subscribe(client, f"{base}/x", id=3) == [wire.Error(429, "Subscription limit reached (max 3)", f"{base}/x")]
     # An id in use may be replaced, and a place that was given up is free again.
     assert subscribe(client, f"{base}/y", id=1) == []
@@ -102,7 +102,22 @@ def test_beyond_the_limit_429_and_the_others_stay(narrow: Crowd, base: str) -> N
 
 @pytest.mark.parametrize(
     "pattern",
-    ["", "a", " /a", "**", "*", "//", "//a", "/a//b", "/a//", "a/b", "é/a", "/" + "x" * 2000, "/a" * 65, "/" + "y" * 60_000],
+    [
+        "",
+        "a",
+        " /a",
+        "**",
+        "*",
+        "//",
+        "//a",
+        "/a//b",
+        "/a//",
+        "a/b",
+        "é/a",
+        "/" + "x" * 2000,
+        "/a" * 65,
+        "/" + "y" * 60_000,
+    ],
     ids=lambda pattern: repr(pattern[:8]) + (f"…{len(pattern)}" if len(pattern) > 8 else ""),
 )
 def test_what_is_no_pattern_gets_202(clients: Crowd, pattern: str) -> None:

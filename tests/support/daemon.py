@@ -25,6 +25,10 @@ STOP_TIMEOUT_S = 10.0
 POLL_S = 0.01
 
 
+_KEYS = {"ws": "websocket.listen", "osc+tcp": "osc.tcp_listen"}
+"""The configuration keys of listeners that are not named after the scheme in the `ready` line."""
+
+
 class DaemonFailed(AssertionError):
     """The process ended, or did not say what it should; carries what it printed."""
 
@@ -33,13 +37,15 @@ class Daemon:
     """One `clasp-edge run`. A context manager: started on entry; on exit stopped, which must end with status 0.
 
     ``sets`` maps configuration keys to values (`{"limits.max_params": 5}`) and wins over everything. ``tcp`` opens the
-    TCP listener. ``messages_per_second`` 0 means unlimited, None leaves it to the configuration. ``config`` is the text of a configuration file.
+    TCP listener, ``osc`` serves OSC over UDP. ``messages_per_second`` 0 means unlimited, None leaves it to the
+    configuration. ``config`` is the text of a configuration file.
     """
 
     def __init__(
         self,
         *,
         tcp: bool = False,
+        osc: bool = False,
         messages_per_second: int | None = 0,
         sets: dict[str, object] | None = None,
         config: str | None = None,
@@ -49,6 +55,7 @@ class Daemon:
         self._sets: dict[str, object] = {
             "websocket.listen": "127.0.0.1:0",
             "tcp.listen": "127.0.0.1:0" if tcp else "off",
+            "osc.listen": "127.0.0.1:0" if osc else "off",
             "data_dir": self.data_dir,
             **({} if messages_per_second is None else {"limits.messages_per_second": messages_per_second}),
             **(sets or {}),
@@ -69,7 +76,7 @@ class Daemon:
         command = [sys.executable, "-m", "clasp_edge", "run"]
         if self._config_path is not None:
             command += ["--config", str(self._config_path)]
-        bound = {f"{'websocket' if scheme == 'ws' else scheme}.listen": at for scheme, at in self._listens.items()}
+        bound = {_KEYS.get(scheme, f"{scheme}.listen"): at for scheme, at in self._listens.items()}
         for key, value in (self._sets | bound).items():
             command += ["--set", f"{key}={value}"]
         self._starts += 1
@@ -185,6 +192,16 @@ class Daemon:
     def tcp_address(self) -> tuple[str, int]:
         """Host and port of the TCP listener."""
         return _split(self._listens["tcp"])
+
+    @property
+    def osc_address(self) -> tuple[str, int]:
+        """Host and port of the OSC listener (UDP)."""
+        return _split(self._listens["osc"])
+
+    @property
+    def osc_tcp_address(self) -> tuple[str, int]:
+        """Host and port of the OSC listener for TCP."""
+        return _split(self._listens["osc+tcp"])
 
     @property
     def stdout(self) -> str:

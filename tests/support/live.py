@@ -63,7 +63,12 @@ class Crowd:
 
 
 def subscribe(
-    client: Client, pattern: str, *, id: int = 1, types: Iterable[wire.SignalType] = (), **options: Any
+    client: Client,
+    pattern: str,
+    *,
+    id: int = 1,  # noqa: A002 - the field's name
+    types: Iterable[wire.SignalType] = (),
+    **options: Any,
 ) -> list[wire.Message]:
     """Subscribe and return what came until the router had dealt with it."""
     wanted = wire.SubscribeOptions(**options) if options else None

@@ -1,4 +1,4 @@
-"""Many connections at once: the silent ones delay nobody, and thousands are refused or served, never fatal (router.md 12-A3)."""
+"""Many connections at once: the silent ones delay nobody, and thousands are refused or served (router.md 12-A3)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,12 @@ def many_files() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("port", ["ws", "tcp"])
-@pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\n", b"\x00\x00"], ids=["silent", "half a head", "half a length"])
-def test_sixty_silent_connections_delay_nobody(daemon: Daemon, clients: Crowd, base: str, port: str, first: bytes) -> None:
+@pytest.mark.parametrize(
+    "first", [b"", b"GET / HTTP/1.1\r\n", b"\x00\x00"], ids=["silent", "half a head", "half a length"]
+)
+def test_sixty_silent_connections_delay_nobody(
+    daemon: Daemon, clients: Crowd, base: str, port: str, first: bytes
+) -> None:
     address = daemon.ws_address if port == "ws" else daemon.tcp_address
     silent = [socket.create_connection(address, 5) for _ in range(60)]
     for sock in silent:

@@ -1,4 +1,4 @@
-"""The WebSocket listener: handshakes, framing, and everything a peer can do wrong below CLASP (router.md 1.1, wire.md 6.1)."""
+"""The WebSocket listener: handshakes, framing, and what a peer can do wrong below CLASP (router.md 1.1, wire.md 6.1)."""
 
 from __future__ import annotations
 
@@ -147,9 +147,18 @@ def test_any_path_will_do(daemon: Daemon, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("offered", "chosen"),
-    [("clasp", "clasp"), ("mqtt, clasp", "clasp"), ("clasp,other", "clasp"), ("mqtt", None), ("claspy", None), (None, None)],
+    [
+        ("clasp", "clasp"),
+        ("mqtt, clasp", "clasp"),
+        ("clasp,other", "clasp"),
+        ("mqtt", None),
+        ("claspy", None),
+        (None, None),
+    ],
 )
-def test_the_subprotocol_is_chosen_when_offered(daemon: Daemon, raw_ws: RawFactory, offered: str | None, chosen: str | None) -> None:
+def test_the_subprotocol_is_chosen_when_offered(
+    daemon: Daemon, raw_ws: RawFactory, offered: str | None, chosen: str | None
+) -> None:
     raw = raw_ws(daemon.ws_address, head=f"Sec-WebSocket-Protocol: {offered}\r\n" if offered else "")
     status, *headers = raw.response.split("\r\n")
     assert status.startswith("HTTP/1.1 101")
@@ -323,7 +332,9 @@ def test_nothing_said_after_the_close_counts(daemon: Daemon, raw_ws: RawFactory,
     assert observer.drain() == []
 
 
-def test_pings_without_reading_the_pongs_cost_nobody_anything(daemon: Daemon, raw_ws: RawFactory, witness: Witness) -> None:
+def test_pings_without_reading_the_pongs_cost_nobody_anything(
+    daemon: Daemon, raw_ws: RawFactory, witness: Witness
+) -> None:
     raw = raw_ws(daemon.ws_address)
     raw.hello()
     before = resident_kib(daemon.pid)
@@ -343,7 +354,9 @@ def resident_kib(pid: int) -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
-def test_who_vanishes_without_a_close_is_forgotten(daemon: Daemon, raw_ws: RawFactory, clients: Crowd, base: str) -> None:
+def test_who_vanishes_without_a_close_is_forgotten(
+    daemon: Daemon, raw_ws: RawFactory, clients: Crowd, base: str
+) -> None:
     raw = raw_ws(daemon.ws_address)
     raw.hello()
     raw.send(BINARY, wire.encode(wire.Set(f"{base}/a", 1, lock=True)))
