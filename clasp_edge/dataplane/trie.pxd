@@ -28,10 +28,12 @@ cdef class Fanout:
 cdef class Node:
     cdef dict children
     cdef Node one           # `*` and segments with a partial wildcard
-    cdef Node many          # `**`
-    cdef list subscriptions
+    cdef dict here          # subscriptions as keys: to be found, taken out and kept in order at no cost
+    cdef dict below
+    cdef dict walked
 
     cdef bint empty(self)
+    cdef dict place(self, int kind)
 
 
 cdef class Trie:
@@ -41,4 +43,4 @@ cdef class Trie:
     cdef readonly Py_ssize_t size
 
     cdef Fanout fan_out(self, bytes address)
-    cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, set seen)
+    cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, list asked)

@@ -1,12 +1,18 @@
 """Subscriptions indexed by the segments of their patterns, and the fan-out list of an address.
 
 The walk follows the same rules as `wire.pattern.Pattern.matches` (wire.md 4.2, `route`); a partial wildcard is followed
-as `*` and then verified by the pattern itself. Fan-out lists are shared: addresses with the same audience use one list.
+as `*` and then verified by the pattern itself, and a pattern with `**` in the middle is found by what stands before it
+and verified likewise. Fan-out lists are shared: addresses with the same audience use one list.
 """
 
 from libc.stdlib cimport calloc, free
 
 cdef uint8_t ALL_SIGNALS = 0x1F
+
+cdef enum:              # how a subscription hangs on the node that its pattern leads to
+    HERE = 0            # for addresses that end there
+    BELOW = 1           # for those that go on as well: the pattern ends in `**`
+    WALKED = 2          # for those that the pattern, with a `**` in the middle, matches when asked
 
 
 cdef class Subscription:
@@ -36,7 +42,36 @@ cdef class Node:
         self.children = {}
 
     cdef bint empty(self):
-        return not self.children and self.one is None and self.many is None and not self.subscriptions
+        return not (self.children or self.one is not None or self.here or self.below or self.walked)
+
+    cdef dict place(self, int kind):
+        """The subscriptions of this kind; a dict, because a session with many of them must go in no time."""
+        if kind == HERE:
+            if self.here is None:
+                self.here = {}
+            return self.here
+        if kind == BELOW:
+            if self.below is None:
+                self.below = {}
+            return self.below
+        if self.walked is None:
+            self.walked = {}
+        return self.walked
+
+
+cdef tuple _placed(Pattern pattern):
+    """The segments that lead to a pattern's node, and how it hangs there.
+
+    A `**` in the middle ends the way: following it from every position of an address, for every pattern that has one,
+    would be work that one client can make enormous. Such a pattern is asked itself, which takes microseconds."""
+    cdef tuple segments = pattern.segments
+    cdef Py_ssize_t end = len(segments)
+    while end and segments[end - 1] == b"**":
+        end -= 1
+    way = segments[:end]
+    if b"**" in way:
+        return way[:way.index(b"**")], WALKED
+    return way, HERE if end == len(segments) else BELOW
 
 
 cdef class Trie:
@@ -50,12 +85,9 @@ cdef class Trie:
     def add(self, Subscription subscription not None):
         cdef Node node = self.root
         cdef Node child
-        for segment in subscription.pattern.segments:
-            if segment == b"**":
-                if node.many is None:
-                    node.many = Node()
-                node = node.many
-            elif b"*" in segment:
+        segments, kind = _placed(subscription.pattern)
+        for segment in segments:
+            if b"*" in segment:
                 if node.one is None:
                     node.one = Node()
                 node = node.one
@@ -64,37 +96,30 @@ cdef class Trie:
                 if child is None:
                     child = node.children[segment] = Node()
                 node = child
-        if node.subscriptions is None:
-            node.subscriptions = []
-        node.subscriptions.append(subscription)
+        node.place(kind)[subscription] = None
         self.size += 1
         self.invalidate()
 
     def discard(self, Subscription subscription not None):
         """Take the subscription out, and every node that held nothing else."""
         cdef Node node = self.root
-        path = []
-        for segment in subscription.pattern.segments:
+        cdef Node parent
+        cdef list path = []
+        segments, kind = _placed(subscription.pattern)
+        for segment in segments:
             path.append((node, segment))
-            if segment == b"**":
-                node = node.many
-            elif b"*" in segment:
-                node = node.one
-            else:
-                node = node.children.get(segment)
+            node = node.one if b"*" in segment else node.children.get(segment)
             if node is None:
                 return
-        if node.subscriptions is None or subscription not in node.subscriptions:
+        if subscription not in node.place(kind):
             return
-        node.subscriptions.remove(subscription)
+        del node.place(kind)[subscription]
         self.size -= 1
         for parent, segment in reversed(path):
             if not node.empty():
                 break
             node = parent
-            if segment == b"**":
-                node.many = None
-            elif b"*" in segment:
+            if b"*" in segment:
                 node.one = None
             else:
                 del node.children[segment]
@@ -111,39 +136,37 @@ cdef class Trie:
 
     def matching(self, bytes address not None):
         """The subscriptions whose pattern matches `address`, in no particular order."""
-        found = []
-        self._walk(self.root, address.split(b"/")[1:], 0, found, set())
-        return [s for s in found if not (<Subscription>s).pattern.partial or (<Subscription>s).pattern.matches(address)]
+        cdef list found = []
+        cdef list asked = []
+        cdef list matching = []
+        cdef Subscription subscription
+        self._walk(self.root, address.split(b"/")[1:], 0, found, asked)
+        for subscription in found:
+            if not subscription.pattern.partial or subscription.pattern.matches(address):
+                matching.append(subscription)
+        for subscription in asked:
+            if subscription.pattern.matches(address):
+                matching.append(subscription)
+        return matching
 
-    cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, set seen):
+    cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, list asked):
         cdef Node child
+        if node.below:
+            found.extend(node.below)
+        if node.walked:
+            asked.extend(node.walked)
         if at == len(segments):
-            if node.subscriptions:
-                found.extend(node.subscriptions)
-            # A trailing `**` also stands for no segment at all.
-            if node.many is not None:
-                self._spread(node.many, segments, at, found, seen)
+            if node.here:
+                found.extend(node.here)
             return
         child = node.children.get(segments[at])
         if child is not None:
-            self._walk(child, segments, at + 1, found, seen)
+            self._walk(child, segments, at + 1, found, asked)
         if node.one is not None:
-            self._walk(node.one, segments, at + 1, found, seen)
-        if node.many is not None:
-            self._spread(node.many, segments, at, found, seen)
-
-    def _spread(self, Node node, list segments, Py_ssize_t at, list found, set seen):
-        # Each (node, position) once: several `**` in a row cannot multiply the work, nor find a subscription twice.
-        cdef Py_ssize_t i
-        for i in range(at, len(segments) + 1):
-            key = (id(node), i)
-            if key in seen:
-                break
-            seen.add(key)
-            self._walk(node, segments, i, found, seen)
+            self._walk(node.one, segments, at + 1, found, asked)
 
     cdef Fanout fan_out(self, bytes address):
-        """The fan-out list of `address`: one target per sink, in the order in which the sinks subscribed."""
+        """The fan-out list of `address`: one target per sink, and one more for each of its filters."""
         cdef Subscription subscription
         cdef Fanout fan
         cdef dict by_sink = {}
