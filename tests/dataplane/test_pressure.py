@@ -1,4 +1,4 @@
-"""What a slow reader gets in the end (architecture.md 5): params converge, events are bounded, streams lose the oldest."""
+"""What a slow reader gets in the end (architecture.md 5): converging params, bounded events, the newest of streams."""
 
 from __future__ import annotations
 
