@@ -16,10 +16,11 @@ from pathlib import Path
 import uvloop
 
 from clasp_edge.clock import Clock
-from clasp_edge.config.load import ConfigError, load_config
+from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
 from clasp_edge.daemon.auth import TokenAuthenticator
+from clasp_edge.daemon.verify import load_verified
 from clasp_edge.federation.hub import handle_federation_sync
 from clasp_edge.router.router import Router
 from clasp_edge.router.watch import Watch
@@ -127,7 +128,7 @@ class Daemon:
     def _reload(self) -> None:
         """SIGHUP: take over what can change without dropping a client, and say what cannot."""
         try:
-            new = load_config(self._config_path, self._sets)
+            new = load_verified(self._config_path, self._sets)
         except ConfigError as error:
             log.error("reload: the configuration was not changed: %s", error)
             return

@@ -1,0 +1,40 @@
+"""Loads a configuration and reads the patterns and scopes in it, so that a start or a reload cannot fail over them later.
+
+`config` knows their outline only; whether a pattern really is one is known to `wire` and `security`. Opens nothing and
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from clasp_edge.config.load import COMMAND_LINE, ConfigError, Problem, load_config
+from clasp_edge.config.model import Config
+from clasp_edge.security.scope import Scope, ScopeError
+from clasp_edge.wire.pattern import Pattern, PatternError
+
+
+def load_verified(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
+    """As `load_config`, with everything in the configuration known to be usable. Raises ConfigError."""
+    config = load_config(path, sets)
+    where = COMMAND_LINE if path is None else str(path)
+    problems = [Problem(where, key, sentence) for key, sentence in _unreadable(config)]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _unreadable(config: Config) -> Iterator[tuple[str, str]]:
+    """(key path, sentence) for each pattern and scope that cannot be read."""
+    for index, rule in enumerate(config.state.strategy):
+        try:
+            Pattern(rule.pattern.encode())
+        except PatternError as error:
+            yield f"state.strategy[{index}].pattern", str(error)
+    for index, token in enumerate(config.security.token):
+        for at, scope in enumerate(token.scopes):
+            try:
+                Scope.parse(scope)
+            except ScopeError as error:
+                yield f"security.token[{index}].scopes[{at}]", str(error)
