@@ -479,7 +479,8 @@ cdef class Outlet(Sink):
                 self.held = None
             except Exception:
                 log.exception("a reply in parts failed")
-                self.jobs.clear()
+                self.held = None
+                del self.jobs[0]
 
     cdef void catch_up(self, size_t limit) noexcept:
         """Queue the newest value of params that changed after `cursor` (the subclass knows the table)."""

@@ -41,6 +41,7 @@ cdef enum:
     # lengths, type, revision, option byte, writer (36 characters), timestamp (wire.md 2.3).
     SNAPSHOT_OVERHEAD = 3 + 2 + 1 + 8 + 1 + 2 + 36 + 8
     SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
+    EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
     EXPIRE_AT_ONCE = 2000       # removals per call, so that a mass expiry does not hold up traffic
 
 # Default QoS of a PUBLISH by signal (wire.md 2.1), in the frame's flag bits: param, event, stream, gesture, timeline.
@@ -330,6 +331,7 @@ cdef class Plane:
         """Make a param of an address that is not one yet. It gets its first revision in `_apply`."""
         cdef Entry* entry = found[0]
         cdef int verdict = ACCEPTED
+        cdef int evictions = 0
         if not self._gate(origin, write.address, write.address_size, entry):
             return NO_SCOPE
         if self.max_params and self.table.params >= self.max_params and not self.evict:
@@ -338,7 +340,8 @@ cdef class Plane:
             entry = self._route(write.address, write.address_size, hash, &verdict)
             if entry == NULL:
                 return verdict
-        if self.max_params and self.table.params >= self.max_params:
+        while self.max_params and self.table.params >= self.max_params and evictions < EVICT_AT_ONCE:
+            evictions += 1
             self.evicted += 1
             self._forget(self.table.entries[self.table.newer[LIST_PARAMS]])
         self.table.make_param(entry)
