@@ -90,6 +90,11 @@ class Thinner:
                     course.timer = self._loop.call_at(course.due_s, self._due, address, course)
                 return
             course.due_s = now_s + self._interval_s
+            # A value may still wait for a timer that is late: this newer one takes its place, and its turn.
+            course.pending = None
+            if course.timer is not None and not course.samples:
+                course.timer.cancel()
+                course.timer = None
         course.delivered = value
         self._pass(address, signal, frame, value)
 

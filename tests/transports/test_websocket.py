@@ -1,4 +1,4 @@
-"""The WebSocket listener: handshakes, framing, and what a peer can do wrong below CLASP (router.md 1.1, wire.md 6.1)."""
+"""The WebSocket listener: handshakes, framing, and what peers do wrong below CLASP (router.md 1.1, wire.md 6.1)."""
 
 from __future__ import annotations
 
