@@ -126,8 +126,8 @@ def describe(wanted: Any) -> str:
             # From the declaration, which has the order of meaning; msgspec sorts them.
             *first, last = (f'"{value}"' if isinstance(value, str) else str(value) for value in get_args(wanted))
             return f"{', '.join(first)} or {last}"
-        case inspect.VarTupleType():
-            return "a list of at least one text"
+        case inspect.VarTupleType(min_length=shortest):
+            return "a list of at least one text" if shortest else "a list of texts"
         case inspect.DateTimeType():
             return "a date and time with an offset from UTC, such as 2030-01-31T00:00:00Z"
     raise TypeError(f"no words for {wanted!r}")

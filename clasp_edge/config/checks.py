@@ -6,8 +6,9 @@ Runs on parts that are already well typed. Secrets never appear in a sentence.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 
-from clasp_edge.config.model import Config, Limits, Section, Security, Strategy, Token
+from clasp_edge.config.model import Config, Limits, Osc, OscTarget, Section, Security, Strategy, Token
 
 # wire.md 4: what an address may be, a pattern may be.
 MAX_PATTERN_BYTES = 1024
@@ -31,6 +32,12 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             yield from _limits(part)
         case Security():
             yield from _security(part)
+        case OscTarget():
+            for index, pattern in enumerate(part.patterns):
+                if reason := pattern_fault(pattern):
+                    yield f"patterns[{index}]", reason
+        case Osc():
+            yield from _osc(part)
         case Config():
             yield from _listeners(part)
 
@@ -73,9 +80,33 @@ def _security(security: Security) -> Iterator[tuple[str, str]]:
             yield f"token[{index}].token", f"the same token as security.token[{earlier}]"
 
 
+def _osc(osc: Osc) -> Iterator[tuple[str, str]]:
+    if osc.namespace and ("*" in osc.namespace or osc.namespace.endswith("/") or pattern_fault(osc.namespace)):
+        yield "namespace", f'must be empty or an address such as "/osc", not "{osc.namespace}"'
+    for index, network in enumerate(osc.allow):
+        try:
+            ip_network(network)
+        except ValueError:
+            yield f"allow[{index}]", f'must be a network such as "192.168.0.0/16" or an address, not "{network}"'
+    for index, scope in enumerate(osc.scopes):
+        if reason := scope_fault(scope):
+            yield f"scopes[{index}]", reason
+    first: dict[str, int] = {}
+    for index, target in enumerate(osc.target):
+        if (earlier := first.setdefault(target.name, index)) != index:
+            yield f"target[{index}].name", f"the same name as osc.target[{earlier}]"
+    if osc.listen is None and (osc.tcp_listen is not None or osc.target):
+        yield "listen", "osc is off, so nothing else of it can be on"
+
+
 def _listeners(config: Config) -> Iterator[tuple[str, str]]:
     taken: dict[object, str] = {}
-    for key, listen in (("websocket.listen", config.websocket.listen), ("tcp.listen", config.tcp.listen)):
+    listeners = (
+        ("websocket.listen", config.websocket.listen),
+        ("tcp.listen", config.tcp.listen),
+        ("osc.tcp_listen", config.osc.tcp_listen),
+    )
+    for key, listen in listeners:
         if listen is not None and listen.port and (earlier := taken.setdefault(listen, key)) != key:
             yield key, f"{listen} is already taken by {earlier}"
     if config.websocket.listen is None and config.tcp.listen is None:

@@ -126,6 +126,36 @@ def default_data_dir() -> Path:
     return Path.home() / ".local" / "state" / "clasp-edge"
 
 
+class OscTarget(Section, frozen=True, kw_only=True):
+    """`[[osc.target]]`: a device that is sent values without asking. `rate` is messages per second and address."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    patterns: Annotated[tuple[str, ...], Meta(min_length=1)]
+    rate: Annotated[float, Meta(ge=0, le=10_000)] = 0.0  # 0: every change
+    sends_from: Annotated[str, Meta(max_length=80)] = ""
+
+
+class Osc(Section, frozen=True, kw_only=True):
+    """`[osc]`: devices that speak OSC. Rates are messages per second."""
+
+    listen: Listen | None = Listen("0.0.0.0", 8000)
+    namespace: Annotated[str, Meta(max_length=63)] = "/osc"
+    allow: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    max_sources: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    messages_per_second: CountOrUnlimited = 5000  # 0: unlimited
+    silence_s: Timeout = 10.0
+    floats: Literal["exact", "single", "double"] = "exact"
+    arrays: Literal["flat", "brackets"] = "flat"
+    max_subscribers: Annotated[int, Meta(ge=0, le=10_000)] = 256  # 0: nobody can subscribe
+    subscriber_rate: Annotated[float, Meta(ge=0, le=10_000)] = 100.0  # 0: every change
+    tcp_listen: Listen | None = None
+    tcp_framing: Literal["slip", "length"] = "slip"
+    target: tuple[OscTarget, ...] = ()
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -136,6 +166,7 @@ class Config(Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     state: State = State()
     security: Security = Security()
+    osc: Osc = Osc()
     log: Log = Log()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from clasp_edge.config.model import Config, leaves
+from clasp_edge.config.model import Config, Osc, leaves
 
 # Read anew at each use, so a new value holds from the next message, session or sweep on.
 LIVE = frozenset(
@@ -46,6 +46,7 @@ RESTART = frozenset(
         "limits.arena_mib",
         "limits.history_kib",
         "security.mode",
+        *(f"osc.{key}" for key in Osc.__struct_fields__),
     }
 )
 
@@ -66,4 +67,5 @@ def reloaded(old: Config, new: Config) -> Config:
         tcp=old.tcp,
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
         security=msgspec.structs.replace(new.security, mode=old.security.mode),
+        osc=old.osc,
     )

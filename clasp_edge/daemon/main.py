@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -29,6 +30,9 @@ from clasp_edge.transports.tcp import TcpServer
 from clasp_edge.transports.websocket import WebSocketServer
 from clasp_edge.version import __version__
 from clasp_edge.wire import MessageType
+
+if TYPE_CHECKING:
+    from clasp_edge.daemon.osc import OscService
 
 log = logging.getLogger("clasp_edge")
 
@@ -79,12 +83,19 @@ class Daemon:
             servers.append(("ws", WebSocketServer(self._router, config.websocket.listen)))
         if config.tcp.listen is not None:
             servers.append(("tcp", TcpServer(self._router, config.tcp.listen)))
+        devices: list[OscService] = []
+        if config.osc.listen is not None:
+            from clasp_edge.daemon.osc import OscService
+
+            devices.append(OscService(self._router, config))
         try:
             addresses = [f"{scheme}://{await server.start()}" for scheme, server in servers]
+            for device in devices:
+                addresses += await device.start()
         except BindError as error:
             print(f"clasp-edge: {error.strerror}", file=sys.stderr)
-            for _, server in servers:
-                server.stop()
+            for part in (*devices, *(server for _, server in servers)):
+                part.stop()
             return EXIT_CANNOT_START
         for number, handler in (
             (signal.SIGTERM, self._stopping.set),
@@ -98,8 +109,8 @@ class Daemon:
         gc.freeze()
         self._greet(addresses)
         await self._stopping.wait()
-        for _, server in servers:
-            server.stop()
+        for part in (*devices, *(server for _, server in servers)):
+            part.stop()
         self._watch.stop()
         self._router.stop()
         await self._drain()

@@ -33,8 +33,19 @@ def _unreadable(config: Config) -> Iterator[tuple[str, str]]:
         except PatternError as error:
             yield f"state.strategy[{index}].pattern", str(error)
     for index, token in enumerate(config.security.token):
-        for at, scope in enumerate(token.scopes):
+        yield from _unreadable_scopes(f"security.token[{index}].scopes", token.scopes)
+    yield from _unreadable_scopes("osc.scopes", config.osc.scopes)
+    for index, target in enumerate(config.osc.target):
+        for at, pattern in enumerate(target.patterns):
             try:
-                Scope.parse(scope)
-            except ScopeError as error:
-                yield f"security.token[{index}].scopes[{at}]", str(error)
+                Pattern(pattern.encode())
+            except PatternError as error:
+                yield f"osc.target[{index}].patterns[{at}]", str(error)
+
+
+def _unreadable_scopes(key: str, scopes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for index, scope in enumerate(scopes):
+        try:
+            Scope.parse(scope)
+        except ScopeError as error:
+            yield f"{key}[{index}]", str(error)

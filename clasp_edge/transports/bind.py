@@ -28,8 +28,9 @@ def bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
             family, address = info[0][0], str(info[0][4][0])
         sock = socket.socket(family, kind)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if kind == socket.SOCK_STREAM:
+                # Not for datagrams: there it would let two programs share a port, and one of them hear nothing.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "" else 1)

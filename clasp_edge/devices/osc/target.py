@@ -1,0 +1,183 @@
+"""A device that is sent values: its subscriptions in the router's trie, how often it is sent what, and what it knows.
+
+A param or a sample may be replaced by a newer one while it waits for its turn; an event may not. The device's own
+values do not come back to it (`echo`). Knows no sockets: `link` is the way out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from clasp_edge.dataplane import Plane, Sink, Subscription
+from clasp_edge.devices.osc.decode import decode_message
+from clasp_edge.devices.osc.echo import EchoMemory, Known
+from clasp_edge.devices.osc.intake import Party, Source
+from clasp_edge.devices.osc.links import Link
+from clasp_edge.devices.osc.outward import Outward
+from clasp_edge.devices.osc.pacing import Pacer
+from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE
+from clasp_edge.wire import SignalType, Snapshot, decode_value
+from clasp_edge.wire.compact import decode_payload
+from clasp_edge.wire.pattern import Pattern
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, TimerHandle
+
+log = logging.getLogger("clasp_edge.osc")
+
+ALL_SIGNALS = 0x1F
+
+RESYNC_AT_ONCE = 32
+RESYNC_PAUSE_S = 0.005
+"""Current values go out in small groups: a whole state at once overruns the receive buffer of most devices."""
+
+
+class Target(Party):
+    """One device. `link` is None until its address is known. `on_loop(target, address)` tells of a broken loop."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        name: str,
+        link: Link | None,
+        *,
+        loop: AbstractEventLoop,
+        outward: Outward,
+        rate: float,
+        on_loop: Callable[[Target, bytes], None],
+    ) -> None:
+        self.name = name
+        self.link = link
+        self.sent = 0
+        self.lost = 0
+        self.subscriptions: dict[str, Subscription] = {}
+        self._loop = loop
+        self._outward = outward
+        self._tell_loop = on_loop
+        self._pacer = Pacer(loop, rate, self._send)
+        self._memory = EchoMemory(rate, self._looped)
+        self._resync: Iterator[bytes | None] | None = None
+        self._resync_s = 0.0
+        self._resync_timer: TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<OSC device {self.name}>"
+
+    # ---- what it gets ----
+
+    def subscribe(self, text: str, pattern: Pattern) -> None:
+        """Send what matches from now on. `text` is what the subscription goes by."""
+        if text not in self.subscriptions:
+            self.subscriptions[text] = Subscription(self, len(self.subscriptions), pattern, ALL_SIGNALS)
+            self.plane.trie.add(self.subscriptions[text])
+
+    def unsubscribe(self, text: str) -> None:
+        """Stop that, if it was so."""
+        subscription = self.subscriptions.pop(text, None)
+        if subscription is not None:
+            self.plane.trie.discard(subscription)
+
+    def close(self) -> None:
+        """The device is no longer ours to serve."""
+        for text in list(self.subscriptions):
+            self.unsubscribe(text)
+        self._stop_resync()
+        self._pacer.close()
+        self.link = None
+
+    def on_deliveries(self, deliveries: list[tuple[Sink, int, bytes]]) -> None:
+        for origin, signal, frame in deliveries:
+            address, packet = self._outward.frame(frame)
+            if packet is None:
+                continue
+            if isinstance(origin, Source) and origin.party is self:
+                # Its own value; what was still waiting to go there is older than that.
+                self._pacer.forget(address)
+            elif signal in (SignalType.PARAM, SignalType.STREAM):
+                self._pacer.offer(address, packet)
+            elif not self._send(address, packet):
+                self.lost += 1
+
+    # ---- what it says ----
+
+    def said(self, address: bytes, value: Known) -> bool:
+        """One of its sources wrote this. True: it only repeats what it was just told, and is to be ignored."""
+        return self._memory.said(address, value, self._loop.time())
+
+    def refresh(self, address: bytes) -> None:
+        """Tell it the value as it stands, because its own was refused."""
+        if any(subscription.pattern.matches(address) for subscription in self.subscriptions.values()):
+            self._offer_current(address)
+
+    def resync(self, only: Pattern | None = None) -> None:
+        """Tell it every current value it is subscribed to (or those of one pattern), a few at a time."""
+        patterns = [only] if only is not None else [s.pattern for s in self.subscriptions.values()]
+        self._stop_resync()
+        self._resync = addresses_of(self.plane, patterns, self.scopes)
+        self._resync_s = self._loop.time()
+        self._resync_timer = self._loop.call_soon(self._resync_step)  # type: ignore[assignment]
+
+    # ---- inside ----
+
+    def _resync_step(self) -> None:
+        self._resync_timer = None
+        if self._resync is None or self.link is None:
+            self._resync = None
+            return
+        for _ in range(RESYNC_AT_ONCE):
+            address = next(self._resync, b"")
+            if address is None:
+                break
+            if not address:
+                self._resync = None
+                return
+            if not self._memory.said_since(address, self._resync_s):
+                self._offer_current(address)
+        self._resync_timer = self._loop.call_later(RESYNC_PAUSE_S, self._resync_step)
+
+    def _stop_resync(self) -> None:
+        self._resync = None
+        if self._resync_timer is not None:
+            self._resync_timer.cancel()
+            self._resync_timer = None
+
+    def _offer_current(self, address: bytes) -> None:
+        described = self.plane.describe(address)
+        if described is not None and (self.scopes is None or self.scopes.allows("read", address)):
+            value = decode_value(described[1], described[2])
+            self._pacer.offer(address, self._outward.param(address, value))
+
+    def _send(self, address: bytes, packet: bytes) -> bool:
+        if self.link is None:
+            return True  # nobody is there yet; it gets the state when it is
+        if not self.link.send(packet):
+            return False
+        self.sent += 1
+        # As it would come back: that is what an echo has to be compared with.
+        _, _, value_type, value = decode_message(packet)
+        self._memory.told(address, (value_type, value), self._loop.time(), self.datagrams)
+        return True
+
+    def _looped(self, address: bytes, until_s: float) -> None:
+        self._pacer.postpone(address, until_s)
+        self._tell_loop(self, address)
+
+
+def addresses_of(plane: Plane, patterns: list[Pattern], scopes: object) -> Iterator[bytes | None]:
+    """The addresses of all params that match, each once; None where much was looked at and others should get a turn."""
+    for index, pattern in enumerate(patterns):
+        cursor = 0
+        while True:
+            payload, cursor = plane.snapshot(pattern, scopes, cursor, PIECE_BYTES, SCAN_AT_ONCE)
+            if payload is not None:
+                message = decode_payload(payload)
+                assert isinstance(message, Snapshot)
+                for param in message.params:
+                    address = param.address.encode()
+                    if not any(earlier.matches(address) for earlier in patterns[:index]):
+                        yield address
+            if not cursor:
+                break
+            yield None
