@@ -147,7 +147,7 @@ cdef class Core:
             return
         self.in_pass = False
         self.gathered += 1
-        if self.dirty_count and not self.gather_scheduled:
+        if (self.dirty_count or self.adapters) and not self.gather_scheduled:
             try:
                 self.loop.call_soon(self.write_gathered)
                 self.gather_scheduled = True
