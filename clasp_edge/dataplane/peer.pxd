@@ -9,17 +9,6 @@ cdef enum:
     FRAMED_TCP = 1      # a big-endian u32 length before each frame (wire.md 6.2)
 
 
-cdef enum:
-    STAGED = 16         # frames of one read that are looked up ahead together
-
-
-cdef struct Staged:
-    const uint8_t* data
-    size_t size
-    uint32_t hash       # of the address of a SET or PUBLISH
-    uint32_t id         # the entry it will need, 0 = unknown
-
-
 cdef class Peer(Outlet):
     cdef readonly Plane plane
     cdef public int framing
@@ -38,8 +27,6 @@ cdef class Peer(Outlet):
     cdef bint input_paused
     cdef bint resuming
 
-    cdef Staged staged[STAGED]
-    cdef int staged_count
     cdef bint hash_known                # `hash` is that of the address in the frame being handled
     cdef uint32_t hash
 

@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
 from clasp_edge.dataplane.outlet cimport BOUNDED, CONVERGES, HEADROOM, JOBS_AT_ONCE, OLDEST_FIRST
-from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, Write
+from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, STAGED, Staged, Write
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE, value_size
 from clasp_edge.dataplane.table cimport LIST_PARAMS, Entry, Slot, Table
 from clasp_edge.dataplane.trie cimport Fanout
@@ -146,8 +146,11 @@ cdef class Peer(Outlet):
                 if self.tokens > self.rate:
                     self.tokens = self.rate
                 self.refilled_us = self.core.mono_us
-        staged = &self.staged[self.staged_count]
-        self.staged_count += 1
+        if self.plane.staging != <void*>self:
+            self.plane.staging = <void*>self
+            self.plane.staged_count = 0     # whatever another transport failed to finish is gone by now
+        staged = &self.plane.staged[self.plane.staged_count]
+        self.plane.staged_count += 1
         staged.data = data
         staged.size = size
         staged.id = 0
@@ -159,7 +162,7 @@ cdef class Peer(Outlet):
                 staged.hash = self.plane.table.hash_of(data + 8, address_size)
                 staged.id = 1
                 __builtin_prefetch(&self.plane.table.slots[staged.hash & self.plane.table.mask])
-        if self.staged_count == STAGED:
+        if self.plane.staged_count == STAGED:
             self._run_staged()
 
     cdef void _run_staged(self) noexcept:
@@ -167,12 +170,12 @@ cdef class Peer(Outlet):
         cdef Slot* slot
         cdef Staged* staged
         cdef char* entry
-        cdef int count = self.staged_count
+        cdef int count = self.plane.staged_count
         cdef int i
-        self.staged_count = 0
+        self.plane.staged_count = 0
         if count > 2:
             for i in range(count):
-                staged = &self.staged[i]
+                staged = &self.plane.staged[i]
                 if staged.id:
                     slot = &table.slots[staged.hash & table.mask]
                     staged.id = slot.id if slot.hash == staged.hash else 0
@@ -180,14 +183,14 @@ cdef class Peer(Outlet):
                     __builtin_prefetch(&table.older[staged.id])
                     __builtin_prefetch(&table.newer[staged.id])
             for i in range(count):
-                staged = &self.staged[i]
+                staged = &self.plane.staged[i]
                 if staged.id:
                     entry = <char*>table.entries[staged.id]
                     __builtin_prefetch(entry)
                     __builtin_prefetch(entry + 64)
                     __builtin_prefetch(entry + 128)
         for i in range(count):
-            staged = &self.staged[i]
+            staged = &self.plane.staged[i]
             self.hash_known = staged.id != 0
             self.hash = staged.hash
             self._take(staged.data, staged.size)
@@ -207,7 +210,7 @@ cdef class Peer(Outlet):
         self._handle(data, size)
 
     cdef void end_of_buffer(self) noexcept:
-        if self.staged_count:
+        if self.plane.staged_count and self.plane.staging == <void*>self:
             self._run_staged()
         if self.core.in_pass:
             self.core.end_read(<void*>self)

@@ -29,6 +29,17 @@ cdef struct Write:          # a SET, from whatever source
     uint8_t flags           # of the SET message (wire.md 2.3), value type in bits 3-0
 
 
+cdef enum:
+    STAGED = 16         # frames of one read that are looked up ahead together
+
+
+cdef struct Staged:
+    const uint8_t* data
+    size_t size
+    uint32_t hash       # of the address of a SET or PUBLISH
+    uint32_t id         # the entry it will need, 0 = unknown
+
+
 cdef class Plane:
     cdef readonly Core core
     cdef readonly Trie trie
@@ -51,6 +62,9 @@ cdef class Plane:
     cdef readonly uint64_t evicted
     cdef readonly uint64_t expired
     cdef readonly object refusal_text       # of the last BAD_ADDRESS
+    cdef Staged staged[STAGED]              # what the one read under way has brought
+    cdef int staged_count
+    cdef void* staging                      # the peer it is from
     cdef uint8_t* scratch                   # HEADROOM, then the frame under construction
 
     cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept

@@ -31,6 +31,10 @@ else:
         del sys.modules["picows"]
 
 ClientListener = ws_listener.ClientListener
+# At the first connection the parser asks whether the transport is one of that network layer's, and would load it, OpenSSL
+# included, to find out. None of ours is.
+sys.modules.setdefault("aiofastnet", None)  # type: ignore[arg-type]
+
 WSAutoPingStrategy = core.WSAutoPingStrategy
 WSMsgType = core.WSMsgType
 WSProtocol = core.WSProtocol  # type: ignore[attr-defined]  # not in picows' stubs
