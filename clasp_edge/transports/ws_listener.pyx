@@ -63,6 +63,8 @@ cdef class ClientListener(WSListener):
         elif frame.msg_type == WSMsgType.TEXT:
             pass                    # CLASP is binary; text is ignored (router.md 1.1)
         else:
+            # What came before it counts: a client may write and close in one breath.
+            self.peer._run_staged()
             self.connection.control_frame(<int>frame.msg_type, frame.get_payload_as_bytes())
 
     cpdef on_ws_disconnected(self, WSTransport transport):
