@@ -107,6 +107,7 @@ cdef class Outlet(Sink):
     cdef void _hold_back(self, const uint8_t* data, size_t size) noexcept
     cdef size_t _drop_held(self) noexcept
     cdef void _pull_jobs(self, size_t limit) noexcept
+    cdef uint64_t last_change(self) noexcept
     cdef void catch_up(self, size_t limit) noexcept
     cdef void drained(self) noexcept
     cdef void _resume_later(self, double delay_s) noexcept

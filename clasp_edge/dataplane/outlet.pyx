@@ -425,7 +425,7 @@ cdef class Outlet(Sink):
                     self.untold_drops += 1
             if self.backlog.size == 0 and self.backlog.head != NULL:
                 self.core.arena.clear(&self.backlog)
-            if self.converging and self.out.size < limit:
+            if self.converging and self.held is None and self.out.size < limit:
                 self.catch_up(limit)
             if self.jobs and self.out.size < limit and not self.resume_due:
                 self._pull_jobs(limit)
@@ -475,12 +475,20 @@ cdef class Outlet(Sink):
                         self._resume_later(0)
                         return
                 if not self.core.arena.append(&self.out, <const uint8_t*><char*>self.held, len(self.held)):
+                    if not self.converging:
+                        # What changes from here on must not overtake the piece that waits.
+                        self.converging = True
+                        self.cursor = self.last_change()
                     return
                 self.held = None
             except Exception:
                 log.exception("a reply in parts failed")
                 self.held = None
                 del self.jobs[0]
+
+    cdef uint64_t last_change(self) noexcept:
+        """The table's change counter as it stands (the subclass knows the table)."""
+        return 0
 
     cdef void catch_up(self, size_t limit) noexcept:
         """Queue the newest value of params that changed after `cursor` (the subclass knows the table)."""

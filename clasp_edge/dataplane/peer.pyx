@@ -591,6 +591,9 @@ cdef class Peer(Outlet):
 
     # ---- catching up after pressure ----
 
+    cdef uint64_t last_change(self) noexcept:
+        return self.plane.table.seq
+
     cdef void catch_up(self, size_t limit) noexcept:
         """Send the newest value of every param that changed since `cursor`, oldest change first."""
         cdef uint8_t buffer[HEADROOM + MAX_FRAME]
