@@ -13,7 +13,6 @@ cdef class Peer(Outlet):
     cdef readonly Plane plane
     cdef public int framing
     cdef public bint greeted            # HELLO was answered: the data plane may act on frames by itself
-    cdef public bint throttle_gestures  # gesture messages go through the control plane
     cdef double rate                    # messages per second, 0 = unlimited
     cdef double tokens
     cdef uint64_t refilled_us

@@ -12,7 +12,6 @@ FAULTS: dict[int, str]
 class Peer(Outlet):
     framing: int
     greeted: bool
-    throttle_gestures: bool
 
     @property
     def plane(self) -> Plane: ...

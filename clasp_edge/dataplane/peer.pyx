@@ -70,7 +70,7 @@ cdef class Peer(Outlet):
         """A frame or value could not be read; `fault` is an error class of wire.md 10.1."""
 
     def on_gesture(self, bytes payload, bytes address, int phase, uint32_t gesture_id):
-        """A gesture message, while gestures are throttled."""
+        """A gesture message: the control plane throttles them and knows whose stroke is under way."""
 
     def on_special(self, bytes payload, bytes address):
         """A PUBLISH to an address of the control plane."""
@@ -447,7 +447,7 @@ cdef class Peer(Outlet):
         if phase > 3:
             phase = 0
         flags = (signal << 5) | (flags & 0x18) | phase
-        if signal == SIGNAL_GESTURE and self.throttle_gestures:
+        if signal == SIGNAL_GESTURE:
             self._hand_up(payload, at, flags, payload + 4, address_size, phase, gesture_id)
             return
         loss = BOUNDED

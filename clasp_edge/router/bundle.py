@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from clasp_edge.dataplane import Verdict
+from clasp_edge.dataplane import Strategy, Verdict
+from clasp_edge.dataplane.scan import measure_value
 from clasp_edge.router.schedule import NotScheduled, TooFarAhead
 from clasp_edge.wire import (
     Ack,
@@ -23,7 +24,6 @@ from clasp_edge.wire import (
     Set,
     WireError,
     encode_payload,
-    encode_value,
     split_bundle,
 )
 from clasp_edge.wire.address import AddressError, validate_address
@@ -160,24 +160,30 @@ def _check_message(
         return Refusal(ErrorCode.SCOPE_FAILURE, f"Bundle rejected: {reason}", message.address)
     if isinstance(message, Publish):
         return None
-    return _check_set(session, message, address, payload[1], params)
+    return _check_set(session, message, address, payload, params)
 
 
 def _check_set(
-    session: Session, message: Set, address: bytes, flags: int, params: dict[bytes, _Param | None]
+    session: Session, message: Set, address: bytes, payload: bytes, params: dict[bytes, _Param | None]
 ) -> Refusal | None:
     router = session.router
+    flags = payload[1]
     if address in params:
         param = params[address]
     else:
         described = router.plane.describe(address)
         param = _Param(*described) if described is not None else None
-    value_type, value = encode_value(message.value)
+    # The bytes as they came: what is stored is not the decoded value written again.
+    value_type, value = flags & 0x0F, payload[4 + len(address) :]
+    value = value[: measure_value(value_type, value)]
     if param is None:
         param = _Param(0, value_type, value, b"", router.strategy_of(address))
     expected = message.revision or 0
-    verdict = Verdict.ACCEPTED
-    if router.too_large(address, value):
+    if param.strategy == Strategy.MERGE and param.revision:
+        merged_type, merged = router.merge(param.value_type, param.value, value_type, value)
+    else:
+        merged_type, merged = value_type, value
+    if router.too_large(address, value) or router.too_large(address, merged):
         verdict = Verdict.TOO_LARGE
     else:
         verdict = Verdict(
@@ -194,5 +200,5 @@ def _check_set(
         holder = b""
     if message.lock and not holder:
         holder = session.id.encode()
-    params[address] = _Param(param.revision + 1, value_type, value, holder, param.strategy)
+    params[address] = _Param(param.revision + 1, merged_type, merged, holder, param.strategy)
     return None

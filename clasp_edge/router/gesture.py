@@ -33,13 +33,13 @@ class _Stroke:
 
 
 class GestureThrottle:
-    """The strokes of one session. `relay(payload, address)` publishes; `interval_s` is between moves."""
+    """The strokes of one session. `relay(payload, address)` publishes; `interval_s()` is between moves, 0 lets all pass."""
 
     def __init__(
         self,
         relay: Callable[[bytes, bytes], None],
         loop: AbstractEventLoop,
-        interval_s: float,
+        interval_s: Callable[[], float],
         now_us: Callable[[], int],
     ) -> None:
         self._relay = relay
@@ -85,7 +85,9 @@ class GestureThrottle:
         return stroke
 
     def _wait(self, key: tuple[bytes, int], stroke: _Stroke) -> None:
-        stroke.timer = self._loop.call_later(self._interval_s, self._due, key, stroke)
+        interval_s = self._interval_s()
+        if interval_s:
+            stroke.timer = self._loop.call_later(interval_s, self._due, key, stroke)
 
     def _due(self, key: tuple[bytes, int], stroke: _Stroke) -> None:
         stroke.timer = None

@@ -125,11 +125,12 @@ class Router:
     def _apply_limits(self, session: Session) -> None:
         limits = self.config.limits
         session.set_rate(limits.messages_per_second)
-        session.throttle_gestures = limits.gesture_coalesce_ms > 0
 
     def new_gestures(self, session: Session) -> GestureThrottle:
-        interval_s = self.config.limits.gesture_coalesce_ms / 1000
-        return GestureThrottle(session.relay, self.loop, interval_s, self.clock.wall_us)
+        return GestureThrottle(session.relay, self.loop, self._gesture_interval_s, self.clock.wall_us)
+
+    def _gesture_interval_s(self) -> float:
+        return self.config.limits.gesture_coalesce_ms / 1000
 
     def ended(self, session: Session) -> None:
         """A connection is gone: cancel its strokes, drop its subscriptions, release its locks after a grace."""

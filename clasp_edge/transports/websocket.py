@@ -114,6 +114,11 @@ class Connection:
         assert self._session is not None
         self._session.close(CloseCode.POLICY_VIOLATION, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
 
+    def reserved_bits(self) -> None:
+        """RFC 6455, 5.2: no extension was agreed on, so none of these bits has a meaning."""
+        assert self._session is not None
+        self._session.close(CloseCode.PROTOCOL_ERROR, "reserved bits are set and no extension was negotiated")
+
     def closed(self) -> None:
         """The TCP connection is gone."""
         if self._session is not None:

@@ -227,3 +227,18 @@ def test_a_set_to_a_signal_address_is_an_ordinary_param(clients: Crowd) -> None:
     assert sender.recv() == wire.Ack(address, 1)
     assert target.sync() == []
     assert get(target, address).value == 1
+
+
+def test_who_leaves_is_cancelled_also_without_coalescing(unthrottled: Daemon, base: str) -> None:
+    crowd = Crowd(unthrottled)
+    sender, receiver = crowd.ws(), crowd.ws()
+    subscribe(receiver, f"{base}/**")
+    phases = [Phase.START, Phase.MOVE, Phase.MOVE]
+    for phase in phases:
+        sender.send(gesture(f"{base}/open", phase, 1, finger=7))
+    sender.sync()
+    assert [message.phase for message in of_type(receiver.sync(), wire.Publish)] == phases
+    sender.abort()
+    cancelled = receiver.recv_type(wire.Publish)
+    assert (cancelled.id, cancelled.phase) == (7, Phase.CANCEL)
+    crowd.leave()

@@ -277,11 +277,12 @@ def test_only_the_first_clasp_frame_of_a_message_counts(daemon: Daemon, raw_ws: 
         frame(11, b"reserved"),
         frame(PING, b"x" * 126),
         frame(PING, b"x", fin=False),
+        bytes((frame(BINARY, PING_FRAME)[0] | 0x40,)) + frame(BINARY, PING_FRAME)[1:],
         frame(BINARY, b"x" * 70_000),
         bytes((0x82, 0xFF)) + struct.pack(">Q", 2**62),
         bytes((0x82, 0xFF)) + struct.pack(">Q", 2**63),
     ],
-    ids=["unmasked", "opcode 3", "opcode 11", "long ping", "ping in parts", "70 KB", "2^62", "2^63"],
+    ids=["unmasked", "opcode 3", "opcode 11", "long ping", "ping in parts", "RSV1", "70 KB", "2^62", "2^63"],
 )
 def test_a_broken_frame_ends_that_connection_only(
     daemon: Daemon, raw_ws: RawFactory, witness: Witness, data: bytes, greeted: bool
