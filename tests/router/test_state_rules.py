@@ -123,7 +123,7 @@ def test_a_merge_that_grows_too_large_is_refused(strategic: Crowd, base: str) ->
 def test_a_bundle_with_a_merge_that_grows_too_large_changes_nothing(strategic: Crowd, base: str) -> None:
     client, address = strategic.ws(), f"/merge{base}"
     put(client, address, {"a": "x" * 40_000})
-    client.send(wire.Bundle([wire.Set(f"/other{base}", 1), wire.Set(address, {"b": "x" * 24_000})]))
+    client.send(wire.Bundle([wire.Set(f"/other{base}", 1), wire.Set(address, {"b": "x" * 26_000})]))
     refusal = client.recv_type(wire.Error)
     assert (refusal.code, refusal.address) == (402, address)
     assert get(client, f"/other{base}") is None

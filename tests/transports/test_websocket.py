@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.client import Closed, WsClient
 from support.daemon import Daemon
-from support.live import Crowd, Witness, eventually, put, subscribe
+from support.live import Crowd, Witness, eventually, params_of, put, subscribe
 
 from clasp_edge import wire
 
@@ -368,3 +368,13 @@ def test_who_vanishes_without_a_close_is_forgotten(
     assert log
     time.sleep(0.1)
     put(clients.ws(), f"{base}/b", 1)
+
+
+def test_what_was_written_before_the_close_counts(
+    daemon: Daemon, raw_ws: RawFactory, clients: Crowd, base: str
+) -> None:
+    raw = raw_ws(daemon.ws_address)
+    raw.hello()
+    raw.socket.sendall(frame(BINARY, wire.encode(wire.Set(f"{base}/a", 1))) + frame(CLOSE, struct.pack(">H", 1000)))
+    assert [opcode for opcode, _ in raw.wait_end()] == [BINARY, CLOSE]
+    assert params_of(subscribe(clients.ws(), f"{base}/**"))[0].value == 1
