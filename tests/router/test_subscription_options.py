@@ -179,3 +179,15 @@ def test_absurd_options_do_no_harm(clients: Crowd, base: str) -> None:
     writer.send(wire.Publish(f"{base}/a", SignalType.STREAM, value=1))
     put(writer, f"{base}/a", 1)
     assert wire.Set(f"{base}/a", 1, revision=1) in reader.drain()
+
+
+def test_what_is_remembered_of_large_values_is_bounded(clients: Crowd, base: str) -> None:
+    """Every value arrives although only a few of them can be remembered for the comparison."""
+    sender, receiver = clients.ws(), clients.ws()
+    subscribe(receiver, f"{base}/**", epsilon=0.5)
+    array = list(range(4000))
+    for number in range(40):
+        put(sender, f"{base}/{number}", array)
+    put(sender, f"{base}/0", array)
+    got = of_type(receiver.sync(), wire.Set)
+    assert [message.address for message in got] == [f"{base}/{number}" for number in [*range(40), 0]]
