@@ -38,9 +38,13 @@ cdef class Node:
 
 cdef class Trie:
     cdef Node root
-    cdef dict interned
+    cdef dict interned      # fan-out lists by their targets, for all entries to share
+    cdef list filtered      # those with filters of this generation
+    cdef Py_ssize_t prune_at
     cdef readonly uint64_t generation
     cdef readonly Py_ssize_t size
 
     cdef Fanout fan_out(self, bytes address)
+    cdef Fanout _shared(self, Fanout fan)
+    cdef _prune(self)
     cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, list asked)

@@ -5,9 +5,14 @@ as `*` and then verified by the pattern itself, and a pattern with `**` in the m
 and verified likewise. Fan-out lists are shared: addresses with the same audience use one list.
 """
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_Next
 from libc.stdlib cimport calloc, free
 
 cdef uint8_t ALL_SIGNALS = 0x1F
+
+cdef enum:
+    PRUNE_FROM = 64     # fan-out lists; with fewer, unused ones are not worth a search
 
 cdef enum:              # how a subscription hangs on the node that its pattern leads to
     HERE = 0            # for addresses that end there
@@ -80,6 +85,8 @@ cdef class Trie:
     def __cinit__(self):
         self.root = Node()
         self.interned = {}
+        self.filtered = []
+        self.prune_at = PRUNE_FROM
         self.generation = 1
 
     def add(self, Subscription subscription not None):
@@ -130,9 +137,9 @@ cdef class Trie:
         cdef Fanout fan
         self.generation += 1
         # Entries keep outdated lists until they are written again: those must not keep the filters of the gone alive.
-        for fan in self.interned.values():
+        for fan in self.filtered:
             fan.filters = None
-        self.interned.clear()
+        self.filtered.clear()
 
     def matching(self, bytes address not None):
         """The subscriptions whose pattern matches `address`, in no particular order."""
@@ -181,10 +188,6 @@ cdef class Trie:
             else:
                 filters += (subscription,)
             by_sink[subscription.sink] = (plain, filters)
-        key = tuple([(id(sink), plain, tuple([id(s) for s in filters])) for sink, (plain, filters) in by_sink.items()])
-        cached = self.interned.get(key)
-        if cached is not None:
-            return cached
         fan = Fanout.__new__(Fanout)
         fan.filters = []
         # At most: what goes to the sink as it comes, and each of its filters.
@@ -212,5 +215,37 @@ cdef class Trie:
                 fan.filters.append(subscription.filter)
                 i += 1
         fan.count = i
-        self.interned[key] = fan
-        return fan
+        return self._shared(fan)
+
+    cdef Fanout _shared(self, Fanout fan):
+        """The list that others with the same targets use already, or this one, for others to come.
+
+        Also from earlier generations, or a hundred thousand addresses would end up with a list each when subscriptions
+        come and go: a list is nothing but its targets, and those are the same ones."""
+        cdef bytes key = PyBytes_FromStringAndSize(<char*>fan.targets, fan.count * sizeof(Target))
+        cdef Fanout known = <Fanout>self.interned.get(key)
+        if known is None:
+            if len(self.interned) >= self.prune_at:
+                self._prune()
+            self.interned[key] = known = fan
+        elif known.filters is None:
+            known.filters = fan.filters
+        else:
+            return known
+        if fan.filters:
+            self.filtered.append(known)
+        return known
+
+    cdef _prune(self):
+        """Let go of the lists that no entry uses."""
+        cdef PyObject* key
+        cdef PyObject* fan
+        cdef Py_ssize_t at = 0
+        cdef list unused = []
+        while PyDict_Next(self.interned, &at, &key, &fan):
+            if fan.ob_refcnt == 1:
+                unused.append(<object>key)
+        for text in unused:
+            del self.interned[text]
+        # So that each list is looked at a few times in its life, however many there are.
+        self.prune_at = max(PRUNE_FROM, 2 * len(self.interned))
