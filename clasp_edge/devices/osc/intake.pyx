@@ -458,6 +458,6 @@ cdef uint64_t unix_us(uint32_t seconds, uint32_t fraction) noexcept nogil:
     return (since_1900 - NTP_TO_UNIX_S) * 1000000 + ((<uint64_t>fraction * 1000000) >> 32)
 
 
-def unix_time_us(int seconds, int fraction):
+def unix_time_us(uint32_t seconds, uint32_t fraction):
     """Unix microseconds of a time tag's two halves, 0 for "immediately"."""
-    return unix_us(<uint32_t>(seconds & 0xFFFFFFFF), <uint32_t>(fraction & 0xFFFFFFFF))
+    return unix_us(seconds, fraction)
