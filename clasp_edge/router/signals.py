@@ -21,6 +21,9 @@ SIGNAL_TTL_S = 3600
 PAGE_BYTES = 60_000
 """Strings of one RESULT: less than the payload limit by what the other fields take."""
 
+MAX_TEXT_BYTES = 256
+"""Of a datatype or an access: words such as "f32" or "rw". Every definition is kept for an hour."""
+
 _SIGNAL_OVERHEAD_BYTES = 8
 """Length fields, type and option byte of one line of RESULT (wire.md 2.3)."""
 
@@ -36,8 +39,9 @@ class SignalRegistry:
         return len(self._signals)
 
     def store(self, signal: Signal, limit: int) -> None:
-        """Keep or renew a definition."""
-        self._signals[signal.address] = (self._clock.monotonic_s(), signal)
+        """Keep or renew a definition, without its meta: no RESULT can carry that (wire.md 2.3)."""
+        kept = Signal(signal.address, signal.type, signal.datatype, signal.access)
+        self._signals[signal.address] = (self._clock.monotonic_s(), kept)
         self._signals.move_to_end(signal.address)
         while len(self._signals) > limit:
             self._signals.popitem(last=False)
@@ -65,6 +69,10 @@ def handle_announce(session: Session, message: Announce, envelope: Envelope) -> 
             validate_address(address)
         except AddressError as error:
             session.error(ErrorCode.INVALID_ADDRESS, str(error), signal.address[:256])
+            return
+        if max(len(text.encode()) for text in (signal.datatype or "", signal.access or "")) > MAX_TEXT_BYTES:
+            text = f"A datatype and an access have at most {MAX_TEXT_BYTES} bytes"
+            session.error(ErrorCode.INVALID_VALUE, text, signal.address)
             return
         # What the token says: a confinement is about SET and PUBLISH only (router.md 8.6).
         if session.granted is not None and not session.granted.allows("write", address):
