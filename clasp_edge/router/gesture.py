@@ -33,7 +33,7 @@ class _Stroke:
 
 
 class GestureThrottle:
-    """The strokes of one session. `relay(payload, address)` publishes; `interval_s()` is between moves, 0 lets all pass."""
+    """The strokes of one session. `relay(payload, address)` publishes; `interval_s()` is between moves, 0 = all pass."""
 
     def __init__(
         self,

@@ -47,7 +47,9 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
 
 
 def _partial_patterns(session: Session, besides: int) -> int:
-    return sum(1 for id_, subscription in session.subscriptions.items() if subscription.pattern.partial and id_ != besides)
+    return sum(
+        1 for id_, subscription in session.subscriptions.items() if subscription.pattern.partial and id_ != besides
+    )
 
 
 def add_subscription(session: Session, message: Subscribe, pattern: Pattern, mask: int) -> None:
