@@ -24,7 +24,7 @@ S = TypeVar("S", bound=Section)
 LONGEST_QUOTE = 60
 
 # Never quoted in a message, which may end up in a log.
-SECRET_KEYS = frozenset({"token"})
+SECRET_KEYS = frozenset({"token", "password"})
 
 
 class Refused(Exception):
@@ -70,6 +70,8 @@ def _value(key: str, wanted: Any, value: object, path: str, report: Report) -> o
             return _BAD
         part = build(wanted, value, f"{path}.", report)
         return _BAD if part is None else part
+    if get_origin(wanted) is dict:
+        return _named_tables(get_args(wanted)[1], value, path, report)
     if (row := _row_type(wanted)) is not None:
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             report(path, f"must be a list of tables: [[{path}]]")
@@ -81,6 +83,15 @@ def _value(key: str, wanted: Any, value: object, path: str, report: Report) -> o
     except Refused as refusal:
         report(path, str(refusal))
         return _BAD
+
+
+def _named_tables(kind: type[Section], value: object, path: str, report: Report) -> object:
+    """A table of tables, each with a name that the file chooses."""
+    if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
+        report(path, f"must be tables with names: [{path}.NAME]")
+        return _BAD
+    parts = {name: build(kind, item, f"{path}.{name}.", report) for name, item in value.items()}
+    return _BAD if None in parts.values() else parts
 
 
 def _scalar(key: str, wanted: Any, value: object) -> object:
@@ -128,6 +139,8 @@ def describe(wanted: Any) -> str:
             return f"{', '.join(first)} or {last}"
         case inspect.VarTupleType(min_length=shortest):
             return "a list of at least one text" if shortest else "a list of texts"
+        case inspect.BoolType():
+            return "true or false"
         case inspect.DateTimeType():
             return "a date and time with an offset from UTC, such as 2030-01-31T00:00:00Z"
     raise TypeError(f"no words for {wanted!r}")

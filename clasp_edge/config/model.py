@@ -156,6 +156,38 @@ class Osc(Section, frozen=True, kw_only=True):
     target: tuple[OscTarget, ...] = ()
 
 
+class BridgeMap(Section, frozen=True, kw_only=True):
+    """`[[bridge.NAME.map]]`: which topics are which addresses, and how they are carried."""
+
+    direction: Literal["in", "out", "both"] = "both"
+    topic: Annotated[str, Meta(min_length=1, max_length=1024)]
+    address: Annotated[str, Meta(min_length=1, max_length=1024)]
+    qos: Literal[0, 1, 2] = 1
+    retain: bool = True
+    policy: Literal["latest", "log", "drop"] = "latest"
+    arrives_as: Literal["param", "event"] = "param"
+
+
+class Bridge(Section, frozen=True, kw_only=True):
+    """`[bridge.NAME]`: a link to an MQTT broker, or to the first of several that answers."""
+
+    brokers: Annotated[tuple[str, ...], Meta(min_length=1)]
+    client_id: Annotated[str, Meta(max_length=256)] = ""  # "": one that stays the same
+    username: Annotated[str, Meta(max_length=256)] = ""
+    password: Annotated[str, Meta(max_length=4096)] = ""
+    tls_ca: Annotated[str, Meta(max_length=4096)] = ""
+    tls_cert: Annotated[str, Meta(max_length=4096)] = ""
+    tls_key: Annotated[str, Meta(max_length=4096)] = ""
+    keep_alive_s: Annotated[int, Meta(ge=1, le=65535)] = 15
+    queue_kib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB * 1024)] = 1024
+    queue_age_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 0.0  # 0: any age
+    map: tuple[BridgeMap, ...]
+
+    def __repr__(self) -> str:
+        # A secret must not reach a log through a formatted config.
+        return f"Bridge(brokers={self.brokers!r}, map={self.map!r})"
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -167,6 +199,7 @@ class Config(Section, frozen=True, kw_only=True):
     state: State = State()
     security: Security = Security()
     osc: Osc = Osc()
+    bridge: dict[str, Bridge] = {}
     log: Log = Log()
 
 

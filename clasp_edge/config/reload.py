@@ -33,6 +33,7 @@ LIVE = frozenset(
         "state.strategy",
         "security.lock_error_code",
         "security.token",
+        "bridge",
         "log.level",
     }
 )

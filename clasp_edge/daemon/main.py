@@ -33,6 +33,7 @@ from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
     from clasp_edge.daemon.osc import OscService
+    from clasp_edge.devices.bridge_mqtt.manager import Bridges
 
 log = logging.getLogger("clasp_edge")
 
@@ -68,6 +69,7 @@ class Daemon:
         self._clock = Clock()
         self._authenticator: TokenAuthenticator | None = None
         self._stopping = asyncio.Event()
+        self._bridges: Bridges | None = None
 
     async def run(self) -> int:
         """Start everything, wait for the end, stop everything."""
@@ -104,6 +106,7 @@ class Daemon:
         ):
             loop.add_signal_handler(number, handler)
         self._watch.start()
+        self._apply_bridges()
         # What start-up made lives as long as the process: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
@@ -111,10 +114,20 @@ class Daemon:
         await self._stopping.wait()
         for part in (*devices, *(server for _, server in servers)):
             part.stop()
+        if self._bridges is not None:
+            self._bridges.stop()
         self._watch.stop()
         self._router.stop()
         await self._drain()
         return 0
+
+    def _apply_bridges(self) -> None:
+        if self._config.bridge and self._bridges is None:
+            from clasp_edge.devices.bridge_mqtt.manager import Bridges
+
+            self._bridges = Bridges(self._router)
+        if self._bridges is not None:
+            self._bridges.apply(self._config)
 
     def _greet(self, addresses: list[str]) -> None:
         config = self._config
@@ -149,6 +162,7 @@ class Daemon:
         if self._authenticator is not None:
             self._authenticator.reload(self._config)
         self._router.apply_config(self._config)
+        self._apply_bridges()
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))

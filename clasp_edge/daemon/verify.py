@@ -41,6 +41,12 @@ def _unreadable(config: Config) -> Iterator[tuple[str, str]]:
                 Pattern(pattern.encode())
             except PatternError as error:
                 yield f"osc.target[{index}].patterns[{at}]", str(error)
+    for name, bridge in config.bridge.items():
+        for index, part in enumerate(bridge.map):
+            try:
+                Pattern(part.address.encode())
+            except PatternError as error:
+                yield f"bridge.{name}.map[{index}].address", str(error)
 
 
 def _unreadable_scopes(key: str, scopes: Sequence[str]) -> Iterator[tuple[str, str]]:
