@@ -86,6 +86,7 @@ cdef class Outlet(Sink):
     cdef readonly bint blocked          # the socket took less than we had
     cdef readonly bint pressed          # blocked and over the mark
     cdef readonly bint dead
+    cdef bint silent                    # the last word is queued
     cdef bint converging
     cdef bint filling
     cdef bint resume_due                # `resume` is scheduled

@@ -239,6 +239,15 @@ cdef class Outlet(Sink):
         self.core.arena.clear(&self.out)
         self.core.arena.clear(&self.backlog)
 
+    def fall_silent(self):
+        """The last word is queued, a WebSocket's close (RFC 6455, 5.5.1: nothing may follow it). What waits behind the
+        outbox is dropped."""
+        self.silent = True
+        self.jobs.clear()
+        self.held = None
+        self.converging = False
+        self.core.arena.clear(&self.backlog)
+
     @property
     def queued_bytes(self):
         return self.out.size + self.backlog.size
@@ -256,6 +265,8 @@ cdef class Outlet(Sink):
 
     def start_job(self, job):
         """Send the wire images that the iterator `job` yields, no faster than the peer reads them."""
+        if self.silent:
+            return
         self.jobs.append(job)
         self.fill()
         if not self.is_dirty and self.out.size:
@@ -291,7 +302,7 @@ cdef class Outlet(Sink):
     cdef bint reply(self, const uint8_t* data, size_t size) noexcept:
         """Queue an answer to the peer's own request: never dropped. False when the arena is empty even after a write:
         the caller must close the connection then."""
-        if self.dead:
+        if self.dead or self.silent:
             return True
         if not self.core.arena.append(&self.out, data, size):
             self.flush()

@@ -519,7 +519,7 @@ cdef class Peer(Outlet):
 
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef uint8_t* start
-        if self.dead:
+        if self.dead or self.silent:
             return
         start = self._transport_header(delivery.frame, delivery.size)
         self.push(start, delivery.size + (delivery.frame - start), delivery)

@@ -106,7 +106,7 @@ class Connection:
         elif opcode == WSMsgType.CLOSE.value:
             if not self._session.closing:
                 self._session.stop_listening()
-                self._session.send_raw(control_frame(WSMsgType.CLOSE.value, payload[:2]))
+                self._say_close(payload[:2])
             # After the pass, so that the outbox is written first.
             self._server.loop.call_soon(self._transport.disconnect)
 
@@ -146,8 +146,13 @@ class Connection:
             # A close frame would wait behind what the client does not read.
             self._server.loop.call_soon(self.abort)
             return
-        self._session.send_raw(control_frame(WSMsgType.CLOSE.value, close_payload(code, reason)))
+        self._say_close(close_payload(code, reason))
         self._server.loop.call_later(CLOSE_TIMEOUT_S, self._end)
+
+    def _say_close(self, payload: bytes) -> None:
+        assert self._session is not None
+        self._session.send_raw(control_frame(WSMsgType.CLOSE.value, payload))
+        self._session.fall_silent()
 
     def abort(self) -> None:
         self._transport.disconnect(False)

@@ -378,3 +378,16 @@ def test_what_was_written_before_the_close_counts(
     raw.socket.sendall(frame(BINARY, wire.encode(wire.Set(f"{base}/a", 1))) + frame(CLOSE, struct.pack(">H", 1000)))
     assert [opcode for opcode, _ in raw.wait_end()] == [BINARY, CLOSE]
     assert params_of(subscribe(clients.ws(), f"{base}/**"))[0].value == 1
+
+
+def test_nothing_follows_our_close(daemon: Daemon, raw_ws: RawFactory, clients: Crowd, base: str) -> None:
+    raw = raw_ws(daemon.ws_address)
+    raw.hello()
+    raw.send(BINARY, wire.encode(wire.Subscribe(1, f"{base}/**")))
+    raw.send(BINARY, wire.encode(wire.Ping()))
+    assert raw.message() == wire.Pong()
+    raw.send(BINARY, b"x" * 40_000, fin=False)
+    raw.send(CONTINUATION, b"x" * 40_000, fin=False)
+    assert raw.recv()[0] == CLOSE
+    put(clients.ws(), f"{base}/a", 1)
+    assert raw.wait_end() == []
