@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from support import mqtt_packets as packets
@@ -47,6 +48,13 @@ def receive(ws: ClientConnection, version: int, count: int = 1) -> list[packets.
     assert not data
     assert len(found) == count
     return found
+
+
+def expect_closed(ws: ClientConnection) -> None:
+    """Pass over what still comes; the server must close within the wait."""
+    with suppress(ConnectionClosed):
+        while True:
+            ws.recv(5)
 
 
 @pytest.mark.parametrize("path", ["/", "/mqtt", "/clasp", "/some/where?x=y"])
@@ -96,9 +104,7 @@ def test_mqtt_6_0_0_1_text_frames_end_the_connection(ws: ClientConnection, versi
     ws.send(packets.connect(fresh("c"), version))
     receive(ws, version)
     ws.send("text")
-    with pytest.raises(ConnectionClosed):
-        while True:
-            ws.recv(5)
+    expect_closed(ws)
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
@@ -165,6 +171,4 @@ def test_a_session_moves_between_transports(mqtt: Broker, daemon: Daemon, versio
 
 def test_keep_alive_holds_here_too(ws: ClientConnection, version: int) -> None:
     ws.send(packets.connect(fresh("c"), version, keep_alive=1))
-    with pytest.raises(ConnectionClosed):
-        while True:
-            ws.recv(5)
+    expect_closed(ws)
