@@ -56,17 +56,24 @@ def reloadable_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
     """The keys that differ, in the order of the file: those that can be applied now, and those that need a restart."""
     before, after = leaves(old), leaves(new)
     changed = [key for key, value in after.items() if before[key] != value]
-    return [key for key in changed if key in LIVE], [key for key in changed if key in RESTART]
+    waiting = RESTART
+    if old.security.mode != new.security.mode:
+        # Tokens belong to their mode: the list of the mode to come would lock out whoever is connected now.
+        waiting = waiting | {"security.token"}
+    return [key for key in changed if key in LIVE - waiting], [key for key in changed if key in waiting]
 
 
 def reloaded(old: Config, new: Config) -> Config:
     """The configuration in force after a reload: `new`, with what needs a restart still as in `old`."""
+    security = msgspec.structs.replace(new.security, mode=old.security.mode)
+    if old.security.mode != new.security.mode:
+        security = msgspec.structs.replace(security, token=old.security.token)
     return msgspec.structs.replace(
         new,
         data_dir=old.data_dir,
         websocket=old.websocket,
         tcp=old.tcp,
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
-        security=msgspec.structs.replace(new.security, mode=old.security.mode),
+        security=security,
         osc=old.osc,
     )
