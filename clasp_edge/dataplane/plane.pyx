@@ -397,7 +397,8 @@ cdef class Plane:
         entry.seq = self.table.seq
         self.table.touch(entry)
         if write.flags & SET_HAS_TTL:
-            entry.ttl = write.ttl
+            # The longest sliding one is our word for none of its own; 68 years less a second must do instead.
+            entry.ttl = write.ttl if write.ttl != TTL_DEFAULT else TTL_DEFAULT - 1
         if entry.ttl == TTL_DEFAULT:
             lifetime_s = self.param_ttl_s
         elif entry.ttl == TTL_NEVER:
