@@ -33,6 +33,9 @@ RESYNC_AT_ONCE = 32
 RESYNC_PAUSE_S = 0.005
 """Current values go out in small groups: a whole state at once overruns the receive buffer of most devices."""
 
+JUST_SAID_S = 0.1
+"""What a device has said so shortly before it is told the state belongs to its coming back; it is not told that."""
+
 
 class Target(Party):
     """One device. `link` is None until its address is known. `on_loop(target, address)` tells of a broken loop."""
@@ -59,7 +62,7 @@ class Target(Party):
         self._pacer = Pacer(loop, rate, self._send)
         self._memory = EchoMemory(rate, self._looped)
         self._resync: Iterator[bytes | None] | None = None
-        self._resync_s = 0.0
+        self._resync_since_s = 0.0
         self._resync_timer: TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -116,7 +119,7 @@ class Target(Party):
         patterns = [only] if only is not None else [s.pattern for s in self.subscriptions.values()]
         self._stop_resync()
         self._resync = addresses_of(self.plane, patterns, self.scopes)
-        self._resync_s = self._loop.time()
+        self._resync_since_s = self._loop.time() - JUST_SAID_S
         self._resync_timer = self._loop.call_soon(self._resync_step)  # type: ignore[assignment]
 
     # ---- inside ----
@@ -133,7 +136,7 @@ class Target(Party):
             if not address:
                 self._resync = None
                 return
-            if not self._memory.said_since(address, self._resync_s):
+            if not self._memory.said_since(address, self._resync_since_s):
                 self._offer_current(address)
         self._resync_timer = self._loop.call_later(RESYNC_PAUSE_S, self._resync_step)
 

@@ -223,7 +223,9 @@ def test_what_python_osc_writes_is_read(values: list[Value]) -> None:
 
 pieces = st.lists(
     st.binary(max_size=12)
-    | st.sampled_from([b"/a\0\0", b"/\0\0\0", b",i\0\0", b",s\0\0", b",b\0\0", b",[[]]\0\0\0", BUNDLE, NOW, b"\0\0\0\x04"])
+    | st.sampled_from(
+        [b"/a\0\0", b"/\0\0\0", b",i\0\0", b",s\0\0", b",b\0\0", b",[[]]\0\0\0", BUNDLE, NOW, b"\0\0\0\x04"]
+    )
 )
 
 

@@ -22,6 +22,8 @@ def number(value: int) -> tuple[int, bytes]:
 
 
 class Rig:
+    """A memory, and the loops it found."""
+
     def __init__(self, rate: float = 0) -> None:
         self.loops: list[tuple[bytes, float]] = []
         self.memory = EchoMemory(rate, lambda address, until_s: self.loops.append((address, until_s)))

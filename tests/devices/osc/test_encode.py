@@ -15,14 +15,7 @@ from clasp_edge.devices.osc.encode import Encoder, Floats
 from clasp_edge.wire import Value, decode_value
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats()
-    | texts
-    | st.binary(max_size=40)
-)
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | texts | st.binary(max_size=40)
 nested = st.recursive(scalars, lambda inner: st.lists(inner, max_size=5), max_leaves=15)
 
 

@@ -17,7 +17,9 @@ from clasp_edge.devices.osc.framing import (
 )
 
 framings = st.sampled_from(["slip", "length"])
-packets = st.lists(st.binary(min_size=1, max_size=30) | st.text("\xc0\xdb\xdc\xddx", min_size=1).map(lambda t: t.encode("latin-1")))
+packets = st.lists(
+    st.binary(min_size=1, max_size=30) | st.text("\xc0\xdb\xdc\xddx", min_size=1).map(lambda t: t.encode("latin-1"))
+)
 
 
 @given(framings, packets, st.integers(1, 7))

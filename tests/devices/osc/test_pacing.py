@@ -15,6 +15,8 @@ from clasp_edge.devices.osc.pacing import MAX_SLOTS, Pacer
 
 
 class Timer:
+    """What `call_at` gives back."""
+
     def __init__(self) -> None:
         self.cancelled = False
 
@@ -139,7 +141,9 @@ def test_the_line_is_bounded_and_nothing_in_it_is_lost() -> None:
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from([b"/a", b"/b"]), st.floats(0, 0.3), st.sampled_from(["offer", "offer", "block", "forget"])),
+    st.tuples(
+        st.sampled_from([b"/a", b"/b"]), st.floats(0, 0.3), st.sampled_from(["offer", "offer", "block", "forget"])
+    ),
     max_size=40,
 )
 
