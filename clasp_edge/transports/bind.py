@@ -22,10 +22,12 @@ def bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
     try:
         if host == "":
             dual = socket.has_dualstack_ipv6()
-            family, address = (socket.AF_INET6, "::") if dual else (socket.AF_INET, "0.0.0.0")
+            family = socket.AF_INET6 if dual else socket.AF_INET
+            address: tuple[str | int, ...] = ("::" if dual else "0.0.0.0", listen.port)
         else:
             info = socket.getaddrinfo(host, listen.port, type=kind, flags=socket.AI_PASSIVE)
-            family, address = info[0][0], str(info[0][4][0])
+            # Whole, because a link-local address is none without its interface.
+            family, address = info[0][0], info[0][4]
         sock = socket.socket(family, kind)
         try:
             if kind == socket.SOCK_STREAM:
@@ -35,7 +37,7 @@ def bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "" else 1)
             sock.setblocking(False)
-            sock.bind((address, listen.port))
+            sock.bind(address)
             if kind == socket.SOCK_STREAM:
                 sock.listen(1024)
         except OSError:
