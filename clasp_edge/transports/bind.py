@@ -23,7 +23,7 @@ def bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
         if host == "":
             dual = socket.has_dualstack_ipv6()
             family = socket.AF_INET6 if dual else socket.AF_INET
-            address: tuple[str | int, ...] = ("::" if dual else "0.0.0.0", listen.port)
+            address: tuple[str | int | bytes, ...] = ("::" if dual else "0.0.0.0", listen.port)
         else:
             info = socket.getaddrinfo(host, listen.port, type=kind, flags=socket.AI_PASSIVE)
             # Whole, because a link-local address is none without its interface.
