@@ -60,7 +60,7 @@ build: $(VENV)/.package
 
 # Programs that tests talk to.
 tools:
-	@.ci/need node osc
+	@.ci/need node mqtt osc
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 
