@@ -90,7 +90,6 @@ cdef class Source(Sink):
         self.port = port
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.link = link
-        self.tokens = -1
 
     def __repr__(self):
         return f"<OSC {self.name}>"
@@ -351,7 +350,7 @@ cdef class Intake:
         cdef uint64_t now_us = self.plane.core.mono_us
         if self.rate <= 0:
             return True
-        if source.tokens < 0:
+        if source.refilled_us == 0:
             source.tokens = self.rate
         else:
             source.tokens += (now_us - source.refilled_us) * 1e-6 * self.rate
@@ -375,7 +374,7 @@ cdef class Intake:
     def charge(self, Source source not None, double messages):
         """Let something costly count as so many messages; a debt is paid before the next one passes."""
         if self.rate > 0:
-            source.tokens = source.tokens - messages if source.tokens > messages else 0
+            source.tokens -= messages
 
     cdef _bundle(self, Source source, const uint8_t* p, size_t size, uint64_t now_us):
         """A checked bundle: now, in order; what is for later is handed up, as a whole."""

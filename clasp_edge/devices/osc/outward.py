@@ -19,10 +19,10 @@ class Outward:
         self._namespace = namespace
         self.encoder = encoder
         self._frame = b""
-        self._last: tuple[bytes, bytes | None] = (b"", None)
+        self._last: bytes | None = None
 
-    def frame(self, frame: bytes) -> tuple[bytes, bytes | None]:
-        """The CLASP address in a SET or PUBLISH frame, and the message for the device: None if OSC has none for it."""
+    def frame(self, frame: bytes) -> bytes | None:
+        """The OSC message for a SET or PUBLISH frame; None if OSC has none for it."""
         if frame != self._frame:
             self._last = self._translate(frame)
             self._frame = frame
@@ -42,17 +42,17 @@ class Outward:
                 return b"/"
         return address
 
-    def _translate(self, frame: bytes) -> tuple[bytes, bytes | None]:
+    def _translate(self, frame: bytes) -> bytes | None:
         message = decode_payload(frame[_HEADER_BYTES:])
         assert isinstance(message, Set | Publish)
         address = message.address.encode()
         if isinstance(message, Set):
-            return address, self.param(address, message.value)
+            return self.param(address, message.value)
         if message.value is not ABSENT:
-            return address, self.param(address, message.value)
+            return self.param(address, message.value)
         if message.samples is not None:
-            return address, self.encoder.arguments(self.address(address), message.samples)
+            return self.encoder.arguments(self.address(address), message.samples)
         if message.signal is SignalType.EVENT:
             # Something happened and there is no more to say: in OSC a message without arguments.
-            return address, self.encoder.arguments(self.address(address), ())
-        return address, None
+            return self.encoder.arguments(self.address(address), ())
+        return None

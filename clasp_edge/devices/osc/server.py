@@ -21,8 +21,9 @@ from clasp_edge.devices.osc.leases import CONTROL_PREFIX, CONTROLS, COST, Leases
 from clasp_edge.devices.osc.links import Link, UdpLink
 from clasp_edge.devices.osc.outward import Outward
 from clasp_edge.devices.osc.pattern import OscPattern
+from clasp_edge.devices.osc.resync import Resyncs, addresses_of
 from clasp_edge.devices.osc.static import StaticTarget, StaticTargets
-from clasp_edge.devices.osc.target import Target, addresses_of
+from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
 from clasp_edge.devices.osc.timetags import WaitingBundles
 from clasp_edge.router.access import Access
@@ -40,6 +41,9 @@ IDLE_S = 300.0
 """A sender of datagrams that is silent for so long is forgotten."""
 
 SWEEP_PERIOD_S = 30.0
+
+MAX_MATCHES = 4096
+"""Params that one message with wildcards may set: writing them takes some 20 ms, in which nothing else is served."""
 
 PARAMS_PER_MESSAGE = 64
 """Looking at so many params for an address with wildcards counts as one message of the source's rate."""
@@ -89,6 +93,7 @@ class OscServer:
         self.intake.max_sources = config.max_sources
         self.intake.silence_us = int(config.silence_s * 1e6)
         self.waiting = WaitingBundles(router, self.intake)
+        self._resyncs = Resyncs(router.loop)
         self.static = StaticTargets(router.loop, udp, Target.resync)
         self.leases = Leases(router.loop, config.namespace, config.max_subscribers, self._new_subscriber, self._link_to)
 
@@ -120,6 +125,7 @@ class OscServer:
         if self._tcp_server is not None:
             self._tcp_server.close()
         self.waiting.close()
+        self._resyncs.close()
         self.leases.close()
         self.static.close()
         for source in self.intake.known():
@@ -187,7 +193,7 @@ class OscServer:
     def _new_target(self, name: str, link: Link | None, rate: float) -> Target:
         target = Target(
             self.router.plane, name, link,
-            loop=self.router.loop, outward=self._outward, rate=rate, on_loop=self._loop_broken,
+            loop=self.router.loop, resyncs=self._resyncs, outward=self._outward, rate=rate, on_loop=self._loop_broken,
         )  # fmt: skip
         target.scopes = self._access
         return target
@@ -235,7 +241,14 @@ class OscServer:
         self.intake.charge(source, plane.params / PARAMS_PER_MESSAGE)
         start = len(self._namespace)
         # All of them are found before the first is written: a write may bring params or take them away.
-        found = [a for a in addresses_of(plane, [superset], None) if a is not None and pattern.matches(a[start:])]
+        found: list[bytes] = []
+        for candidate in addresses_of(plane, [superset], None):
+            if candidate is not None and pattern.matches(candidate[start:]):
+                found.append(candidate)
+                if len(found) > MAX_MATCHES:
+                    self.bad_packet(source, f"a pattern that matches more than {MAX_MATCHES} params")
+                    return
+        self.intake.charge(source, len(found))
         for matched in found:
             self.intake.write(source, matched, value_type, value)
 

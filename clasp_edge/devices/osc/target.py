@@ -17,21 +17,23 @@ from clasp_edge.devices.osc.intake import Party, Source
 from clasp_edge.devices.osc.links import Link
 from clasp_edge.devices.osc.outward import Outward
 from clasp_edge.devices.osc.pacing import Pacer
-from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE
-from clasp_edge.wire import SignalType, Snapshot, decode_value
-from clasp_edge.wire.compact import decode_payload
+from clasp_edge.devices.osc.resync import Resyncs, addresses_of
+from clasp_edge.wire import MAGIC, SignalType, decode_value
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, TimerHandle
+    from asyncio import AbstractEventLoop
 
 log = logging.getLogger("clasp_edge.osc")
 
 ALL_SIGNALS = 0x1F
 
-RESYNC_AT_ONCE = 32
-RESYNC_PAUSE_S = 0.005
-"""Current values go out in small groups: a whole state at once overruns the receive buffer of most devices."""
+MAGIC_BYTE = bytes([MAGIC])
+"""What a CLASP frame begins with, and no OSC message."""
+
+ADDRESS_AT = 8
+"""Where the address stands in every SET and PUBLISH frame the router sends (wire.md 1, 2.3): behind the header, type,
+flags and its own length."""
 
 JUST_SAID_S = 0.1
 """What a device has said so shortly before it is told the state belongs to its coming back; it is not told that."""
@@ -47,6 +49,7 @@ class Target(Party):
         link: Link | None,
         *,
         loop: AbstractEventLoop,
+        resyncs: Resyncs,
         outward: Outward,
         rate: float,
         on_loop: Callable[[Target, bytes], None],
@@ -61,9 +64,9 @@ class Target(Party):
         self._tell_loop = on_loop
         self._pacer = Pacer(loop, rate, self._send)
         self._memory = EchoMemory(rate, self._looped)
-        self._resync: Iterator[bytes | None] | None = None
+        self._resyncs = resyncs
+        self._untold: Iterator[bytes | None] = iter(())
         self._resync_since_s = 0.0
-        self._resync_timer: TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<OSC device {self.name}>"
@@ -86,21 +89,20 @@ class Target(Party):
         """The device is no longer ours to serve."""
         for text in list(self.subscriptions):
             self.unsubscribe(text)
-        self._stop_resync()
+        self._untold = iter(())
         self._pacer.close()
         self.link = None
 
     def on_deliveries(self, deliveries: list[tuple[Sink, int, bytes]]) -> None:
         for origin, signal, frame in deliveries:
-            address, packet = self._outward.frame(frame)
-            if packet is None:
-                continue
+            address = address_in(frame)
             if isinstance(origin, Source) and origin.party is self:
                 # Its own value; what was still waiting to go there is older than that.
                 self._pacer.forget(address)
             elif signal in (SignalType.PARAM, SignalType.STREAM):
-                self._pacer.offer(address, packet)
-            elif not self._send(address, packet):
+                # As a frame: what is replaced while it waits need not be translated.
+                self._pacer.offer(address, frame)
+            elif not self._send(address, frame):
                 self.lost += 1
 
     # ---- what it says ----
@@ -117,34 +119,24 @@ class Target(Party):
     def resync(self, only: Pattern | None = None) -> None:
         """Tell it every current value it is subscribed to (or those of one pattern), a few at a time."""
         patterns = [only] if only is not None else [s.pattern for s in self.subscriptions.values()]
-        self._stop_resync()
-        self._resync = addresses_of(self.plane, patterns, self.scopes)
+        self._untold = addresses_of(self.plane, patterns, self.scopes)
         self._resync_since_s = self._loop.time() - JUST_SAID_S
-        self._resync_timer = self._loop.call_soon(self._resync_step)  # type: ignore[assignment]
+        self._resyncs.start(self)
 
-    # ---- inside ----
-
-    def _resync_step(self) -> None:
-        self._resync_timer = None
-        if self._resync is None or self.link is None:
-            self._resync = None
-            return
-        for _ in range(RESYNC_AT_ONCE):
-            address = next(self._resync, b"")
+    def tell_some(self, count: int) -> bool:
+        if self.link is None:
+            return False
+        for _ in range(count):
+            address = next(self._untold, b"")
             if address is None:
                 break
             if not address:
-                self._resync = None
-                return
+                return False
             if not self._memory.said_since(address, self._resync_since_s):
                 self._offer_current(address)
-        self._resync_timer = self._loop.call_later(RESYNC_PAUSE_S, self._resync_step)
+        return True
 
-    def _stop_resync(self) -> None:
-        self._resync = None
-        if self._resync_timer is not None:
-            self._resync_timer.cancel()
-            self._resync_timer = None
+    # ---- inside ----
 
     def _offer_current(self, address: bytes) -> None:
         described = self.plane.describe(address)
@@ -152,9 +144,11 @@ class Target(Party):
             value = decode_value(described[1], described[2])
             self._pacer.offer(address, self._outward.param(address, value))
 
-    def _send(self, address: bytes, packet: bytes) -> bool:
-        if self.link is None:
-            return True  # nobody is there yet; it gets the state when it is
+    def _send(self, address: bytes, data: bytes) -> bool:
+        """Send a message, or what a CLASP frame is as one. False where the link takes nothing now."""
+        packet = self._outward.frame(data) if data.startswith(MAGIC_BYTE) else data
+        if self.link is None or packet is None:
+            return True  # nobody is there yet (it gets the state when it is), or OSC has no word for this
         if not self.link.send(packet):
             return False
         self.sent += 1
@@ -168,19 +162,6 @@ class Target(Party):
         self._tell_loop(self, address)
 
 
-def addresses_of(plane: Plane, patterns: list[Pattern], scopes: object) -> Iterator[bytes | None]:
-    """The addresses of all params that match, each once; None where much was looked at and others should get a turn."""
-    for index, pattern in enumerate(patterns):
-        cursor = 0
-        while True:
-            payload, cursor = plane.snapshot(pattern, scopes, cursor, PIECE_BYTES, SCAN_AT_ONCE)
-            if payload is not None:
-                message = decode_payload(payload)
-                assert isinstance(message, Snapshot)
-                for param in message.params:
-                    address = param.address.encode()
-                    if not any(earlier.matches(address) for earlier in patterns[:index]):
-                        yield address
-            if not cursor:
-                break
-            yield None
+def address_in(frame: bytes) -> bytes:
+    """The address in a SET or PUBLISH frame."""
+    return frame[ADDRESS_AT : ADDRESS_AT + int.from_bytes(frame[ADDRESS_AT - 2 : ADDRESS_AT], "big")]
