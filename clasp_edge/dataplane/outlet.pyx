@@ -409,7 +409,7 @@ cdef class Outlet(Sink):
         # An empty outbox returns its last chunk too: a thousand quiet peers hold nothing.
         if self.out.head != NULL:
             self.core.arena.clear(&self.out)
-        if self.pressed or self.backlog.size or self.converging or self.jobs:
+        if self.pressed or self.backlog.size or self.converging or self.wanting or self.jobs:
             self.fill()
 
     cdef void fill(self) noexcept:
@@ -440,6 +440,8 @@ cdef class Outlet(Sink):
                 self.catch_up(limit)
             if self.jobs and self.out.size < limit and not self.resume_due:
                 self._pull_jobs(limit)
+            if self.wanting and self.out.size < limit:
+                self.more(limit)
             if self.out.size == 0:
                 if self.converging or self.backlog.size or self.jobs:
                     self._resume_later(ARENA_RETRY_S)
@@ -504,6 +506,10 @@ cdef class Outlet(Sink):
     cdef void catch_up(self, size_t limit) noexcept:
         """Queue the newest value of params that changed after `cursor` (the subclass knows the table)."""
         self.converging = False
+
+    cdef void more(self, size_t limit) noexcept:
+        """Queue what waits in the subclass's own way."""
+        self.wanting = False
 
     cdef void drained(self) noexcept:
         """The peer is no longer under pressure."""

@@ -332,6 +332,7 @@ cdef class Peer(Outlet):
         write.flags = payload[1]
         write.address_size = get16(payload + 2)
         write.address = payload + 4
+        write.raw = NULL
         at = 4 + write.address_size
         if size < at:
             self._garbage(TRUNCATED)

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
-from clasp_edge.dataplane.outlet cimport Core, Delivery, Outlet, Sink
+from clasp_edge.dataplane.outlet cimport Core, Delivery, Outlet, Raw, Sink
 from clasp_edge.dataplane.ring cimport Ring
 from clasp_edge.dataplane.table cimport Entry, Table
 from clasp_edge.dataplane.trie cimport Fanout, Trie
@@ -26,6 +26,7 @@ cdef struct Write:          # a SET, from whatever source
     size_t value_size
     uint64_t expected       # if flags & 0x80
     uint32_t ttl            # if flags & 0x10
+    Raw* raw                # as an MQTT client published it, or NULL
     uint8_t flags           # of the SET message (wire.md 2.3), value type in bits 3-0
 
 
@@ -61,6 +62,7 @@ cdef class Plane:
     cdef readonly uint64_t deliveries
     cdef readonly uint64_t evicted
     cdef readonly uint64_t expired
+    cdef uint64_t serial                    # of the last delivery
     cdef readonly object refusal_text       # of the last BAD_ADDRESS
     cdef Staged staged[STAGED]              # what the one read under way has brought
     cdef int staged_count
@@ -70,6 +72,10 @@ cdef class Plane:
     cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept
     cdef int publish(self, Sink origin, const uint8_t* payload, size_t size, const uint8_t* address,
                      size_t address_size, uint32_t hash, int flags, int loss) noexcept
+    cdef int publish_raw(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash,
+                         Raw* raw) noexcept
+    cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept
+    cdef bint _frame(self, Delivery* delivery) noexcept
     cdef Entry* live(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** entry) noexcept
     cdef void _release_writer(self, uint32_t writer) noexcept

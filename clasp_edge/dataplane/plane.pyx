@@ -12,7 +12,8 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
-from clasp_edge.dataplane.outlet cimport CONVERGES, HEADROOM, OLDEST_FIRST
+from clasp_edge.dataplane.outlet cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
+from clasp_edge.dataplane.payload cimport put_event
 from clasp_edge.dataplane.table cimport (
     FIRST_ID,
     LIST_PARAMS,
@@ -42,6 +43,7 @@ cdef enum:
     SNAPSHOT_OVERHEAD = 3 + 2 + 1 + 8 + 1 + 2 + 36 + 8
     SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
+    SIGNAL_EVENT = 1
     EXPIRE_AT_ONCE = 2000       # removals per call, so that a mass expiry does not hold up traffic
 
 # Default QoS of a PUBLISH by signal (wire.md 2.1), in the frame's flag bits: param, event, stream, gesture, timeline.
@@ -322,9 +324,68 @@ cdef class Plane:
         delivery.signal = 0
         delivery.loss = CONVERGES
         delivery.origin = <PyObject*>origin
+        delivery.address = p + 8
+        delivery.address_size = entry.address_size
+        delivery.value = p + 8 + entry.address_size
+        delivery.value_room = entry.value_size
+        delivery.value_type = entry.value_type
+        # After a merge the param is not what was published.
+        delivery.raw = write.raw if entry.strategy != STRATEGY_MERGE else NULL
+        delivery.gone = False
         if self.ring.size:
             self.ring.append(p, delivery.size, 0, 8, entry.address_size)
         self._fan_out(entry, None, &delivery)
+        return ACCEPTED
+
+    cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept:
+        """Forget a param (an empty retained MQTT message). CLASP has no such message: its subscribers see the value null
+        with the next revision. Where there is no param, only native sinks hear of it."""
+        cdef Entry* entry = self.live(address, address_size, hash)
+        cdef Delivery delivery
+        cdef uint8_t* p
+        cdef int verdict = ACCEPTED
+        if not self._gate(origin, address, address_size, entry):
+            return NO_SCOPE
+        if entry == NULL:
+            entry = self._route(address, address_size, hash, &verdict)
+            if entry == NULL:
+                return verdict
+        delivery.frame = NULL
+        delivery.size = 0
+        delivery.seq = 0
+        delivery.signal = 0
+        # The param will not be there to catch up with.
+        delivery.loss = BOUNDED
+        delivery.origin = <PyObject*>origin
+        delivery.address = address
+        delivery.address_size = address_size
+        delivery.value = NULL
+        delivery.value_room = 0
+        delivery.value_type = 0
+        delivery.raw = raw
+        delivery.gone = True
+        if entry.revision:
+            verdict = self._judge(entry.revision, entry.lock_holder, origin, 0, 0)
+            if verdict != ACCEPTED:
+                return verdict
+            self.sets += 1
+            p = self.scratch + HEADROOM
+            p[0] = 0x53
+            p[1] = 0x41
+            put16(p + 2, <uint16_t>(address_size + 12))
+            p[4] = 0x21
+            p[5] = 0x80
+            put16(p + 6, <uint16_t>address_size)
+            memcpy(p + 8, address, address_size)
+            put64(p + 8 + address_size, entry.revision + 1)
+            delivery.frame = p
+            delivery.size = address_size + 16
+            if self.ring.size:
+                self.ring.append(p, delivery.size, 0, 8, address_size)
+        self._fan_out(entry, None, &delivery)
+        entry = self.live(address, address_size, hash)
+        if entry != NULL and entry.revision:
+            self._forget(entry)
         return ACCEPTED
 
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** found) noexcept:
@@ -379,6 +440,14 @@ cdef class Plane:
                 self.table.remove(entry)
             return AT_CAPACITY
         found[0] = entry
+        entry.qos = 1 if write.raw == NULL else write.raw.qos
+        if write.raw != NULL and not write.raw.exact and merged is None:
+            try:
+                self.table.keep(entry, write.raw)
+            except MemoryError:
+                pass                    # the value is there; only its spelling is lost
+        elif entry.kept != NULL:
+            self.table.drop_kept(entry)
         if write.flags & SET_UNLOCK:
             self._unlock(entry)
         if write.flags & SET_LOCK and origin.writer and entry.lock_holder == 0:
@@ -447,10 +516,67 @@ cdef class Plane:
         delivery.signal = signal
         delivery.loss = loss
         delivery.origin = <PyObject*>origin
+        delivery.address = p + 8
+        delivery.address_size = address_size
+        delivery.value = NULL
+        if payload[4 + address_size] == 1:
+            delivery.value_type = payload[5 + address_size]
+            delivery.value = p + 10 + address_size
+            delivery.value_room = size - 6 - address_size
+        delivery.raw = NULL
+        delivery.gone = False
         if self.ring.size and loss != OLDEST_FIRST:
             self.ring.append(p, delivery.size, signal, 8, address_size)
         self._fan_out(entry, origin, &delivery)
         return ACCEPTED
+
+    cdef int publish_raw(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash,
+                         Raw* raw) noexcept:
+        """Publish an event that came by MQTT. A CLASP frame is made of it when the first sink wants one."""
+        cdef Entry* entry = self.live(address, address_size, hash)
+        cdef Delivery delivery
+        cdef int verdict = ACCEPTED
+        if not self._gate(origin, address, address_size, entry):
+            return NO_SCOPE
+        if entry == NULL:
+            entry = self._route(address, address_size, hash, &verdict)
+            if entry == NULL:
+                return verdict
+        elif entry.revision == 0:
+            self.table.touch(entry)
+        if entry.route != ROUTE_PLAIN:
+            return NO_SCOPE             # the control plane's addresses are for CLASP clients
+        self.publishes += 1
+        delivery.frame = NULL
+        delivery.size = 0
+        delivery.seq = 0
+        delivery.signal = SIGNAL_EVENT
+        delivery.loss = BOUNDED
+        delivery.origin = <PyObject*>origin
+        delivery.address = address
+        delivery.address_size = address_size
+        delivery.value = NULL
+        delivery.value_room = 0
+        delivery.value_type = 0
+        delivery.raw = raw
+        delivery.gone = False
+        if self.ring.size:
+            self.ring.append_raw(address, address_size, raw.payload, raw.payload_size)
+        self._fan_out(entry, None, &delivery)
+        return ACCEPTED
+
+    cdef bint _frame(self, Delivery* delivery) noexcept:
+        """Make the CLASP frame of an event that came by MQTT. False when there is none for it."""
+        cdef size_t size
+        if delivery.raw == NULL or delivery.gone:
+            return False
+        size = put_event(self.scratch + HEADROOM, MAX_PAYLOAD + 4, delivery.address, delivery.address_size,
+                         delivery.raw.payload, delivery.raw.payload_size)
+        if size == 0:
+            return False
+        delivery.frame = self.scratch + HEADROOM
+        delivery.size = size
+        return True
 
     # ---- fan-out ----
 
@@ -475,6 +601,8 @@ cdef class Plane:
         cdef list _alive
         # Sending may run a snapshot, and that may remove the entry if its time is over.
         cdef Py_ssize_t address_size = entry.address_size
+        self.serial += 1
+        delivery.serial = self.serial
         try:
             fan = self.fan(entry)
             _alive = fan.filters        # whatever happens to the list meanwhile
@@ -482,8 +610,12 @@ cdef class Plane:
                 target = &fan.targets[i]
                 if target.sink == <PyObject*>excluded:
                     continue
+                if delivery.frame == NULL and not target.native and not self._frame(delivery):
+                    continue
                 if target.plain & bit:
                     self.deliveries += 1
+                    delivery.options = target.options
+                    delivery.extra = target.extra
                     (<Sink>target.sink).deliver(delivery)
                 elif target.filtered & bit:
                     if filters is None:

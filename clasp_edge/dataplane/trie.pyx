@@ -22,14 +22,30 @@ cdef enum:              # how a subscription hangs on the node that its pattern 
 
 cdef class Subscription:
     """One subscription of a sink. `mask` has bit 1 << signal for each wanted signal type; `filter`, if any, thins out
-    what is delivered (an object with `offer(address, signal, frame)`)."""
+    what is delivered (an object with `offer(address, signal, frame)`). `options` (trie.pxd, Option) and `identifier` mean
+    something to MQTT sinks only."""
 
-    def __cinit__(self, Sink sink not None, uint32_t id, Pattern pattern not None, uint8_t mask, filter=None):
+    def __cinit__(self, Sink sink not None, uint32_t id, Pattern pattern not None, uint8_t mask, filter=None,
+                  uint32_t options=0, uint32_t identifier=0):
         self.sink = sink
         self.id = id
         self.pattern = pattern
         self.mask = mask & ALL_SIGNALS or ALL_SIGNALS
         self.filter = filter
+        self.options = options
+        self.identifier = identifier
+
+
+cdef bytes _identifiers(list numbers):
+    """Subscription identifier properties (MQTT 5.0, 3.3.2.3.8)."""
+    out = bytearray()
+    for number in numbers:
+        out.append(0x0B)
+        while number > 0x7F:
+            out.append(number & 0x7F | 0x80)
+            number >>= 7
+        out.append(number)
+    return bytes(out)
 
 
 cdef class Fanout:
@@ -87,6 +103,7 @@ cdef class Trie:
         self.interned = {}
         self.filtered = []
         self.prune_at = PRUNE_FROM
+        self.extras = {}
         self.generation = 1
 
     def add(self, Subscription subscription not None):
@@ -135,6 +152,7 @@ cdef class Trie:
     def invalidate(self):
         """Outdate every cached fan-out (subscriptions or scopes changed)."""
         cdef Fanout fan
+        self.extras.clear()
         self.generation += 1
         # Entries keep outdated lists until they are written again: those must not keep the filters of the gone alive.
         for fan in self.filtered:
@@ -177,6 +195,7 @@ cdef class Trie:
         cdef Subscription subscription
         cdef Fanout fan
         cdef dict by_sink = {}
+        cdef dict native = {}
         cdef Py_ssize_t i
         found = self.matching(address)
         for subscription in found:
@@ -188,6 +207,8 @@ cdef class Trie:
             else:
                 filters += (subscription,)
             by_sink[subscription.sink] = (plain, filters)
+            if subscription.sink.native:
+                native[subscription.sink] = _joined(native.get(subscription.sink), subscription)
         fan = Fanout.__new__(Fanout)
         fan.filters = []
         # At most: what goes to the sink as it comes, and each of its filters.
@@ -202,6 +223,16 @@ cdef class Trie:
             if plain or not filters:
                 fan.targets[i].sink = <PyObject*>sink
                 fan.targets[i].plain = plain
+                if sink in native:
+                    fan.targets[i].native = True
+                    options, identifiers = native[sink]
+                    fan.targets[i].options = options
+                    if identifiers:
+                        extra = _identifiers(list(identifiers))
+                        # The same object for the same identifiers, so that lists can be shared.
+                        extra = self.extras.setdefault(extra, extra)
+                        fan.filters.append(extra)
+                        fan.targets[i].extra = <PyObject*>extra
                 i += 1
             for subscription in filters:
                 # One copy per session: a signal that one subscription delivers is not delivered again by the next.
@@ -249,3 +280,17 @@ cdef class Trie:
             del self.interned[text]
         # So that each list is looked at a few times in its life, however many there are.
         self.prune_at = max(PRUNE_FROM, 2 * len(self.interned))
+
+
+def _joined(known, Subscription subscription):
+    """`(options, identifiers)` of one sink's subscriptions that match the same address: one copy is delivered, at the
+    highest QoS of them [MQTT-3.3.4-2], unless all of them refuse what the sink itself published, with the identifiers
+    of all [MQTT-3.3.4-4]."""
+    own = (subscription.identifier,) if subscription.identifier else ()
+    if known is None:
+        return subscription.options, own
+    options, identifiers = known
+    qos = max(options & OPTION_QOS, subscription.options & OPTION_QOS)
+    no_local = options & subscription.options & OPTION_NO_LOCAL
+    as_published = (options | subscription.options) & OPTION_RETAIN_AS_PUBLISHED
+    return qos | no_local | as_published, identifiers + own
