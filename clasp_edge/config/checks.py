@@ -15,6 +15,7 @@ from clasp_edge.config.model import (
     BridgeMap,
     Config,
     Limits,
+    Mqtt,
     Osc,
     OscTarget,
     Section,
@@ -59,6 +60,8 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             yield from _bridge_map(part)
         case Bridge():
             yield from _bridge(part)
+        case Mqtt():
+            yield from _mqtt(part)
         case Config():
             yield from _listeners(part)
             for name in part.bridge:
@@ -172,11 +175,17 @@ def topic_fault(topic: str) -> str | None:
     return None
 
 
+def _mqtt(mqtt: Mqtt) -> Iterator[tuple[str, str]]:
+    if "*" in mqtt.namespace or mqtt.namespace.endswith("/") or pattern_fault(mqtt.namespace):
+        yield "namespace", f'must be an address such as "/mqtt", not "{mqtt.namespace}"'
+
+
 def _listeners(config: Config) -> Iterator[tuple[str, str]]:
     taken: dict[object, str] = {}
     listeners = (
         ("websocket.listen", config.websocket.listen),
         ("tcp.listen", config.tcp.listen),
+        ("mqtt.listen", config.mqtt.listen),
         ("osc.tcp_listen", config.osc.tcp_listen),
     )
     for key, listen in listeners:

@@ -51,6 +51,21 @@ class Tcp(Section, frozen=True, kw_only=True):
     listen: Listen | None = None
 
 
+class Mqtt(Section, frozen=True, kw_only=True):
+    """`[mqtt]`: the server for MQTT clients."""
+
+    listen: Listen | None = Listen("0.0.0.0", 1883)
+    namespace: Annotated[str, Meta(min_length=2, max_length=256)] = "/mqtt"
+    unretained: Literal["event", "param"] = "event"
+    max_packet_kib: Annotated[int, Meta(ge=1, le=256)] = 64
+    max_inflight: Annotated[int, Meta(ge=1, le=65535)] = 1024
+    offline_queue_kib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB * 1024)] = 256
+    queues_mib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB)] = 16
+    max_kept_sessions: Annotated[int, Meta(ge=0, le=MOST_SESSIONS)] = 1000  # 0: none
+    max_session_expiry_s: Annotated[int, Meta(ge=0, le=LONGEST_S)] = 86_400  # 0: none is kept
+    sys_interval_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 10.0  # 0: never
+
+
 class Limits(Section, frozen=True, kw_only=True):
     """`[limits]`: what a peer may use. Durations in seconds unless named `_ms`; 0 means what the comment says."""
 
@@ -195,6 +210,7 @@ class Config(Section, frozen=True, kw_only=True):
     data_dir: Path = msgspec.field(default_factory=default_data_dir)
     websocket: Websocket = Websocket()
     tcp: Tcp = Tcp()
+    mqtt: Mqtt = Mqtt()
     limits: Limits = Limits()
     state: State = State()
     security: Security = Security()

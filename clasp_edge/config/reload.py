@@ -35,6 +35,13 @@ LIVE = frozenset(
         "security.token",
         "bridge",
         "log.level",
+        "mqtt.unretained",
+        "mqtt.max_inflight",
+        "mqtt.offline_queue_kib",
+        "mqtt.queues_mib",
+        "mqtt.max_kept_sessions",
+        "mqtt.max_session_expiry_s",
+        "mqtt.sys_interval_s",
     }
 )
 
@@ -44,6 +51,9 @@ RESTART = frozenset(
         "data_dir",
         "websocket.listen",
         "tcp.listen",
+        "mqtt.listen",
+        "mqtt.namespace",
+        "mqtt.max_packet_kib",
         "limits.arena_mib",
         "limits.history_kib",
         "security.mode",
@@ -73,6 +83,9 @@ def reloaded(old: Config, new: Config) -> Config:
         data_dir=old.data_dir,
         websocket=old.websocket,
         tcp=old.tcp,
+        mqtt=msgspec.structs.replace(
+            new.mqtt, listen=old.mqtt.listen, namespace=old.mqtt.namespace, max_packet_kib=old.mqtt.max_packet_kib
+        ),
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
         security=security,
         osc=old.osc,

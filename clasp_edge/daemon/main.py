@@ -32,6 +32,7 @@ from clasp_edge.version import __version__
 from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
+    from clasp_edge.daemon.mqtt import MqttService
     from clasp_edge.daemon.osc import OscService
     from clasp_edge.devices.bridge_mqtt.manager import Bridges
 
@@ -68,6 +69,7 @@ class Daemon:
         self._sets = sets
         self._clock = Clock()
         self._authenticator: TokenAuthenticator | None = None
+        self._mqtt: MqttService | None = None
         self._stopping = asyncio.Event()
         self._bridges: Bridges | None = None
 
@@ -80,11 +82,19 @@ class Daemon:
         self._router = Router(config, loop, self._clock, self._authenticator)
         self._router.handlers[MessageType.FEDERATION_SYNC] = handle_federation_sync
         self._watch = Watch(self._router)
-        servers: list[tuple[str, WebSocketServer | TcpServer]] = []
+        servers: list[tuple[str, WebSocketServer | TcpServer | MqttService]] = []
         if config.websocket.listen is not None:
             servers.append(("ws", WebSocketServer(self._router, config.websocket.listen)))
         if config.tcp.listen is not None:
             servers.append(("tcp", TcpServer(self._router, config.tcp.listen)))
+        if config.mqtt.listen is not None:
+            from clasp_edge.daemon.mqtt import MqttService
+
+            self._mqtt = MqttService(self._router, config.mqtt.listen)
+            for _, server in servers:
+                if isinstance(server, WebSocketServer):
+                    server.mqtt = self._mqtt.server
+            servers.append(("mqtt", self._mqtt))
         devices: list[OscService] = []
         if config.osc.listen is not None:
             from clasp_edge.daemon.osc import OscService
@@ -143,7 +153,7 @@ class Daemon:
     async def _drain(self) -> None:
         """Give clients the time to take what is queued for them and to answer the close."""
         deadline_s = self._clock.monotonic_s() + STOP_TIMEOUT_S
-        while self._router.connections and self._clock.monotonic_s() < deadline_s:  # noqa: ASYNC110
+        while (self._router.connections or self._router.guests) and self._clock.monotonic_s() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for session in list(self._router.connections):
             session.link.abort()
@@ -163,6 +173,8 @@ class Daemon:
             self._authenticator.reload(self._config)
         self._router.apply_config(self._config)
         self._apply_bridges()
+        if self._mqtt is not None:
+            self._mqtt.server.apply_config(self._config)
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))

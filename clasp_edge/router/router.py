@@ -54,6 +54,7 @@ class Router:
         self.plane.control = self
         self.sessions: dict[str, Session] = {}
         self.connections: set[Session] = set()
+        self.guests = 0  # clients of other protocols' servers, which count as sessions too
         self.signals = SignalRegistry(clock)
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
@@ -111,7 +112,7 @@ class Router:
     def full(self) -> bool:
         """Whether no further session can be admitted."""
         limit = self.config.limits.max_sessions
-        return limit > 0 and len(self.sessions) >= limit
+        return limit > 0 and len(self.sessions) + self.guests >= limit
 
     def admit(self, session: Session) -> bool:
         """Turn a half-open connection into a session, if there is room."""

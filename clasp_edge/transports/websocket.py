@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.listen import Listen
 from clasp_edge.dataplane import Framing
@@ -29,9 +29,13 @@ from clasp_edge.transports.picows_core import (
     WSUpgradeResponseWithListener,
 )
 
+if TYPE_CHECKING:
+    from clasp_edge.devices.mqtt.server import MqttServer
+
 log = logging.getLogger("clasp_edge.transports")
 
 SUBPROTOCOL = "clasp"
+MQTT_SUBPROTOCOL = "mqtt"
 MAX_MESSAGE_BYTES = 65547
 """One CLASP frame per message; the largest has 65,535 bytes of payload and 12 of header."""
 
@@ -162,6 +166,14 @@ class Connection:
             self._transport.disconnect()
 
 
+def mqtt_upgrade(server: MqttServer) -> Any:
+    """The upgrade of a client that speaks MQTT."""
+    from clasp_edge.transports.mqtt_websocket import WebSocketConnection, listener_for
+
+    reply = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": MQTT_SUBPROTOCOL})
+    return WSUpgradeResponseWithListener(reply, listener_for(WebSocketConnection(server)))
+
+
 class WebSocketServer:
     """The listener. `start` binds (OSError with the address when it cannot), `stop` closes the listening sockets."""
 
@@ -169,6 +181,7 @@ class WebSocketServer:
         self.router = router
         self.loop = router.loop
         self._listen = listen
+        self.mqtt: MqttServer | None = None
         self._server: asyncio.Server | None = None
         self._waiting = Waiting(
             self.loop,
@@ -199,7 +212,10 @@ class WebSocketServer:
 
         def listener(request: Any) -> Any:
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
-            chosen = SUBPROTOCOL in (name.strip() for name in offered.split(","))
+            names = [name.strip() for name in offered.split(",")]
+            if self.mqtt is not None and MQTT_SUBPROTOCOL in names and SUBPROTOCOL not in names:
+                return mqtt_upgrade(self.mqtt)
+            chosen = SUBPROTOCOL in names
             headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
             reply = WSUpgradeResponse.create_101_response(headers)
             return WSUpgradeResponseWithListener(reply, ClientListener(connection))
