@@ -1,8 +1,8 @@
 """OSC packets read without I/O: a message becomes an address and an encoded CLASP value, never a Python object.
 
 OSC 1.0 with the common types of 1.1. The value mapping is that of router.md 10: no argument is null, one is that value,
-several are an array. Lenient where devices are sloppy and nothing can be misunderstood: missing padding at the very end,
-bytes after the last argument, an address alone. Knows no socket and no param.
+several are an array. Lenient where devices are sloppy and nothing can be misunderstood: missing padding at the very
+end, bytes after the last argument, an address alone. Knows no socket and no param.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -304,7 +304,7 @@ cdef int check_packet(const uint8_t* p, size_t size, uint8_t* room, int nesting)
 
 
 def decode_message(bytes packet not None):
-    """One message: `(address, is a pattern, value type, value)`, the value encoded as in wire.md 2.2. Raises OscError."""
+    """One message: `(address, is a pattern, value type, value)`, the value as in wire.md 2.2. Raises OscError."""
     cdef uint8_t room[VALUE_ROOM]
     cdef OscMessage message
     cdef int fault = read_message(<const uint8_t*><char*>packet, len(packet), room, &message)

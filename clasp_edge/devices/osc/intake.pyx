@@ -1,7 +1,7 @@
 """Datagrams in, params out: many datagrams per wake-up, each message straight into `Plane.set` without a Python object.
 
-Also keeps the sources, whoever packets come from: bounded, the one silent for longest has to go, each with a rate of its
-own. What is rare (a new source, an address with wildcards, a bundle for later, anything bad) is asked of `control`.
+Also keeps the sources, whoever packets come from: bounded, the one silent for longest has to go, each with a rate of
+its own. What is rare (a new source, an address with wildcards, a bundle for later, anything bad) is asked of `control`.
 """
 
 import logging
@@ -98,11 +98,14 @@ cdef class Source(Sink):
 cdef class Intake:
     """Reads the UDP socket and knows the sources.
 
-    `control` must have: `admit(key, host, port) -> Source | None`; `source_gone(source)`; `special(source, address,
-    is_pattern, value_type, value)` for wildcards and control addresses; `later(source, due_us, packet)` for
-    a bundle whose time has not come; `bad_packet(source, reason)`; `too_fast(source)`; `refused(source, address, verdict)`; `heard(source,
-    address, value_type, value) -> bool` for a message of a device we also send to, True when it is to be ignored;
-    `returned(party)` when a device is heard after `silence_us`. `rate` is messages per second and source, 0 for any.
+    `control` must have:
+    `admit(key, host, port) -> Source | None` for a sender that is not known; `source_gone(source)`;
+    `special(source, address, is_pattern, value_type, value)` for wildcards and control addresses;
+    `later(source, due_us, packet)` for a bundle whose time has not come;
+    `bad_packet(source, reason)`, `too_fast(source)`, `refused(source, address, verdict)`;
+    `heard(source, address, value_type, value) -> bool` for a message of a device we also send to, True when it is to be
+    ignored; `returned(party)` when such a device is heard after `silence_us`.
+    `rate` is messages per second and source, 0 for any.
     """
 
     cdef readonly Plane plane
@@ -178,14 +181,14 @@ cdef class Intake:
 
     def on_readable(self):
         """Take what has arrived."""
-        cdef int rounds, i, got
+        cdef int _round, i, got
         cdef Core core = self.plane.core
-        for rounds in range(ROUNDS):
+        for _round in range(ROUNDS):
             if self.fd < 0:
                 return
             for i in range(BATCH):
                 self.headers[i].msg_hdr.msg_namelen = NAME_BYTES
-            # Errors are those of earlier sends (an ICMP refusal) or "nothing there"; reading goes on with the next call.
+            # Errors are those of earlier sends (an ICMP refusal) or "nothing there"; the next call reads on.
             got = recvmmsg(self.fd, self.headers, BATCH, MSG_DONTWAIT, NULL)
             if got <= 0:
                 break
@@ -401,8 +404,7 @@ cdef class Intake:
             return
         source.messages += 1
         self.messages += 1
-        if message.is_pattern or (message.address_size > <size_t>len(self.reserved)
-                and memcmp(message.address, <char*>self.reserved, len(self.reserved)) == 0):
+        if message.is_pattern or self._is_reserved(&message):
             self.control.special(
                 source, PyBytes_FromStringAndSize(<const char*>message.address, message.address_size),
                 message.is_pattern, message.value_type,
@@ -414,6 +416,10 @@ cdef class Intake:
         memcpy(self.address + self.namespace_size, message.address, message.address_size)
         self._write(source, self.address, message.address_size + self.namespace_size, message.value_type,
                     message.value, message.value_size)
+
+    cdef bint _is_reserved(self, OscMessage* message) noexcept:
+        cdef size_t size = len(self.reserved)
+        return message.address_size > size and memcmp(message.address, <char*>self.reserved, size) == 0
 
     def write(self, Source source not None, bytes address not None, int value_type, bytes value not None):
         """Write one param (a full CLASP address, an encoded value) as if the source had named just this one."""
@@ -432,21 +438,20 @@ cdef class Intake:
         if source.writer == 0 and not source.dropped:
             # Only now: whoever sends nothing that can be read takes no place among the writers.
             self.plane.register(source, f"osc:{source.name}".encode()[:36])
+        memset(&write, 0, sizeof(write))    # no ttl, no expected revision, nothing kept of what MQTT sent
         write.address = address
         write.address_size = address_size
         write.hash = self.plane.table.hash_of(address, address_size)
         write.value = value
         write.value_size = value_size
         write.flags = <uint8_t>value_type
-        write.expected = 0
-        write.ttl = 0
         verdict = self.plane.set(source, &write, &revision)
         if verdict != ACCEPTED:
             self.control.refused(source, PyBytes_FromStringAndSize(<const char*>address, address_size), verdict)
 
 
 cdef uint64_t unix_us(uint32_t seconds, uint32_t fraction) noexcept nogil:
-    """Unix microseconds of a time tag; 0 for "immediately". From 2036 on the seconds have started anew (RFC 4330, 3)."""
+    """Unix microseconds of a time tag; 0 for "immediately". In 2036 the seconds start anew (RFC 4330, 3)."""
     cdef uint64_t since_1900 = seconds
     if seconds == 0 and fraction <= IMMEDIATELY:
         return 0
