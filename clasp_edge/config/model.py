@@ -75,6 +75,7 @@ class Limits(Section, frozen=True, kw_only=True):
     handshake_timeout_s: Timeout = 10.0
     slow_client_timeout_s: Timeout = 30.0
     max_subscriptions_per_session: CountOrUnlimited = 1000  # 0: unlimited
+    max_subscriptions: CountOrUnlimited = 100_000  # 0: unlimited
     messages_per_second: CountOrUnlimited = 1000  # 0: unlimited
     arena_mib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB)] = 16
     outbox_kib: Kib = 256
@@ -98,6 +99,7 @@ class State(Section, frozen=True, kw_only=True):
 
     param_ttl_s: Annotated[float, Meta(ge=0, le=LONGEST_TTL_S)] = 3600.0  # 0: never
     max_params: CountOrUnlimited = 100_000  # 0: unlimited
+    max_mib: Annotated[int, Meta(ge=0, le=65_536)] = 64  # 0: unlimited
     eviction: Literal["lru", "reject"] = "lru"
     lock_grace_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 5.0  # 0: at once
     strategy: tuple[Strategy, ...] = ()

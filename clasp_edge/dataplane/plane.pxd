@@ -48,6 +48,7 @@ cdef class Plane:
     cdef Table table
     cdef public object control
     cdef public uint32_t max_params         # 0 = unlimited
+    cdef public uint64_t max_bytes          # of addresses and values together, 0 = unlimited
     cdef public bint evict
     cdef public uint32_t param_ttl_s        # 0 = never
     cdef uint64_t armed_ms
@@ -83,6 +84,8 @@ cdef class Plane:
     cdef Entry* _route(self, const uint8_t* address, size_t size, uint32_t hash, int* verdict) noexcept
     cdef bint _gate(self, Sink origin, const uint8_t* address, size_t size, Entry* entry) noexcept
     cdef int _judge(self, uint64_t revision, uint32_t holder, Sink origin, int flags, uint64_t expected) noexcept
+    cdef bint _over(self, size_t more) noexcept
+    cdef void _evict_oldest(self) noexcept
     cdef int _apply(self, Sink origin, Write* write, Entry** entry) noexcept
     cdef Fanout fan(self, Entry* entry)
     cdef void _fan_out(self, Entry* entry, Sink excluded, Delivery* delivery) noexcept

@@ -18,6 +18,9 @@ class Control(Protocol):
 class Plane:
     control: Control
     max_params: int
+    max_bytes: int
+    @property
+    def state_bytes(self) -> int: ...
     evict: bool
     param_ttl_s: int
 

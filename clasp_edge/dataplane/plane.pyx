@@ -395,7 +395,7 @@ cdef class Plane:
         cdef int evictions = 0
         if not self._gate(origin, write.address, write.address_size, entry):
             return NO_SCOPE
-        if self.max_params and self.table.params >= self.max_params and not self.evict:
+        if not self.evict and (self.max_params and self.table.params >= self.max_params or self._over(write.value_size)):
             return AT_CAPACITY
         if entry == NULL:
             entry = self._route(write.address, write.address_size, hash, &verdict)
@@ -403,11 +403,18 @@ cdef class Plane:
                 return verdict
         while self.max_params and self.table.params >= self.max_params and evictions < EVICT_AT_ONCE:
             evictions += 1
-            self.evicted += 1
-            self._forget(self.table.entries[self.table.newer[LIST_PARAMS]])
+            self._evict_oldest()
         self.table.make_param(entry)
         found[0] = entry
         return ACCEPTED
+
+    cdef bint _over(self, size_t more) noexcept:
+        """Whether `more` bytes of state would be too many."""
+        return self.max_bytes and self.table.bytes + more > self.max_bytes
+
+    cdef void _evict_oldest(self) noexcept:
+        self.evicted += 1
+        self._forget(self.table.entries[self.table.newer[LIST_PARAMS]])
 
     cdef int _apply(self, Sink origin, Write* write, Entry** found) noexcept:
         """Change the param: strategy, lock, value, revision, ttl."""
@@ -416,6 +423,7 @@ cdef class Plane:
         cdef const uint8_t* value = write.value
         cdef size_t size = write.value_size
         cdef uint64_t lifetime_s
+        cdef int evictions = 0
         merged = None
         try:
             if entry.strategy != STRATEGY_LWW and entry.revision:
@@ -429,6 +437,10 @@ cdef class Plane:
                     size = len(<bytes>merged)
                     if entry.address_size + size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
                         return TOO_LARGE
+            if not self.evict and size > entry.capacity and self._over(size - entry.capacity):
+                if entry.revision:
+                    return AT_CAPACITY
+                raise MemoryError
             entry = self.table.store(entry, value_type, value, <uint32_t>size)
         except Exception as error:
             if not isinstance(error, MemoryError):
@@ -465,6 +477,10 @@ cdef class Plane:
         self.table.seq += 1
         entry.seq = self.table.seq
         self.table.touch(entry)
+        # The entry itself is the newest now; large values may cost several small ones their place.
+        while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
+            evictions += 1
+            self._evict_oldest()
         if write.flags & SET_HAS_TTL:
             # The longest sliding one is our word for none of its own; 68 years less a second must do instead.
             entry.ttl = write.ttl if write.ttl != TTL_DEFAULT else TTL_DEFAULT - 1
@@ -756,6 +772,11 @@ cdef class Plane:
     def permits(self, Sink origin not None, bytes address not None):
         """The gate, for a write that is only being considered."""
         return self._gate(origin, <const uint8_t*><char*>address, len(address), NULL)
+
+    @property
+    def state_bytes(self):
+        """What the params and cached routes take, in bytes of this process."""
+        return self.table.bytes
 
     @property
     def params(self):

@@ -109,6 +109,7 @@ cdef class Table:
         entry.address_size = <uint16_t>size
         entry.capacity = capacity
         entry.ttl = TTL_DEFAULT
+        self.bytes += sizeof(Entry) + size + capacity
         memcpy(entry_address(entry), address, size)
         self.entries[id] = entry
         place = hash & self.mask
@@ -131,6 +132,8 @@ cdef class Table:
             if moved == NULL:
                 raise MemoryError
             entry = moved
+            self.bytes += capacity
+            self.bytes -= entry.capacity
             entry.capacity = capacity
             self.entries[entry.id] = entry
         memcpy(entry_value(entry), value, size)
@@ -142,11 +145,15 @@ cdef class Table:
         """Keep an MQTT message's own bytes beside the value made of them."""
         cdef size_t size = raw.properties_size + raw.payload_size
         cdef Kept* kept = entry.kept
+        cdef uint32_t old_capacity = kept.capacity if kept != NULL else 0
         if kept == NULL or size > kept.capacity or (kept.capacity > 256 and size < kept.capacity // 4):
             kept = <Kept*>realloc(kept, sizeof(Kept) + size)
             if kept == NULL:
                 self.drop_kept(entry)
                 raise MemoryError
+            if entry.kept != NULL:
+                self.bytes -= old_capacity
+            self.bytes += size
             entry.kept = kept
             kept.capacity = <uint32_t>size
         kept.properties_size = <uint32_t>raw.properties_size
@@ -156,6 +163,8 @@ cdef class Table:
         return 0
 
     cdef void drop_kept(self, Entry* entry) noexcept:
+        if entry.kept != NULL:
+            self.bytes -= entry.kept.capacity
         free(entry.kept)
         entry.kept = NULL
 
@@ -185,7 +194,8 @@ cdef class Table:
         self.entries[id] = NULL
         self.older[id] = self.free_id
         self.free_id = id
-        free(entry.kept)
+        self.drop_kept(entry)
+        self.bytes -= sizeof(Entry) + entry.address_size + entry.capacity
         free(entry)
 
     cdef int _grow_slots(self) except -1:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Strategy, Verdict
 from clasp_edge.dataplane.scan import measure_value
-from clasp_edge.router.schedule import NotScheduled, TooFarAhead
+from clasp_edge.router.schedule import NotScheduled, ScheduleFull, TooFarAhead
 from clasp_edge.wire import (
     Ack,
     Bundle,
@@ -31,6 +31,16 @@ from clasp_edge.wire.compact import decode_payload as decode_compact
 
 if TYPE_CHECKING:
     from clasp_edge.router.session import Envelope, Session
+
+
+_PARAM_BYTES = 256
+"""What a new param takes beside address and value, generously."""
+
+SESSIONS_TO_FILL_SCHEDULE = 4
+"""One session gets this part of the schedule, so that others find places in it too."""
+
+SMALLEST_SHARE = 16
+"""What one session may have waiting however small the schedule is: a cue list of a few steps needs as much."""
 
 
 @dataclass(slots=True)
@@ -79,12 +89,19 @@ def handle_bundle(session: Session, message: Bundle, envelope: Envelope) -> None
 def _schedule(session: Session, due_us: int, payloads: Sequence[bytes], qos: int) -> None:
     """Let a checked bundle wait, or send the ERROR that says why not."""
     try:
+        _check_share(session)
         session.router.schedule.add(due_us, partial(_execute_due, session, payloads, qos))
     except NotScheduled as refusal:
         code = ErrorCode.REVISION_CONFLICT if isinstance(refusal, TooFarAhead) else ErrorCode.MESSAGES_DROPPED
         session.error(code, f"Bundle rejected: {refusal}")
     else:
         session.scheduled += 1
+
+
+def _check_share(session: Session) -> None:
+    share = max(SMALLEST_SHARE, session.router.config.limits.max_scheduled_bundles // SESSIONS_TO_FILL_SCHEDULE)
+    if session.scheduled >= share:
+        raise ScheduleFull(f"{share} bundles of this session are already waiting for their time")
 
 
 def _execute_due(session: Session, payloads: Sequence[bytes], qos: int) -> None:
@@ -138,9 +155,13 @@ def check_bundle(session: Session, payloads: Sequence[bytes]) -> Refusal | None:
         if refusal is not None:
             return refusal
     plane = session.router.plane
-    if plane.max_params and not plane.evict:
+    if not plane.evict:
         new = sum(1 for address in params if plane.describe(address) is None)
-        if plane.params + new > plane.max_params:
+        # As if nothing were overwritten: what is promised here must not fail half-way.
+        size = sum(_PARAM_BYTES + len(address) + len(param.value) for address, param in params.items() if param is not None)
+        if (plane.max_params and plane.params + new > plane.max_params) or (
+            plane.max_bytes and plane.state_bytes + size > plane.max_bytes
+        ):
             return Refusal(ErrorCode.REVISION_CONFLICT, "Bundle rejected: AtCapacity")
     return None
 

@@ -82,6 +82,7 @@ class Router:
         self.core.high_water = limits.outbox_kib * 1024
         self.core.event_backlog = limits.event_backlog_kib * 1024
         self.plane.max_params = state.max_params
+        self.plane.max_bytes = state.max_mib * 1024 * 1024
         self.plane.evict = state.eviction == "lru"
         self._strategies = [
             (Pattern(rule.pattern.encode()), Strategy[rule.strategy.upper()]) for rule in state.strategy
