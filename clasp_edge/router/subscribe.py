@@ -22,10 +22,17 @@ costs a walk of the pattern whenever the fan-out of an address is built."""
 
 def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -> None:
     """Add or replace a subscription; answer with SNAPSHOTs of what matches, if anything does. No ACK."""
-    limit = session.router.config.limits.max_subscriptions_per_session
-    if limit and len(session.subscriptions) >= limit and message.id not in session.subscriptions:
-        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern[:256])
-        return
+    limits = session.router.config.limits
+    if message.id not in session.subscriptions:
+        limit = limits.max_subscriptions_per_session
+        if limit and len(session.subscriptions) >= limit:
+            session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern[:256])
+            return
+        limit = limits.max_subscriptions
+        if limit and session.router.plane.trie.size >= limit:
+            text = f"Subscription limit reached (max {limit} of all clients together)"
+            session.error(ErrorCode.RATE_LIMITED, text, message.pattern[:256])
+            return
     try:
         pattern = Pattern(message.pattern.encode())
     except PatternError as error:
