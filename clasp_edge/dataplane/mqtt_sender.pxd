@@ -28,6 +28,7 @@ cdef class MqttSender(Outlet):
     cdef public int version
     cdef public bint websocket
     cdef public bint keeps              # the session outlives its connection
+    cdef bint started                   # CONNACK is out
     cdef public size_t peer_max_packet
     cdef public uint32_t window         # messages in flight at most
     cdef uint16_t alias_maximum

@@ -69,6 +69,7 @@ cdef class MqttSender(Outlet):
         """The session has a connection (again). Nothing is sent before `start_sending`."""
         self.open_outlet(fd)
         self.dead = False
+        self.started = False
         self.blocked = False
         self.pressed = False
         self.version = version
@@ -80,6 +81,7 @@ cdef class MqttSender(Outlet):
         """CONNACK is out: send again what the last connection left open [MQTT-4.4.0-1], then what waits."""
         cdef bint outer = self.core.in_pass
         self.core.begin()
+        self.started = True
         self.sending = self.begin
         self.in_flight = 0
         self._pump(self.core.mark() >> 1)
@@ -460,6 +462,8 @@ cdef class MqttSender(Outlet):
 
     cdef void _pump(self, size_t limit) noexcept:
         """Send what waits, oldest first: messages, stale params, retained messages of new subscriptions."""
+        if not self.started:
+            return
         while (self.sending < self.end and self.in_flight < self.window and self.sending - self.begin < LONGEST_SPAN
                and self.out.size < limit and not self.dead):
             if not self._send_item():
@@ -526,7 +530,7 @@ cdef class MqttSender(Outlet):
         cdef uint32_t* older = self.hub.plane.table.older
         cdef uint32_t* newer = self.hub.plane.table.newer
         cdef uint32_t id = older[LIST_PARAMS]
-        if self.sending < self.end:
+        if self.sending < self.end or not self.started:
             return                      # after what waits already, or a newer value would overtake an older one
         while id != LIST_PARAMS and self.hub.plane.table.entries[id].seq > self.cursor:
             id = older[id]

@@ -100,8 +100,6 @@ class _Listener(core.WSListener):  # type: ignore[misc]
 
     def on_ws_connected(self, transport: Any) -> None:
         self._connection.opened(transport)
-        transport.request = None
-        transport.response = None
 
     def on_ws_frame(self, transport: Any, frame: Any) -> None:
         if frame.msg_type in (WSMsgType.BINARY, WSMsgType.CONTINUATION):
