@@ -86,18 +86,20 @@ cdef class Ring:
             else:
                 self.begin += self.size - place
 
-    def recent(self, Pattern pattern not None, int mask, Py_ssize_t count, scopes=None):
+    def recent(self, Pattern pattern not None, int mask, Py_ssize_t count, scopes=None, size_t max_bytes=<size_t>-1):
         """The newest `count` frames of each matching address, oldest first, as bytes.
 
-        `mask` has bit 1 << signal for each wanted signal type; `scopes` (security.Scopes) limits the addresses."""
+        `mask` has bit 1 << signal for each wanted signal type; `scopes` (security.Scopes) limits the addresses; of more
+        than `max_bytes` in all, the oldest are left out."""
         cdef uint64_t at = self.begin
         cdef Record* record
         cdef size_t place
         cdef dict kept = {}
-        cdef Py_ssize_t order = 0
         cdef uint8_t* frame
+        cdef list frames = []
         if count <= 0 or self.size == 0:
-            return []
+            return frames
+        # First only where they are: most records of a busy address are not among its newest.
         while at < self.end:
             place = at % self.size
             record = <Record*>(self.data + place)
@@ -109,16 +111,24 @@ cdef class Ring:
                 continue
             frame = self.data + place + sizeof(Record)
             address = (<char*>frame + record.address_at)[:record.address_size]
-            if not pattern.matches(address) or (scopes is not None and not scopes.allows("read", address)):
-                continue
-            queue = kept.get(address)
-            if queue is None:
-                queue = kept[address] = deque(maxlen=count)
+            places = kept.get(address)
+            if places is None:
+                wanted = pattern.matches(address) and (scopes is None or scopes.allows("read", address))
+                places = kept[address] = deque(maxlen=count) if wanted else False
+            if places is not False:
+                places.append(at - record.size)
+        for at in sorted([found for places in kept.values() if places is not False for found in places], reverse=True):
+            place = at % self.size
+            record = <Record*>(self.data + place)
+            frame = self.data + place + sizeof(Record)
             whole = (<char*>frame)[:record.frame_size]
             if record.signal & RAW:
-                whole = event_frame(address, whole[record.address_size:])
+                whole = event_frame(whole[:record.address_size], whole[record.address_size:])
                 if whole is None:
                     continue
-            order += 1
-            queue.append((order, whole))
-        return [frame_ for _, frame_ in sorted([item for queue in kept.values() for item in queue])]
+            if <size_t>len(whole) > max_bytes:
+                break
+            max_bytes -= len(whole)
+            frames.append(whole)
+        frames.reverse()
+        return frames
