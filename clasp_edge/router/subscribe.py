@@ -19,6 +19,9 @@ MAX_PARTIAL_PATTERNS = 100
 """Patterns like `zone*` that a session may have: the trie finds them by their other segments only, and each one found
 costs a walk of the pattern whenever the fan-out of an address is built."""
 
+HISTORY_COST = 8
+"""Messages that asking for history costs on top of the SUBSCRIBE: it looks through everything that is remembered."""
+
 
 def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -> None:
     """Add or replace a subscription; answer with SNAPSHOTs of what matches, if anything does. No ACK."""
@@ -98,11 +101,7 @@ def _discard(session: Session, subscription: Subscription) -> None:
 
 def _send_history(session: Session, pattern: Pattern, mask: int, count: int) -> None:
     """Recent messages before anything live: at most an outbox full of the newest ones."""
-    frames: list[bytes] = session.router.plane.ring.recent(pattern, mask, count, session.scopes)
-    room = session.router.plane.core.high_water
-    start = len(frames)
-    while start and room >= len(frames[start - 1]):
-        start -= 1
-        room -= len(frames[start])
-    for frame in frames[start:]:
+    session.charge(HISTORY_COST)
+    plane = session.router.plane
+    for frame in plane.ring.recent(pattern, mask, count, session.scopes, plane.core.high_water):
         session.send(frame)
