@@ -44,6 +44,10 @@ class OscService:
         await self._server.start()
         return names
 
+    def statistics(self) -> dict[str, int]:
+        """What the server counts, by name (`OscServer.statistics`); nothing before it has started."""
+        return self._server.statistics() if self._server is not None else {}
+
     def stop(self) -> None:
         if self._server is not None:
             self._server.stop()

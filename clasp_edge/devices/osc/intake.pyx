@@ -74,6 +74,7 @@ cdef class Source(Sink):
     cdef public object link
     cdef public int timed               # bundles of it that wait for their time
     cdef readonly bint dropped
+    cdef bint listed                    # among the senders of datagrams, which make room for one another
     cdef readonly uint64_t heard_us
     cdef readonly uint64_t messages
     cdef public uint64_t bad
@@ -245,11 +246,12 @@ cdef class Intake:
     # ---- sources ----
 
     def add(self, Source source not None):
-        """Take a source in; the one that has been silent for longest makes room."""
+        """Take a sender of datagrams in; the one that has been silent for longest makes room."""
         while len(self.sources) >= self.max_sources and self.oldest is not None:
             self.evicted += 1
             self.drop(self.oldest)
         self.sources[source.key] = source
+        source.listed = True
         source.heard_us = self.plane.core.mono_us
         self._link(source)
 
@@ -260,16 +262,12 @@ cdef class Intake:
         source.dropped = True
         if self.last is source:
             self.last = None
-        self._unlink(source)
-        self.sources.pop(source.key, None)
+        if source.listed:
+            self._unlink(source)
+            self.sources.pop(source.key, None)
         if source.writer:
             self.plane.unregister(source)
         self.control.source_gone(source)
-
-    def drop_idle(self, uint64_t since_us):
-        """Forget every source that has not been heard since that monotonic time."""
-        while self.oldest is not None and self.oldest.heard_us < since_us:
-            self.drop(self.oldest)
 
     def known(self):
         """All sources, the one heard last at the end."""
@@ -307,7 +305,7 @@ cdef class Intake:
     # ---- packets ----
 
     def packet(self, Source source not None, bytes data not None):
-        """One packet that came another way than by UDP."""
+        """One packet that came another way than by UDP; its source need not be among those that `add` knows."""
         cdef Core core = self.plane.core
         cdef bint outer = core.in_pass
         core.begin()
@@ -329,7 +327,7 @@ cdef class Intake:
         cdef int count
         self.packets += 1
         source.heard_us = now_us
-        if source is not self.newest:
+        if source.listed and source is not self.newest:
             self._unlink(source)
             self._link(source)
         if party is not None:

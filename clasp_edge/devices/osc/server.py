@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from asyncio import TimerHandle
+from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -86,6 +87,7 @@ class OscServer:
         self._namespace = config.namespace.encode()
         self._allowed = [ip_network(text) for text in config.allow]
         self._outward = Outward(self._namespace, Encoder(config.floats, config.arrays))
+        self._connections: OrderedDict[bytes, Source] = OrderedDict()
         self._refused_told_us = 0
         self._sweep: TimerHandle | None = None
         self.intake = Intake(router.plane, self, self._namespace, CONTROL_PREFIX)
@@ -128,7 +130,7 @@ class OscServer:
         self._resyncs.close()
         self.leases.close()
         self.static.close()
-        for source in self.intake.known():
+        for source in (*self.intake.known(), *self._connections.values()):
             self.intake.drop(source)
         self._udp.close()
 
@@ -141,6 +143,7 @@ class OscServer:
             "over_rate": intake.over_rate,
             "sources_evicted": intake.evicted,
             "sources": len(intake),
+            "connections": len(self._connections),
             "subscribers": len(self.leases),
             "waiting_bundles": len(self.waiting),
         }
@@ -167,11 +170,20 @@ class OscServer:
         source = Source(b"tcp" + host.encode() + port.to_bytes(2, "big"), host, port, link)
         source.scopes = self._access
         source.party = self.static.party_of(host, port)
-        self.intake.add(source)
+        # Apart from the senders of datagrams: anybody can make up as many of those as it takes to push others out.
+        self._connections[source.key] = source
+        if len(self._connections) > self._config.max_sources:
+            self.intake.drop(self._connections.popitem(last=False)[1])
         return source
+
+    def active(self, source: Source) -> None:
+        """Something came over a TCP connection."""
+        if source.key in self._connections:
+            self._connections.move_to_end(source.key)
 
     def disconnected(self, source: Source) -> None:
         """A TCP connection is gone."""
+        self._connections.pop(source.key, None)
         self.leases.ended(source)
         source.link = None
         self.intake.drop(source)
@@ -214,8 +226,7 @@ class OscServer:
         for source in self.intake.known():
             if source.heard_us + IDLE_S * 1e6 > core.monotonic_us:
                 break
-            if source.link is None:
-                self.intake.drop(source)
+            self.intake.drop(source)
         if len(self.intake):
             self._sweep = self.router.loop.call_later(SWEEP_PERIOD_S, self._sweep_sources)
 

@@ -44,6 +44,7 @@ class OscConnection(asyncio.Protocol):
         source = self._source
         if source is None or source.dropped:
             return
+        self._server.active(source)
         core = self._server.router.core
         core.begin_pass()
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import time
 from pathlib import Path
 
 import pytest
-from support.daemon import Daemon
+from support.daemon import Daemon, DaemonFailed
 from support.live import Crowd, eventually, fresh, get, put, subscribe
 from support.osc import Device, bundle, packet
 
@@ -289,3 +290,33 @@ def test_osc_is_off_and_not_imported_when_the_configuration_says_so() -> None:
     with Daemon() as daemon:
         assert "osc://" not in daemon.stdout
         assert "devices/osc" not in Path(f"/proc/{daemon.pid}/maps").read_text()
+
+
+def test_a_port_that_is_taken_stops_the_start() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        daemon = Daemon(sets={"osc.listen": listen})
+        with pytest.raises(DaemonFailed):
+            daemon.start()
+        assert f"cannot listen on {listen}" in daemon.stderr
+        daemon.close()
+
+
+def test_on_a_socket_for_both_families_ipv4_devices_are_served() -> None:
+    with Daemon(sets={"osc.listen": ":0"}) as daemon:
+        address = ("127.0.0.1", int(daemon.stdout.rpartition("osc://")[2].split()[0].rpartition(":")[2]))
+        with Device(address) as device:
+            device.say("/clasp/subscribe", "/**")
+            assert device.hear()[0] == "/clasp/subscribed"
+            crowd = Crowd(daemon)
+            client = crowd.ws()
+            subscribe(client, "/osc/**")
+            device.say("/a", 1)
+            assert client.recv_type(wire.Set).value == 1
+            put(crowd.ws(), "/osc/b", 2)
+            assert device.hear() == ("/b", [2])
+            param = get(crowd.ws(), "/osc/a")
+            assert param is not None
+            assert param.writer == f"osc:127.0.0.1:{device.port}"
+            crowd.leave()

@@ -9,7 +9,7 @@ import pytest
 from pythonosc.osc_message import OscMessage
 from support.daemon import Daemon
 from support.live import Crowd, eventually, put, subscribe
-from support.osc import WAIT_S, bundle, packet
+from support.osc import WAIT_S, Device, bundle, packet
 
 from clasp_edge import wire
 from clasp_edge.devices.osc.framing import FramingName, splitter, wrap
@@ -135,4 +135,23 @@ def test_connections_count_as_sources(framing: FramingName) -> None:
             stream.send(packet("/a", number))
             assert client.recv_type(wire.Set).value == number
             stream.socket.close()
+        crowd.leave()
+
+
+def test_no_number_of_datagrams_closes_a_connection(framing: FramingName) -> None:
+    sets = {"osc.tcp_listen": "127.0.0.1:0", "osc.tcp_framing": framing, "osc.max_sources": 2}
+    with Daemon(osc=True, sets=sets) as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        stream = Stream(daemon.osc_tcp_address, framing)
+        stream.send(packet("/clasp/subscribe", "/**"))
+        assert stream.hear()[0] == "/clasp/subscribed"
+        subscribe(client, "/osc/a")
+        for number in range(20):
+            with Device(daemon.osc_address) as device:
+                device.say("/a", number)
+                assert client.recv_type(wire.Set).value == number
+        while stream.hear() != ("/a", [19]):
+            pass
+        stream.socket.close()
         crowd.leave()
