@@ -18,6 +18,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.dataplane import Core, Framing, Plane, Route, Strategy, Verdict
 from clasp_edge.router import bundle, hello, requests, signals, subscribe
 from clasp_edge.router.access import Authenticator, Refused
+from clasp_edge.router.admission import Places
 from clasp_edge.router.gesture import GestureThrottle
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.router.p2p import P2p, is_p2p
@@ -54,6 +55,7 @@ class Router:
         self.plane.control = self
         self.sessions: dict[str, Session] = {}
         self.connections: set[Session] = set()
+        self.places = Places()
         self.guests = 0  # clients of other protocols' servers, which count as sessions too
         self.signals = SignalRegistry(clock)
         self.p2p = P2p(self)
@@ -110,17 +112,34 @@ class Router:
                 oldest.close(CloseCode.TRY_AGAIN_LATER, "no HELLO while others wait")
         return session
 
-    def full(self) -> bool:
-        """Whether no further session can be admitted."""
+    def full(self, remote: str) -> bool:
+        """Whether no further session can be admitted from this address (`host:port`)."""
+        return self._places_taken() and self._yielding(remote) is None
+
+    def make_room(self, remote: str) -> bool:
+        """Have a place free for a newcomer from this address, by closing a session if that is due."""
+        if self._places_taken():
+            session = self._yielding(remote)
+            if session is None:
+                return False
+            self.places.give_back(session)
+            session.close(CloseCode.TRY_AGAIN_LATER, "the place is needed for another host")
+        return True
+
+    def _places_taken(self) -> bool:
         limit = self.config.limits.max_sessions
-        return limit > 0 and len(self.sessions) + self.guests >= limit
+        return limit > 0 and len(self.places) + self.guests >= limit
+
+    def _yielding(self, remote: str) -> Session | None:
+        return self.places.held_against(remote, len(self.places) + self.guests)
 
     def admit(self, session: Session) -> bool:
         """Turn a half-open connection into a session, if there is room."""
-        if self.full():
+        if not self.make_room(session.link.remote):
             return False
         self.plane.register(session, session.id.encode())
         self.sessions[session.id] = session
+        self.places.take(session)
         self._apply_limits(session)
         return True
 
@@ -139,6 +158,7 @@ class Router:
         self.connections.discard(session)
         if self.sessions.pop(session.id, None) is None:
             return
+        self.places.give_back(session)
         log.info("%r: disconnected", session)
         subscribe.drop_all(session)
         if session.gestures is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 from clasp_edge.config.listen import Listen
@@ -46,6 +47,12 @@ def bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
     except OSError as error:
         raise BindError(error.errno or 0, f"cannot listen on {listen}: {error.strerror or error}") from error
     return sock
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """Where a connection comes from, as `host:port`; "local" for a socket without such a name."""
+    peer = transport.get_extra_info("peername")
+    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
 
 
 def name_of(sock: socket.socket) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.devices.mqtt.connection import Connection
+from clasp_edge.transports.bind import peer_of
 from clasp_edge.transports.picows_core import WSMsgType, core
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ class WebSocketConnection(Connection):
     def opened(self, transport: Any) -> None:
         """The upgrade is done; CONNECT has to follow."""
         self._transport = transport
-        peer = transport.underlying_transport.get_extra_info("peername")
-        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+        self.remote = peer_of(transport.underlying_transport)
         self.server.waiting.add(self)
 
     def message(self, payload: bytes) -> None:

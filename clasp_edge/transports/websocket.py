@@ -18,7 +18,7 @@ from clasp_edge.dataplane import Framing
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
-from clasp_edge.transports.bind import bind, name_of
+from clasp_edge.transports.bind import bind, name_of, peer_of
 from clasp_edge.transports.http import HttpGate, Waiting, single_connection_option
 from clasp_edge.transports.picows_core import (
     ClientListener,
@@ -93,8 +93,7 @@ class Connection:
         """The upgrade is done: make the session."""
         self._transport = transport
         tcp = transport.underlying_transport
-        peer = tcp.get_extra_info("peername")
-        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+        self.remote = peer_of(tcp)
         fd = tcp.get_extra_info("socket").fileno()
         self._session = self._server.router.connect(self, fd, Framing.WS)
         return self._session
@@ -204,8 +203,8 @@ class WebSocketServer:
     def _accepted(self) -> asyncio.Protocol:
         return HttpGate(self._upgrade, self._refusal, self._waiting)
 
-    def _refusal(self) -> str | None:
-        return "too many sessions" if self.router.full() else None
+    def _refusal(self, transport: asyncio.Transport) -> str | None:
+        return "too many sessions" if self.router.full(peer_of(transport)) else None
 
     def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
         connection = Connection(self)
