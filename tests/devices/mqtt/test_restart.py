@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.daemon import Daemon
+from support.live import eventually
 from support.mqtt_client import fresh
 from support.mqtt_packets import V5, V311
 from support.paho_client import PahoClient
@@ -43,9 +44,7 @@ def test_what_a_client_has_in_flight_is_sent_again(daemon: Daemon) -> None:
         daemon.kill()
         sent = [sender.client.publish(topic, b"%d" % number, 1, retain=True) for number in range(10)]
         daemon.start()
-        for one in sent:
-            one.wait_for_publish(RECONNECT_TIMEOUT_S)
-            assert one.is_published()
+        eventually(lambda: all(one.is_published() for one in sent), RECONNECT_TIMEOUT_S)
         with PahoClient(daemon.mqtt_address, V5) as late:
             late.subscribe(topic, 1)
             assert late.received.wait()[0].payload == b"9"
