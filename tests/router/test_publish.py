@@ -103,6 +103,18 @@ def test_a_burst_of_moves_keeps_its_first_and_its_last(clients: Crowd, base: str
     assert sender.drain() == []
 
 
+def test_large_moves_wait_for_nothing_and_stay_in_order(clients: Crowd, base: str) -> None:
+    sender, receiver = clients.tcp(), clients.tcp()
+    subscribe(receiver, f"{base}/**")
+    large = [f"{number:05000}" for number in range(5)]
+    for value in (*large, 1, 2, large[0], 3):
+        sender.send(gesture(f"{base}/g", Phase.MOVE, value))
+    sender.sync()
+    values = [message.value for message in of_type(receiver.drain(), wire.Publish)]
+    # Of the small ones only the newest before each large one is kept for certain.
+    assert [value for value in values if value != 1] == [*large, 2, large[0], 3]
+
+
 def test_moves_at_240_hz_flow_at_the_throttles_pace(clients: Crowd, base: str) -> None:
     sender, receiver = clients.tcp(), clients.tcp()
     subscribe(receiver, f"{base}/**")
