@@ -107,7 +107,7 @@ def _check_share(session: Session) -> None:
 def _execute_due(session: Session, payloads: Sequence[bytes], qos: int) -> None:
     """The world may have changed since the bundle was accepted: scopes, locks and revisions are checked again."""
     session.scheduled -= 1
-    if session.router.lost_access(session):
+    if session.router.lost_access(session) is not None:
         session.error(ErrorCode.SCOPE_FAILURE, "Scheduled bundle cancelled: the sender is no longer authorised")
     else:
         refusal = check_bundle(session, payloads)
@@ -158,7 +158,9 @@ def check_bundle(session: Session, payloads: Sequence[bytes]) -> Refusal | None:
     if not plane.evict:
         new = sum(1 for address in params if plane.describe(address) is None)
         # As if nothing were overwritten: what is promised here must not fail half-way.
-        size = sum(_PARAM_BYTES + len(address) + len(param.value) for address, param in params.items() if param is not None)
+        size = sum(
+            _PARAM_BYTES + len(address) + len(param.value) for address, param in params.items() if param is not None
+        )
         if (plane.max_params and plane.params + new > plane.max_params) or (
             plane.max_bytes and plane.state_bytes + size > plane.max_bytes
         ):

@@ -176,17 +176,17 @@ class Router:
         if not session.scheduled:
             self.plane.unregister(session)
 
-    def lost_access(self, session: Session) -> bool:
-        """Whether the session's token has expired or been revoked since its HELLO."""
+    def lost_access(self, session: Session) -> Refused | None:
+        """Why the session's token no longer admits it, if it has expired or been revoked since its HELLO."""
         if self.authenticator is None or session.identity is None:
-            return False
+            return None
         try:
             identity = self.authenticator.revalidate(session.identity)
-        except Refused:
-            return True
+        except Refused as refusal:
+            return refusal
         if identity is not session.identity:
             session.grant(identity)
-        return False
+        return None
 
     def stop(self) -> None:
         """Tell every client and let go of the timers."""
