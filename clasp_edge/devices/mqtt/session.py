@@ -200,8 +200,8 @@ class Session(MqttOutlet):
                 raise MqttError(Reason.PROTOCOL_ERROR, "DISCONNECT keeps a session that CONNECT did not")
             self.expiry_s = min(int(expiry_s), self.server.config.max_session_expiry_s)
             self.keeps = self.expiry_s > 0
-        if packet.reason != Reason.DISCONNECT_WITH_WILL and self.will is not None:
-            self.will = None  # [MQTT-3.14.4-3]
+        if packet.reason == Reason.SUCCESS:
+            self.will = None  # [MQTT-3.14.4-3]; any other reason leaves it to be published
         self.stopped = True
         if self.connection is not None:
             self.connection.end()
