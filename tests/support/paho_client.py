@@ -51,6 +51,9 @@ class PahoClient:
         self.disconnected: Received[int] = Received()
         """Reason code of the end of each."""
 
+        self.published: Received[int] = Received()
+        """Identifiers of messages that were seen through."""
+
         self.raw: list[paho.MQTTMessage] = []
         self._acknowledged: Received[tuple[int, list[int]]] = Received()
         self._address, self._version, self._expiry_s = address, version, expiry_s
@@ -69,6 +72,7 @@ class PahoClient:
         if will is not None:
             self.client.will_set(will.topic, will.payload, will.qos, will.retain)
         self.client.on_message = self._on_message
+        self.client.on_publish = lambda _c, _u, mid, _code, _p: self.published.add(mid)
         self.client.on_connect = lambda _c, _u, flags, code, _p: self.connected.add((code.value, flags.session_present))
         self.client.on_disconnect = lambda _c, _u, _f, code, _p: self.disconnected.add(code.value)
         self.client.on_subscribe = lambda _c, _u, mid, codes, _p: self._acknowledged.add(

@@ -186,7 +186,7 @@ def test_filters_with_many_wildcards(mqtt: Broker, version: int) -> None:
 
 
 def test_deeper_than_an_address_may_be(mqtt: Broker, version: int) -> None:
-    """A topic of 200 levels is refused in 5.0, and dropped in 3.1.1; a filter of so many is refused or matches nothing."""
+    """A topic of 200 levels is refused in 5.0, dropped in 3.1.1; a filter of so many is refused or matches nothing."""
     client = mqtt.client(version)
     client.send(packets.publish(version, "/".join("a" * 200), b"x", qos=1, retain=True, packet_id=5))
     answer = client.expect_ack(packets.PUBACK, 5)

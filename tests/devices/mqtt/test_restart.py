@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 from support.daemon import Daemon
-from support.live import eventually
 from support.mqtt_client import fresh
 from support.mqtt_packets import V5, V311
 from support.paho_client import PahoClient
@@ -44,7 +43,7 @@ def test_what_a_client_has_in_flight_is_sent_again(daemon: Daemon) -> None:
         daemon.kill()
         sent = [sender.client.publish(topic, b"%d" % number, 1, retain=True) for number in range(10)]
         daemon.start()
-        eventually(lambda: all(one.is_published() for one in sent), RECONNECT_TIMEOUT_S)
+        sender.published.wait_until(lambda done: {one.mid for one in sent} <= set(done), RECONNECT_TIMEOUT_S)
         with PahoClient(daemon.mqtt_address, V5) as late:
             late.subscribe(topic, 1)
             assert late.received.wait()[0].payload == b"9"
