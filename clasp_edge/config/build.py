@@ -14,7 +14,7 @@ import msgspec
 from msgspec import inspect
 
 from clasp_edge.config.checks import disagreements
-from clasp_edge.config.listen import Listen, parse_listen
+from clasp_edge.config.listen import MAX_PORT, Listen, parse_listen
 from clasp_edge.config.model import Section
 
 Report = Callable[[str, str], None]
@@ -97,7 +97,9 @@ def _named_tables(kind: type[Section], value: object, path: str, report: Report)
 def _scalar(key: str, wanted: Any, value: object) -> object:
     if wanted == Listen | None:
         if not isinstance(value, str):
-            raise Refused(f'must be text such as "0.0.0.0:7330" or "off", not {_quoted(key, value)}')
+            raise Refused(
+                f'must be text such as "0.0.0.0:7330" or "off", not {_quoted(key, value)}{_port_alone(value)}'
+            )
         try:
             return parse_listen(value)
         except ValueError as error:
@@ -113,6 +115,13 @@ def _scalar(key: str, wanted: Any, value: object) -> object:
         return msgspec.convert(value, wanted)
     except msgspec.ValidationError:
         raise Refused(f"must be {describe(wanted)}, not {_quoted(key, value)}") from None
+
+
+def _port_alone(value: object) -> str:
+    """A hint for who gives a listener only its port; as text, it is `parse_listen` that says no."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_PORT:
+        return f'; ":{value}" is this port on every interface'
+    return ""
 
 
 def _row_type(wanted: Any) -> type[Section] | None:

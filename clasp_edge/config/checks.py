@@ -28,8 +28,8 @@ from clasp_edge.config.model import (
 MAX_PATTERN_BYTES = 1024
 MAX_PATTERN_SEGMENTS = 64
 
-# security.md 3: the actions and their short forms, in any case.
-ACTIONS = frozenset({"read", "r", "write", "w", "admin", "a", "*"})
+# security.md 3: the actions and their short forms, in any case; with "!", writing without the reading it implies.
+ACTIONS = frozenset({"read", "r", "write", "w", "write!", "w!", "admin", "a", "*"})
 
 
 # Part of an address, and what snapshots name as the writer, which has 36 bytes.
@@ -86,9 +86,9 @@ def scope_fault(scope: str) -> str | None:
     action, colon, pattern = scope.partition(":")
     if not colon:
         return f'a scope is "action:pattern", for example "read:/**": "{scope}"'
-    if action.lower() not in ACTIONS:
-        return f'the action of a scope is read, write or admin, not "{action}"'
-    return pattern_fault(pattern)
+    if action.strip().lower() not in ACTIONS:
+        return f'the action of a scope is read, write, write! or admin, not "{action}"'
+    return pattern_fault(pattern.strip())
 
 
 def _limits(limits: Limits) -> Iterator[tuple[str, str]]:

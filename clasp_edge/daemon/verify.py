@@ -1,4 +1,4 @@
-"""Loads a configuration and reads the patterns and scopes in it, so that a start or a reload cannot fail over them later.
+"""Loads a configuration and reads the patterns and scopes in it, so that no start or reload can fail over them later.
 
 `config` knows their outline only; whether a pattern really is one is known to `wire` and `security`. Opens nothing and
 changes nothing.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clasp_edge.config.load import COMMAND_LINE, ConfigError, Problem, load_config
+from clasp_edge.config.load import ConfigError, Problem, load_config, origin_of
 from clasp_edge.config.model import Config
 from clasp_edge.security.scope import Scope, ScopeError
 from clasp_edge.wire.pattern import Pattern, PatternError
@@ -18,8 +18,7 @@ from clasp_edge.wire.pattern import Pattern, PatternError
 def load_verified(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
     """As `load_config`, with everything in the configuration known to be usable. Raises ConfigError."""
     config = load_config(path, sets)
-    where = COMMAND_LINE if path is None else str(path)
-    problems = [Problem(where, key, sentence) for key, sentence in _unreadable(config)]
+    problems = [Problem(origin_of(key, path, sets), key, sentence) for key, sentence in _unreadable(config)]
     if problems:
         raise ConfigError(problems)
     return config

@@ -36,3 +36,19 @@ def test_what_can_be_read_is_loaded(tmp_path: Path) -> None:
     config = load_verified(path)
     assert config.state.strategy[0].pattern == "/a/[x]*"
     assert config.security.token[0].scopes == ("read:/a", "read:/x{a,b}*")
+
+
+def test_what_the_command_line_gave_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text(STRATEGY.format("/a/[x*"))
+    with pytest.raises(ConfigError) as caught:
+        load_verified(path, ['osc.scopes=["read:/x{*"]', "limits.max_sessions=5"])
+    places = [(problem.where, problem.key) for problem in caught.value.problems]
+    assert places == [(str(path), "state.strategy[0].pattern"), ("--set", "osc.scopes[0]")]
+
+
+@pytest.mark.parametrize("scope", ["write!:/a/**", "w!:/a", "W!:/a", " write! : /a "])
+def test_a_scope_that_writes_and_does_not_read_can_be_configured(tmp_path: Path, scope: str) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text(TOKEN.format(scope))
+    assert load_verified(path).security.token[0].scopes == ("read:/a", scope)
