@@ -37,8 +37,8 @@ def free_port(host: str = "127.0.0.1") -> int:
 class Mosquitto:
     """One broker. A context manager: running on entry, gone on exit. `extra` are further lines of its configuration.
 
-    With `persistent` it stores everything at once, and a new start after `kill` finds it. `prefix` is put before the
-    command, to run it in a network namespace.
+    With `persistent` it stores everything at once, and a new start after `kill` finds it; with `autosave` False only
+    when told to `save`. `prefix` is put before the command, to run it in a network namespace.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Mosquitto:
         host: str = "127.0.0.1",
         port: int = 0,
         persistent: bool = False,
+        autosave: bool = True,
         extra: Sequence[str] = (),
         prefix: Sequence[str] = (),
     ) -> None:
@@ -66,8 +67,8 @@ class Mosquitto:
             lines += [
                 "persistence true",
                 f"persistence_location {self.directory}/",
-                "autosave_on_changes true",
-                "autosave_interval 1",
+                f"autosave_on_changes {str(autosave).lower()}",
+                f"autosave_interval {1 if autosave else 0}",
             ]
         if os.geteuid() == 0:
             lines.append("user root")  # else it drops to a user who may not write here
@@ -119,6 +120,17 @@ class Mosquitto:
         """SIGCONT."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def save(self) -> None:
+        """SIGUSR1: store everything, and wait until it is."""
+        assert self._process is not None
+        store = self.directory / "mosquitto.db"
+        store.unlink(missing_ok=True)
+        self._process.send_signal(signal.SIGUSR1)
+        deadline_s = time.monotonic() + READY_TIMEOUT_S
+        while not store.exists():  # it appears complete, by being renamed
+            assert time.monotonic() < deadline_s, self.log
+            time.sleep(POLL_S)
 
     @property
     def log(self) -> str:

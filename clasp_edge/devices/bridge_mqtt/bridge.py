@@ -7,7 +7,7 @@ through the router's one gate; nothing here blocks.
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, TimerHandle
 from collections import OrderedDict
 from random import Random
 
@@ -18,17 +18,21 @@ from clasp_edge.devices.bridge_mqtt.echo import EchoMemory, Seen
 from clasp_edge.devices.bridge_mqtt.events import Arrived, Done, Down, Event, Outgoing, Trouble, Trying, Up
 from clasp_edge.devices.bridge_mqtt.handover import Handover
 from clasp_edge.devices.bridge_mqtt.link import Link
-from clasp_edge.devices.bridge_mqtt.mapping import MappingError, MappingTable
+from clasp_edge.devices.bridge_mqtt.loops import BLOCKED_S, LoopBreaker
+from clasp_edge.devices.bridge_mqtt.mapping import Mapping, MappingError, MappingTable
 from clasp_edge.devices.bridge_mqtt.queue import OutQueue, Record
 from clasp_edge.devices.bridge_mqtt.resync import Resync
 from clasp_edge.devices.bridge_mqtt.status import Status
+from clasp_edge.devices.bridge_mqtt.versions import Versions
 from clasp_edge.devices.values import encoded_value_of, payload_of
 from clasp_edge.wire import (
     Absent,
+    MessageType,
     Publish,
     Set,
     SignalType,
     Value,
+    ValueType,
     WireError,
     decode,
     decode_value,
@@ -47,6 +51,17 @@ ARRIVING = {"event": SignalType.EVENT, "stream": SignalType.STREAM}
 
 ADDRESS_AT = HEADER_BYTES + 4
 """Where the address begins in the frames of a SET and a PUBLISH: after type, flags and its length (wire.md 2.3)."""
+
+REVISION_BYTES = 8
+
+HAS_TTL = 0x10
+TTL_AT_ONCE = 0x8000_0000
+"""SET's flag and word for a param that is over as soon as it has been told (wire.md 2.3; router.md 3.4)."""
+
+EMPTY_TEXT = b'""'
+
+SETTLE_S = 1.0
+"""Retained messages follow a subscription at once; when none has come for so long, there are no more."""
 
 MAX_HOPS = 16
 """Daemons a message may have passed: more than any sensible chain, fewer than a loop nobody recognised makes."""
@@ -70,10 +85,16 @@ class Bridge(Adapter):
         self._table = MappingTable(config.map)
         self._queue = OutQueue(config.queue_kib * 1024, config.queue_age_s)
         self._echoes = EchoMemory()
+        self._loops = LoopBreaker()
         self._trails: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
         self._status = Status(self, name, loop, clock)
         self._up: Up | None = None
+        self._versions = Versions()
         self._known_broker = False
+        self._may_lack = False
+        self._named: set[bytes] = set()  # by the broker's retained messages since the link came up
+        self._named_s = 0.0
+        self._settling: TimerHandle | None = None
         self._resync: Resync | None = None
         self._handover = Handover(loop, self._on_events, self._on_room)
         filters = {m.config.topic: m.config.qos for m in self._table.mappings if m.takes_in}
@@ -99,8 +120,7 @@ class Bridge(Adapter):
         """Take part no more and begin to disconnect."""
         for subscription in self._subscriptions:
             self.plane.trie.discard(subscription)
-        if self._resync is not None:
-            self._resync.cancel()
+        self._stop_settling()
         self._link.stop()
         self._handover.close()
         self._status.state("stopped", "")
@@ -128,14 +148,39 @@ class Bridge(Adapter):
         if found is None:
             return
         mapping, topic = found
+        frame_of = frame
         is_param = signal == SignalType.PARAM
         if is_param and mapping.config.policy == "latest":
             frame = None
         record = Record(mapping, topic, address, frame, is_param, now_s)
         if isinstance(origin, Bridge):
             record.via = origin.trail(address)
+            if frame_of is not None and not self._passes(origin, address, frame_of, now_s):
+                return
         self._queue.offer(record)
         self._status.touch()
+
+    def _passes(self, origin: Bridge, address: bytes, frame: bytes, now_s: float) -> bool:
+        """Whether to carry what another bridge brought, which may be what this one has carried out before."""
+        if self.speaks_mqtt5 and origin.speaks_mqtt5:
+            return True  # the messages themselves say where they have been
+        # A SET ends with its revision, which is always another one.
+        end = -REVISION_BYTES if frame[HEADER_BYTES] == MessageType.SET else None
+        passes = self._loops.passes(address, frame[ADDRESS_AT + len(address) : end], now_s)
+        if passes is None:
+            self._trouble(f"a loop with bridge {origin.name}: {address.decode()} waits for {BLOCKED_S:g} s")
+            self._loop.call_later(BLOCKED_S, self._after_loop, address)
+        return bool(passes)
+
+    def _after_loop(self, address: bytes) -> None:
+        if self.plane.describe(address) is not None:
+            self.carry(address, SignalType.PARAM, None, None, self._clock.monotonic_s())
+            self._pump()
+
+    @property
+    def speaks_mqtt5(self) -> bool:
+        """Whether what it carries can say where it has been."""
+        return self._up is None or self._up.mqtt5
 
     def trail(self, address: bytes) -> tuple[str, ...]:
         """The daemons by which the last value of an address came to this bridge."""
@@ -189,14 +234,23 @@ class Bridge(Adapter):
                 signal = message.signal
         config = record.mapping.config
         record.qos = min(config.qos, up.max_qos)
+        version = 0
+        if record.is_param:
+            version = self._versions.known(record.address) if record.again else 0
+            version = version or self._versions.next(record.address, self._wall_ms())
+        retain = config.retain and record.is_param and up.retains
+        # An empty retained message would make the broker forget the topic.
+        payload = payload_of(value) or (EMPTY_TEXT if retain else b"")
         return Outgoing(
             record,
-            payload_of(value),
+            payload,
             record.qos,
-            config.retain and record.is_param and up.retains,
+            retain,
             CARRIED[signal],
             (*record.via, self._daemon_id),
             isinstance(value, bytes),
+            version,
+            record.again,
         )
 
     # ---- from the link ----
@@ -239,31 +293,55 @@ class Bridge(Adapter):
             self._queue.start_over()
         self._status.state("up", "")
         self._status.broker(up.broker)
-        if self._known_broker and not up.resumed:
-            # It has forgotten us, or is another one: it may lack what it, or the other one, had from us. Retained
-            # values must not arrive before that is queued, for they may be older.
-            self._resync = Resync(self, self._loop, self._resynced)
+        # It may be another broker, or one that was killed and has lost what it had acknowledged.
+        self._may_lack = self._known_broker
+        self._known_broker = True
+        self._named.clear()
+        self._link.subscribe(up.connection)
+        self._settling = self._loop.call_later(SETTLE_S, self._look_if_settled)
+
+    def _look_if_settled(self) -> None:
+        """Once no more retained values come, it is known what the broker has."""
+        quiet_s = self._clock.monotonic_s() - self._named_s
+        if quiet_s < SETTLE_S:
+            self._settling = self._loop.call_later(SETTLE_S - quiet_s, self._look_if_settled)
+            return
+        self._settling = None
+        if self._may_lack:
+            self._resync = Resync(self, self._loop, self._named, self._resynced)
             self._resync.start(self._table.mappings)
         else:
             self._resynced()
-        self._known_broker = True
 
     def _resynced(self) -> None:
         self._resync = None
-        if self._up is not None:
-            self._link.subscribe(self._up.connection)
-            self._pump()
+        self._named = set()
+        self._pump()
+
+    def repeat(self, address: bytes) -> None:
+        """Queue the present value of a param that the broker seems to lack, unless a new one is on its way anyway."""
+        found = self._table.outward(address)
+        if found is not None and not self._queue.busy(address):
+            record = Record(*found, address, None, True, self._clock.monotonic_s())
+            record.again = True
+            self._queue.offer(record)
 
     def _on_down(self, reason: str) -> None:
         if self._up is not None:
             log.warning("bridge %s: lost %s: %s", self.name, self._up.broker, reason)
         self._up = None
-        if self._resync is not None:
-            self._resync.cancel()
-            self._resync = None
+        self._stop_settling()
         self._queue.link_lost()
         self._echoes.forget()
         self._status.state("down", reason)
+
+    def _stop_settling(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        if self._resync is not None:
+            self._resync.cancel()
+            self._resync = None
 
     # ---- what arrives ----
 
@@ -282,8 +360,7 @@ class Bridge(Adapter):
             seen = self._echoes.seen(message.topic, message.payload, self._clock.monotonic_s())
             if seen is Seen.OWN or (seen is Seen.OVERTAKEN and is_param):
                 return
-        # A value of ours is on its way and will be the later one for the broker, and so for everybody.
-        if is_param and self._queue.busy(address):
+        if is_param and not self._is_news(mapping, address, message):
             return
         self._remember_trail(address, message.via)
         try:
@@ -294,22 +371,46 @@ class Bridge(Adapter):
         except WireError as error:
             self._refused(message.topic, str(error))
 
+    def _is_news(self, mapping: Mapping, address: bytes, message: Arrived) -> bool:
+        """Whether a param that has arrived is not overtaken by what is here already."""
+        if message.retained and self._settling is not None:
+            self._named.add(address)
+            self._named_s = self._clock.monotonic_s()
+        # A value of ours is on its way and will be the later one for the broker, and so for everybody.
+        if self._queue.busy(address):
+            return False
+        said_again = message.again or (message.retained and self._settling is not None)
+        if said_again and message.version and message.version < self._versions.known(address):
+            # The broker, or who repeats this to it, has fallen behind.
+            if mapping.gives_out and mapping.config.policy == "latest":
+                self.repeat(address)
+            return False
+        self._versions.heard(address, message.version, self._wall_ms())
+        return True
+
+    def _wall_ms(self) -> int:
+        return self._clock.wall_us() // 1000
+
     def _set(self, address: bytes, message: Arrived) -> None:
         code, data = _encoded(message)
-        if message.retained:
-            # Retained messages come again with every connection.
+        if not message.payload and message.retained and not message.signal:
+            # The broker has been told to forget it; so do we (router.md 9).
+            self._taken(message, self.set(address, ValueType.NULL, b"", HAS_TTL, 0, TTL_AT_ONCE)[0])
+            return
+        if message.retained or message.again or not self.speaks_mqtt5:
+            # Retained messages come again with every connection; and without MQTT 5, what is no news ends a ring.
             described = self.plane.describe(address)
             if described is not None and described[1:3] == (code, data):
                 return
-        verdict, _ = self.set(address, code, data)
-        if verdict != Verdict.ACCEPTED:
-            self._refused(message.topic, Verdict(verdict).name.lower().replace("_", " "))
+        self._taken(message, self.set(address, code, data)[0])
 
     def _publish(self, address: bytes, message: Arrived) -> None:
         code, data = _encoded(message)
         signal = ARRIVING.get(message.signal, SignalType.EVENT)
         payload = encode_payload(Publish(address=address.decode(), signal=signal, value=decode_value(code, data)))
-        verdict = self.publish(payload, address)
+        self._taken(message, self.publish(payload, address))
+
+    def _taken(self, message: Arrived, verdict: int) -> None:
         if verdict != Verdict.ACCEPTED:
             self._refused(message.topic, Verdict(verdict).name.lower().replace("_", " "))
 

@@ -52,7 +52,10 @@ class Trouble:
 
 @dataclass(slots=True, frozen=True)
 class Arrived:
-    """A message. `via` names the daemons it has passed, `signal` what it was there ("" where nobody said)."""
+    """A message. `via` names the daemons it has passed, `signal` what it was there ("" where nobody said).
+
+    `version` as in `versions` (0 where nobody said); `again`: it only repeats what a broker seemed to lack.
+    """
 
     topic: str
     payload: bytes
@@ -60,6 +63,8 @@ class Arrived:
     signal: str
     via: tuple[str, ...]
     binary: bool
+    version: int
+    again: bool
 
 
 @dataclass(slots=True, frozen=True)
@@ -81,6 +86,8 @@ class Outgoing:
     signal: str
     via: tuple[str, ...]
     binary: bool
+    version: int
+    again: bool
 
 
 Event: TypeAlias = Trying | Up | Down | Trouble | Arrived | Done

@@ -18,7 +18,7 @@ RECORD_BYTES = 256
 class Record:
     """One message on its way out. `frame` is None for a param under `latest`: its value is read when it is sent."""
 
-    __slots__ = ("address", "born_s", "frame", "is_param", "mapping", "qos", "topic", "via")
+    __slots__ = ("address", "again", "born_s", "frame", "is_param", "mapping", "qos", "topic", "via")
 
     def __init__(
         self, mapping: Mapping, topic: str, address: bytes, frame: bytes | None, is_param: bool, born_s: float
@@ -31,6 +31,7 @@ class Record:
         self.born_s = born_s
         self.qos: int = mapping.config.qos
         self.via: tuple[str, ...] = ()
+        self.again = False  # repeats a value the broker seems to lack
 
     @property
     def size(self) -> int:

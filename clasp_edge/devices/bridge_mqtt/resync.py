@@ -1,7 +1,7 @@
-"""The walk over the state after which a broker that has forgotten everything knows again what it had from us.
+"""The walk over the state after which a broker that may have lost something has again what it had from us.
 
-Queues each param that a map carries out under `latest`, unless its value came from the bridge itself. In steps, so
-that a large state does not hold up the clients.
+Repeats each param that a map carries out under `latest` and that the broker has not named, unless its value came from
+the bridge itself: then another daemon repeats it. In steps, so that a large state does not hold up the clients.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from clasp_edge.devices.bridge_mqtt.mapping import Mapping
-from clasp_edge.wire import SignalType, Snapshot, decode_payload
+from clasp_edge.wire import Snapshot, decode_payload
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
@@ -23,11 +23,14 @@ STEP_SCAN = 2000
 
 
 class Resync:
-    """`start` once; `finished` is called at the end unless it is cancelled."""
+    """`start` once; `finished` is called at the end unless it is cancelled. `named`: what the broker does have."""
 
-    def __init__(self, bridge: Bridge, loop: AbstractEventLoop, finished: Callable[[], None]) -> None:
+    def __init__(
+        self, bridge: Bridge, loop: AbstractEventLoop, named: set[bytes], finished: Callable[[], None]
+    ) -> None:
         self._bridge = bridge
         self._loop = loop
+        self._named = named
         self._finished = finished
         self._writer = f"bridge:{bridge.name}"
         self._patterns: list[Pattern] = []
@@ -57,8 +60,9 @@ class Resync:
             message = decode_payload(payload)
             assert isinstance(message, Snapshot)
             for param in message.params:
-                if param.writer != self._writer:
-                    self._bridge.carry(param.address.encode(), SignalType.PARAM, None, None, 0.0)
+                address = param.address.encode()
+                if param.writer != self._writer and address not in self._named:
+                    self._bridge.repeat(address)
         if not self._cursor:
             self._patterns.pop(0)
         self._next = self._loop.call_soon(self._step)

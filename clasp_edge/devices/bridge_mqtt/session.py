@@ -5,6 +5,7 @@ Lives in a link's thread. The only file that imports paho-mqtt (and with it Open
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Sequence
@@ -41,7 +42,9 @@ FAILURE = 0x80
 
 VIA = "clasp-edge-via"
 SIGNAL = "clasp-edge-signal"
-"""User properties: the daemons a message has passed, and the signal it was in CLASP."""
+VERSION = "clasp-edge-version"
+AGAIN = "clasp-edge-again"
+"""User properties: the daemons a message has passed, the signal it was in CLASP, and as `versions` has it."""
 
 BINARY = "application/octet-stream"
 
@@ -81,6 +84,7 @@ class Session:
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages = 0  # the bridge's queue keeps to the window
+        client.on_socket_open = _set_no_delay
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -197,6 +201,10 @@ class Session:
         if self.mqtt5:
             properties = _properties(PacketTypes.PUBLISH)
             properties.UserProperty = [(VIA, ",".join(message.via)), (SIGNAL, message.signal)]
+            if message.version:
+                properties.UserProperty = (VERSION, str(message.version))
+            if message.again:
+                properties.UserProperty = (AGAIN, "1")
             if message.binary:
                 properties.ContentType = BINARY
         record = message.record
@@ -266,6 +274,8 @@ class Session:
                 user.get(SIGNAL, ""),
                 tuple(filter(None, user.get(VIA, "").split(","))),
                 getattr(properties, "ContentType", "") == BINARY,
+                int(version) if (version := user.get(VERSION, "")).isdecimal() and len(version) < 20 else 0,
+                AGAIN in user,
             )
         )
 
@@ -284,6 +294,11 @@ class Session:
         for topic, code in zip(self._asked.pop(mid, []), codes, strict=False):
             if code.value >= FAILURE:
                 self._handover.put(Trouble(f"the broker refused the subscription to {topic}: {code}"))
+
+
+def _set_no_delay(client: Client, userdata: object, sock: Any) -> None:
+    # A single message must not wait for the broker's acknowledgement of the one before.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _properties(packet_type: int) -> Properties:

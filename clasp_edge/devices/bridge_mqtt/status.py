@@ -72,7 +72,8 @@ class Status:
         if now_s - self._logged_s < LOG_INTERVAL_S:
             self._unlogged += 1
             return
-        log.warning("bridge %s: %s (and %d more since the last such line)", self._name, reason, self._unlogged)
+        more = f" (and {self._unlogged} other complaints since the last one)" if self._unlogged else ""
+        log.warning("bridge %s: %s%s", self._name, reason, more)
         self._logged_s = now_s
         self._unlogged = 0
 

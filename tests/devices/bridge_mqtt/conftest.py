@@ -11,7 +11,7 @@ from support.mosquitto import Mosquitto, find_mosquitto
 @pytest.fixture(scope="session")
 def needs_mosquitto() -> None:
     if find_mosquitto() is None:
-        pytest.skip("mosquitto is not installed (.ci/need mosquitto)")
+        pytest.skip("mosquitto is not installed (.ci/need mqtt)")
 
 
 @pytest.fixture

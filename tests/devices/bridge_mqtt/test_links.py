@@ -105,6 +105,27 @@ def test_both_sides_converge_without_mqtt5(broker: Mosquitto) -> None:
             assert left.value("/s/shared") in ("left 199", "right 199")
 
 
+def test_a_ring_of_bridges_comes_to_rest_without_mqtt5(broker: Mosquitto) -> None:
+    ring = [{"topic": "ring/#", "address": "/ring/**", "policy": "log"}]
+    with OldBroker(broker.port) as old:
+        config = "".join(bridge_config([old.url], ring, name) for name in ("one", "two"))
+        with Bridged(config) as daemon, Onlooker(broker.port, "ring/#") as seen:
+            for number in range(20):
+                daemon.put("/ring/n", number)
+
+            def at_rest() -> bool:
+                before = len(seen.messages)
+                daemon.wait_sent("one")
+                daemon.wait_sent("two")
+                return len(seen.messages) == before
+
+            eventually(at_rest, 20.0)
+            daemon.put("/ring/n", "after")
+            eventually(lambda: b"after" in seen.payloads("ring/n"), 20.0)
+            eventually(at_rest, 20.0)
+            assert daemon.value("/ring/n") == "after"
+
+
 def test_tls_with_a_private_authority(needs_mosquitto: None, tmp_path: Path) -> None:
     ours, others = Authority(tmp_path, "ours"), Authority(tmp_path, "others")
     certificate, key = ours.issue("broker")

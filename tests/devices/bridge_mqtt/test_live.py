@@ -8,7 +8,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from support.bridged import Bridged, Map, Onlooker, bridge_config
-from support.live import eventually, fresh, of_type
+from support.live import eventually, fresh, get, of_type
 from support.mosquitto import Mosquitto
 
 from clasp_edge import wire
@@ -135,6 +135,22 @@ def test_retained_values_are_there_for_a_daemon_that_comes_later(left: Bridged, 
     config = bridge_config([shared_broker.url], [{"topic": "site/#", "address": "/z/**"}])
     with Bridged(config) as late:
         late.wait_value(f"/z{at}/early", [1, 2])
+
+
+def test_what_the_broker_forgets_is_forgotten(left: Bridged, right: Bridged, shared_broker: Mosquitto) -> None:
+    at = fresh()
+    left.put(f"/x{at}/gone", 1)
+    left.put(f"/x{at}/empty", "")
+    right.wait_value(f"/y{at}/gone", 1)
+    right.wait_value(f"/y{at}/empty", "")
+    here, there = left.listener(f"/x{at}/gone"), right.listener(f"/y{at}/gone")
+    with Onlooker(shared_broker.port, f"site{at}/#") as device:
+        device.publish(f"site{at}/gone", b"", retain=True)
+        for client, daemon, address in ((here, left, f"/x{at}/gone"), (there, right, f"/y{at}/gone")):
+            assert client.recv_until(wire.Set).value is None
+            assert get(daemon.client, address) is None
+        # An empty text is a value like any other, and stays with the broker.
+        eventually(lambda: device.payloads(f"site{at}/empty") == [b'""'])
 
 
 def test_what_cannot_be_an_address_is_said_and_harms_nothing(left: Bridged, shared_broker: Mosquitto) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -11,6 +11,8 @@ from support.live import eventually
 from support.load import Load, first_seen
 from support.mosquitto import Mosquitto
 from support.netns import THEIRS, Namespace, why_not
+
+from clasp_edge import wire
 
 LATEST: Map = {"topic": "site/#", "address": "/s/**"}
 LOG: Map = {"topic": "log/#", "address": "/log/**", "policy": "log"}
@@ -29,7 +31,7 @@ def addresses(prefix: str) -> list[str]:
     return [f"{prefix}/{number}" for number in range(ADDRESSES)]
 
 
-def assert_same(daemon: Bridged, newest: dict[str, int]) -> None:
+def assert_same(daemon: Bridged, newest: Mapping[str, wire.Value]) -> None:
     for address, value in newest.items():
         daemon.wait_value(address, value)
 
@@ -180,6 +182,31 @@ def test_a_value_from_elsewhere_does_not_undo_a_newer_one_of_ours(broker: Mosqui
         left.wait_state("up")
         right.wait_value("/s/n", "new")
         assert left.value("/s/n") == "new"
+
+
+def test_a_broker_that_comes_back_with_old_values_is_told_the_newer_ones(needs_mosquitto: None) -> None:
+    with Mosquitto(persistent=True, autosave=False) as broker, pair(broker, LATEST) as (left, right):
+        left.put("/s/n", "old")
+        left.put("/s/same", "as ever")
+        right.wait_value("/s/same", "as ever")
+        right.wait_value("/s/n", "old")
+        broker.save()
+        left.put("/s/n", "new")
+        left.put("/s/late", "later")
+        right.wait_value("/s/n", "new")
+        right.wait_value("/s/late", "later")
+        there = right.listener("/s/**")
+        broker.kill()
+        left.wait_state("down")
+        right.wait_state("down")
+        broker.start()
+        left.wait_state("up")
+        right.wait_state("up")
+        with Bridged(bridge_config([broker.url], [LATEST])) as late:
+            assert_same(late, {"/s/n": "new", "/s/same": "as ever", "/s/late": "later"})
+        assert left.value("/s/n") == right.value("/s/n") == "new"
+        # Nobody has seen anything go back and forth.
+        assert [m for m in there.sync() if isinstance(m, wire.Set)] == []
 
 
 def test_a_daemon_that_was_away_gets_what_is_newer(broker: Mosquitto) -> None:
