@@ -53,7 +53,8 @@ class _Lease:
 
 
 class Leases:
-    """All devices that have subscribed. `new_target(name, link)` makes one, `link_to(source, port)` the way to it."""
+    """All devices that have subscribed. `new_target(name, link)` makes one, `link_to(source, port)` the way to it,
+    `on_end(target)` is called when it is gone."""
 
     def __init__(
         self,
@@ -62,12 +63,14 @@ class Leases:
         max_subscribers: int,
         new_target: Callable[[str, Link], Target],
         link_to: Callable[[Source, int], Link],
+        on_end: Callable[[Target], None],
     ) -> None:
         self._loop = loop
         self._namespace = namespace
         self._max_subscribers = max_subscribers
         self._new_target = new_target
         self._link_to = link_to
+        self._on_end = on_end
         self._leases: dict[tuple[str, int], _Lease] = {}
         self._by_sender: dict[tuple[str, int], Target] = {}
         self._encoder = Encoder()
@@ -173,6 +176,7 @@ class Leases:
         del self._leases[lease.key]
         if self._by_sender.get(lease.sender) is lease.target:
             del self._by_sender[lease.sender]
+        self._on_end(lease.target)
 
 
 def _subscription(arguments: list[Value]) -> tuple[str, int, int]:

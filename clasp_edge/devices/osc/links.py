@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Protocol
 
+from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.encode import MAX_PACKET_BYTES
 
 
@@ -18,14 +19,14 @@ class Link(Protocol):
 class UdpLink:
     """Datagrams to one address, which stays as it was resolved."""
 
-    def __init__(self, sock: socket.socket, host: str, port: int) -> None:
+    def __init__(self, sock: socket.socket, host: str, port: int, counters: Counters) -> None:
         self._sock = sock
         self._address = udp_address(sock, host, port)
-        self.failed = 0
+        self._counters = counters
 
     def send(self, packet: bytes) -> bool:
         if len(packet) > MAX_PACKET_BYTES:
-            self.failed += 1
+            self._counters.lost += 1
             return True
         try:
             self._sock.sendto(packet, self._address)
@@ -33,7 +34,7 @@ class UdpLink:
             return False
         except OSError:
             # No route, no such interface: nobody gets it, and the next one may go through again.
-            self.failed += 1
+            self._counters.lost += 1
         return True
 
 

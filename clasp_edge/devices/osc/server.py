@@ -11,11 +11,12 @@ import logging
 import socket
 from asyncio import TimerHandle
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from clasp_edge.config.model import Osc
 from clasp_edge.dataplane import Verdict
+from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.encode import Encoder
 from clasp_edge.devices.osc.intake import Intake, Party, Source
 from clasp_edge.devices.osc.leases import CONTROL_PREFIX, CONTROLS, COST, Leases
@@ -53,19 +54,6 @@ RECEIVE_BUFFER_BYTES = 1024 * 1024
 """Asked of the kernel for the UDP socket: what arrives while the router is busy with something else."""
 
 
-@dataclass
-class Counters:
-    """What happened since the start, beside what the intake counts; for the metrics."""
-
-    bad_packets: int = 0
-    refused_writes: int = 0
-    refused_sources: int = 0
-    echoes: int = 0
-    loops: int = 0
-    late_bundles_refused: int = 0
-    expansions: int = 0
-
-
 class OscServer:
     """`udp` and `tcp` are bound sockets. `access` is what devices may do, None for anything. Start and stop once."""
 
@@ -96,8 +84,10 @@ class OscServer:
         self.intake.silence_us = int(config.silence_s * 1e6)
         self.waiting = WaitingBundles(router, self.intake)
         self._resyncs = Resyncs(router.loop)
-        self.static = StaticTargets(router.loop, udp, Target.resync)
-        self.leases = Leases(router.loop, config.namespace, config.max_subscribers, self._new_subscriber, self._link_to)
+        self.static = StaticTargets(router.loop, udp, self.counters, self._found)
+        self.leases = Leases(
+            router.loop, config.namespace, config.max_subscribers, self._new_subscriber, self._link_to, self._left
+        )
 
     # ---- life ----
 
@@ -204,9 +194,16 @@ class OscServer:
 
     def _new_target(self, name: str, link: Link | None, rate: float) -> Target:
         target = Target(
-            self.router.plane, name, link,
-            loop=self.router.loop, resyncs=self._resyncs, outward=self._outward, rate=rate, on_loop=self._loop_broken,
-        )  # fmt: skip
+            self.router.plane,
+            name,
+            link,
+            loop=self.router.loop,
+            resyncs=self._resyncs,
+            outward=self._outward,
+            counters=self.counters,
+            rate=rate,
+            on_loop=self._loop_broken,
+        )
         target.scopes = self._access
         return target
 
@@ -217,7 +214,20 @@ class OscServer:
         if source.link is not None:
             link: Link = source.link
             return link
-        return UdpLink(self._udp, source.host, port or source.port)
+        return UdpLink(self._udp, source.host, port or source.port, self.counters)
+
+    def _found(self, target: Target) -> None:
+        """A configured device's address is known: who was heard before that may be it."""
+        for source in (*self.intake.known(), *self._connections.values()):
+            if source.party is None:
+                source.party = self.static.party_of(source.host, source.port)
+        target.resync()
+
+    def _left(self, target: Target) -> None:
+        """A subscriber is gone."""
+        for source in (*self.intake.known(), *self._connections.values()):
+            if source.party is target:
+                source.party = self.static.party_of(source.host, source.port)
 
     def _sweep_sources(self) -> None:
         self._sweep = None

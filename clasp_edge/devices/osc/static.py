@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from clasp_edge.config.model import OscTarget
+from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.links import UdpLink
 from clasp_edge.devices.osc.target import Target
 
@@ -55,9 +56,12 @@ def _host_and_port(text: str) -> tuple[str, int]:
 class StaticTargets:
     """All of them. `on_found(target)` is called when a target's address is known."""
 
-    def __init__(self, loop: AbstractEventLoop, sock: socket.socket, on_found: Callable[[Target], None]) -> None:
+    def __init__(
+        self, loop: AbstractEventLoop, sock: socket.socket, counters: Counters, on_found: Callable[[Target], None]
+    ) -> None:
         self._loop = loop
         self._sock = sock
+        self._counters = counters
         self._on_found = on_found
         self._targets: list[StaticTarget] = []
         self._lookups: set[Task[None]] = set()
@@ -88,7 +92,7 @@ class StaticTargets:
 
     def _found(self, static: StaticTarget, host: str) -> None:
         static.host = host
-        static.target.link = UdpLink(self._sock, host, static.config.port)
+        static.target.link = UdpLink(self._sock, host, static.config.port, self._counters)
         self._on_found(static.target)
 
     async def _look_up(self, static: StaticTarget) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Plane, Sink, Subscription
+from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.decode import decode_message
 from clasp_edge.devices.osc.echo import EchoMemory, Known
 from clasp_edge.devices.osc.intake import Party, Source
@@ -51,16 +52,16 @@ class Target(Party):
         loop: AbstractEventLoop,
         resyncs: Resyncs,
         outward: Outward,
+        counters: Counters,
         rate: float,
         on_loop: Callable[[Target, bytes], None],
     ) -> None:
         self.name = name
         self.link = link
-        self.sent = 0
-        self.lost = 0
         self.subscriptions: dict[str, Subscription] = {}
         self._loop = loop
         self._outward = outward
+        self._counters = counters
         self._tell_loop = on_loop
         self._pacer = Pacer(loop, rate, self._send)
         self._memory = EchoMemory(rate, self._looped)
@@ -103,7 +104,7 @@ class Target(Party):
                 # As a frame: what is replaced while it waits need not be translated.
                 self._pacer.offer(address, frame)
             elif not self._send(address, frame):
-                self.lost += 1
+                self._counters.lost += 1
 
     # ---- what it says ----
 
@@ -151,7 +152,7 @@ class Target(Party):
             return True  # nobody is there yet (it gets the state when it is), or OSC has no word for this
         if not self.link.send(packet):
             return False
-        self.sent += 1
+        self._counters.sent += 1
         # As it would come back: that is what an echo has to be compared with.
         _, _, value_type, value = decode_message(packet)
         self._memory.told(address, (value_type, value), self._loop.time(), self.datagrams)

@@ -368,3 +368,14 @@ def test_floats_and_arrays_as_configured(target: Device) -> None:
         put(client, "/osc/b", [1, [2]])
         assert target.hear() == ("/b", [1, [2]])
         crowd.leave()
+
+
+def test_a_target_that_had_subscribed_as_well_is_known_as_itself_again(target: Device) -> None:
+    with Daemon(osc=True, config=configured(target)) as daemon:
+        target.router = daemon.osc_address
+        target.say("/clasp/subscribe", "/only/**")
+        assert target.hear()[0] == "/clasp/subscribed"
+        target.say("/clasp/unsubscribe")
+        assert target.hear()[0] == "/clasp/unsubscribed"
+        target.say("/a", 1)
+        assert target.hears_nothing()
