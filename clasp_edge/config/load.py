@@ -64,7 +64,7 @@ def load_config(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
 
 
 def origin_of(key: str, path: Path | None, sets: Sequence[str]) -> str:
-    """Where a key's value comes from, for a `Problem`: `--set` if it or a table around it was given there, or the file."""
+    """Where a key's value comes from, for a `Problem`: `--set` if it or a table around it was given there."""
     given = [text.partition("=")[0].strip() for text in sets if "=" in text]
     from_command_line = any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in given)
     return COMMAND_LINE if from_command_line or path is None else str(path)

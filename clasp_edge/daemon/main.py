@@ -21,6 +21,7 @@ from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
 from clasp_edge.daemon.auth import TokenAuthenticator
+from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.federation.hub import handle_federation_sync
 from clasp_edge.router.router import Router
@@ -28,7 +29,6 @@ from clasp_edge.router.watch import Watch
 from clasp_edge.transports.bind import BindError
 from clasp_edge.transports.tcp import TcpServer
 from clasp_edge.transports.websocket import WebSocketServer
-from clasp_edge.version import __version__
 from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
@@ -140,14 +140,8 @@ class Daemon:
             self._bridges.apply(self._config)
 
     def _greet(self, addresses: list[str]) -> None:
-        config = self._config
-        print(f"clasp-edge {__version__} ({config.name})")
-        print(f"  data in     {config.data_dir}")
-        print(f"  security    {config.security.mode}")
-        for address in addresses:
-            print(f"  listens on  {address}")
-        example = addresses[0].replace("0.0.0.0", "127.0.0.1").replace("[::]", "127.0.0.1")
-        print(f'  connect     JavaScript: new Clasp("{example}")   Python: Clasp("{example}")')
+        for line in greeting(self._config, addresses):
+            print(line)
         print("ready " + " ".join(addresses), flush=True)
 
     async def _drain(self) -> None:
