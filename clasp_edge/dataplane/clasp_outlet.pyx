@@ -1,7 +1,7 @@
-"""What a CLASP client is sent: frames with their transport's header, deliveries, answers, and the newest params after pressure.
+"""What a CLASP client is sent: deliveries and answers with their transport's header, the newest params after pressure.
 
-The outgoing half of `peer.Peer`. Knows how the two kinds of stream delimit a frame (wire.md 6.1, 6.2), and nothing of what
-comes in.
+The outgoing half of `peer.Peer`. Knows how the two kinds of stream delimit a frame (wire.md 6.1, 6.2), and nothing of
+what comes in.
 """
 
 import logging
