@@ -89,9 +89,14 @@ def _subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Pat
         if not group or "+" in group or "#" in group or not shown:
             raise MqttError(Reason.TOPIC_FILTER_INVALID, f"topic filter {entry.filter[:64]!r}")
     check_filter(shown)
-    limit = server.router.config.limits.max_subscriptions_per_session
-    if limit and len(session.subscriptions) >= limit and entry.filter not in session.subscriptions:
-        raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached (max {limit})")
+    limits = server.router.config.limits
+    if entry.filter not in session.subscriptions:
+        limit = limits.max_subscriptions_per_session
+        if limit and len(session.subscriptions) >= limit:
+            raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached (max {limit})")
+        limit = limits.max_subscriptions
+        if limit and server.router.plane.trie.size >= limit:
+            raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached (max {limit} of all clients together)")
     options = entry.qos
     options |= _NO_LOCAL if entry.no_local else 0
     options |= _RETAIN_AS_PUBLISHED if entry.retain_as_published else 0
