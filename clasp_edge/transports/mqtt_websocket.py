@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from clasp_edge.devices.mqtt.connection import Connection
 from clasp_edge.transports.bind import peer_of
-from clasp_edge.transports.picows_core import WSMsgType, core
+from clasp_edge.transports.picows_core import WSListener, WSMsgType
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.server import MqttServer
@@ -92,7 +92,7 @@ def listener_for(connection: WebSocketConnection) -> Any:
     return _Listener(connection)
 
 
-class _Listener(core.WSListener):  # type: ignore[misc]
+class _Listener(WSListener):
     """Hands over what arrives. MQTT 5.0, 6 [MQTT-6.0.0-1]: text is a reason to close."""
 
     def __init__(self, connection: WebSocketConnection) -> None:

@@ -37,8 +37,8 @@ class Daemon:
     """One `clasp-edge run`. A context manager: started on entry; on exit stopped, which must end with status 0.
 
     ``sets`` maps configuration keys to values (`{"limits.max_params": 5}`) and wins over everything. ``tcp`` opens the
-    TCP listener, ``mqtt`` the MQTT listener, ``osc`` serves OSC over UDP. ``messages_per_second`` 0 means unlimited, None leaves it to the
-    configuration. ``config`` is the text of a configuration file.
+    TCP listener, ``mqtt`` the MQTT listener, ``osc`` serves OSC over UDP. ``messages_per_second`` 0 means
+    unlimited, None leaves it to the configuration. ``config`` is the text of a configuration file.
     """
 
     def __init__(
