@@ -9,8 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from support.daemon import Daemon
+from support.fixtures import clients
 from support.live import Crowd
 from support.mqtt_client import Broker
+
+__all__ = ["clasp", "clients", "daemon", "mqtt"]
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +23,9 @@ def daemon() -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def clasp(daemon: Daemon) -> Iterator[Crowd]:
+def clasp(clients: Crowd) -> Crowd:
     """CLASP clients."""
-    crowd = Crowd(daemon)
-    yield crowd
-    crowd.leave()
+    return clients
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""A daemon that serves OSC for each file of tests; clients and devices for each test."""
+"""A daemon that serves OSC for each file of tests; clients and devices for each test.
+
+`base` is what goes before OSC addresses; below `/osc` for CLASP.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.daemon import Daemon
-from support.live import Crowd, fresh
+from support.fixtures import base, clients
 from support.osc import Device
+
+__all__ = ["base", "clients", "daemon", "device", "devices"]
 
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     with Daemon(osc=True, sets={"osc.messages_per_second": 0}) as running:
         yield running
-
-
-@pytest.fixture
-def clients(daemon: Daemon) -> Iterator[Crowd]:
-    crowd = Crowd(daemon)
-    yield crowd
-    crowd.leave()
 
 
 @pytest.fixture
@@ -41,9 +39,3 @@ def devices(daemon: Daemon) -> Iterator[Callable[[], Device]]:
     yield make
     for one in made:
         one.close()
-
-
-@pytest.fixture
-def base() -> str:
-    """An OSC address prefix that no other test uses; below `/osc` for CLASP."""
-    return fresh()
