@@ -97,12 +97,18 @@ cdef class MqttHub:
         content.topic_size = size - prefix_size
         if content.topic[0] == b"$":
             return None
+        if (memchr(content.topic, b"+", content.topic_size) != NULL
+                or memchr(content.topic, b"#", content.topic_size) != NULL
+                or memchr(content.topic, 0, content.topic_size) != NULL):
+            return None     # a client would take such a topic for a protocol error [MQTT-3.3.2-2]
         if memchr(content.topic, b"%", content.topic_size) == NULL:
             return b""
         try:
             topic = <bytes>self.to_topic(PyBytes_FromStringAndSize(<const char*>content.topic, content.topic_size))
         except Exception:
             log.exception("an address has no topic")
+            return None
+        if not topic:
             return None
         content.topic = <const uint8_t*><char*>topic
         content.topic_size = len(topic)
