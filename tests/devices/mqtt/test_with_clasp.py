@@ -246,3 +246,63 @@ def test_thousands_of_retained_messages_reach_clasp_in_order(mqtt: Broker, clasp
     values = [message.value for message in of_type(listener.sync(), wire.Set)]
     assert values == sorted(values)  # type: ignore[type-var]
     assert values[-1] == 1999
+
+
+@pytest.mark.parametrize("address", ["/mqtt/{}/+", "/mqtt/{}/#", "/mqtt/{}/a+b", "/mqtt/{}/a#", "/mqtt", "/mqtt/"])
+@pytest.mark.parametrize("version", [V311, V5], ids=["v311", "v5"])
+def test_addresses_that_are_no_topics(mqtt: Broker, clasp: Crowd, version: int, address: str) -> None:
+    """Whatever becomes of them, no MQTT client is sent a topic that there cannot be (`mqtt_packets.read` checks)."""
+    topic, writer = fresh(), clasp.ws()
+    device = mqtt.client(version)
+    device.subscribe_with_retained("#")
+    address = address.format(topic)
+    writer.send(wire.Set(address=address, value=1))
+    writer.send(wire.Publish(address=address, signal=wire.SignalType.EVENT, value=2))
+    writer.sync()
+    device.publishes()
+    mqtt.client(version).subscribe_with_retained("#")
+    writer.send(wire.Set(address=f"/mqtt/{topic}/good", value=3))
+    writer.sync()
+    device.receive(b"3")
+
+
+def test_a_shared_subscription_gets_each_write_once(mqtt: Broker, clasp: Crowd) -> None:
+    topic, writer = fresh(), clasp.ws()
+    members = [mqtt.client() for _ in range(3)]
+    for member in members:
+        member.subscribe(f"$share/g/{topic}/#")
+    for number in range(30):
+        put(writer, f"/mqtt/{topic}/{number % 3}", number)
+    got = [int(found.payload) for member in members for found in member.publishes()]
+    assert sorted(got) == list(range(30))
+
+
+def test_properties_survive_the_visit_of_a_clasp_client(mqtt: Broker, clasp: Crowd) -> None:
+    """A CLASP client that is told of a message takes nothing away from it; a SET of its own has none."""
+    topic, writer = fresh(), clasp.ws()
+    subscribe(writer, f"/mqtt/{topic}")
+    props = {"user_property": [("unit", "°C")], "content_type": "text/plain"}
+    mqtt.client().publish(topic, b"21.50", qos=1, retain=True, props=props)
+    assert writer.recv_type(wire.Set).value == 21.5
+    (kept,) = mqtt.client().subscribe_with_retained(topic)[1]
+    assert (kept.payload, kept.properties) == (b"21.50", props)
+    put(clasp.ws(), f"/mqtt/{topic}", 22)
+    (kept,) = mqtt.client().subscribe_with_retained(topic)[1]
+    assert (kept.payload, kept.properties) == (b"22", {})
+
+
+def test_streams_and_gestures_do_not_harm_devices(mqtt: Broker, clasp: Crowd) -> None:
+    """What has no form in MQTT is left out, or sent as its value; a device goes on being served."""
+    topic, sender = fresh(), clasp.ws()
+    device = mqtt.client()
+    device.subscribe(f"{topic}/#", options=1)
+    address = f"/mqtt/{topic}/x"
+    sender.send(wire.Publish(address=address, signal=wire.SignalType.STREAM, value=0.5))
+    sender.send(wire.Publish(address=address, signal=wire.SignalType.STREAM, samples=(0.1, 0.2), rate=100))
+    sender.send(wire.Publish(address=address, signal=wire.SignalType.GESTURE, id=1, phase=wire.Phase.START))
+    sender.send(wire.Publish(address=address, signal=wire.SignalType.GESTURE, id=1, phase=wire.Phase.END))
+    sender.sync()
+    for found in device.publishes():
+        device.acknowledge(found)
+    put(sender, address, 7)
+    device.receive(b"7")
