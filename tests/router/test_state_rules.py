@@ -270,7 +270,9 @@ def test_the_state_has_a_bound_in_bytes_too() -> None:
         client, base = crowd.ws(), fresh()
         for number in range(2 * FIT):
             put(client, f"{base}/{number:02}", LARGE)
-        kept = [param.address for param in params_of(subscribe(crowd.ws(), f"{base}/**"))]
+        reader = crowd.ws()
+        # What is larger than an outbox comes in its own time, after the PONG too.
+        kept = [param.address for param in reader.snapshot + params_of(reader.drain())]
         assert FIT - 2 <= len(kept) <= FIT
         assert sorted(kept) == [f"{base}/{number:02}" for number in range(2 * FIT - len(kept), 2 * FIT)]
         # A param that grows makes room for itself, and a small one is not refused for the large ones' sake.
