@@ -22,8 +22,8 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 
 cdef class MqttHub:
-    """`MqttHub(plane, namespace, to_topic, to_address)`: `namespace` without a slash at its end; the two functions map what
-    is not the same in both worlds, below the namespace: `to_topic(address) -> topic`, `to_address(topic) -> address`."""
+    """`MqttHub(plane, namespace, to_topic, to_address)`: `namespace` without a slash at its end; the two functions map
+    what is not the same in both worlds, below it: `to_topic(address) -> topic`, `to_address(topic) -> address`."""
 
     def __cinit__(self, Plane plane not None, bytes namespace not None, to_topic, to_address):
         self.plane = plane
@@ -55,8 +55,8 @@ cdef class MqttHub:
             unstore(self.stored)
 
     cdef bint prepare(self, Delivery* delivery) noexcept:
-        """Make `content` that of the delivery. False when MQTT clients do not get it: it has no value, or its topic begins
-        with `$` [MQTT-4.7.2-1]."""
+        """Make `content` that of the delivery. False when MQTT clients do not get it: it has no value, or its topic
+        begins with `$` [MQTT-4.7.2-1]."""
         cdef const uint8_t* text
         cdef Py_ssize_t size
         if self.serial == delivery.serial:
@@ -135,7 +135,8 @@ cdef class MqttHub:
             content.payload_size = entry.kept.payload_size
             return True
         content.properties_size = 0
-        size = print_value(entry.value_type, entry_value(entry), entry.value_size, self.spare_printed, IMAGE_BYTES, &text)
+        size = print_value(entry.value_type, entry_value(entry), entry.value_size, self.spare_printed, IMAGE_BYTES,
+                           &text)
         if size < 0:
             return False
         content.payload = text

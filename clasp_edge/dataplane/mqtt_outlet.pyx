@@ -1,8 +1,8 @@
-"""The incoming half of an MQTT session: packets are split and checked, PUBLISH and acknowledgements acted upon, everything
-else handed up. Compiled half of `devices.mqtt.session.Session`, which overrides the `on_...` methods.
+"""The incoming half of an MQTT session: packets are split and checked, PUBLISH and acknowledgements acted upon,
+everything else handed up. Compiled half of `devices.mqtt.session.Session`, which overrides the `on_...` methods.
 
-Whatever a client sends is checked here or in the codec before anything is done with it; a packet that breaks a rule ends
-the connection with its reason code (5.0, 4.13).
+Whatever a client sends is checked here or in the codec before anything is done with it; a packet that breaks a rule
+ends the connection with its reason code (5.0, 4.13).
 """
 
 import logging
@@ -121,8 +121,8 @@ cdef class MqttOutlet(MqttSender):
     # ---- input ----
 
     def receive(self, const uint8_t[::1] data not None, size_t filled):
-        """Handle the packets in the first `filled` bytes, as one pass; returns how many bytes were used. The rest is the
-        beginning of a packet, or, after `pause_input`, comes again."""
+        """Handle the packets in the first `filled` bytes, as one pass; returns how many bytes were used. The rest is
+        the beginning of a packet, or, after `pause_input`, comes again."""
         cdef size_t at = 0
         cdef size_t total
         cdef uint32_t remaining
@@ -503,8 +503,8 @@ cdef bint _text(const uint8_t* p, size_t size) noexcept:
 
 
 cdef class SharedGroup(Sink):
-    """The sessions behind one shared subscription: each message goes to one of them, in turn, to one that is connected if
-    there is one (5.0, 4.8.2)."""
+    """The sessions behind one shared subscription: each message goes to one of them, in turn, to one that is connected
+    if there is one (5.0, 4.8.2)."""
 
     def __cinit__(self, MqttHub hub not None):
         self.hub = hub

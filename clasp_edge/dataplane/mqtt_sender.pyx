@@ -1,8 +1,9 @@
 """The outgoing half of an MQTT session: what it is sent, at which quality, and what it still has to acknowledge.
 
-QoS 0 goes the way of every delivery (outlet.pyx) with its promises under pressure. QoS 1 and 2 go through a queue: a window of
-messages in flight, then those that wait, for the window or for the client to come back. The queue is bounded; what finds
-no room in it is dropped and counted, but a param then converges: its newest value is sent when there is room again.
+QoS 0 goes the way of every delivery (outlet.pyx) with its promises under pressure. QoS 1 and 2 go through a queue: a
+window of messages in flight, then those that wait, for the window or for the client to come back. The queue is bounded;
+what finds no room in it is dropped and counted, but a param then converges: its newest value is sent when there is room
+again.
 """
 
 import logging

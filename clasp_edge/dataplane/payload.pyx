@@ -8,7 +8,7 @@ packet and no address.
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, strlen
 
@@ -242,8 +242,8 @@ cdef bint _plain(const uint8_t* text, size_t size) noexcept:
 
 cdef Py_ssize_t print_value(int value_type, const uint8_t* value, size_t room, uint8_t* target, size_t target_room,
                             const uint8_t** text) noexcept:
-    """The payload of a value: its size, or -1 if there is none that fits. `text` gets where it is: at `target` (at least
-    512 bytes) or, for strings and bytes, in the value itself."""
+    """The payload of a value: its size, or -1 if there is none that fits. `text` gets where it is: at `target` (at
+    least 512 bytes) or, for strings and bytes, in the value itself."""
     cdef double number
     cdef float single
     cdef uint64_t bits

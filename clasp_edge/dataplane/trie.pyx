@@ -22,8 +22,8 @@ cdef enum:              # how a subscription hangs on the node that its pattern 
 
 cdef class Subscription:
     """One subscription of a sink. `mask` has bit 1 << signal for each wanted signal type; `filter`, if any, thins out
-    what is delivered (an object with `offer(address, signal, frame)`). `options` (trie.pxd, Option) and `identifier` mean
-    something to MQTT sinks only."""
+    what is delivered (an object with `offer(address, signal, frame)`). `options` (trie.pxd, Option) and `identifier`
+    mean something to MQTT sinks only."""
 
     def __cinit__(self, Sink sink not None, uint32_t id, Pattern pattern not None, uint8_t mask, filter=None,
                   uint32_t options=0, uint32_t identifier=0):
