@@ -97,6 +97,11 @@ cdef class MqttHub:
         content.topic_size = size - prefix_size
         if content.topic[0] == b"$":
             return None
+        # An address may contain what a topic may not [MQTT-3.3.2-2]: it has no topic then.
+        if (memchr(content.topic, b"+", content.topic_size) != NULL
+                or memchr(content.topic, b"#", content.topic_size) != NULL
+                or memchr(content.topic, 0, content.topic_size) != NULL):
+            return None
         if (memchr(content.topic, b"+", content.topic_size) != NULL
                 or memchr(content.topic, b"#", content.topic_size) != NULL
                 or memchr(content.topic, 0, content.topic_size) != NULL):

@@ -123,13 +123,6 @@ class Connection:
         self.server.loop.call_soon(self._finish)
 
     def _finish(self) -> None:
-        # Also what the end of the pass has not written yet.
-        core = self.server.router.core
-        core.begin_pass()
-        core.end_pass()
-        if self.session is not None and self.session.blocked:
-            self.abort()
-            return
         self.finish_output()
         self.server.loop.call_later(LINGER_S, self.abort)
 

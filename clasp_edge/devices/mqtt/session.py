@@ -121,12 +121,9 @@ class Session(MqttOutlet):
 
     def taken_over(self) -> None:
         """Another connection uses the client's identifier: this one ends now [MQTT-3.1.4-3]."""
-        connection = self.connection
-        if connection is not None:
+        if self.connection is not None:
             log.info("%r: taken over", self)
             self.disconnect(Reason.SESSION_TAKEN_OVER, "the client connected again")
-            connection.session = None
-            self.connection_lost(connection)
 
     def connection_lost(self, connection: Connection) -> None:
         """The connection is gone, whoever ended it."""
@@ -156,11 +153,7 @@ class Session(MqttOutlet):
         self.ended = True
         if self._expiry is not None:
             self._expiry.cancel()
-        if self.connection is not None:
-            connection = self.connection
-            connection.session = None
-            connection.end()
-            self.connection_lost(connection)
+        self._part()
         if self.will is not None:
             will, self.will = self.will, None
             will.publish(self)  # [MQTT-3.1.3-9]: the delay ends with the session
@@ -169,6 +162,20 @@ class Session(MqttOutlet):
         self.close_outlet()
         self.server.router.plane.unregister(self)
         self.server.forget(self)
+
+    def _part(self) -> None:
+        """End the connection from our side. After DISCONNECT nothing may follow, so the session leaves it at once."""
+        self.stopped = True
+        connection = self.connection
+        if connection is None:
+            return
+        self.resume()  # what is queued goes out, as far as the socket takes it
+        connection.session = None
+        if self.blocked:
+            connection.abort()
+        else:
+            connection.end()
+        self.connection_lost(connection)
 
     # ---- what the client sends ----
 
@@ -202,9 +209,7 @@ class Session(MqttOutlet):
             self.keeps = self.expiry_s > 0
         if packet.reason == Reason.SUCCESS:
             self.will = None  # [MQTT-3.14.4-3]; any other reason leaves it to be published
-        self.stopped = True
-        if self.connection is not None:
-            self.connection.end()
+        self._part()
 
     def on_fault(self, reason: int, text: str) -> None:
         log.info("%r: %s", self, text)
@@ -244,14 +249,14 @@ class Session(MqttOutlet):
 
     def disconnect(self, reason: Reason, text: str) -> None:
         """End the connection from our side, saying why if the version can. The will is due."""
-        self.stopped = True
         connection = self.connection
         if connection is None or connection.closing:
+            self.stopped = True
             return
         if self.version == V5:
             # Of DISCONNECT a reason string is always welcome.
             self.send(Disconnect(reason=reason, properties={Property.REASON_STRING: text}))
-        connection.end()
+        self._part()
 
     def check(self, now_us: int) -> None:
         """The once-a-second look: is the client silent, slow, or no longer allowed to be here?"""
