@@ -196,7 +196,7 @@ class Bridge(Section, frozen=True, kw_only=True):
     tls_cert: Annotated[str, Meta(max_length=4096)] = ""
     tls_key: Annotated[str, Meta(max_length=4096)] = ""
     keep_alive_s: Annotated[int, Meta(ge=1, le=65535)] = 15
-    queue_kib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB * 1024)] = 1024
+    queue_kib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB * 1024)] = 4096
     queue_age_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 0.0  # 0: any age
     map: tuple[BridgeMap, ...]
 

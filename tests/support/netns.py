@@ -71,5 +71,6 @@ class Namespace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The interfaces go with the namespace.
+        # By themselves the interfaces go with the namespace, but some time later.
+        subprocess.run(["ip", "link", "delete", self._here], check=False, capture_output=True, timeout=10)
         _ip("netns", "delete", self._name)

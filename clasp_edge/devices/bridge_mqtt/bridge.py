@@ -15,7 +15,7 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.dataplane import Adapter, Plane, Sink, Subscription, Verdict
 from clasp_edge.devices.bridge_mqtt.echo import EchoMemory, Seen
-from clasp_edge.devices.bridge_mqtt.events import Arrived, Done, Down, Event, Outgoing, Trouble, Trying, Up
+from clasp_edge.devices.bridge_mqtt.events import Arrived, Done, Down, Event, Filter, Outgoing, Trouble, Trying, Up
 from clasp_edge.devices.bridge_mqtt.handover import Handover
 from clasp_edge.devices.bridge_mqtt.link import Link
 from clasp_edge.devices.bridge_mqtt.loops import BLOCKED_S, LoopBreaker
@@ -97,8 +97,12 @@ class Bridge(Adapter):
         self._settling: TimerHandle | None = None
         self._resync: Resync | None = None
         self._handover = Handover(loop, self._on_events, self._on_room)
-        filters = {m.config.topic: m.config.qos for m in self._table.mappings if m.takes_in}
-        self._link = Link(config, client_id, list(filters.items()), self._handover, random)
+        filters = [
+            Filter(m.config.topic, m.config.qos, m.config.policy == "latest")
+            for m in self._table.mappings
+            if m.takes_in
+        ]
+        self._link = Link(config, client_id, filters, self._handover, random)
         mask = sum(1 << signal for signal in CARRIED)
         self._subscriptions = [
             Subscription(self, m.number, Pattern(m.config.address.encode()), mask)
@@ -358,14 +362,15 @@ class Bridge(Adapter):
         )
         if self._up is not None and not self._up.mqtt5 and mapping.gives_out:
             seen = self._echoes.seen(message.topic, message.payload, self._clock.monotonic_s())
-            if seen is Seen.OWN or (seen is Seen.OVERTAKEN and is_param):
+            converges = is_param and mapping.config.policy != "log"
+            if seen is Seen.OWN or (seen is Seen.OVERTAKEN and converges):
                 return
         if is_param and not self._is_news(mapping, address, message):
             return
         self._remember_trail(address, message.via)
         try:
             if is_param:
-                self._set(address, message)
+                self._set(mapping, address, message)
             else:
                 self._publish(address, message)
         except WireError as error:
@@ -377,12 +382,16 @@ class Bridge(Adapter):
             self._named.add(address)
             self._named_s = self._clock.monotonic_s()
         # A value of ours is on its way and will be the later one for the broker, and so for everybody.
+        # Only a log is taken as it comes, for it is to be complete.
+        if mapping.config.policy == "log":
+            self._versions.heard(address, message.version, self._wall_ms())
+            return True
         if self._queue.busy(address):
             return False
         said_again = message.again or (message.retained and self._settling is not None)
         if said_again and message.version and message.version < self._versions.known(address):
             # The broker, or who repeats this to it, has fallen behind.
-            if mapping.gives_out and mapping.config.policy == "latest":
+            if mapping.gives_out:
                 self.repeat(address)
             return False
         self._versions.heard(address, message.version, self._wall_ms())
@@ -391,13 +400,14 @@ class Bridge(Adapter):
     def _wall_ms(self) -> int:
         return self._clock.wall_us() // 1000
 
-    def _set(self, address: bytes, message: Arrived) -> None:
+    def _set(self, mapping: Mapping, address: bytes, message: Arrived) -> None:
         code, data = _encoded(message)
         if not message.payload and message.retained and not message.signal:
             # The broker has been told to forget it; so do we (router.md 9).
             self._taken(message, self.set(address, ValueType.NULL, b"", HAS_TTL, 0, TTL_AT_ONCE)[0])
             return
-        if message.retained or message.again or not self.speaks_mqtt5:
+        repeated = mapping.config.policy != "log" and (message.retained or message.again)
+        if repeated or not self.speaks_mqtt5:
             # Retained messages come again with every connection; and without MQTT 5, what is no news ends a ring.
             described = self.plane.describe(address)
             if described is not None and described[1:3] == (code, data):

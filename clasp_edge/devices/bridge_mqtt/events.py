@@ -90,5 +90,14 @@ class Outgoing:
     again: bool
 
 
+@dataclass(slots=True, frozen=True)
+class Filter:
+    """What to subscribe to. `replay`: the retained messages come with every connection, not only with the first."""
+
+    topic: str
+    qos: int
+    replay: bool
+
+
 Event: TypeAlias = Trying | Up | Down | Trouble | Arrived | Done
 Receiver: TypeAlias = Callable[[list[Event]], None]

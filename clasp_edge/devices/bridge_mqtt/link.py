@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from clasp_edge.config.broker import Broker, parse_broker
 from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.devices.bridge_mqtt.backoff import Backoff
-from clasp_edge.devices.bridge_mqtt.events import Down, Outgoing, Trying
+from clasp_edge.devices.bridge_mqtt.events import Down, Filter, Outgoing, Trying
 from clasp_edge.devices.bridge_mqtt.handover import Handover
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Link:
         self,
         config: BridgeConfig,
         client_id: str,
-        filters: Sequence[tuple[str, int]],
+        filters: Sequence[Filter],
         handover: Handover,
         random: Random,
     ) -> None:

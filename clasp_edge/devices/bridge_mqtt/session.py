@@ -20,7 +20,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from clasp_edge.config.broker import Broker
 from clasp_edge.config.model import Bridge as BridgeConfig
-from clasp_edge.devices.bridge_mqtt.events import Arrived, Done, Outgoing, Trouble, Up
+from clasp_edge.devices.bridge_mqtt.events import Arrived, Done, Filter, Outgoing, Trouble, Up
 from clasp_edge.devices.bridge_mqtt.handover import Handover
 from clasp_edge.devices.bridge_mqtt.queue import Record
 
@@ -184,16 +184,23 @@ class Session:
 
     # ---- what is asked of it ----
 
-    def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
+    def subscribe(self, filters: Sequence[Filter]) -> None:
         """Subscribe; with MQTT 5 not to what we publish ourselves, and retain flags as they were published."""
-        for topic, qos in filters:
+        for wanted in filters:
             if self.mqtt5:
-                options = SubscribeOptions(qos=qos, noLocal=True, retainAsPublished=True)
-                _, mid = self._client.subscribe(topic, options=options)
+                options = SubscribeOptions(
+                    qos=wanted.qos,
+                    noLocal=True,
+                    retainAsPublished=True,
+                    retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+                    if wanted.replay
+                    else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB,
+                )
+                _, mid = self._client.subscribe(wanted.topic, options=options)
             else:
-                _, mid = self._client.subscribe(topic, qos)
+                _, mid = self._client.subscribe(wanted.topic, wanted.qos)
             if mid is not None:
-                self._asked[mid] = [topic]
+                self._asked[mid] = [wanted.topic]
 
     def publish(self, message: Outgoing) -> None:
         """Publish; `Done` follows."""
