@@ -26,7 +26,14 @@ from clasp_edge.dataplane.mqtt_image cimport (
 )
 from clasp_edge.dataplane.outlet cimport CONVERGES, NO_EXPIRY, OLDEST_FIRST
 from clasp_edge.dataplane.table cimport FIRST_ID, LIST_PARAMS, entry_address
-from clasp_edge.dataplane.trie cimport OPTION_NO_LOCAL, OPTION_QOS, OPTION_RETAIN_AS_PUBLISHED, Fanout
+from clasp_edge.dataplane.trie cimport (
+    OPTION_NO_LOCAL,
+    OPTION_OWN_APART,
+    OPTION_OWN_SHIFT,
+    OPTION_QOS,
+    OPTION_RETAIN_AS_PUBLISHED,
+    Fanout,
+)
 from clasp_edge.wire.pattern cimport Pattern
 
 log = logging.getLogger("clasp_edge.dataplane")
@@ -160,11 +167,16 @@ cdef class MqttSender(Outlet):
     # ---- deliveries ----
 
     cdef void deliver(self, Delivery* delivery) noexcept:
-        cdef int qos = delivery.options & OPTION_QOS
+        cdef uint32_t options = delivery.options
+        cdef int qos
         cdef int published
         cdef bint retain
-        if delivery.origin == <PyObject*>self and delivery.options & OPTION_NO_LOCAL:
-            return
+        if delivery.origin == <PyObject*>self:
+            if options & OPTION_NO_LOCAL:
+                return
+            if options & OPTION_OWN_APART:
+                options >>= OPTION_OWN_SHIFT
+        qos = options & OPTION_QOS
         if delivery.raw != NULL:
             published = delivery.raw.qos
             retain = delivery.raw.retain
@@ -178,7 +190,7 @@ cdef class MqttSender(Outlet):
             return
         if not self.hub.prepare(delivery):
             return
-        retain = retain and (delivery.options & OPTION_RETAIN_AS_PUBLISHED) != 0     # else [MQTT-3.3.1-12]
+        retain = retain and (options & OPTION_RETAIN_AS_PUBLISHED) != 0     # else [MQTT-3.3.1-12]
         if qos == 0:
             self._at_most_once(delivery, retain)
         else:

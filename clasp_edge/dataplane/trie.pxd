@@ -18,6 +18,8 @@ cdef enum Option:           # of an MQTT subscription, as a target carries them
     OPTION_QOS = 3
     OPTION_NO_LOCAL = 4
     OPTION_RETAIN_AS_PUBLISHED = 8
+    OPTION_OWN_APART = 16   # what the sink itself published goes by the options OPTION_OWN_SHIFT bits further up
+    OPTION_OWN_SHIFT = 8
 
 
 cdef struct Target:

@@ -226,7 +226,7 @@ cdef class Trie:
                 if sink in native:
                     fan.targets[i].native = True
                     options, identifiers = native[sink]
-                    fan.targets[i].options = options
+                    fan.targets[i].options = _own_apart(options)
                     if identifiers:
                         extra = _identifiers(list(identifiers))
                         # The same object for the same identifiers, so that lists can be shared.
@@ -284,13 +284,25 @@ cdef class Trie:
 
 def _joined(known, Subscription subscription):
     """`(options, identifiers)` of one sink's subscriptions that match the same address: one copy is delivered, at the
-    highest QoS of them [MQTT-3.3.4-2], unless all of them refuse what the sink itself published, with the identifiers
-    of all [MQTT-3.3.4-4]."""
-    own = (subscription.identifier,) if subscription.identifier else ()
+    highest QoS of them [MQTT-3.3.4-2], with the identifiers of all [MQTT-3.3.4-4]. For what the sink itself published
+    only those count that do not refuse it [MQTT-3.8.3-3]; their options are kept OPTION_OWN_SHIFT bits further up."""
+    added = (subscription.identifier,) if subscription.identifier else ()
+    options = subscription.options
+    if not options & OPTION_NO_LOCAL:
+        options |= options << OPTION_OWN_SHIFT
     if known is None:
-        return subscription.options, own
-    options, identifiers = known
-    qos = max(options & OPTION_QOS, subscription.options & OPTION_QOS)
-    no_local = options & subscription.options & OPTION_NO_LOCAL
-    as_published = (options | subscription.options) & OPTION_RETAIN_AS_PUBLISHED
-    return qos | no_local | as_published, identifiers + own
+        return options, added
+    before, identifiers = known
+    joined = before & options & OPTION_NO_LOCAL
+    for shift in (0, OPTION_OWN_SHIFT):
+        qos = max(before >> shift & OPTION_QOS, options >> shift & OPTION_QOS)
+        joined |= (qos | (before | options) >> shift & OPTION_RETAIN_AS_PUBLISHED) << shift
+    return joined, identifiers + added
+
+
+def _own_apart(options):
+    """The options a target carries: those for what its sink published itself only where they differ."""
+    general, own = options & (1 << OPTION_OWN_SHIFT) - 1, options >> OPTION_OWN_SHIFT
+    if general & OPTION_NO_LOCAL or general == own:
+        return general
+    return options | OPTION_OWN_APART

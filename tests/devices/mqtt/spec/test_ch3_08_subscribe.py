@@ -8,6 +8,7 @@ from support.mqtt_client import Broker, fresh
 from support.mqtt_packets import V5, V311, Publish, Suback, Unsuback
 
 NO_LOCAL = 0x04
+RETAIN_AS_PUBLISHED = 0x08
 
 
 @pytest.mark.parametrize("flags", [0, 1, 3, 10])
@@ -218,6 +219,22 @@ def test_mqtt_3_8_3_3_no_local_beside_another_subscription(broker: Broker) -> No
     client.subscribe(f"{topic}/+", options=0)
     client.send(mqtt.publish(V5, f"{topic}/a", b"own"))
     assert [found.payload for found in client.publishes()] == [b"own"]
+
+
+def test_mqtt_3_8_3_3_no_local_has_no_part_in_what_another_subscription_delivers(broker: Broker) -> None:
+    """Its QoS and its Retain As Published count for the messages of others alone."""
+    topic = fresh()
+    client, other = broker.client(V5), broker.client(V5)
+    client.subscribe(f"{topic}/#", options=NO_LOCAL | RETAIN_AS_PUBLISHED | 2)
+    client.subscribe(f"{topic}/a", options=0)
+    client.send(mqtt.publish(V5, f"{topic}/a", b"own", qos=1, retain=True, packet_id=9))
+    got = [found for found in client.sync() if isinstance(found, Publish)]
+    assert [(found.payload, found.qos, found.retain) for found in got] == [(b"own", 0, False)]
+    other.publish(f"{topic}/a", b"other's", qos=1, retain=True)
+    got = client.publishes()
+    assert max(found.qos for found in got) == 1
+    assert any(found.retain for found in got)
+    other.publish(f"{topic}/a", retain=True)
 
 
 def test_mqtt_3_8_3_3_no_local_and_retained(broker: Broker) -> None:
