@@ -343,6 +343,8 @@ cdef class MqttOutlet(MqttSender):
             if topic[i] == 0x2F and last == 0x2F:
                 meaning |= UNUSUAL          # an empty level
             last = topic[i]
+        if last == 0x2F:
+            meaning |= UNUSUAL
         if meaning & NOT_ASCII and not utf8_valid(topic, size):
             return -MALFORMED_PACKET
         if meaning & FORBIDDEN:

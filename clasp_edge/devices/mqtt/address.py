@@ -1,8 +1,8 @@
 """Topics and addresses: one to one below the namespace (router.md 9.2), and topic filters as patterns.
 
-Most topics are written the same in both worlds. Three things are not: an address has no empty segment but the last and
-no `*`. They are escaped, so that every topic has an address of its own: an empty level is `%`, `*` is `%2A`, and a `%`
-that would read as one of these is `%25`.
+Most topics are written the same in both worlds. Two things are not, because addresses do not have them: empty levels and
+`*`. They are escaped, so that every topic has an address of its own: an empty level is `%`, `*` is `%2A`, and a `%` that
+would read as one of these is `%25`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ _AMBIGUOUS = re.compile(rb"%(?=25|2A)")
 
 def to_address(topic: bytes) -> bytes:
     """The address below the namespace of a topic without wildcards; also of a filter's level that is none."""
-    levels = topic.split(b"/")
-    last = len(levels) - 1
-    return b"/".join([_escape(level, at == last and at > 0) for at, level in enumerate(levels)])
+    return b"/".join([_escape(level) for level in topic.split(b"/")])
 
 
-def _escape(level: bytes, may_be_empty: bool) -> bytes:
+def _escape(level: bytes) -> bytes:
     if not level:
-        return b"" if may_be_empty else b"%"
+        return b"%"
     if level == b"%":
         return b"%25"
     return _AMBIGUOUS.sub(b"%25", level).replace(b"*", b"%2A")
@@ -52,8 +50,6 @@ def check_filter(text: str) -> None:
 
 def to_pattern(namespace: str, text: str) -> bytes:
     """The pattern of a valid topic filter. `#` is `**`, which also stands for no level at all, as `a/#` matches `a`."""
-    levels = text.encode().split(b"/")
-    last = len(levels) - 1
     words = {b"+": b"*", b"#": b"**"}
-    segments = [words.get(level) or _escape(level, at == last and at > 0) for at, level in enumerate(levels)]
+    segments = [words.get(level) or _escape(level) for level in text.encode().split(b"/")]
     return namespace.encode() + b"/" + b"/".join(segments)
