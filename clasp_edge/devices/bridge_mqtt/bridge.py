@@ -204,7 +204,12 @@ class Bridge(Adapter):
         self._queue.expire(now_s)
         batch: list[Outgoing] = []
         while self._queue.flying < up.window and (record := self._queue.next()) is not None:
-            message = self._outgoing(record, up)
+            try:
+                message = self._outgoing(record, up)
+            except WireError as error:
+                self._queue.done(record, refused=True)
+                self._trouble(f"has no payload: {record.topic}: {error}")
+                continue
             if message is None:
                 self._queue.done(record)
                 continue
@@ -267,7 +272,11 @@ class Bridge(Adapter):
         self.plane.core.begin_pass()
         try:
             for event in events:
-                self._on_event(event)
+                try:
+                    self._on_event(event)
+                except Exception:
+                    # The others must not suffer: among them are acknowledgements that nobody repeats.
+                    log.exception("bridge %s: an event could not be dealt with", self.name)
         finally:
             self.plane.core.end_pass()
         self._pump()

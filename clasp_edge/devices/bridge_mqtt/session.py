@@ -38,7 +38,10 @@ MAX_PACKET_BYTES = 262_144
 
 UNSUPPORTED_VERSION = 0x84
 FAILURE = 0x80
-"""Reason codes (MQTT 5.0, 2.4): the version is not supported; from here on something was refused."""
+UNSPECIFIED = 0x80
+"""Reason codes (MQTT 5.0, 2.4): the version is not supported; from here on something was refused; no reason given."""
+
+CONNECTION_LOST = "connection lost"
 
 VIA = "clasp-edge-via"
 SIGNAL = "clasp-edge-signal"
@@ -150,7 +153,7 @@ class Session:
         """Why the connection is over, or ""."""
         if self._reason or self._client.socket() is not None:
             return self._reason
-        return "connection lost"
+        return CONNECTION_LOST
 
     def pending(self) -> bool:
         """Whether TLS holds bytes that the descriptor no longer shows."""
@@ -258,10 +261,12 @@ class Session:
     def _on_disconnect(
         self, client: Client, userdata: object, flags: DisconnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
-        if not self._reason:
-            self._reason = (
-                f"disconnected by the broker: {code}" if flags.is_disconnect_packet_from_server else str(code)
-            )
+        if self._reason:
+            return
+        if flags.is_disconnect_packet_from_server:
+            self._reason = f"disconnected by the broker: {code}"
+        else:
+            self._reason = CONNECTION_LOST if code.value == UNSPECIFIED else str(code)
 
     def _on_message(self, client: Client, userdata: object, message: MQTTMessage) -> None:
         try:
