@@ -81,6 +81,10 @@ cdef class MqttHub:
             if size < 0:
                 self.dropped += 1
                 return False
+            if size == 0 and delivery.signal == 0:
+                # The param is an empty text; an empty retained message would say that it is gone.
+                text = <const uint8_t*>b'""'
+                size = 2
             self.content.payload = text
             self.content.payload_size = <size_t>size
             self.content.properties_size = 0
@@ -144,6 +148,9 @@ cdef class MqttHub:
                            &text)
         if size < 0:
             return False
+        if size == 0:
+            text = <const uint8_t*>b'""'
+            size = 2
         content.payload = text
         content.payload_size = <size_t>size
         return True

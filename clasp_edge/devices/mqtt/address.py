@@ -1,8 +1,8 @@
 """Topics and addresses: one to one below the namespace (router.md 9.2), and topic filters as patterns.
 
-Most topics are written the same in both worlds. Two things are not, because addresses do not have them: empty levels and
-`*`. They are escaped, so that every topic has an address of its own: an empty level is `%`, `*` is `%2A`, and a `%` that
-would read as one of these is `%25`.
+Most topics are written the same in both worlds. Two things are not, because addresses do not have them: empty levels
+and `*`. They are escaped, so that every topic has an address of its own: an empty level is `%`, `*` is `%2A`, and a `%`
+that would read as one of these is `%25`.
 """
 
 from __future__ import annotations
