@@ -7,11 +7,13 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from support import mosquitto_tools
 from support import mqtt_packets as packets
 from support.daemon import Daemon
 from support.live import Crowd, get, put
 from support.mqtt_client import Broker, Closed, MqttClient, fresh
 from support.mqtt_packets import V5, V311, Ack, Publish, Suback, Will
+from support.paho_client import Message, PahoClient
 
 CONFIG = """
 [security]
@@ -169,3 +171,22 @@ def test_another_identity_does_not_inherit_a_session(mqtt: Broker) -> None:
             assert not isinstance(found, Publish), "delivered to somebody else"
     except Closed:
         pass
+
+
+def test_real_clients_with_tokens(daemon: Daemon, version: int) -> None:
+    """paho-mqtt and mosquitto's tools, with the right token and with a wrong one."""
+    topic = f"lights/{fresh()}"
+    with PahoClient(daemon.mqtt_address, version, username="desk", password="lights") as desk:
+        assert desk.subscribe(topic, 1) == [1]
+        assert desk.subscribe("doors/#", 1) == [0x80 if version == V311 else 0x87]
+        words = ["-u", "desk", "-q", "1", "-P"]
+        done = mosquitto_tools.publish(daemon.mqtt_address, version, topic, b"21.50", *words, "lights")
+        assert done.returncode == 0
+        assert desk.received.wait() == [Message(topic, b"21.50", 1, False)]
+        refused = mosquitto_tools.publish(daemon.mqtt_address, version, topic, b"x", *words, "wrong")
+        assert refused.returncode != 0
+    stranger = PahoClient(daemon.mqtt_address, version, username="desk", password="wrong").start()
+    code, _ = stranger.connected.wait()[0]
+    stranger.client.disconnect()
+    stranger.client.loop_stop()
+    assert code in (0x86, 0x87)  # what paho makes of 4 and 5, too
