@@ -427,7 +427,9 @@ cdef class MqttSender(Outlet):
         if item.state == AWAITS_PUBCOMP:
             self._answer_id(PUBREL << 4 | 2, packet_id, 0)
             self.in_flight += 1
-        elif item.state != DONE:
+        elif item.stored == NULL:
+            item.state = DONE               # done already, or nothing to repeat
+        else:
             flags = item.qos << 1 | (1 if item.retain else 0) | (0 if item.state == WAITING else 8)
             size = 0
             if content_of(item.stored, self.core.mono_us, &content) or item.state != WAITING:

@@ -92,6 +92,7 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     session = server.sessions.get(client_id)
     if session is not None and server.foreign(session, identity):
         raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "the client identifier is somebody else's")
+    session = server.sessions.get(client_id)  # its owner's token may have ended it
     if (session is None or session.connection is None) and not router.make_room(connection.remote):
         raise MqttError(Reason.SERVER_BUSY, "too many sessions")
     if session is not None:

@@ -107,13 +107,17 @@ class MqttServer:
         """Whether the session belongs to the bearer of another token, who alone may take it over."""
         if session.identity is None or identity is None:
             return session.identity is not identity
-        return session.identity.subject != identity.subject or session.identity != identity
+        if not self.still_valid(session):
+            session.end()  # its owner's token is no more
+            return False
+        return session.identity != identity
 
     def bound_kept(self, session: Session) -> None:
         """A session is now kept without a connection: beyond the limit the one that has been away longest ends."""
+        # The dictionary is in the order in which sessions were left.
+        self.sessions[session.client_id] = self.sessions.pop(session.client_id)
         kept = len(self.sessions) - self.connected
         if kept > self.config.max_kept_sessions:
-            # In the order of their last connection: `after_connect` moves a session to the end.
             for other in self.sessions.values():
                 if other.connection is None and other is not session:
                     log.warning("%r: ended, %d sessions of absent clients are kept at most", other, kept - 1)
