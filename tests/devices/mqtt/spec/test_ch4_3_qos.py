@@ -240,7 +240,7 @@ def test_mqtt_4_6_0_5_order_of_redelivery(broker: Broker, version: int) -> None:
     for number in range(5):
         sender.publish(topic, b"%d" % number, qos=1)
     ids = [client.expect(Publish).packet_id for _ in range(5)]
-    client.vanish()
+    client.disconnect()
     for number in range(5, 10):
         sender.publish(topic, b"%d" % number, qos=1)
     client = sleeper.wake()
