@@ -88,7 +88,9 @@ class Connection:
         try:
             open_session(self, body)
         except Refusal as refusal:
-            log.info("%s: refused: %s", self.remote, refusal)
+            more = self.server.notices.due(self.remote)
+            if more is not None:
+                log.warning("%s: refused: %s%s", self.remote, refusal, more)
             answer = refusal_of(refusal, body)
             if answer:
                 self.send_early(answer)

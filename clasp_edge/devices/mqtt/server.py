@@ -17,6 +17,7 @@ from clasp_edge.dataplane.payload import use_converters
 from clasp_edge.devices.mqtt.address import to_address, to_topic
 from clasp_edge.devices.mqtt.codec import Reason
 from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
+from clasp_edge.devices.mqtt.notices import Notices
 from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.shared import SharedGroups
 from clasp_edge.devices.mqtt.sys_topics import SysTopics
@@ -56,6 +57,7 @@ class MqttServer:
         self.connected = 0
         self.started_s = router.clock.monotonic_s()
         self.waiting = Waiting(self)
+        self.notices = Notices(router.clock)
         self.shared = SharedGroups(router.plane.trie, self.hub)
         self.sys_topics = SysTopics(self)
         self.buffer = bytearray(self.max_packet + READ_BYTES)

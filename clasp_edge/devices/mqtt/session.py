@@ -212,7 +212,10 @@ class Session(MqttOutlet):
         self._part()
 
     def on_fault(self, reason: int, text: str) -> None:
-        log.info("%r: %s", self, text)
+        remote = self.connection.remote if self.connection is not None else ""
+        more = self.server.notices.due(remote)
+        if more is not None:
+            log.warning("%r: %s%s", self, text, more)
         self.disconnect(Reason(reason), text)
 
     def on_refused(self, verdict: int, address: bytes) -> None:
