@@ -9,21 +9,20 @@ again.
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.ref cimport Py_INCREF, Py_XDECREF
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport put16
+from clasp_edge.dataplane.mqtt_hub cimport MqttHub
 from clasp_edge.dataplane.mqtt_image cimport (
     IMAGE_HEADROOM,
     V5,
-    content_of,
+    Content,
+    Stored,
     publish_image,
     store,
     stored_size,
-    unstore,
     websocket_header,
 )
+from clasp_edge.dataplane.mqtt_queue cimport AWAITS_PUBACK, AWAITS_PUBREC, ITEM_BYTES, LONGEST_SPAN, PACKET_IDS, Item
 from clasp_edge.dataplane.outlet cimport CONVERGES, NO_EXPIRY, OLDEST_FIRST
 from clasp_edge.dataplane.table cimport FIRST_ID, LIST_PARAMS, entry_address
 from clasp_edge.dataplane.trie cimport (
@@ -39,37 +38,15 @@ from clasp_edge.wire.pattern cimport Pattern
 log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
-    PACKET_IDS = 65535
-    # Between the oldest message in flight and the newest: who acknowledges all but one for so long gets no more.
-    LONGEST_SPAN = 16384
-    ITEM_BYTES = 96             # what a waiting message is charged beside its own bytes
     ALIAS_RESERVE_CHUNKS = 64   # an alias is introduced only if its packet cannot get lost
     SCAN_AT_ONCE = 4096         # params looked at before others get their turn
-    PUBACK = 4
-    PUBREC = 5
-    PUBREL = 6
-    PUBCOMP = 7
-    NOT_FOUND = 0x92            # packet identifier not found
 
 
-cdef class MqttSender(Outlet):
+cdef class MqttSender(MqttQueue):
     """`MqttSender(core, hub)`."""
 
     def __cinit__(self, core, MqttHub hub not None, *args, **kwargs):
-        self.hub = hub
-        self.native = True
-        self.dead = True                # until `attach`
-        self.version = 4
-        self.window = 1
-        self.peer_max_packet = <size_t>-1
         self.retained = []
-
-    def __dealloc__(self):
-        cdef uint64_t number
-        if self.items != NULL:
-            for number in range(self.begin, self.end):
-                self._release(&self.items[number & (self.room - 1)])
-            free(self.items)
 
     # ---- the connection ----
 
@@ -107,62 +84,6 @@ cdef class MqttSender(Outlet):
         if self.keeps:
             self.retained = waits
             self.converging = falls_behind
-
-    @property
-    def waiting(self):
-        """Messages that wait for the window, or for the client to come back."""
-        return self.end - self.sending
-
-    # ---- answers ----
-
-    cdef bint answer(self, const uint8_t* packet, size_t size) noexcept:
-        """Queue one packet that is no delivery: never dropped, or the connection ends."""
-        cdef uint8_t buffer[IMAGE_HEADROOM + 256]
-        cdef uint8_t* start
-        if not self.websocket:
-            if self.reply(packet, size):
-                return True
-        elif size <= 256:
-            memcpy(buffer + IMAGE_HEADROOM, packet, size)
-            start = websocket_header(buffer + IMAGE_HEADROOM, size)
-            if self.reply(start, size + (buffer + IMAGE_HEADROOM - start)):
-                return True
-        else:
-            start = websocket_header(buffer + IMAGE_HEADROOM, size)
-            if self.reply(start, buffer + IMAGE_HEADROOM - start) and self.reply(packet, size):
-                return True
-        self._die()
-        return False
-
-    cdef void _answer_id(self, int first, uint16_t packet_id, int reason) noexcept:
-        """An acknowledgement; the reason only where it says something (5.0, 3.4.2.1)."""
-        cdef uint8_t packet[5]
-        packet[0] = <uint8_t>first
-        packet[1] = 2
-        put16(packet + 2, packet_id)
-        if reason and self.version == V5:
-            packet[1] = 3
-            packet[4] = <uint8_t>reason
-        self.answer(packet, packet[1] + 2)
-
-    def send_packet(self, bytes packet not None):
-        """Queue one packet made by the codec."""
-        cdef bint outer = self.core.in_pass
-        if self.dead:
-            return
-        self.core.begin()
-        self.answer(<const uint8_t*><char*>packet, len(packet))
-        if not outer:
-            self.core.finish()
-
-    def send_raw(self, bytes data not None):
-        """Queue bytes that are already framed for the transport (WebSocket control frames)."""
-        cdef bint outer = self.core.in_pass
-        self.core.begin()
-        if not self.dead and not self.reply(<const uint8_t*><char*>data, len(data)):
-            self._die()
-        if not outer:
-            self.core.finish()
 
     # ---- deliveries ----
 
@@ -245,11 +166,6 @@ cdef class MqttSender(Outlet):
             start = websocket_header(start, size)
         self.push(start, size + (self.hub.image + IMAGE_HEADROOM - start), delivery)
 
-    cdef bint _ready(self) noexcept:
-        """Whether the next acknowledged message may go out now."""
-        return (self.sending == self.end and self.in_flight < self.window and self.end - self.begin < LONGEST_SPAN
-                and not self.pressed and not self.dead)
-
     cdef void _acknowledged(self, Delivery* delivery, int qos, bint retain) noexcept:
         cdef Item* item
         cdef Stored* stored
@@ -322,158 +238,6 @@ cdef class MqttSender(Outlet):
         if not outer:
             self.core.finish()
         return taken
-
-    # ---- the queue ----
-
-    cdef Item* _new_item(self, int qos, bint retain, PyObject* extra) noexcept:
-        """A place at the end of the queue; NULL without memory."""
-        cdef Item* items
-        cdef Item* item
-        cdef size_t room
-        cdef uint64_t number
-        if self.end - self.begin == self.room:
-            room = self.room * 2 if self.room else 16
-            items = <Item*>calloc(room, sizeof(Item))
-            if items == NULL:
-                return NULL
-            for number in range(self.begin, self.end):
-                items[number & (room - 1)] = self.items[number & (self.room - 1)]
-            free(self.items)
-            self.items = items
-            self.room = room
-        item = &self.items[self.end & (self.room - 1)]
-        self.end += 1
-        item.stored = NULL
-        item.extra = extra
-        if extra != NULL:
-            Py_INCREF(<object>extra)
-        item.state = WAITING
-        item.qos = <uint8_t>qos
-        item.retain = retain
-        return item
-
-    cdef bint _queue(self, Stored* stored, int qos, bint retain, PyObject* extra) noexcept:
-        """Take over the reference to a message that waits. False, and the reference is given back, without room."""
-        cdef size_t size = stored_size(stored) + ITEM_BYTES
-        cdef Item* item = NULL
-        if (self.waiting_bytes + size <= self.hub.session_queue and self.hub.queued + size <= self.hub.total_queue
-                and self.end - self.begin < PACKET_IDS):
-            item = self._new_item(qos, retain, extra)
-        if item == NULL:
-            unstore(stored)
-            return False
-        item.stored = stored
-        self.waiting_bytes += size
-        self.hub.queued += size
-        self.wanting = True
-        return True
-
-    cdef void _release(self, Item* item) noexcept:
-        """Let go of the message, if it is still there."""
-        cdef size_t size
-        if item.stored != NULL:
-            size = stored_size(item.stored) + ITEM_BYTES
-            self.waiting_bytes -= size
-            self.hub.queued -= size
-            unstore(item.stored)
-            item.stored = NULL
-        Py_XDECREF(item.extra)
-        item.extra = NULL
-
-    cdef void _trim(self) noexcept:
-        while self.begin < self.sending and self.items[self.begin & (self.room - 1)].state == DONE:
-            self.begin += 1
-        if self.begin == self.end and self.room > 64:
-            free(self.items)                # nothing in flight: an idle session holds nothing
-            self.items = NULL
-            self.room = 0
-
-    cdef void settle(self, int type, uint16_t packet_id, int reason) noexcept:
-        """An acknowledgement of the client (5.0, 4.3)."""
-        cdef uint64_t number = self.begin - self.begin % PACKET_IDS + packet_id - 1
-        cdef Item* item = NULL
-        if number < self.begin:
-            number += PACKET_IDS
-        if number < self.sending:
-            item = &self.items[number & (self.room - 1)]
-        if type == PUBREC and (item == NULL or item.state == DONE or item.state == AWAITS_PUBACK):
-            if reason < 0x80:
-                self._answer_id(PUBREL << 4 | 2, packet_id, NOT_FOUND)
-            return
-        if item == NULL:
-            return
-        if type == PUBREC and reason < 0x80:
-            # From here on only the identifier is ours to keep [MQTT-4.3.3-5].
-            self._release(item)
-            item.state = AWAITS_PUBCOMP
-            self._answer_id(PUBREL << 4 | 2, packet_id, 0)
-            return
-        if item.state != (AWAITS_PUBACK if type == PUBACK else AWAITS_PUBREC if type == PUBREC else AWAITS_PUBCOMP):
-            return
-        self._release(item)
-        item.state = DONE
-        self.in_flight -= 1
-        self._trim()
-        if self.wanting or self.converging:
-            self._pump(self.core.mark() >> 1)
-
-    cdef int _send_item(self) noexcept:
-        """Send the first waiting message, or the first to be repeated. False when it has to wait."""
-        cdef Item* item = &self.items[self.sending & (self.room - 1)]
-        cdef uint16_t packet_id = <uint16_t>(self.sending % PACKET_IDS + 1)
-        cdef Content content
-        cdef size_t size
-        cdef int flags
-        if item.state == AWAITS_PUBCOMP:
-            self._answer_id(PUBREL << 4 | 2, packet_id, 0)
-            self.in_flight += 1
-        elif item.stored == NULL:
-            item.state = DONE               # done already, or nothing to repeat
-        else:
-            flags = item.qos << 1 | (1 if item.retain else 0) | (0 if item.state == WAITING else 8)
-            size = 0
-            if content_of(item.stored, self.core.mono_us, &content) or item.state != WAITING:
-                size = self._spare_image(&content, flags, packet_id, item.extra)
-            if size == 0:
-                self._release(item)
-                item.state = DONE
-            elif self._send_spare(size):
-                item.state = AWAITS_PUBACK if item.qos == 1 else AWAITS_PUBREC
-                self.in_flight += 1
-                if not self.keeps:
-                    self._release(item)
-            else:
-                self._resume_later(0.02)
-                return False
-        self.sending += 1
-        return True
-
-    cdef size_t _spare_image(self, const Content* content, int flags, uint16_t packet_id, PyObject* extra) noexcept:
-        """A packet in the buffer that no delivery under way uses; 0 if the client does not take one so large."""
-        cdef size_t id_at
-        cdef const uint8_t* identifiers = NULL
-        cdef size_t identifiers_size = 0
-        cdef size_t size
-        if extra != NULL and self.version == V5:
-            identifiers = <const uint8_t*><char*>(<bytes>extra)
-            identifiers_size = len(<bytes>extra)
-        size = publish_image(self.hub.spare + IMAGE_HEADROOM, content, self.version, flags, packet_id, 0, False,
-                             identifiers, identifiers_size, &id_at)
-        if size == 0 or size > self.peer_max_packet:
-            self.hub.dropped += 1
-            return 0
-        return size
-
-    cdef bint _send_spare(self, size_t size) noexcept:
-        cdef uint8_t* start = self.hub.spare + IMAGE_HEADROOM
-        if self.websocket:
-            start = websocket_header(start, size)
-        if not self.core.arena.append(&self.out, start, size + (self.hub.spare + IMAGE_HEADROOM - start)):
-            return False
-        self.hub.sent += 1
-        if not self.is_dirty:
-            self.core.mark_dirty(self)
-        return True
 
     cdef void _pump(self, size_t limit) noexcept:
         """Send what waits, oldest first: messages, stale params, retained messages of new subscriptions."""
