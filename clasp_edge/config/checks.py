@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clasp_edge.config.model import Config, Limits, Section, Security, Strategy, Token
+from clasp_edge.config.model import Config, Journal, Limits, Section, Security, Strategy, Token
 
 # wire.md 4: what an address may be, a pattern may be.
 MAX_PATTERN_BYTES = 1024
@@ -27,6 +27,10 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             for index, scope in enumerate(part.scopes):
                 if reason := scope_fault(scope):
                     yield f"scopes[{index}]", reason
+        case Journal():
+            for index, pattern in enumerate(part.patterns):
+                if reason := pattern_fault(pattern):
+                    yield f"patterns[{index}]", reason
         case Limits():
             yield from _limits(part)
         case Security():

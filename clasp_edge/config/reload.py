@@ -33,6 +33,13 @@ LIVE = frozenset(
         "state.strategy",
         "security.lock_error_code",
         "security.token",
+        "journal.commit_interval_ms",
+        "journal.patterns",
+        "journal.signals",
+        "journal.retention_mib",
+        "journal.retention_s",
+        "journal.retention_records",
+        "journal.wear_budget_gb_per_day",
         "log.level",
     }
 )
@@ -46,6 +53,8 @@ RESTART = frozenset(
         "limits.arena_mib",
         "limits.history_kib",
         "security.mode",
+        "journal.mode",
+        "journal.buffer_kib",
     }
 )
 
@@ -66,4 +75,5 @@ def reloaded(old: Config, new: Config) -> Config:
         tcp=old.tcp,
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
         security=msgspec.structs.replace(new.security, mode=old.security.mode),
+        journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
     )

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 UNSERVED: Mapping[str, tuple[str, str, str]] = {
     "mqtt": ("listen", "off", "does not serve MQTT"),
     "osc": ("listen", "off", "does not serve OSC"),
-    "journal": ("mode", "off", "keeps no journal"),
     "uplink": ("", "", "has no uplinks"),
 }
 

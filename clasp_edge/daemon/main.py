@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -28,6 +29,9 @@ from clasp_edge.transports.tcp import TcpServer
 from clasp_edge.transports.websocket import WebSocketServer
 from clasp_edge.version import __version__
 from clasp_edge.wire import MessageType
+
+if TYPE_CHECKING:
+    from clasp_edge.daemon.keeping import Keeping
 
 log = logging.getLogger("clasp_edge")
 
@@ -63,6 +67,7 @@ class Daemon:
         self._clock = Clock()
         self._authenticator: TokenAuthenticator | None = None
         self._stopping = asyncio.Event()
+        self._keeping: Keeping | None = None
 
     async def run(self) -> int:
         """Start everything, wait for the end, stop everything."""
@@ -72,6 +77,15 @@ class Daemon:
             self._authenticator = TokenAuthenticator(config, self._clock)
         self._router = Router(config, loop, self._clock, self._authenticator)
         self._router.handlers[MessageType.FEDERATION_SYNC] = handle_federation_sync
+        kept = ""
+        if config.journal.mode != "off":
+            from clasp_edge.daemon.keeping import AlreadyRunning, keep_journal
+
+            try:
+                self._keeping, kept = keep_journal(self._router, config)
+            except AlreadyRunning as error:
+                print(f"clasp-edge: {error}", file=sys.stderr)
+                return EXIT_CANNOT_START
         self._watch = Watch(self._router)
         servers: list[tuple[str, WebSocketServer | TcpServer]] = []
         if config.websocket.listen is not None:
@@ -84,6 +98,8 @@ class Daemon:
             print(f"clasp-edge: {error.strerror}", file=sys.stderr)
             for _, server in servers:
                 server.stop()
+            if self._keeping is not None:
+                self._keeping.close()
             return EXIT_CANNOT_START
         for number, handler in (
             (signal.SIGTERM, self._stopping.set),
@@ -95,19 +111,25 @@ class Daemon:
         # What start-up made lives as long as the process: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
-        self._greet(addresses)
+        self._greet(addresses, kept)
         await self._stopping.wait()
         for _, server in servers:
             server.stop()
         self._watch.stop()
+        if self._keeping is not None:
+            # Before the goodbye: in strict mode replies wait for it.
+            self._keeping.flush()
         self._router.stop()
         await self._drain()
+        if self._keeping is not None:
+            self._keeping.close()
         return 0
 
-    def _greet(self, addresses: list[str]) -> None:
+    def _greet(self, addresses: list[str], kept: str) -> None:
         config = self._config
         print(f"clasp-edge {__version__} ({config.name})")
         print(f"  data in     {config.data_dir}")
+        print(f"  journal     {kept or 'off'}")
         print(f"  security    {config.security.mode}")
         for address in addresses:
             print(f"  listens on  {address}")
@@ -137,6 +159,8 @@ class Daemon:
         if self._authenticator is not None:
             self._authenticator.reload(self._config)
         self._router.apply_config(self._config)
+        if self._keeping is not None:
+            self._keeping.apply_config(self._config)
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))

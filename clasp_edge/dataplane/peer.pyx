@@ -359,6 +359,8 @@ cdef class Peer(Outlet):
             self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
             return
         self.last_revision = revision
+        if self.plane.tap is not None:
+            self.wrote_in = self.plane.tap.epoch
         if qos:
             self._ack(write.address, write.address_size, revision, (write.flags & 0x40) != 0)
 
@@ -524,6 +526,9 @@ cdef class Peer(Outlet):
     cdef void _send(self, uint8_t* frame, size_t size) noexcept:
         """An answer to the peer itself. `frame` has HEADROOM writable bytes before it."""
         cdef uint8_t* start = self._transport_header(frame, size)
+        if self.plane.tap is not None and self.plane.tap.strict and self.plane.tap.hold(
+                self, start, size + (frame - start)):
+            return
         if not self.reply(start, size + (frame - start)):
             # Without the answer the peer would wait for ever; without memory there is no answer.
             self._die()

@@ -4,6 +4,7 @@ from libc.stddef cimport size_t
 from clasp_edge.dataplane.outlet cimport Core, Delivery, Outlet, Sink
 from clasp_edge.dataplane.ring cimport Ring
 from clasp_edge.dataplane.table cimport Entry, Table
+from clasp_edge.dataplane.tap cimport Tap
 from clasp_edge.dataplane.trie cimport Fanout, Trie
 
 cdef enum Verdict:
@@ -34,6 +35,7 @@ cdef class Plane:
     cdef readonly Trie trie
     cdef readonly Ring ring
     cdef Table table
+    cdef readonly Tap tap                   # the journal's, or None
     cdef public object control
     cdef public uint32_t max_params         # 0 = unlimited
     cdef public bint evict

@@ -2,8 +2,10 @@
 
 from typing import Any, Protocol
 
+from clasp_edge.dataplane.blocks import Stream
 from clasp_edge.dataplane.outlet import Core, Sink
 from clasp_edge.dataplane.ring import Ring
+from clasp_edge.dataplane.tap import Owner, Tap
 from clasp_edge.dataplane.trie import Trie
 from clasp_edge.wire.pattern import Pattern
 
@@ -49,6 +51,12 @@ class Plane:
     def locks_held(self, origin: Sink) -> int: ...
     def release_locks(self, writer: int, text: bytes) -> int: ...
     def scopes_changed(self) -> None: ...
+    @property
+    def tap(self) -> Tap | None: ...
+    def open_tap(
+        self, owner: Owner, strict: bool, buffer_bytes: int, log_stream: Stream, state_stream: Stream
+    ) -> Tap: ...
+    def close_tap(self) -> None: ...
     def reclassify(self) -> None: ...
     def snapshot(
         self, pattern: Pattern, scopes: Any, cursor: int, max_bytes: int, max_scan: int, newer_than: int = 0

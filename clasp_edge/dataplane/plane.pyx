@@ -41,6 +41,7 @@ cdef enum:
     # lengths, type, revision, option byte, writer (36 characters), timestamp (wire.md 2.3).
     SNAPSHOT_OVERHEAD = 3 + 2 + 1 + 8 + 1 + 2 + 36 + 8
     SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
+    SLIDING_STEPS = 64          # being read prolongs a param's life in steps of this part of it
     EXPIRE_AT_ONCE = 2000       # removals per call, so that a mass expiry does not hold up traffic
 
 # Default QoS of a PUBLISH by signal (wire.md 2.1), in the frame's flag bits: param, event, stream, gesture, timeline.
@@ -230,9 +231,19 @@ cdef class Plane:
         self._unlock(entry)
         if entry.revision:
             self._release_writer(entry.writer)
+            if self.tap is not None:
+                self.tap.forgotten(entry)
         Py_XDECREF(<PyObject*>entry.fan)
         entry.fan = NULL
         self.table.remove(entry)
+
+    def open_tap(self, owner, bint strict, size_t buffer_bytes, log_stream, state_stream):
+        """Report every change to a journal from now on (`dataplane.tap.Tap`); returns the tap."""
+        self.tap = Tap(self.core, self.table, self.writer_texts, owner, strict, buffer_bytes, log_stream, state_stream)
+        return self.tap
+
+    def close_tap(self):
+        self.tap = None
 
     def reclassify(self):
         """Ask `control` again which strategy each known address has (the configuration changed)."""
@@ -323,6 +334,8 @@ cdef class Plane:
         delivery.origin = <PyObject*>origin
         if self.ring.size:
             self.ring.append(p, delivery.size, 0, 8, entry.address_size)
+        if self.tap is not None:
+            self.tap.changed(entry, p, delivery.size, origin)
         self._fan_out(entry, None, &delivery)
         return ACCEPTED
 
@@ -445,6 +458,8 @@ cdef class Plane:
         delivery.origin = <PyObject*>origin
         if self.ring.size and loss != OLDEST_FIRST:
             self.ring.append(p, delivery.size, signal, 8, address_size)
+        if self.tap is not None:
+            self.tap.published(entry, p, delivery.size, signal, origin)
         self._fan_out(entry, origin, &delivery)
         return ACCEPTED
 
@@ -584,13 +599,17 @@ cdef class Plane:
         cdef Entry* entry = self.live(text, len(address), self.table.hash_of(text, len(address)))
         cdef uint8_t buffer[MAX_FRAME]
         cdef uint8_t* p = buffer
-        cdef uint64_t lifetime_s
+        cdef uint64_t lifetime_s, deadline_ms
         if entry == NULL or entry.revision == 0:
             return None
         if entry.deadline_ms and not entry.ttl & TTL_ABSOLUTE:
             lifetime_s = self.param_ttl_s if entry.ttl == TTL_DEFAULT else entry.ttl
-            if lifetime_s:
-                self.table.expires(entry, self.core.mono_us // 1000 + lifetime_s * 1000)
+            deadline_ms = self.core.mono_us // 1000 + lifetime_s * 1000
+            # Not for less than a part of it: the journal notes each time.
+            if lifetime_s and deadline_ms - entry.deadline_ms > lifetime_s * 1000 // SLIDING_STEPS:
+                self.table.expires(entry, deadline_ms)
+                if self.tap is not None:
+                    self.tap.prolonged(entry)
         p[0] = 0x23
         put16(p + 1, 1)
         return PyBytes_FromStringAndSize(<const char*>p, 3 + self._snapshot_entry(entry, p + 3))

@@ -24,6 +24,13 @@ cdef enum:
     FIRST_ID = 2
 
 
+cdef enum:
+    JOURNAL_DIRTY = 1       # changed since its image was last taken
+    JOURNAL_KNOWN = 2       # the two below have been found out
+    JOURNAL_LOG = 4         # writes are logged
+    JOURNAL_STATE = 8       # the param is kept
+
+
 cdef struct Entry:
     uint64_t revision       # 0: no param here, only a cached route for publishes
     uint64_t seq            # the table's change counter at the last write
@@ -44,6 +51,7 @@ cdef struct Entry:
     uint8_t value_type
     uint8_t strategy
     uint8_t route
+    uint8_t journal         # bits JOURNAL_...
     uint8_t data[1]         # address, then value
 
 

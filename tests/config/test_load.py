@@ -287,7 +287,7 @@ def test_all_problems_are_reported_each_with_its_origin(write_file: WriteFile) -
 # Parts this version does not have
 
 
-@pytest.mark.parametrize("text", ["mqtt.listen=off", "osc.listen=off", "journal.mode=off"])
+@pytest.mark.parametrize("text", ["mqtt.listen=off", "osc.listen=off"])
 def test_a_part_that_is_not_there_can_be_switched_off(text: str) -> None:
     assert load_config(None, [text]) == Config()
 
@@ -298,7 +298,6 @@ def test_a_part_that_is_not_there_can_be_switched_off(text: str) -> None:
         ("mqtt.listen=:1883", 'mqtt.listen: this version does not serve MQTT; only mqtt.listen = "off" is accepted'),
         ("mqtt.namespace=/m", 'mqtt.namespace: this version does not serve MQTT; only mqtt.listen = "off" is accepted'),
         ("osc.listen=:8000", 'osc.listen: this version does not serve OSC; only osc.listen = "off" is accepted'),
-        ("journal.mode=disk", 'journal.mode: this version keeps no journal; only journal.mode = "off" is accepted'),
         ("uplink.main.url=ws://up", "uplink.main: this version has no uplinks"),
         ("mqtt=1", 'mqtt: this version does not serve MQTT; only mqtt.listen = "off" is accepted'),
     ],

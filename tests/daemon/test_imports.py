@@ -16,7 +16,8 @@ def look():
     os.kill(os.getpid(), signal.SIGTERM)
 
 threading.Timer(1.0, look).start()
-sys.exit(main.main(["run", "--set", "websocket.listen=127.0.0.1:0", "--set", "mqtt.listen=off", "--set", "osc.listen=off"]))
+sys.exit(main.main(["run", "--set", "websocket.listen=127.0.0.1:0", "--set", "mqtt.listen=off", "--set", "osc.listen=off",
+    "--set", "journal.mode=off"]))
 """
 
 ABSENT = ("ssl", "_ssl", "_hashlib", "lmdb", "paho", "pythonosc", "zeroconf", "aioquic", "qh3", "systemd", "cryptography", "websockets")
