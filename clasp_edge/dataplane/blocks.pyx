@@ -91,6 +91,11 @@ cdef class BlockBuffer:
         except MemoryError:
             self.used = self.begin
 
+    cdef void set_base(self, uint64_t base):
+        """Have all finished blocks name this first block."""
+        for begin, _ in self.closed:
+            (<BlockHeader*>(self.memory + <size_t>begin)).base = base
+
     cdef void clear(self) noexcept:
         self.used = 0
         self.open = False

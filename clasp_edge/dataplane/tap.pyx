@@ -314,6 +314,9 @@ cdef class Tap:
             else:
                 drained = not self.repairing
         self.images.close(self.state)
+        if base:
+            # This batch is stored as a whole or not at all: with it, only what the rewriting has stored counts.
+            self.images.set_base(base)
         self.filling.close(self.log)
         self.filling, self.stored = self.stored, self.filling
         self.filling.clear()

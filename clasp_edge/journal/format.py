@@ -101,10 +101,12 @@ class Record(NamedTuple):
 
 
 def log_key(number: int) -> bytes:
+    """The key of the log block whose first record has this number."""
     return LOG_PREFIX + number.to_bytes(8, "big")
 
 
 def state_key(number: int) -> bytes:
+    """The key of the state block with this number."""
     return STATE_PREFIX + number.to_bytes(8, "big")
 
 

@@ -7,6 +7,7 @@ stored is in memory, that is said, and all of it is written again when the disk 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -243,10 +244,8 @@ class Journal:
 
     def _settled(self) -> None:
         self._settling = None
-        try:
+        with contextlib.suppress(OSError):  # then the next start is more careful than it needs to be
             (self._directory / STARTS_FILE).unlink(missing_ok=True)
-        except OSError:
-            pass  # then the next start is more careful than it needs to be
 
     # ---- what the tap asks ----
 

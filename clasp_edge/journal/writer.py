@@ -5,6 +5,7 @@ They know the store and hand every result back to the loop's thread. While they 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -96,10 +97,8 @@ class Writer:
             self._outcomes.put(Outcome(kind, text, now - before if now else size))
             before = now
             del batch
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: `wait` takes it, or nobody
                 self._loop.call_soon_threadsafe(self._take)
-            except RuntimeError:
-                pass  # the loop has been closed: `wait` takes it, or nobody
         self._store.close()
 
 
