@@ -180,14 +180,7 @@ def params(block: Buffer) -> Iterator[Param]:
 
 def make_state_block(items: list[Param], *, number: int, run: int, base: int, before: int, wall_us: int) -> bytes:
     """A sealed state block, as an import makes it."""
-    body = b"".join(
-        _STATE.pack(
-            _STATE.size + len(p.address) + len(writer) + len(p.data), 1 if p.revision else 2, p.value_type, len(writer), 0,
-            len(p.address), 0, p.ttl, p.revision, p.written_us, p.deadline_us, p.remaining_ms,
-        ) + p.address + writer + p.data
-        for p in items
-        for writer in (p.writer.encode()[:36],)
-    )  # fmt: skip
+    body = b"".join(map(_image, items))
     size = HEADER_BYTES + len(body)
     head = _HEADER.pack(
         STATE_MAGIC, BLOCK_VERSION, 0, 0, size, len(items), run, number, base, before, wall_us, wall_us, 1, 0
@@ -196,3 +189,14 @@ def make_state_block(items: list[Param], *, number: int, run: int, base: int, be
     with memoryview(block) as view:
         seal(view)
     return bytes(block)
+
+
+def _image(param: Param) -> bytes:
+    writer = param.writer.encode()[:36]
+    size = _STATE.size + len(param.address) + len(writer) + len(param.data)
+    kind = 1 if param.revision else 2
+    head = _STATE.pack(
+        size, kind, param.value_type, len(writer), 0, len(param.address), 0,
+        param.ttl, param.revision, param.written_us, param.deadline_us, param.remaining_ms,
+    )  # fmt: skip
+    return head + param.address + writer + param.data

@@ -56,10 +56,12 @@ def probe(
     tail_bytes: int = 0,
     thorough: bool = False,
     readonly: bool = False,
+    in_use: bool = False,
 ) -> Found:
     """Read the store in `directory`: every state block in order, then the last `tail_bytes` of the log.
 
-    `thorough` reads every block there is. Raises store.Damaged, store.TooNew, store.Unavailable; what has been handed
+    `thorough` reads every block there is; `in_use`: a running router may be writing, which `readonly` alone excludes.
+    Raises store.Damaged, store.TooNew, store.Unavailable; what has been handed
     over by then was sound.
     """
     from clasp_edge.journal.store import DATA_FILE, Damaged, TooNew, Unavailable
@@ -73,7 +75,7 @@ def probe(
         status = 1
         try:
             os.close(near)
-            _read_and_send(directory, far, tail_bytes, thorough, readonly)
+            _read_and_send(directory, far, tail_bytes, thorough, readonly, readonly and not in_use)
             status = 0
         finally:
             os._exit(status)
@@ -144,7 +146,7 @@ def _receive(fd: int, on_state: Callable[[bytes], None], on_tail: Callable[[byte
         buffer += data
 
 
-def _read_and_send(directory: Path, fd: int, tail_bytes: int, thorough: bool, readonly: bool) -> None:
+def _read_and_send(directory: Path, fd: int, tail_bytes: int, thorough: bool, readonly: bool, alone: bool) -> None:
     import lmdb
 
     from clasp_edge.journal import store
@@ -157,7 +159,7 @@ def _read_and_send(directory: Path, fd: int, tail_bytes: int, thorough: bool, re
     try:
         size = (directory / store.DATA_FILE).stat().st_size
         env = lmdb.open(
-            str(directory), map_size=max(store.SMALLEST_MAP, size * 2), max_dbs=0, readonly=readonly, lock=not readonly,
+            str(directory), map_size=max(store.SMALLEST_MAP, size * 2), max_dbs=0, readonly=readonly, lock=not alone,
             create=False, readahead=False,
         )  # fmt: skip
         with env.begin(buffers=True) as txn:
