@@ -138,7 +138,7 @@ cdef class Tap:
             bits = self.owner.select(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size))
         except Exception:
             log.exception("an address could not be matched against journal.patterns")
-        entry.journal = JOURNAL_KNOWN | (JOURNAL_LOG if bits & 1 else 0) | (JOURNAL_STATE if bits & 2 else 0)
+        entry.journal = (entry.journal & JOURNAL_DIRTY) | JOURNAL_KNOWN | (JOURNAL_LOG if bits & 1 else 0) | (JOURNAL_STATE if bits & 2 else 0)
 
     def reselect(self):
         """The selection has changed: ask again about every address."""
@@ -451,9 +451,14 @@ cdef class Tap:
             try:
                 self.waiting.append(peer)
             except MemoryError:
-                return False
+                peer._die()
+                return True
             self._wake()
-        return self.core.arena.append(&peer.held_next, data, size)
+        # Not more than others can spare, in case the disk takes nothing for long; and never before its commit.
+        if (peer.held_next.size + size > self.core.arena.free_bytes() >> 1
+                or not self.core.arena.append(&peer.held_next, data, size)):
+            peer._die()
+        return True
 
     cdef void _release(self, Outlet peer) noexcept:
         cdef Chunk* chunk

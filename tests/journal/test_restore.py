@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.journal_rig import Kept
-from support.plane_rig import EXPIRED_AT_ONCE, set_payload
+from support.plane_rig import EXPIRED_AT_ONCE, publish_payload, set_payload
 
 from clasp_edge.journal.format import check, params
 from clasp_edge.journal.salvage import salvage_state
@@ -142,4 +142,17 @@ def test_a_rewriting_drops_what_it_replaces(tmp_path: Path) -> None:
     again = Kept(tmp_path)
     assert again.found.state_bytes < 300
     assert again.params()["/a"].revision == 200
+    again.close()
+
+
+def test_a_new_selection_loses_no_change_that_waits(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    line = kept.rig.line()
+    line.feed([set_payload(b"/a", 1)])
+    kept.tap.reselect()
+    line.feed([publish_payload(b"/a")])
+    kept.commit()
+    kept.close()
+    again = Kept(tmp_path)
+    assert again.params()["/a"].value == 1
     again.close()
