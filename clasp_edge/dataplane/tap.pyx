@@ -138,7 +138,8 @@ cdef class Tap:
             bits = self.owner.select(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size))
         except Exception:
             log.exception("an address could not be matched against journal.patterns")
-        entry.journal = (entry.journal & JOURNAL_DIRTY) | JOURNAL_KNOWN | (JOURNAL_LOG if bits & 1 else 0) | (JOURNAL_STATE if bits & 2 else 0)
+        entry.journal = ((entry.journal & JOURNAL_DIRTY) | JOURNAL_KNOWN
+                         | (JOURNAL_LOG if bits & 1 else 0) | (JOURNAL_STATE if bits & 2 else 0))
 
     def reselect(self):
         """The selection has changed: ask again about every address."""

@@ -16,9 +16,15 @@ from clasp_edge.journal.store import DATA_FILE
 
 ADDRESSES = [b"/a", b"/a/b", b"/max/x", b"/merge/y", b"/" + b"l" * 300]
 VALUES = st.one_of(
-    st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=20), st.binary(max_size=400), st.booleans(), st.none(),
-    st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=3), st.just(b"x" * 60_000),
-)  # fmt: skip
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.text(max_size=20),
+    st.binary(max_size=400),
+    st.booleans(),
+    st.none(),
+    st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=3),
+    st.just(b"x" * 60_000),
+)
 
 STEPS = st.lists(
     st.one_of(
