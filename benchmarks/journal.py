@@ -7,6 +7,7 @@ a restore. Bytes are the kernel's count of what a process caused to be written (
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import statistics
 import subprocess
@@ -67,21 +68,42 @@ def bytes_per_message(program: Path, seconds: float) -> None:
             print(f"| {mode} | {rate:,} | {total / sent:,.0f} | {per_8h:.2f} |", flush=True)
 
 
+def kept_in(directory: Path) -> Peer:
+    """This daemon, in mode `group`, with its data in `directory`."""
+    settings = {"websocket.listen": "127.0.0.1:{port}", "data_dir": str(directory), **OURS_SETTINGS, **OURS_ALONE}
+    settings["journal.mode"] = "group"
+    sets = tuple(part for key, value in settings.items() for part in ("--set", f"{key}={value}"))
+    return Peer("kept", "kept", (sys.executable, "-m", "clasp_edge", "run", *sets))
+
+
+def stat(directory: Path) -> dict[str, int]:
+    done = subprocess.run(
+        [sys.executable, "-m", "clasp_edge", "journal", "stat", "--json", "--set", f"data_dir={directory}"],
+        capture_output=True, text=True, cwd=build.ROOT, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
 def log_rate(program: Path) -> None:
-    with running(ours(), *peer("group")) as process:
-        result = measure(program, process, "--subscribers 0 --window 2000 --duration 3")
-        time.sleep(1)
-        total = written(process.pid)
-    print(f"records: {result.acknowledged_per_s:,.0f} SET/s offered, {total / 3 / 1e6:.0f} MB/s written")
+    print("\n| SET/s offered | records stored per s | MB/s written |\n|---|---|---|")
+    for rate in ("--rate 100000", "--rate 300000", "--window 2000"):
+        directory = Path(tempfile.mkdtemp(prefix="clasp-bench-journal-"))
+        try:
+            with running(kept_in(directory)) as process:
+                result = measure(program, process, f"--subscribers 0 {rate} --duration 3 --warmup 0")
+                time.sleep(1)
+                total = written(process.pid)
+            wall_s = result.raw["wall_s"]
+            offered, stored = result.raw["sent"] / wall_s, stat(directory)["log_last"] / wall_s
+            print(f"| {offered:,.0f} | {stored:,.0f} | {total / wall_s / 1e6:.0f} |", flush=True)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def restore(program: Path) -> None:
     directory = Path(tempfile.mkdtemp(prefix="clasp-bench-journal-"))
     try:
-        settings = {"websocket.listen": "127.0.0.1:{port}", "data_dir": str(directory), **OURS_SETTINGS, **OURS_ALONE}
-        settings["journal.mode"] = "group"
-        sets = tuple(part for key, value in settings.items() for part in ("--set", f"{key}={value}"))
-        kept = Peer("kept", "kept", (sys.executable, "-m", "clasp_edge", "run", *sets))
+        kept = kept_in(directory)
         with running(kept) as process:
             measure(program, process, f"--subscribers 0 --addresses {PARAMS} --count {PARAMS} --warmup 0")
         starts = []
@@ -90,13 +112,10 @@ def restore(program: Path) -> None:
                 starts.append(process.start_s)
         with running(ours()) as process:
             bare_s = process.start_s
-        done = subprocess.run(
-            [sys.executable, "-m", "clasp_edge", "journal", "stat", "--set", f"data_dir={directory}"],
-            capture_output=True, text=True, cwd=build.ROOT, check=False,
-        )  # fmt: skip
         start_s = statistics.median(starts)
         print(f"restore: {start_s:.2f} s from start to ready with {PARAMS:,} params, {bare_s:.2f} s with none")
-        print(done.stdout)
+        found = stat(directory)
+        print(f"         the file has {found['file_bytes'] / 1e6:.1f} MB in {found['blocks']} blocks")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
