@@ -92,7 +92,8 @@ def _show(record: Record, as_json: bool) -> None:
     revision = f" r{described['revision']}" if "revision" in described else ""
     signal, address = described["signal"], described["address"]
     print(
-        f"{record.number:>9} {_when(described['time_s'])}{clock} {signal:8} {address} = {value}{revision}  {record.writer}"
+    line = f"{record.number:>9} {_when(described['time_s'])}{clock} {signal:8} {address} = {value}{revision}"
+    print(f"{line}  {record.writer}")
     )
 
 
@@ -226,7 +227,7 @@ def _verify(arguments: argparse.Namespace, config: Config, directory: Path) -> i
         blocks += 1
         progress(blocks, blocks)
 
-    found = probe(directory, count, thorough=True, readonly=True, in_use=True)
+    found = probe(directory, count, thorough_s=float("inf"), readonly=True, in_use=True)
     progress.end()
     print(f"ok: {blocks} blocks of params, {found.blocks} blocks with {found.records} log records")
     return 0

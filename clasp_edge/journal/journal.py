@@ -22,7 +22,7 @@ from clasp_edge.journal.format import BadBlock
 from clasp_edge.journal.probe import Found, probe
 from clasp_edge.journal.report import OWN_PREFIX, Report
 from clasp_edge.journal.salvage import salvage_state
-from clasp_edge.journal.store import DATA_FILE, Damaged, Retention, Store, TooNew, Unavailable
+from clasp_edge.journal.store import DATA_FILE, DIRECTORY_MODE, Damaged, Retention, Store, TooNew, Unavailable
 from clasp_edge.journal.wear import Wear
 from clasp_edge.journal.writer import DAMAGED, OK, Batch, Outcome, Reader, Writer
 from clasp_edge.router.router import Router
@@ -51,7 +51,9 @@ BYTES_PER_PARAM = 128
 """An estimate of an image, until the first rewriting has told the real size."""
 
 SUSPICIOUS_STARTS = 3
-"""Starts in a row that did not last: then every block is read before the store is trusted."""
+"""Starts in a row that did not last: then the log is read before the store is trusted."""
+
+LONGEST_LOOK_S = 10.0
 
 SETTLED_S = 30.0
 
@@ -110,11 +112,11 @@ class Journal:
         began_s = time.monotonic()
         problem = ""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             if not os.access(self._directory, os.W_OK | os.X_OK):
                 raise Unavailable(f"{self._directory} cannot be written by this user")
-            thorough = self._count_start() >= SUSPICIOUS_STARTS
-            self._restore(thorough=thorough, readonly=False)
+            suspicious = self._count_start() >= SUSPICIOUS_STARTS
+            self._restore(thorough_s=LONGEST_LOOK_S if suspicious else 0, readonly=False)
             self._store.open()
         except Damaged as error:
             problem = self._replace(error)
@@ -154,7 +156,7 @@ class Journal:
             self._tap.mark_incomplete()
             self.wake()
 
-    def _restore(self, *, thorough: bool, readonly: bool) -> None:
+    def _restore(self, *, thorough_s: float, readonly: bool) -> None:
         if not (self._directory / DATA_FILE).exists():
             return
         plane = self.router.plane
@@ -171,7 +173,7 @@ class Journal:
 
         self._restored = probe(
             self._directory, on_state, lambda block: refill_history(plane, block),
-            tail_bytes=plane.ring.size, thorough=thorough, readonly=readonly,
+            tail_bytes=plane.ring.size, thorough_s=thorough_s, readonly=readonly,
         )  # fmt: skip
         if refused:
             log.warning("%d stored params are not valid any more and were left out", refused)
@@ -179,7 +181,7 @@ class Journal:
     def _restore_readonly(self) -> None:
         """The directory cannot be written: what is in it may be readable still."""
         try:
-            self._restore(thorough=False, readonly=True)
+            self._restore(thorough_s=0, readonly=True)
         except (Damaged, Unavailable, OSError) as error:
             log.warning("the stored params could not be read either: %s", error)
 
@@ -405,6 +407,9 @@ class Journal:
         tap, writer = self._tap, self._writer
         if tap is None or writer is None:
             return False
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         deadline_s = time.monotonic() + timeout_s
         while True:
             if tap.busy:

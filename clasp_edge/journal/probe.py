@@ -30,7 +30,8 @@ _LARGEST_PAGE = 1 << 16
 _META = struct.Struct("<IIQQ")
 _META_MAGIC = 0xBEEFC0DE
 _HEAD = struct.Struct("<cI")
-_STATE, _TAIL, _END, _DAMAGED, _TOO_NEW, _UNAVAILABLE = b"S", b"L", b"E", b"D", b"N", b"U"
+_STATE, _TAIL, _END, _DAMAGED, _TOO_NEW, _UNAVAILABLE, _ALIVE = b"S", b"L", b"E", b"D", b"N", b"U", b"A"
+_ALIVE_BLOCKS = 64
 
 
 @dataclass
@@ -54,13 +55,14 @@ def probe(
     on_tail: Callable[[bytes], None] = lambda block: None,
     *,
     tail_bytes: int = 0,
-    thorough: bool = False,
+    thorough_s: float = 0,
     readonly: bool = False,
     in_use: bool = False,
 ) -> Found:
     """Read the store in `directory`: every state block in order, then the last `tail_bytes` of the log.
 
-    `thorough` reads every block there is; `in_use`: a running router may be writing, which `readonly` alone excludes.
+    `thorough_s`: for so long at most, read the log as well; `in_use`: a running router may be writing, which `readonly`
+    alone excludes.
     Raises store.Damaged, store.TooNew, store.Unavailable; what has been handed
     over by then was sound.
     """
@@ -75,7 +77,7 @@ def probe(
         status = 1
         try:
             os.close(near)
-            _read_and_send(directory, far, tail_bytes, thorough, readonly, readonly and not in_use)
+            _read_and_send(directory, far, tail_bytes, thorough_s, readonly, readonly and not in_use)
             status = 0
         finally:
             os._exit(status)
@@ -134,6 +136,8 @@ def _receive(fd: int, on_state: Callable[[bytes], None], on_tail: Callable[[byte
                 on_state(body)
             elif kind == _TAIL:
                 on_tail(body)
+            elif kind == _ALIVE:
+                continue
             elif kind == _END:
                 return Found(**json.loads(body))
             else:
@@ -146,7 +150,7 @@ def _receive(fd: int, on_state: Callable[[bytes], None], on_tail: Callable[[byte
         buffer += data
 
 
-def _read_and_send(directory: Path, fd: int, tail_bytes: int, thorough: bool, readonly: bool, alone: bool) -> None:
+def _read_and_send(directory: Path, fd: int, tail_bytes: int, thorough_s: float, readonly: bool, alone: bool) -> None:
     import lmdb
 
     from clasp_edge.journal import store
@@ -168,7 +172,7 @@ def _read_and_send(directory: Path, fd: int, tail_bytes: int, thorough: bool, re
                 raise store.Damaged("an LMDB file of some other program")
             if noted is not None and store.schema_of(bytes(noted)) > SCHEMA:
                 raise store.TooNew(f"written by a later version (schema {store.schema_of(bytes(noted))})")
-            found = _read(txn, send, tail_bytes, thorough)
+            found = _read(txn, send, tail_bytes, thorough_s)
         if not readonly:
             # A write looks at the free list, which no reader does; it is not committed.
             with env.begin(write=True) as trial:
@@ -185,7 +189,7 @@ def _read_and_send(directory: Path, fd: int, tail_bytes: int, thorough: bool, re
         send(_DAMAGED, store.reason(error).encode())
 
 
-def _read(txn: Any, send: Callable[[bytes, bytes], None], tail_bytes: int, thorough: bool) -> Found:
+def _read(txn: Any, send: Callable[[bytes, bytes], None], tail_bytes: int, thorough_s: float) -> Found:
     from clasp_edge.journal.store import last_header
 
     found = Found()
@@ -207,12 +211,15 @@ def _read(txn: Any, send: Callable[[bytes, bytes], None], tail_bytes: int, thoro
             found.log_number = newest.last + 1
             found.log_before = newest.before + newest.size
             found.run = max(found.run, newest.run)
-        if thorough:
+        if thorough_s:
+            deadline_s = time.monotonic() + thorough_s
             there = cursor.set_range(LOG_PREFIX)
-            while there and bytes(cursor.key()[:1]) == LOG_PREFIX:
+            while there and bytes(cursor.key()[:1]) == LOG_PREFIX and time.monotonic() < deadline_s:
                 header = check(bytes(cursor.value()))
                 found.blocks += 1
                 found.records += header.records
+                if found.blocks % _ALIVE_BLOCKS == 0:
+                    send(_ALIVE, found.blocks.to_bytes(8, "big"))
                 there = cursor.next()
         tail: list[bytes] = []
         there = newest is not None and (cursor.prev() if cursor.set_range(STATE_PREFIX) else cursor.last())

@@ -29,6 +29,8 @@ from clasp_edge.journal.format import (
 )
 
 DATA_FILE = "data.mdb"
+DIRECTORY_MODE = 0o750
+"""What people have said and set is not for everybody on the machine."""
 
 MIGRATIONS: Mapping[int, Callable[[lmdb.Transaction], None]] = {}
 """For each older schema, what turns a store of it into the next one, in the transaction that also notes the number."""
@@ -88,11 +90,16 @@ class Store:
     def open(self) -> None:
         """Open or create. Raises Damaged, TooNew, Unavailable."""
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             path = self.directory / DATA_FILE
             size = path.stat().st_size if path.exists() else 0
             env = lmdb.open(
-                str(self.directory), map_size=max(SMALLEST_MAP, size * 2), max_dbs=0, readahead=False, max_readers=32
+                str(self.directory),
+                map_size=max(SMALLEST_MAP, size * 2),
+                max_dbs=0,
+                readahead=False,
+                max_readers=32,
+                mode=0o640,
             )
         except _DAMAGE as error:
             raise Damaged(reason(error)) from None

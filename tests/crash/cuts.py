@@ -159,7 +159,7 @@ def _check(directory: Path, image: bytes, cut_s: float, acknowledged: Acknowledg
                 assert value[0] == param.revision
                 found[param.address.decode()] = param.revision
 
-    probe(directory, on_state, thorough=True)
+    probe(directory, on_state, thorough_s=60)
     checked = 0
     if mode == "strict":
         for address in acknowledged.writes:
