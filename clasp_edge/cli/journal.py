@@ -90,11 +90,9 @@ def _show(record: Record, as_json: bool) -> None:
     clock = " " if record.synchronised else "?"
     value = json.dumps(described.get("value", described.get("samples")))
     revision = f" r{described['revision']}" if "revision" in described else ""
-    signal, address = described["signal"], described["address"]
-    print(
-    line = f"{record.number:>9} {_when(described['time_s'])}{clock} {signal:8} {address} = {value}{revision}"
+    signal, address, when = described["signal"], described["address"], _when(described["time_s"])
+    line = f"{record.number:>9} {when}{clock} {signal:8} {address} = {value}{revision}"
     print(f"{line}  {record.writer}")
-    )
 
 
 def _stat(arguments: argparse.Namespace, config: Config, directory: Path) -> int:

@@ -62,9 +62,7 @@ def probe(
     """Read the store in `directory`: every state block in order, then the last `tail_bytes` of the log.
 
     `thorough_s`: for so long at most, read the log as well; `in_use`: a running router may be writing, which `readonly`
-    alone excludes.
-    Raises store.Damaged, store.TooNew, store.Unavailable; what has been handed
-    over by then was sound.
+    alone excludes. Raises store.Damaged, store.TooNew, store.Unavailable; what has been handed over by then was sound.
     """
     from clasp_edge.journal.store import DATA_FILE, Damaged, TooNew, Unavailable
 
