@@ -50,7 +50,6 @@ _DAMAGE = (
     lmdb.InvalidError,
     lmdb.VersionMismatchError,
     lmdb.IncompatibleError,
-    lmdb.ProblemError,
     lmdb.BadTxnError,
 )
 
