@@ -173,9 +173,9 @@ def _read_and_send(directory: Path, fd: int, tail_bytes: int, thorough_s: float,
             found = _read(txn, send, tail_bytes, thorough_s)
         if not readonly:
             # A write looks at the free list, which no reader does; it is not committed.
-            with env.begin(write=True) as trial:
-                trial.put(b"\x00trial", bytes(3 * PAGE_BYTES))
-                trial.abort()
+            trial = env.begin(write=True)
+            trial.put(b"\x00trial", bytes(3 * PAGE_BYTES))
+            trial.abort()
         send(_END, json.dumps(asdict(found)).encode())
     except store.TooNew as error:
         send(_TOO_NEW, str(error).encode())
