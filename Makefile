@@ -20,7 +20,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz crash bench bench-peers clean format node
+.PHONY: help run build test fuzz crash bench bench-peers clean format tools
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -59,12 +59,13 @@ $(VENV)/.test $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.package
 build: $(VENV)/.package
 	@$(BIN)/python setup.py -q build_ext --inplace -j $$(nproc)
 
-node:
-	@.ci/need node
+# Programs that tests talk to.
+tools:
+	@.ci/need node mqtt osc
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 
-test: $(VENV)/.test build node
+test: $(VENV)/.test build tools
 	ruff check .
 	ruff format --check .
 	mypy

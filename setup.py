@@ -18,8 +18,8 @@ CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 flags = ["-O3", "-fno-plt", "-fvisibility=hidden", "-Wno-unreachable-code"]
 
 
-
 def extension(source: str) -> Extension:
+    """The module that a .pyx or .py file is compiled into."""
     return Extension(os.path.splitext(source)[0].replace("/", "."), [source], extra_compile_args=flags)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from benchmarks import build, footprint, load, results, tables
 from benchmarks.processes import PEERS, Peer, PeerError, running
 from benchmarks.requirements import verdicts
-from benchmarks.workloads import FOOTPRINTS, WORKLOADS, Workload
+from benchmarks.workloads import BROKER, CLASP_ONLY, FOOTPRINTS, WORKLOADS, Workload
 
 ROUNDS = 3
 
@@ -59,11 +59,12 @@ def _run_load(
     for number in range(rounds):
         for w in group:
             for peer in peers:
-                if peer.name in w.not_for or (w.name, peer.name) in found.failures:
+                if not w.runs_on(peer.name) or (w.name, peer.name) in found.failures:
                     continue
                 try:
-                    with running(peer) as process:
-                        done = load.run(build.BUILD / program, process.port, process.pid, w.arguments(quick))
+                    with running(peer, *(peer.osc if w.osc else ()), *(peer.mqtt if w.mqtt else ())) as process:
+                        arguments = w.arguments(quick, process.osc_port, process.mqtt_port)
+                        done = load.run(build.BUILD / program, process.port, process.pid, arguments)
                 except (PeerError, load.LoadError) as error:
                     found.failures[w.name, peer.name] = str(error)
                     _say(f"{w.name} {peer.name}: {error}")
@@ -104,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run_load(peers, group, program.name, rounds, args.quick, found)
     for name in FOOTPRINTS:
         for peer in peers if _chosen(name, args.only) else []:
+            if peer.name in BROKER:
+                continue
             try:
                 values = footprint.measure(name, peer, program, args.quick)
             except (PeerError, load.LoadError) as error:
@@ -118,7 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     judged = verdicts(found)
     shown = [v for v in judged if v.value is not None or v.ceiling is not None] if args.only else judged
     print(f"\n{results.machine()}; {rounds} rounds, medians; CPU is the server's, in µs per handled message")
-    for table in (tables.load_table(found, workloads, names), tables.footprint_table(found, names)):
+    routers = [name for name in names if name not in BROKER]
+    brokers = [name for name in names if name not in CLASP_ONLY]
+    for table in (
+        tables.load_table(found, [w for w in workloads if not w.mqtt], routers),
+        tables.load_table(found, [w for w in workloads if w.mqtt], brokers, other="mosquitto"),
+        tables.footprint_table(found, routers),
+    ):
         if table:
             print(f"\n{table}")
     if shown:

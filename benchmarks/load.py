@@ -14,6 +14,8 @@ from typing import Any
 
 TIMEOUT_S = 180.0
 
+ACKNOWLEDGED = ("set", "qos1")  # kinds of messages
+
 
 class LoadError(Exception):
     """The load generator gave up; the text is what it said."""
@@ -60,7 +62,7 @@ def _result(raw: dict[str, Any]) -> LoadResult:
         handled = raw["sent"] * raw["delivered"] / raw["expected"]
         lost_percent = 100.0 * raw["lost"] / raw["expected"]
     else:
-        handled = raw["acked"] if raw["kind"] == "set" else raw["sent"]
+        handled = raw["acked"] if raw["kind"] in ACKNOWLEDGED else raw["sent"]
         lost_percent = 0.0
     cpu_us = (raw["server_cpu_s"] or 0.0) * 1e6
     return LoadResult(

@@ -50,21 +50,32 @@ class Running:
     port: int
     pid: int
     start_s: float
+    osc_port: int
+    mqtt_port: int
 
 
 @dataclass(frozen=True)
 class Peer:
-    """How to start one program. In `command`, {port} and {dir} stand for a free port and an empty directory."""
+    """How to start one program. In `command`, {port} and {dir} stand for a free port and an empty directory.
+
+    `osc` are the further arguments that make it serve OSC, on the UDP port {osc_port}, `mqtt` those for MQTT on
+    {mqtt_port}. `file` is the text of a file {file} that it is given. One that prints no line `ready` is ready when its
+    MQTT port takes connections.
+    """
 
     name: str
     title: str
     command: tuple[str, ...]
+    osc: tuple[str, ...] = ()
+    mqtt: tuple[str, ...] = ()
+    file: str = ""
+    says_ready: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     missing: str = ""
 
 
-def free_port() -> int:
-    with socket.socket() as s:
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(type=kind) as s:
         s.bind(("127.0.0.1", 0))
         port: int = s.getsockname()[1]
         return port
@@ -94,12 +105,31 @@ def _wait_ready(process: subprocess.Popen[str], log: Path) -> None:
             return
 
 
+def _wait_listening(process: subprocess.Popen[str], port: int, log: Path) -> None:
+    end = time.monotonic() + READY_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < end:
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    said = log.read_text(errors="replace").strip().splitlines()
+    raise PeerError(said[-1] if said else f"does not listen on port {port}")
+
+
 @contextmanager
 def running(peer: Peer, *extra: str) -> Iterator[Running]:
     """Starts a peer with an empty directory of its own and ends it, and only it, afterwards. Raises PeerError."""
     directory = Path(tempfile.mkdtemp(prefix="clasp-bench-"))
-    port = free_port()
-    names = {"port": str(port), "dir": str(directory / "data")}
+    port, osc_port, mqtt_port = free_port(), free_port(socket.SOCK_DGRAM), free_port()
+    file = directory / "file"
+    names = {
+        "port": str(port),
+        "dir": str(directory / "data"),
+        "osc_port": str(osc_port),
+        "mqtt_port": str(mqtt_port),
+        "file": str(file),
+    }
+    file.write_text(peer.file.format(**names))
     command = [part.format(**names) for part in (*peer.command, *extra)]
     log = directory / "stderr"
     start = time.monotonic()
@@ -113,8 +143,11 @@ def running(peer: Peer, *extra: str) -> Iterator[Running]:
             env={**os.environ, **peer.environment},
         )
     try:
-        _wait_ready(process, log)
-        yield Running(port, process.pid, time.monotonic() - start)
+        if peer.says_ready:
+            _wait_ready(process, log)
+        else:
+            _wait_listening(process, mqtt_port, log)
+        yield Running(port, process.pid, time.monotonic() - start, osc_port, mqtt_port)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -133,13 +166,16 @@ def ours(*, everything: bool = False) -> Peer:
     settings = {"websocket.listen": "127.0.0.1:{port}", "data_dir": "{dir}", **OURS_SETTINGS}
     settings |= OURS_EVERYTHING if everything else OURS_ALONE
     sets = tuple(part for key, value in settings.items() for part in ("--set", f"{key}={value}"))
-    return Peer("ours", "clasp-edge", (sys.executable, "-m", "clasp_edge", "run", *sets))
+    osc = ("--set", "osc.listen=127.0.0.1:{osc_port}", "--set", "osc.messages_per_second=10000000")
+    mqtt = ("--set", "mqtt.listen=127.0.0.1:{mqtt_port}")
+    return Peer("ours", "clasp-edge", (sys.executable, "-m", "clasp_edge", "run", *sets), osc, mqtt)
 
 
 def rust() -> Peer:
     program = build.reference_router()
     missing = "" if program else "not built: `make bench-peers` builds it (needs cargo and the crate registry)"
-    return Peer("rust", "clasp-router 4.5 (Rust)", (str(program), "127.0.0.1:{port}"), missing=missing)
+    osc = ("--osc", "127.0.0.1:{osc_port}")
+    return Peer("rust", "clasp-router 4.5 (Rust)", (str(program), "127.0.0.1:{port}"), osc, missing=missing)
 
 
 def forwarder() -> Peer:
@@ -148,7 +184,29 @@ def forwarder() -> Peer:
         path = str(build.forwarder())
     except build.BuildError as error:
         return Peer("forwarder", "blind forwarder", (), missing=str(error))
-    return Peer("forwarder", "blind forwarder", (sys.executable, script, "127.0.0.1", "{port}"), {"PYTHONPATH": path})
+    command = (sys.executable, script, "127.0.0.1", "{port}")
+    return Peer("forwarder", "blind forwarder", command, environment={"PYTHONPATH": path})
 
 
-PEERS = {"ours": ours, "rust": rust, "forwarder": forwarder}
+# Nothing but routing in memory, and no limit of its own that a run would find before the machine's.
+MOSQUITTO_CONFIG = """\
+listener {mqtt_port} 127.0.0.1
+allow_anonymous true
+persistence false
+log_type none
+sys_interval 0
+set_tcp_nodelay true
+max_inflight_messages 0
+max_queued_messages 0
+max_queued_bytes 0
+"""
+
+
+def mosquitto() -> Peer:
+    program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    missing = "" if program else "not installed (Debian: apt install mosquitto); MQTT is measured without it"
+    command = (str(program), "-c", "{file}")
+    return Peer("mosquitto", "Mosquitto", command, file=MOSQUITTO_CONFIG, says_ready=False, missing=missing)
+
+
+PEERS = {"ours": ours, "rust": rust, "forwarder": forwarder, "mosquitto": mosquitto}

@@ -55,6 +55,16 @@ def _against(workload: str, field: str, other: str = "rust") -> Measure:
     return lambda results, peer: _quotient(results.summary(workload, peer), results.summary(workload, other), field)
 
 
+def _own(workload: str, field: str) -> Measure:
+    """The peer's number as it is."""
+
+    def measure(results: Results, peer: str) -> float | None:
+        summary = results.summary(workload, peer)
+        return float(getattr(summary, field)) if summary else None
+
+    return measure
+
+
 def _change(field: str, workload: str, base: str) -> Measure:
     """The peer's number at one workload to its own at another."""
     return lambda results, peer: _quotient(results.summary(workload, peer), results.summary(base, peer), field)
@@ -114,6 +124,19 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _at_most("ping-pong: p99, x Rust", _against("ping-pong", "p99_us"), 0.8),
     _at_most("ping-pong: CPU, x Rust", _against("ping-pong", CPU), 0.65),
     _at_least("set-1-1: share of the ceiling", _against("set-1-1", RATE, "forwarder"), 0.55),
+    _at_least("osc-in: messages per second", _own("osc-in", RATE), 100_000),
+    _no_loss("osc-in"),
+    _at_least("mqtt-qos0: rate, x Mosquitto", _against("mqtt-qos0", RATE, "mosquitto"), 5),
+    _at_least("mqtt-qos0-open: rate, x Mosquitto", _against("mqtt-qos0-open", RATE, "mosquitto"), 5),
+    _at_least("mqtt-qos1: rate, x Mosquitto", _against("mqtt-qos1", RATE, "mosquitto"), 4),
+    _at_least(
+        "mqtt-fanout-w200: deliveries, x Mosquitto", _against("mqtt-fanout-w200", "deliveries_per_s", "mosquitto"), 10
+    ),
+    _at_most("mqtt-ping-pong: p50, x Mosquitto", _against("mqtt-ping-pong", "p50_us", "mosquitto"), 1.1),
+    _no_loss("mqtt-qos0"),
+    _no_loss("mqtt-qos1"),
+    _no_loss("mqtt-fanout-w200"),
+    _no_loss("mqtt-to-clasp"),
     _at_least("beside a slow subscriber: rate, x without", _change(RATE, "slow-1", "slow-0"), 0.8),
     _no_loss("slow-1"),
     _at_most("all workloads: out of order, twice or broken", _disorder, 0, 0),

@@ -47,9 +47,10 @@ def _grid(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def load_table(results: Results, workloads: Sequence[Workload], peers: Sequence[str]) -> str:
+def load_table(results: Results, workloads: Sequence[Workload], peers: Sequence[str], other: str = "rust") -> str:
+    """A row for each workload; `other` is the peer that ours is compared with beside the ceiling."""
     head = ["workload", *(f"{p}: msg/s · CPU µs" for p in peers), *(f"{p} p50/p99 µs" for p in peers)]
-    rows = [[*head, "rate/rust", "CPU/rust", "of ceiling"]]
+    rows = [[*head, f"rate/{other}", f"CPU/{other}", "of ceiling"]]
     for w in workloads:
         found = {p: results.summary(w.name, p) for p in peers}
         if not any(found.values()):
@@ -58,7 +59,7 @@ def load_table(results: Results, workloads: Sequence[Workload], peers: Sequence[
         latency = [f"{s.p50_us:.0f}/{s.p99_us:.0f}" if s else "-" for s in found.values()]
         rows.append([
             w.name, *(_cell(s) for s in found.values()), *latency,
-            _ratio(ours, found.get("rust"), "handled_per_s"), _ratio(ours, found.get("rust"), "cpu_us_per_handled"),
+            _ratio(ours, found.get(other), "handled_per_s"), _ratio(ours, found.get(other), "cpu_us_per_handled"),
             _ratio(ours, found.get("forwarder"), "handled_per_s"),
         ])  # fmt: skip
     return _grid(rows) if len(rows) > 1 else ""

@@ -22,20 +22,34 @@ class Workload:
     count: int = 0
     warmup: int = 5000
     not_for: frozenset[str] = frozenset()
+    osc: bool = False  # the publishers send OSC datagrams
+    mqtt: bool = False  # publishers, subscribers or both speak MQTT
 
-    def arguments(self, quick: bool) -> list[str]:
+    def runs_on(self, peer: str) -> bool:
+        return peer not in self.not_for and (self.mqtt or peer not in BROKER)
+
+    def arguments(self, quick: bool, osc_port: int = 0, mqtt_port: int = 0) -> list[str]:
         seconds = self.seconds / 4 if quick else self.seconds
         count = self.count // 4 if quick else self.count
         bounds = ["--duration", str(seconds), *(["--count", str(count)] if count else [])]
-        return [*self.args, *bounds, "--warmup", str(self.warmup)]
+        osc = ["--osc-port", str(osc_port)] if self.osc else []
+        mqtt = ["--mqtt-port", str(mqtt_port)] if self.mqtt else []
+        return [*self.args, *osc, *mqtt, *bounds, "--warmup", str(self.warmup)]
 
 
 def _w(name: str, title: str, args: str, **more: object) -> Workload:
     return Workload(name, title, tuple(args.split()), **more)  # type: ignore[arg-type]
 
 
+def _mqtt(name: str, title: str, args: str, *, alone: bool = False, **more: object) -> Workload:
+    """`alone`: it needs CLASP, too, so a broker has no part in it."""
+    return _w(name, title, args, not_for=CLASP_ONLY | BROKER if alone else CLASP_ONLY, mqtt=True, **more)
+
+
 OPEN_COUNT = 3_000_000
 BLIND = frozenset({"forwarder"})  # it would deliver to those who did not ask
+BROKER = frozenset({"mosquitto"})  # it speaks MQTT alone
+CLASP_ONLY = frozenset({"rust", "forwarder"})  # the Rust router's MQTT server delivers at QoS 0 only
 
 WORKLOADS: tuple[Workload, ...] = (
     _w("set-1-1", "SET 1→1, window 500", "--window 500"),
@@ -67,6 +81,22 @@ WORKLOADS: tuple[Workload, ...] = (
     _w("slow-1-event", "events 1→4 beside one that never reads", "--kind event --subscribers 4 --window 200 --slow 1",
        group="slow"),
     _w("rate-10k", "SET 1→1 at 10,000/s", "--rate 10000"),
+    # Datagrams that find no room are lost; a window keeps the receive buffer from overflowing, whoever is slower.
+    _w("osc-in", "OSC in → 1 CLASP subscriber, window 200", "--window 200", not_for=BLIND, osc=True),
+    _w("osc-in-rate", "OSC in → 1 CLASP subscriber at 10,000/s", "--rate 10000", not_for=BLIND, osc=True),
+    _mqtt("mqtt-qos0", "MQTT QoS 0 1→1, window 500", "--kind qos0 --window 500"),
+    _mqtt("mqtt-qos0-open", "MQTT QoS 0 1→1, open loop", "--kind qos0 --open", count=OPEN_COUNT),
+    _mqtt("mqtt-qos1", "MQTT QoS 1 1→1, window 500", "--kind qos1 --window 500"),
+    _mqtt("mqtt-fanout-w5", "MQTT QoS 0 1→100, window 5", "--kind qos0 --subscribers 100 --window 5", warmup=200),
+    _mqtt("mqtt-fanout-w200", "MQTT QoS 0 1→100, window 200", "--kind qos0 --subscribers 100 --window 200",
+          warmup=1000),
+    _mqtt("mqtt-ping-pong", "MQTT QoS 0 1→1, one at a time", "--kind qos0 --ping-pong"),
+    _mqtt("mqtt-ping-pong-qos1", "MQTT QoS 1 1→1, one at a time", "--kind qos1 --ping-pong"),
+    _mqtt("mqtt-to-clasp", "MQTT QoS 0 → 1 CLASP subscriber, window 500", "--kind qos0 --hear clasp --window 500",
+          alone=True),
+    _mqtt("set-to-mqtt", "SET → 1 MQTT subscriber, window 500", "--kind set --hear mqtt --window 500", alone=True),
+    _mqtt("event-to-mqtt", "events → 1 MQTT subscriber, window 500", "--kind event --hear mqtt --window 500",
+          alone=True),
 )  # fmt: skip
 
 # Measured by footprint.py, not by load.

@@ -14,6 +14,7 @@ enum stage { STAGE_NEW, STAGE_CONNECTING, STAGE_HELLO, STAGE_WELCOMED, STAGE_SUB
 
 struct session {
     struct link link;
+    const struct language *language;
     enum role role;
     enum stage stage;
     int index;            /* among its role */
@@ -27,7 +28,7 @@ struct session {
 struct publisher {
     struct session *session;
     uint8_t frame[WIRE_MAX_SMALL]; /* a finished frame; only digits and value change */
-    size_t frame_length, digits_at, stamp_at;
+    size_t frame_length, digits_at, stamp_at, id_at;
     uint64_t quota;                /* messages it may send in this phase, UINT64_MAX: no bound */
     int64_t sent, acked, delivered;
     int64_t written_off_acks, written_off_deliveries; /* given up on, so that a lossy router cannot stall the window */
@@ -53,7 +54,8 @@ struct counters {
 
 struct bench {
     struct options options;
-    struct sockaddr_in address;
+    struct sockaddr_in address, mqtt_address;
+    const char *prefix;        /* of addresses in CLASP: where MQTT's topics are when both are spoken */
     int epoll;
     struct session *sessions;
     int session_count, ready, gone, opened;

@@ -1,4 +1,4 @@
-/* Load generator for CLASP routers: one epoll loop, one thread, one JSON object at the end.
+/* Load generator for CLASP routers and MQTT brokers: one epoll loop, one thread, one JSON object at the end.
  *
  * Responsible for: the event loop and the phases of a run (open sessions, warm up, measure, drain, hold).
  * Must not know: frames, bytes on the wire, how the output looks.
@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "osc.h"
 #include "process.h"
 #include "report.h"
 #include "setup.h"
@@ -57,6 +58,8 @@ static void on_event(struct session *s, uint32_t events)
             session_gone(s);
             return;
         }
+        if (s->language->framing == FRAMING_MQTT && link_pending(&s->link) && !s->wants_write)
+            session_flush(s); /* acknowledgements of what was read */
     }
     if (events & EPOLLOUT && s->stage != STAGE_GONE)
         session_flush(s);
@@ -162,7 +165,7 @@ static void measure(struct bench *b, struct measurement *m)
     m->server_cpu_ns = server >= 0 && server_end >= 0 ? server_end - server : -1;
     m->own_cpu_ns = process_cpu_ns(getpid()) - own;
     m->wall_ns = b->last_progress_ns - b->phase_start_ns;
-    if (m->wall_ns < m->send_ns && b->matching == 0 && o->kind != KIND_SET)
+    if (m->wall_ns < m->send_ns && b->matching == 0 && !kind_acknowledged(o->kind))
         m->wall_ns = m->send_ns; /* nothing comes back from an event without a subscriber */
     idle_for(b, LINGER_NS + (uint64_t)(o->hold_s * 1e9));
     process_memory_kib(o->server_pid, &m->rss_end_kib, &m->rss_peak_kib);
@@ -187,6 +190,13 @@ int main(int argc, char **argv)
     if (inet_pton(AF_INET, b.options.host, &b.address.sin_addr) != 1) {
         fprintf(stderr, "claspload: --host takes an IPv4 address, not %s\n", b.options.host);
         return 2;
+    }
+    b.mqtt_address = b.address;
+    b.mqtt_address.sin_port = htons((uint16_t)b.options.mqtt_port);
+    if (b.options.osc_port) {
+        struct sockaddr_in to = b.address;
+        to.sin_port = htons((uint16_t)b.options.osc_port);
+        osc_open(&to);
     }
     b.epoll = epoll_create1(EPOLL_CLOEXEC);
     setup_plan(&b);

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "mqtt.h"
+
 enum {
     READ_BYTES = 256 * 1024,       /* one read; about the size of a second-level cache */
     MAX_FRAME = 65547 + 14,        /* the largest CLASP frame with the longest wrapping */
@@ -21,10 +23,10 @@ enum {
 /* Shared by all connections: a thousand subscribers need no buffer each, only their unfinished frames. */
 static uint8_t read_buffer[MAX_FRAME + READ_BYTES];
 
-bool link_connect(struct link *l, const struct sockaddr_in *to, bool raw_tcp, int rcvbuf_bytes)
+bool link_connect(struct link *l, const struct sockaddr_in *to, enum link_framing framing, int rcvbuf_bytes)
 {
     memset(l, 0, sizeof *l);
-    l->raw_tcp = raw_tcp;
+    l->framing = framing;
     l->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (l->fd < 0)
         return false;
@@ -77,8 +79,10 @@ static uint8_t *append_websocket(struct link *l, unsigned opcode, size_t n)
 
 uint8_t *link_append(struct link *l, size_t frame_length)
 {
-    if (!l->raw_tcp)
+    if (l->framing == FRAMING_WEBSOCKET)
         return append_websocket(l, 2, frame_length);
+    if (l->framing == FRAMING_MQTT)
+        return reserve(l, frame_length);
     uint8_t *p = reserve(l, 4 + frame_length);
     uint32_t prefix = htonl((uint32_t)frame_length);
     memcpy(p, &prefix, 4);
@@ -118,7 +122,7 @@ bool link_connected(struct link *l)
         link_close(l);
         return false;
     }
-    if (l->raw_tcp) {
+    if (l->framing != FRAMING_WEBSOCKET) {
         l->state = LINK_OPEN;
         return true;
     }
@@ -158,6 +162,23 @@ static size_t take_prefixed(const uint8_t *p, size_t n, link_frame_fn *on_frame,
             break;
         on_frame(owner, p + at + 4, length);
         at += 4 + (size_t)length;
+    }
+    return at;
+}
+
+static size_t take_packets(const uint8_t *p, size_t n, link_frame_fn *on_frame, void *owner, struct link *l)
+{
+    size_t at = 0;
+    while (l->state == LINK_OPEN) {
+        ptrdiff_t length = mqtt_packet_length(p + at, n - at);
+        if (length < 0 || (length == 0 && n - at > MAX_FRAME)) {
+            fprintf(stderr, "claspload: the broker broke the MQTT framing\n");
+            link_close(l);
+        }
+        if (length <= 0)
+            break;
+        on_frame(owner, p + at, (size_t)length);
+        at += (size_t)length;
     }
     return at;
 }
@@ -224,7 +245,10 @@ bool link_read(struct link *l, link_frame_fn *on_frame, void *owner)
         if (at)
             on_frame(owner, read_buffer, 0);
         const uint8_t *p = read_buffer + at;
-        at += (l->raw_tcp ? take_prefixed : take_websocket)(p, n - at, on_frame, owner, l);
+        if (l->framing == FRAMING_WEBSOCKET)
+            at += take_websocket(p, n - at, on_frame, owner, l);
+        else
+            at += (l->framing == FRAMING_MQTT ? take_packets : take_prefixed)(p, n - at, on_frame, owner, l);
     }
     if (l->state == LINK_CLOSED)
         return false;

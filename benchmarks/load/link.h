@@ -1,6 +1,6 @@
-/* One non-blocking connection that carries CLASP frames: over WebSocket, or raw TCP with a length prefix.
+/* One non-blocking connection: CLASP frames over WebSocket or raw TCP with a length prefix, or MQTT packets.
  *
- * Responsible for: connecting, the HTTP upgrade, cutting received bytes into CLASP frames, wrapping frames to send,
+ * Responsible for: connecting, the HTTP upgrade, cutting received bytes into frames or packets, wrapping frames to send,
  * joined writes. Must not know: what is in a frame, sessions, epoll.
  *
  * Client frames are masked with the key 0, which RFC 6455 allows and which costs the sender nothing; a server undoes
@@ -14,12 +14,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "framing.h"
+
 enum link_state { LINK_CONNECTING, LINK_UPGRADING, LINK_OPEN, LINK_CLOSED };
 
 struct link {
     int fd;
     enum link_state state;
-    bool raw_tcp;
+    enum link_framing framing;
     uint16_t close_code;   /* of the peer's WebSocket close frame, 0 if none came */
     uint8_t *out;          /* bytes accepted for sending: out[out_head .. out_tail) */
     size_t out_head, out_tail, out_size;
@@ -27,13 +29,13 @@ struct link {
     size_t rest_length, rest_size;
 };
 
-/* Called for every whole CLASP frame, and once with length 0 when the upgrade is done; bytes are only valid during
+/* Called for every whole frame or packet, and once with length 0 when the upgrade is done; bytes are only valid during
  * the call. */
 typedef void link_frame_fn(void *owner, const uint8_t *frame, size_t length);
 
 /* Starts to connect. rcvbuf_bytes 0 leaves the kernel's auto-tuning alone, which beats a fixed size on a loopback.
  * False (errno set) when no socket is to be had. */
-bool link_connect(struct link *l, const struct sockaddr_in *to, bool raw_tcp, int rcvbuf_bytes);
+bool link_connect(struct link *l, const struct sockaddr_in *to, enum link_framing framing, int rcvbuf_bytes);
 
 /* The connection attempt ended (socket became writable): starts the upgrade or opens. False: refused. */
 bool link_connected(struct link *l);

@@ -11,6 +11,7 @@
 enum {
     MAX_ADDRESSES = 1000000, /* six digits in the address text */
     MAX_PUBLISHERS = 1000,   /* three digits */
+    MAX_PACKET_IDS = 65535,
 };
 
 static const char help[] =
@@ -18,12 +19,15 @@ static const char help[] =
     "\n"
     "  --host ADDR            IPv4 address (127.0.0.1)\n"
     "  --port N               port (7330)\n"
+    "  --mqtt-port N          port of sessions that speak MQTT (1883)\n"
     "  --tcp                  raw TCP with a length prefix instead of WebSocket\n"
     "  --publishers N         (1)\n"
     "  --subscribers N        each subscribed to --pattern (1)\n"
-    "  --kind set|event|stream  SET is sent with QoS Confirm (set)\n"
+    "  --kind set|event|stream|qos0|qos1  SET is sent with QoS Confirm (set); the last two publish over MQTT\n"
+    "  --hear clasp|mqtt      what subscribers speak (what publishers do); CLASP sees MQTT's topics below /mqtt\n"
+    "  --osc-port N           publishers send OSC datagrams to this port instead; addresses are /osc/bench/...\n"
     "  --window N             at most N messages in flight per publisher (500)\n"
-    "  --window-by ack|delivery|both  what ends a message's flight (ack for set, else delivery)\n"
+    "  --window-by ack|delivery|both  what ends a message's flight (ack for set and qos1, else delivery)\n"
     "  --open                 open loop: as fast as the sockets take it; needs a bounded --count\n"
     "  --rate R               R messages/s over all publishers, latency counted from the intended time\n"
     "  --ping-pong            --window 1 --window-by both\n"
@@ -47,7 +51,7 @@ enum option_id {
     OPT_HOST = 256, OPT_PORT, OPT_TCP, OPT_PUBLISHERS, OPT_SUBSCRIBERS, OPT_KIND, OPT_WINDOW, OPT_WINDOW_BY, OPT_OPEN,
     OPT_RATE, OPT_PING_PONG, OPT_COUNT, OPT_DURATION, OPT_WARMUP, OPT_ADDRESSES, OPT_RANDOM, OPT_PATTERN,
     OPT_PARTITION, OPT_NONMATCHING, OPT_MAX_SUBSCRIPTIONS, OPT_IDLE, OPT_SLOW, OPT_SLOW_BYTES, OPT_DRAIN, OPT_HOLD,
-    OPT_SERVER_PID, OPT_HELP,
+    OPT_SERVER_PID, OPT_OSC_PORT, OPT_MQTT_PORT, OPT_HEAR, OPT_HELP,
 };
 
 static const struct option long_options[] = {
@@ -77,6 +81,9 @@ static const struct option long_options[] = {
     {"drain", required_argument, NULL, OPT_DRAIN},
     {"hold", required_argument, NULL, OPT_HOLD},
     {"server-pid", required_argument, NULL, OPT_SERVER_PID},
+    {"osc-port", required_argument, NULL, OPT_OSC_PORT},
+    {"mqtt-port", required_argument, NULL, OPT_MQTT_PORT},
+    {"hear", required_argument, NULL, OPT_HEAR},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -111,7 +118,8 @@ static int choice(const char *text, const char *const *names)
     refuse("unknown choice", text);
 }
 
-static const char *const kinds[] = {"set", "event", "stream", NULL};
+static const char *const kinds[] = {"set", "event", "stream", "osc", "qos0", "qos1", NULL};
+static const char *const languages[] = {"clasp", "mqtt", NULL};
 static const char *const modes[] = {"window", "open", "rate", NULL};
 static const char *const window_bys[] = {"ack", "delivery", "both", NULL};
 
@@ -125,7 +133,7 @@ const char *mode_name(enum load_mode mode)
     return modes[mode];
 }
 
-static void parse_one(struct options *o, int id, const char *arg, int *window_by)
+static void parse_one(struct options *o, int id, const char *arg, int *window_by, int *hear)
 {
     switch ((enum option_id)id) {
     case OPT_HOST: o->host = arg; break;
@@ -154,35 +162,42 @@ static void parse_one(struct options *o, int id, const char *arg, int *window_by
     case OPT_DRAIN: o->drain_s = number(arg, 0, 3600); break;
     case OPT_HOLD: o->hold_s = number(arg, 0, 86400); break;
     case OPT_SERVER_PID: o->server_pid = integer(arg, 1, 1 << 22); break;
+    case OPT_OSC_PORT: o->osc_port = integer(arg, 1, 65535); o->kind = KIND_OSC; o->pattern = "/osc/bench/**"; break;
+    case OPT_MQTT_PORT: o->mqtt_port = integer(arg, 1, 65535); break;
+    case OPT_HEAR: *hear = choice(arg, languages); break;
     case OPT_HELP: fputs(help, stdout); exit(0);
     }
 }
 
 void options_parse(struct options *o, int argc, char **argv)
 {
-    int window_by = -1, id;
+    int window_by = -1, hear = -1, id;
     *o = (struct options){
-        .host = "127.0.0.1", .port = 7330, .publishers = 1, .subscribers = 1, .kind = KIND_SET, .mode = MODE_WINDOW,
-        .window = 500, .addresses = 10, .pattern = "/bench/**", .max_subscriptions = 1000, .drain_s = 30,
+        .host = "127.0.0.1", .port = 7330, .mqtt_port = 1883, .publishers = 1, .subscribers = 1, .kind = KIND_SET,
+        .mode = MODE_WINDOW, .window = 500, .addresses = 10, .pattern = "/bench/**", .max_subscriptions = 1000,
+        .drain_s = 30,
     };
     while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         if (id == '?')
             exit(2);
-        parse_one(o, id, optarg, &window_by);
+        parse_one(o, id, optarg, &window_by, &hear);
     }
     if (optind < argc)
         refuse("not an option", argv[optind]);
     if (o->duration_s == 0 && o->count == 0)
         o->duration_s = 3;
-    o->window_by = window_by >= 0 ? (enum window_by)window_by : o->kind == KIND_SET ? BY_ACK : BY_DELIVERY;
-    if (o->subscribers == 0 && o->window_by == BY_BOTH && o->kind == KIND_SET)
+    o->window_by = window_by >= 0 ? (enum window_by)window_by : kind_acknowledged(o->kind) ? BY_ACK : BY_DELIVERY;
+    o->hear_mqtt = hear >= 0 ? hear == 1 : kind_is_mqtt(o->kind);
+    if (o->subscribers == 0 && o->window_by == BY_BOTH && kind_acknowledged(o->kind))
         o->window_by = BY_ACK;
-    if (o->kind != KIND_SET && o->window_by == BY_BOTH)
-        o->window_by = BY_DELIVERY; /* events and streams are never acknowledged */
+    if (!kind_acknowledged(o->kind) && o->window_by == BY_BOTH)
+        o->window_by = BY_DELIVERY; /* all other kinds are never acknowledged */
     if (o->publishers && o->mode == MODE_OPEN && o->count == 0)
         refuse("an open loop needs --count: nothing else bounds what is queued on the way", NULL);
-    if (o->publishers && o->mode == MODE_WINDOW && o->kind != KIND_SET && o->window_by == BY_ACK)
-        refuse("events and streams are never acknowledged: use --window-by delivery", NULL);
+    if (o->publishers && o->mode == MODE_WINDOW && !kind_acknowledged(o->kind) && o->window_by == BY_ACK)
+        refuse("only SETs and QoS 1 are acknowledged: use --window-by delivery", NULL);
     if (o->publishers && o->mode == MODE_WINDOW && o->window_by != BY_ACK && o->subscribers == 0)
         refuse("a window over deliveries needs a subscriber", NULL);
+    if (o->kind == KIND_QOS1 && o->mode == MODE_WINDOW && o->window > MAX_PACKET_IDS)
+        refuse("a window at QoS 1 has at most 65535 messages", NULL);
 }

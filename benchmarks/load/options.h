@@ -17,7 +17,10 @@ enum window_by { BY_ACK, BY_DELIVERY, BY_BOTH };
 struct options {
     const char *host;
     int port;
+    int mqtt_port;
     bool raw_tcp;
+    bool hear_mqtt;         /* subscribers speak MQTT; publishers do where the kind is one of its own */
+    int osc_port;           /* publishers send OSC messages there, not CLASP */
     int publishers, subscribers, idle, slow;
     enum load_kind kind;
     enum load_mode mode;

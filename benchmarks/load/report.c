@@ -76,7 +76,7 @@ void report_print(const struct bench *b, const struct measurement *m)
     const struct options *o = &b->options;
     uint64_t expected = c->sent * (uint64_t)b->matching;
     double wall_s = m->wall_ns ? (double)m->wall_ns * 1e-9 : 1;
-    uint64_t done = o->kind == KIND_SET ? c->acked : b->matching ? c->delivered / (uint64_t)b->matching : c->sent;
+    uint64_t done = kind_acknowledged(o->kind) ? c->acked : b->matching ? c->delivered / (uint64_t)b->matching : c->sent;
 
     printf("{\n \"kind\": \"%s\",\n \"mode\": \"%s\",\n", kind_name(o->kind), mode_name(o->mode));
     printf(" \"publishers\": %d,\n \"subscribers\": %d,\n \"window\": %d,\n \"addresses\": %d,\n", o->publishers,
@@ -87,7 +87,7 @@ void report_print(const struct bench *b, const struct measurement *m)
     print_count("delivered", c->delivered);
     print_count("expected", expected);
     print_count("lost", expected > c->delivered ? expected - c->delivered : 0);
-    print_count("unacked", o->kind == KIND_SET ? c->sent - c->acked : 0);
+    print_count("unacked", kind_acknowledged(o->kind) ? c->sent - c->acked : 0);
     print_count("duplicates", c->duplicates);
     print_count("out_of_order", c->out_of_order);
     print_count("unstamped", c->unstamped);

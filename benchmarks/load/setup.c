@@ -8,12 +8,20 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "mqtt.h"
+#include "osc.h"
+
 enum {
     MAX_HANDSHAKES = 64,           /* stays below the backlog of any listener */
     SLOW_RCVBUF_BYTES = 8 * 1024,  /* so that not reading is felt soon */
     MATCHING_ID = 1,
     NONMATCHING_ID = 1000,
 };
+
+static bool speaks_mqtt(const struct options *o, enum role role)
+{
+    return role == ROLE_PUBLISHER ? kind_is_mqtt(o->kind) : o->hear_mqtt;
+}
 
 static struct session *add(struct bench *b, enum role role, int index)
 {
@@ -22,6 +30,7 @@ static struct session *add(struct bench *b, enum role role, int index)
     s->index = index;
     s->bench = b;
     s->link.fd = -1;
+    s->language = speaks_mqtt(&b->options, role) ? &mqtt_language : &clasp_language;
     return s;
 }
 
@@ -47,9 +56,31 @@ static void plan_subscribers(struct bench *b)
     }
 }
 
+static const char *prefix(const struct session *s)
+{
+    return s->language == &clasp_language ? s->bench->prefix : "";
+}
+
+static void plan_frame(struct bench *b, struct publisher *p, int number)
+{
+    const struct language *language = p->session->language;
+    struct sample where = {0};
+    char address[64];
+    snprintf(address, sizeof address, "%s/bench/%03d/000000", prefix(p->session), number);
+    if (b->options.kind == KIND_OSC)
+        p->frame_length = osc_sample(p->frame, address, &where.address_at, &where.stamp_at);
+    else
+        p->frame_length = language->sample(p->frame, b->options.kind, address, &where);
+    size_t digits = strlen(address) - strlen("000000");
+    p->digits_at = where.address_at + digits - (language == &mqtt_language); /* a topic has no slash before it */
+    p->stamp_at = where.stamp_at;
+    p->id_at = where.id_at;
+}
+
 void setup_plan(struct bench *b)
 {
     const struct options *o = &b->options;
+    b->prefix = kind_is_mqtt(o->kind) != o->hear_mqtt ? "/mqtt" : "";
     int extra = o->nonmatching / o->max_subscriptions + 1;
     size_t most = (size_t)(o->publishers + o->subscribers + o->slow + o->idle + extra);
     b->sessions = calloc(most, sizeof *b->sessions);
@@ -69,13 +100,10 @@ void setup_plan(struct bench *b)
         add(b, ROLE_IDLE, i);
     for (int i = 0; i < o->publishers; i++) {
         struct publisher *p = &b->publishers[i];
-        char address[32];
         p->session = add(b, ROLE_PUBLISHER, i);
         p->random = 2463534242u + (uint32_t)i;
         p->ack_ring = o->mode == MODE_WINDOW ? calloc((size_t)o->window, sizeof *p->ack_ring) : NULL;
-        snprintf(address, sizeof address, "/bench/%03d/000000", i);
-        p->frame_length = wire_sample(p->frame, o->kind, address, &p->digits_at, &p->stamp_at);
-        p->digits_at += strlen("/bench/000/");
+        plan_frame(b, p, i);
     }
     b->matching = o->partition ? o->subscribers > 0 : o->subscribers;
 }
@@ -124,7 +152,10 @@ void setup_open_more(struct bench *b)
 {
     while (b->opened < b->session_count && b->opened - b->ready < MAX_HANDSHAKES) {
         struct session *s = &b->sessions[b->opened++];
-        if (!link_connect(&s->link, &b->address, b->options.raw_tcp, s->role == ROLE_SLOW ? SLOW_RCVBUF_BYTES : 0)) {
+        bool mqtt = s->language == &mqtt_language;
+        enum link_framing framing = !mqtt && b->options.raw_tcp ? FRAMING_LENGTH : s->language->framing;
+        if (!link_connect(&s->link, mqtt ? &b->mqtt_address : &b->address, framing,
+                          s->role == ROLE_SLOW ? SLOW_RCVBUF_BYTES : 0)) {
             perror("claspload: connect");
             exit(1);
         }
@@ -138,7 +169,8 @@ static void send_hello(struct session *s)
 {
     static const char *const names[] = {"publisher", "subscriber", "slow subscriber", "extra", "idle"};
     uint8_t frame[WIRE_MAX_SMALL];
-    link_send(&s->link, frame, wire_hello(frame, names[s->role]));
+    int number = (int)(s - s->bench->sessions);
+    link_send(&s->link, frame, s->language->hello(frame, names[s->role], number));
     s->stage = STAGE_HELLO;
     session_flush(s);
 }
@@ -162,6 +194,14 @@ static void nonmatching_pattern(char *out, size_t size, int number)
     snprintf(out, size, forms[number % 4], number);
 }
 
+static void ask_for(struct session *s, uint32_t id, const char *pattern)
+{
+    uint8_t frame[WIRE_MAX_SMALL];
+    char whole[128];
+    snprintf(whole, sizeof whole, "%s%s", prefix(s), pattern);
+    link_send(&s->link, frame, s->language->subscribe(frame, id, whole, s->bench->options.kind));
+}
+
 static void subscribe(struct session *s)
 {
     const struct options *o = &s->bench->options;
@@ -171,19 +211,19 @@ static void subscribe(struct session *s)
         uint32_t id = MATCHING_ID;
         for (int p = s->index; p < o->publishers; p += o->subscribers) {
             snprintf(pattern, sizeof pattern, "/bench/%03d/**", p);
-            link_send(&s->link, frame, wire_subscribe(frame, id++, pattern));
+            ask_for(s, id++, pattern);
         }
     } else if (s->role == ROLE_SUBSCRIBER || s->role == ROLE_SLOW) {
-        link_send(&s->link, frame, wire_subscribe(frame, MATCHING_ID, o->pattern));
+        ask_for(s, MATCHING_ID, o->pattern);
     } else if (s->role == ROLE_IDLE) {
         snprintf(pattern, sizeof pattern, "/idle/%d/*", s->index);
-        link_send(&s->link, frame, wire_subscribe(frame, MATCHING_ID, pattern));
+        ask_for(s, MATCHING_ID, pattern);
     }
     for (int i = 0; i < s->nonmatching; i++) {
         nonmatching_pattern(pattern, sizeof pattern, s->first_nonmatching + i);
-        link_send(&s->link, frame, wire_subscribe(frame, (uint32_t)(NONMATCHING_ID + i), pattern));
+        ask_for(s, (uint32_t)(NONMATCHING_ID + i), pattern);
     }
-    link_send(&s->link, frame, wire_ping(frame));
+    link_send(&s->link, frame, s->language->ping(frame));
     s->stage = STAGE_SUBSCRIBED;
     session_flush(s);
 }
@@ -204,7 +244,7 @@ void setup_frame(struct session *s, const uint8_t *frame, size_t length)
         send_hello(s);
         return;
     }
-    if (!wire_read(frame, length, &m)) {
+    if (!s->language->read(frame, length, &m)) {
         s->bench->counters.undecodable++;
         return;
     }
@@ -213,9 +253,11 @@ void setup_frame(struct session *s, const uint8_t *frame, size_t length)
                 (int)m.error_text_length, (const char *)m.error_text);
         exit(1);
     }
-    if (m.type == WIRE_WELCOME && s->stage == STAGE_HELLO)
+    if (m.type == WIRE_WELCOME && s->stage == STAGE_HELLO) {
         s->stage = STAGE_WELCOMED;
-    else if (m.type == WIRE_SNAPSHOT && s->stage == STAGE_WELCOMED)
+        if (s->language->welcome_is_last)
+            subscribe(s);
+    } else if (m.type == WIRE_SNAPSHOT && s->stage == STAGE_WELCOMED)
         subscribe(s);
     else if (m.type == WIRE_PONG && s->stage == STAGE_SUBSCRIBED)
         ready(s);

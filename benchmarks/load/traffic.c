@@ -7,13 +7,16 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "mqtt.h"
+#include "osc.h"
 #include "process.h"
 #include "setup.h"
 
 enum {
+    MAX_PACKET_IDS = 65535,
     BATCH_BYTES = 64 * 1024,           /* joined into one write; more would only age the stamps */
     RATE_BACKLOG_BYTES = 1024 * 1024,  /* a fixed rate waits for a router that does not keep up this far */
-    PUBLISHER_DIGITS_AT = 7,           /* in "/bench/PPP/NNNNNN" */
+    PUBLISHER_DIGITS_BACK = 10,        /* in "/bench/PPP/NNNNNN", from its end: a namespace may stand before it */
 };
 
 void traffic_begin(struct bench *b, uint64_t count)
@@ -53,8 +56,16 @@ static void send_one(struct bench *b, struct publisher *p, uint64_t stamp_ns)
     int64_t stamp = (int64_t)stamp_ns > p->last_stamp ? (int64_t)stamp_ns : p->last_stamp + 1;
     p->last_stamp = stamp;
     memcpy(p->frame + p->digits_at, b->address_digits[next_address(p, &b->options)], 6);
-    wire_put64(p->frame + p->stamp_at, (uint64_t)stamp);
-    link_send(&p->session->link, p->frame, p->frame_length);
+    p->session->language->put_stamp(p->frame + p->stamp_at, stamp);
+    if (p->id_at) {
+        unsigned id = (unsigned)(p->sent % MAX_PACKET_IDS) + 1;
+        p->frame[p->id_at] = (uint8_t)(id >> 8);
+        p->frame[p->id_at + 1] = (uint8_t)id;
+    }
+    if (b->options.kind == KIND_OSC)
+        osc_put(p->frame, p->frame_length);
+    else
+        link_send(&p->session->link, p->frame, p->frame_length);
     if (p->ack_ring)
         p->ack_ring[p->sent % b->options.window] = (uint64_t)stamp;
     p->sent++;
@@ -96,7 +107,10 @@ static bool pump_publisher(struct bench *b, struct publisher *p)
     for (uint64_t i = 0; i < n; i++)
         send_one(b, p, stamp);
     b->counters.sent += n;
-    session_flush(p->session);
+    if (b->options.kind == KIND_OSC)
+        osc_flush();
+    else
+        session_flush(p->session);
     return b->options.mode == MODE_OPEN && n < left && link_pending(&p->session->link) < BATCH_BYTES;
 }
 
@@ -122,6 +136,8 @@ static bool pump_rate(struct bench *b)
         }
         b->rate_sent++;
     }
+    if (b->options.kind == KIND_OSC)
+        osc_flush();
     for (uint64_t i = 0; i < publishers; i++)
         if (link_pending(&b->publishers[i].session->link) && !b->publishers[i].session->wants_write)
             session_flush(b->publishers[i].session);
@@ -157,7 +173,7 @@ bool traffic_all_sent(const struct bench *b)
 bool traffic_settled(const struct bench *b)
 {
     const struct counters *c = &b->counters;
-    bool acked = b->options.kind != KIND_SET || c->acked >= c->sent;
+    bool acked = !kind_acknowledged(b->options.kind) || c->acked >= c->sent;
     return acked && c->delivered >= c->sent * (uint64_t)b->matching;
 }
 
@@ -194,11 +210,11 @@ static void count_delivery(struct session *s, const struct wire_message *m)
 {
     struct bench *b = s->bench;
     struct counters *c = &b->counters;
-    if (!m->has_stamp || m->address_length < PUBLISHER_DIGITS_AT + 3) {
+    if (!m->has_stamp || m->address_length < PUBLISHER_DIGITS_BACK) {
         c->unstamped++;
         return;
     }
-    const uint8_t *digits = m->address + PUBLISHER_DIGITS_AT;
+    const uint8_t *digits = m->address + m->address_length - PUBLISHER_DIGITS_BACK;
     int number = (digits[0] - '0') * 100 + (digits[1] - '0') * 10 + (digits[2] - '0');
     if (number < 0 || number >= b->options.publishers) {
         c->unstamped++;
@@ -242,13 +258,15 @@ static void count_ack(struct session *s)
 void traffic_frame(struct session *s, const uint8_t *frame, size_t length)
 {
     struct wire_message m;
-    if (!wire_read(frame, length, &m)) {
+    if (!s->language->read(frame, length, &m)) {
         s->bench->counters.undecodable++;
         return;
     }
     switch (m.type) {
     case WIRE_SET:
     case WIRE_PUBLISH:
+        if (m.packet_id) /* the event loop flushes when all that was read has been looked at */
+            mqtt_puback(link_append(&s->link, 4), m.packet_id);
         if (s->role == ROLE_SUBSCRIBER)
             count_delivery(s, &m);
         else

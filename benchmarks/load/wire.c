@@ -38,8 +38,9 @@ static size_t close_frame(uint8_t *frame, const uint8_t *end, unsigned flags)
     return (size_t)(end - frame);
 }
 
-size_t wire_hello(uint8_t *out, const char *name)
+static size_t hello(uint8_t *out, const char *name, int number)
 {
+    (void)number;
     uint8_t *p = out + 4;
     *p++ = WIRE_HELLO;
     *p++ = 1;
@@ -49,8 +50,9 @@ size_t wire_hello(uint8_t *out, const char *name)
     return close_frame(out, p, COMPACT);
 }
 
-size_t wire_subscribe(uint8_t *out, uint32_t id, const char *pattern)
+static size_t subscribe(uint8_t *out, uint32_t id, const char *pattern, enum load_kind kind)
 {
+    (void)kind;
     uint8_t *p = out + 4;
     *p++ = WIRE_SUBSCRIBE;
     p = put16(p, id >> 16);
@@ -61,24 +63,25 @@ size_t wire_subscribe(uint8_t *out, uint32_t id, const char *pattern)
     return close_frame(out, p, COMPACT | QOS_CONFIRM);
 }
 
-size_t wire_ping(uint8_t *out)
+static size_t ping(uint8_t *out)
 {
     out[4] = WIRE_PING;
     return close_frame(out, out + 5, COMPACT);
 }
 
-size_t wire_sample(uint8_t *out, enum load_kind kind, const char *address, size_t *address_at, size_t *stamp_at)
+static size_t sample(uint8_t *out, enum load_kind kind, const char *address, struct sample *where)
 {
     uint8_t *p = out + 4;
     *p++ = kind == KIND_SET ? WIRE_SET : WIRE_PUBLISH;
     *p++ = kind == KIND_SET ? VALUE_I64 : kind == KIND_EVENT ? SIGNAL_EVENT : SIGNAL_STREAM;
-    *address_at = (size_t)(p - out) + 2;
+    where->id_at = 0;
+    where->address_at = (size_t)(p - out) + 2;
     p = put_string(p, address);
     if (kind != KIND_SET) {
         *p++ = 1; /* indicator: one value */
         *p++ = VALUE_I64;
     }
-    *stamp_at = (size_t)(p - out);
+    where->stamp_at = (size_t)(p - out);
     wire_put64(p, 0);
     return close_frame(out, p + 8, kind == KIND_STREAM ? COMPACT : COMPACT | QOS_CONFIRM);
 }
@@ -100,10 +103,12 @@ static bool read_value(const uint8_t *p, const uint8_t *end, unsigned type, stru
     m->has_stamp = type == VALUE_I64 && end - p >= 8;
     if (m->has_stamp)
         m->stamp = get64(p);
+    if (m->has_stamp && m->stamp >= (int64_t)WIRE_STAMP_OFFSET)
+        m->stamp -= (int64_t)WIRE_STAMP_OFFSET; /* it has come from MQTT */
     return true;
 }
 
-bool wire_read(const uint8_t *frame, size_t length, struct wire_message *m)
+static bool read_frame(const uint8_t *frame, size_t length, struct wire_message *m)
 {
     if (length < 5 || frame[0] != MAGIC)
         return false;
@@ -114,6 +119,7 @@ bool wire_read(const uint8_t *frame, size_t length, struct wire_message *m)
     const uint8_t *p = frame + header, *end = p + payload;
     m->type = *p++;
     m->has_stamp = false;
+    m->packet_id = 0;
     if (m->type != WIRE_SET && m->type != WIRE_PUBLISH && m->type != WIRE_ERROR)
         return true;
     if (end - p < 3)
@@ -143,3 +149,18 @@ bool wire_read(const uint8_t *frame, size_t length, struct wire_message *m)
         return true;
     return read_value(p + 2, end, p[1], m);
 }
+
+static void put_stamp(uint8_t *out, int64_t stamp)
+{
+    wire_put64(out, (uint64_t)stamp);
+}
+
+const struct language clasp_language = {
+    .framing = FRAMING_WEBSOCKET,
+    .hello = hello,
+    .subscribe = subscribe,
+    .ping = ping,
+    .sample = sample,
+    .put_stamp = put_stamp,
+    .read = read_frame,
+};

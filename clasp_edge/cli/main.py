@@ -1,6 +1,6 @@
 """The command line: reads the arguments, loads the configuration, hands over to the part that does the work.
 
-Imports the daemon only for `run`, so that every other command answers at once and needs no event loop.
+Imports the process's parts only for `run`, so that every other command answers at once and needs no event loop.
 Exit status: 0 done, 1 the configuration is wrong (`check`), 2 it could not start or the arguments are wrong.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clasp_edge.cli import journal_arguments
 from clasp_edge.config.load import ConfigError, default_text, load_config
+from clasp_edge.daemon.verify import load_verified
 from clasp_edge.version import __version__
 
 SYSTEM_CONFIG = Path("/etc/clasp-edge/clasp-edge.toml")
@@ -81,7 +82,7 @@ def _config_path(given: Path | None) -> Path | None:
 
 def _check(path: Path | None, sets: list[str]) -> int:
     try:
-        load_config(path, sets)
+        load_verified(path, sets)
     except ConfigError as error:
         print(error)
         return EXIT_WRONG_CONFIG
@@ -102,7 +103,7 @@ def _journal(arguments: argparse.Namespace) -> int:
 
 def _run(path: Path | None, sets: list[str]) -> int:
     try:
-        config = load_config(path, sets)
+        config = load_verified(path, sets)
     except ConfigError as error:
         for problem in error.problems:
             print(f"clasp-edge: {problem}", file=sys.stderr)

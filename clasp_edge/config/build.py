@@ -14,7 +14,7 @@ import msgspec
 from msgspec import inspect
 
 from clasp_edge.config.checks import disagreements
-from clasp_edge.config.listen import Listen, parse_listen
+from clasp_edge.config.listen import MAX_PORT, Listen, parse_listen
 from clasp_edge.config.model import Section
 
 Report = Callable[[str, str], None]
@@ -24,7 +24,7 @@ S = TypeVar("S", bound=Section)
 LONGEST_QUOTE = 60
 
 # Never quoted in a message, which may end up in a log.
-SECRET_KEYS = frozenset({"token"})
+SECRET_KEYS = frozenset({"token", "password"})
 
 
 class Refused(Exception):
@@ -70,6 +70,8 @@ def _value(key: str, wanted: Any, value: object, path: str, report: Report) -> o
             return _BAD
         part = build(wanted, value, f"{path}.", report)
         return _BAD if part is None else part
+    if get_origin(wanted) is dict:
+        return _named_tables(get_args(wanted)[1], value, path, report)
     if (row := _row_type(wanted)) is not None:
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             report(path, f"must be a list of tables: [[{path}]]")
@@ -83,10 +85,21 @@ def _value(key: str, wanted: Any, value: object, path: str, report: Report) -> o
         return _BAD
 
 
+def _named_tables(kind: type[Section], value: object, path: str, report: Report) -> object:
+    """A table of tables, each with a name that the file chooses."""
+    if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
+        report(path, f"must be tables with names: [{path}.NAME]")
+        return _BAD
+    parts = {name: build(kind, item, f"{path}.{name}.", report) for name, item in value.items()}
+    return _BAD if None in parts.values() else parts
+
+
 def _scalar(key: str, wanted: Any, value: object) -> object:
     if wanted == Listen | None:
         if not isinstance(value, str):
-            raise Refused(f'must be text such as "0.0.0.0:7330" or "off", not {_quoted(key, value)}')
+            raise Refused(
+                f'must be text such as "0.0.0.0:7330" or "off", not {_quoted(key, value)}{_port_alone(value)}'
+            )
         try:
             return parse_listen(value)
         except ValueError as error:
@@ -102,6 +115,13 @@ def _scalar(key: str, wanted: Any, value: object) -> object:
         return msgspec.convert(value, wanted)
     except msgspec.ValidationError:
         raise Refused(f"must be {describe(wanted)}, not {_quoted(key, value)}") from None
+
+
+def _port_alone(value: object) -> str:
+    """A hint for who gives a listener only its port; as text, it is `parse_listen` that says no."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_PORT:
+        return f'; ":{value}" is this port on every interface'
+    return ""
 
 
 def _row_type(wanted: Any) -> type[Section] | None:
@@ -126,8 +146,10 @@ def describe(wanted: Any) -> str:
             # From the declaration, which has the order of meaning; msgspec sorts them.
             *first, last = (f'"{value}"' if isinstance(value, str) else str(value) for value in get_args(wanted))
             return f"{', '.join(first)} or {last}"
-        case inspect.VarTupleType():
-            return "a list of at least one text"
+        case inspect.VarTupleType(min_length=shortest):
+            return "a list of at least one text" if shortest else "a list of texts"
+        case inspect.BoolType():
+            return "true or false"
         case inspect.DateTimeType():
             return "a date and time with an offset from UTC, such as 2030-01-31T00:00:00Z"
     raise TypeError(f"no words for {wanted!r}")

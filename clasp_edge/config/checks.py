@@ -5,16 +5,36 @@ Runs on parts that are already well typed. Secrets never appear in a sentence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 
-from clasp_edge.config.model import Config, Journal, Limits, Section, Security, Strategy, Token
+from clasp_edge.config.broker import parse_broker
+from clasp_edge.config.model import (
+    Bridge,
+    BridgeMap,
+    Config,
+    Journal,
+    Limits,
+    Mqtt,
+    Osc,
+    OscTarget,
+    Section,
+    Security,
+    Strategy,
+    Token,
+)
 
 # wire.md 4: what an address may be, a pattern may be.
 MAX_PATTERN_BYTES = 1024
 MAX_PATTERN_SEGMENTS = 64
 
-# security.md 3: the actions and their short forms, in any case.
-ACTIONS = frozenset({"read", "r", "write", "w", "admin", "a", "*"})
+# security.md 3: the actions and their short forms, in any case; with "!", writing without the reading it implies.
+ACTIONS = frozenset({"read", "r", "write", "w", "write!", "w!", "admin", "a", "*"})
+
+
+# Part of an address, and what snapshots name as the writer, which has 36 bytes.
+BRIDGE_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 
 
 def disagreements(part: Section) -> Iterator[tuple[str, str]]:
@@ -35,8 +55,23 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             yield from _limits(part)
         case Security():
             yield from _security(part)
+        case OscTarget():
+            for index, pattern in enumerate(part.patterns):
+                if reason := pattern_fault(pattern):
+                    yield f"patterns[{index}]", reason
+        case Osc():
+            yield from _osc(part)
+        case BridgeMap():
+            yield from _bridge_map(part)
+        case Bridge():
+            yield from _bridge(part)
+        case Mqtt():
+            yield from _mqtt(part)
         case Config():
             yield from _listeners(part)
+            for name in part.bridge:
+                if not BRIDGE_NAME.fullmatch(name):
+                    yield f"bridge.{name}", "a bridge's name is 1 to 28 letters, digits, - and _"
 
 
 def pattern_fault(pattern: str) -> str | None:
@@ -56,9 +91,9 @@ def scope_fault(scope: str) -> str | None:
     action, colon, pattern = scope.partition(":")
     if not colon:
         return f'a scope is "action:pattern", for example "read:/**": "{scope}"'
-    if action.lower() not in ACTIONS:
-        return f'the action of a scope is read, write or admin, not "{action}"'
-    return pattern_fault(pattern)
+    if action.strip().lower() not in ACTIONS:
+        return f'the action of a scope is read, write, write! or admin, not "{action}"'
+    return pattern_fault(pattern.strip())
 
 
 def _limits(limits: Limits) -> Iterator[tuple[str, str]]:
@@ -77,9 +112,88 @@ def _security(security: Security) -> Iterator[tuple[str, str]]:
             yield f"token[{index}].token", f"the same token as security.token[{earlier}]"
 
 
+def _osc(osc: Osc) -> Iterator[tuple[str, str]]:
+    if osc.namespace and ("*" in osc.namespace or osc.namespace.endswith("/") or pattern_fault(osc.namespace)):
+        yield "namespace", f'must be empty or an address such as "/osc", not "{osc.namespace}"'
+    for index, network in enumerate(osc.allow):
+        try:
+            ip_network(network)
+        except ValueError:
+            yield f"allow[{index}]", f'must be a network such as "192.168.0.0/16" or an address, not "{network}"'
+    for index, scope in enumerate(osc.scopes):
+        if reason := scope_fault(scope):
+            yield f"scopes[{index}]", reason
+    first: dict[str, int] = {}
+    for index, target in enumerate(osc.target):
+        if (earlier := first.setdefault(target.name, index)) != index:
+            yield f"target[{index}].name", f"the same name as osc.target[{earlier}]"
+    if osc.listen is None and (osc.tcp_listen is not None or osc.target):
+        yield "listen", "osc is off, so nothing else of it can be on"
+
+
+def _bridge(bridge: Bridge) -> Iterator[tuple[str, str]]:
+    tls = False
+    for index, text in enumerate(bridge.brokers):
+        try:
+            tls = parse_broker(text).tls or tls
+        except ValueError as error:
+            yield f"brokers[{index}]", str(error)
+    if not bridge.map:
+        yield "map", "a bridge needs at least one [[bridge.NAME.map]]"
+    if bridge.password and not bridge.username:
+        yield "password", "without a username it would not be sent"
+    if bridge.tls_key and not bridge.tls_cert:
+        yield "tls_key", "without tls_cert it is of no use"
+    if (bridge.tls_ca or bridge.tls_cert) and not tls:
+        yield "tls_ca" if bridge.tls_ca else "tls_cert", 'none of the brokers begins with "mqtts://"'
+
+
+def _bridge_map(part: BridgeMap) -> Iterator[tuple[str, str]]:
+    if reason := topic_fault(part.topic):
+        yield "topic", reason
+    elif part.direction != "in" and part.topic.startswith("$"):
+        yield "topic", 'nobody may publish to topics with "$" in front; only direction = "in" is possible'
+    if reason := pattern_fault(part.address):
+        yield "address", reason
+        return
+    if part.policy == "log" and part.qos == 0:
+        yield "policy", '"log" needs qos 1 or 2: with qos 0 no broker says what it has got'
+    topic = [{"+": "*", "#": "**"}[level] for level in part.topic.split("/") if level in ("+", "#")]
+    address = [segment for segment in part.address.split("/") if "*" in segment]
+    if any(segment not in ("*", "**") for segment in address):
+        yield "address", 'in a map "*" stands for a whole segment'
+    elif "**" in address and not part.address.endswith("/**"):
+        yield "address", 'in a map "**" is the last segment, as "#" is'
+    elif topic != address:
+        yield "address", 'needs the wildcards of the topic in the same order: "+" as "*", "#" as "**"'
+
+
+def topic_fault(topic: str) -> str | None:
+    """Why `topic` is not a topic filter (MQTT 5.0, 4.7.1), or None."""
+    levels = topic.split("/")
+    if "\0" in topic:
+        return "a topic has no character 0"
+    if any(("+" in level or "#" in level) and len(level) > 1 for level in levels) or "#" in levels[:-1]:
+        return f'in a topic "+" is a whole level and "#" is the last one: "{topic}"'
+    if topic.startswith("$share/"):
+        return "a bridge has no part in a shared subscription"
+    return None
+
+
+def _mqtt(mqtt: Mqtt) -> Iterator[tuple[str, str]]:
+    if "*" in mqtt.namespace or mqtt.namespace.endswith("/") or pattern_fault(mqtt.namespace):
+        yield "namespace", f'must be an address such as "/mqtt", not "{mqtt.namespace}"'
+
+
 def _listeners(config: Config) -> Iterator[tuple[str, str]]:
     taken: dict[object, str] = {}
-    for key, listen in (("websocket.listen", config.websocket.listen), ("tcp.listen", config.tcp.listen)):
+    listeners = (
+        ("websocket.listen", config.websocket.listen),
+        ("tcp.listen", config.tcp.listen),
+        ("mqtt.listen", config.mqtt.listen),
+        ("osc.tcp_listen", config.osc.tcp_listen),
+    )
+    for key, listen in listeners:
         if listen is not None and listen.port and (earlier := taken.setdefault(listen, key)) != key:
             yield key, f"{listen} is already taken by {earlier}"
     if config.websocket.listen is None and config.tcp.listen is None:

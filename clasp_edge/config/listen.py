@@ -33,7 +33,8 @@ def parse_listen(text: str) -> Listen | None:
         return None
     host, colon, port_text = text.rpartition(":")
     if not colon:
-        raise ValueError(f'must be "host:port", "[IPv6]:port", ":port" or "off", not "{text}"')
+        hint = f'; ":{text}" is this port on every interface' if text.isascii() and text.isdigit() else ""
+        raise ValueError(f'must be "host:port", "[IPv6]:port", ":port" or "off", not "{text}"{hint}')
     # str.isdigit() also accepts digits of other scripts, which int() would take.
     if not (port_text.isascii() and port_text.isdigit()) or int(port_text) > MAX_PORT:
         raise ValueError(f'the port must be a whole number from 0 to {MAX_PORT}, not "{port_text}"')

@@ -50,12 +50,10 @@ def load_config(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
     A value is read as TOML and, where it is none, as a plain string. Raises ConfigError with every problem found.
     """
     raw = _read(path) if path is not None else {}
-    overridden: set[str] = set()
-    problems = [problem for text in sets if (problem := _override(raw, text, overridden)) is not None]
+    problems = [problem for text in sets if (problem := _override(raw, text)) is not None]
 
     def report(key: str, message: str) -> None:
-        from_command_line = any(key == given or key.startswith((f"{given}.", f"{given}[")) for given in overridden)
-        problems.append(Problem(COMMAND_LINE if from_command_line or path is None else str(path), key, message))
+        problems.append(Problem(origin_of(key, path, sets), key, message))
 
     for key, message in unserved_problems(raw):
         report(key, message)
@@ -63,6 +61,13 @@ def load_config(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
     if problems or config is None:
         raise ConfigError(problems)
     return config
+
+
+def origin_of(key: str, path: Path | None, sets: Sequence[str]) -> str:
+    """Where a key's value comes from, for a `Problem`: `--set` if it or a table around it was given there."""
+    given = [text.partition("=")[0].strip() for text in sets if "=" in text]
+    from_command_line = any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in given)
+    return COMMAND_LINE if from_command_line or path is None else str(path)
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -76,8 +81,8 @@ def _read(path: Path) -> dict[str, object]:
         raise ConfigError([Problem(str(path), "", f"is not TOML: {error}")]) from None
 
 
-def _override(raw: dict[str, object], text: str, overridden: set[str]) -> Problem | None:
-    """Put one `section.key=value` into `raw` and note its key, or say why it cannot be done."""
+def _override(raw: dict[str, object], text: str) -> Problem | None:
+    """Put one `section.key=value` into `raw`, or say why it cannot be done."""
     key, equals, value = text.partition("=")
     key = key.strip()
     *sections, name = key.split(".")
@@ -94,7 +99,6 @@ def _override(raw: dict[str, object], text: str, overridden: set[str]) -> Proble
             return Problem(COMMAND_LINE, key, f'"{section}" is not a table with keys of its own')
         table = inner
     table[name] = _toml_value(value)
-    overridden.add(key)
     return None
 
 

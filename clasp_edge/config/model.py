@@ -56,6 +56,21 @@ class Tcp(Section, frozen=True, kw_only=True):
     listen: Listen | None = None
 
 
+class Mqtt(Section, frozen=True, kw_only=True):
+    """`[mqtt]`: the server for MQTT clients."""
+
+    listen: Listen | None = Listen("0.0.0.0", 1883)
+    namespace: Annotated[str, Meta(min_length=2, max_length=256)] = "/mqtt"
+    unretained: Literal["event", "param"] = "event"
+    max_packet_kib: Annotated[int, Meta(ge=1, le=256)] = 64
+    max_inflight: Annotated[int, Meta(ge=1, le=65535)] = 1024
+    offline_queue_kib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB * 1024)] = 256
+    queues_mib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB)] = 16
+    max_kept_sessions: Annotated[int, Meta(ge=0, le=MOST_SESSIONS)] = 1000  # 0: none
+    max_session_expiry_s: Annotated[int, Meta(ge=0, le=LONGEST_S)] = 86_400  # 0: none is kept
+    sys_interval_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 10.0  # 0: never
+
+
 class Limits(Section, frozen=True, kw_only=True):
     """`[limits]`: what a peer may use. Durations in seconds unless named `_ms`; 0 means what the comment says."""
 
@@ -65,6 +80,7 @@ class Limits(Section, frozen=True, kw_only=True):
     handshake_timeout_s: Timeout = 10.0
     slow_client_timeout_s: Timeout = 30.0
     max_subscriptions_per_session: CountOrUnlimited = 1000  # 0: unlimited
+    max_subscriptions: CountOrUnlimited = 100_000  # 0: unlimited
     messages_per_second: CountOrUnlimited = 1000  # 0: unlimited
     arena_mib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB)] = 16
     outbox_kib: Kib = 256
@@ -88,6 +104,7 @@ class State(Section, frozen=True, kw_only=True):
 
     param_ttl_s: Annotated[float, Meta(ge=0, le=LONGEST_TTL_S)] = 3600.0  # 0: never
     max_params: CountOrUnlimited = 100_000  # 0: unlimited
+    max_mib: Annotated[int, Meta(ge=0, le=65_536)] = 64  # 0: unlimited
     eviction: Literal["lru", "reject"] = "lru"
     lock_grace_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 5.0  # 0: at once
     strategy: tuple[Strategy, ...] = ()
@@ -147,6 +164,68 @@ def default_data_dir() -> Path:
     return Path.home() / ".local" / "state" / "clasp-edge"
 
 
+class OscTarget(Section, frozen=True, kw_only=True):
+    """`[[osc.target]]`: a device that is sent values without asking. `rate` is messages per second and address."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    patterns: Annotated[tuple[str, ...], Meta(min_length=1)]
+    rate: Annotated[float, Meta(ge=0, le=10_000)] = 0.0  # 0: every change
+    sends_from: Annotated[str, Meta(max_length=80)] = ""
+
+
+class Osc(Section, frozen=True, kw_only=True):
+    """`[osc]`: devices that speak OSC. Rates are messages per second."""
+
+    listen: Listen | None = Listen("0.0.0.0", 8000)
+    namespace: Annotated[str, Meta(max_length=63)] = "/osc"
+    allow: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    max_sources: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    messages_per_second: CountOrUnlimited = 5000  # 0: unlimited
+    silence_s: Timeout = 10.0
+    floats: Literal["exact", "single", "double"] = "exact"
+    arrays: Literal["flat", "brackets"] = "flat"
+    max_subscribers: Annotated[int, Meta(ge=0, le=10_000)] = 256  # 0: nobody can subscribe
+    subscriber_rate: Annotated[float, Meta(ge=0, le=10_000)] = 100.0  # 0: every change
+    tcp_listen: Listen | None = None
+    tcp_framing: Literal["slip", "length"] = "slip"
+    target: tuple[OscTarget, ...] = ()
+
+
+class BridgeMap(Section, frozen=True, kw_only=True):
+    """`[[bridge.NAME.map]]`: which topics are which addresses, and how they are carried."""
+
+    direction: Literal["in", "out", "both"] = "both"
+    topic: Annotated[str, Meta(min_length=1, max_length=1024)]
+    address: Annotated[str, Meta(min_length=1, max_length=1024)]
+    qos: Literal[0, 1, 2] = 1
+    retain: bool = True
+    policy: Literal["latest", "log", "drop"] = "latest"
+    arrives_as: Literal["param", "event"] = "param"
+
+
+class Bridge(Section, frozen=True, kw_only=True):
+    """`[bridge.NAME]`: a link to an MQTT broker, or to the first of several that answers."""
+
+    brokers: Annotated[tuple[str, ...], Meta(min_length=1)]
+    client_id: Annotated[str, Meta(max_length=256)] = ""  # "": one that stays the same
+    username: Annotated[str, Meta(max_length=256)] = ""
+    password: Annotated[str, Meta(max_length=4096)] = ""
+    tls_ca: Annotated[str, Meta(max_length=4096)] = ""
+    tls_cert: Annotated[str, Meta(max_length=4096)] = ""
+    tls_key: Annotated[str, Meta(max_length=4096)] = ""
+    keep_alive_s: Annotated[int, Meta(ge=1, le=65535)] = 15
+    queue_kib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB * 1024)] = 4096
+    queue_age_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 0.0  # 0: any age
+    map: tuple[BridgeMap, ...]
+
+    def __repr__(self) -> str:
+        # A secret must not reach a log through a formatted config.
+        return f"Bridge(brokers={self.brokers!r}, map={self.map!r})"
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -154,9 +233,12 @@ class Config(Section, frozen=True, kw_only=True):
     data_dir: Path = msgspec.field(default_factory=default_data_dir)
     websocket: Websocket = Websocket()
     tcp: Tcp = Tcp()
+    mqtt: Mqtt = Mqtt()
     limits: Limits = Limits()
     state: State = State()
     security: Security = Security()
+    osc: Osc = Osc()
+    bridge: dict[str, Bridge] = {}
     journal: Journal = Journal()
     log: Log = Log()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from clasp_edge.config.model import Config, leaves
+from clasp_edge.config.model import Config, Osc, leaves
 
 # Read anew at each use, so a new value holds from the next message, session or sweep on.
 LIVE = frozenset(
@@ -19,6 +19,7 @@ LIVE = frozenset(
         "limits.handshake_timeout_s",
         "limits.slow_client_timeout_s",
         "limits.max_subscriptions_per_session",
+        "limits.max_subscriptions",
         "limits.messages_per_second",
         "limits.outbox_kib",
         "limits.event_backlog_kib",
@@ -28,6 +29,7 @@ LIVE = frozenset(
         "limits.max_announced_signals",
         "state.param_ttl_s",
         "state.max_params",
+        "state.max_mib",
         "state.eviction",
         "state.lock_grace_s",
         "state.strategy",
@@ -40,7 +42,15 @@ LIVE = frozenset(
         "journal.retention_s",
         "journal.retention_records",
         "journal.wear_budget_gb_per_day",
+        "bridge",
         "log.level",
+        "mqtt.unretained",
+        "mqtt.max_inflight",
+        "mqtt.offline_queue_kib",
+        "mqtt.queues_mib",
+        "mqtt.max_kept_sessions",
+        "mqtt.max_session_expiry_s",
+        "mqtt.sys_interval_s",
     }
 )
 
@@ -50,11 +60,15 @@ RESTART = frozenset(
         "data_dir",
         "websocket.listen",
         "tcp.listen",
+        "mqtt.listen",
+        "mqtt.namespace",
+        "mqtt.max_packet_kib",
         "limits.arena_mib",
         "limits.history_kib",
         "security.mode",
         "journal.mode",
         "journal.buffer_kib",
+        *(f"osc.{key}" for key in Osc.__struct_fields__),
     }
 )
 
@@ -63,17 +77,28 @@ def reloadable_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
     """The keys that differ, in the order of the file: those that can be applied now, and those that need a restart."""
     before, after = leaves(old), leaves(new)
     changed = [key for key, value in after.items() if before[key] != value]
-    return [key for key in changed if key in LIVE], [key for key in changed if key in RESTART]
+    waiting = RESTART
+    if old.security.mode != new.security.mode:
+        # Tokens belong to their mode: the list of the mode to come would lock out whoever is connected now.
+        waiting = waiting | {"security.token"}
+    return [key for key in changed if key in LIVE - waiting], [key for key in changed if key in waiting]
 
 
 def reloaded(old: Config, new: Config) -> Config:
     """The configuration in force after a reload: `new`, with what needs a restart still as in `old`."""
+    security = msgspec.structs.replace(new.security, mode=old.security.mode)
+    if old.security.mode != new.security.mode:
+        security = msgspec.structs.replace(security, token=old.security.token)
     return msgspec.structs.replace(
         new,
         data_dir=old.data_dir,
         websocket=old.websocket,
         tcp=old.tcp,
+        mqtt=msgspec.structs.replace(
+            new.mqtt, listen=old.mqtt.listen, namespace=old.mqtt.namespace, max_packet_kib=old.mqtt.max_packet_kib
+        ),
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
-        security=msgspec.structs.replace(new.security, mode=old.security.mode),
         journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
+        security=security,
+        osc=old.osc,
     )

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 
 # section: (the one key that may be given, its one value, what is missing)
 UNSERVED: Mapping[str, tuple[str, str, str]] = {
-    "mqtt": ("listen", "off", "does not serve MQTT"),
-    "osc": ("listen", "off", "does not serve OSC"),
     "uplink": ("", "", "has no uplinks"),
 }
 

@@ -17,21 +17,25 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from clasp_edge.clock import Clock
-from clasp_edge.config.load import ConfigError, load_config
+from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
 from clasp_edge.daemon.auth import TokenAuthenticator
+from clasp_edge.daemon.greeting import greeting
+from clasp_edge.daemon.verify import load_verified
 from clasp_edge.federation.hub import handle_federation_sync
 from clasp_edge.router.router import Router
 from clasp_edge.router.watch import Watch
 from clasp_edge.transports.bind import BindError
 from clasp_edge.transports.tcp import TcpServer
 from clasp_edge.transports.websocket import WebSocketServer
-from clasp_edge.version import __version__
 from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
     from clasp_edge.daemon.keeping import Keeping
+    from clasp_edge.daemon.mqtt import MqttService
+    from clasp_edge.daemon.osc import OscService
+    from clasp_edge.devices.bridge_mqtt.manager import Bridges
 
 log = logging.getLogger("clasp_edge")
 
@@ -66,8 +70,10 @@ class Daemon:
         self._sets = sets
         self._clock = Clock()
         self._authenticator: TokenAuthenticator | None = None
+        self._mqtt: MqttService | None = None
         self._stopping = asyncio.Event()
         self._keeping: Keeping | None = None
+        self._bridges: Bridges | None = None
 
     async def run(self) -> int:
         """Start everything, wait for the end, stop everything."""
@@ -87,17 +93,32 @@ class Daemon:
                 print(f"clasp-edge: {error}", file=sys.stderr)
                 return EXIT_CANNOT_START
         self._watch = Watch(self._router)
-        servers: list[tuple[str, WebSocketServer | TcpServer]] = []
+        servers: list[tuple[str, WebSocketServer | TcpServer | MqttService]] = []
         if config.websocket.listen is not None:
             servers.append(("ws", WebSocketServer(self._router, config.websocket.listen)))
         if config.tcp.listen is not None:
             servers.append(("tcp", TcpServer(self._router, config.tcp.listen)))
+        if config.mqtt.listen is not None:
+            from clasp_edge.daemon.mqtt import MqttService
+
+            self._mqtt = MqttService(self._router, config.mqtt.listen)
+            for _, server in servers:
+                if isinstance(server, WebSocketServer):
+                    server.mqtt = self._mqtt.server
+            servers.append(("mqtt", self._mqtt))
+        devices: list[OscService] = []
+        if config.osc.listen is not None:
+            from clasp_edge.daemon.osc import OscService
+
+            devices.append(OscService(self._router, config))
         try:
             addresses = [f"{scheme}://{await server.start()}" for scheme, server in servers]
+            for device in devices:
+                addresses += await device.start()
         except BindError as error:
             print(f"clasp-edge: {error.strerror}", file=sys.stderr)
-            for _, server in servers:
-                server.stop()
+            for part in (*devices, *(server for _, server in servers)):
+                part.stop()
             if self._keeping is not None:
                 self._keeping.close()
             return EXIT_CANNOT_START
@@ -108,13 +129,16 @@ class Daemon:
         ):
             loop.add_signal_handler(number, handler)
         self._watch.start()
+        self._apply_bridges()
         # What start-up made lives as long as the process: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
         self._greet(addresses, kept)
         await self._stopping.wait()
-        for _, server in servers:
-            server.stop()
+        for part in (*devices, *(server for _, server in servers)):
+            part.stop()
+        if self._bridges is not None:
+            self._bridges.stop()
         self._watch.stop()
         if self._keeping is not None:
             # Before the goodbye: in strict mode replies wait for it.
@@ -125,22 +149,23 @@ class Daemon:
             self._keeping.close()
         return 0
 
+    def _apply_bridges(self) -> None:
+        if self._config.bridge and self._bridges is None:
+            from clasp_edge.devices.bridge_mqtt.manager import Bridges
+
+            self._bridges = Bridges(self._router)
+        if self._bridges is not None:
+            self._bridges.apply(self._config)
+
     def _greet(self, addresses: list[str], kept: str) -> None:
-        config = self._config
-        print(f"clasp-edge {__version__} ({config.name})")
-        print(f"  data in     {config.data_dir}")
-        print(f"  journal     {kept or 'off'}")
-        print(f"  security    {config.security.mode}")
-        for address in addresses:
-            print(f"  listens on  {address}")
-        example = addresses[0].replace("0.0.0.0", "127.0.0.1").replace("[::]", "127.0.0.1")
-        print(f'  connect     JavaScript: new Clasp("{example}")   Python: Clasp("{example}")')
+        for line in greeting(self._config, addresses, kept):
+            print(line)
         print("ready " + " ".join(addresses), flush=True)
 
     async def _drain(self) -> None:
         """Give clients the time to take what is queued for them and to answer the close."""
         deadline_s = self._clock.monotonic_s() + STOP_TIMEOUT_S
-        while self._router.connections and self._clock.monotonic_s() < deadline_s:  # noqa: ASYNC110
+        while (self._router.connections or self._router.guests) and self._clock.monotonic_s() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for session in list(self._router.connections):
             session.link.abort()
@@ -149,7 +174,7 @@ class Daemon:
     def _reload(self) -> None:
         """SIGHUP: take over what can change without dropping a client, and say what cannot."""
         try:
-            new = load_config(self._config_path, self._sets)
+            new = load_verified(self._config_path, self._sets)
         except ConfigError as error:
             log.error("reload: the configuration was not changed: %s", error)
             return
@@ -161,6 +186,9 @@ class Daemon:
         self._router.apply_config(self._config)
         if self._keeping is not None:
             self._keeping.apply_config(self._config)
+        self._apply_bridges()
+        if self._mqtt is not None:
+            self._mqtt.server.apply_config(self._config)
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))

@@ -61,6 +61,7 @@ cdef class Adapter(Sink):
         write.value_size = len(value)
         write.flags = <uint8_t>((flags & 0xF0) | (value_type & 0x0F))
         write.expected = expected
+        write.raw = NULL
         write.ttl = ttl
         if value_size(value_type, write.value, write.value_size, 0) != <Py_ssize_t>write.value_size:
             raise ValueError("not an encoded value")

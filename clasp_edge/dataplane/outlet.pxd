@@ -18,13 +18,40 @@ cdef enum Loss:         # what may happen to a delivery under pressure (architec
     OLDEST_FIRST = 2    # streams, gesture moves
 
 
+cdef enum:
+    NO_EXPIRY = 0xFFFFFFFF
+
+
+cdef struct Raw:                # a message as an MQTT client published it
+    const uint8_t* payload
+    size_t payload_size
+    const uint8_t* properties   # encoded: those that are passed on, without the expiry
+    size_t properties_size
+    uint32_t expiry_s           # or NO_EXPIRY
+    uint8_t qos
+    bint retain
+    bint exact                  # the typed value alone gives the payload back, and there are no properties
+
+
 cdef struct Delivery:
-    uint8_t* frame      # HEADROOM writable bytes lie before it
+    uint8_t* frame      # HEADROOM writable bytes lie before it; NULL: made when somebody wants it (Plane._frame)
     size_t size
     uint64_t seq        # the table's change counter (params only)
     PyObject* origin    # the Sink that wrote; borrowed
     int signal          # wire.md 5.1
     int loss
+    # For sinks that do not speak CLASP (Sink.native):
+    uint64_t serial             # differs from that of every other message
+    const uint8_t* address
+    size_t address_size
+    const uint8_t* value        # after its type byte; may be followed by other bytes. NULL: no value
+    size_t value_room           # bytes up to the end of what may belong to the value
+    int value_type
+    Raw* raw                    # NULL unless it came by MQTT
+    bint gone                   # the param was cleared
+    # Of the receiving target:
+    uint32_t options
+    PyObject* extra
 
 
 cdef class Core:
@@ -73,6 +100,7 @@ cdef class Sink:
     cdef public object scopes           # security.Scopes, or None: everything is allowed
     cdef readonly uint32_t writer       # index in the plane's table of writers; 0 until registered
     cdef uint64_t fan_index             # used while a fan-out is built
+    cdef bint native                    # wants no CLASP frame
     cdef void deliver(self, Delivery* delivery) noexcept
 
 
@@ -86,6 +114,7 @@ cdef class Outlet(Sink):
     cdef readonly bint blocked          # the socket took less than we had
     cdef readonly bint pressed          # blocked and over the mark
     cdef readonly bint dead
+    cdef bint silent                    # the last word is queued
     cdef bint converging
     cdef bint filling
     cdef bint resume_due                # `resume` is scheduled
@@ -94,6 +123,7 @@ cdef class Outlet(Sink):
     cdef uint64_t wrote_in              # epoch of the journal in which the peer last wrote
     cdef uint64_t cursor                # change counter up to which params have been delivered, while converging
     cdef bytes held                     # what the first job yielded and the arena had no room for
+    cdef bint wanting                   # `more` has something to send when there is room
     cdef list jobs                      # iterators of wire images, pulled as the socket takes them
     cdef readonly uint64_t progress_us  # when the socket last took something (monotonic)
     cdef readonly uint64_t sent_bytes
@@ -110,7 +140,9 @@ cdef class Outlet(Sink):
     cdef void _hold_back(self, const uint8_t* data, size_t size) noexcept
     cdef size_t _drop_held(self) noexcept
     cdef void _pull_jobs(self, size_t limit) noexcept
+    cdef uint64_t last_change(self) noexcept
     cdef void catch_up(self, size_t limit) noexcept
+    cdef void more(self, size_t limit) noexcept
     cdef void drained(self) noexcept
     cdef void _resume_later(self, double delay_s) noexcept
     cdef void _die(self) noexcept

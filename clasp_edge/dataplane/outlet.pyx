@@ -147,7 +147,7 @@ cdef class Core:
             return
         self.in_pass = False
         self.gathered += 1
-        if self.dirty_count and not self.gather_scheduled:
+        if (self.dirty_count or self.adapters) and not self.gather_scheduled:
             try:
                 self.loop.call_soon(self.write_gathered)
                 self.gather_scheduled = True
@@ -243,6 +243,15 @@ cdef class Outlet(Sink):
         self.core.arena.clear(&self.held_now)
         self.core.arena.clear(&self.held_next)
 
+    def fall_silent(self):
+        """The last word is queued, a WebSocket's close (RFC 6455, 5.5.1: nothing may follow it). What waits behind the
+        outbox is dropped."""
+        self.silent = True
+        self.jobs.clear()
+        self.held = None
+        self.converging = False
+        self.core.arena.clear(&self.backlog)
+
     @property
     def queued_bytes(self):
         return self.out.size + self.backlog.size
@@ -260,6 +269,8 @@ cdef class Outlet(Sink):
 
     def start_job(self, job):
         """Send the wire images that the iterator `job` yields, no faster than the peer reads them."""
+        if self.silent:
+            return
         self.jobs.append(job)
         self.fill()
         if not self.is_dirty and self.out.size:
@@ -295,7 +306,7 @@ cdef class Outlet(Sink):
     cdef bint reply(self, const uint8_t* data, size_t size) noexcept:
         """Queue an answer to the peer's own request: never dropped. False when the arena is empty even after a write:
         the caller must close the connection then."""
-        if self.dead:
+        if self.dead or self.silent:
             return True
         if not self.core.arena.append(&self.out, data, size):
             self.flush()
@@ -402,7 +413,7 @@ cdef class Outlet(Sink):
         # An empty outbox returns its last chunk too: a thousand quiet peers hold nothing.
         if self.out.head != NULL:
             self.core.arena.clear(&self.out)
-        if self.pressed or self.backlog.size or self.converging or self.jobs:
+        if self.pressed or self.backlog.size or self.converging or self.wanting or self.jobs:
             self.fill()
 
     cdef void fill(self) noexcept:
@@ -429,10 +440,12 @@ cdef class Outlet(Sink):
                     self.untold_drops += 1
             if self.backlog.size == 0 and self.backlog.head != NULL:
                 self.core.arena.clear(&self.backlog)
-            if self.converging and self.out.size < limit:
+            if self.converging and self.held is None and self.out.size < limit:
                 self.catch_up(limit)
             if self.jobs and self.out.size < limit and not self.resume_due:
                 self._pull_jobs(limit)
+            if self.wanting and self.out.size < limit:
+                self.more(limit)
             if self.out.size == 0:
                 if self.converging or self.backlog.size or self.jobs:
                     self._resume_later(ARENA_RETRY_S)
@@ -479,15 +492,28 @@ cdef class Outlet(Sink):
                         self._resume_later(0)
                         return
                 if not self.core.arena.append(&self.out, <const uint8_t*><char*>self.held, len(self.held)):
+                    if not self.converging:
+                        # What changes from here on must not overtake the piece that waits.
+                        self.converging = True
+                        self.cursor = self.last_change()
                     return
                 self.held = None
             except Exception:
                 log.exception("a reply in parts failed")
-                self.jobs.clear()
+                self.held = None
+                del self.jobs[0]
+
+    cdef uint64_t last_change(self) noexcept:
+        """The table's change counter as it stands (the subclass knows the table)."""
+        return 0
 
     cdef void catch_up(self, size_t limit) noexcept:
         """Queue the newest value of params that changed after `cursor` (the subclass knows the table)."""
         self.converging = False
+
+    cdef void more(self, size_t limit) noexcept:
+        """Queue what waits in the subclass's own way."""
+        self.wanting = False
 
     cdef void drained(self) noexcept:
         """The peer is no longer under pressure."""

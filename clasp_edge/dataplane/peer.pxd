@@ -1,30 +1,11 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
-from clasp_edge.dataplane.outlet cimport Delivery, Outlet
-from clasp_edge.dataplane.plane cimport Plane
-
-cdef enum:
-    FRAMED_WS = 0       # one WebSocket binary message per frame
-    FRAMED_TCP = 1      # a big-endian u32 length before each frame (wire.md 6.2)
+from clasp_edge.dataplane.clasp_outlet cimport ClaspOutlet
 
 
-cdef enum:
-    STAGED = 16         # frames of one read that are looked up ahead together
-
-
-cdef struct Staged:
-    const uint8_t* data
-    size_t size
-    uint32_t hash       # of the address of a SET or PUBLISH
-    uint32_t id         # the entry it will need, 0 = unknown
-
-
-cdef class Peer(Outlet):
-    cdef readonly Plane plane
-    cdef public int framing
+cdef class Peer(ClaspOutlet):
     cdef public bint greeted            # HELLO was answered: the data plane may act on frames by itself
-    cdef public bint throttle_gestures  # gesture messages go through the control plane
     cdef double rate                    # messages per second, 0 = unlimited
     cdef double tokens
     cdef uint64_t refilled_us
@@ -38,8 +19,6 @@ cdef class Peer(Outlet):
     cdef bint input_paused
     cdef bint resuming
 
-    cdef Staged staged[STAGED]
-    cdef int staged_count
     cdef bint hash_known                # `hash` is that of the address in the frame being handled
     cdef uint32_t hash
 
@@ -58,5 +37,3 @@ cdef class Peer(Outlet):
     cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address,
                        size_t address_size, int phase, uint32_t gesture_id) noexcept
     cdef void _garbage(self, int fault) noexcept
-    cdef uint8_t* _transport_header(self, uint8_t* frame, size_t size) noexcept
-    cdef void _send(self, uint8_t* frame, size_t size) noexcept

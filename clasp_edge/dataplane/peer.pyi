@@ -4,18 +4,15 @@ from typing import Any
 
 from typing_extensions import Buffer
 
-from clasp_edge.dataplane.outlet import Core, Outlet
+from clasp_edge.dataplane.clasp_outlet import ClaspOutlet
+from clasp_edge.dataplane.outlet import Core
 from clasp_edge.dataplane.plane import Plane
 
 FAULTS: dict[int, str]
 
-class Peer(Outlet):
-    framing: int
+class Peer(ClaspOutlet):
     greeted: bool
-    throttle_gestures: bool
 
-    @property
-    def plane(self) -> Plane: ...
     @property
     def heard_us(self) -> int: ...
     @property
@@ -42,7 +39,3 @@ class Peer(Outlet):
     def take_deferred(self) -> None: ...
     def submit(self, payload: bytes, qos: int) -> None: ...
     def relay(self, payload: bytes, address: bytes) -> None: ...
-    def send(self, frame: bytes) -> None: ...
-    def offer(self, frame: bytes, address: bytes, signal: int, oldest_first: bool) -> None: ...
-    def send_raw(self, data: bytes) -> None: ...
-    def image(self, frame: bytes) -> bytes: ...

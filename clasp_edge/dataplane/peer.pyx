@@ -1,22 +1,19 @@
 """A CLASP client's connection on the fast path: frames in, SET and PUBLISH acted upon, everything else handed up.
 
 `Peer` is the compiled half of `router.session.Session`, which overrides the `on_...` methods. It knows the frame header
-and the two hot messages (wire.md 1, 2.3) and the two stream framings; it knows no transport and keeps no value as an
-object.
+and the two hot messages (wire.md 1, 2.3); it knows no transport and keeps no value as an object.
 """
 
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.ref cimport PyObject
 from libc.string cimport memcpy
 
-from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
-from clasp_edge.dataplane.outlet cimport BOUNDED, CONVERGES, HEADROOM, JOBS_AT_ONCE, OLDEST_FIRST
-from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, Write
+from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put64
+from clasp_edge.dataplane.outlet cimport BOUNDED, HEADROOM, JOBS_AT_ONCE, OLDEST_FIRST
+from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, STAGED, Staged, Write
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE, value_size
-from clasp_edge.dataplane.table cimport LIST_PARAMS, Entry, Slot, Table
-from clasp_edge.dataplane.trie cimport Fanout
+from clasp_edge.dataplane.table cimport Slot, Table
 
 cdef extern from * nogil:
     void __builtin_prefetch(const void* address)
@@ -50,11 +47,10 @@ FAULTS = {
 }
 
 
-cdef class Peer(Outlet):
+cdef class Peer(ClaspOutlet):
     """`Peer(core, plane)`; see `open_outlet` for its socket."""
 
-    def __cinit__(self, core, Plane plane not None, *args, **kwargs):
-        self.plane = plane
+    def __cinit__(self, core, plane, *args, **kwargs):
         self.deferred = []
         self.heard_us = self.core.mono_us
 
@@ -70,7 +66,7 @@ cdef class Peer(Outlet):
         """A frame or value could not be read; `fault` is an error class of wire.md 10.1."""
 
     def on_gesture(self, bytes payload, bytes address, int phase, uint32_t gesture_id):
-        """A gesture message, while gestures are throttled."""
+        """A gesture message: the control plane throttles them and knows whose stroke is under way."""
 
     def on_special(self, bytes payload, bytes address):
         """A PUBLISH to an address of the control plane."""
@@ -146,8 +142,11 @@ cdef class Peer(Outlet):
                 if self.tokens > self.rate:
                     self.tokens = self.rate
                 self.refilled_us = self.core.mono_us
-        staged = &self.staged[self.staged_count]
-        self.staged_count += 1
+        if self.plane.staging != <void*>self:
+            self.plane.staging = <void*>self
+            self.plane.staged_count = 0     # whatever another transport failed to finish is gone by now
+        staged = &self.plane.staged[self.plane.staged_count]
+        self.plane.staged_count += 1
         staged.data = data
         staged.size = size
         staged.id = 0
@@ -159,7 +158,7 @@ cdef class Peer(Outlet):
                 staged.hash = self.plane.table.hash_of(data + 8, address_size)
                 staged.id = 1
                 __builtin_prefetch(&self.plane.table.slots[staged.hash & self.plane.table.mask])
-        if self.staged_count == STAGED:
+        if self.plane.staged_count == STAGED:
             self._run_staged()
 
     cdef void _run_staged(self) noexcept:
@@ -167,12 +166,12 @@ cdef class Peer(Outlet):
         cdef Slot* slot
         cdef Staged* staged
         cdef char* entry
-        cdef int count = self.staged_count
+        cdef int count = self.plane.staged_count
         cdef int i
-        self.staged_count = 0
+        self.plane.staged_count = 0
         if count > 2:
             for i in range(count):
-                staged = &self.staged[i]
+                staged = &self.plane.staged[i]
                 if staged.id:
                     slot = &table.slots[staged.hash & table.mask]
                     staged.id = slot.id if slot.hash == staged.hash else 0
@@ -180,14 +179,14 @@ cdef class Peer(Outlet):
                     __builtin_prefetch(&table.older[staged.id])
                     __builtin_prefetch(&table.newer[staged.id])
             for i in range(count):
-                staged = &self.staged[i]
+                staged = &self.plane.staged[i]
                 if staged.id:
                     entry = <char*>table.entries[staged.id]
                     __builtin_prefetch(entry)
                     __builtin_prefetch(entry + 64)
                     __builtin_prefetch(entry + 128)
         for i in range(count):
-            staged = &self.staged[i]
+            staged = &self.plane.staged[i]
             self.hash_known = staged.id != 0
             self.hash = staged.hash
             self._take(staged.data, staged.size)
@@ -207,7 +206,7 @@ cdef class Peer(Outlet):
         self._handle(data, size)
 
     cdef void end_of_buffer(self) noexcept:
-        if self.staged_count:
+        if self.plane.staged_count and self.plane.staging == <void*>self:
             self._run_staged()
         if self.core.in_pass:
             self.core.end_read(<void*>self)
@@ -329,6 +328,7 @@ cdef class Peer(Outlet):
         write.flags = payload[1]
         write.address_size = get16(payload + 2)
         write.address = payload + 4
+        write.raw = NULL
         at = 4 + write.address_size
         if size < at:
             self._garbage(TRUNCATED)
@@ -446,7 +446,7 @@ cdef class Peer(Outlet):
         if phase > 3:
             phase = 0
         flags = (signal << 5) | (flags & 0x18) | phase
-        if signal == SIGNAL_GESTURE and self.throttle_gestures:
+        if signal == SIGNAL_GESTURE:
             self._hand_up(payload, at, flags, payload + 4, address_size, phase, gesture_id)
             return
         loss = BOUNDED
@@ -492,137 +492,3 @@ cdef class Peer(Outlet):
             self._refused(verdict, <const uint8_t*><char*>address, len(address), 0, 0, False)
         if not outer:
             self.core.finish()
-
-    # ---- output ----
-
-    cdef uint8_t* _transport_header(self, uint8_t* frame, size_t size) noexcept:
-        """Put the transport's header into the headroom before the frame; returns where it starts."""
-        cdef uint8_t* start
-        if self.framing == FRAMED_TCP:
-            start = frame - 4
-            put32(start, <uint32_t>size)
-            return start
-        if size < 126:
-            start = frame - 2
-            start[1] = <uint8_t>size
-        elif size < 65536:
-            start = frame - 4
-            start[1] = 126
-            put16(start + 2, <uint16_t>size)
-        else:
-            start = frame - 10
-            start[1] = 127
-            put64(start + 2, size)
-        start[0] = 0x82
-        return start
-
-    cdef void deliver(self, Delivery* delivery) noexcept:
-        cdef uint8_t* start
-        if self.dead:
-            return
-        start = self._transport_header(delivery.frame, delivery.size)
-        self.push(start, delivery.size + (delivery.frame - start), delivery)
-
-    cdef void _send(self, uint8_t* frame, size_t size) noexcept:
-        """An answer to the peer itself. `frame` has HEADROOM writable bytes before it."""
-        cdef uint8_t* start = self._transport_header(frame, size)
-        if self.plane.tap is not None and self.plane.tap.strict and self.plane.tap.hold(
-                self, start, size + (frame - start)):
-            return
-        if not self.reply(start, size + (frame - start)):
-            # Without the answer the peer would wait for ever; without memory there is no answer.
-            self._die()
-
-    def send(self, bytes frame not None):
-        """Queue one whole CLASP frame (at most 65,547 bytes) for the peer. Written at the end of the pass."""
-        cdef uint8_t buffer[HEADROOM + MAX_FRAME]
-        cdef size_t size = len(frame)
-        cdef bint outer = self.core.in_pass
-        if size > MAX_FRAME:
-            raise ValueError(f"a frame of {size} bytes cannot be sent")
-        memcpy(buffer + HEADROOM, <char*>frame, size)
-        self.core.begin()
-        self._send(buffer + HEADROOM, size)
-        if not outer:
-            self.core.finish()
-
-    def offer(self, bytes frame not None, bytes address not None, int signal, bint oldest_first):
-        """Queue a delivery of the control plane (thinned out or delayed), with the promises under pressure."""
-        cdef Entry* entry
-        cdef uint8_t buffer[HEADROOM + MAX_FRAME]
-        cdef Delivery delivery
-        cdef bint outer = self.core.in_pass
-        if len(frame) > MAX_FRAME:
-            raise ValueError(f"a frame of {len(frame)} bytes cannot be sent")
-        memcpy(buffer + HEADROOM, <char*>frame, len(frame))
-        delivery.frame = buffer + HEADROOM
-        delivery.size = len(frame)
-        delivery.signal = signal
-        delivery.seq = 0
-        delivery.origin = <PyObject*>self
-        delivery.loss = OLDEST_FIRST if oldest_first else BOUNDED
-        self.core.begin()
-        if signal == 0:
-            entry = self.plane.live(<const uint8_t*><char*>address, len(address),
-                                    self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)))
-            if entry != NULL and entry.revision:
-                delivery.seq = entry.seq
-                delivery.loss = CONVERGES
-        self.deliver(&delivery)
-        if not outer:
-            self.core.finish()
-
-    def send_raw(self, bytes data not None):
-        """Queue bytes that are already framed for the transport (WebSocket control frames)."""
-        cdef bint outer = self.core.in_pass
-        self.core.begin()
-        if not self.reply(<const uint8_t*><char*>data, len(data)):
-            self._die()
-        if not outer:
-            self.core.finish()
-
-    def image(self, bytes frame not None):
-        """The frame with its transport header, as jobs yield it."""
-        cdef uint8_t buffer[HEADROOM + MAX_FRAME]
-        cdef uint8_t* start
-        if len(frame) > MAX_FRAME:
-            raise ValueError(f"a frame of {len(frame)} bytes cannot be sent")
-        memcpy(buffer + HEADROOM, <char*>frame, len(frame))
-        start = self._transport_header(buffer + HEADROOM, len(frame))
-        return PyBytes_FromStringAndSize(<char*>start, len(frame) + (buffer + HEADROOM - start))
-
-    # ---- catching up after pressure ----
-
-    cdef void catch_up(self, size_t limit) noexcept:
-        """Send the newest value of every param that changed since `cursor`, oldest change first."""
-        cdef uint8_t buffer[HEADROOM + MAX_FRAME]
-        cdef uint8_t* start
-        cdef Entry* entry
-        cdef Fanout fan
-        cdef Py_ssize_t i
-        cdef size_t size
-        cdef uint32_t* older = self.plane.table.older
-        cdef uint32_t* newer = self.plane.table.newer
-        cdef uint32_t id = older[LIST_PARAMS]
-        while id != LIST_PARAMS and self.plane.table.entries[id].seq > self.cursor:
-            id = older[id]
-        id = newer[id]
-        while id != LIST_PARAMS:
-            if self.out.size >= limit:
-                return
-            entry = self.plane.table.entries[id]
-            try:
-                fan = self.plane.fan(entry)
-            except Exception:
-                log.exception("a fan-out could not be built")
-                return
-            for i in range(fan.count):
-                if fan.targets[i].sink == <PyObject*>self and (fan.targets[i].plain | fan.targets[i].filtered) & 1:
-                    size = self.plane.set_image(entry, buffer + HEADROOM)
-                    start = self._transport_header(buffer + HEADROOM, size)
-                    if not self.core.arena.append(&self.out, start, size + (buffer + HEADROOM - start)):
-                        return
-                    break
-            self.cursor = entry.seq
-            id = newer[id]
-        self.converging = False

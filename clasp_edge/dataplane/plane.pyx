@@ -8,13 +8,14 @@ import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
-from clasp_edge.dataplane.outlet cimport CONVERGES, HEADROOM, OLDEST_FIRST
+from clasp_edge.dataplane.outlet cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
+from clasp_edge.dataplane.payload cimport put_event
+from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.table cimport (
-    FIRST_ID,
     LIST_PARAMS,
     LIST_ROUTES,
     ROUTE_PLAIN,
@@ -29,7 +30,6 @@ from clasp_edge.dataplane.table cimport (
     entry_value,
 )
 from clasp_edge.dataplane.trie cimport Target
-from clasp_edge.wire.pattern cimport Pattern
 
 log = logging.getLogger("clasp_edge.dataplane")
 
@@ -37,12 +37,8 @@ cdef enum:
     MAX_FRAME = 65547           # wire.md 1
     MAX_PAYLOAD = 65535
     MAX_ROUTES = 65536          # addresses that are only published to; a remote party can grow this table
-    # What a param's SNAPSHOT entry takes beside address and value, in a snapshot of its own: type byte, count, two
-    # lengths, type, revision, option byte, writer (36 characters), timestamp (wire.md 2.3).
-    SNAPSHOT_OVERHEAD = 3 + 2 + 1 + 8 + 1 + 2 + 36 + 8
-    SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
-    SLIDING_STEPS = 64          # being read prolongs a param's life in steps of this part of it
-    EXPIRE_AT_ONCE = 2000       # removals per call, so that a mass expiry does not hold up traffic
+    EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
+    SIGNAL_EVENT = 1
 
 # Default QoS of a PUBLISH by signal (wire.md 2.1), in the frame's flag bits: param, event, stream, gesture, timeline.
 cdef uint8_t* PUBLISH_FLAGS = [0x41, 0x41, 0x01, 0x01, 0x81]
@@ -88,7 +84,7 @@ cdef bint _improves(int strategy, int old_type, const uint8_t* old, int new_type
     return b > a if strategy == STRATEGY_MAX else b < a
 
 
-cdef class Plane:
+cdef class Plane(State):
     """The data plane of one router.
 
     `control` must have: `classify(address: bytes) -> (route, strategy)`, raising ValueError with a sentence for the
@@ -97,112 +93,20 @@ cdef class Plane:
     """
 
     def __cinit__(self, Core core not None, size_t history_bytes):
-        self.core = core
         self.trie = Trie()
-        self.table = Table()
         self.ring = Ring(history_bytes)
-        self.evict = True
-        self.armed_ms = <uint64_t>-1
-        self.writer_texts = [b""]
-        self.free_writers = []
-        self.gate_generation = 1
         self.refusal_text = ""
-        self._writer_room(64)
         self.scratch = <uint8_t*>malloc(HEADROOM + MAX_FRAME + 16)
         if self.scratch == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.scratch)
-        free(self.writer_uses)
-        free(self.writer_locks)
-
-    # ---- writers: who wrote a param, by a small number ----
-
-    def _writer_room(self, size_t room):
-        cdef uint32_t* uses = <uint32_t*>realloc(self.writer_uses, room * sizeof(uint32_t))
-        if uses == NULL:
-            raise MemoryError
-        self.writer_uses = uses
-        cdef uint32_t* locks = <uint32_t*>realloc(self.writer_locks, room * sizeof(uint32_t))
-        if locks == NULL:
-            raise MemoryError
-        self.writer_locks = locks
-        memset(uses + self.writer_room, 0, (room - self.writer_room) * sizeof(uint32_t))
-        memset(locks + self.writer_room, 0, (room - self.writer_room) * sizeof(uint32_t))
-        self.writer_room = room
-
-    def register(self, Sink origin not None, bytes text not None):
-        """Give `origin` a place among the writers; `text` (at most 36 bytes) is what snapshots name as the writer."""
-        cdef uint32_t writer
-        if len(text) > 36:
-            raise ValueError("a writer's name has at most 36 bytes")
-        if self.free_writers:
-            writer = self.free_writers.pop()
-            self.writer_texts[writer] = text
-        else:
-            writer = len(self.writer_texts)
-            self.writer_texts.append(text)
-            if writer >= self.writer_room:
-                self._writer_room(self.writer_room * 2)
-        self.writer_uses[writer] = 1
-        self.writer_locks[writer] = 0
-        origin.writer = writer
-        # The place may have had a tenant whose passing of the gate is still remembered.
-        self.gate_generation += 1
-
-    def unregister(self, Sink origin not None):
-        """`origin` writes no more. Its name stays while a param carries it, its locks until `release_locks`."""
-        self._release_writer(origin.writer)
-        origin.writer = 0
-
-    cdef void _release_writer(self, uint32_t writer) noexcept:
-        if writer == 0:
-            return
-        self.writer_uses[writer] -= 1
-        if self.writer_uses[writer] == 0:
-            self.writer_texts[writer] = b""
-            self.free_writers.append(writer)
-
-    def locks_held(self, Sink origin not None):
-        return self.writer_locks[origin.writer]
-
-    def release_locks(self, uint32_t writer, bytes text not None):
-        """Release every lock of the writer `text` at place `writer` (its session ended). Returns how many."""
-        cdef uint32_t id
-        cdef Entry* entry
-        cdef int released = 0
-        # The place may have a new tenant by now.
-        if writer == 0 or self.writer_locks[writer] == 0 or self.writer_texts[writer] != text:
-            return 0
-        for id in range(FIRST_ID, self.table.top):
-            entry = self.table.entries[id]
-            if entry != NULL and entry.lock_holder == writer:
-                self._unlock(entry)
-                released += 1
-        return released
-
-    cdef void _unlock(self, Entry* entry) noexcept:
-        if entry.lock_holder:
-            self.writer_locks[entry.lock_holder] -= 1
-            self._release_writer(entry.lock_holder)
-            entry.lock_holder = 0
 
     def scopes_changed(self):
         """Forget what the gate has remembered about who may write where, and who gets what."""
         self.gate_generation += 1
         self.trie.invalidate()
-
-    # ---- addresses ----
-
-    cdef Entry* live(self, const uint8_t* address, size_t size, uint32_t hash) noexcept:
-        """The entry, unless it is a param whose time is over: that one is removed first."""
-        cdef Entry* entry = self.table.find(address, size, hash)
-        if entry != NULL and entry.deadline_ms and entry.deadline_ms <= self.core.mono_us // 1000:
-            self.expired += 1
-            self._forget(entry)
-            return NULL
-        return entry
 
     cdef Entry* _route(self, const uint8_t* address, size_t size, uint32_t hash, int* verdict) noexcept:
         """A new entry for an address seen for the first time, or NULL with the verdict."""
@@ -226,34 +130,6 @@ cdef class Plane:
             self.refusal_text = "internal error"
             verdict[0] = BAD_ADDRESS
         return NULL
-
-    cdef void _forget(self, Entry* entry) noexcept:
-        self._unlock(entry)
-        if entry.revision:
-            self._release_writer(entry.writer)
-            if self.tap is not None:
-                self.tap.forgotten(entry)
-        Py_XDECREF(<PyObject*>entry.fan)
-        entry.fan = NULL
-        self.table.remove(entry)
-
-    def open_tap(self, owner, bint strict, size_t buffer_bytes, log_stream, state_stream):
-        """Report every change to a journal from now on (`dataplane.tap.Tap`); returns the tap."""
-        self.tap = Tap(self.core, self.table, self.writer_texts, owner, strict, buffer_bytes, log_stream, state_stream)
-        return self.tap
-
-    def close_tap(self):
-        self.tap = None
-
-    def reclassify(self):
-        """Ask `control` again which strategy each known address has (the configuration changed)."""
-        cdef uint32_t id
-        cdef Entry* entry
-        for id in range(FIRST_ID, self.table.top):
-            entry = self.table.entries[id]
-            if entry != NULL:
-                entry.strategy = self.control.strategy_of(
-                    PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size))
 
     # ---- the gate: every write, whatever its origin ----
 
@@ -332,6 +208,14 @@ cdef class Plane:
         delivery.signal = 0
         delivery.loss = CONVERGES
         delivery.origin = <PyObject*>origin
+        delivery.address = p + 8
+        delivery.address_size = entry.address_size
+        delivery.value = p + 8 + entry.address_size
+        delivery.value_room = entry.value_size
+        delivery.value_type = entry.value_type
+        # After a merge the param is not what was published.
+        delivery.raw = write.raw if entry.strategy != STRATEGY_MERGE else NULL
+        delivery.gone = False
         if self.ring.size:
             self.ring.append(p, delivery.size, 0, 8, entry.address_size)
         if self.tap is not None:
@@ -339,24 +223,87 @@ cdef class Plane:
         self._fan_out(entry, None, &delivery)
         return ACCEPTED
 
+    cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept:
+        """Forget a param (an empty retained MQTT message). CLASP has no such message: its subscribers see null
+        with the next revision. Where there is no param, only native sinks hear of it."""
+        cdef Entry* entry = self.live(address, address_size, hash)
+        cdef Delivery delivery
+        cdef uint8_t* p
+        cdef int verdict = ACCEPTED
+        if not self._gate(origin, address, address_size, entry):
+            return NO_SCOPE
+        if entry == NULL:
+            entry = self._route(address, address_size, hash, &verdict)
+            if entry == NULL:
+                return verdict
+        delivery.frame = NULL
+        delivery.size = 0
+        delivery.seq = 0
+        delivery.signal = 0
+        # The param will not be there to catch up with.
+        delivery.loss = BOUNDED
+        delivery.origin = <PyObject*>origin
+        delivery.address = address
+        delivery.address_size = address_size
+        delivery.value = NULL
+        delivery.value_room = 0
+        delivery.value_type = 0
+        delivery.raw = raw
+        delivery.gone = True
+        if entry.revision:
+            verdict = self._judge(entry.revision, entry.lock_holder, origin, 0, 0)
+            if verdict != ACCEPTED:
+                return verdict
+            self.sets += 1
+            p = self.scratch + HEADROOM
+            p[0] = 0x53
+            p[1] = 0x41
+            put16(p + 2, <uint16_t>(address_size + 12))
+            p[4] = 0x21
+            p[5] = 0x80
+            put16(p + 6, <uint16_t>address_size)
+            memcpy(p + 8, address, address_size)
+            put64(p + 8 + address_size, entry.revision + 1)
+            delivery.frame = p
+            delivery.size = address_size + 16
+            if self.ring.size:
+                self.ring.append(p, delivery.size, 0, 8, address_size)
+            if self.tap is not None:
+                self.tap.changed(entry, p, delivery.size, origin)
+        self._fan_out(entry, None, &delivery)
+        entry = self.live(address, address_size, hash)
+        if entry != NULL and entry.revision:
+            self._forget(entry)
+        return ACCEPTED
+
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** found) noexcept:
         """Make a param of an address that is not one yet. It gets its first revision in `_apply`."""
         cdef Entry* entry = found[0]
         cdef int verdict = ACCEPTED
+        cdef int evictions = 0
         if not self._gate(origin, write.address, write.address_size, entry):
             return NO_SCOPE
-        if self.max_params and self.table.params >= self.max_params and not self.evict:
+        if not self.evict and (self.max_params and self.table.params >= self.max_params
+                               or self._over(write.value_size)):
             return AT_CAPACITY
         if entry == NULL:
             entry = self._route(write.address, write.address_size, hash, &verdict)
             if entry == NULL:
                 return verdict
-        if self.max_params and self.table.params >= self.max_params:
-            self.evicted += 1
-            self._forget(self.table.entries[self.table.newer[LIST_PARAMS]])
+        while self.max_params and self.table.params >= self.max_params and evictions < EVICT_AT_ONCE:
+            evictions += 1
+            self._evict_oldest()
         self.table.make_param(entry)
         found[0] = entry
         return ACCEPTED
+
+    cdef bint _over(self, size_t more) noexcept:
+        """Whether `more` bytes of state would be too many."""
+        return self.max_bytes and self.table.bytes + more > self.max_bytes
+
+    cdef void _evict_oldest(self) noexcept:
+        self.evicted += 1
+        self._forget(self.table.entries[self.table.newer[LIST_PARAMS]])
 
     cdef int _apply(self, Sink origin, Write* write, Entry** found) noexcept:
         """Change the param: strategy, lock, value, revision, ttl."""
@@ -365,6 +312,7 @@ cdef class Plane:
         cdef const uint8_t* value = write.value
         cdef size_t size = write.value_size
         cdef uint64_t lifetime_s
+        cdef int evictions = 0
         merged = None
         try:
             if entry.strategy != STRATEGY_LWW and entry.revision:
@@ -378,6 +326,10 @@ cdef class Plane:
                     size = len(<bytes>merged)
                     if entry.address_size + size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
                         return TOO_LARGE
+            if not self.evict and size > entry.capacity and self._over(size - entry.capacity):
+                if entry.revision:
+                    return AT_CAPACITY
+                raise MemoryError
             entry = self.table.store(entry, value_type, value, <uint32_t>size)
         except Exception as error:
             if not isinstance(error, MemoryError):
@@ -389,6 +341,14 @@ cdef class Plane:
                 self.table.remove(entry)
             return AT_CAPACITY
         found[0] = entry
+        entry.qos = 1 if write.raw == NULL else write.raw.qos
+        if write.raw != NULL and not write.raw.exact and merged is None:
+            try:
+                self.table.keep(entry, write.raw)
+            except MemoryError:
+                pass                    # the value is there; only its spelling is lost
+        elif entry.kept != NULL:
+            self.table.drop_kept(entry)
         if write.flags & SET_UNLOCK:
             self._unlock(entry)
         if write.flags & SET_LOCK and origin.writer and entry.lock_holder == 0:
@@ -406,8 +366,13 @@ cdef class Plane:
         self.table.seq += 1
         entry.seq = self.table.seq
         self.table.touch(entry)
+        # The entry itself is the newest now; large values may cost several small ones their place.
+        while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
+            evictions += 1
+            self._evict_oldest()
         if write.flags & SET_HAS_TTL:
-            entry.ttl = write.ttl
+            # The longest sliding one is our word for none of its own; 68 years less a second must do instead.
+            entry.ttl = write.ttl if write.ttl != TTL_DEFAULT else TTL_DEFAULT - 1
         if entry.ttl == TTL_DEFAULT:
             lifetime_s = self.param_ttl_s
         elif entry.ttl == TTL_NEVER:
@@ -456,12 +421,71 @@ cdef class Plane:
         delivery.signal = signal
         delivery.loss = loss
         delivery.origin = <PyObject*>origin
+        delivery.address = p + 8
+        delivery.address_size = address_size
+        delivery.value = NULL
+        if payload[4 + address_size] == 1:
+            delivery.value_type = payload[5 + address_size]
+            delivery.value = p + 10 + address_size
+            delivery.value_room = size - 6 - address_size
+        delivery.raw = NULL
+        delivery.gone = False
         if self.ring.size and loss != OLDEST_FIRST:
             self.ring.append(p, delivery.size, signal, 8, address_size)
         if self.tap is not None:
             self.tap.published(entry, p, delivery.size, signal, origin)
         self._fan_out(entry, origin, &delivery)
         return ACCEPTED
+
+    cdef int publish_raw(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash,
+                         Raw* raw) noexcept:
+        """Publish an event that came by MQTT. A CLASP frame is made of it when the first sink wants one."""
+        cdef Entry* entry = self.live(address, address_size, hash)
+        cdef Delivery delivery
+        cdef int verdict = ACCEPTED
+        if not self._gate(origin, address, address_size, entry):
+            return NO_SCOPE
+        if entry == NULL:
+            entry = self._route(address, address_size, hash, &verdict)
+            if entry == NULL:
+                return verdict
+        elif entry.revision == 0:
+            self.table.touch(entry)
+        if entry.route != ROUTE_PLAIN:
+            return NO_SCOPE             # the control plane's addresses are for CLASP clients
+        self.publishes += 1
+        delivery.frame = NULL
+        delivery.size = 0
+        delivery.seq = 0
+        delivery.signal = SIGNAL_EVENT
+        delivery.loss = BOUNDED
+        delivery.origin = <PyObject*>origin
+        delivery.address = address
+        delivery.address_size = address_size
+        delivery.value = NULL
+        delivery.value_room = 0
+        delivery.value_type = 0
+        delivery.raw = raw
+        delivery.gone = False
+        if self.ring.size:
+            self.ring.append_raw(address, address_size, raw.payload, raw.payload_size)
+        if self.tap is not None and self._frame(&delivery):
+            self.tap.published(entry, delivery.frame, delivery.size, SIGNAL_EVENT, origin)
+        self._fan_out(entry, None, &delivery)
+        return ACCEPTED
+
+    cdef bint _frame(self, Delivery* delivery) noexcept:
+        """Make the CLASP frame of an event that came by MQTT. False when there is none for it."""
+        cdef size_t size
+        if delivery.raw == NULL or delivery.gone:
+            return False
+        size = put_event(self.scratch + HEADROOM, MAX_PAYLOAD + 4, delivery.address, delivery.address_size,
+                         delivery.raw.payload, delivery.raw.payload_size)
+        if size == 0:
+            return False
+        delivery.frame = self.scratch + HEADROOM
+        delivery.size = size
+        return True
 
     # ---- fan-out ----
 
@@ -486,6 +510,8 @@ cdef class Plane:
         cdef list _alive
         # Sending may run a snapshot, and that may remove the entry if its time is over.
         cdef Py_ssize_t address_size = entry.address_size
+        self.serial += 1
+        delivery.serial = self.serial
         try:
             fan = self.fan(entry)
             _alive = fan.filters        # whatever happens to the list meanwhile
@@ -493,8 +519,12 @@ cdef class Plane:
                 target = &fan.targets[i]
                 if target.sink == <PyObject*>excluded:
                     continue
+                if delivery.frame == NULL and not target.native and not self._frame(delivery):
+                    continue
                 if target.plain & bit:
                     self.deliveries += 1
+                    delivery.options = target.options
+                    delivery.extra = target.extra
                     (<Sink>target.sink).deliver(delivery)
                 elif target.filtered & bit:
                     if filters is None:
@@ -508,121 +538,6 @@ cdef class Plane:
                     item.offer(address, delivery.signal, frame)
         except Exception:
             log.exception("a message could not be delivered to everyone")
-
-    # ---- reading state ----
-
-    cdef size_t set_image(self, Entry* entry, uint8_t* target) noexcept:
-        """The SET frame that tells the param's present value; returns its size (at most MAX_FRAME)."""
-        cdef size_t size = entry.address_size + entry.value_size
-        target[0] = 0x53
-        target[1] = 0x41
-        put16(target + 2, <uint16_t>(size + 12))
-        target[4] = 0x21
-        target[5] = 0x80 | entry.value_type
-        put16(target + 6, entry.address_size)
-        memcpy(target + 8, entry_address(entry), size)
-        put64(target + 8 + size, entry.revision)
-        return size + 16
-
-    cdef size_t _snapshot_entry(self, Entry* entry, uint8_t* p) noexcept:
-        cdef bytes writer = <bytes>self.writer_texts[entry.writer]
-        cdef size_t writer_size = len(writer)
-        cdef uint8_t* start = p
-        put16(p, entry.address_size)
-        memcpy(p + 2, entry_address(entry), entry.address_size)
-        p += 2 + entry.address_size
-        p[0] = entry.value_type
-        memcpy(p + 1, entry_value(entry), entry.value_size)
-        p += 1 + entry.value_size
-        put64(p, entry.revision)
-        p[8] = 0x03 if writer_size else 0x02
-        p += 9
-        if writer_size:
-            put16(p, <uint16_t>writer_size)
-            memcpy(p + 2, <char*>writer, writer_size)
-            p += 2 + writer_size
-        put64(p, entry.written_us)
-        return p + 8 - start
-
-    def snapshot(self, Pattern pattern not None, object scopes, uint32_t cursor, size_t max_bytes, uint32_t max_scan,
-                 uint64_t newer_than=0):
-        """One SNAPSHOT payload of the params that match, starting at `cursor` (0 at first).
-
-        Returns `(payload or None when nothing matched, next cursor or 0 at the end)`. Cut at `max_bytes` (one param
-        always fits), at 800 params, and after looking at `max_scan` params, so that a large state never holds up
-        traffic. Each param is read as it is now; it can only be newer than what the reader has seen. `newer_than`
-        leaves out params at or below that revision.
-        """
-        # A buffer of its own: jobs run while a frame in `scratch` is still being handed out.
-        cdef uint8_t buffer[MAX_FRAME]
-        cdef uint8_t* p = buffer
-        cdef size_t size = 3
-        cdef uint32_t id = cursor if cursor >= FIRST_ID else FIRST_ID
-        cdef uint32_t scanned = 0
-        cdef int count = 0
-        cdef Entry* entry
-        cdef uint64_t now_ms = self.core.mono_us // 1000
-        if max_bytes > MAX_PAYLOAD:
-            max_bytes = MAX_PAYLOAD
-        if pattern.literal:
-            entry = self.live(<const uint8_t*><char*>pattern.text, len(pattern.text),
-                              self.table.hash_of(<const uint8_t*><char*>pattern.text, len(pattern.text)))
-            if entry != NULL and entry.revision > newer_than and (
-                    scopes is None or scopes.allows("read", pattern.text)):
-                size += self._snapshot_entry(entry, p + 3)
-                count = 1
-            id = self.table.top
-        while id < self.table.top and scanned < max_scan and count < SNAPSHOT_ENTRIES:
-            entry = self.table.entries[id]
-            id += 1
-            if entry == NULL or entry.revision == 0:
-                continue
-            scanned += 1
-            if entry.revision <= newer_than or (entry.deadline_ms and entry.deadline_ms <= now_ms):
-                continue
-            if count and size + entry.address_size + entry.value_size + SNAPSHOT_OVERHEAD - 3 > max_bytes:
-                id -= 1
-                break
-            address = PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)
-            if not pattern.matches(address) or (scopes is not None and not scopes.allows("read", address)):
-                continue
-            size += self._snapshot_entry(entry, p + size)
-            count += 1
-        p[0] = 0x23
-        put16(p + 1, <uint16_t>count)
-        return (PyBytes_FromStringAndSize(<const char*>p, size) if count else None,
-                id if id < self.table.top else 0)
-
-    def read(self, bytes address not None):
-        """GET: like `snapshot` for one address, and a use of the param: a sliding ttl starts again (router.md 3.4)."""
-        cdef const uint8_t* text = <const uint8_t*><char*>address
-        cdef Entry* entry = self.live(text, len(address), self.table.hash_of(text, len(address)))
-        cdef uint8_t buffer[MAX_FRAME]
-        cdef uint8_t* p = buffer
-        cdef uint64_t lifetime_s, deadline_ms
-        if entry == NULL or entry.revision == 0:
-            return None
-        if entry.deadline_ms and not entry.ttl & TTL_ABSOLUTE:
-            lifetime_s = self.param_ttl_s if entry.ttl == TTL_DEFAULT else entry.ttl
-            deadline_ms = self.core.mono_us // 1000 + lifetime_s * 1000
-            # Not for less than a part of it: the journal notes each time.
-            if lifetime_s and deadline_ms - entry.deadline_ms > lifetime_s * 1000 // SLIDING_STEPS:
-                self.table.expires(entry, deadline_ms)
-                if self.tap is not None:
-                    self.tap.prolonged(entry)
-        p[0] = 0x23
-        put16(p + 1, 1)
-        return PyBytes_FromStringAndSize(<const char*>p, 3 + self._snapshot_entry(entry, p + 3))
-
-    def describe(self, bytes address not None):
-        """What a dry run needs: `(revision, value type, value bytes, lock holder's name or b"", strategy)` or None."""
-        cdef const uint8_t* text = <const uint8_t*><char*>address
-        cdef Entry* entry = self.live(text, len(address), self.table.hash_of(text, len(address)))
-        if entry == NULL or entry.revision == 0:
-            return None
-        return (entry.revision, entry.value_type,
-                PyBytes_FromStringAndSize(<const char*>entry_value(entry), entry.value_size),
-                self.writer_texts[entry.lock_holder], entry.strategy)
 
     def judge(self, Sink origin not None, uint64_t revision, bytes holder not None, int flags, uint64_t expected,
               int strategy, int old_type, bytes old not None, int new_type, bytes new not None):
@@ -639,51 +554,3 @@ cdef class Plane:
     def permits(self, Sink origin not None, bytes address not None):
         """The gate, for a write that is only being considered."""
         return self._gate(origin, <const uint8_t*><char*>address, len(address), NULL)
-
-    @property
-    def params(self):
-        return self.table.params
-
-    @property
-    def routes(self):
-        return self.table.routes
-
-    # ---- time ----
-
-    cdef void _arm(self) noexcept:
-        self.armed_ms = self.table.next_deadline()
-        try:
-            self.control.arm(self.armed_ms)
-        except Exception:
-            log.exception("the expiry timer could not be set")
-
-    def expire(self):
-        """Remove params whose time is over (as many as one call may) and ask `control.arm` for the next look."""
-        cdef Entry* entry
-        cdef int count = 0
-        cdef uint64_t now_ms
-        self.core.tick()
-        now_ms = self.core.mono_us // 1000
-        self.armed_ms = <uint64_t>-1
-        while count < EXPIRE_AT_ONCE:
-            entry = self.table.next_expired(now_ms)
-            if entry == NULL:
-                break
-            count += 1
-            self.expired += 1
-            self._forget(entry)
-        if self.table.next_deadline():
-            self._arm()
-
-    def restamp(self):
-        """After `param_ttl_s` changed: give every param that has no ttl of its own its new deadline."""
-        cdef uint32_t id
-        cdef Entry* entry
-        self.core.tick()
-        for id in range(FIRST_ID, self.table.top):
-            entry = self.table.entries[id]
-            if entry != NULL and entry.revision and entry.ttl == TTL_DEFAULT:
-                self.table.expires(entry, self.core.mono_us // 1000 + <uint64_t>self.param_ttl_s * 1000
-                                   if self.param_ttl_s else 0)
-        if self.table.next_deadline() and self.table.next_deadline() < self.armed_ms:
-            self._arm()

@@ -9,4 +9,7 @@ cdef class Ring:
 
     cdef void append(self, const uint8_t* frame, size_t size, int signal, size_t address_at,
                      size_t address_size) noexcept
+    cdef void append_raw(self, const uint8_t* address, size_t address_size, const uint8_t* payload,
+                         size_t payload_size) noexcept
+    cdef uint8_t* _place(self, size_t size, int signal, size_t address_at, size_t address_size) noexcept
     cdef void _make_room(self, size_t need) noexcept

@@ -9,6 +9,13 @@ from libc.string cimport memcpy
 
 from clasp_edge.wire.pattern cimport Pattern
 
+from clasp_edge.dataplane.payload import event_frame
+
+cdef enum:
+    SIGNAL_EVENT = 1
+    RAW = 0x100             # beside the signal: address and MQTT payload instead of a frame
+
+
 cdef struct Record:
     uint32_t size           # of this header and the frame, rounded up to 8; 0 = skip to the start of the block
     uint32_t frame_size
@@ -32,11 +39,25 @@ cdef class Ring:
 
     cdef void append(self, const uint8_t* frame, size_t size, int signal, size_t address_at,
                      size_t address_size) noexcept:
+        cdef uint8_t* place = self._place(size, signal, address_at, address_size)
+        if place != NULL:
+            memcpy(place, frame, size)
+
+    cdef void append_raw(self, const uint8_t* address, size_t address_size, const uint8_t* payload,
+                         size_t payload_size) noexcept:
+        """An event that came by MQTT: it becomes a CLASP frame only if somebody asks for history."""
+        cdef uint8_t* place = self._place(address_size + payload_size, SIGNAL_EVENT | RAW, 0, address_size)
+        if place != NULL:
+            memcpy(place, address, address_size)
+            memcpy(place + address_size, payload, payload_size)
+
+    cdef uint8_t* _place(self, size_t size, int signal, size_t address_at, size_t address_size) noexcept:
+        """Where the `size` bytes of a new record go, or NULL if it is not kept."""
         cdef size_t need = (sizeof(Record) + size + 7) & ~<size_t>7
         cdef size_t place, rest
         cdef Record* record
         if need > self.size // 4:
-            return              # one giant value must not wipe out everybody's history
+            return NULL         # one giant value must not wipe out everybody's history
         place = self.end % self.size
         rest = self.size - place
         if rest < need:
@@ -51,8 +72,8 @@ cdef class Ring:
         record.address_at = <uint16_t>address_at
         record.address_size = <uint16_t>address_size
         record.signal = signal
-        memcpy(self.data + place + sizeof(Record), frame, size)
         self.end += need
+        return self.data + place + sizeof(Record)
 
     cdef void _make_room(self, size_t need) noexcept:
         cdef Record* record
@@ -65,18 +86,20 @@ cdef class Ring:
             else:
                 self.begin += self.size - place
 
-    def recent(self, Pattern pattern not None, int mask, Py_ssize_t count, scopes=None):
+    def recent(self, Pattern pattern not None, int mask, Py_ssize_t count, scopes=None, size_t max_bytes=<size_t>-1):
         """The newest `count` frames of each matching address, oldest first, as bytes.
 
-        `mask` has bit 1 << signal for each wanted signal type; `scopes` (security.Scopes) limits the addresses."""
+        `mask` has bit 1 << signal for each wanted signal type; `scopes` (security.Scopes) limits the addresses; of more
+        than `max_bytes` in all, the oldest are left out."""
         cdef uint64_t at = self.begin
         cdef Record* record
         cdef size_t place
         cdef dict kept = {}
-        cdef Py_ssize_t order = 0
         cdef uint8_t* frame
+        cdef list frames = []
         if count <= 0 or self.size == 0:
-            return []
+            return frames
+        # First only where they are: most records of a busy address are not among its newest.
         while at < self.end:
             place = at % self.size
             record = <Record*>(self.data + place)
@@ -84,15 +107,28 @@ cdef class Ring:
                 at += self.size - place
                 continue
             at += record.size
-            if not mask & (1 << record.signal):
+            if not mask & (1 << (record.signal & ~<uint32_t>RAW)):
                 continue
             frame = self.data + place + sizeof(Record)
             address = (<char*>frame + record.address_at)[:record.address_size]
-            if not pattern.matches(address) or (scopes is not None and not scopes.allows("read", address)):
-                continue
-            queue = kept.get(address)
-            if queue is None:
-                queue = kept[address] = deque(maxlen=count)
-            order += 1
-            queue.append((order, (<char*>frame)[:record.frame_size]))
-        return [frame_ for _, frame_ in sorted([item for queue in kept.values() for item in queue])]
+            places = kept.get(address)
+            if places is None:
+                wanted = pattern.matches(address) and (scopes is None or scopes.allows("read", address))
+                places = kept[address] = deque(maxlen=count) if wanted else False
+            if places is not False:
+                places.append(at - record.size)
+        for at in sorted([found for places in kept.values() if places is not False for found in places], reverse=True):
+            place = at % self.size
+            record = <Record*>(self.data + place)
+            frame = self.data + place + sizeof(Record)
+            whole = (<char*>frame)[:record.frame_size]
+            if record.signal & RAW:
+                whole = event_frame(whole[:record.address_size], whole[record.address_size:])
+                if whole is None:
+                    continue
+            if <size_t>len(whole) > max_bytes:
+                break
+            max_bytes -= len(whole)
+            frames.append(whole)
+        frames.reverse()
+        return frames

@@ -1,6 +1,8 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
+from clasp_edge.dataplane.outlet cimport Raw
+
 cdef enum:
     # Words of Entry.ttl beyond the wire's (wire.md 2.3, SET): no TTL of its own, the server-wide one applies.
     TTL_DEFAULT = 0x7FFFFFFF
@@ -31,6 +33,13 @@ cdef enum:
     JOURNAL_STATE = 8       # the param is kept
 
 
+cdef struct Kept:           # the bytes an MQTT client published, where the value alone would not give them back
+    uint32_t capacity
+    uint32_t properties_size
+    uint32_t payload_size
+    uint8_t data[1]         # properties, then payload
+
+
 cdef struct Entry:
     uint64_t revision       # 0: no param here, only a cached route for publishes
     uint64_t seq            # the table's change counter at the last write
@@ -38,6 +47,7 @@ cdef struct Entry:
     uint64_t deadline_ms    # monotonic; 0 = never expires
     void* fan               # Fanout of the current or an older generation; owned reference
     uint64_t fan_generation
+    Kept* kept              # or NULL; owned
     uint32_t id
     uint32_t hash
     uint32_t writer         # index into the writers' table
@@ -52,6 +62,7 @@ cdef struct Entry:
     uint8_t strategy
     uint8_t route
     uint8_t journal         # bits JOURNAL_...
+    uint8_t qos             # MQTT quality of service the value was published with
     uint8_t data[1]         # address, then value
 
 
@@ -86,11 +97,14 @@ cdef class Table:
     cdef uint64_t seq               # counts every change of a param
     cdef readonly uint32_t params
     cdef readonly uint32_t routes
+    cdef readonly uint64_t bytes    # of addresses, values and what is kept beside them
 
     cdef uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil
     cdef Entry* find(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
     cdef Entry* insert(self, const uint8_t* address, size_t size, uint32_t hash) except NULL
     cdef Entry* store(self, Entry* entry, int value_type, const uint8_t* value, uint32_t size) except NULL
+    cdef int keep(self, Entry* entry, const Raw* raw) except -1
+    cdef void drop_kept(self, Entry* entry) noexcept
     cdef void remove(self, Entry* entry) noexcept
     cdef void make_param(self, Entry* entry) noexcept
     cdef void touch(self, Entry* entry) noexcept

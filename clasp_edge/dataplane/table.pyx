@@ -46,6 +46,7 @@ cdef class Table:
             for id in range(FIRST_ID, self.top):
                 if self.entries[id] != NULL:
                     Py_XDECREF(<PyObject*>self.entries[id].fan)
+                    free(self.entries[id].kept)
                     free(self.entries[id])
         free(self.entries)
         free(self.older)
@@ -108,6 +109,7 @@ cdef class Table:
         entry.address_size = <uint16_t>size
         entry.capacity = capacity
         entry.ttl = TTL_DEFAULT
+        self.bytes += sizeof(Entry) + size + capacity
         memcpy(entry_address(entry), address, size)
         self.entries[id] = entry
         place = hash & self.mask
@@ -130,12 +132,41 @@ cdef class Table:
             if moved == NULL:
                 raise MemoryError
             entry = moved
+            self.bytes += capacity
+            self.bytes -= entry.capacity
             entry.capacity = capacity
             self.entries[entry.id] = entry
         memcpy(entry_value(entry), value, size)
         entry.value_size = size
         entry.value_type = <uint8_t>value_type
         return entry
+
+    cdef int keep(self, Entry* entry, const Raw* raw) except -1:
+        """Keep an MQTT message's own bytes beside the value made of them."""
+        cdef size_t size = raw.properties_size + raw.payload_size
+        cdef Kept* kept = entry.kept
+        cdef uint32_t old_capacity = kept.capacity if kept != NULL else 0
+        if kept == NULL or size > kept.capacity or (kept.capacity > 256 and size < kept.capacity // 4):
+            kept = <Kept*>realloc(kept, sizeof(Kept) + size)
+            if kept == NULL:
+                self.drop_kept(entry)
+                raise MemoryError
+            if entry.kept != NULL:
+                self.bytes -= old_capacity
+            self.bytes += size
+            entry.kept = kept
+            kept.capacity = <uint32_t>size
+        kept.properties_size = <uint32_t>raw.properties_size
+        kept.payload_size = <uint32_t>raw.payload_size
+        memcpy(&kept.data[0], raw.properties, raw.properties_size)
+        memcpy(&kept.data[0] + raw.properties_size, raw.payload, raw.payload_size)
+        return 0
+
+    cdef void drop_kept(self, Entry* entry) noexcept:
+        if entry.kept != NULL:
+            self.bytes -= entry.kept.capacity
+        free(entry.kept)
+        entry.kept = NULL
 
     cdef void remove(self, Entry* entry) noexcept:
         cdef size_t hole = entry.hash & self.mask
@@ -163,6 +194,8 @@ cdef class Table:
         self.entries[id] = NULL
         self.older[id] = self.free_id
         self.free_id = id
+        self.drop_kept(entry)
+        self.bytes -= sizeof(Entry) + entry.address_size + entry.capacity
         free(entry)
 
     cdef int _grow_slots(self) except -1:

@@ -10,11 +10,24 @@ cdef class Subscription:
     cdef readonly Pattern pattern
     cdef readonly uint8_t mask
     cdef readonly object filter
+    cdef readonly uint32_t options      # for native sinks: Option bits
+    cdef readonly uint32_t identifier   # for native sinks: MQTT subscription identifier, 0 = none
+
+
+cdef enum Option:           # of an MQTT subscription, as a target carries them
+    OPTION_QOS = 3
+    OPTION_NO_LOCAL = 4
+    OPTION_RETAIN_AS_PUBLISHED = 8
+    OPTION_OWN_APART = 16   # what the sink itself published goes by the options OPTION_OWN_SHIFT bits further up
+    OPTION_OWN_SHIFT = 8
 
 
 cdef struct Target:
     PyObject* sink          # borrowed: a fan-out is used only while its generation is the trie's
     PyObject* filter        # borrowed from Fanout.filters, or NULL
+    PyObject* extra         # borrowed from Fanout.filters, or NULL: encoded subscription identifiers (bytes)
+    uint32_t options
+    bint native             # the sink wants no CLASP frame
     uint8_t plain           # signals delivered as they come
     uint8_t filtered        # signals that go through `filter` first
 
@@ -38,9 +51,14 @@ cdef class Node:
 
 cdef class Trie:
     cdef Node root
-    cdef dict interned
+    cdef dict interned      # fan-out lists by their targets, for all entries to share
+    cdef dict extras        # encoded subscription identifiers of this generation, by themselves
+    cdef list filtered      # those with filters of this generation
+    cdef Py_ssize_t prune_at
     cdef readonly uint64_t generation
     cdef readonly Py_ssize_t size
 
     cdef Fanout fan_out(self, bytes address)
+    cdef Fanout _shared(self, Fanout fan)
+    cdef _prune(self)
     cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, list asked)

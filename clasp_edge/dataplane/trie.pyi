@@ -16,7 +16,20 @@ class Subscription:
     def mask(self) -> int: ...
     @property
     def filter(self) -> Any: ...
-    def __init__(self, sink: Sink, id: int, pattern: Pattern, mask: int, filter: Any = None) -> None: ...
+    @property
+    def options(self) -> int: ...
+    @property
+    def identifier(self) -> int: ...
+    def __init__(
+        self,
+        sink: Sink,
+        id: int,
+        pattern: Pattern,
+        mask: int,
+        filter: Any = None,
+        options: int = 0,
+        identifier: int = 0,
+    ) -> None: ...
 
 class Trie:
     @property

@@ -5,9 +5,14 @@ as `*` and then verified by the pattern itself, and a pattern with `**` in the m
 and verified likewise. Fan-out lists are shared: addresses with the same audience use one list.
 """
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_Next
 from libc.stdlib cimport calloc, free
 
 cdef uint8_t ALL_SIGNALS = 0x1F
+
+cdef enum:
+    PRUNE_FROM = 64     # fan-out lists; with fewer, unused ones are not worth a search
 
 cdef enum:              # how a subscription hangs on the node that its pattern leads to
     HERE = 0            # for addresses that end there
@@ -17,14 +22,30 @@ cdef enum:              # how a subscription hangs on the node that its pattern 
 
 cdef class Subscription:
     """One subscription of a sink. `mask` has bit 1 << signal for each wanted signal type; `filter`, if any, thins out
-    what is delivered (an object with `offer(address, signal, frame)`)."""
+    what is delivered (an object with `offer(address, signal, frame)`). `options` (trie.pxd, Option) and `identifier`
+    mean something to MQTT sinks only."""
 
-    def __cinit__(self, Sink sink not None, uint32_t id, Pattern pattern not None, uint8_t mask, filter=None):
+    def __cinit__(self, Sink sink not None, uint32_t id, Pattern pattern not None, uint8_t mask, filter=None,
+                  uint32_t options=0, uint32_t identifier=0):
         self.sink = sink
         self.id = id
         self.pattern = pattern
         self.mask = mask & ALL_SIGNALS or ALL_SIGNALS
         self.filter = filter
+        self.options = options
+        self.identifier = identifier
+
+
+cdef bytes _identifiers(list numbers):
+    """Subscription identifier properties (MQTT 5.0, 3.3.2.3.8)."""
+    out = bytearray()
+    for number in numbers:
+        out.append(0x0B)
+        while number > 0x7F:
+            out.append(number & 0x7F | 0x80)
+            number >>= 7
+        out.append(number)
+    return bytes(out)
 
 
 cdef class Fanout:
@@ -80,6 +101,9 @@ cdef class Trie:
     def __cinit__(self):
         self.root = Node()
         self.interned = {}
+        self.filtered = []
+        self.prune_at = PRUNE_FROM
+        self.extras = {}
         self.generation = 1
 
     def add(self, Subscription subscription not None):
@@ -128,11 +152,12 @@ cdef class Trie:
     def invalidate(self):
         """Outdate every cached fan-out (subscriptions or scopes changed)."""
         cdef Fanout fan
+        self.extras.clear()
         self.generation += 1
         # Entries keep outdated lists until they are written again: those must not keep the filters of the gone alive.
-        for fan in self.interned.values():
+        for fan in self.filtered:
             fan.filters = None
-        self.interned.clear()
+        self.filtered.clear()
 
     def matching(self, bytes address not None):
         """The subscriptions whose pattern matches `address`, in no particular order."""
@@ -170,6 +195,7 @@ cdef class Trie:
         cdef Subscription subscription
         cdef Fanout fan
         cdef dict by_sink = {}
+        cdef dict native = {}
         cdef Py_ssize_t i
         found = self.matching(address)
         for subscription in found:
@@ -181,10 +207,8 @@ cdef class Trie:
             else:
                 filters += (subscription,)
             by_sink[subscription.sink] = (plain, filters)
-        key = tuple([(id(sink), plain, tuple([id(s) for s in filters])) for sink, (plain, filters) in by_sink.items()])
-        cached = self.interned.get(key)
-        if cached is not None:
-            return cached
+            if subscription.sink.native:
+                native[subscription.sink] = _joined(native.get(subscription.sink), subscription)
         fan = Fanout.__new__(Fanout)
         fan.filters = []
         # At most: what goes to the sink as it comes, and each of its filters.
@@ -199,6 +223,16 @@ cdef class Trie:
             if plain or not filters:
                 fan.targets[i].sink = <PyObject*>sink
                 fan.targets[i].plain = plain
+                if sink in native:
+                    fan.targets[i].native = True
+                    options, identifiers = native[sink]
+                    fan.targets[i].options = _own_apart(options)
+                    if identifiers:
+                        extra = _identifiers(list(identifiers))
+                        # The same object for the same identifiers, so that lists can be shared.
+                        extra = self.extras.setdefault(extra, extra)
+                        fan.filters.append(extra)
+                        fan.targets[i].extra = <PyObject*>extra
                 i += 1
             for subscription in filters:
                 # One copy per session: a signal that one subscription delivers is not delivered again by the next.
@@ -212,5 +246,63 @@ cdef class Trie:
                 fan.filters.append(subscription.filter)
                 i += 1
         fan.count = i
-        self.interned[key] = fan
-        return fan
+        return self._shared(fan)
+
+    cdef Fanout _shared(self, Fanout fan):
+        """The list that others with the same targets use already, or this one, for others to come.
+
+        Also from earlier generations, or a hundred thousand addresses would end up with a list each when subscriptions
+        come and go: a list is nothing but its targets, and those are the same ones."""
+        cdef bytes key = PyBytes_FromStringAndSize(<char*>fan.targets, fan.count * sizeof(Target))
+        cdef Fanout known = <Fanout>self.interned.get(key)
+        if known is None:
+            if len(self.interned) >= self.prune_at:
+                self._prune()
+            self.interned[key] = known = fan
+        elif known.filters is None:
+            known.filters = fan.filters
+        else:
+            return known
+        if fan.filters:
+            self.filtered.append(known)
+        return known
+
+    cdef _prune(self):
+        """Let go of the lists that no entry uses."""
+        cdef PyObject* key
+        cdef PyObject* fan
+        cdef Py_ssize_t at = 0
+        cdef list unused = []
+        while PyDict_Next(self.interned, &at, &key, &fan):
+            if fan.ob_refcnt == 1:
+                unused.append(<object>key)
+        for text in unused:
+            del self.interned[text]
+        # So that each list is looked at a few times in its life, however many there are.
+        self.prune_at = max(PRUNE_FROM, 2 * len(self.interned))
+
+
+def _joined(known, Subscription subscription):
+    """`(options, identifiers)` of one sink's subscriptions that match the same address: one copy is delivered, at the
+    highest QoS of them [MQTT-3.3.4-2], with the identifiers of all [MQTT-3.3.4-4]. For what the sink itself published
+    only those count that do not refuse it [MQTT-3.8.3-3]; their options are kept OPTION_OWN_SHIFT bits further up."""
+    added = (subscription.identifier,) if subscription.identifier else ()
+    options = subscription.options
+    if not options & OPTION_NO_LOCAL:
+        options |= options << OPTION_OWN_SHIFT
+    if known is None:
+        return options, added
+    before, identifiers = known
+    joined = before & options & OPTION_NO_LOCAL
+    for shift in (0, OPTION_OWN_SHIFT):
+        qos = max(before >> shift & OPTION_QOS, options >> shift & OPTION_QOS)
+        joined |= (qos | (before | options) >> shift & OPTION_RETAIN_AS_PUBLISHED) << shift
+    return joined, identifiers + added
+
+
+def _own_apart(options):
+    """The options a target carries: those for what its sink published itself only where they differ."""
+    general, own = options & (1 << OPTION_OWN_SHIFT) - 1, options >> OPTION_OWN_SHIFT
+    if general & OPTION_NO_LOCAL or general == own:
+        return general
+    return options | OPTION_OWN_APART

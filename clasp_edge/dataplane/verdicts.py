@@ -37,7 +37,7 @@ class Route(IntEnum):
 
 
 class Framing(IntEnum):
-    """How frames are delimited on the peer's transport (peer.pxd)."""
+    """How frames are delimited on the peer's transport (clasp_outlet.pxd)."""
 
     WS = 0
     TCP = 1

@@ -102,8 +102,16 @@ def _declare(session: Session, message: FederationSync) -> None:
             session.error(ErrorCode.SCOPE_FAILURE, f"insufficient scope for namespace: {_shown(text)}")
             return
     old = declared(session)
-    for number in range(len(old.patterns) if old is not None else 0):
-        drop_subscription(session, FIRST_SUBSCRIPTION_ID + number)
+    replaced = range(FIRST_SUBSCRIPTION_ID, FIRST_SUBSCRIPTION_ID + (len(old.patterns) if old is not None else 0))
+    limit = session.router.config.limits.max_subscriptions
+    wanted = sum(pattern is not None for pattern in new.patterns)
+    others = session.router.plane.trie.size - sum(number in session.subscriptions for number in replaced)
+    if limit and wanted and others + wanted > limit:
+        reason = f"{wanted} more subscriptions (max {limit} of all clients together)"
+        session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {reason}")
+        return
+    for number in replaced:
+        drop_subscription(session, number)
     # An empty declaration withdraws the earlier one, and with it the limit to where the peer writes.
     session.confine(new if count else None)
     for number, pattern in enumerate(new.patterns):

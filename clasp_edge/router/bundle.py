@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from clasp_edge.dataplane import Verdict
-from clasp_edge.router.schedule import NotScheduled, TooFarAhead
+from clasp_edge.dataplane import Strategy, Verdict
+from clasp_edge.dataplane.scan import measure_value
+from clasp_edge.router.schedule import NotScheduled, ScheduleFull, TooFarAhead
 from clasp_edge.wire import (
     Ack,
     Bundle,
@@ -23,7 +24,6 @@ from clasp_edge.wire import (
     Set,
     WireError,
     encode_payload,
-    encode_value,
     split_bundle,
 )
 from clasp_edge.wire.address import AddressError, validate_address
@@ -31,6 +31,16 @@ from clasp_edge.wire.compact import decode_payload as decode_compact
 
 if TYPE_CHECKING:
     from clasp_edge.router.session import Envelope, Session
+
+
+_PARAM_BYTES = 256
+"""What a new param takes beside address and value, generously."""
+
+SESSIONS_TO_FILL_SCHEDULE = 4
+"""One session gets this part of the schedule, so that others find places in it too."""
+
+SMALLEST_SHARE = 16
+"""What one session may have waiting however small the schedule is: a cue list of a few steps needs as much."""
 
 
 @dataclass(slots=True)
@@ -79,6 +89,7 @@ def handle_bundle(session: Session, message: Bundle, envelope: Envelope) -> None
 def _schedule(session: Session, due_us: int, payloads: Sequence[bytes], qos: int) -> None:
     """Let a checked bundle wait, or send the ERROR that says why not."""
     try:
+        _check_share(session)
         session.router.schedule.add(due_us, partial(_execute_due, session, payloads, qos))
     except NotScheduled as refusal:
         code = ErrorCode.REVISION_CONFLICT if isinstance(refusal, TooFarAhead) else ErrorCode.MESSAGES_DROPPED
@@ -87,10 +98,16 @@ def _schedule(session: Session, due_us: int, payloads: Sequence[bytes], qos: int
         session.scheduled += 1
 
 
+def _check_share(session: Session) -> None:
+    share = max(SMALLEST_SHARE, session.router.config.limits.max_scheduled_bundles // SESSIONS_TO_FILL_SCHEDULE)
+    if session.scheduled >= share:
+        raise ScheduleFull(f"{share} bundles of this session are already waiting for their time")
+
+
 def _execute_due(session: Session, payloads: Sequence[bytes], qos: int) -> None:
     """The world may have changed since the bundle was accepted: scopes, locks and revisions are checked again."""
     session.scheduled -= 1
-    if session.router.lost_access(session):
+    if session.router.lost_access(session) is not None:
         session.error(ErrorCode.SCOPE_FAILURE, "Scheduled bundle cancelled: the sender is no longer authorised")
     else:
         refusal = check_bundle(session, payloads)
@@ -138,9 +155,15 @@ def check_bundle(session: Session, payloads: Sequence[bytes]) -> Refusal | None:
         if refusal is not None:
             return refusal
     plane = session.router.plane
-    if plane.max_params and not plane.evict:
+    if not plane.evict:
         new = sum(1 for address in params if plane.describe(address) is None)
-        if plane.params + new > plane.max_params:
+        # As if nothing were overwritten: what is promised here must not fail half-way.
+        size = sum(
+            _PARAM_BYTES + len(address) + len(param.value) for address, param in params.items() if param is not None
+        )
+        if (plane.max_params and plane.params + new > plane.max_params) or (
+            plane.max_bytes and plane.state_bytes + size > plane.max_bytes
+        ):
             return Refusal(ErrorCode.REVISION_CONFLICT, "Bundle rejected: AtCapacity")
     return None
 
@@ -160,24 +183,30 @@ def _check_message(
         return Refusal(ErrorCode.SCOPE_FAILURE, f"Bundle rejected: {reason}", message.address)
     if isinstance(message, Publish):
         return None
-    return _check_set(session, message, address, payload[1], params)
+    return _check_set(session, message, address, payload, params)
 
 
 def _check_set(
-    session: Session, message: Set, address: bytes, flags: int, params: dict[bytes, _Param | None]
+    session: Session, message: Set, address: bytes, payload: bytes, params: dict[bytes, _Param | None]
 ) -> Refusal | None:
     router = session.router
+    flags = payload[1]
     if address in params:
         param = params[address]
     else:
         described = router.plane.describe(address)
         param = _Param(*described) if described is not None else None
-    value_type, value = encode_value(message.value)
+    # The bytes as they came: what is stored is not the decoded value written again.
+    value_type, value = flags & 0x0F, payload[4 + len(address) :]
+    value = value[: measure_value(value_type, value)]
     if param is None:
         param = _Param(0, value_type, value, b"", router.strategy_of(address))
     expected = message.revision or 0
-    verdict = Verdict.ACCEPTED
-    if router.too_large(address, value):
+    if param.strategy == Strategy.MERGE and param.revision:
+        merged_type, merged = router.merge(param.value_type, param.value, value_type, value)
+    else:
+        merged_type, merged = value_type, value
+    if router.too_large(address, value) or router.too_large(address, merged):
         verdict = Verdict.TOO_LARGE
     else:
         verdict = Verdict(
@@ -194,5 +223,5 @@ def _check_set(
         holder = b""
     if message.lock and not holder:
         holder = session.id.encode()
-    params[address] = _Param(param.revision + 1, value_type, value, holder, param.strategy)
+    params[address] = _Param(param.revision + 1, merged_type, merged, holder, param.strategy)
     return None

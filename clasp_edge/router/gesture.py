@@ -15,6 +15,10 @@ START, MOVE, END, CANCEL = range(4)
 MAX_STROKES = 64
 """Strokes a session can have under way: more fingers than anybody has. Beyond it the oldest is no longer thinned."""
 
+MAX_WAITING_BYTES = 4096
+"""Of one move, many times what positions and pressure take. What waits here lies outside the arena, so a larger move
+goes on at once, and the arena bounds it."""
+
 _PUBLISH = 0x20
 _GESTURE_SIGNAL = 3 << 5
 _HAS_TIMESTAMP = 0x10
@@ -33,13 +37,13 @@ class _Stroke:
 
 
 class GestureThrottle:
-    """The strokes of one session. `relay(payload, address)` publishes; `interval_s` is between moves."""
+    """The strokes of one session. `relay(payload, address)` publishes; `interval_s()` is between moves, 0: all pass."""
 
     def __init__(
         self,
         relay: Callable[[bytes, bytes], None],
         loop: AbstractEventLoop,
-        interval_s: float,
+        interval_s: Callable[[], float],
         now_us: Callable[[], int],
     ) -> None:
         self._relay = relay
@@ -52,7 +56,8 @@ class GestureThrottle:
         """Take one gesture message."""
         key = (address, gesture_id)
         stroke = self._strokes.get(key)
-        if phase == MOVE and stroke is not None and stroke.timer is not None:
+        may_wait = phase == MOVE and len(payload) <= MAX_WAITING_BYTES
+        if may_wait and stroke is not None and stroke.timer is not None:
             stroke.pending = payload
             return
         if phase in (END, CANCEL):
@@ -85,7 +90,9 @@ class GestureThrottle:
         return stroke
 
     def _wait(self, key: tuple[bytes, int], stroke: _Stroke) -> None:
-        stroke.timer = self._loop.call_later(self._interval_s, self._due, key, stroke)
+        interval_s = self._interval_s()
+        if interval_s:
+            stroke.timer = self._loop.call_later(interval_s, self._due, key, stroke)
 
     def _due(self, key: tuple[bytes, int], stroke: _Stroke) -> None:
         stroke.timer = None

@@ -9,6 +9,7 @@ from clasp_edge.router.access import Refused
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.snapshot import EVERYTHING, snapshot_job
 from clasp_edge.wire import Hello, Welcome
+from clasp_edge.wire.enums import FEATURE_BITS
 
 if TYPE_CHECKING:
     from clasp_edge.router.session import Envelope, Session
@@ -17,6 +18,9 @@ log = logging.getLogger("clasp_edge.router")
 
 FEATURES = ("param", "event", "stream", "gesture", "timeline")
 PROTOCOL_VERSION = 1
+
+MAX_NAME_CHARACTERS = 256
+"""How much of a client's name is kept: enough to tell clients apart, not enough to fill memory and logs."""
 
 
 def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
@@ -34,8 +38,8 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
         session.close(CloseCode.TRY_AGAIN_LATER, "too many sessions")
         return
     first = not session.greeted
-    session.name = message.name
-    session.features = tuple(message.features)
+    session.name = message.name[:MAX_NAME_CHARACTERS]
+    session.features = tuple(feature for feature in FEATURE_BITS if feature in message.features)
     session.greeted = True
     if first:
         log.info("%r: connected", session)

@@ -18,6 +18,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.dataplane import Core, Framing, Plane, Route, Strategy, Verdict
 from clasp_edge.router import bundle, hello, requests, signals, subscribe
 from clasp_edge.router.access import Authenticator, Refused
+from clasp_edge.router.admission import Places
 from clasp_edge.router.gesture import GestureThrottle
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.router.p2p import P2p, is_p2p
@@ -54,6 +55,8 @@ class Router:
         self.plane.control = self
         self.sessions: dict[str, Session] = {}
         self.connections: set[Session] = set()
+        self.places = Places()
+        self.guests = 0  # clients of other protocols' servers, which count as sessions too
         self.signals = SignalRegistry(clock)
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
@@ -81,6 +84,7 @@ class Router:
         self.core.high_water = limits.outbox_kib * 1024
         self.core.event_backlog = limits.event_backlog_kib * 1024
         self.plane.max_params = state.max_params
+        self.plane.max_bytes = state.max_mib * 1024 * 1024
         self.plane.evict = state.eviction == "lru"
         self._strategies = [
             (Pattern(rule.pattern.encode()), Strategy[rule.strategy.upper()]) for rule in state.strategy
@@ -108,34 +112,53 @@ class Router:
                 oldest.close(CloseCode.TRY_AGAIN_LATER, "no HELLO while others wait")
         return session
 
-    def full(self) -> bool:
-        """Whether no further session can be admitted."""
+    def full(self, remote: str) -> bool:
+        """Whether no further session can be admitted from this address (`host:port`)."""
+        return self._places_taken() and self._yielding(remote) is None
+
+    def make_room(self, remote: str) -> bool:
+        """Have a place free for a newcomer from this address, by closing a session if that is due."""
+        if self._places_taken():
+            session = self._yielding(remote)
+            if session is None:
+                return False
+            self.places.give_back(session)
+            session.close(CloseCode.TRY_AGAIN_LATER, "the place is needed for another host")
+        return True
+
+    def _places_taken(self) -> bool:
         limit = self.config.limits.max_sessions
-        return limit > 0 and len(self.sessions) >= limit
+        return limit > 0 and len(self.places) + self.guests >= limit
+
+    def _yielding(self, remote: str) -> Session | None:
+        return self.places.held_against(remote, len(self.places) + self.guests)
 
     def admit(self, session: Session) -> bool:
         """Turn a half-open connection into a session, if there is room."""
-        if self.full():
+        if not self.make_room(session.link.remote):
             return False
         self.plane.register(session, session.id.encode())
         self.sessions[session.id] = session
+        self.places.take(session)
         self._apply_limits(session)
         return True
 
     def _apply_limits(self, session: Session) -> None:
         limits = self.config.limits
         session.set_rate(limits.messages_per_second)
-        session.throttle_gestures = limits.gesture_coalesce_ms > 0
 
     def new_gestures(self, session: Session) -> GestureThrottle:
-        interval_s = self.config.limits.gesture_coalesce_ms / 1000
-        return GestureThrottle(session.relay, self.loop, interval_s, self.clock.wall_us)
+        return GestureThrottle(session.relay, self.loop, self._gesture_interval_s, self.clock.wall_us)
+
+    def _gesture_interval_s(self) -> float:
+        return self.config.limits.gesture_coalesce_ms / 1000
 
     def ended(self, session: Session) -> None:
         """A connection is gone: cancel its strokes, drop its subscriptions, release its locks after a grace."""
         self.connections.discard(session)
         if self.sessions.pop(session.id, None) is None:
             return
+        self.places.give_back(session)
         log.info("%r: disconnected", session)
         subscribe.drop_all(session)
         if session.gestures is not None:
@@ -153,17 +176,17 @@ class Router:
         if not session.scheduled:
             self.plane.unregister(session)
 
-    def lost_access(self, session: Session) -> bool:
-        """Whether the session's token has expired or been revoked since its HELLO."""
+    def lost_access(self, session: Session) -> Refused | None:
+        """Why the session's token no longer admits it, if it has expired or been revoked since its HELLO."""
         if self.authenticator is None or session.identity is None:
-            return False
+            return None
         try:
             identity = self.authenticator.revalidate(session.identity)
-        except Refused:
-            return True
+        except Refused as refusal:
+            return refusal
         if identity is not session.identity:
             session.grant(identity)
-        return False
+        return None
 
     def stop(self) -> None:
         """Tell every client and let go of the timers."""

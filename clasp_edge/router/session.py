@@ -83,7 +83,8 @@ class Session(Peer):
         self.open_outlet(fd)
 
     def __repr__(self) -> str:
-        return f"<{self.name or 'session'} {self.id} {self.link.remote}>"
+        # Quoted: a name is the client's, and must not be able to write lines of its own into a log.
+        return f"<{repr(self.name[:64]) if self.name else 'session'} {self.id} {self.link.remote}>"
 
     # ---- what the session may do ----
 

@@ -12,7 +12,6 @@ from clasp_edge.wire.address import AddressError, validate_address
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 if TYPE_CHECKING:
-    from clasp_edge.router.access import Access
     from clasp_edge.router.session import Envelope, Session
 
 SIGNAL_TTL_S = 3600
@@ -20,6 +19,12 @@ SIGNAL_TTL_S = 3600
 
 PAGE_BYTES = 60_000
 """Strings of one RESULT: less than the payload limit by what the other fields take."""
+
+SCAN_AT_ONCE = 2000
+"""Definitions looked at before others get their turn: about a quarter of a millisecond."""
+
+MAX_TEXT_BYTES = 256
+"""Of a datatype or an access: words such as "f32" or "rw". Every definition is kept for an hour."""
 
 _SIGNAL_OVERHEAD_BYTES = 8
 """Length fields, type and option byte of one line of RESULT (wire.md 2.3)."""
@@ -36,20 +41,17 @@ class SignalRegistry:
         return len(self._signals)
 
     def store(self, signal: Signal, limit: int) -> None:
-        """Keep or renew a definition."""
-        self._signals[signal.address] = (self._clock.monotonic_s(), signal)
+        """Keep or renew a definition, without its meta: no RESULT can carry that (wire.md 2.3)."""
+        kept = Signal(signal.address, signal.type, signal.datatype, signal.access)
+        self._signals[signal.address] = (self._clock.monotonic_s(), kept)
         self._signals.move_to_end(signal.address)
         while len(self._signals) > limit:
             self._signals.popitem(last=False)
 
-    def find(self, pattern: Pattern, access: Access | None) -> list[Signal]:
-        """The definitions that match and that `access` may read."""
+    def all(self) -> list[Signal]:
+        """The definitions that are still good."""
         self._expire()
-        return [
-            signal
-            for address, (_, signal) in self._signals.items()
-            if pattern.matches(address.encode()) and (access is None or access.allows("read", address.encode()))
-        ]
+        return [signal for _, signal in self._signals.values()]
 
     def _expire(self) -> None:
         oldest_s = self._clock.monotonic_s() - SIGNAL_TTL_S
@@ -65,6 +67,10 @@ def handle_announce(session: Session, message: Announce, envelope: Envelope) -> 
             validate_address(address)
         except AddressError as error:
             session.error(ErrorCode.INVALID_ADDRESS, str(error), signal.address[:256])
+            return
+        if max(len(text.encode()) for text in (signal.datatype or "", signal.access or "")) > MAX_TEXT_BYTES:
+            text = f"A datatype and an access have at most {MAX_TEXT_BYTES} bytes"
+            session.error(ErrorCode.INVALID_VALUE, text, signal.address)
             return
         # What the token says: a confinement is about SET and PUBLISH only (router.md 8.6).
         if session.granted is not None and not session.granted.allows("write", address):
@@ -85,8 +91,20 @@ def handle_query(session: Session, message: Query, envelope: Envelope) -> None:
     except PatternError as error:
         session.error(ErrorCode.PATTERN_ERROR, str(error), message.pattern[:256])
         return
-    found = session.router.signals.find(pattern, session.scopes)
-    session.start_job(session.image(encode(Result(signals=page))) for page in _pages(found))
+    session.start_job(_answer(session, pattern))
+
+
+def _answer(session: Session, pattern: Pattern) -> Iterator[bytes]:
+    """Wire images of the RESULTs with what matches and what the session may read."""
+    found: list[Signal] = []
+    for count, signal in enumerate(session.router.signals.all(), 1):
+        if count % SCAN_AT_ONCE == 0:
+            yield b""
+        address = signal.address.encode()
+        if pattern.matches(address) and (session.scopes is None or session.scopes.allows("read", address)):
+            found.append(signal)
+    for page in _pages(found):
+        yield session.image(encode(Result(signals=page)))
 
 
 def _pages(signals: list[Signal]) -> Iterator[list[Signal]]:

@@ -19,13 +19,23 @@ MAX_PARTIAL_PATTERNS = 100
 """Patterns like `zone*` that a session may have: the trie finds them by their other segments only, and each one found
 costs a walk of the pattern whenever the fan-out of an address is built."""
 
+HISTORY_COST = 8
+"""Messages that asking for history costs on top of the SUBSCRIBE: it looks through everything that is remembered."""
+
 
 def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -> None:
     """Add or replace a subscription; answer with SNAPSHOTs of what matches, if anything does. No ACK."""
-    limit = session.router.config.limits.max_subscriptions_per_session
-    if limit and len(session.subscriptions) >= limit and message.id not in session.subscriptions:
-        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern[:256])
-        return
+    limits = session.router.config.limits
+    if message.id not in session.subscriptions:
+        limit = limits.max_subscriptions_per_session
+        if limit and len(session.subscriptions) >= limit:
+            session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern[:256])
+            return
+        limit = limits.max_subscriptions
+        if limit and session.router.plane.trie.size >= limit:
+            text = f"Subscription limit reached (max {limit} of all clients together)"
+            session.error(ErrorCode.RATE_LIMITED, text, message.pattern[:256])
+            return
     try:
         pattern = Pattern(message.pattern.encode())
     except PatternError as error:
@@ -47,7 +57,9 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
 
 
 def _partial_patterns(session: Session, besides: int) -> int:
-    return sum(1 for id_, subscription in session.subscriptions.items() if subscription.pattern.partial and id_ != besides)
+    return sum(
+        1 for id_, subscription in session.subscriptions.items() if subscription.pattern.partial and id_ != besides
+    )
 
 
 def add_subscription(session: Session, message: Subscribe, pattern: Pattern, mask: int) -> None:
@@ -89,11 +101,7 @@ def _discard(session: Session, subscription: Subscription) -> None:
 
 def _send_history(session: Session, pattern: Pattern, mask: int, count: int) -> None:
     """Recent messages before anything live: at most an outbox full of the newest ones."""
-    frames: list[bytes] = session.router.plane.ring.recent(pattern, mask, count, session.scopes)
-    room = session.router.plane.core.high_water
-    start = len(frames)
-    while start and room >= len(frames[start - 1]):
-        start -= 1
-        room -= len(frames[start])
-    for frame in frames[start:]:
+    session.charge(HISTORY_COST)
+    plane = session.router.plane
+    for frame in plane.ring.recent(pattern, mask, count, session.scopes, plane.core.high_water):
         session.send(frame)

@@ -57,9 +57,10 @@ class Watch:
         if session.blocked and (now_us - session.progress_us) / 1e6 > limits.slow_client_timeout_s:
             session.close(CloseCode.POLICY_VIOLATION, "the client reads nothing")
             return
-        if self._router.lost_access(session):
-            session.error(ErrorCode.TOKEN_EXPIRED, "Token has expired")
-            session.close(CloseCode.POLICY_VIOLATION, "the token has expired or was revoked")
+        refusal = self._router.lost_access(session)
+        if refusal is not None:
+            session.error(refusal.code, refusal.text)
+            session.close(CloseCode.POLICY_VIOLATION, refusal.text)
             return
         timeout_s = limits.session_timeout_s
         if timeout_s and silent_s > timeout_s and not session.input_waits:

@@ -44,12 +44,12 @@ def single_connection_option(request: bytes) -> bytes:
 
 class HttpGate(asyncio.Protocol):
     """First protocol of every connection. `upgrade(transport, data)` takes over one that wants to be a WebSocket;
-    `refuse()` returns a reason when none can be taken now."""
+    `refuse(transport)` returns a reason when it cannot be taken now."""
 
     def __init__(
         self,
         upgrade: Callable[[asyncio.Transport, bytes], None],
-        refuse: Callable[[], str | None],
+        refuse: Callable[[asyncio.Transport], str | None],
         waiting: Waiting,
     ) -> None:
         self._upgrade = upgrade
@@ -75,7 +75,7 @@ class HttpGate(asyncio.Protocol):
             self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
         elif "websocket" not in headers_of(self._head[:end]).get("upgrade", "").lower():
             self._answer(response("200 OK", b"ok\n"))
-        elif (reason := self._refuse()) is not None:
+        elif (reason := self._refuse(self._transport)) is not None:
             self._answer(response("503 Service Unavailable", f"{reason}\n".encode()))
         else:
             self._waiting.discard(self)

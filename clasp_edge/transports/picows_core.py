@@ -31,7 +31,12 @@ else:
         del sys.modules["picows"]
 
 ClientListener = ws_listener.ClientListener
+# At the first connection the parser asks whether the transport is one of that network layer's, and would load it,
+# OpenSSL included, to find out. None of ours is.
+sys.modules.setdefault("aiofastnet", None)  # type: ignore[arg-type]
+
 WSAutoPingStrategy = core.WSAutoPingStrategy
+WSListener = core.WSListener
 WSMsgType = core.WSMsgType
 WSProtocol = core.WSProtocol  # type: ignore[attr-defined]  # not in picows' stubs
 WSUpgradeResponse = sys.modules["picows.common"].WSUpgradeResponse
@@ -40,6 +45,7 @@ WSUpgradeResponseWithListener = sys.modules["picows.common"].WSUpgradeResponseWi
 __all__ = [
     "ClientListener",
     "WSAutoPingStrategy",
+    "WSListener",
     "WSMsgType",
     "WSProtocol",
     "WSUpgradeResponse",

@@ -11,7 +11,7 @@ from clasp_edge.dataplane import Framing
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
-from clasp_edge.transports.bind import bind, name_of
+from clasp_edge.transports.bind import bind, name_of, peer_of
 from clasp_edge.wire import MAX_FRAME, Ping
 
 _LENGTH_BYTES = 4
@@ -39,9 +39,8 @@ class TcpConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
-        if self._server.router.full():
+        self.remote = peer_of(transport)
+        if self._server.router.full(self.remote):
             self._transport.abort()
             return
         sock = transport.get_extra_info("socket")

@@ -11,14 +11,14 @@ import contextlib
 import logging
 import socket
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.listen import Listen
 from clasp_edge.dataplane import Framing
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
-from clasp_edge.transports.bind import bind, name_of
+from clasp_edge.transports.bind import bind, name_of, peer_of
 from clasp_edge.transports.http import HttpGate, Waiting, single_connection_option
 from clasp_edge.transports.picows_core import (
     ClientListener,
@@ -29,9 +29,13 @@ from clasp_edge.transports.picows_core import (
     WSUpgradeResponseWithListener,
 )
 
+if TYPE_CHECKING:
+    from clasp_edge.devices.mqtt.server import MqttServer
+
 log = logging.getLogger("clasp_edge.transports")
 
 SUBPROTOCOL = "clasp"
+MQTT_SUBPROTOCOL = "mqtt"
 MAX_MESSAGE_BYTES = 65547
 """One CLASP frame per message; the largest has 65,535 bytes of payload and 12 of header."""
 
@@ -89,8 +93,7 @@ class Connection:
         """The upgrade is done: make the session."""
         self._transport = transport
         tcp = transport.underlying_transport
-        peer = tcp.get_extra_info("peername")
-        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+        self.remote = peer_of(tcp)
         fd = tcp.get_extra_info("socket").fileno()
         self._session = self._server.router.connect(self, fd, Framing.WS)
         return self._session
@@ -106,13 +109,18 @@ class Connection:
         elif opcode == WSMsgType.CLOSE.value:
             if not self._session.closing:
                 self._session.stop_listening()
-                self._session.send_raw(control_frame(WSMsgType.CLOSE.value, payload[:2]))
+                self._say_close(payload[:2])
             # After the pass, so that the outbox is written first.
             self._server.loop.call_soon(self._transport.disconnect)
 
     def too_big(self) -> None:
         assert self._session is not None
         self._session.close(CloseCode.POLICY_VIOLATION, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+
+    def reserved_bits(self) -> None:
+        """RFC 6455, 5.2: no extension was agreed on, so none of these bits has a meaning."""
+        assert self._session is not None
+        self._session.close(CloseCode.PROTOCOL_ERROR, "reserved bits are set and no extension was negotiated")
 
     def closed(self) -> None:
         """The TCP connection is gone."""
@@ -141,8 +149,13 @@ class Connection:
             # A close frame would wait behind what the client does not read.
             self._server.loop.call_soon(self.abort)
             return
-        self._session.send_raw(control_frame(WSMsgType.CLOSE.value, close_payload(code, reason)))
+        self._say_close(close_payload(code, reason))
         self._server.loop.call_later(CLOSE_TIMEOUT_S, self._end)
+
+    def _say_close(self, payload: bytes) -> None:
+        assert self._session is not None
+        self._session.send_raw(control_frame(WSMsgType.CLOSE.value, payload))
+        self._session.fall_silent()
 
     def abort(self) -> None:
         self._transport.disconnect(False)
@@ -152,6 +165,14 @@ class Connection:
             self._transport.disconnect()
 
 
+def mqtt_upgrade(server: MqttServer) -> Any:
+    """The upgrade of a client that speaks MQTT."""
+    from clasp_edge.transports.mqtt_websocket import WebSocketConnection, listener_for
+
+    reply = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": MQTT_SUBPROTOCOL})
+    return WSUpgradeResponseWithListener(reply, listener_for(WebSocketConnection(server)))
+
+
 class WebSocketServer:
     """The listener. `start` binds (OSError with the address when it cannot), `stop` closes the listening sockets."""
 
@@ -159,6 +180,7 @@ class WebSocketServer:
         self.router = router
         self.loop = router.loop
         self._listen = listen
+        self.mqtt: MqttServer | None = None
         self._server: asyncio.Server | None = None
         self._waiting = Waiting(
             self.loop,
@@ -181,15 +203,18 @@ class WebSocketServer:
     def _accepted(self) -> asyncio.Protocol:
         return HttpGate(self._upgrade, self._refusal, self._waiting)
 
-    def _refusal(self) -> str | None:
-        return "too many sessions" if self.router.full() else None
+    def _refusal(self, transport: asyncio.Transport) -> str | None:
+        return "too many sessions" if self.router.full(peer_of(transport)) else None
 
     def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
         connection = Connection(self)
 
         def listener(request: Any) -> Any:
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
-            chosen = SUBPROTOCOL in (name.strip() for name in offered.split(","))
+            names = [name.strip() for name in offered.split(",")]
+            if self.mqtt is not None and MQTT_SUBPROTOCOL in names and SUBPROTOCOL not in names:
+                return mqtt_upgrade(self.mqtt)
+            chosen = SUBPROTOCOL in names
             headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
             reply = WSUpgradeResponse.create_101_response(headers)
             return WSUpgradeResponseWithListener(reply, ClientListener(connection))

@@ -32,7 +32,8 @@ cdef class ClientListener(WSListener):
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         if self.peer is None:
             return                  # `opened` failed; picows is about to close the connection
-        if frame.msg_type == WSMsgType.BINARY and frame.fin and self.fragments is None:
+        if (frame.msg_type == WSMsgType.BINARY and frame.fin and self.fragments is None
+                and not (frame.rsv1 | frame.rsv2 | frame.rsv3)):
             self.peer.feed(<const uint8_t*>frame.payload_ptr, <size_t>frame.payload_size)
         else:
             try:
@@ -46,7 +47,11 @@ cdef class ClientListener(WSListener):
             self.peer.end_of_buffer()
 
     cdef _unusual(self, WSFrame frame):
-        if frame.msg_type == WSMsgType.BINARY or frame.msg_type == WSMsgType.CONTINUATION:
+        # What came before counts: a client may write and close in one breath.
+        self.peer._run_staged()
+        if frame.rsv1 | frame.rsv2 | frame.rsv3:
+            self.connection.reserved_bits()
+        elif frame.msg_type == WSMsgType.BINARY or frame.msg_type == WSMsgType.CONTINUATION:
             if frame.msg_type == WSMsgType.BINARY:
                 self.fragments = bytearray()
             elif self.fragments is None:

@@ -188,7 +188,17 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
         ("[state]\neviction = 'fifo'", 'state.eviction: must be "lru" or "reject", not "fifo"'),
         ("[security]\nlock_error_code = 404", "security.lock_error_code: must be 400 or 401, not 404"),
         ("[log]\nlevel = 'loud'", 'log.level: must be "debug", "info", "warning" or "error", not "loud"'),
-        ("[websocket]\nlisten = 7330", 'websocket.listen: must be text such as "0.0.0.0:7330" or "off", not 7330'),
+        (
+            "[websocket]\nlisten = 7330",
+            'websocket.listen: must be text such as "0.0.0.0:7330" or "off", not 7330; '
+            '":7330" is this port on every interface',
+        ),
+        ("[tcp]\nlisten = 99999", 'tcp.listen: must be text such as "0.0.0.0:7330" or "off", not 99999'),
+        (
+            "[mqtt]\nlisten = '1883'",
+            'mqtt.listen: must be "host:port", "[IPv6]:port", ":port" or "off", not "1883"; '
+            '":1883" is this port on every interface',
+        ),
         (
             "[websocket]\nlisten = 'x:99999'",
             'websocket.listen: the port must be a whole number from 0 to 65535, not "99999"',
@@ -235,7 +245,7 @@ TOKEN = "[[security.token]]\ntoken = '{}'\nscopes = {}\n"
         ),
         (
             TOKEN.format("a", "['own:/x']"),
-            'security.token[0].scopes[0]: the action of a scope is read, write or admin, not "own"',
+            'security.token[0].scopes[0]: the action of a scope is read, write, write! or admin, not "own"',
         ),
         (TOKEN.format("a", "['r:/a', 'r:b']"), 'security.token[0].scopes[1]: an address pattern starts with "/": "b"'),
         (TOKEN.format("", "['r:/a']"), "security.token[0].token: must be text of 1 to 4096 characters, not this"),
@@ -287,19 +297,10 @@ def test_all_problems_are_reported_each_with_its_origin(write_file: WriteFile) -
 # Parts this version does not have
 
 
-@pytest.mark.parametrize("text", ["mqtt.listen=off", "osc.listen=off"])
-def test_a_part_that_is_not_there_can_be_switched_off(text: str) -> None:
-    assert load_config(None, [text]) == Config()
-
-
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("mqtt.listen=:1883", 'mqtt.listen: this version does not serve MQTT; only mqtt.listen = "off" is accepted'),
-        ("mqtt.namespace=/m", 'mqtt.namespace: this version does not serve MQTT; only mqtt.listen = "off" is accepted'),
-        ("osc.listen=:8000", 'osc.listen: this version does not serve OSC; only osc.listen = "off" is accepted'),
         ("uplink.main.url=ws://up", "uplink.main: this version has no uplinks"),
-        ("mqtt=1", 'mqtt: this version does not serve MQTT; only mqtt.listen = "off" is accepted'),
     ],
 )
 def test_a_part_that_is_not_there_cannot_be_used(text: str, complaint: str) -> None:

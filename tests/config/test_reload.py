@@ -15,7 +15,6 @@ SETS = [
     "limits.arena_mib=32",
     "limits.history_kib=0",
     "state.strategy=[{pattern='/a', strategy='max'}]",
-    "security.mode=authenticated",
     "security.token=[{token='a', scopes=['read:/**']}]",
     "log.level=debug",
 ]
@@ -38,8 +37,14 @@ def test_changes_are_told_apart() -> None:
         "websocket.listen",
         "limits.arena_mib",
         "limits.history_kib",
-        "security.mode",
     ]
+
+
+def test_a_change_of_the_mode_leaves_the_tokens_to_the_restart_too() -> None:
+    old = load_config(None, ["security.mode=authenticated", "security.token=[{token='a', scopes=['read:/**']}]"])
+    assert reloadable_changes(old, Config()) == ([], ["security.mode", "security.token"])
+    assert reloaded(old, Config()).security == old.security
+    assert reloaded(Config(), old).security == Config().security
 
 
 def test_what_is_in_force_is_the_new_live_part_on_the_old_rest() -> None:

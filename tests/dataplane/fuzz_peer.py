@@ -2,8 +2,8 @@
 
     python tests/dataplane/fuzz_peer.py -max_total_time=60 [corpus directories]
 
-Each input is fed to a greeted peer as one frame, beside a second peer that is subscribed to everything. A finding is a crash,
-a relayed frame that the wire decoder refuses, or a frame that one of the two accepts and the other does not.
+Each input is fed to a greeted peer as one frame, beside a second peer that is subscribed to everything. A finding is a
+crash, a relayed frame that the wire decoder refuses, or a frame that one of the two accepts and the other does not.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 with atheris.instrument_imports(include=["clasp_edge.wire"]):
     from clasp_edge import wire
 
+from support.wire_vectors import all_vectors
+
 from clasp_edge.dataplane import Core, Framing, Peer, Plane, Route, Strategy, Subscription
 from clasp_edge.wire.address import validate_address
 from clasp_edge.wire.pattern import Pattern
-from support.wire_vectors import all_vectors
 
 SEEDS = Path(__file__).resolve().parents[2] / "build" / "fuzz-seeds"
 HOT = (wire.MessageType.SET, wire.MessageType.PUBLISH)

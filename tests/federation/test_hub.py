@@ -239,6 +239,22 @@ def test_at_most_100_declared_patterns_have_a_wildcard_inside_a_segment(connect:
     assert refused(peer, too_many) == (400, text, None)
 
 
+def test_declared_patterns_count_among_all_subscriptions() -> None:
+    with Daemon(sets={"limits.max_subscriptions": 4}) as daemon, ExitStack() as stack:
+        peer, client = (stack.enter_context(WsClient(daemon.ws_url)).hello(features=ALL_FEATURES) for _ in range(2))
+        client.send(Subscribe(1, "/**"))
+        client.sync()
+        declare(peer, "/a", "/b", "/c")
+        too_many = FederationSync(FederationOp.DECLARE_NAMESPACES, patterns=("/d", "/e", "/f", "/g"))
+        text = "too many namespace patterns: 4 more subscriptions (max 4 of all clients together)"
+        assert refused(peer, too_many) == (400, text, None)
+        # The declaration before it still stands, and another of its size can take its place.
+        assert refused(peer, Set("/d", 1))[0] == 403
+        declare(peer, "/d", "/e", "/f")
+        client.send(Subscribe(2, "/x"))
+        assert client.recv_type(Error).code == 429
+
+
 # ---- the confinement ----
 
 

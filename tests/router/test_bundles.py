@@ -269,3 +269,16 @@ def test_horizon_and_queue_are_bounded(small_schedule: Daemon, base: str) -> Non
     client.send(wire.Bundle(bundle, timestamp=now_us() + 50_000))
     assert client.recv() == wire.Ack(revision=4)
     crowd.leave()
+
+
+def test_one_session_does_not_fill_the_schedule(clients: Crowd, base: str) -> None:
+    greedy, other = clients.ws(), clients.ws()
+    bundle = wire.Bundle([wire.Set(f"{base}/a", 1)], timestamp=now_us() + 60_000_000)
+    for _ in range(256):
+        greedy.send(bundle)
+    assert greedy.sync() == []
+    greedy.send(bundle)
+    text = "Bundle rejected: 256 bundles of this session are already waiting for their time"
+    assert greedy.recv() == wire.Error(503, text)
+    other.send(bundle)
+    assert other.sync() == []

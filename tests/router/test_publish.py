@@ -103,6 +103,18 @@ def test_a_burst_of_moves_keeps_its_first_and_its_last(clients: Crowd, base: str
     assert sender.drain() == []
 
 
+def test_large_moves_wait_for_nothing_and_stay_in_order(clients: Crowd, base: str) -> None:
+    sender, receiver = clients.tcp(), clients.tcp()
+    subscribe(receiver, f"{base}/**")
+    large = [f"{number:05000}" for number in range(5)]
+    for value in (*large, 1, 2, large[0], 3):
+        sender.send(gesture(f"{base}/g", Phase.MOVE, value))
+    sender.sync()
+    values = [message.value for message in of_type(receiver.drain(), wire.Publish)]
+    # Of the small ones only the newest before each large one is kept for certain.
+    assert [value for value in values if value != 1] == [*large, 2, large[0], 3]
+
+
 def test_moves_at_240_hz_flow_at_the_throttles_pace(clients: Crowd, base: str) -> None:
     sender, receiver = clients.tcp(), clients.tcp()
     subscribe(receiver, f"{base}/**")
@@ -227,3 +239,18 @@ def test_a_set_to_a_signal_address_is_an_ordinary_param(clients: Crowd) -> None:
     assert sender.recv() == wire.Ack(address, 1)
     assert target.sync() == []
     assert get(target, address).value == 1
+
+
+def test_who_leaves_is_cancelled_also_without_coalescing(unthrottled: Daemon, base: str) -> None:
+    crowd = Crowd(unthrottled)
+    sender, receiver = crowd.ws(), crowd.ws()
+    subscribe(receiver, f"{base}/**")
+    phases = [Phase.START, Phase.MOVE, Phase.MOVE]
+    for phase in phases:
+        sender.send(gesture(f"{base}/open", phase, 1, finger=7))
+    sender.sync()
+    assert [message.phase for message in of_type(receiver.sync(), wire.Publish)] == phases
+    sender.abort()
+    cancelled = receiver.recv_type(wire.Publish)
+    assert (cancelled.id, cancelled.phase) == (7, Phase.CANCEL)
+    crowd.leave()

@@ -151,3 +151,14 @@ def test_what_is_no_address_gets_200(clients: Crowd, address: str, kind: str) ->
         error = client.recv_type(wire.Error)
     assert (error.code, error.address) == (200, address[:256] if address.isascii() else address)
     assert put(client, "/fine", 1)
+
+
+@pytest.mark.parametrize("field", ["datatype", "access"])
+def test_a_definition_is_words_not_volumes(clients: Crowd, base: str, field: str) -> None:
+    client = clients.ws()
+    answer = announce(client, base, [wire.Signal(f"{base}/a", SignalType.PARAM, **{field: "x" * 257})])
+    assert isinstance(answer, wire.Error)
+    assert (answer.code, answer.address) == (402, f"{base}/a")
+    assert isinstance(
+        announce(client, base, [wire.Signal(f"{base}/a", SignalType.PARAM, **{field: "x" * 256})]), wire.Ack
+    )

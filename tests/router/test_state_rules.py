@@ -120,6 +120,15 @@ def test_a_merge_that_grows_too_large_is_refused(strategic: Crowd, base: str) ->
     assert put(client, address, {"a": "y" * 40_000}).revision == 2
 
 
+def test_a_bundle_with_a_merge_that_grows_too_large_changes_nothing(strategic: Crowd, base: str) -> None:
+    client, address = strategic.ws(), f"/merge{base}"
+    put(client, address, {"a": "x" * 40_000})
+    client.send(wire.Bundle([wire.Set(f"/other{base}", 1), wire.Set(address, {"b": "x" * 26_000})]))
+    refusal = client.recv_type(wire.Error)
+    assert (refusal.code, refusal.address) == (402, address)
+    assert get(client, f"/other{base}") is None
+
+
 def test_elsewhere_the_last_writer_wins(strategic: Crowd, base: str) -> None:
     client = strategic.ws()
     put(client, f"/maximum{base}", 5)
@@ -248,4 +257,45 @@ def test_with_reject_new_addresses_are_refused() -> None:
         assert client.sync() == []
         eventually(lambda: get(client, f"{base}/a") is None)
         assert put(client, f"{base}/c", 1).revision == 1
+        crowd.leave()
+
+
+LARGE = "x" * 40_000
+FIT = 26  # of LARGE in one MiB
+
+
+def test_the_state_has_a_bound_in_bytes_too() -> None:
+    with Daemon(sets={"state.max_mib": 1}) as daemon:
+        crowd = Crowd(daemon)
+        client, base = crowd.ws(), fresh()
+        for number in range(2 * FIT):
+            put(client, f"{base}/{number:02}", LARGE)
+        reader = crowd.ws()
+        # What is larger than an outbox comes in its own time, after the PONG too.
+        kept = [param.address for param in reader.snapshot + params_of(reader.drain())]
+        assert FIT - 2 <= len(kept) <= FIT
+        assert sorted(kept) == [f"{base}/{number:02}" for number in range(2 * FIT - len(kept), 2 * FIT)]
+        # A param that grows makes room for itself, and a small one is not refused for the large ones' sake.
+        put(client, f"{base}/{2 * FIT - 1:02}", LARGE + "y" * 20_000)
+        assert put(client, f"{base}/small", 1).revision == 1
+        crowd.leave()
+
+
+def test_with_reject_the_bound_in_bytes_refuses_growth_and_bundles() -> None:
+    with Daemon(sets={"state.max_mib": 1, "state.eviction": "reject"}) as daemon:
+        crowd = Crowd(daemon)
+        client, base = crowd.ws(), fresh()
+        put(client, f"{base}/grows", 1)
+        for number in range(FIT - 2):
+            put(client, f"{base}/{number}", LARGE)
+        for number in range(FIT - 2, FIT + 2):
+            client.send(wire.Set(f"{base}/{number}", LARGE), wire.Qos.FIRE)
+        client.sync()
+        assert refused(client, f"{base}/one too many", LARGE).message == "AtCapacity"
+        assert refused(client, f"{base}/grows", LARGE).message == "AtCapacity"
+        assert get(client, f"{base}/grows").value == 1
+        client.send(wire.Bundle([wire.Set(f"{base}/grows", 2), wire.Set(f"{base}/other", LARGE)]))
+        assert client.recv_type(wire.Error).message == "Bundle rejected: AtCapacity"
+        assert get(client, f"{base}/grows").value == 1
+        assert put(client, f"{base}/grows", 3).revision == 2
         crowd.leave()

@@ -47,6 +47,20 @@ def test_max_rate_thins_and_ends_on_the_last_value(clients: Crowd, base: str, ki
     assert len(numbers(full.sync())) == 60
 
 
+def test_held_back_values_never_overtake(clients: Crowd, base: str) -> None:
+    reader, writer = clients.tcp(), clients.tcp()
+    subscribe(reader, f"{base}/**", max_rate=200)
+    for number in range(150):
+        for name in range(20):
+            writer.send(wire.Publish(f"{base}/{name}", SignalType.STREAM, value=number))
+        time.sleep(0.005)  # as long as the interval: timers and messages meet
+    messages = of_type(reader.drain(), wire.Publish)
+    for name in range(20):
+        values = [message.value for message in messages if message.address == f"{base}/{name}"]
+        assert values == sorted(values)
+        assert values[-1] == 149
+
+
 def test_max_rate_counts_each_address_for_itself(clients: Crowd, base: str) -> None:
     reader, writer = clients.ws(), clients.ws()
     subscribe(reader, f"{base}/**", max_rate=1)
@@ -165,3 +179,15 @@ def test_absurd_options_do_no_harm(clients: Crowd, base: str) -> None:
     writer.send(wire.Publish(f"{base}/a", SignalType.STREAM, value=1))
     put(writer, f"{base}/a", 1)
     assert wire.Set(f"{base}/a", 1, revision=1) in reader.drain()
+
+
+def test_what_is_remembered_of_large_values_is_bounded(clients: Crowd, base: str) -> None:
+    """Every value arrives although only a few of them can be remembered for the comparison."""
+    sender, receiver = clients.ws(), clients.ws()
+    subscribe(receiver, f"{base}/**", epsilon=0.5)
+    array = list(range(4000))
+    for number in range(40):
+        put(sender, f"{base}/{number}", array)
+    put(sender, f"{base}/0", array)
+    got = of_type(receiver.sync(), wire.Set)
+    assert [message.address for message in got] == [f"{base}/{number}" for number in [*range(40), 0]]

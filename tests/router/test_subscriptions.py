@@ -21,6 +21,12 @@ def narrow_daemon() -> Iterator[Daemon]:
         yield daemon
 
 
+@pytest.fixture(scope="module")
+def crowded_daemon() -> Iterator[Daemon]:
+    with Daemon(sets={"limits.max_subscriptions": 3}) as daemon:
+        yield daemon
+
+
 @pytest.fixture
 def narrow(narrow_daemon: Daemon) -> Iterator[Crowd]:
     crowd = Crowd(narrow_daemon)
@@ -98,6 +104,20 @@ def test_beyond_the_limit_429_and_the_others_stay(narrow: Crowd, base: str) -> N
     assert subscribe(client, f"{base}/x", id=3) == []
     put(narrow.ws(), f"{base}/y", 1)
     assert len(client.sync()) == 1
+
+
+def test_all_clients_together_have_a_limit_too(crowded_daemon: Daemon, base: str) -> None:
+    crowd = Crowd(crowded_daemon)
+    one, two = crowd.ws(), crowd.ws()
+    for number in range(3):
+        assert subscribe(one, f"{base}/{number}", id=number) == []
+    text = "Subscription limit reached (max 3 of all clients together)"
+    assert subscribe(two, f"{base}/x") == [wire.Error(429, text, f"{base}/x")]
+    assert subscribe(one, f"{base}/y", id=1) == []
+    one.send(wire.Unsubscribe(0))
+    one.sync()
+    assert subscribe(two, f"{base}/x") == []
+    crowd.leave()
 
 
 @pytest.mark.parametrize(

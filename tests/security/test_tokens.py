@@ -69,7 +69,7 @@ def test_a_running_session_is_looked_at_again() -> None:
     assert expired.value.code == 302
     with pytest.raises(Unauthorized) as revoked:
         TokenStore([GUEST]).revalidate(desk, 0.0)
-    assert revoked.value.code == 300
+    assert (revoked.value.code, revoked.value.text) == (300, "Token has been revoked")
 
 
 def test_nothing_that_can_be_printed_holds_the_token() -> None:

@@ -146,10 +146,17 @@ class Client:
 
 
 class WsClient(Client):
-    """Over WebSocket; connected by construction. ``path`` follows the URL; ``subprotocol`` None offers none."""
+    """Over WebSocket; connected by construction. ``path`` follows the URL; ``subprotocol`` None offers none; ``source``
+    is the address to come from."""
 
     def __init__(
-        self, url: str, *, path: str = "/clasp", subprotocol: str | None = "clasp", max_size: int | None = None
+        self,
+        url: str,
+        *,
+        path: str = "/clasp",
+        subprotocol: str | None = "clasp",
+        max_size: int | None = None,
+        source: str = "",
     ) -> None:
         # Entered by hand: recent releases want the connection used as a context manager.
         self.ws: ClientConnection = connect(
@@ -161,6 +168,7 @@ class WsClient(Client):
             open_timeout=DEFAULT_TIMEOUT_S,
             close_timeout=2.0,
             proxy=None,
+            source_address=(source, 0),
         ).__enter__()
 
     def send_raw(self, frame: bytes) -> None:
@@ -186,10 +194,11 @@ class WsClient(Client):
 
 
 class TcpClient(Client):
-    """Over TCP, each frame after a big-endian u32 with its length; connected by construction."""
+    """Over TCP, each frame after a big-endian u32 with its length; connected by construction. ``source`` is the address
+    to come from."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, DEFAULT_TIMEOUT_S)
+    def __init__(self, address: tuple[str, int], *, source: str = "") -> None:
+        self.socket = socket.create_connection(address, DEFAULT_TIMEOUT_S, source_address=(source, 0))
         self._received = bytearray()
 
     def send_raw(self, frame: bytes) -> None:

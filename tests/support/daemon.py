@@ -37,14 +37,15 @@ class Daemon:
     """One `clasp-edge run`. A context manager: started on entry; on exit stopped, which must end with status 0.
 
     ``sets`` maps configuration keys to values (`{"limits.max_params": 5}`) and wins over everything. ``tcp`` opens the
-    TCP listener, ``osc`` serves OSC over UDP. ``messages_per_second`` 0 means unlimited, None leaves it to the
-    configuration. ``config`` is the text of a configuration file.
+    TCP listener, ``mqtt`` the MQTT listener, ``osc`` serves OSC over UDP. ``messages_per_second`` 0 means
+    unlimited, None leaves it to the configuration. ``config`` is the text of a configuration file.
     """
 
     def __init__(
         self,
         *,
         tcp: bool = False,
+        mqtt: bool = False,
         osc: bool = False,
         messages_per_second: int | None = 0,
         sets: dict[str, object] | None = None,
@@ -55,6 +56,7 @@ class Daemon:
         self._sets: dict[str, object] = {
             "websocket.listen": "127.0.0.1:0",
             "tcp.listen": "127.0.0.1:0" if tcp else "off",
+            "mqtt.listen": "127.0.0.1:0" if mqtt else "off",
             "osc.listen": "127.0.0.1:0" if osc else "off",
             "data_dir": self.data_dir,
             "journal.mode": "off",
@@ -203,6 +205,11 @@ class Daemon:
     def osc_tcp_address(self) -> tuple[str, int]:
         """Host and port of the OSC listener for TCP."""
         return _split(self._listens["osc+tcp"])
+
+    @property
+    def mqtt_address(self) -> tuple[str, int]:
+        """Host and port of the MQTT listener."""
+        return _split(self._listens["mqtt"])
 
     @property
     def stdout(self) -> str:

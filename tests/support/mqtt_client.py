@@ -9,6 +9,7 @@ import itertools
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -45,6 +46,7 @@ class MqttClient:
         self.socket = socket.create_connection(address, DEFAULT_TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
+        self._passed_over: deque[Packet] = deque()
         self._ids = itertools.count(1)
 
     # ---- bytes ----
@@ -59,6 +61,8 @@ class MqttClient:
 
     def recv(self, timeout: float = DEFAULT_TIMEOUT_S) -> Packet:
         """The next packet. Raises TimeoutError, `Closed`, `mqtt_packets.Malformed`."""
+        if self._passed_over:
+            return self._passed_over.popleft()
         kind, flags, body = self.recv_raw(timeout)
         return mqtt.read(kind, flags, body, self.version)
 
@@ -77,6 +81,13 @@ class MqttClient:
         kind, flags, body, length = found
         del self._received[:length]
         return kind, flags, body
+
+    def recv_raw_or_closed(self, timeout: float = DEFAULT_TIMEOUT_S) -> tuple[int | None, int, bytes]:
+        """As `recv_raw`; type None where the server has closed."""
+        try:
+            return self.recv_raw(timeout)
+        except Closed:
+            return None, 0, b""
 
     # ---- packets ----
 
@@ -147,14 +158,15 @@ class MqttClient:
         return found
 
     def acknowledge(self, found: Publish) -> None:
-        """See the QoS handshake of a received message through."""
+        """See the QoS handshake of a received message through; what comes in between is kept for `recv`."""
         if found.packet_id is None:
             return
         if found.qos == 1:
             self.send(mqtt.ack(mqtt.PUBACK, found.packet_id))
             return
         self.send(mqtt.ack(mqtt.PUBREC, found.packet_id))
-        self.expect_ack(mqtt.PUBREL, found.packet_id)
+        while (got := mqtt.read(*self.recv_raw(), self.version)) != Ack(mqtt.PUBREL, found.packet_id):
+            self._passed_over.append(got)
         self.send(mqtt.ack(mqtt.PUBCOMP, found.packet_id))
 
     def sync(self) -> list[Packet]:
@@ -190,6 +202,17 @@ class MqttClient:
             assert said is None, "two DISCONNECTs"
             assert got.reason in reasons if reasons else got.reason >= 0x80, got
             said = got
+
+    def expect_refused(self, *codes: int) -> Connack | None:
+        """The connection must end, at most with a CONNACK with one of these codes before it."""
+        try:
+            found = self.expect(Connack)
+        except Closed:
+            return None
+        assert found.code in codes, found
+        assert not found.session_present  # 3.2.2-6
+        self.expect_closed()  # 3.2.2-7
+        return found
 
     # ---- end ----
 

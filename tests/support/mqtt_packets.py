@@ -443,6 +443,8 @@ def _publish(flags: int, body: _Body, v5: bool) -> Publish:
     if packet_id == 0:
         raise Malformed("a packet identifier of 0 (2.2.1-4)")
     found = body.properties(PUBLISH) if v5 else {}
+    if any(character in topic for character in "+#\0") or (not topic and "topic_alias" not in found):
+        raise Malformed(f"a topic that is none: {topic!r} (3.3.2-2, 4.7.3-1)")
     return Publish(topic, body.take(body.left), qos, bool(flags & 1), bool(flags & 8), packet_id, found)
 
 

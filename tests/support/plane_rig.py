@@ -88,6 +88,9 @@ class Client(Peer):
     def on_garbage(self, fault: str) -> None:
         self.garbage.append(fault)
 
+    def on_gesture(self, payload: bytes, address: bytes, phase: int, gesture_id: int) -> None:
+        self.relay(payload, address)
+
     def pause_input(self) -> None:
         self.reading = False
 

@@ -1,4 +1,4 @@
-"""The WebSocket listener: handshakes, framing, and what a peer can do wrong below CLASP (router.md 1.1, wire.md 6.1)."""
+"""The WebSocket listener: handshakes, framing, and what peers do wrong below CLASP (router.md 1.1, wire.md 6.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.client import Closed, WsClient
 from support.daemon import Daemon
-from support.live import Crowd, Witness, eventually, put, subscribe
+from support.live import Crowd, Witness, eventually, params_of, put, subscribe
 
 from clasp_edge import wire
 
@@ -277,11 +277,12 @@ def test_only_the_first_clasp_frame_of_a_message_counts(daemon: Daemon, raw_ws: 
         frame(11, b"reserved"),
         frame(PING, b"x" * 126),
         frame(PING, b"x", fin=False),
+        bytes((frame(BINARY, PING_FRAME)[0] | 0x40,)) + frame(BINARY, PING_FRAME)[1:],
         frame(BINARY, b"x" * 70_000),
         bytes((0x82, 0xFF)) + struct.pack(">Q", 2**62),
         bytes((0x82, 0xFF)) + struct.pack(">Q", 2**63),
     ],
-    ids=["unmasked", "opcode 3", "opcode 11", "long ping", "ping in parts", "70 KB", "2^62", "2^63"],
+    ids=["unmasked", "opcode 3", "opcode 11", "long ping", "ping in parts", "RSV1", "70 KB", "2^62", "2^63"],
 )
 def test_a_broken_frame_ends_that_connection_only(
     daemon: Daemon, raw_ws: RawFactory, witness: Witness, data: bytes, greeted: bool
@@ -367,3 +368,26 @@ def test_who_vanishes_without_a_close_is_forgotten(
     assert log
     time.sleep(0.1)
     put(clients.ws(), f"{base}/b", 1)
+
+
+def test_what_was_written_before_the_close_counts(
+    daemon: Daemon, raw_ws: RawFactory, clients: Crowd, base: str
+) -> None:
+    raw = raw_ws(daemon.ws_address)
+    raw.hello()
+    raw.socket.sendall(frame(BINARY, wire.encode(wire.Set(f"{base}/a", 1))) + frame(CLOSE, struct.pack(">H", 1000)))
+    assert [opcode for opcode, _ in raw.wait_end()] == [BINARY, CLOSE]
+    assert params_of(subscribe(clients.ws(), f"{base}/**"))[0].value == 1
+
+
+def test_nothing_follows_our_close(daemon: Daemon, raw_ws: RawFactory, clients: Crowd, base: str) -> None:
+    raw = raw_ws(daemon.ws_address)
+    raw.hello()
+    raw.send(BINARY, wire.encode(wire.Subscribe(1, f"{base}/**")))
+    raw.send(BINARY, wire.encode(wire.Ping()))
+    assert raw.message() == wire.Pong()
+    raw.send(BINARY, b"x" * 40_000, fin=False)
+    raw.send(CONTINUATION, b"x" * 40_000, fin=False)
+    assert raw.recv()[0] == CLOSE
+    put(clients.ws(), f"{base}/a", 1)
+    assert raw.wait_end() == []

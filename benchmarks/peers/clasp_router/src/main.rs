@@ -1,12 +1,14 @@
 //! The reference router, set up for a fair comparison: nothing of what it could switch off is left to slow it down.
 //!
-//! Usage: clasp-router-peer ADDRESS:PORT [MAX_PARAMS]. Prints `ready ADDRESS:PORT` when the port answers.
+//! Usage: clasp-router-peer ADDRESS:PORT [MAX_PARAMS] [--osc ADDRESS:PORT]. Prints `ready ADDRESS:PORT` when the port
+//! answers. With `--osc` its OSC adapter listens there, too.
 
 use std::time::Duration;
 
 use clasp_core::state::StateStoreConfig;
 use clasp_core::SecurityMode;
-use clasp_router::{Router, RouterConfig, RouterStateConfig};
+use clasp_router::adapters::OscServerConfig;
+use clasp_router::{MultiProtocolConfig, Router, RouterConfig, RouterStateConfig};
 
 /// The router's own default is 10,000; above it every new address scans for the least recently used one.
 const MAX_PARAMS: usize = 1_000_000;
@@ -15,10 +17,18 @@ const MAX_PARAMS: usize = 1_000_000;
 async fn main() {
     let mut args = std::env::args().skip(1);
     let address = args.next().unwrap_or_else(|| "127.0.0.1:7330".to_string());
-    let max_params = args
-        .next()
-        .map(|n| n.parse().expect("MAX_PARAMS is a number"))
-        .unwrap_or(MAX_PARAMS);
+    let mut max_params = MAX_PARAMS;
+    let mut osc = None;
+    while let Some(argument) = args.next() {
+        if argument == "--osc" {
+            osc = Some(OscServerConfig {
+                bind_addr: args.next().expect("--osc takes ADDRESS:PORT"),
+                ..OscServerConfig::default()
+            });
+        } else {
+            max_params = argument.parse().expect("MAX_PARAMS is a number");
+        }
+    }
 
     let router = Router::new(RouterConfig {
         max_sessions: 10_000,
@@ -44,7 +54,19 @@ async fn main() {
         }
         println!("ready {announced}");
     });
-    if let Err(error) = router.serve_websocket(&address).await {
+    let served = match osc {
+        None => router.serve_websocket(&address).await,
+        Some(osc) => {
+            router
+                .serve_all(MultiProtocolConfig {
+                    websocket_addr: Some(address.clone()),
+                    osc: Some(osc),
+                    ..MultiProtocolConfig::default()
+                })
+                .await
+        }
+    };
+    if let Err(error) = served {
         eprintln!("clasp-router-peer: {address}: {error}");
         std::process::exit(1);
     }

@@ -1,0 +1,56 @@
+"""Loads a configuration and reads the patterns and scopes in it, so that no start or reload can fail over them later.
+
+`config` knows their outline only; whether a pattern really is one is known to `wire` and `security`. Opens nothing and
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from clasp_edge.config.load import ConfigError, Problem, load_config, origin_of
+from clasp_edge.config.model import Config
+from clasp_edge.security.scope import Scope, ScopeError
+from clasp_edge.wire.pattern import Pattern, PatternError
+
+
+def load_verified(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
+    """As `load_config`, with everything in the configuration known to be usable. Raises ConfigError."""
+    config = load_config(path, sets)
+    problems = [Problem(origin_of(key, path, sets), key, sentence) for key, sentence in _unreadable(config)]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _unreadable(config: Config) -> Iterator[tuple[str, str]]:
+    """(key path, sentence) for each pattern and scope that cannot be read."""
+    for index, rule in enumerate(config.state.strategy):
+        try:
+            Pattern(rule.pattern.encode())
+        except PatternError as error:
+            yield f"state.strategy[{index}].pattern", str(error)
+    for index, token in enumerate(config.security.token):
+        yield from _unreadable_scopes(f"security.token[{index}].scopes", token.scopes)
+    yield from _unreadable_scopes("osc.scopes", config.osc.scopes)
+    for index, target in enumerate(config.osc.target):
+        for at, pattern in enumerate(target.patterns):
+            try:
+                Pattern(pattern.encode())
+            except PatternError as error:
+                yield f"osc.target[{index}].patterns[{at}]", str(error)
+    for name, bridge in config.bridge.items():
+        for index, part in enumerate(bridge.map):
+            try:
+                Pattern(part.address.encode())
+            except PatternError as error:
+                yield f"bridge.{name}.map[{index}].address", str(error)
+
+
+def _unreadable_scopes(key: str, scopes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for index, scope in enumerate(scopes):
+        try:
+            Scope.parse(scope)
+        except ScopeError as error:
+            yield f"{key}[{index}]", str(error)

@@ -1,0 +1,61 @@
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stddef cimport size_t
+
+from clasp_edge.dataplane.mqtt_hub cimport MqttHub
+from clasp_edge.dataplane.mqtt_image cimport Content, Stored
+from clasp_edge.dataplane.outlet cimport Delivery, Outlet
+from clasp_edge.dataplane.table cimport Entry
+
+cdef enum State:                # of an outgoing message
+    WAITING = 0
+    AWAITS_PUBACK = 1
+    AWAITS_PUBREC = 2
+    AWAITS_PUBCOMP = 3
+    DONE = 4
+
+
+cdef struct Item:
+    Stored* stored              # NULL: sent, and not to be sent again
+    PyObject* extra             # owned: subscription identifiers, or NULL
+    uint8_t state
+    uint8_t qos
+    uint8_t retain
+
+
+cdef class MqttSender(Outlet):
+    cdef readonly MqttHub hub
+    cdef public int version
+    cdef public bint websocket
+    cdef public bint keeps              # the session outlives its connection
+    cdef bint started                   # CONNACK is out
+    cdef public size_t peer_max_packet
+    cdef public uint32_t window         # messages in flight at most
+    cdef uint16_t alias_maximum
+    cdef dict aliases
+    cdef Item* items
+    cdef size_t room                    # of items, a power of two
+    cdef uint64_t begin                 # counters that only grow: the first in flight, the first waiting, the end
+    cdef uint64_t sending
+    cdef uint64_t end
+    cdef readonly uint32_t in_flight
+    cdef readonly size_t waiting_bytes
+    cdef list retained                  # (pattern, cursor, options, identifiers) still to be sent
+
+    cdef bint answer(self, const uint8_t* packet, size_t size) noexcept
+    cdef void settle(self, int type, uint16_t packet_id, int reason) noexcept
+    cdef void _answer_id(self, int first, uint16_t packet_id, int reason) noexcept
+    cdef bint _ready(self) noexcept
+    cdef size_t _image(self, int flags, uint16_t packet_id, PyObject* extra) noexcept
+    cdef void _at_most_once(self, Delivery* delivery, bint retain) noexcept
+    cdef void _acknowledged(self, Delivery* delivery, int qos, bint retain) noexcept
+    cdef Item* _new_item(self, int qos, bint retain, PyObject* extra) noexcept
+    cdef bint _queue(self, Stored* stored, int qos, bint retain, PyObject* extra) noexcept
+    cdef int _send_item(self) noexcept
+    cdef size_t _spare_image(self, const Content* content, int flags, uint16_t packet_id, PyObject* extra) noexcept
+    cdef bint _send_spare(self, size_t size) noexcept
+    cdef void _release(self, Item* item) noexcept
+    cdef void _trim(self) noexcept
+    cdef void _pump(self, size_t limit) noexcept
+    cdef int _send_entry(self, Entry* entry, int options, PyObject* extra, bint retain) noexcept
+    cdef bint _send_retained(self, size_t limit) noexcept

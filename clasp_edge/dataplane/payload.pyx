@@ -1,0 +1,309 @@
+"""MQTT payloads and CLASP values: what bytes without a type mean, and what a value looks like as such (router.md 9.2).
+
+JSON first, then numbers as people write them, then text; what is not UTF-8 is bytes. Numbers, words and plain text are
+settled here, everything else by the two functions that `use_converters` was given, with the same results. Knows no
+packet and no address.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint64_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcmp, memcpy, strlen
+
+from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put64
+from clasp_edge.dataplane.scan cimport utf8_valid, value_size
+
+cdef extern from "Python.h":
+    double PyOS_string_to_double(const char* text, char** end, object overflow) except? -1.0
+    char* PyOS_double_to_string(double value, char format, int precision, int flags, int* type) except NULL
+    void PyMem_Free(void* memory)
+
+cdef enum:
+    ADD_DOT_0 = 2               # Py_DTSF_ADD_DOT_0: a float shows that it is one
+
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char* a, const char* b, size_t size)
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+cdef enum:
+    T_NULL = 0x00
+    T_BOOL = 0x01
+    T_I8 = 0x02
+    T_I16 = 0x03
+    T_I32 = 0x04
+    T_I64 = 0x05
+    T_F32 = 0x06
+    T_F64 = 0x07
+    T_STRING = 0x08
+    T_BYTES = 0x09
+    LONGEST_NUMBER = 400        # characters; every double can be written with fewer
+
+
+cdef object _encoded_value_of = None
+cdef object _payload_of = None
+
+
+def use_converters(encoded_value_of, payload_of):
+    """The slow ways: `encoded_value_of(payload) -> (type, data)`, raising ValueError for one too long, and
+    `payload_of(type, data) -> payload`."""
+    global _encoded_value_of, _payload_of
+    _encoded_value_of = encoded_value_of
+    _payload_of = payload_of
+
+
+# ---- payload to value ----
+
+cdef void type_payload(const uint8_t* payload, size_t size, uint8_t* target, size_t room, Typed* typed) noexcept:
+    """Encode what the payload means at `target` (at least 16 bytes)."""
+    cdef uint8_t c
+    typed.exact = True
+    if size == 0:
+        _put_text(T_STRING, payload, size, target, room, typed)
+        return
+    c = payload[0]
+    if c == b"{" or c == b"[" or c == b'"' or c <= 0x20 or payload[size - 1] <= 0x20:
+        _slowly(payload, size, target, room, typed)
+        return
+    elif size <= LONGEST_NUMBER and (c <= 0x39 or c == b"i" or c == b"I" or c == b"n" or c == b"N"):
+        if size == 2 and c == b"-" and payload[1] == b"0":
+            _slowly(payload, size, target, room, typed)
+            return
+        if _number(payload, size, target, typed):
+            return
+    if size == 4 and memcmp(payload, b"true", 4) == 0:
+        typed.type = T_BOOL
+        typed.size = 1
+        target[0] = 1
+    elif size == 5 and memcmp(payload, b"false", 5) == 0:
+        typed.type = T_BOOL
+        typed.size = 1
+        target[0] = 0
+    elif size == 4 and memcmp(payload, b"null", 4) == 0:
+        typed.type = T_NULL
+        typed.size = 0
+    else:
+        _put_text(T_STRING if utf8_valid(payload, size) else T_BYTES, payload, size, target, room, typed)
+
+
+cdef void _put_text(int type, const uint8_t* payload, size_t size, uint8_t* target, size_t room,
+                    Typed* typed) noexcept:
+    typed.type = type
+    typed.exact = True
+    if size > 65535 or size + 2 > room:
+        typed.size = -1
+        return
+    put16(target, <unsigned short>size)
+    memcpy(target + 2, payload, size)
+    typed.size = 2 + <Py_ssize_t>size
+
+
+cdef void _slowly(const uint8_t* payload, size_t size, uint8_t* target, size_t room, Typed* typed) noexcept:
+    typed.exact = False
+    typed.size = -1
+    try:
+        found = _encoded_value_of(PyBytes_FromStringAndSize(<const char*>payload, size))
+        data = <bytes>found[1]
+        if <size_t>len(data) <= room:
+            typed.type = found[0]
+            typed.size = len(data)
+            memcpy(target, <char*>data, len(data))
+    except ValueError:
+        pass
+    except Exception:
+        log.exception("a payload could not be read")
+
+
+cdef bint _number(const uint8_t* p, size_t size, uint8_t* target, Typed* typed) noexcept:
+    """A number in JSON's grammar, or as Rust's float parser takes it; False if it is neither."""
+    cdef size_t at = 0
+    cdef size_t begin
+    cdef bint negative = p[0] == b"-"
+    cdef uint64_t magnitude = 0
+    cdef bint fits = True
+    cdef size_t digits
+    cdef uint64_t bits
+    cdef double number
+    cdef char text[LONGEST_NUMBER + 1]
+    if p[0] == b"-" or p[0] == b"+":
+        at = 1
+    begin = at
+    while at < size and 0x30 <= p[at] <= 0x39:
+        if magnitude > 922337203685477580 or (magnitude == 922337203685477580 and p[at] - 0x30 > 7 + negative):
+            fits = False
+        magnitude = magnitude * 10 + (p[at] - 0x30)
+        at += 1
+    digits = at - begin
+    if (at == size and digits and fits and p[0] != b"+" and (digits == 1 or p[begin] != b"0")
+            and magnitude):
+        put64(target, ~magnitude + 1 if negative else magnitude)
+        typed.type = T_I64
+        typed.size = 8
+        return True
+    if at == size and digits == 1 and p[0] == b"0":
+        put64(target, 0)
+        typed.type = T_I64
+        typed.size = 8
+        return True
+    if digits == 0 and ((size - at == 3 and (strncasecmp(<const char*>p + at, "inf", 3) == 0
+                                             or strncasecmp(<const char*>p + at, "nan", 3) == 0))
+                        or (size - at == 8 and strncasecmp(<const char*>p + at, "infinity", 8) == 0)):
+        at = size
+    else:
+        if at < size and p[at] == b".":
+            at += 1
+            begin = at
+            while at < size and 0x30 <= p[at] <= 0x39:
+                at += 1
+            digits += at - begin
+        if digits == 0:
+            return False
+        if at < size and (p[at] == b"e" or p[at] == b"E"):
+            at += 1
+            if at < size and (p[at] == b"+" or p[at] == b"-"):
+                at += 1
+            begin = at
+            while at < size and 0x30 <= p[at] <= 0x39:
+                at += 1
+            if at == begin:
+                return False
+        if at != size:
+            return False
+    memcpy(text, p, size)
+    text[size] = 0
+    try:
+        number = PyOS_string_to_double(text, NULL, None) if p[0] != b"+" else float(text[1:size])
+    except Exception:
+        try:
+            number = float(text[:size])     # beyond the range: infinite
+        except Exception:
+            return False
+    memcpy(&bits, &number, 8)
+    put64(target, bits)
+    typed.type = T_F64
+    typed.size = 8
+    typed.exact = False
+    return True
+
+
+cdef size_t put_event(uint8_t* frame, size_t room, const uint8_t* address, size_t address_size,
+                      const uint8_t* payload, size_t size) noexcept:
+    """The CLASP frame of an event with this payload; returns its size, 0 if it does not fit `room`."""
+    cdef Typed typed
+    cdef size_t at = 10 + address_size
+    if at + 16 > room:
+        return 0
+    type_payload(payload, size, frame + at, room - at, &typed)
+    if typed.size < 0 or at - 4 + typed.size > 65535:
+        return 0
+    frame[0] = 0x53
+    frame[1] = 0x41
+    put16(frame + 2, <unsigned short>(at - 4 + typed.size))
+    frame[4] = 0x20
+    frame[5] = 0x20
+    put16(frame + 6, <unsigned short>address_size)
+    memcpy(frame + 8, address, address_size)
+    frame[8 + address_size] = 1
+    frame[9 + address_size] = <uint8_t>typed.type
+    return at + <size_t>typed.size
+
+
+def event_frame(bytes address not None, bytes payload not None):
+    """The CLASP frame of an event with this MQTT payload, or None if it does not fit one."""
+    cdef uint8_t frame[65600]
+    cdef size_t size = put_event(frame, 65539, <const uint8_t*><char*>address, len(address),
+                                 <const uint8_t*><char*>payload, len(payload))
+    return PyBytes_FromStringAndSize(<char*>frame, size) if size else None
+
+
+def typed_payload(bytes payload not None):
+    """`(value type, encoded value, whether printing it gives the payload back)`, for tests and cold paths."""
+    cdef uint8_t target[65600]
+    cdef Typed typed
+    type_payload(<const uint8_t*><char*>payload, len(payload), target, 65600, &typed)
+    if typed.size < 0:
+        raise ValueError("the payload is too long for a value")
+    return typed.type, PyBytes_FromStringAndSize(<char*>target, typed.size), typed.exact
+
+
+# ---- value to payload ----
+
+cdef bint _plain(const uint8_t* text, size_t size) noexcept:
+    """Whether the text cannot be taken for anything else: no JSON and no number begins like this."""
+    cdef uint8_t c
+    if size == 0:
+        return True
+    c = text[0]
+    return not (c == b'"' or c == b"{" or c == b"[" or c == b"-" or c == b"+" or c == b"." or 0x30 <= c <= 0x39
+                or c <= 0x20 or c == b"t" or c == b"f" or c == b"n" or c == b"N" or c == b"i" or c == b"I")
+
+
+cdef Py_ssize_t print_value(int value_type, const uint8_t* value, size_t room, uint8_t* target, size_t target_room,
+                            const uint8_t** text) noexcept:
+    """The payload of a value: its size, or -1 if there is none that fits. `text` gets where it is: at `target` (at
+    least 512 bytes) or, for strings and bytes, in the value itself."""
+    cdef double number
+    cdef float single
+    cdef uint64_t bits
+    cdef unsigned int half
+    cdef Py_ssize_t size
+    cdef char* printed
+    text[0] = target
+    if value_type == T_BYTES or (value_type == T_STRING and _plain(value + 2, get16(value))):
+        text[0] = value + 2
+        return get16(value)
+    if value_type == T_I64:
+        return snprintf(<char*>target, 32, "%lld", <long long>get64(value))
+    if value_type == T_I32:
+        return snprintf(<char*>target, 32, "%d", <int>get32(value))
+    if value_type == T_I16:
+        return snprintf(<char*>target, 32, "%d", <int><short>get16(value))
+    if value_type == T_I8:
+        return snprintf(<char*>target, 32, "%d", <int><signed char>value[0])
+    if value_type == T_NULL:
+        memcpy(target, b"null", 4)
+        return 4
+    if value_type == T_BOOL:
+        memcpy(target, b"true" if value[0] else b"false", 5)
+        return 4 if value[0] else 5
+    try:
+        if value_type == T_F64 or value_type == T_F32:
+            if value_type == T_F64:
+                bits = get64(value)
+                memcpy(&number, &bits, 8)
+            else:
+                half = get32(value)
+                memcpy(&single, &half, 4)
+                number = single
+            printed = PyOS_double_to_string(number, b"r", 0, ADD_DOT_0, NULL)
+            size = strlen(printed)
+            memcpy(target, printed, size)
+            PyMem_Free(printed)
+            return size
+        size = value_size(value_type, value, room, 0)
+        if size < 0:
+            return -1
+        whole = <bytes>_payload_of(value_type, PyBytes_FromStringAndSize(<const char*>value, size))
+        if <size_t>len(whole) > target_room:
+            return -1
+        memcpy(target, <char*>whole, len(whole))
+        return len(whole)
+    except Exception:
+        log.exception("a value could not be printed")
+        return -1
+
+
+def printed_value(int value_type, bytes value not None):
+    """The payload of an encoded value, for tests and cold paths."""
+    cdef uint8_t target[65600]
+    cdef const uint8_t* text
+    if value_size(value_type, <const uint8_t*><char*>value, len(value), 0) != len(value):
+        raise ValueError("not an encoded value")
+    if value_type > T_BYTES:
+        return _payload_of(value_type, value)
+    cdef Py_ssize_t size = print_value(value_type, <const uint8_t*><char*>value, len(value), target, 65600, &text)
+    if size < 0:
+        raise ValueError("the payload is too long")
+    return PyBytes_FromStringAndSize(<const char*>text, size)

@@ -1,0 +1,321 @@
+"""The params of one router and who wrote them: reading, forgetting, expiring. Writing is `plane.Plane`, built on this.
+
+What a reader gets is copied out as it is at that moment, in pieces, so that a large state never stands in memory twice.
+Knows nothing of subscriptions or sockets.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport Py_XDECREF, PyObject
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memset
+
+from clasp_edge.dataplane.bytes cimport put16, put64
+from clasp_edge.dataplane.table cimport FIRST_ID, TTL_ABSOLUTE, TTL_DEFAULT, entry_address, entry_value
+from clasp_edge.wire.pattern cimport Pattern
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+cdef enum:
+    MAX_FRAME = 65547           # wire.md 1
+    MAX_PAYLOAD = 65535
+    SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
+    SLIDING_STEPS = 64          # being read prolongs a param's life in steps of this part of it
+    EXPIRE_AT_ONCE = 2000       # removals per call, so that a mass expiry does not hold up traffic
+
+
+cdef class State:
+    """`State(core)`; `control.strategy_of(address)` and `control.arm(deadline_ms)` are asked of the control plane."""
+
+    def __cinit__(self, Core core not None, *args, **kwargs):
+        self.core = core
+        self.table = Table()
+        self.evict = True
+        self.armed_ms = <uint64_t>-1
+        self.writer_texts = [b""]
+        self.free_writers = []
+        self.gate_generation = 1
+        self._writer_room(64)
+
+    def __dealloc__(self):
+        free(self.writer_uses)
+        free(self.writer_locks)
+
+    # ---- writers: who wrote a param, by a small number ----
+
+    def _writer_room(self, size_t room):
+        cdef uint32_t* uses = <uint32_t*>realloc(self.writer_uses, room * sizeof(uint32_t))
+        if uses == NULL:
+            raise MemoryError
+        self.writer_uses = uses
+        cdef uint32_t* locks = <uint32_t*>realloc(self.writer_locks, room * sizeof(uint32_t))
+        if locks == NULL:
+            raise MemoryError
+        self.writer_locks = locks
+        memset(uses + self.writer_room, 0, (room - self.writer_room) * sizeof(uint32_t))
+        memset(locks + self.writer_room, 0, (room - self.writer_room) * sizeof(uint32_t))
+        self.writer_room = room
+
+    def register(self, Sink origin not None, bytes text not None):
+        """Give `origin` a place among the writers; `text` (at most 36 bytes) is what snapshots name as the writer."""
+        cdef uint32_t writer
+        if len(text) > 36:
+            raise ValueError("a writer's name has at most 36 bytes")
+        if self.free_writers:
+            writer = self.free_writers.pop()
+            self.writer_texts[writer] = text
+        else:
+            writer = len(self.writer_texts)
+            self.writer_texts.append(text)
+            if writer >= self.writer_room:
+                self._writer_room(self.writer_room * 2)
+        self.writer_uses[writer] = 1
+        self.writer_locks[writer] = 0
+        origin.writer = writer
+        # The place may have had a tenant whose passing of the gate is still remembered.
+        self.gate_generation += 1
+
+    def unregister(self, Sink origin not None):
+        """`origin` writes no more. Its name stays while a param carries it, its locks until `release_locks`."""
+        self._release_writer(origin.writer)
+        origin.writer = 0
+
+    cdef void _release_writer(self, uint32_t writer) noexcept:
+        if writer == 0:
+            return
+        self.writer_uses[writer] -= 1
+        if self.writer_uses[writer] == 0:
+            self.writer_texts[writer] = b""
+            self.free_writers.append(writer)
+
+    def locks_held(self, Sink origin not None):
+        return self.writer_locks[origin.writer]
+
+    def release_locks(self, uint32_t writer, bytes text not None):
+        """Release every lock of the writer `text` at place `writer` (its session ended). Returns how many."""
+        cdef uint32_t id
+        cdef Entry* entry
+        cdef int released = 0
+        # The place may have a new tenant by now.
+        if writer == 0 or self.writer_locks[writer] == 0 or self.writer_texts[writer] != text:
+            return 0
+        for id in range(FIRST_ID, self.table.top):
+            entry = self.table.entries[id]
+            if entry != NULL and entry.lock_holder == writer:
+                self._unlock(entry)
+                released += 1
+        return released
+
+    cdef void _unlock(self, Entry* entry) noexcept:
+        if entry.lock_holder:
+            self.writer_locks[entry.lock_holder] -= 1
+            self._release_writer(entry.lock_holder)
+            entry.lock_holder = 0
+
+    # ---- entries ----
+
+    cdef Entry* live(self, const uint8_t* address, size_t size, uint32_t hash) noexcept:
+        """The entry, unless it is a param whose time is over: that one is removed first."""
+        cdef Entry* entry = self.table.find(address, size, hash)
+        if entry != NULL and entry.deadline_ms and entry.deadline_ms <= self.core.mono_us // 1000:
+            self.expired += 1
+            self._forget(entry)
+            return NULL
+        return entry
+
+    cdef void _forget(self, Entry* entry) noexcept:
+        self._unlock(entry)
+        if entry.revision:
+            self._release_writer(entry.writer)
+            if self.tap is not None:
+                self.tap.forgotten(entry)
+        Py_XDECREF(<PyObject*>entry.fan)
+        entry.fan = NULL
+        self.table.remove(entry)
+
+    def open_tap(self, owner, bint strict, size_t buffer_bytes, log_stream, state_stream):
+        """Report every change to a journal from now on (`dataplane.tap.Tap`); returns the tap."""
+        self.tap = Tap(self.core, self.table, self.writer_texts, owner, strict, buffer_bytes, log_stream, state_stream)
+        return self.tap
+
+    def close_tap(self):
+        self.tap = None
+
+    def reclassify(self):
+        """Ask `control` again which strategy each known address has (the configuration changed)."""
+        cdef uint32_t id
+        cdef Entry* entry
+        for id in range(FIRST_ID, self.table.top):
+            entry = self.table.entries[id]
+            if entry != NULL:
+                entry.strategy = self.control.strategy_of(
+                    PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size))
+
+    # ---- reading state ----
+
+    cdef size_t set_image(self, Entry* entry, uint8_t* target) noexcept:
+        """The SET frame that tells the param's present value; returns its size (at most MAX_FRAME)."""
+        cdef size_t size = entry.address_size + entry.value_size
+        target[0] = 0x53
+        target[1] = 0x41
+        put16(target + 2, <uint16_t>(size + 12))
+        target[4] = 0x21
+        target[5] = 0x80 | entry.value_type
+        put16(target + 6, entry.address_size)
+        memcpy(target + 8, entry_address(entry), size)
+        put64(target + 8 + size, entry.revision)
+        return size + 16
+
+    cdef size_t _snapshot_entry(self, Entry* entry, uint8_t* p) noexcept:
+        cdef bytes writer = <bytes>self.writer_texts[entry.writer]
+        cdef size_t writer_size = len(writer)
+        cdef uint8_t* start = p
+        put16(p, entry.address_size)
+        memcpy(p + 2, entry_address(entry), entry.address_size)
+        p += 2 + entry.address_size
+        p[0] = entry.value_type
+        memcpy(p + 1, entry_value(entry), entry.value_size)
+        p += 1 + entry.value_size
+        put64(p, entry.revision)
+        p[8] = 0x03 if writer_size else 0x02
+        p += 9
+        if writer_size:
+            put16(p, <uint16_t>writer_size)
+            memcpy(p + 2, <char*>writer, writer_size)
+            p += 2 + writer_size
+        put64(p, entry.written_us)
+        return p + 8 - start
+
+    def snapshot(self, Pattern pattern not None, object scopes, uint32_t cursor, size_t max_bytes, uint32_t max_scan,
+                 uint64_t newer_than=0):
+        """One SNAPSHOT payload of the params that match, starting at `cursor` (0 at first).
+
+        Returns `(payload or None when nothing matched, next cursor or 0 at the end)`. Cut at `max_bytes` (one param
+        always fits), at 800 params, and after looking at `max_scan` params, so that a large state never holds up
+        traffic. Each param is read as it is now; it can only be newer than what the reader has seen. `newer_than`
+        leaves out params at or below that revision.
+        """
+        # A buffer of its own: jobs run while a frame in `scratch` is still being handed out.
+        cdef uint8_t buffer[MAX_FRAME]
+        cdef uint8_t* p = buffer
+        cdef size_t size = 3
+        cdef uint32_t id = cursor if cursor >= FIRST_ID else FIRST_ID
+        cdef uint32_t scanned = 0
+        cdef int count = 0
+        cdef Entry* entry
+        cdef uint64_t now_ms = self.core.mono_us // 1000
+        if max_bytes > MAX_PAYLOAD:
+            max_bytes = MAX_PAYLOAD
+        if pattern.literal:
+            entry = self.live(<const uint8_t*><char*>pattern.text, len(pattern.text),
+                              self.table.hash_of(<const uint8_t*><char*>pattern.text, len(pattern.text)))
+            if entry != NULL and entry.revision > newer_than and (
+                    scopes is None or scopes.allows("read", pattern.text)):
+                size += self._snapshot_entry(entry, p + 3)
+                count = 1
+            id = self.table.top
+        while id < self.table.top and scanned < max_scan and count < SNAPSHOT_ENTRIES:
+            entry = self.table.entries[id]
+            id += 1
+            if entry == NULL or entry.revision == 0:
+                continue
+            scanned += 1
+            if entry.revision <= newer_than or (entry.deadline_ms and entry.deadline_ms <= now_ms):
+                continue
+            if count and size + entry.address_size + entry.value_size + SNAPSHOT_OVERHEAD - 3 > max_bytes:
+                id -= 1
+                break
+            address = PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)
+            if not pattern.matches(address) or (scopes is not None and not scopes.allows("read", address)):
+                continue
+            size += self._snapshot_entry(entry, p + size)
+            count += 1
+        p[0] = 0x23
+        put16(p + 1, <uint16_t>count)
+        return (PyBytes_FromStringAndSize(<const char*>p, size) if count else None,
+                id if id < self.table.top else 0)
+
+    def read(self, bytes address not None):
+        """GET: like `snapshot` for one address, and a use of the param: a sliding ttl starts again (router.md 3.4)."""
+        cdef const uint8_t* text = <const uint8_t*><char*>address
+        cdef Entry* entry = self.live(text, len(address), self.table.hash_of(text, len(address)))
+        cdef uint8_t buffer[MAX_FRAME]
+        cdef uint8_t* p = buffer
+        cdef uint64_t lifetime_s, deadline_ms
+        if entry == NULL or entry.revision == 0:
+            return None
+        if entry.deadline_ms and not entry.ttl & TTL_ABSOLUTE:
+            lifetime_s = self.param_ttl_s if entry.ttl == TTL_DEFAULT else entry.ttl
+            deadline_ms = self.core.mono_us // 1000 + lifetime_s * 1000
+            # Not for less than a part of it: the journal notes each time.
+            if lifetime_s and deadline_ms - entry.deadline_ms > lifetime_s * 1000 // SLIDING_STEPS:
+                self.table.expires(entry, deadline_ms)
+                if self.tap is not None:
+                    self.tap.prolonged(entry)
+        p[0] = 0x23
+        put16(p + 1, 1)
+        return PyBytes_FromStringAndSize(<const char*>p, 3 + self._snapshot_entry(entry, p + 3))
+
+    def describe(self, bytes address not None):
+        """What a dry run needs: `(revision, value type, value bytes, lock holder's name or b"", strategy)` or None."""
+        cdef const uint8_t* text = <const uint8_t*><char*>address
+        cdef Entry* entry = self.live(text, len(address), self.table.hash_of(text, len(address)))
+        if entry == NULL or entry.revision == 0:
+            return None
+        return (entry.revision, entry.value_type,
+                PyBytes_FromStringAndSize(<const char*>entry_value(entry), entry.value_size),
+                self.writer_texts[entry.lock_holder], entry.strategy)
+
+    @property
+    def state_bytes(self):
+        """What the params and cached routes take, in bytes of this process."""
+        return self.table.bytes
+
+    @property
+    def params(self):
+        return self.table.params
+
+    @property
+    def routes(self):
+        return self.table.routes
+
+    # ---- time ----
+
+    cdef void _arm(self) noexcept:
+        self.armed_ms = self.table.next_deadline()
+        try:
+            self.control.arm(self.armed_ms)
+        except Exception:
+            log.exception("the expiry timer could not be set")
+
+    def expire(self):
+        """Remove params whose time is over (as many as one call may) and ask `control.arm` for the next look."""
+        cdef Entry* entry
+        cdef int count = 0
+        cdef uint64_t now_ms
+        self.core.tick()
+        now_ms = self.core.mono_us // 1000
+        self.armed_ms = <uint64_t>-1
+        while count < EXPIRE_AT_ONCE:
+            entry = self.table.next_expired(now_ms)
+            if entry == NULL:
+                break
+            count += 1
+            self.expired += 1
+            self._forget(entry)
+        if self.table.next_deadline():
+            self._arm()
+
+    def restamp(self):
+        """After `param_ttl_s` changed: give every param that has no ttl of its own its new deadline."""
+        cdef uint32_t id
+        cdef Entry* entry
+        self.core.tick()
+        for id in range(FIRST_ID, self.table.top):
+            entry = self.table.entries[id]
+            if entry != NULL and entry.revision and entry.ttl == TTL_DEFAULT:
+                self.table.expires(entry, self.core.mono_us // 1000 + <uint64_t>self.param_ttl_s * 1000
+                                   if self.param_ttl_s else 0)
+        if self.table.next_deadline() and self.table.next_deadline() < self.armed_ms:
+            self._arm()

@@ -1,0 +1,43 @@
+"""Which of two values of a param is the newer one, where a broker says something again that may be long overtaken.
+
+Live messages need no version: the broker's order decides. But a broker that was killed comes back with retained values
+of some time ago, a spare one with those of the last fail-over, and a daemon repeats what a broker lacks. Versions are
+hybrid logical clocks: milliseconds of wall time, but always more than the version before, so clocks need not agree.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+MAX_ADDRESSES = 50_000
+"""Remembered at most, a few MB. For an address that is not, what a broker says is believed."""
+
+
+class Versions:
+    """The newest version known of each param that the bridge has sent or received."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, int] = OrderedDict()
+
+    def known(self, address: bytes) -> int:
+        """0 where nothing is known."""
+        return self._known.get(address, 0)
+
+    def next(self, address: bytes, wall_ms: int) -> int:
+        """A version for a value that is newer than anything known."""
+        version = max(self.known(address) + 1, wall_ms)
+        self._note(address, version)
+        return version
+
+    def heard(self, address: bytes, version: int, wall_ms: int) -> None:
+        """A value has arrived and been taken; without a version (0) it is newer than anything known."""
+        if version:
+            self._note(address, max(version, self.known(address)))
+        else:
+            self.next(address, wall_ms)
+
+    def _note(self, address: bytes, version: int) -> None:
+        self._known[address] = version
+        self._known.move_to_end(address)
+        if len(self._known) > MAX_ADDRESSES:
+            self._known.popitem(last=False)

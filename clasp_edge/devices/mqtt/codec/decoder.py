@@ -1,0 +1,237 @@
+"""From the bytes of one packet to its data, strictly: whatever the specification calls malformed raises.
+
+Splitting a stream into packets is not done here; the caller has the first byte and the body after the remaining length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from clasp_edge.devices.mqtt.codec.packets import (
+    Ack,
+    Auth,
+    Connack,
+    Connect,
+    Disconnect,
+    Packet,
+    Pingreq,
+    Pingresp,
+    Publish,
+    Suback,
+    Subscribe,
+    SubscribeFilter,
+    Unsuback,
+    Unsubscribe,
+    Will,
+)
+from clasp_edge.devices.mqtt.codec.primitives import Reader
+from clasp_edge.devices.mqtt.codec.properties import WILL, Property, read_properties
+from clasp_edge.devices.mqtt.codec.reason import MqttError, Reason, malformed, protocol_error
+from clasp_edge.devices.mqtt.codec.types import FIXED_FLAGS, V5, V311, PacketType
+
+PROTOCOL_NAME = "MQTT"
+
+
+def decode(first: int, body: bytes, version: int) -> Packet:
+    """The packet with this first byte and body. `version` is 4 or 5; a CONNECT brings its own. Raises MqttError."""
+    try:
+        kind = PacketType(first >> 4)
+    except ValueError:
+        raise malformed("packet type 0") from None
+    if kind is not PacketType.PUBLISH and first & 0x0F != FIXED_FLAGS.get(kind, 0):
+        raise malformed(f"the flags of {kind.name} are {first & 0x0F}")
+    reader = Reader(body)
+    packet = _DECODERS[kind](reader, first, version)
+    if reader.left():
+        raise malformed(f"{reader.left()} bytes too many in {kind.name}")
+    return packet
+
+
+def _connect(reader: Reader, first: int, version: int) -> Packet:
+    name = reader.text("protocol name")
+    level = reader.number(1, "protocol level")
+    if name != PROTOCOL_NAME or level not in (V311, V5):
+        raise MqttError(Reason.UNSUPPORTED_PROTOCOL_VERSION, f"protocol {name[:16]!r} level {level}")
+    flags = reader.number(1, "connect flags")
+    will_qos = flags >> 3 & 3
+    if flags & 0x01:
+        raise malformed("the reserved connect flag is set")
+    if will_qos == 3 or (not flags & 0x04 and flags & 0x38):
+        raise malformed("the will flags contradict each other")
+    if level == V311 and flags & 0x40 and not flags & 0x80:
+        raise malformed("a password without a user name")
+    keep_alive_s = reader.number(2, "keep-alive")
+    properties = read_properties(reader, PacketType.CONNECT) if level == V5 else {}
+    if Property.AUTHENTICATION_DATA in properties and Property.AUTHENTICATION_METHOD not in properties:
+        raise protocol_error("authentication data without a method")
+    client_id = reader.text("client identifier")
+    will = None
+    if flags & 0x04:
+        will_properties = read_properties(reader, WILL) if level == V5 else {}
+        will = Will(
+            topic=topic_name(reader.text("will topic")),
+            payload=reader.binary("will payload"),
+            qos=will_qos,
+            retain=bool(flags & 0x20),
+            properties=will_properties,
+        )
+    return Connect(
+        client_id=client_id,
+        version=level,
+        clean_start=bool(flags & 0x02),
+        keep_alive_s=keep_alive_s,
+        will=will,
+        username=reader.text("user name") if flags & 0x80 else None,
+        password=reader.binary("password") if flags & 0x40 else None,
+        properties=properties,
+    )
+
+
+def topic_name(topic: str) -> str:
+    """The topic, if it can be published to (5.0, 4.7.1 and 4.7.3). Raises MqttError."""
+    if not topic or "+" in topic or "#" in topic:
+        raise MqttError(Reason.TOPIC_NAME_INVALID, f"topic {topic[:64]!r}")
+    return topic
+
+
+def _connack(reader: Reader, first: int, version: int) -> Packet:
+    flags = reader.number(1, "acknowledge flags")
+    if flags > 1:
+        raise malformed("reserved acknowledge flags are set")
+    reason = reader.number(1, "reason")
+    properties = read_properties(reader, PacketType.CONNACK) if version == V5 else {}
+    return Connack(session_present=bool(flags), reason=reason, properties=properties)
+
+
+def _publish(reader: Reader, first: int, version: int) -> Packet:
+    qos = first >> 1 & 3
+    if qos == 3:
+        raise malformed("QoS 3")
+    if first & 0x08 and not qos:
+        raise malformed("DUP with QoS 0")
+    topic = reader.text("topic")
+    packet_id = _packet_id(reader) if qos else 0
+    properties: dict[int, Any] = read_properties(reader, PacketType.PUBLISH) if version == V5 else {}
+    if topic or Property.TOPIC_ALIAS not in properties:
+        topic_name(topic)
+    return Publish(
+        topic=topic,
+        payload=reader.take(reader.left(), "payload"),
+        qos=qos,
+        retain=bool(first & 0x01),
+        dup=bool(first & 0x08),
+        packet_id=packet_id,
+        properties=properties,
+    )
+
+
+def _packet_id(reader: Reader) -> int:
+    packet_id = reader.number(2, "packet identifier")
+    if not packet_id:
+        raise protocol_error("packet identifier 0")
+    return packet_id
+
+
+def _reason_and_properties(reader: Reader, kind: PacketType, version: int) -> tuple[int, dict[int, Any]]:
+    """The optional end of acknowledgements, DISCONNECT and AUTH: both may be left out (5.0, 3.4.2.1)."""
+    if version != V5 or not reader.left():
+        return 0, {}
+    reason = reader.number(1, "reason")
+    return reason, read_properties(reader, kind) if reader.left() else {}
+
+
+def _ack(reader: Reader, first: int, version: int) -> Packet:
+    kind = PacketType(first >> 4)
+    packet_id = _packet_id(reader)
+    reason, properties = _reason_and_properties(reader, kind, version)
+    return Ack(type=kind, packet_id=packet_id, reason=reason, properties=properties)
+
+
+def _subscribe(reader: Reader, first: int, version: int) -> Packet:
+    packet_id = _packet_id(reader)
+    properties = read_properties(reader, PacketType.SUBSCRIBE) if version == V5 else {}
+    filters = []
+    while reader.left():
+        text = reader.text("topic filter")
+        options = reader.number(1, "subscription options")
+        retain_handling = options >> 4 & 3
+        if options & 3 == 3 or options & (0xC0 if version == V5 else 0xFC):
+            raise malformed(f"subscription options 0x{options:02X}")
+        if retain_handling == 3:
+            raise protocol_error("retain handling 3")
+        filters.append(
+            SubscribeFilter(
+                filter=text,
+                qos=options & 3,
+                no_local=bool(options & 0x04),
+                retain_as_published=bool(options & 0x08),
+                retain_handling=retain_handling,
+            )
+        )
+    if not filters:
+        raise protocol_error("SUBSCRIBE without a topic filter")
+    return Subscribe(packet_id=packet_id, filters=filters, properties=properties)
+
+
+def _suback(reader: Reader, first: int, version: int) -> Packet:
+    packet_id = _packet_id(reader)
+    properties = read_properties(reader, PacketType.SUBACK) if version == V5 else {}
+    return Suback(packet_id=packet_id, reasons=list(reader.take(reader.left(), "reasons")), properties=properties)
+
+
+def _unsubscribe(reader: Reader, first: int, version: int) -> Packet:
+    packet_id = _packet_id(reader)
+    properties = read_properties(reader, PacketType.UNSUBSCRIBE) if version == V5 else {}
+    filters = []
+    while reader.left():
+        filters.append(reader.text("topic filter"))
+    if not filters:
+        raise protocol_error("UNSUBSCRIBE without a topic filter")
+    return Unsubscribe(packet_id=packet_id, filters=filters, properties=properties)
+
+
+def _unsuback(reader: Reader, first: int, version: int) -> Packet:
+    packet_id = _packet_id(reader)
+    properties = read_properties(reader, PacketType.UNSUBACK) if version == V5 else {}
+    reasons = list(reader.take(reader.left(), "reasons")) if version == V5 else []
+    return Unsuback(packet_id=packet_id, reasons=reasons, properties=properties)
+
+
+def _pingreq(reader: Reader, first: int, version: int) -> Packet:
+    return Pingreq()
+
+
+def _pingresp(reader: Reader, first: int, version: int) -> Packet:
+    return Pingresp()
+
+
+def _disconnect(reader: Reader, first: int, version: int) -> Packet:
+    reason, properties = _reason_and_properties(reader, PacketType.DISCONNECT, version)
+    return Disconnect(reason=reason, properties=properties)
+
+
+def _auth(reader: Reader, first: int, version: int) -> Packet:
+    if version != V5:
+        raise malformed("packet type 15")
+    reason, properties = _reason_and_properties(reader, PacketType.AUTH, version)
+    return Auth(reason=reason, properties=properties)
+
+
+_DECODERS: dict[PacketType, Callable[[Reader, int, int], Packet]] = {
+    PacketType.CONNECT: _connect,
+    PacketType.CONNACK: _connack,
+    PacketType.PUBLISH: _publish,
+    PacketType.PUBACK: _ack,
+    PacketType.PUBREC: _ack,
+    PacketType.PUBREL: _ack,
+    PacketType.PUBCOMP: _ack,
+    PacketType.SUBSCRIBE: _subscribe,
+    PacketType.SUBACK: _suback,
+    PacketType.UNSUBSCRIBE: _unsubscribe,
+    PacketType.UNSUBACK: _unsuback,
+    PacketType.PINGREQ: _pingreq,
+    PacketType.PINGRESP: _pingresp,
+    PacketType.DISCONNECT: _disconnect,
+    PacketType.AUTH: _auth,
+}

@@ -1,0 +1,227 @@
+"""One network connection of an MQTT client: the handshake's bytes, then everything to the session.
+
+`Connection` knows no transport; a TCP connection is below, the WebSocket one is in the transports. What ends a
+connection is decided elsewhere; here it is carried out so that the last packet still arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import TYPE_CHECKING, cast
+
+from clasp_edge.devices.mqtt.codec.types import PacketType
+from clasp_edge.devices.mqtt.handshake import Refusal, open_session, refusal_of
+
+if TYPE_CHECKING:
+    from clasp_edge.devices.mqtt.server import MqttServer
+    from clasp_edge.devices.mqtt.session import Session
+
+log = logging.getLogger("clasp_edge.mqtt")
+
+LINGER_S = 1.0
+"""How long input is still read and thrown away after our last packet: closing at once would take that packet back."""
+
+SHORTEST_PAUSE_S = 0.002
+"""Of a client over its rate: below this the pause would cost more than it brings."""
+
+
+class Connection:
+    """From the first byte on. `session` is None before CONNECT and after the end."""
+
+    websocket = False
+
+    def __init__(self, server: MqttServer) -> None:
+        self.server = server
+        self.session: Session | None = None
+        self.remote = "?"
+        self.rest: bytes | bytearray = b""
+        self.closing = False
+        self._resuming: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<mqtt connection {self.remote}>"
+
+    # ---- input ----
+
+    def received(self, data: bytes | bytearray, filled: int) -> None:
+        """The first `filled` bytes of `data`, which begin with what the last call left as `rest`."""
+        self.rest = b""
+        if self.closing:
+            return
+        used = 0
+        if self.session is None:
+            used = self._handshake(data, filled)
+        session = self.session
+        if session is not None and not self.closing:
+            if not used:
+                used = session.receive(data, filled)
+            elif used < filled:
+                used += session.receive(memoryview(data)[used:filled], filled - used)
+        if used < filled and not self.closing:
+            self.rest = data[used:filled]
+
+    def _handshake(self, data: bytes | bytearray, filled: int) -> int:
+        """Look for a whole CONNECT; returns the bytes it took."""
+        remaining, at = 0, 1
+        while True:
+            if at >= filled:
+                if filled and data[0] != PacketType.CONNECT << 4:
+                    self.abort()
+                return 0
+            remaining |= (data[at] & 0x7F) << (7 * (at - 1))
+            at += 1
+            if not data[at - 1] & 0x80:
+                break
+            if at > 4:
+                self.abort()
+                return 0
+        if data[0] != PacketType.CONNECT << 4 or at + remaining > self.server.max_packet:
+            self.abort()  # [MQTT-3.1.0-1]
+            return 0
+        if filled < at + remaining:
+            return 0
+        body = bytes(data[at : at + remaining])
+        self.server.waiting.discard(self)
+        try:
+            open_session(self, body)
+        except Refusal as refusal:
+            log.info("%s: refused: %s", self.remote, refusal)
+            answer = refusal_of(refusal, body)
+            if answer:
+                self.send_early(answer)
+            self.end()
+        return at + remaining
+
+    def pause_input(self, delay_s: float) -> None:
+        """Stop reading; after `delay_s`, if given, go on."""
+        self.pause_reading()
+        if delay_s > 0 and self._resuming is None:
+            delay_s = max(delay_s, SHORTEST_PAUSE_S)
+            self._resuming = self.server.loop.call_later(delay_s, self.resume_input)
+
+    def resume_input(self) -> None:
+        """Take up what was left over, then read on."""
+        self._resuming = None
+        if self.closing or self.session is None:
+            return
+        rest, self.rest = self.rest, b""
+        if rest:
+            self.received(rest, len(rest))
+        if not self.session.input_paused and not self.closing:
+            self.resume_reading()
+
+    # ---- the end ----
+
+    def end(self) -> None:
+        """Our side has said its last: what is queued goes out, then the connection ends."""
+        if self.closing:
+            return
+        self.closing = True
+        self.server.loop.call_soon(self._finish)
+
+    def _finish(self) -> None:
+        self.finish_output()
+        self.server.loop.call_later(LINGER_S, self.abort)
+
+    def lost(self) -> None:
+        """The transport is gone."""
+        self.closing = True
+        self.rest = b""
+        self.server.waiting.discard(self)
+        if self._resuming is not None:
+            self._resuming.cancel()
+        session, self.session = self.session, None
+        if session is not None:
+            session.connection_lost(self)
+
+    # ---- the transport ----
+
+    def fileno(self) -> int:
+        """The socket's descriptor, which the session writes to."""
+        raise NotImplementedError
+
+    def send_early(self, data: bytes) -> None:
+        """Send while there is no session."""
+        raise NotImplementedError
+
+    def pause_reading(self) -> None:
+        """Leave input to the kernel."""
+        raise NotImplementedError
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        raise NotImplementedError
+
+    def finish_output(self) -> None:
+        """Tell the peer that nothing more comes."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        raise NotImplementedError
+
+
+class TcpConnection(Connection, asyncio.BufferedProtocol):
+    """A client on a plain socket. All connections read into one buffer, of which each keeps only the start of a packet:
+    an idle client holds no buffer."""
+
+    def __init__(self, server: MqttServer) -> None:
+        super().__init__(server)
+        self._transport: asyncio.Transport | None = None
+        self._reading = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.server.waiting.add(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        size = len(self.rest)
+        if size:
+            self.server.buffer[:size] = self.rest
+            return self.server.view[size:]
+        return self.server.view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received(self.server.buffer, len(self.rest) + nbytes)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost()
+
+    def fileno(self) -> int:
+        assert self._transport is not None
+        number: int = self._transport.get_extra_info("socket").fileno()
+        return number
+
+    def send_early(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        if self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._reading and self._transport is not None and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+    def finish_output(self) -> None:
+        assert self._transport is not None
+        self.resume_reading()
+        if not self._transport.is_closing():
+            with contextlib.suppress(OSError, RuntimeError):  # the peer was faster
+                self._transport.write_eof()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,166 @@
+"""CONNECT and CONNACK: who the client is, what both sides can take, and which session it gets (5.0, 3.1 and 3.2)."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from clasp_edge.devices.mqtt.codec import Connack, Connect, MqttError, Property, Reason, decode, encode
+from clasp_edge.devices.mqtt.codec.reason import connect_return
+from clasp_edge.devices.mqtt.codec.types import V5, V311, PacketType
+from clasp_edge.devices.mqtt.session import NO_LIMIT, Session
+from clasp_edge.devices.mqtt.will import PendingWill
+from clasp_edge.router.access import Identity, Refused
+from clasp_edge.wire import ErrorCode
+
+if TYPE_CHECKING:
+    from clasp_edge.devices.mqtt.connection import Connection
+
+log = logging.getLogger("clasp_edge.mqtt")
+
+MAX_CLIENT_ID_BYTES = 256
+"""Ten times what every client may use (3.1.1, 3.1.3.1): a session is remembered by it."""
+
+TOPIC_ALIASES_IN = 64
+TOPIC_ALIASES_OUT = 64
+"""Aliases per connection and direction: each costs us the topic's bytes."""
+
+NEVER = 0xFFFFFFFF
+
+
+class Refusal(MqttError):
+    """The connection is not accepted."""
+
+    def __init__(self, reason: Reason, text: str, version: int | None = None) -> None:
+        super().__init__(reason, text)
+        self.version = version
+
+
+def refusal_of(refusal: Refusal, body: bytes) -> bytes:
+    """The CONNACK that says no, or nothing where the client's version has no word for it."""
+    version = refusal.version if refusal.version is not None else _spoken_version(body)
+    if version is None:
+        return b""
+    if version >= V5:
+        return encode(Connack(reason=refusal.reason, properties={Property.REASON_STRING: refusal.text}), V5)
+    code = connect_return(refusal.reason)
+    return encode(Connack(reason=code), V311) if code is not None else b""
+
+
+def _spoken_version(body: bytes) -> int | None:
+    """The protocol level of a CONNECT that could not be read, if it gets that far and speaks MQTT at all."""
+    size = int.from_bytes(body[:2], "big")
+    if body[2 : 2 + size] not in (b"MQTT", b"MQIsdp") or len(body) <= 2 + size:
+        return None
+    return body[2 + size]
+
+
+def open_session(connection: Connection, body: bytes) -> None:
+    """Give the connection its session and answer CONNACK. Raises Refusal."""
+    server = connection.server
+    try:
+        packet = decode(PacketType.CONNECT << 4, body, V311)
+    except MqttError as error:
+        raise Refusal(error.reason, error.text) from None
+    assert isinstance(packet, Connect)
+    try:
+        session = _admit(connection, packet)
+    except MqttError as error:
+        raise Refusal(error.reason, error.text, packet.version) from None
+    assert connection.session is session
+    log.info("%r: connected (%s)", session, "5.0" if packet.version == V5 else "3.1.1")
+    server.after_connect()
+
+
+def _admit(connection: Connection, packet: Connect) -> Session:
+    server = connection.server
+    router = server.router
+    if Property.AUTHENTICATION_METHOD in packet.properties:
+        raise MqttError(Reason.BAD_AUTHENTICATION_METHOD, "enhanced authentication is not offered")
+    client_id = packet.client_id
+    if len(client_id.encode()) > MAX_CLIENT_ID_BYTES:
+        raise MqttError(
+            Reason.CLIENT_IDENTIFIER_NOT_VALID, f"a client identifier has at most {MAX_CLIENT_ID_BYTES} bytes"
+        )
+    assigned = not client_id
+    if assigned:
+        if packet.version != V5 and not packet.clean_start:
+            raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "a kept session needs a client identifier")
+        client_id = f"auto-{uuid.uuid4().hex}"
+    identity = _identify(connection, packet)
+    session = server.sessions.get(client_id)
+    if session is not None and server.foreign(session, identity):
+        raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "the client identifier is somebody else's")
+    session = server.sessions.get(client_id)  # its owner's token may have ended it
+    if (session is None or session.connection is None) and not router.make_room(connection.remote):
+        raise MqttError(Reason.SERVER_BUSY, "too many sessions")
+    if session is not None:
+        session.taken_over()
+        if packet.clean_start:
+            session.end()
+            session = None
+    # `end` and `taken_over` may have published a will and dropped the session.
+    session = server.sessions.get(client_id) if session is not None else None
+    present = session is not None
+    if session is None:
+        session = server.new_session(client_id)
+    expiry_s = _expiry(packet, server.config.max_session_expiry_s)
+    session.identify(identity)
+    session.begin(connection, packet, expiry_s)
+    if packet.will is not None:
+        session.will = PendingWill(packet.will)
+    session.attach(connection.fileno(), packet.version, connection.websocket, _aliases_out(packet))
+    answer: dict[int, Any] = {}
+    if packet.version == V5:
+        answer = _announced(server.config.max_inflight, server.max_packet)
+        if assigned:
+            answer[Property.ASSIGNED_CLIENT_IDENTIFIER] = client_id
+        if packet.properties.get(Property.SESSION_EXPIRY_INTERVAL, 0) != expiry_s:
+            answer[Property.SESSION_EXPIRY_INTERVAL] = expiry_s
+    connection.session = session
+    session.send(Connack(session_present=present, properties=answer))
+    session.start_sending()
+    return session
+
+
+def _announced(receive_maximum: int, max_packet: int) -> dict[int, Any]:
+    return {
+        Property.RECEIVE_MAXIMUM: receive_maximum,
+        Property.MAXIMUM_PACKET_SIZE: max_packet,
+        Property.TOPIC_ALIAS_MAXIMUM: TOPIC_ALIASES_IN,
+    }
+
+
+def _aliases_out(packet: Connect) -> int:
+    return min(int(packet.properties.get(Property.TOPIC_ALIAS_MAXIMUM, 0)), TOPIC_ALIASES_OUT)
+
+
+def _expiry(packet: Connect, longest_s: int) -> int:
+    """How long the session outlives its connection, in seconds. A 3.1.1 client cannot say: as long as possible."""
+    if packet.version == V5:
+        return min(int(packet.properties.get(Property.SESSION_EXPIRY_INTERVAL, 0)), longest_s)
+    return 0 if packet.clean_start else longest_s
+
+
+def peer_limits(packet: Connect, max_inflight: int) -> tuple[int, int]:
+    """Window and largest packet towards this client."""
+    window = min(int(packet.properties.get(Property.RECEIVE_MAXIMUM, 0xFFFF)), max_inflight)
+    return window, int(packet.properties.get(Property.MAXIMUM_PACKET_SIZE, NO_LIMIT))
+
+
+def _identify(connection: Connection, packet: Connect) -> Identity | None:
+    """In authenticated mode the password is a token, or the user name of a client that sends nothing else."""
+    authenticator = connection.server.router.authenticator
+    if authenticator is None:
+        return None
+    try:
+        token = packet.password.decode() if packet.password is not None else packet.username or ""
+    except UnicodeDecodeError:
+        raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, "the password is not a token") from None
+    try:
+        return authenticator.validate(token)
+    except Refused as refused:
+        if not token or refused.code == ErrorCode.TOKEN_EXPIRED:
+            raise MqttError(Reason.NOT_AUTHORIZED, refused.text) from None
+        raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, refused.text) from None

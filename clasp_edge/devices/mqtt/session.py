@@ -1,0 +1,276 @@
+"""One client's session: what it is subscribed to and what waits for it, with or without a connection (5.0, 4.1).
+
+The compiled half (`dataplane.mqtt_outlet`) settles PUBLISH and acknowledgements by itself and calls the `on_...`
+methods here for the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import TimerHandle
+from typing import TYPE_CHECKING, Any
+
+from clasp_edge.dataplane import Verdict
+from clasp_edge.dataplane.mqtt_outlet import MqttOutlet
+from clasp_edge.devices.mqtt import subscribe
+from clasp_edge.devices.mqtt.codec import (
+    Ack,
+    Connect,
+    Disconnect,
+    MqttError,
+    Packet,
+    PacketType,
+    Property,
+    Reason,
+    Subscribe,
+    Unsubscribe,
+    decode,
+    encode,
+)
+from clasp_edge.devices.mqtt.codec.types import V5
+
+if TYPE_CHECKING:
+    from clasp_edge.devices.mqtt.connection import Connection
+    from clasp_edge.devices.mqtt.server import MqttServer
+    from clasp_edge.devices.mqtt.subscribe import Held
+    from clasp_edge.devices.mqtt.will import PendingWill
+    from clasp_edge.router.access import Identity
+
+log = logging.getLogger("clasp_edge.mqtt")
+
+NO_LIMIT = 2**63
+MAX_WRITER_BYTES = 36
+"""What names a param's writer in snapshots (dataplane/plane.pyx)."""
+
+KEEP_ALIVE_FACTOR = 1.5
+"""Of the keep-alive, after which a silent client is taken for gone [MQTT-3.1.2-22]."""
+
+NOTICE_PERIOD_S = 60.0
+"""A client's refused messages are logged once in this time."""
+
+
+class Session(MqttOutlet):
+    """A client, known by its identifier. `connection` is None while it is away."""
+
+    __slots__ = (
+        "_expiry",
+        "_noticed_s",
+        "_silent_after_s",
+        "client_id",
+        "connection",
+        "ended",
+        "expiry_s",
+        "identity",
+        "problem_information",
+        "server",
+        "subscriptions",
+        "will",
+    )
+
+    def __init__(self, core: Any, hub: Any, server: MqttServer, client_id: str) -> None:
+        self.server = server
+        self.client_id = client_id
+        self.connection: Connection | None = None
+        self.expiry_s = 0
+        self.identity: Identity | None = None
+        self.subscriptions: dict[str, Held] = {}
+        self.will: PendingWill | None = None
+        self.ended = False
+        self.problem_information = True
+        self._silent_after_s = 0.0
+        self._noticed_s = -NOTICE_PERIOD_S
+        self._expiry: TimerHandle | None = None
+        server.router.plane.register(self, f"mqtt:{client_id}".encode()[:MAX_WRITER_BYTES])
+
+    def __repr__(self) -> str:
+        remote = self.connection.remote if self.connection is not None else "away"
+        return f"<mqtt {self.client_id[:64]!r} {remote}>"
+
+    # ---- connections come and go ----
+
+    def identify(self, identity: Identity | None) -> None:
+        """Take over what the client's token allows."""
+        changed = identity is not self.identity
+        self.identity = identity
+        self.scopes = identity.scopes if identity is not None else None
+        if changed:
+            self.server.router.plane.scopes_changed()
+
+    def begin(self, connection: Connection, packet: Connect, expiry_s: int) -> None:
+        """A connection for this session; `attach` and CONNACK follow."""
+        from clasp_edge.devices.mqtt.handshake import TOPIC_ALIASES_IN, peer_limits
+
+        config = self.server.config
+        self.connection = connection
+        self.expiry_s = expiry_s
+        self.keeps = expiry_s > 0
+        self.problem_information = bool(packet.properties.get(Property.REQUEST_PROBLEM_INFORMATION, 1))
+        self._silent_after_s = packet.keep_alive_s * KEEP_ALIVE_FACTOR
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if self.will is not None:
+            self.will.cancel()
+            self.will = None
+        self.window, self.peer_max_packet = peer_limits(packet, config.max_inflight)
+        self.receive_maximum = config.max_inflight
+        self.accept_aliases(TOPIC_ALIASES_IN if packet.version == V5 else 0)
+        self.set_rate(self.server.router.config.limits.messages_per_second)
+        self.server.connected += 1
+        self.server.router.guests += 1
+
+    def taken_over(self) -> None:
+        """Another connection uses the client's identifier: this one ends now [MQTT-3.1.4-3]."""
+        if self.connection is not None:
+            log.info("%r: taken over", self)
+            self.disconnect(Reason.SESSION_TAKEN_OVER, "the client connected again")
+
+    def connection_lost(self, connection: Connection) -> None:
+        """The connection is gone, whoever ended it."""
+        if self.connection is not connection:
+            return
+        log.info("%r: disconnected", self)
+        self.connection = None
+        self.server.connected -= 1
+        self.server.router.guests -= 1
+        self.detach()
+        if self.will is not None:
+            if self.will.delay_s and self.expiry_s > 0 and not self.ended:
+                self.will.start(self)
+            else:
+                will, self.will = self.will, None
+                will.publish(self)
+        if self.expiry_s == 0:
+            self.end()
+        elif not self.ended:
+            self._expiry = self.server.loop.call_later(self.expiry_s, self.end)
+            self.server.bound_kept(self)
+
+    def end(self) -> None:
+        """The session is over: its subscriptions and what waits for it are gone."""
+        if self.ended:
+            return
+        self.ended = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._part()
+        if self.will is not None:
+            will, self.will = self.will, None
+            will.publish(self)  # [MQTT-3.1.3-9]: the delay ends with the session
+        self.keeps = False
+        subscribe.drop_all(self)
+        self.close_outlet()
+        self.server.router.plane.unregister(self)
+        self.server.forget(self)
+
+    def _part(self) -> None:
+        """End the connection from our side. After DISCONNECT nothing may follow, so the session leaves it at once."""
+        self.stopped = True
+        connection = self.connection
+        if connection is None:
+            return
+        self.resume()  # what is queued goes out, as far as the socket takes it
+        connection.session = None
+        if self.blocked:
+            connection.abort()
+        else:
+            connection.end()
+        self.connection_lost(connection)
+
+    # ---- what the client sends ----
+
+    def on_packet(self, first: int, body: bytes) -> None:
+        try:
+            packet = decode(first, body, self.version)
+            self._handle(packet)
+        except MqttError as error:
+            self.on_fault(error.reason, error.text)
+
+    def _handle(self, packet: Packet) -> None:
+        match packet:
+            case Subscribe():
+                subscribe.handle_subscribe(self, packet)
+            case Unsubscribe():
+                subscribe.handle_unsubscribe(self, packet)
+            case Ack():
+                self.take_acknowledgement(packet.type, packet.packet_id, packet.reason)
+            case Disconnect():
+                self._goodbye(packet)
+            case _:
+                # A second CONNECT [MQTT-3.1.0-2], AUTH without a method, or what only servers send.
+                raise MqttError(Reason.PROTOCOL_ERROR, f"{PacketType(_type_of(packet)).name} out of place")
+
+    def _goodbye(self, packet: Disconnect) -> None:
+        expiry_s = packet.properties.get(Property.SESSION_EXPIRY_INTERVAL)
+        if expiry_s is not None:
+            if expiry_s and not self.expiry_s:
+                raise MqttError(Reason.PROTOCOL_ERROR, "DISCONNECT keeps a session that CONNECT did not")
+            self.expiry_s = min(int(expiry_s), self.server.config.max_session_expiry_s)
+            self.keeps = self.expiry_s > 0
+        if packet.reason == Reason.SUCCESS:
+            self.will = None  # [MQTT-3.14.4-3]; any other reason leaves it to be published
+        self._part()
+
+    def on_fault(self, reason: int, text: str) -> None:
+        log.info("%r: %s", self, text)
+        self.disconnect(Reason(reason), text)
+
+    def on_refused(self, verdict: int, address: bytes) -> None:
+        now_s = self.server.router.clock.monotonic_s()
+        if now_s - self._noticed_s >= NOTICE_PERIOD_S:
+            self._noticed_s = now_s
+            shown = address[:64].decode(errors="replace")
+            log.warning("%r: message to %s refused: %s", self, shown, Verdict(verdict).name.lower())
+
+    def pause_input(self, delay_s: float) -> None:
+        if self.connection is not None:
+            self.connection.pause_input(delay_s)
+
+    def resume_input(self) -> None:
+        if self.connection is not None:
+            self.connection.resume_input()
+
+    def end_abruptly(self) -> None:
+        # Scheduled: a new connection may have come meanwhile.
+        if self.dead and self.connection is not None:
+            self.connection.abort()
+
+    # ---- what it is told ----
+
+    def send(self, packet: Packet) -> None:
+        """Send one packet of the control plane."""
+        data = encode(packet, self.version)
+        if len(data) <= self.peer_max_packet:
+            self.send_packet(data)
+
+    def explained(self, reason: int, text: str) -> dict[int, Any]:
+        """A reason string, if the client wants one [MQTT-3.1.2-29]."""
+        return {Property.REASON_STRING: text} if self.problem_information and reason >= Reason.UNSPECIFIED else {}
+
+    def disconnect(self, reason: Reason, text: str) -> None:
+        """End the connection from our side, saying why if the version can. The will is due."""
+        connection = self.connection
+        if connection is None or connection.closing:
+            self.stopped = True
+            return
+        if self.version == V5:
+            # Of DISCONNECT a reason string is always welcome.
+            self.send(Disconnect(reason=reason, properties={Property.REASON_STRING: text}))
+        self._part()
+
+    def check(self, now_us: int) -> None:
+        """The once-a-second look: is the client silent, slow, or no longer allowed to be here?"""
+        connection = self.connection
+        if connection is None or connection.closing:
+            return
+        if self.blocked and (now_us - self.progress_us) / 1e6 > self.server.router.config.limits.slow_client_timeout_s:
+            log.info("%r: reads nothing", self)
+            connection.abort()
+        elif self._silent_after_s and not self.input_paused and (now_us - self.heard_us) / 1e6 > self._silent_after_s:
+            self.disconnect(Reason.KEEP_ALIVE_TIMEOUT, f"silent for {self._silent_after_s:g} s")
+        elif self.identity is not None and not self.server.still_valid(self):
+            self.disconnect(Reason.NOT_AUTHORIZED, "the token has expired or was revoked")
+
+
+def _type_of(packet: Packet) -> int:
+    return encode(packet, V5)[0] >> 4

@@ -1,0 +1,59 @@
+"""Wills: what is published for a client that went without a DISCONNECT (5.0, 3.1.2.5 and 3.1.3.2.2)."""
+
+from __future__ import annotations
+
+from asyncio import TimerHandle
+from typing import TYPE_CHECKING
+
+from clasp_edge.devices.mqtt.codec import Property, Will
+from clasp_edge.devices.mqtt.codec.properties import put_property
+
+if TYPE_CHECKING:
+    from clasp_edge.devices.mqtt.session import Session
+
+NO_EXPIRY = 0xFFFFFFFF
+_NOT_PASSED_ON = (Property.WILL_DELAY_INTERVAL, Property.MESSAGE_EXPIRY_INTERVAL)
+
+
+class PendingWill:
+    """A will that has not been published, and its delay once the client is gone."""
+
+    __slots__ = ("_timer", "delay_s", "will")
+
+    def __init__(self, will: Will) -> None:
+        self.will = will
+        self.delay_s = int(will.properties.get(Property.WILL_DELAY_INTERVAL, 0))
+        self._timer: TimerHandle | None = None
+
+    def start(self, session: Session) -> None:
+        """The client is gone: publish after the delay, unless it comes back [MQTT-3.1.3-9]."""
+        self._timer = session.server.loop.call_later(self.delay_s, self._due, session)
+
+    def cancel(self) -> None:
+        """The client said goodbye, or is back in time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _due(self, session: Session) -> None:
+        self._timer = None
+        if session.will is self:
+            session.will = None
+            self.publish(session)
+
+    def publish(self, session: Session) -> None:
+        """Publish now, with the rights of the client."""
+        self.cancel()
+        properties = b"".join(
+            put_property(number, value)
+            for number, value in self.will.properties.items()
+            if number not in _NOT_PASSED_ON
+        )
+        session.publish_topic(
+            self.will.topic.encode(),
+            self.will.payload,
+            properties,
+            self.will.properties.get(Property.MESSAGE_EXPIRY_INTERVAL, NO_EXPIRY),
+            self.will.qos,
+            self.will.retain,
+        )

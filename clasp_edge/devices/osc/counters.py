@@ -1,0 +1,21 @@
+"""What the OSC server counts beside its intake, for the log and the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Counters:
+    """Since the start."""
+
+    bad_packets: int = 0
+    refused_writes: int = 0
+    refused_sources: int = 0
+    echoes: int = 0
+    loops: int = 0
+    late_bundles_refused: int = 0
+    expansions: int = 0
+    sent: int = 0
+    lost: int = 0
+    """Events that a device's link had no room for, and packets that cannot be sent at all (too long, no route)."""

@@ -1,0 +1,119 @@
+"""MQTT over WebSocket: a stream of packets in binary messages, which need not begin and end with them (5.0, 6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from clasp_edge.devices.mqtt.connection import Connection
+from clasp_edge.transports.bind import peer_of
+from clasp_edge.transports.picows_core import WSListener, WSMsgType
+
+if TYPE_CHECKING:
+    from clasp_edge.devices.mqtt.server import MqttServer
+
+CLOSE_NORMAL = b"\x03\xe8"
+"""Body of a close frame: code 1000."""
+
+CLOSE_TIMEOUT_S = 1.0
+
+
+def control_frame(opcode: int, payload: bytes) -> bytes:
+    """An unmasked WebSocket control frame (RFC 6455, 5.5)."""
+    return bytes((0x80 | opcode, len(payload))) + payload
+
+
+class WebSocketConnection(Connection):
+    """An MQTT client behind a WebSocket."""
+
+    websocket = True
+
+    def __init__(self, server: MqttServer) -> None:
+        super().__init__(server)
+        self._transport: Any = None
+        self._reading = True
+
+    def opened(self, transport: Any) -> None:
+        """The upgrade is done; CONNECT has to follow."""
+        self._transport = transport
+        self.remote = peer_of(transport.underlying_transport)
+        self.server.waiting.add(self)
+
+    def message(self, payload: bytes) -> None:
+        """The payload of a binary message, or of a part of one."""
+        data = self.rest + payload if self.rest else payload
+        self.received(data, len(data))
+        if len(self.rest) > self.server.max_packet + len(payload):
+            self.abort()  # more was sent after we stopped reading than one packet can be
+
+    def control(self, opcode: int, payload: bytes) -> None:
+        """Ping, pong or close."""
+        if opcode == WSMsgType.PING.value:
+            self._send(control_frame(WSMsgType.PONG.value, payload))
+        elif opcode == WSMsgType.CLOSE.value:
+            if not self.closing:
+                self.closing = True
+                self._send(control_frame(WSMsgType.CLOSE.value, payload[:2]))
+            self.server.loop.call_soon(self.abort)
+
+    def _send(self, data: bytes) -> None:
+        if self.session is None:
+            self._transport.underlying_transport.write(data)
+        elif not self.session.pressed:
+            self.session.send_raw(data)
+
+    def fileno(self) -> int:
+        number: int = self._transport.underlying_transport.get_extra_info("socket").fileno()
+        return number
+
+    def send_early(self, data: bytes) -> None:
+        self._transport.underlying_transport.write(bytes((0x82, len(data))) + data)
+
+    def pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.underlying_transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._reading and not self._transport.underlying_transport.is_closing():
+            self._reading = True
+            self._transport.underlying_transport.resume_reading()
+
+    def finish_output(self) -> None:
+        self.resume_reading()
+        self._send(control_frame(WSMsgType.CLOSE.value, CLOSE_NORMAL))
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.disconnect(False)
+
+
+def listener_for(connection: WebSocketConnection) -> Any:
+    """The WebSocket listener that feeds `connection`."""
+    return _Listener(connection)
+
+
+class _Listener(WSListener):
+    """Hands over what arrives. MQTT 5.0, 6 [MQTT-6.0.0-1]: text is a reason to close."""
+
+    def __init__(self, connection: WebSocketConnection) -> None:
+        self._connection = connection
+
+    def on_ws_connected(self, transport: Any) -> None:
+        self._connection.opened(transport)
+
+    def on_ws_frame(self, transport: Any, frame: Any) -> None:
+        if frame.msg_type in (WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            self._connection.message(frame.get_payload_as_bytes())
+        elif frame.msg_type == WSMsgType.TEXT:
+            self._connection.abort()
+        else:
+            self._connection.control(frame.msg_type.value, frame.get_payload_as_bytes())
+
+    def on_ws_disconnected(self, transport: Any) -> None:
+        self._connection.lost()
+
+    def pause_writing(self) -> None:
+        """The session writes to the socket itself."""
+
+    def resume_writing(self) -> None:
+        """The same."""

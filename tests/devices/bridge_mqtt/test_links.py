@@ -1,0 +1,181 @@
+"""Which broker, which version of MQTT, and whether it may be believed: fail-over, fallback, TLS, and reloading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.bridged import Bridged, Map, Onlooker, bridge_config
+from support.certificates import Authority
+from support.live import eventually, of_type
+from support.load import Load
+from support.mosquitto import Mosquitto, free_port
+from support.old_broker import OldBroker
+
+from clasp_edge import wire
+
+LATEST: Map = {"topic": "site/#", "address": "/s/**"}
+LOG: Map = {"topic": "log/#", "address": "/log/**", "policy": "log"}
+
+
+def test_the_next_broker_takes_over_and_a_working_link_is_kept(needs_mosquitto: None) -> None:
+    with Mosquitto() as first, Mosquitto() as second:
+        config = bridge_config([first.url, second.url], [LATEST])
+        with Bridged(config) as left, Bridged(config) as right:
+            assert left.status("broker") == right.status("broker") == first.url
+            left.put("/s/old", 1)
+            right.wait_value("/s/old", 1)
+            with Load(left.crowd.ws("load"), ["/s/n"]) as load:
+                first.kill()
+                eventually(lambda: left.status("broker") == second.url)
+                eventually(lambda: right.status("broker") == second.url)
+                left.wait_state("up")
+                right.wait_state("up")
+                load.more(100)
+            right.wait_value("/s/n", load.newest()["/s/n"])
+            # The second broker has everything that the first one had, for whoever comes.
+            with Onlooker(second.port, "site/#") as device:
+                eventually(lambda: device.payloads("site/old") == [b"1"])
+            # The first one is preferred, but not at the price of a link that works.
+            since = left.status("since")
+            first.start()
+            left.put("/s/after", 1)
+            right.wait_value("/s/after", 1)
+            assert left.status("broker") == second.url
+            assert left.status("since") == since
+            second.kill()
+            eventually(lambda: left.status("broker") == first.url and left.status("state") == "up", 20.0)
+            left.put("/s/back", 1)
+            right.wait_value("/s/back", 1)
+
+
+def test_brokers_are_tried_in_order_and_without_end(broker: Mosquitto) -> None:
+    nobody = [f"mqtt://127.0.0.1:{free_port()}", "mqtt://no-such-host.invalid:1883"]
+    with Bridged(bridge_config(nobody, [LATEST]), wait=False) as lost:
+        eventually(lambda: lost.status("state") == "down")
+        tried = lost.listener("/clasp-edge/bridges/site/broker")
+        for _ in range(2):
+            for url in nobody:
+                while tried.recv_until(wire.Set).value != url:
+                    pass
+        assert lost.status("last_error")
+    with Bridged(bridge_config([*nobody, broker.url], [LATEST])) as found:
+        assert found.status("broker") == broker.url
+
+
+@pytest.mark.parametrize("polite", [True, False])
+def test_a_broker_without_mqtt5_is_spoken_to_in_3_1_1(broker: Mosquitto, polite: bool) -> None:
+    with OldBroker(broker.port, polite=polite) as old:
+        config = bridge_config([old.url], [LOG, LATEST])
+        with Bridged(config) as left, Bridged(config) as right:
+            assert old.refused == 2
+            there, back = right.listener("/log/**"), left.listener("/log/**")
+            # Its own messages come back to each of them, and are recognised.
+            for number in range(200):
+                left.put("/log/n", number % 7)
+            right.put("/log/end", "end")
+            left.wait_value("/log/end", "end")
+            right.wait_sent()
+            left.wait_sent()
+            right.wait_value("/log/n", 199 % 7)
+            left.put("/log/left", "end")
+            right.wait_value("/log/left", "end")
+            assert [m.value for m in of_type(there.sync(), wire.Set) if m.address == "/log/n"] == [
+                number % 7 for number in range(200)
+            ]
+            assert [m.value for m in of_type(back.sync(), wire.Set) if m.address == "/log/n"] == [
+                number % 7 for number in range(200)
+            ]
+
+
+def test_both_sides_converge_without_mqtt5(broker: Mosquitto) -> None:
+    with OldBroker(broker.port) as old:
+        config = bridge_config([old.url], [LATEST])
+        with Bridged(config) as left, Bridged(config) as right:
+            for number in range(200):
+                left.put("/s/shared", f"left {number}")
+                right.put("/s/shared", f"right {number}")
+            left.wait_sent()
+            right.wait_sent()
+            left.put("/s/left", "done")
+            right.put("/s/right", "done")
+            right.wait_value("/s/left", "done")
+            left.wait_value("/s/right", "done")
+            assert left.value("/s/shared") == right.value("/s/shared")
+            assert left.value("/s/shared") in ("left 199", "right 199")
+
+
+def test_a_ring_of_bridges_comes_to_rest_without_mqtt5(broker: Mosquitto) -> None:
+    ring = [{"topic": "ring/#", "address": "/ring/**", "policy": "log"}]
+    with OldBroker(broker.port) as old:
+        config = "".join(bridge_config([old.url], ring, name) for name in ("one", "two"))
+        with Bridged(config) as daemon, Onlooker(broker.port, "ring/#") as seen:
+            for number in range(20):
+                daemon.put("/ring/n", number)
+
+            def at_rest() -> bool:
+                before = len(seen.messages)
+                daemon.wait_sent("one")
+                daemon.wait_sent("two")
+                return len(seen.messages) == before
+
+            eventually(at_rest, 20.0)
+            daemon.put("/ring/n", "after")
+            eventually(lambda: b"after" in seen.payloads("ring/n"), 20.0)
+            eventually(at_rest, 20.0)
+            assert daemon.value("/ring/n") == "after"
+
+
+def test_tls_with_a_private_authority(needs_mosquitto: None, tmp_path: Path) -> None:
+    ours, others = Authority(tmp_path, "ours"), Authority(tmp_path, "others")
+    certificate, key = ours.issue("broker")
+    stage, stage_key = ours.issue("stage")
+    server = [f"cafile {ours.certificate}", f"certfile {certificate}", f"keyfile {key}", "require_certificate true"]
+    with Mosquitto(extra=server) as broker:
+        url = broker.url.replace("mqtt:", "mqtts:")
+        known = {"tls_ca": ours.certificate, "tls_cert": stage, "tls_key": stage_key}
+        with (
+            Bridged(bridge_config([url], [LATEST], **known)) as left,
+            Bridged(bridge_config([url], [LATEST], **known)) as right,
+        ):
+            with Load(left.crowd.ws("load"), ["/s/a", "/s/b"], pause_s=0.0) as load:
+                load.more(500)
+            for address, value in load.newest().items():
+                right.wait_value(address, value)
+        for wrong, complaint in (
+            (known | {"tls_ca": others.certificate}, "certificate verify failed"),
+            ({"tls_ca": ours.certificate}, ""),
+            (known | {"tls_ca": tmp_path / "missing.pem"}, "No such file"),
+        ):
+            with Bridged(bridge_config([url], [LATEST], **wrong), wait=False) as refused:
+                eventually(lambda: refused.status("state") == "down" and refused.status("last_error"))
+                assert complaint in str(refused.status("last_error"))
+
+
+def test_a_wrong_password_is_said_and_tried_again(needs_mosquitto: None, tmp_path: Path) -> None:
+    with Mosquitto(extra=["allow_anonymous false"]) as broker:
+        config = bridge_config([broker.url], [LATEST], username="u", password="very-secret")
+        with Bridged(config, wait=False) as refused:
+            eventually(lambda: "Not authorized" in str(refused.status("last_error")))
+            assert refused.status("state") in ("down", "connecting")
+            assert "very-secret" not in refused.daemon.stderr
+
+
+def test_bridges_come_and_go_with_the_configuration(broker: Mosquitto) -> None:
+    kept = bridge_config([broker.url], [LATEST], "kept")
+    with Bridged(kept) as daemon, Onlooker(broker.port, "#") as device:
+        since = daemon.status("since", "kept")
+        path = daemon.daemon.directory / "clasp-edge.toml"
+        path.write_text(kept + bridge_config([broker.url], [LOG], "new"))
+        daemon.daemon.hangup()
+        daemon.wait_state("up", "new")
+        daemon.put("/log/n", 1)
+        eventually(lambda: device.payloads("log/n"))
+        path.write_text(kept)
+        daemon.daemon.hangup()
+        daemon.wait_state("stopped", "new")
+        daemon.put("/log/n", 2)
+        daemon.put("/s/n", 3)
+        eventually(lambda: device.payloads("site/n"))
+        assert device.payloads("log/n") == [b"1"]
+        assert daemon.status("since", "kept") == since

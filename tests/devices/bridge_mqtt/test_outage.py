@@ -1,0 +1,237 @@
+"""The broker killed, frozen, unreachable and restarted under load: what each policy promises, it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+from support.bridged import Bridged, Map, bridge_config
+from support.client import WsClient
+from support.live import eventually
+from support.load import Load, first_seen
+from support.mosquitto import Mosquitto
+from support.netns import THEIRS, Namespace, why_not
+
+from clasp_edge import wire
+
+LATEST: Map = {"topic": "site/#", "address": "/s/**"}
+LOG: Map = {"topic": "log/#", "address": "/log/**", "policy": "log"}
+ADDRESSES = 10
+
+AMPLE_KIB = 65_536
+"""More than the load writes while a broker is away, however long a busy machine takes to find it again."""
+
+
+@contextmanager
+def pair(broker: Mosquitto, *maps: Map, **keys: object) -> Iterator[tuple[Bridged, Bridged]]:
+    """Two daemons bridged over the broker by the same maps."""
+    config = bridge_config([broker.url], maps, **keys)
+    with Bridged(config) as left, Bridged(config) as right:
+        yield left, right
+
+
+def addresses(prefix: str) -> list[str]:
+    return [f"{prefix}/{number}" for number in range(ADDRESSES)]
+
+
+def assert_same(daemon: Bridged, newest: Mapping[str, wire.Value]) -> None:
+    for address, value in newest.items():
+        daemon.wait_value(address, value)
+
+
+def assert_complete(writer: Bridged, listener: WsClient, load: Load) -> None:
+    """Every value has come, in the order written; again, too, but not for the first time after a later one."""
+    assert writer.status("dropped") == 0
+    got = first_seen(listener.sync())
+    for address, written in load.written.items():
+        assert sorted(set(written) - set(got[address])) == [], f"missing from {address}"
+        assert got[address] == written
+
+
+def test_latest_converges_when_the_broker_is_killed_and_has_forgotten_everything(broker: Mosquitto) -> None:
+    with pair(broker, LATEST) as (left, right):
+        left.put("/s/before", "the outage")
+        right.wait_value("/s/before", "the outage")
+        with (
+            Load(left.crowd.ws("load"), addresses("/s/left")) as one,
+            Load(right.crowd.ws("load"), addresses("/s/right")) as other,
+        ):
+            one.more(100)
+            broker.kill()
+            left.wait_state("down")
+            right.wait_state("down")
+            one.more(100)
+            other.more(100)
+            broker.start()
+            left.wait_state("up")
+            right.wait_state("up")
+            one.more(100)
+        for daemon in (left, right):
+            assert_same(daemon, one.newest() | other.newest())
+            assert daemon.status("dropped") == 0
+        # The broker has got back even what did not change in the meantime.
+        left.wait_sent()
+        right.wait_sent()
+        with Bridged(bridge_config([broker.url], [LATEST])) as late:
+            assert_same(late, one.newest() | other.newest())
+            late.wait_value("/s/before", "the outage")
+
+
+def test_a_log_loses_nothing_when_the_broker_is_killed(needs_mosquitto: None) -> None:
+    with Mosquitto(persistent=True) as broker, pair(broker, LOG, queue_kib=AMPLE_KIB) as (left, right):
+        there = right.listener("/log/**")
+        with Load(left.crowd.ws("load"), addresses("/log/a")) as load:
+            broker.save()
+            load.more(100)
+            broker.kill()
+            left.wait_state("down")
+            load.more(100)
+            broker.start()
+            left.wait_state("up")
+            load.more(100)
+        left.wait_sent()
+        assert_same(right, load.newest())
+        assert_complete(left, there, load)
+
+
+def test_nothing_is_lost_when_the_broker_freezes(broker: Mosquitto) -> None:
+    with pair(broker, LOG, LATEST, queue_kib=AMPLE_KIB) as (left, right):
+        there = right.listener("/log/**")
+        with (
+            Load(left.crowd.ws("load"), addresses("/log/a")) as log,
+            Load(right.crowd.ws("load"), addresses("/s/b")) as latest,
+        ):
+            log.more(50)
+            broker.freeze()
+            left.wait_state("down")
+            assert "eep alive" in str(left.status("last_error")), left.status("last_error")
+            right.wait_state("down")
+            log.more(50)
+            broker.thaw()
+            left.wait_state("up")
+            right.wait_state("up")
+            log.more(50)
+        left.wait_sent()
+        assert_same(right, log.newest())
+        assert_same(left, latest.newest())
+        assert_complete(left, there, log)
+
+
+@pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+def test_nothing_is_lost_when_the_wire_is_cut(needs_mosquitto: None) -> None:
+    with (
+        Namespace() as namespace,
+        Mosquitto(host=THEIRS, prefix=namespace.prefix) as broker,
+        pair(broker, LOG, LATEST, queue_kib=AMPLE_KIB) as (left, right),
+    ):
+        there = right.listener("/log/**")
+        with (
+            Load(left.crowd.ws("load"), addresses("/log/a")) as log,
+            Load(right.crowd.ws("load"), addresses("/s/b")) as latest,
+        ):
+            log.more(50)
+            namespace.cut()
+            left.wait_state("down")
+            right.wait_state("down")
+            log.more(50)
+            namespace.mend()
+            left.wait_state("up")
+            right.wait_state("up")
+            log.more(50)
+        left.wait_sent()
+        assert_same(right, log.newest())
+        assert_same(left, latest.newest())
+        assert_complete(left, there, log)
+
+
+def test_beyond_its_bound_a_log_drops_the_oldest_and_says_how_many(needs_mosquitto: None) -> None:
+    with Mosquitto(persistent=True) as broker, pair(broker, LOG, queue_kib=4) as (left, right):
+        there = right.listener("/log/**")
+        broker.save()
+        broker.kill()
+        left.wait_state("down")
+        for number in range(100):
+            left.put("/log/n", number)
+        broker.start()
+        right.wait_state("up")
+        left.wait_state("up")
+        right.wait_value("/log/n", 99)
+        left.wait_sent()
+        got = first_seen(there.sync())["/log/n"]
+        assert got == list(range(100 - len(got), 100))
+        assert left.status("dropped") == 100 - len(got) > 0
+
+
+def test_drop_sends_nothing_that_was_written_meanwhile(needs_mosquitto: None) -> None:
+    drop: Map = {"topic": "d/#", "address": "/d/**", "policy": "drop", "retain": False}
+    with Mosquitto(persistent=True) as broker, pair(broker, drop) as (left, right):
+        there = right.listener("/d/**")
+        left.put("/d/n", 1)
+        right.wait_value("/d/n", 1)
+        broker.save()
+        broker.kill()
+        left.wait_state("down")
+        right.wait_state("down")
+        left.put("/d/n", 2)
+        broker.start()
+        right.wait_state("up")
+        left.wait_state("up")
+        left.put("/d/n", 3)
+        right.wait_value("/d/n", 3)
+        assert first_seen(there.sync()) == {"/d/n": [1, 3]}
+        eventually(lambda: left.status("dropped") == 1)
+
+
+def test_a_value_from_elsewhere_does_not_undo_a_newer_one_of_ours(broker: Mosquitto) -> None:
+    with pair(broker, LATEST) as (left, right):
+        right.put("/s/n", "old")
+        left.wait_value("/s/n", "old")
+        broker.kill()
+        left.wait_state("down")
+        right.wait_state("down")
+        left.put("/s/n", "new")
+        broker.start()
+        # The right one may well be back first, and make the broker retain the old value again.
+        right.wait_state("up")
+        left.wait_state("up")
+        right.wait_value("/s/n", "new")
+        assert left.value("/s/n") == "new"
+
+
+def test_a_broker_that_comes_back_with_old_values_is_told_the_newer_ones(needs_mosquitto: None) -> None:
+    with Mosquitto(persistent=True, autosave=False) as broker, pair(broker, LATEST) as (left, right):
+        left.put("/s/n", "old")
+        left.put("/s/same", "as ever")
+        right.wait_value("/s/same", "as ever")
+        right.wait_value("/s/n", "old")
+        broker.save()
+        left.put("/s/n", "new")
+        left.put("/s/late", "later")
+        right.wait_value("/s/n", "new")
+        right.wait_value("/s/late", "later")
+        there = right.listener("/s/**")
+        broker.kill()
+        left.wait_state("down")
+        right.wait_state("down")
+        broker.start()
+        left.wait_state("up")
+        right.wait_state("up")
+        with Bridged(bridge_config([broker.url], [LATEST])) as late:
+            assert_same(late, {"/s/n": "new", "/s/same": "as ever", "/s/late": "later"})
+        assert left.value("/s/n") == right.value("/s/n") == "new"
+        # Nobody has seen anything go back and forth.
+        assert [m for m in there.sync() if isinstance(m, wire.Set)] == []
+
+
+def test_a_daemon_that_was_away_gets_what_is_newer(broker: Mosquitto) -> None:
+    with pair(broker, LATEST) as (left, right):
+        left.put("/s/n", "old")
+        right.wait_value("/s/n", "old")
+        left.daemon.kill()
+        right.put("/s/n", "new")
+        right.wait_sent()
+        left.daemon.start()
+        left.client = left.crowd.ws("asker")
+        left.wait_value("/s/n", "new")
+        assert eventually(lambda: right.value("/s/n")) == "new"

@@ -1,0 +1,129 @@
+"""Values to OSC arguments and back: what must not be lost is not lost, and python-osc reads the same."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pythonosc.osc_message import OscMessage
+
+from clasp_edge.devices.osc.decode import decode_message
+from clasp_edge.devices.osc.encode import Encoder, Floats
+from clasp_edge.wire import Value, decode_value
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | texts | st.binary(max_size=40)
+nested = st.recursive(scalars, lambda inner: st.lists(inner, max_size=5), max_leaves=15)
+
+
+def tags_of(packet: bytes) -> bytes:
+    return packet[packet.index(b",") :].split(b"\0")[0]
+
+
+def back(packet: bytes) -> Value:
+    _, _, value_type, value = decode_message(packet)
+    return decode_value(value_type, value)
+
+
+def same(a: Value, b: Value) -> bool:
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return struct.pack(">d", a) == struct.pack(">d", b) or (a != a and b != b)
+    return type(a) is type(b) and a == b
+
+
+def flat(value: Value) -> Value:
+    """What is left of a value's shape where nested arrays become one row of arguments."""
+
+    def row(values: list[Value]) -> list[Value]:
+        return [leaf for v in values for leaf in (row(v) if isinstance(v, list) else [v])]
+
+    if not isinstance(value, list):
+        return value
+    leaves = row(value)
+    return leaves if len(leaves) > 1 else leaves[0] if leaves else None
+
+
+@pytest.mark.parametrize(
+    ("value", "tags"),
+    [
+        (None, b",N"),
+        (True, b",T"),
+        (False, b",F"),
+        (2**31 - 1, b",i"),
+        (-(2**31), b",i"),
+        (2**31, b",h"),
+        (0.5, b",f"),
+        (0.1, b",d"),
+        (math.inf, b",f"),
+        (math.nan, b",f"),
+        (1e300, b",d"),
+        ("text", b",s"),
+        ("a\0b", b",b"),
+        (b"bytes", b",b"),
+        ([1, 2.5, "x"], b",ifs"),
+        ([1, [2, [3]]], b",iii"),
+        ([], b","),
+        ({"a": 1}, b",s"),
+    ],
+)
+def test_the_tags_of_each_type(value: Value, tags: bytes) -> None:
+    assert tags_of(Encoder().message(b"/a", value)) == tags
+
+
+@pytest.mark.parametrize(
+    ("floats", "value", "tags"),
+    [("exact", 0.1, b",d"), ("single", 0.1, b",f"), ("double", 0.5, b",d"), ("single", 1e300, b",f")],
+)
+def test_floats_as_configured(floats: Floats, value: float, tags: bytes) -> None:
+    assert tags_of(Encoder(floats).message(b"/a", value)) == tags
+
+
+def test_what_a_single_cannot_hold_becomes_infinite() -> None:
+    assert back(Encoder("single").message(b"/a", -1e300)) == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("value", "tags"), [([], b",[]"), ([1], b",[i]"), ([1, [2, [3]]], b",i[i[i]]"), ([[]], b",[[]]"), (1, b",i")]
+)
+def test_arrays_in_brackets(value: Value, tags: bytes) -> None:
+    assert tags_of(Encoder(arrays="brackets").message(b"/a", value)) == tags
+
+
+def test_a_map_is_json_text_with_bytes_as_numbers() -> None:
+    value = {"b": b"\x01\xff", "n": [None, math.nan], "m": {"x": 1.5}}
+    assert back(Encoder().message(b"/a", value)) == '{"b":[1,255],"n":[null,null],"m":{"x":1.5}}'
+
+
+@given(scalars)
+def test_no_scalar_loses_anything(value: Value) -> None:
+    assert same(back(Encoder().message(b"/some/where", value)), value)
+
+
+@given(nested)
+def test_brackets_lose_no_shape(value: Value) -> None:
+    assert same(back(Encoder(arrays="brackets").message(b"/a", value)), value)
+
+
+@given(nested)
+def test_flat_arrays_lose_their_shape_and_nothing_else(value: Value) -> None:
+    assert same(back(Encoder().message(b"/a", value)), flat(value))
+
+
+@given(st.lists(scalars, min_size=2, max_size=6))
+def test_python_osc_reads_the_same(values: list[Value]) -> None:
+    packet = Encoder().message(b"/some/where", values)
+    assert len(packet) % 4 == 0
+    message = OscMessage(packet)
+    assert message.address == "/some/where"
+    assert same(message.params, values)
+
+
+@given(nested, st.sampled_from(["exact", "single", "double"]))
+def test_every_message_can_be_read(value: Value, floats: Floats) -> None:
+    address, is_pattern, _, _ = decode_message(Encoder(floats).message(b"/a", value))
+    assert (address, is_pattern) == (b"/a", False)

@@ -1,0 +1,157 @@
+"""OSC over TCP: both framings, both ways, and streams that nobody can follow."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from pythonosc.osc_message import OscMessage
+from support.daemon import Daemon
+from support.live import Crowd, eventually, put, subscribe
+from support.osc import WAIT_S, Device, bundle, packet
+
+from clasp_edge import wire
+from clasp_edge.devices.osc.framing import FramingName, splitter, wrap
+
+
+class Stream:
+    """A TCP connection of a device."""
+
+    def __init__(self, address: tuple[str, int], framing: FramingName) -> None:
+        self.socket = socket.create_connection(address, WAIT_S)
+        self._framing = framing
+        self._splitter = splitter(framing)
+        self._waiting: list[bytes] = []
+
+    def send(self, *packets: bytes) -> None:
+        self.socket.sendall(b"".join(wrap(self._framing, one) for one in packets))
+
+    def hear(self) -> tuple[str, list[object]]:
+        while not self._waiting:
+            data = self.socket.recv(65536)
+            assert data, "closed"
+            self._waiting += self._splitter.feed(data)
+        message = OscMessage(self._waiting.pop(0))
+        return message.address, message.params
+
+    def is_closed(self) -> bool:
+        try:
+            return self.socket.recv(100) == b""
+        except ConnectionResetError:
+            return True
+
+
+@pytest.fixture(params=["slip", "length"])
+def framing(request: pytest.FixtureRequest) -> FramingName:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def daemon(framing: FramingName) -> Iterator[Daemon]:
+    with Daemon(osc=True, sets={"osc.tcp_listen": "127.0.0.1:0", "osc.tcp_framing": framing}) as running:
+        yield running
+
+
+@pytest.fixture
+def stream(daemon: Daemon, framing: FramingName) -> Iterator[Stream]:
+    connected = Stream(daemon.osc_tcp_address, framing)
+    yield connected
+    connected.socket.close()
+
+
+def test_packets_arrive_however_they_are_cut(clients: Crowd, stream: Stream, framing: FramingName) -> None:
+    client = clients.ws()
+    subscribe(client, "/osc/**")
+    whole = b"".join(
+        wrap(framing, one) for one in (packet("/a", 1), bundle(0, packet("/b", 2)), packet("/c", b"\xc0\xdb"))
+    )
+    for at in range(0, len(whole), 5):
+        stream.socket.sendall(whole[at : at + 5])
+    found = [client.recv_type(wire.Set) for _ in range(3)]
+    assert [(m.address, m.value) for m in found] == [("/osc/a", 1), ("/osc/b", 2), ("/osc/c", b"\xc0\xdb")]
+
+
+def test_a_subscription_comes_back_on_the_connection_and_ends_with_it(
+    daemon: Daemon, clients: Crowd, stream: Stream, framing: FramingName
+) -> None:
+    client = clients.ws()
+    put(client, "/osc/a", 1)
+    stream.send(packet("/clasp/subscribe", "/**", 3600))
+    assert stream.hear() == ("/clasp/subscribed", ["/**", 3600])
+    assert stream.hear() == ("/a", [1])
+    put(client, "/osc/b", 2)
+    assert stream.hear() == ("/b", [2])
+    stream.send(packet("/b", 3), packet("/clasp/unsubscribe"))
+    assert stream.hear() == ("/clasp/unsubscribed", [""]), "its own value does not come back"
+    stream.send(packet("/clasp/subscribe", "/**"))
+    stream.socket.close()
+    put(client, "/osc/c", 4)
+    other = Stream(daemon.osc_tcp_address, framing)
+    other.send(packet("/clasp/subscribe", "/c"))
+    assert other.hear()[0] == "/clasp/subscribed"
+    other.socket.close()
+
+
+def test_a_slow_reader_ends_on_the_newest_value(clients: Crowd, stream: Stream) -> None:
+    stream.send(packet("/clasp/subscribe", "/**", 3600))
+    stream.hear()
+    client = clients.ws()
+    text = "x" * 10_000
+    for number in range(2000):
+        client.send(wire.Set(address="/osc/a", value=[number, text]))
+        if number % 100 == 99:
+            client.sync()
+    last = None
+    while last != 1999:
+        address, arguments = stream.hear()
+        assert address == "/a"
+        last = arguments[0]
+
+
+def test_a_stream_that_cannot_be_followed_is_ended(daemon: Daemon, stream: Stream, framing: FramingName) -> None:
+    stream.socket.sendall(b"\xdb\x00\xc0" if framing == "slip" else b"\xff\xff\xff\xff")
+    assert stream.is_closed()
+    eventually(lambda: "bad packet" in daemon.stderr)
+
+
+def test_a_packet_that_cannot_be_read_ends_nothing(clients: Crowd, stream: Stream) -> None:
+    client = clients.ws()
+    subscribe(client, "/osc/**")
+    stream.send(b"nonsense", packet("/a", 1))
+    assert client.recv_type(wire.Set).value == 1
+
+
+def test_connections_count_as_sources(framing: FramingName) -> None:
+    sets = {"osc.tcp_listen": "127.0.0.1:0", "osc.tcp_framing": framing, "osc.max_sources": 2}
+    with Daemon(osc=True, sets=sets) as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        subscribe(client, "/osc/**")
+        streams = [Stream(daemon.osc_tcp_address, framing) for _ in range(3)]
+        assert streams[0].is_closed()
+        streams[0].socket.close()
+        for number, stream in enumerate(streams[1:]):
+            stream.send(packet("/a", number))
+            assert client.recv_type(wire.Set).value == number
+            stream.socket.close()
+        crowd.leave()
+
+
+def test_no_number_of_datagrams_closes_a_connection(framing: FramingName) -> None:
+    sets = {"osc.tcp_listen": "127.0.0.1:0", "osc.tcp_framing": framing, "osc.max_sources": 2}
+    with Daemon(osc=True, sets=sets) as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        stream = Stream(daemon.osc_tcp_address, framing)
+        stream.send(packet("/clasp/subscribe", "/**"))
+        assert stream.hear()[0] == "/clasp/subscribed"
+        subscribe(client, "/osc/a")
+        for number in range(20):
+            with Device(daemon.osc_address) as device:
+                device.say("/a", number)
+                assert client.recv_type(wire.Set).value == number
+        while stream.hear() != ("/a", [19]):
+            pass
+        stream.socket.close()
+        crowd.leave()
