@@ -23,6 +23,7 @@ from clasp_edge.journal.format import (
     Header,
     check,
     log_key,
+    make_state_block,
     read_header,
     seal,
     state_key,
@@ -167,7 +168,11 @@ class Store:
             newest = read_header(block)
             txn.put(log_key(newest.number), block)
         if base:
-            drop_states(txn, base, read_header(states[-1]).number if states else base - 1)
+            drop_states(txn, base, read_header(states[-1]).number if states else None)
+            if last_header(txn, STATE_PREFIX) is None:
+                # No param is left. The numbers must go on all the same: freed pages may hold blocks with higher ones.
+                nothing = make_state_block([], number=base, run=0, base=base, before=0, wall_us=wall_us)
+                txn.put(state_key(base), nothing)
         if newest is not None:
             if self._oldest is None:
                 self._oldest = read_header(logs[0])
@@ -329,10 +334,10 @@ def last_header(txn: lmdb.Transaction, prefix: bytes) -> Header | None:
             raise Damaged(str(error)) from None
 
 
-def drop_states(txn: lmdb.Transaction, base: int, newest: int) -> None:
+def drop_states(txn: lmdb.Transaction, base: int, newest: int | None) -> None:
     """Remove the state blocks below `base`, and any above `newest`: left from a time that nobody remembers."""
     with txn.cursor() as cursor:
-        found = cursor.set_range(state_key(newest + 1))
+        found = newest is not None and cursor.set_range(state_key(newest + 1))
         while found and bytes(cursor.key()[:1]) == STATE_PREFIX:
             found = cursor.delete()
         found = cursor.set_range(STATE_PREFIX)

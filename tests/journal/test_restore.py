@@ -162,3 +162,37 @@ def test_a_new_selection_loses_no_change_that_waits(tmp_path: Path) -> None:
     again = Kept(tmp_path)
     assert again.params()["/a"].value == 1
     again.close()
+
+
+def test_a_rewriting_may_end_with_nothing_to_write(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    line = kept.rig.line()
+    # One piece of a rewriting is full with these; behind them lie only addresses that are no params.
+    for number in range(5):
+        line.feed([set_payload(b"/a/%d" % number, b"x" * 60_000)])
+    line.feed([publish_payload(b"/b/%d" % number) for number in range(10)])
+    kept.commit_all()
+    kept.tap.rewrite()
+    kept.commit_all()
+    kept.close()
+    again = Kept(tmp_path)
+    assert len(again.params()) == 5
+    again.close()
+
+
+def test_numbers_go_on_when_nothing_is_left(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    line = kept.rig.line()
+    for number in range(20):
+        line.feed([set_payload(b"/a", number)])
+        kept.commit()
+    line.feed([set_payload(b"/a", 0, ttl=EXPIRED_AT_ONCE)])
+    kept.rig.plane.expire()
+    kept.tap.mark_incomplete()
+    kept.commit_all()
+    number = kept.tap.state.number
+    kept.close()
+    again = Kept(tmp_path)
+    assert again.params() == {}
+    assert again.tap.state.number > number - 1
+    again.close()
