@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, cast
 
 from clasp_edge.devices.mqtt.codec.types import PacketType
@@ -28,7 +29,7 @@ SHORTEST_PAUSE_S = 0.002
 """Of a client over its rate: below this the pause would cost more than it brings."""
 
 
-class Connection:
+class Connection(ABC):
     """From the first byte on. `session` is None before CONNECT and after the end."""
 
     websocket = False
@@ -141,29 +142,29 @@ class Connection:
 
     # ---- the transport ----
 
+    @abstractmethod
     def fileno(self) -> int:
         """The socket's descriptor, which the session writes to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send_early(self, data: bytes) -> None:
         """Send while there is no session."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pause_reading(self) -> None:
         """Leave input to the kernel."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resume_reading(self) -> None:
         """Read again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish_output(self) -> None:
         """Tell the peer that nothing more comes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abort(self) -> None:
         """End the connection at once."""
-        raise NotImplementedError
 
 
 class TcpConnection(Connection, asyncio.BufferedProtocol):
