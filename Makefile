@@ -4,6 +4,7 @@
 #   make test           everything that can be checked
 #   make format         lay out and tidy the Python sources
 #   make fuzz           fuzz the decoders                          FUZZ_SECONDS=60 for each of them
+#   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make bench          measure                                    ARGS=... passes options on
 #   make bench-peers    build the routers that `make bench` compares with
 #   make clean          remove everything that was built
@@ -19,7 +20,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz bench bench-peers clean format tools
+.PHONY: help run build test fuzz crash bench bench-peers clean format tools
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -81,6 +82,9 @@ fuzz: $(VENV)/.fuzz build
 		echo "== $$target, $(FUZZ_SECONDS) s"; \
 		$(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS); \
 	done
+
+crash: $(VENV)/.test build
+	python tests/crash $(ARGS)
 
 bench: build
 	@$(MAKE) -s -C benchmarks/load

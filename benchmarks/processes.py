@@ -32,10 +32,11 @@ OURS_SETTINGS = {
     "limits.max_half_open": "1000",
     "state.max_params": "1000000",
     "log.level": "warning",
+    "journal.mode": "volatile",  # what it costs to keep more is measured by benchmarks/journal.py
 }
 # Under load only CLASP is served, so that no port is taken that something else on the machine may want.
 OURS_ALONE = {"mqtt.listen": "off", "osc.listen": "off"}
-OURS_EVERYTHING = {"mqtt.listen": "127.0.0.1:0", "osc.listen": "127.0.0.1:0", "journal.mode": "volatile"}
+OURS_EVERYTHING = {"mqtt.listen": "127.0.0.1:0", "osc.listen": "127.0.0.1:0"}
 
 
 class PeerError(Exception):

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clasp_edge.config.load import ConfigError, default_text
+from clasp_edge.cli import journal_arguments
+from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.version import __version__
 
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(_config_path(arguments.config), arguments.sets)
         case "check":
             return _check(_config_path(arguments.config), arguments.sets)
+        case "journal":
+            return _journal(arguments)
         case _:
             print(default_text(), end="")
             return EXIT_OK
@@ -62,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="say what is wrong in a configuration, and where",
         description='Print one line for each problem of the configuration and exit 1, or "ok" and exit 0.',
     )
+    journal_arguments.add_parser(commands, source)
     commands.add_parser(
         "config",
         help="print the commented default configuration file",
@@ -84,6 +88,17 @@ def _check(path: Path | None, sets: list[str]) -> int:
         return EXIT_WRONG_CONFIG
     print("ok")
     return EXIT_OK
+
+
+def _journal(arguments: argparse.Namespace) -> int:
+    try:
+        config = load_config(_config_path(arguments.config), arguments.sets)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_WRONG_CONFIG
+    from clasp_edge.cli import journal
+
+    return journal.run(arguments, config)
 
 
 def _run(path: Path | None, sets: list[str]) -> int:

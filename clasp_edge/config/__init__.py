@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from clasp_edge.config.listen import Listen
 from clasp_edge.config.load import ConfigError, Problem, default_text, load_config
-from clasp_edge.config.model import Config, Limits, Log, Security, State, Strategy, Tcp, Token, Websocket
+from clasp_edge.config.model import Config, Journal, Limits, Log, Security, State, Strategy, Tcp, Token, Websocket
 from clasp_edge.config.reload import reloadable_changes, reloaded
 
 __all__ = [
     "Config",
     "ConfigError",
+    "Journal",
     "Limits",
     "Listen",
     "Log",

@@ -14,6 +14,7 @@ from clasp_edge.config.model import (
     Bridge,
     BridgeMap,
     Config,
+    Journal,
     Limits,
     Mqtt,
     Osc,
@@ -46,6 +47,10 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             for index, scope in enumerate(part.scopes):
                 if reason := scope_fault(scope):
                     yield f"scopes[{index}]", reason
+        case Journal():
+            for index, pattern in enumerate(part.patterns):
+                if reason := pattern_fault(pattern):
+                    yield f"patterns[{index}]", reason
         case Limits():
             yield from _limits(part)
         case Security():

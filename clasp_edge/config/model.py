@@ -29,6 +29,11 @@ MOST_SESSIONS = 1_000_000
 SMALLEST_OUTBOX_KIB = 64
 LARGEST_ARENA_MIB = 4096
 
+# More than any card, any archive and any counter of years has room for.
+LARGEST_LOG_MIB = 1_048_576
+LONGEST_RETENTION_S = 10 * LONGEST_S
+MOST_RECORDS = 10**12
+
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 CountOrUnlimited = Annotated[int, Meta(ge=0, le=10_000_000)]
 Timeout = Annotated[float, Meta(ge=0.1, le=LONGEST_S)]
@@ -126,6 +131,22 @@ class Security(Section, frozen=True, kw_only=True):
     token: tuple[Token, ...] = ()
 
 
+class Journal(Section, frozen=True, kw_only=True):
+    """`[journal]`: what outlives the router. GB are 10^9 bytes."""
+
+    mode: Literal["group", "strict", "volatile", "off"] = "group"
+    commit_interval_ms: Annotated[int, Meta(ge=1, le=60_000)] = 100
+    buffer_kib: Annotated[int, Meta(ge=256, le=65_536)] = 2048
+    patterns: Annotated[tuple[str, ...], Meta(min_length=1)] = ("/**",)
+    signals: Annotated[
+        tuple[Literal["param", "event", "stream", "gesture", "timeline"], ...], Meta(min_length=1)
+    ] = ("param", "event", "gesture", "timeline")  # fmt: skip
+    retention_mib: Annotated[int, Meta(ge=0, le=LARGEST_LOG_MIB)] = 256  # 0: no limit
+    retention_s: Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_S)] = 604_800.0  # 0: no limit
+    retention_records: Annotated[int, Meta(ge=0, le=MOST_RECORDS)] = 0  # 0: no limit
+    wear_budget_gb_per_day: Annotated[float, Meta(ge=0, le=1_000_000)] = 24.0  # 0: no budget
+
+
 class Log(Section, frozen=True, kw_only=True):
     """`[log]`."""
 
@@ -218,6 +239,7 @@ class Config(Section, frozen=True, kw_only=True):
     security: Security = Security()
     osc: Osc = Osc()
     bridge: dict[str, Bridge] = {}
+    journal: Journal = Journal()
     log: Log = Log()
 
 

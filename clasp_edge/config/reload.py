@@ -35,6 +35,13 @@ LIVE = frozenset(
         "state.strategy",
         "security.lock_error_code",
         "security.token",
+        "journal.commit_interval_ms",
+        "journal.patterns",
+        "journal.signals",
+        "journal.retention_mib",
+        "journal.retention_s",
+        "journal.retention_records",
+        "journal.wear_budget_gb_per_day",
         "bridge",
         "log.level",
         "mqtt.unretained",
@@ -59,6 +66,8 @@ RESTART = frozenset(
         "limits.arena_mib",
         "limits.history_kib",
         "security.mode",
+        "journal.mode",
+        "journal.buffer_kib",
         *(f"osc.{key}" for key in Osc.__struct_fields__),
     }
 )
@@ -89,6 +98,7 @@ def reloaded(old: Config, new: Config) -> Config:
             new.mqtt, listen=old.mqtt.listen, namespace=old.mqtt.namespace, max_packet_kib=old.mqtt.max_packet_kib
         ),
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
+        journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
         security=security,
         osc=old.osc,
     )

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 
 # section: (the one key that may be given, its one value, what is missing)
 UNSERVED: Mapping[str, tuple[str, str, str]] = {
-    "journal": ("mode", "off", "keeps no journal"),
     "uplink": ("", "", "has no uplinks"),
 }
 

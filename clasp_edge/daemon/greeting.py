@@ -26,14 +26,16 @@ _IFF_RUNNING = 0x40
 _IFREQ = struct.Struct("16s24x")
 
 
-def greeting(config: Config, addresses: Sequence[str]) -> list[str]:
-    """The lines before `ready`. `addresses` are those that were bound, as `scheme://host:port`."""
+def greeting(config: Config, addresses: Sequence[str], kept: str = "") -> list[str]:
+    """The lines before `ready`. `addresses` are those that were bound, as `scheme://host:port`;
+    `kept` is what the journal says of itself."""
     lines = [f"clasp-edge {__version__} ({config.name})"]
     fault = storage_fault(config.data_dir)
     if fault is None:
         lines.append(f"  data in     {config.data_dir}")
     else:
         lines.append(f"  warning     nothing can be stored in {config.data_dir}: {fault}")
+    lines.append(f"  journal     {kept or 'off'}")
     lines.append(f"  security    {config.security.mode}")
     lines += [f"  listens on  {address}" for address in addresses]
     by_scheme = dict(address.split("://", 1) for address in addresses)

@@ -32,6 +32,7 @@ from clasp_edge.transports.websocket import WebSocketServer
 from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
+    from clasp_edge.daemon.keeping import Keeping
     from clasp_edge.daemon.mqtt import MqttService
     from clasp_edge.daemon.osc import OscService
     from clasp_edge.devices.bridge_mqtt.manager import Bridges
@@ -71,6 +72,7 @@ class Daemon:
         self._authenticator: TokenAuthenticator | None = None
         self._mqtt: MqttService | None = None
         self._stopping = asyncio.Event()
+        self._keeping: Keeping | None = None
         self._bridges: Bridges | None = None
 
     async def run(self) -> int:
@@ -81,6 +83,15 @@ class Daemon:
             self._authenticator = TokenAuthenticator(config, self._clock)
         self._router = Router(config, loop, self._clock, self._authenticator)
         self._router.handlers[MessageType.FEDERATION_SYNC] = handle_federation_sync
+        kept = ""
+        if config.journal.mode != "off":
+            from clasp_edge.daemon.keeping import AlreadyRunning, keep_journal
+
+            try:
+                self._keeping, kept = keep_journal(self._router, config)
+            except AlreadyRunning as error:
+                print(f"clasp-edge: {error}", file=sys.stderr)
+                return EXIT_CANNOT_START
         self._watch = Watch(self._router)
         servers: list[tuple[str, WebSocketServer | TcpServer | MqttService]] = []
         if config.websocket.listen is not None:
@@ -108,6 +119,8 @@ class Daemon:
             print(f"clasp-edge: {error.strerror}", file=sys.stderr)
             for part in (*devices, *(server for _, server in servers)):
                 part.stop()
+            if self._keeping is not None:
+                self._keeping.close()
             return EXIT_CANNOT_START
         for number, handler in (
             (signal.SIGTERM, self._stopping.set),
@@ -120,15 +133,20 @@ class Daemon:
         # What start-up made lives as long as the process: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
-        self._greet(addresses)
+        self._greet(addresses, kept)
         await self._stopping.wait()
         for part in (*devices, *(server for _, server in servers)):
             part.stop()
         if self._bridges is not None:
             self._bridges.stop()
         self._watch.stop()
+        if self._keeping is not None:
+            # Before the goodbye: in strict mode replies wait for it.
+            self._keeping.flush()
         self._router.stop()
         await self._drain()
+        if self._keeping is not None:
+            self._keeping.close()
         return 0
 
     def _apply_bridges(self) -> None:
@@ -139,8 +157,8 @@ class Daemon:
         if self._bridges is not None:
             self._bridges.apply(self._config)
 
-    def _greet(self, addresses: list[str]) -> None:
-        for line in greeting(self._config, addresses):
+    def _greet(self, addresses: list[str], kept: str) -> None:
+        for line in greeting(self._config, addresses, kept):
             print(line)
         print("ready " + " ".join(addresses), flush=True)
 
@@ -166,6 +184,8 @@ class Daemon:
         if self._authenticator is not None:
             self._authenticator.reload(self._config)
         self._router.apply_config(self._config)
+        if self._keeping is not None:
+            self._keeping.apply_config(self._config)
         self._apply_bridges()
         if self._mqtt is not None:
             self._mqtt.server.apply_config(self._config)

@@ -58,6 +58,9 @@ cdef class ClaspOutlet(Outlet):
     cdef void _send(self, uint8_t* frame, size_t size) noexcept:
         """An answer to the peer itself. `frame` has HEADROOM writable bytes before it."""
         cdef uint8_t* start = self._transport_header(frame, size)
+        if self.plane.tap is not None and self.plane.tap.strict and self.plane.tap.hold(
+                self, start, size + (frame - start)):
+            return
         if not self.reply(start, size + (frame - start)):
             # Without the answer the peer would wait for ever; without memory there is no answer.
             self._die()

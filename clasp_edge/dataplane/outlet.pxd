@@ -118,6 +118,9 @@ cdef class Outlet(Sink):
     cdef bint converging
     cdef bint filling
     cdef bint resume_due                # `resume` is scheduled
+    cdef Queue held_now                 # replies that wait for a commit of the journal, and those for the one after it
+    cdef Queue held_next
+    cdef uint64_t wrote_in              # epoch of the journal in which the peer last wrote
     cdef uint64_t cursor                # change counter up to which params have been delivered, while converging
     cdef bytes held                     # what the first job yielded and the arena had no room for
     cdef bint wanting                   # `more` has something to send when there is room

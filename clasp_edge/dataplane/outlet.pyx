@@ -220,6 +220,8 @@ cdef class Outlet(Sink):
         if self.core is not None:
             self.core.arena.clear(&self.out)
             self.core.arena.clear(&self.backlog)
+            self.core.arena.clear(&self.held_now)
+            self.core.arena.clear(&self.held_next)
         if self.watched_fd >= 0:
             os.close(self.watched_fd)
 
@@ -238,6 +240,8 @@ cdef class Outlet(Sink):
         self.converging = False
         self.core.arena.clear(&self.out)
         self.core.arena.clear(&self.backlog)
+        self.core.arena.clear(&self.held_now)
+        self.core.arena.clear(&self.held_next)
 
     def fall_silent(self):
         """The last word is queued, a WebSocket's close (RFC 6455, 5.5.1: nothing may follow it). What waits behind the

@@ -359,6 +359,8 @@ cdef class Peer(ClaspOutlet):
             self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
             return
         self.last_revision = revision
+        if self.plane.tap is not None:
+            self.wrote_in = self.plane.tap.epoch
         if qos:
             self._ack(write.address, write.address_size, revision, (write.flags & 0x40) != 0)
 

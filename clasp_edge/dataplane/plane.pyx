@@ -218,6 +218,8 @@ cdef class Plane(State):
         delivery.gone = False
         if self.ring.size:
             self.ring.append(p, delivery.size, 0, 8, entry.address_size)
+        if self.tap is not None:
+            self.tap.changed(entry, p, delivery.size, origin)
         self._fan_out(entry, None, &delivery)
         return ACCEPTED
 
@@ -266,6 +268,8 @@ cdef class Plane(State):
             delivery.size = address_size + 16
             if self.ring.size:
                 self.ring.append(p, delivery.size, 0, 8, address_size)
+            if self.tap is not None:
+                self.tap.changed(entry, p, delivery.size, origin)
         self._fan_out(entry, None, &delivery)
         entry = self.live(address, address_size, hash)
         if entry != NULL and entry.revision:
@@ -428,6 +432,8 @@ cdef class Plane(State):
         delivery.gone = False
         if self.ring.size and loss != OLDEST_FIRST:
             self.ring.append(p, delivery.size, signal, 8, address_size)
+        if self.tap is not None:
+            self.tap.published(entry, p, delivery.size, signal, origin)
         self._fan_out(entry, origin, &delivery)
         return ACCEPTED
 
@@ -463,6 +469,8 @@ cdef class Plane(State):
         delivery.gone = False
         if self.ring.size:
             self.ring.append_raw(address, address_size, raw.payload, raw.payload_size)
+        if self.tap is not None and self._frame(&delivery):
+            self.tap.published(entry, delivery.frame, delivery.size, SIGNAL_EVENT, origin)
         self._fan_out(entry, None, &delivery)
         return ACCEPTED
 

@@ -21,6 +21,7 @@ cdef enum:
     MAX_FRAME = 65547           # wire.md 1
     MAX_PAYLOAD = 65535
     SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
+    SLIDING_STEPS = 64          # being read prolongs a param's life in steps of this part of it
     EXPIRE_AT_ONCE = 2000       # removals per call, so that a mass expiry does not hold up traffic
 
 
@@ -127,9 +128,19 @@ cdef class State:
         self._unlock(entry)
         if entry.revision:
             self._release_writer(entry.writer)
+            if self.tap is not None:
+                self.tap.forgotten(entry)
         Py_XDECREF(<PyObject*>entry.fan)
         entry.fan = NULL
         self.table.remove(entry)
+
+    def open_tap(self, owner, bint strict, size_t buffer_bytes, log_stream, state_stream):
+        """Report every change to a journal from now on (`dataplane.tap.Tap`); returns the tap."""
+        self.tap = Tap(self.core, self.table, self.writer_texts, owner, strict, buffer_bytes, log_stream, state_stream)
+        return self.tap
+
+    def close_tap(self):
+        self.tap = None
 
     def reclassify(self):
         """Ask `control` again which strategy each known address has (the configuration changed)."""
@@ -231,13 +242,17 @@ cdef class State:
         cdef Entry* entry = self.live(text, len(address), self.table.hash_of(text, len(address)))
         cdef uint8_t buffer[MAX_FRAME]
         cdef uint8_t* p = buffer
-        cdef uint64_t lifetime_s
+        cdef uint64_t lifetime_s, deadline_ms
         if entry == NULL or entry.revision == 0:
             return None
         if entry.deadline_ms and not entry.ttl & TTL_ABSOLUTE:
             lifetime_s = self.param_ttl_s if entry.ttl == TTL_DEFAULT else entry.ttl
-            if lifetime_s:
-                self.table.expires(entry, self.core.mono_us // 1000 + lifetime_s * 1000)
+            deadline_ms = self.core.mono_us // 1000 + lifetime_s * 1000
+            # Not for less than a part of it: the journal notes each time.
+            if lifetime_s and deadline_ms - entry.deadline_ms > lifetime_s * 1000 // SLIDING_STEPS:
+                self.table.expires(entry, deadline_ms)
+                if self.tap is not None:
+                    self.tap.prolonged(entry)
         p[0] = 0x23
         put16(p + 1, 1)
         return PyBytes_FromStringAndSize(<const char*>p, 3 + self._snapshot_entry(entry, p + 3))

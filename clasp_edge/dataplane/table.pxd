@@ -26,6 +26,13 @@ cdef enum:
     FIRST_ID = 2
 
 
+cdef enum:
+    JOURNAL_DIRTY = 1       # changed since its image was last taken
+    JOURNAL_KNOWN = 2       # the two below have been found out
+    JOURNAL_LOG = 4         # writes are logged
+    JOURNAL_STATE = 8       # the param is kept
+
+
 cdef struct Kept:           # the bytes an MQTT client published, where the value alone would not give them back
     uint32_t capacity
     uint32_t properties_size
@@ -54,6 +61,7 @@ cdef struct Entry:
     uint8_t value_type
     uint8_t strategy
     uint8_t route
+    uint8_t journal         # bits JOURNAL_...
     uint8_t qos             # MQTT quality of service the value was published with
     uint8_t data[1]         # address, then value
 

@@ -297,18 +297,10 @@ def test_all_problems_are_reported_each_with_its_origin(write_file: WriteFile) -
 # Parts this version does not have
 
 
-@pytest.mark.parametrize("text", ["journal.mode=off"])
-def test_a_part_that_is_not_there_can_be_switched_off(text: str) -> None:
-    assert load_config(None, [text]) == Config()
-
-
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("journal.path=/x", 'journal.path: this version keeps no journal; only journal.mode = "off" is accepted'),
-        ("journal.mode=disk", 'journal.mode: this version keeps no journal; only journal.mode = "off" is accepted'),
         ("uplink.main.url=ws://up", "uplink.main: this version has no uplinks"),
-        ("journal=1", 'journal: this version keeps no journal; only journal.mode = "off" is accepted'),
     ],
 )
 def test_a_part_that_is_not_there_cannot_be_used(text: str, complaint: str) -> None:

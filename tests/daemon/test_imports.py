@@ -25,7 +25,8 @@ def look(port):
 port = int(sys.argv[1])
 threading.Thread(target=look, args=(port,), daemon=True).start()
 listen = f"websocket.listen=127.0.0.1:{port}"
-sys.exit(main.main(["run", "--set", listen, "--set", "mqtt.listen=off", "--set", "osc.listen=off"]))
+sys.exit(main.main(["run", "--set", listen, "--set", "mqtt.listen=off", "--set", "osc.listen=off", "--set",
+    "journal.mode=off"]))
 """
 
 ABSENT = (

@@ -59,6 +59,7 @@ class Daemon:
             "mqtt.listen": "127.0.0.1:0" if mqtt else "off",
             "osc.listen": "127.0.0.1:0" if osc else "off",
             "data_dir": self.data_dir,
+            "journal.mode": "off",
             **({} if messages_per_second is None else {"limits.messages_per_second": messages_per_second}),
             **(sets or {}),
         }

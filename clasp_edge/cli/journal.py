@@ -1,0 +1,261 @@
+"""`clasp-edge journal ...`: looks into the journal of a router that may be running, and mends what it is not using.
+
+Exit status: 0 done, 1 the journal is damaged (`verify`) or what was given is wrong, 2 it cannot be read or is in use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import struct
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clasp_edge.config.model import Config
+from clasp_edge.journal import tools
+from clasp_edge.journal.format import Record
+from clasp_edge.journal.journal import DIRECTORY
+from clasp_edge.journal.lock import InUse
+from clasp_edge.journal.probe import probe
+from clasp_edge.journal.store import Damaged, Unavailable
+from clasp_edge.wire import Error, Hello, Publish, Qos, Set, decode, encode
+from clasp_edge.wire.pattern import Pattern, PatternError
+
+POLL_S = 0.3
+PROGRESS_S = 1.0
+CONNECT_TIMEOUT_S = 5.0
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Carry out one action; returns the exit status."""
+    directory = config.data_dir / DIRECTORY
+    action: Callable[[argparse.Namespace, Config, Path], int] = {
+        "stat": _stat, "tail": _tail, "dump": _dump, "replay": _replay, "compact": _compact, "verify": _verify,
+        "export": _export, "import": _import,
+    }[arguments.action]  # fmt: skip
+    try:
+        return action(arguments, config, directory)
+    except PatternError as error:
+        print(f"clasp-edge: {error}", file=sys.stderr)
+        return 1
+    except Damaged as error:
+        print(f"clasp-edge: the journal in {directory} is damaged: {error}", file=sys.stderr)
+        return 1
+    except (Unavailable, InUse) as error:
+        print(f"clasp-edge: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"clasp-edge: {error.filename or directory}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 0
+    return 2
+
+
+class _Progress:
+    """A line on standard error that is rewritten once in a while, where somebody may be looking."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._next_s = time.monotonic() + PROGRESS_S
+        self._shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + PROGRESS_S
+        self._shown = True
+        print(f"\r{self._what}: {done} of {total}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self._shown:
+            print(file=sys.stderr)
+
+
+def _pattern(text: str | None) -> Pattern | None:
+    return Pattern(text.encode()) if text else None
+
+
+def _when(time_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s)) + f".{int(time_s % 1 * 1000):03d}"
+
+
+def _show(record: Record, as_json: bool) -> None:
+    described = tools.describe(record)
+    if as_json:
+        print(json.dumps(described))
+        return
+    clock = " " if record.synchronised else "?"
+    value = json.dumps(described.get("value", described.get("samples")))
+    revision = f" r{described['revision']}" if "revision" in described else ""
+    signal, address, when = described["signal"], described["address"], _when(described["time_s"])
+    line = f"{record.number:>9} {when}{clock} {signal:8} {address} = {value}{revision}"
+    print(f"{line}  {record.writer}")
+
+
+def _stat(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
+    found = tools.statistics(directory)
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    print(f"journal     {directory}")
+    print(f"mode        {config.journal.mode} (as configured)")
+    print(f"file        {found['file_bytes'] / 1e6:.1f} MB, {found['blocks']} blocks")
+    print(f"params      {found['params']}, {found['param_bytes'] / 1e6:.1f} MB")
+    count = found["log_last"] - found["log_first"] + 1 if found["log_last"] else 0
+    print(f"log         {count} records, {found['log_bytes'] / 1e6:.1f} MB")
+    if count:
+        print(f"            {found['log_first']} to {found['log_last']}")
+        print(f"            {_when(found['log_from_s'])} to {_when(found['log_to_s'])}")
+        print(
+            f"clock       {'synchronised' if found['clock_synchronised'] else 'not synchronised'} at the newest record"
+        )
+    print(f"starts      {found['starts']}")
+    return 0
+
+
+def _tail(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
+    pattern = _pattern(arguments.pattern)
+    newest = tools.last_record(directory)
+    # Backwards in growing steps, until enough match.
+    step = max(arguments.n, 1)
+    while True:
+        first = max(0, newest - step + 1)
+        wanted = deque(tools.matching(tools.log_records(directory, first), pattern), maxlen=max(arguments.n, 0))
+        if len(wanted) >= arguments.n or first == 0:
+            break
+        step *= 8
+    for record in wanted:
+        newest = max(newest, record.number)
+        _show(record, arguments.json)
+    while arguments.follow:
+        time.sleep(POLL_S)
+        for record in tools.log_records(directory, newest + 1):
+            newest = record.number
+            for shown in tools.matching([record], pattern):
+                _show(shown, arguments.json)
+        sys.stdout.flush()
+    return 0
+
+
+def _dump(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
+    left = arguments.limit
+    progress = None if sys.stdout.isatty() else _Progress("dump")
+    for record in tools.matching(tools.log_records(directory, arguments.first, progress), _pattern(arguments.pattern)):
+        if left is not None:
+            if left <= 0:
+                break
+            left -= 1
+        _show(record, arguments.json)
+    if progress is not None:
+        progress.end()
+    return 0
+
+
+def _replay(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
+    host, _, port = arguments.to.rpartition(":")
+    pattern = _pattern(arguments.pattern)
+    progress = _Progress("replay")
+    sent = 0
+    with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S) as link:
+        _send(link, encode(Hello(version=1, name="clasp-edge journal", token=arguments.token or None)))
+        began_s, first_us = time.monotonic(), None
+        for record in tools.matching(tools.log_records(directory, arguments.first, progress), pattern):
+            if arguments.limit is not None and sent >= arguments.limit:
+                break
+            first_us = record.wall_us if first_us is None else first_us
+            if arguments.speed > 0:
+                due_s = began_s + (record.wall_us - first_us) / 1e6 / arguments.speed
+                time.sleep(max(0.0, due_s - time.monotonic()))
+            message = decode(record.frame)[1]
+            assert isinstance(message, Set | Publish)
+            if isinstance(message, Set):
+                # As a new write: the recorded revision would make it conflict with what is there.
+                message = Set(address=message.address, value=message.value)
+            _send(link, encode(message, qos=Qos.FIRE))
+            sent += 1
+        problems = _answers(link)
+    progress.end()
+    print(f"{sent} messages sent" + "".join(f"\nrefused: {text}" for text in problems))
+    return 1 if problems else 0
+
+
+def _send(link: socket.socket, frame: bytes) -> None:
+    link.sendall(struct.pack(">I", len(frame)) + frame)
+
+
+def _answers(link: socket.socket) -> Sequence[str]:
+    """The errors among what the router has answered, at most five different ones."""
+    link.shutdown(socket.SHUT_WR)
+    link.settimeout(CONNECT_TIMEOUT_S)
+    data = bytearray()
+    try:
+        while piece := link.recv(1 << 16):
+            data += piece
+    except OSError:
+        pass
+    found: dict[str, None] = {}
+    while len(data) >= 4 and len(found) < 5:
+        size = int.from_bytes(data[:4], "big")
+        if len(data) < 4 + size:
+            break
+        message = decode(bytes(data[4 : 4 + size]))[1]
+        del data[: 4 + size]
+        if isinstance(message, Error):
+            found[f"{message.code} {message.message}"] = None
+    return list(found)
+
+
+def _compact(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
+    before, after = tools.compact(config.data_dir, directory)
+    print(f"{before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
+    if not (directory / "data.mdb").exists():
+        raise Unavailable(f"there is no journal in {directory}")
+    blocks = 0
+    progress = _Progress("verify: blocks of params")
+
+    def count(block: bytes) -> None:
+        nonlocal blocks
+        blocks += 1
+        progress(blocks, blocks)
+
+    found = probe(directory, count, thorough_s=float("inf"), readonly=True, in_use=True)
+    progress.end()
+    print(f"ok: {blocks} blocks of params, {found.blocks} blocks with {found.records} log records")
+    return 0
+
+
+def _export(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
+    if arguments.file is None:
+        for line in tools.export_params(directory):
+            print(line)
+        return 0
+    count = 0
+    with open(arguments.file, "x", encoding="utf-8") as file:
+        for line in tools.export_params(directory):
+            file.write(line + "\n")
+            count += 1
+    print(f"{count} params")
+    return 0
+
+
+def _import(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
+    progress = _Progress("import")
+    try:
+        if arguments.file is None:
+            count = tools.import_params(config.data_dir, directory, sys.stdin, progress)
+        else:
+            with open(arguments.file, encoding="utf-8") as file:
+                count = tools.import_params(config.data_dir, directory, file, progress)
+    except ValueError as error:
+        print(f"clasp-edge: {error}", file=sys.stderr)
+        return 1
+    progress.end()
+    print(f"{count} params")
+    return 0

@@ -1,0 +1,64 @@
+"""The journal as a part of the process: the data directory's lock, the journal itself, REPLAY's handler.
+
+Imported only where a journal is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from clasp_edge.config.model import Config
+from clasp_edge.journal.journal import Journal
+from clasp_edge.journal.lock import DirectoryLock, InUse
+from clasp_edge.journal.replay import Replays
+from clasp_edge.router.router import Router
+from clasp_edge.wire import MessageType
+
+log = logging.getLogger("clasp_edge")
+
+FLUSH_TIMEOUT_S = 1.2
+CLOSE_TIMEOUT_S = 0.4
+"""Together with what clients get to take their leave, within what a service manager allows."""
+
+
+class AlreadyRunning(Exception):
+    """Another process has the data directory; the text says which."""
+
+
+class Keeping:
+    """A journal that is being kept, and the lock that goes with it."""
+
+    def __init__(self, journal: Journal, lock: DirectoryLock | None) -> None:
+        self._journal = journal
+        self._lock = lock
+
+    def apply_config(self, config: Config) -> None:
+        self._journal.apply_config(config.journal)
+
+    def flush(self) -> None:
+        self._journal.flush(FLUSH_TIMEOUT_S)
+
+    def close(self) -> None:
+        self._journal.close(CLOSE_TIMEOUT_S)
+        if self._lock is not None:
+            self._lock.release()
+
+
+def keep_journal(router: Router, config: Config) -> tuple[Keeping, str]:
+    """Restore what is stored and keep the journal from now on; returns what the start's greeting says about it.
+
+    Raises AlreadyRunning. A directory that cannot be used is no reason not to start: it is said, loudly.
+    """
+    lock = None
+    try:
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = DirectoryLock(config.data_dir)
+    except InUse as error:
+        raise AlreadyRunning(str(error)) from None
+    except OSError as error:
+        log.warning("the data directory %s cannot be locked: %s", config.data_dir, error.strerror)
+    journal = Journal(router, config.journal, config.data_dir)
+    greeting = journal.open()
+    if journal.mode != "volatile":
+        router.handlers[MessageType.REPLAY] = Replays(journal).handle
+    return Keeping(journal, lock), greeting

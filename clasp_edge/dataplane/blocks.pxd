@@ -1,0 +1,79 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stddef cimport size_t
+
+cdef enum:
+    BLOCK_BYTES = 65536         # what a block grows to; one oversized record may make it larger
+    BLOCK_VERSION = 1
+    CLOCK_SYNCHRONISED = 1      # BlockHeader.flags
+
+cdef enum:
+    RECORD_PARAM = 1            # StateRecord.kind
+    RECORD_GONE = 2
+
+
+# Little-endian, as on every machine this runs on; journal/format.py has the same layouts for Python.
+cdef packed struct BlockHeader:
+    uint8_t magic[4]
+    uint16_t version
+    uint16_t flags
+    uint32_t crc                # zlib's CRC-32 of everything behind this field; put in by the writer thread
+    uint32_t size               # of header and records
+    uint32_t count
+    uint32_t run                # which start of the daemon wrote it
+    uint64_t number             # log: sequence number of the first record; state: number of the block
+    uint64_t base               # state: the first block that still counts; log: 0
+    uint64_t before             # bytes of all blocks of the kind before this one
+    uint64_t min_us             # wall clock
+    uint64_t max_us
+    uint32_t signals            # 1 << signal of every record in a log block
+    uint32_t reserved
+
+
+cdef packed struct LogRecord:
+    uint32_t size               # of this header, the writer's name and the frame
+    uint64_t wall_us
+    uint8_t signal
+    uint8_t writer_size         # SAME_WRITER: as the record before, in the same block
+
+
+cdef enum:
+    SAME_WRITER = 0xFF
+
+
+cdef packed struct StateRecord:
+    uint32_t size               # of this header, address, writer's name and value
+    uint8_t kind
+    uint8_t value_type
+    uint8_t writer_size
+    uint8_t reserved
+    uint16_t address_size
+    uint16_t reserved2
+    uint32_t ttl
+    uint64_t revision
+    uint64_t written_us
+    uint64_t deadline_us        # wall clock, 0 = never
+    uint64_t remaining_ms       # until then, when the record was made
+
+
+cdef class BlockBuffer:
+    cdef uint8_t* memory
+    cdef readonly size_t room
+    cdef readonly size_t used
+    cdef bint open
+    cdef size_t begin           # of the open block
+    cdef list closed            # (offset, size) of the finished ones
+    cdef bytes magic
+
+    cdef uint8_t* add(self, size_t size, Stream stream, uint64_t wall_us, int signal) noexcept
+    cdef void close(self, Stream stream) noexcept
+    cdef void set_base(self, uint64_t base)
+    cdef void clear(self) noexcept
+
+
+cdef class Stream:
+    cdef public uint64_t number     # of the next log record or state block
+    cdef public uint64_t base
+    cdef public uint64_t before
+    cdef public uint32_t run
+    cdef public uint16_t flags
+    cdef readonly bint per_record   # the number counts records

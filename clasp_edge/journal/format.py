@@ -1,0 +1,202 @@
+"""What the stored bytes mean: keys, block headers, records. The compiled side writes the same (dataplane/blocks.pxd).
+
+Pure functions; raises `BadBlock` for bytes that are not what they should be.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from typing_extensions import Buffer
+
+from clasp_edge.dataplane.tap import LOG_MAGIC, STATE_MAGIC
+from clasp_edge.wire import Value, decode_value
+
+SCHEMA = 1
+"""Version of the store as a whole; `store.MIGRATIONS` leads from every older one to it."""
+
+SCHEMA_KEY = b"\x00schema"
+LOG_PREFIX = b"L"
+STATE_PREFIX = b"S"
+
+BLOCK_VERSION = 1
+CLOCK_SYNCHRONISED = 1
+LARGEST_BLOCK = 1 << 18
+"""Above what the data plane makes of one block with the largest record in it."""
+
+_HEADER = struct.Struct("<4sHHIIIIQQQQQII")
+_CRC_AT = 8
+_CRC_FROM = 12
+_LOG = struct.Struct("<IQBB")
+_STATE = struct.Struct("<IBBBBHHIQQQQ")
+_SAME_WRITER = 0xFF
+
+HEADER_BYTES = _HEADER.size
+
+
+class BadBlock(Exception):
+    """Stored bytes that cannot be used; the text says why."""
+
+
+class Header(NamedTuple):
+    """What stands before the records of a block. Sizes in bytes, times in Unix microseconds."""
+
+    magic: bytes
+    version: int
+    flags: int
+    crc: int
+    size: int
+    records: int
+    run: int
+    number: int
+    base: int
+    before: int
+    min_us: int
+    max_us: int
+    signals: int
+    reserved: int
+
+    @property
+    def last(self) -> int:
+        """Number of the last record of a log block."""
+        return self.number + self.records - 1
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether the wall clock could be believed when the block was made."""
+        return bool(self.flags & CLOCK_SYNCHRONISED)
+
+
+class Param(NamedTuple):
+    """The image of a param, or (`revision` 0) word that it is gone."""
+
+    address: bytes
+    revision: int
+    writer: str
+    written_us: int
+    ttl: int
+    deadline_us: int
+    remaining_ms: int
+    value_type: int
+    data: bytes
+
+    @property
+    def value(self) -> Value:
+        return decode_value(self.value_type, self.data)
+
+
+class Record(NamedTuple):
+    """One logged message; `frame` is the whole CLASP frame that went to subscribers."""
+
+    number: int
+    wall_us: int
+    run: int
+    synchronised: bool
+    signal: int
+    writer: str
+    frame: bytes
+
+
+def log_key(number: int) -> bytes:
+    """The key of the log block whose first record has this number."""
+    return LOG_PREFIX + number.to_bytes(8, "big")
+
+
+def state_key(number: int) -> bytes:
+    """The key of the state block with this number."""
+    return STATE_PREFIX + number.to_bytes(8, "big")
+
+
+def seal(block: memoryview) -> None:
+    """Put the checksum into a finished block."""
+    struct.pack_into("<I", block, _CRC_AT, zlib.crc32(block[_CRC_FROM:]))
+
+
+def read_header(block: Buffer) -> Header:
+    """The header alone, without looking at the records or the checksum."""
+    view = memoryview(block)
+    if len(view) < HEADER_BYTES:
+        raise BadBlock(f"{len(view)} bytes are no block")
+    header = Header._make(_HEADER.unpack_from(view))
+    if header.magic not in (LOG_MAGIC, STATE_MAGIC):
+        raise BadBlock("does not begin like a block")
+    if header.version != BLOCK_VERSION:
+        raise BadBlock(f"a block of version {header.version}; this program knows {BLOCK_VERSION}")
+    return header
+
+
+def check(block: Buffer) -> Header:
+    """The header of a block whose size and checksum are right. Raises BadBlock."""
+    header = read_header(block)
+    view = memoryview(block)
+    if header.size != len(view):
+        raise BadBlock(f"{len(view)} bytes of a block of {header.size}")
+    if zlib.crc32(view[_CRC_FROM:]) != header.crc:
+        raise BadBlock("the checksum is wrong")
+    return header
+
+
+def records(block: Buffer) -> Iterator[Record]:
+    """The records of a checked log block."""
+    view = memoryview(block)
+    header = read_header(view)
+    at, number, writer = HEADER_BYTES, header.number, ""
+    while at < header.size:
+        size, wall_us, signal, writer_size = _LOG.unpack_from(view, at)
+        begin = at + _LOG.size
+        if writer_size != _SAME_WRITER:
+            writer = bytes(view[begin : begin + writer_size]).decode("utf-8", "replace")
+            begin += writer_size
+        if at + size > header.size or begin > at + size:
+            raise BadBlock(f"a record of {size} bytes at {at}")
+        frame = bytes(view[begin : at + size])
+        yield Record(number, wall_us, header.run, header.synchronised, signal, writer, frame)
+        at += size
+        number += 1
+
+
+def params(block: Buffer) -> Iterator[Param]:
+    """The records of a checked state block."""
+    view = memoryview(block)
+    header = read_header(view)
+    at = HEADER_BYTES
+    while at < header.size:
+        fields = _STATE.unpack_from(view, at)
+        size, _, value_type, writer_size, _, address_size, _, ttl, revision, written_us, deadline_us, left_ms = fields
+        begin = at + _STATE.size
+        end = at + size
+        if size < _STATE.size + address_size + writer_size or end > header.size:
+            raise BadBlock(f"a record of {size} bytes at {at}")
+        address = bytes(view[begin : begin + address_size])
+        begin += address_size
+        writer = bytes(view[begin : begin + writer_size]).decode("utf-8", "replace")
+        data = bytes(view[begin + writer_size : end])
+        yield Param(address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data)
+        at = end
+
+
+def make_state_block(items: list[Param], *, number: int, run: int, base: int, before: int, wall_us: int) -> bytes:
+    """A sealed state block, as an import makes it."""
+    body = b"".join(map(_image, items))
+    size = HEADER_BYTES + len(body)
+    head = _HEADER.pack(
+        STATE_MAGIC, BLOCK_VERSION, 0, 0, size, len(items), run, number, base, before, wall_us, wall_us, 1, 0
+    )
+    block = bytearray(head + body)
+    with memoryview(block) as view:
+        seal(view)
+    return bytes(block)
+
+
+def _image(param: Param) -> bytes:
+    writer = param.writer.encode()[:36]
+    size = _STATE.size + len(param.address) + len(writer) + len(param.data)
+    kind = 1 if param.revision else 2
+    head = _STATE.pack(
+        size, kind, param.value_type, len(writer), 0, len(param.address), 0,
+        param.ttl, param.revision, param.written_us, param.deadline_us, param.remaining_ms,
+    )  # fmt: skip
+    return head + param.address + writer + param.data

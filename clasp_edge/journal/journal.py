@@ -1,0 +1,449 @@
+"""The journal on the loop's thread: restores at start, collects what has changed, hands it to the writer.
+
+Modes (`journal.mode`): `group` commits once per interval; `strict` commits as soon as something waits, and replies wait
+for it; `volatile` writes the params when the router stops. Whatever the disk does, the router goes on: what cannot be
+stored is in memory, that is said, and all of it is written again when the disk is back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from asyncio import TimerHandle
+from pathlib import Path
+
+from clasp_edge.config import model
+from clasp_edge.dataplane.blocks import Stream
+from clasp_edge.dataplane.restore import refill_history, restore_params
+from clasp_edge.dataplane.tap import Tap, clock_synchronised
+from clasp_edge.journal.format import BadBlock
+from clasp_edge.journal.probe import Found, probe
+from clasp_edge.journal.report import OWN_PREFIX, Report
+from clasp_edge.journal.salvage import salvage_state
+from clasp_edge.journal.store import DATA_FILE, DIRECTORY_MODE, Damaged, Retention, Store, TooNew, Unavailable
+from clasp_edge.journal.wear import Wear
+from clasp_edge.journal.writer import DAMAGED, OK, Batch, Outcome, Reader, Writer
+from clasp_edge.router.router import Router
+from clasp_edge.wire.pattern import Pattern
+
+log = logging.getLogger("clasp_edge.journal")
+
+DIRECTORY = "journal"
+STARTS_FILE = "starts"
+
+RETRY_S = 2.0
+"""Between attempts to write to a disk that does not take it."""
+
+REPORT_S = 10.0
+"""Between reports of numbers that change with every commit, while there are commits."""
+
+REWRITE_GAP_S = 0.02
+"""Between the commits of a rewriting of all params, so that it leaves room for everybody else."""
+
+SMALLEST_REWRITE = 1 << 20
+REWRITE_RATIO = 4
+"""The params are written anew when their changes have grown to so many times their size: every byte stored costs at
+most a quarter more, and a start reads at most five times what it needs."""
+
+BYTES_PER_PARAM = 128
+"""An estimate of an image, until the first rewriting has told the real size."""
+
+SUSPICIOUS_STARTS = 3
+"""Starts in a row that did not last: then the log is read before the store is trusted."""
+
+LONGEST_LOOK_S = 10.0
+
+SETTLED_S = 30.0
+
+BYTES_PER_GB = 1e9
+
+
+class Journal:
+    """One router's journal. `open()` before anybody is connected, `close()` when the last connection is gone."""
+
+    def __init__(self, router: Router, config: model.Journal, data_dir: Path) -> None:
+        self.router = router
+        self.mode = config.mode
+        self.reader = Reader(router.loop)
+        self.state = "ok"
+        self._config = config
+        self._loop = router.loop
+        self._directory = data_dir / DIRECTORY
+        self._store = self._new_store()
+        self._report = Report(router.plane)
+        self._patterns: list[Pattern] | None = None
+        self._tap: Tap | None = None
+        self._writer: Writer | None = None
+        self._timer: TimerHandle | None = None
+        self._settling: TimerHandle | None = None
+        self._retry: TimerHandle | None = None
+        self._pending = False
+        self._left = False
+        self._message = ""
+        self._restored = Found()
+        self._base_before = 0
+        self._live_bytes = 0
+        self._reported_s = 0.0
+        self._age_ms = 0
+        self._wear = Wear(config.wear_budget_gb_per_day * BYTES_PER_GB, time.monotonic())
+        self.apply_config(config)
+
+    def apply_config(self, config: model.Journal) -> None:
+        """Take over what can change while running; called again after a reload."""
+        self._config = config
+        patterns = [Pattern(text.encode()) for text in config.patterns]
+        everything = any(pattern.text == b"/**" for pattern in patterns)
+        self._patterns = None if everything else patterns
+        self._wear.budget_per_day = config.wear_budget_gb_per_day * BYTES_PER_GB
+        self._store.retention = _retention(config)
+        if self._tap is not None:
+            self._tap.signals = _mask(config)
+            self._tap.reselect()
+
+    def _new_store(self) -> Store:
+        return Store(self._directory, _retention(self._config))
+
+    # ---- start ----
+
+    def open(self) -> str:
+        """Restore what is stored and start to keep the journal; returns a sentence for the start's greeting."""
+        began_s = time.monotonic()
+        problem = ""
+        try:
+            self._directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            if not os.access(self._directory, os.W_OK | os.X_OK):
+                raise Unavailable(f"{self._directory} cannot be written by this user")
+            suspicious = self._count_start() >= SUSPICIOUS_STARTS
+            self._restore(thorough_s=LONGEST_LOOK_S if suspicious else 0, readonly=False)
+            self._store.open()
+        except Damaged as error:
+            problem = self._replace(error)
+        except (Unavailable, OSError) as error:
+            problem = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            self._restore_readonly()
+        params = self.router.plane.params
+        took_ms = (time.monotonic() - began_s) * 1000
+        self._live_bytes = params * BYTES_PER_PARAM
+        if self.mode != "volatile":
+            self._start_keeping()
+        self.router.plane.expire()
+        if not self._store.is_open:
+            self._set_memory(problem)
+        elif problem:
+            self._message = problem
+        self._tell(True)
+        self._settling = self._loop.call_later(SETTLED_S, self._settled)
+        what = {
+            "group": f"group: a power cut costs at most the last {self._config.commit_interval_ms} ms",
+            "strict": "strict: what is acknowledged survives a power cut",
+            "volatile": "volatile: params are stored when the router stops, not before",
+        }[self.mode]
+        where = self._directory if self._store.is_open else f"IN MEMORY ONLY: {problem}"
+        return f"{what}; {params} params restored in {took_ms:.0f} ms; {where}"
+
+    def _start_keeping(self) -> None:
+        found = self._restored
+        log_stream = Stream(True, found.log_number, 0, found.log_before, found.run + 1)
+        state_stream = Stream(False, found.state_number, found.state_base, found.state_before, found.run + 1)
+        self._base_before = found.state_before - found.state_bytes
+        strict = self.mode == "strict"
+        self._tap = self.router.plane.open_tap(self, strict, self._config.buffer_kib * 1024, log_stream, state_stream)
+        self._tap.signals = _mask(self._config)
+        self._writer = Writer(self._store, self._loop, self._done)
+        if not self._store.is_open or self._message:
+            self._tap.mark_incomplete()
+            self.wake()
+
+    def _restore(self, *, thorough_s: float, readonly: bool) -> None:
+        if not (self._directory / DATA_FILE).exists():
+            return
+        plane = self.router.plane
+        writers: dict[bytes, int] = {}
+        clock_is_right = clock_synchronised()
+        refused = 0
+
+        def on_state(block: bytes) -> None:
+            nonlocal refused
+            try:
+                refused += restore_params(plane, block, writers, clock_is_right)
+            except ValueError as error:
+                raise Damaged(str(error)) from None
+
+        self._restored = probe(
+            self._directory, on_state, lambda block: refill_history(plane, block),
+            tail_bytes=plane.ring.size, thorough_s=thorough_s, readonly=readonly,
+        )  # fmt: skip
+        if refused:
+            log.warning("%d stored params are not valid any more and were left out", refused)
+
+    def _restore_readonly(self) -> None:
+        """The directory cannot be written: what is in it may be readable still."""
+        try:
+            self._restore(thorough_s=0, readonly=True)
+        except (Damaged, Unavailable, OSError) as error:
+            log.warning("the stored params could not be read either: %s", error)
+
+    def _replace(self, error: Damaged) -> str:
+        """Put a store that cannot be used aside and start with a new one, with what can be saved of the params."""
+        aside = self._move_aside("newer" if isinstance(error, TooNew) else "damaged")
+        problem = f"the store was not usable ({error}) and is now {aside}"
+        if aside is not None and not isinstance(error, TooNew):
+            blocks = self._salvage(aside / DATA_FILE)
+            problem += f"; {self.router.plane.params} params were saved from {blocks} sound blocks of it"
+        log.error("%s", problem)
+        self._message = problem
+        self._restored = Found()
+        self._store = self._new_store()
+        try:
+            self._store.open()
+        except (Damaged, Unavailable) as second:
+            problem += f"; a new one could not be made: {second}"
+        return problem
+
+    def _salvage(self, path: Path) -> int:
+        writers: dict[bytes, int] = {}
+        clock_is_right = clock_synchronised()
+        count = 0
+        try:
+            for block in salvage_state(path):
+                try:
+                    restore_params(self.router.plane, block, writers, clock_is_right)
+                    count += 1
+                except ValueError as error:
+                    log.warning("a block could not be used: %s", error)
+        except (OSError, BadBlock) as error:
+            log.warning("%s could not be searched: %s", path, error)
+        return count
+
+    def _move_aside(self, why: str) -> Path | None:
+        stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
+        for attempt in range(100):
+            target = self._directory.with_name(f"{DIRECTORY}.{why}-{stamp}" + (f".{attempt}" if attempt else ""))
+            if target.exists():
+                continue
+            try:
+                self._directory.rename(target)
+            except OSError as error:
+                log.error("%s cannot be moved aside: %s", self._directory, error.strerror)
+                return None
+            return target
+        return None
+
+    def _count_start(self) -> int:
+        """How many starts before this one did not last."""
+        path = self._directory / STARTS_FILE
+        try:
+            count = int(path.read_text())
+        except (OSError, ValueError):
+            count = 0
+        try:
+            path.write_text(f"{count + 1}\n")
+        except OSError as error:
+            raise Unavailable(error.strerror or str(error)) from None
+        return count
+
+    def _settled(self) -> None:
+        self._settling = None
+        with contextlib.suppress(OSError):  # then the next start is more careful than it needs to be
+            (self._directory / STARTS_FILE).unlink(missing_ok=True)
+
+    # ---- what the tap asks ----
+
+    def select(self, address: bytes) -> int:
+        """1: its writes are logged; 2: it is kept."""
+        if address.startswith(OWN_PREFIX):
+            return 0
+        if self._patterns is None or any(pattern.matches(address) for pattern in self._patterns):
+            return 3
+        return 2
+
+    def wake(self) -> None:
+        """There is something to store."""
+        if self._retry is not None or self._pending:
+            return
+        self._pending = True
+        if self.mode == "strict":
+            self._loop.call_soon(self._collect)
+        elif self._timer is None:
+            self._timer = self._loop.call_later(self.commit_interval_s, self._collect)
+
+    def full(self) -> None:
+        """There is much to store: at once, if the writer is free."""
+        if self._retry is None:
+            self._collect()
+
+    @property
+    def commit_interval_s(self) -> float:
+        return self._config.commit_interval_ms * self._wear.factor / 1000
+
+    # ---- commits ----
+
+    def _collect(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        tap, writer = self._tap, self._writer
+        if tap is None or writer is None:
+            return
+        if tap.busy:
+            return  # `_done` calls again
+        oldest_us = tap.oldest_monotonic_us
+        self._pending = False
+        collected = tap.collect()
+        if collected is None:
+            return
+        states, logs, drained, base = collected
+        self._left = not drained
+        if base:
+            self._base_before = tap.rewrite_before
+            self._live_bytes = tap.state.before - tap.rewrite_before
+        if oldest_us:
+            self._age_ms = max(0, self.router.core.monotonic_us - oldest_us) // 1000
+        writer.put(Batch(states, logs, base, self.router.core.now_us))
+
+    def _done(self, outcome: Outcome) -> None:
+        """A batch has been stored, or not (called on the loop's thread)."""
+        tap = self._tap
+        if tap is None or not tap.busy:
+            return
+        now_s = time.monotonic()
+        self._wear.add(outcome.written, now_s)
+        tap.release(outcome.kind == OK)
+        if outcome.kind == OK:
+            if self.state != "ok" and not tap.repairing:
+                self._recovered()
+            self._consider_rewriting(tap)
+            if self._wear.adjust(now_s):
+                log.warning("commit interval is now %g s: %s", self.commit_interval_s, self._wear_text(now_s))
+            self._tell(now_s - self._reported_s > REPORT_S)
+            if self._left or (self._pending and self._timer is None):
+                self._again(0)
+            elif tap.is_rewriting and self._timer is None:
+                self._again(REWRITE_GAP_S)
+            return
+        if outcome.kind == DAMAGED:
+            self._store.close()
+            aside = self._move_aside("damaged")
+            self._message = f"the store was damaged while running ({outcome.text}) and is now {aside}"
+            log.error("%s; all params are written to a new one", self._message)
+            if aside is not None:
+                self._again(0)
+                return
+        self._set_memory(outcome.text)
+        if self._retry is None:
+            self._retry = self._loop.call_later(RETRY_S, self._try_again)
+
+    def _again(self, delay_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(delay_s, self._collect)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._collect()
+
+    def _consider_rewriting(self, tap: Tap) -> None:
+        grown = tap.state.before - self._base_before - self._live_bytes
+        if not tap.is_rewriting and grown > max(SMALLEST_REWRITE, REWRITE_RATIO * self._live_bytes):
+            tap.rewrite()
+
+    def _set_memory(self, text: str) -> None:
+        if self.state == "ok" or self._message != text:
+            log.error("NOTHING IS STORED, the router goes on in memory: %s", text)
+        self.state = "memory"
+        self._message = text
+        self._tell(False)
+
+    def _recovered(self) -> None:
+        self.state = "ok"
+        self._message = ""
+        log.warning("the journal is written again; every param is stored")
+
+    # ---- numbers ----
+
+    def _wear_text(self, now_s: float) -> str:
+        per_day = self._wear.per_day(now_s) / BYTES_PER_GB
+        return f"{per_day:.1f} GB are written per day, the budget is {self._wear.budget_per_day / BYTES_PER_GB:g}"
+
+    def _tell(self, numbers: bool) -> None:
+        self._report.tell(state=self.state, message=self._message, mode=self.mode)
+        tap = self._tap
+        if not numbers or tap is None:
+            return
+        now_s = self._reported_s = time.monotonic()
+        self._report.tell(
+            bytes_per_day=int(self._wear.per_day(now_s)),
+            bytes_written=self._wear.total,
+            wear_alarm=self._wear.over_budget(now_s),
+            commit_interval_ms=int(self.commit_interval_s * 1000),
+            queue_age_ms=self._age_ms,
+            records=tap.kept,
+            records_lost=tap.lost,
+            last_record=tap.log.number - 1,
+        )
+
+    @property
+    def tap(self) -> Tap | None:
+        """None in mode `volatile`, which keeps no log."""
+        return self._tap
+
+    def read_log(
+        self, first: int, last: int, from_us: int, to_us: int, mask: int, max_bytes: int
+    ) -> tuple[list[bytes], int]:
+        """As `Store.read_log`; for the reader's thread."""
+        return self._store.read_log(first, last, from_us, to_us, mask, max_bytes)
+
+    # ---- end ----
+
+    def flush(self, timeout_s: float) -> bool:
+        """Store everything now, waiting at most so long. Whether it is stored."""
+        if self.mode == "volatile" and self._tap is None:
+            self._start_keeping()
+            assert self._tap is not None
+            self._tap.signals = 0
+            self._tap.mark_incomplete()
+        tap, writer = self._tap, self._writer
+        if tap is None or writer is None:
+            return False
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            if tap.busy:
+                if not writer.wait(max(0.0, deadline_s - time.monotonic())):
+                    return False
+                if self._retry is not None:
+                    return False
+                continue
+            self._collect()
+            if not tap.busy:
+                return not tap.incomplete
+
+    def close(self, timeout_s: float = 0.5) -> None:
+        """Store everything and stop the threads."""
+        stored = self.flush(timeout_s)
+        for timer in (self._timer, self._retry, self._settling):
+            if timer is not None:
+                timer.cancel()
+        if not stored:
+            log.error("the newest changes could not be stored: %s", self._message or "the disk takes too long")
+        self.router.plane.close_tap()
+        if self._writer is not None:
+            self._writer.stop(timeout_s)
+        self._tap = None
+        if stored:
+            self._settled()
+
+
+def _retention(config: model.Journal) -> Retention:
+    return Retention(config.retention_mib << 20, config.retention_s, config.retention_records)
+
+
+_SIGNALS = ("param", "event", "stream", "gesture", "timeline")
+
+
+def _mask(config: model.Journal) -> int:
+    return sum(1 << _SIGNALS.index(name) for name in config.signals)

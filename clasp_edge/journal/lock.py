@@ -1,0 +1,39 @@
+"""One daemon per data directory: a file that is locked as long as the process lives, with its process id inside."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+LOCK_NAME = "clasp-edge.lock"
+
+
+class InUse(Exception):
+    """Another process has the directory; the text names it."""
+
+
+class DirectoryLock:
+    """Held from construction to `release`, or to the end of the process however it ends. Raises InUse, OSError."""
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / LOCK_NAME
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._fd)
+            text = f"the data directory {directory} is in use by another clasp-edge (process {owner or 'unknown'})"
+            raise InUse(text) from None
+        except OSError:
+            os.close(self._fd)
+            raise
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another process have the directory."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,151 @@
+"""REPLAY (router.md 8.4): the log's records as plain SET and PUBLISH frames, as fast as the client reads them.
+
+A replay goes through the log piece by piece: the reader's thread fetches one, the session is given it as a job, and the
+next one is fetched when the client has taken it. So a replay of any length costs one piece of memory, no read
+transaction stays open while a client dawdles, and nobody waits for the disk but the replay itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from clasp_edge.dataplane.logscan import select_records
+from clasp_edge.journal.journal import Journal
+from clasp_edge.router.session import Envelope, Session
+from clasp_edge.wire import Ack, ErrorCode, Qos, Replay, encode, types_to_mask
+from clasp_edge.wire.pattern import Pattern, PatternError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PIECE_BYTES = 1 << 17
+MOST_AT_ONCE = 8
+"""Replays that one client can have under way."""
+
+UNLIMITED = (1 << 63) - 1
+ALL_TYPES = 0x1F
+
+
+class Replays:
+    """Handles REPLAY for one journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._under_way: dict[Session, int] = {}
+
+    def handle(self, session: Session, message: Replay, envelope: Envelope) -> None:
+        """Start a replay, or say why not."""
+        shown = message.pattern[:256]
+        try:
+            pattern = Pattern(message.pattern.encode())
+        except PatternError as error:
+            session.error(ErrorCode.PATTERN_ERROR, str(error), shown)
+            return
+        if session.scopes is not None and not session.scopes.covers("read", pattern):
+            session.error(ErrorCode.FORBIDDEN, "Insufficient scope for replay", shown)
+            return
+        # Who has gone did not always get to the end of it.
+        self._under_way = {s: count for s, count in self._under_way.items() if not s.closing}
+        if self._under_way.get(session, 0) >= MOST_AT_ONCE:
+            text = f"Replay limit reached (max {MOST_AT_ONCE} at once)"
+            session.error(ErrorCode.RATE_LIMITED, text, shown)
+            return
+        self._under_way[session] = self._under_way.get(session, 0) + 1
+        _Run(self, self._journal, session, pattern, message, envelope.qos != Qos.FIRE).step()
+
+    def finished(self, session: Session) -> None:
+        left = self._under_way.get(session, 0) - 1
+        if left > 0:
+            self._under_way[session] = left
+        else:
+            self._under_way.pop(session, None)
+
+
+class _Run:
+    """One replay."""
+
+    def __init__(
+        self, replays: Replays, journal: Journal, session: Session, pattern: Pattern, message: Replay, confirm: bool
+    ) -> None:
+        self._replays = replays
+        self._journal = journal
+        self._session = session
+        self._pattern = pattern
+        self._confirm = confirm
+        self._from_us = message.from_ or 0
+        self._to_us = message.to if message.to is not None else UNLIMITED
+        self._left = message.limit if message.limit is not None else UNLIMITED
+        self._mask = types_to_mask(message.types) & ALL_TYPES or ALL_TYPES
+        tap = journal.tap
+        # What is logged from now on the client can have as a subscriber.
+        self._last = tap.log.number - 1 if tap is not None else 0
+        self._next = self._begun = 0
+        self._newest = 0
+        self._known: dict[bytes, bool] = {}
+
+    def step(self) -> None:
+        """Fetch the next piece, from memory or from the store."""
+        tap = self._journal.tap
+        self._begun = self._next
+        if tap is None or self._session.closing:
+            self._end()
+        elif self._left <= 0 or self._next > self._last:
+            self._finish()
+        elif self._next >= tap.tail_begins:
+            blocks = tap.tail(self._next)
+            self._next = self._last + 1
+            self._send(blocks)
+        else:
+            asked = self._next, min(self._last, tap.tail_begins - 1), self._from_us, self._to_us, self._mask
+            self._journal.reader.call(lambda: self._journal.read_log(*asked, PIECE_BYTES), self._read)
+
+    def _read(self, result: object) -> None:
+        if self._session.closing:
+            self._end()
+        elif isinstance(result, Exception):
+            text = f"Journal query failed: {result}"
+            self._session.error(ErrorCode.INTERNAL_ERROR, text, self._pattern.text.decode()[:256])
+            self._end()
+        else:
+            assert isinstance(result, tuple)
+            blocks, self._next = result
+            self._send(blocks)
+
+    def _send(self, blocks: Sequence[bytes]) -> None:
+        if blocks:
+            self._session.router.core.begin_pass()
+            self._session.start_job(self._images(blocks))
+            self._session.router.core.end_pass()
+        else:
+            self.step()
+
+    def _images(self, blocks: Sequence[bytes]) -> Iterator[bytes]:
+        session = self._session
+        begun = self._begun
+        for block in blocks:
+            frames, newest = select_records(
+                block, self._pattern, session.scopes, self._known,
+                begun, self._last, self._from_us, self._to_us, self._mask, self._left,
+            )  # fmt: skip
+            if not frames:
+                yield b""
+                continue
+            self._left -= len(frames)
+            self._newest = newest
+            for at in range(0, len(frames), 32):
+                yield b"".join(map(session.image, frames[at : at + 32]))
+        # Not from here: the session is in the middle of taking what this yields.
+        session.router.loop.call_soon(self.step)
+
+    def _finish(self) -> None:
+        session = self._session
+        self._end()
+        if self._confirm:
+            ack = encode(Ack(address=self._pattern.text.decode(), revision=self._newest))
+            session.router.core.begin_pass()
+            session.start_job(iter((session.image(ack),)))
+            session.router.core.end_pass()
+
+    def _end(self) -> None:
+        self._replays.finished(self._session)

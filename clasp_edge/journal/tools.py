@@ -1,0 +1,271 @@
+"""What the command line does with a store: look into it while a router may be writing it, compact, export, import.
+
+Only `compact` and `import_params` write, and they take the data directory's lock first.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from clasp_edge.journal.format import (
+    LOG_PREFIX,
+    STATE_PREFIX,
+    BadBlock,
+    Param,
+    Record,
+    check,
+    make_state_block,
+    params,
+    records,
+    state_key,
+)
+from clasp_edge.journal.lock import DirectoryLock
+from clasp_edge.journal.store import DATA_FILE, Damaged, Unavailable, first_header, last_header, prepare, reason, seek
+from clasp_edge.wire import Publish, Set, Value, decode
+from clasp_edge.wire.pattern import Pattern
+
+Progress = Callable[[int, int], None]
+
+PARAMS_PER_BLOCK = 256
+
+
+@contextmanager
+def reading(directory: Path) -> Iterator[lmdb.Transaction[memoryview]]:
+    """A read transaction on the store in `directory`. Raises Damaged, Unavailable."""
+    if not (directory / DATA_FILE).exists():
+        raise Unavailable(f"there is no journal in {directory}")
+    try:
+        with (
+            lmdb.open(str(directory), readonly=True, create=False, map_size=_map_size(directory), max_dbs=0) as env,
+            env.begin(buffers=True) as txn,
+        ):
+            yield txn
+    except BadBlock as error:
+        raise Damaged(str(error)) from None
+    except lmdb.Error as error:
+        raise Unavailable(reason(error)) from None
+
+
+def _map_size(directory: Path) -> int:
+    return max(1 << 28, (directory / DATA_FILE).stat().st_size * 2)
+
+
+def log_records(directory: Path, first: int = 0, progress: Progress | None = None) -> Iterator[Record]:
+    """The log from record `first` on."""
+    with reading(directory) as txn, txn.cursor() as cursor:
+        newest = last_header(txn, LOG_PREFIX)
+        there = seek(cursor, first)
+        while there and bytes(cursor.key()[:1]) == LOG_PREFIX:
+            block = bytes(cursor.value())
+            header = check(block)
+            if progress is not None and newest is not None:
+                progress(header.number, newest.last)
+            yield from (record for record in records(block) if record.number >= first)
+            there = cursor.next()
+
+
+def last_record(directory: Path) -> int:
+    """The number of the newest record, 0 if there is none."""
+    with reading(directory) as txn:
+        newest = last_header(txn, LOG_PREFIX)
+        return newest.last if newest is not None else 0
+
+
+def state_params(directory: Path) -> dict[bytes, Param]:
+    """The params as the store has them."""
+    found: dict[bytes, Param] = {}
+    with reading(directory) as txn, txn.cursor() as cursor:
+        there = cursor.set_range(STATE_PREFIX)
+        while there and bytes(cursor.key()[:1]) == STATE_PREFIX:
+            block = bytes(cursor.value())
+            check(block)
+            for param in params(block):
+                found.pop(param.address, None)  # the order is that of the last write
+                if param.revision:
+                    found[param.address] = param
+            there = cursor.next()
+    return found
+
+
+def statistics(directory: Path) -> dict[str, Any]:
+    """Numbers for `stat`: times as Unix seconds, sizes in bytes."""
+    with reading(directory) as txn:
+        oldest, newest = first_header(txn), last_header(txn, LOG_PREFIX)
+        newest_state = last_header(txn, STATE_PREFIX)
+        entries = txn.stat()["entries"]
+    kept = state_params(directory)
+    log = oldest is not None and newest is not None
+    return {
+        "file_bytes": (directory / DATA_FILE).stat().st_size,
+        "blocks": entries,
+        "params": len(kept),
+        "param_bytes": sum(len(p.address) + len(p.data) for p in kept.values()),
+        "log_first": oldest.number if oldest else 0,
+        "log_last": newest.last if newest else 0,
+        "log_bytes": newest.before + newest.size - oldest.before if log and newest and oldest else 0,
+        "log_from_s": oldest.min_us / 1e6 if oldest else None,
+        "log_to_s": newest.max_us / 1e6 if newest else None,
+        "starts": max(newest.run if newest else 0, newest_state.run if newest_state else 0),
+        "clock_synchronised": newest.synchronised if newest else None,
+    }
+
+
+def describe(record: Record) -> dict[str, Any]:
+    """A record for people and for JSON."""
+    message = decode(record.frame)[1]
+    assert isinstance(message, Set | Publish)
+    described: dict[str, Any] = {
+        "record": record.number,
+        "time_s": record.wall_us / 1e6,
+        "start": record.run,
+        "clock_synchronised": record.synchronised,
+        "writer": record.writer,
+        "signal": ("param", "event", "stream", "gesture", "timeline")[record.signal],
+        "address": message.address,
+    }
+    if isinstance(message, Set):
+        return described | {"value": plain(message.value), "revision": message.revision}
+    fields = {name: getattr(message, name) for name in ("samples", "rate", "id", "timestamp")}
+    described |= {name: value for name, value in fields.items() if value is not None}
+    if record.signal == 3 and message.phase is not None:
+        described["phase"] = message.phase.name.lower()
+    return described | ({"value": plain(message.value)} if _is_value(message.value) else {})
+
+
+def _is_value(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | bytes | list | tuple | dict)
+
+
+def plain(value: Value | Any) -> Any:
+    """A value as JSON has it; bytes as {"$bytes": hex}, numbers that JSON has not as {"$float": text}."""
+    match value:
+        case bytes():
+            return {"$bytes": value.hex()}
+        case float() if value != value or value in (float("inf"), float("-inf")):
+            return {"$float": repr(value)}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def matching(found: Iterable[Record], pattern: Pattern | None) -> Iterator[Record]:
+    """The records whose address matches."""
+    for record in found:
+        size = int.from_bytes(record.frame[6:8], "big")
+        if pattern is None or pattern.matches(record.frame[8 : 8 + size]):
+            yield record
+
+
+def export_params(directory: Path) -> Iterator[str]:
+    """One line of JSON for each param: everything that a restore needs, and the value for people."""
+    for param in state_params(directory).values():
+        yield json.dumps(
+            {
+                "address": param.address.decode(),
+                "value": plain(param.value),
+                "type": param.value_type,
+                "data": base64.b64encode(param.data).decode(),
+                "revision": param.revision,
+                "writer": param.writer,
+                "written_us": param.written_us,
+                "ttl": param.ttl,
+                "deadline_us": param.deadline_us,
+                "remaining_ms": param.remaining_ms,
+            }
+        )
+
+
+def read_export(lines: Iterable[str]) -> Iterator[Param]:
+    """The params of an export. Raises ValueError naming the line."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+            param = Param(
+                item["address"].encode(), int(item["revision"]), item["writer"], int(item["written_us"]),
+                int(item["ttl"]), int(item["deadline_us"]), int(item["remaining_ms"]), int(item["type"]),
+                base64.b64decode(item["data"], validate=True),
+            )  # fmt: skip
+            _ = param.value
+            if not 0 < param.revision < 1 << 64 or not param.address.startswith(b"/"):
+                raise ValueError("revision or address")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"line {number}: not a param of an export ({error})") from None
+        yield param
+
+
+def import_params(data_dir: Path, directory: Path, lines: Iterable[str], progress: Progress | None = None) -> int:
+    """Put the params of an export into the store, over those that are there. Raises InUse, ValueError, Unavailable."""
+    found = list(read_export(lines))
+    data_dir.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = DirectoryLock(data_dir)
+    try:
+        size = max(1 << 28, sum(len(p.data) for p in found) * 4)
+        if (directory / DATA_FILE).exists():
+            size = max(size, _map_size(directory) * 2)
+        with lmdb.open(str(directory), map_size=size, max_dbs=0) as env, env.begin(write=True) as txn:
+            prepare(txn)
+            newest = last_header(txn, STATE_PREFIX)
+            number = newest.number + 1 if newest else 1
+            before = newest.before + newest.size if newest else 0
+            at = 0
+            while at < len(found):
+                piece: list[Param] = []
+                room = 1 << 16
+                while at < len(found) and len(piece) < PARAMS_PER_BLOCK and (room > 0 or not piece):
+                    room -= len(found[at].data) + len(found[at].address) + 100
+                    piece.append(found[at])
+                    at += 1
+                block = make_state_block(
+                    piece, number=number, run=newest.run if newest else 0, base=newest.base if newest else 1,
+                    before=before, wall_us=time.time_ns() // 1000,
+                )  # fmt: skip
+                txn.put(state_key(number), block)
+                number += 1
+                before += len(block)
+                if progress is not None:
+                    progress(at, len(found))
+    except lmdb.Error as error:
+        raise Unavailable(reason(error)) from None
+    finally:
+        lock.release()
+    return len(found)
+
+
+def compact(data_dir: Path, directory: Path) -> tuple[int, int]:
+    """Rewrite the file without free pages. Returns its size before and after. Raises InUse, Unavailable."""
+    if not (directory / DATA_FILE).exists():
+        raise Unavailable(f"there is no journal in {directory}")
+    lock = DirectoryLock(data_dir)
+    fresh = directory.with_name(directory.name + ".compacting")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        with lmdb.open(str(directory), readonly=True, create=False, map_size=_map_size(directory), max_dbs=0) as env:
+            env.copy(str(fresh), compact=True)
+        before, after = (d.joinpath(DATA_FILE).stat().st_size for d in (directory, fresh))
+        with (fresh / DATA_FILE).open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(fresh / DATA_FILE, directory / DATA_FILE)
+        (directory / "lock.mdb").unlink(missing_ok=True)
+        return before, after
+    except (lmdb.Error, OSError) as error:
+        raise Unavailable(reason(error)) from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        lock.release()

@@ -1,0 +1,24 @@
+"""The short version of `make crash`: a few kills in each mode, and power cuts simulated below the file system."""
+
+from __future__ import annotations
+
+import pytest
+from crash import cuts, kills
+
+from clasp_edge.journal.store import Damaged
+
+
+@pytest.mark.parametrize("mode", ["strict", "group"])
+def test_killed_under_load(mode: str) -> None:
+    assert kills.run(5, mode) > 100
+
+
+@pytest.mark.parametrize("mode", ["strict", "group"])
+def test_power_cuts(mode: str) -> None:
+    checked = cuts.run(60, 1.0, mode)
+    assert checked > 1000 or mode == "group"
+
+
+def test_a_disk_that_lies_is_found_out() -> None:
+    with pytest.raises((AssertionError, Damaged)):
+        cuts.run(20, 0.5, syncs_work=False)

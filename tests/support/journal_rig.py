@@ -1,0 +1,90 @@
+"""A data plane with a tap and a store, driven by hand: what the journal does on its threads, one step at a time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from support.plane_rig import EVERYTHING, Rig
+
+from clasp_edge.dataplane.blocks import Stream
+from clasp_edge.dataplane.restore import restore_params
+from clasp_edge.dataplane.tap import Tap
+from clasp_edge.journal.probe import Found, probe
+from clasp_edge.journal.store import Retention, Store
+from clasp_edge.wire import ParamValue, Snapshot, decode_payload
+
+
+class Keeper:
+    """The journal's part towards the tap; keeps everything unless `select` is replaced."""
+
+    def __init__(self) -> None:
+        self.wakes = 0
+        self.fulls = 0
+
+    def select(self, address: bytes) -> int:
+        return 3
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    def full(self) -> None:
+        self.fulls += 1
+
+
+class Kept:
+    """A rig whose plane is kept in `directory`."""
+
+    def __init__(
+        self, directory: Path, *, strict: bool = False, buffer_bytes: int = 1 << 20, retention: Retention | None = None
+    ) -> None:
+        self.rig = Rig()
+        self.found = Found()
+        writers: dict[bytes, int] = {}
+        if (directory / "data.mdb").exists():
+            self.found = probe(directory, lambda block: self._restored(block, writers))
+        self.store = Store(directory, retention or Retention())
+        self.store.open()
+        self.keeper = Keeper()
+        found = self.found
+        self.tap: Tap = self.rig.plane.open_tap(
+            self.keeper, strict, buffer_bytes,
+            Stream(True, found.log_number, 0, found.log_before, found.run + 1),
+            Stream(False, found.state_number, found.state_base, found.state_before, found.run + 1),
+        )  # fmt: skip
+        self.tap.signals = 0x1B
+
+    def _restored(self, block: bytes, writers: dict[bytes, int]) -> None:
+        assert restore_params(self.rig.plane, block, writers, False) == 0
+
+    def commit(self) -> bool:
+        """One commit; whether there was anything."""
+        collected = self.tap.collect()
+        if collected is None:
+            return False
+        states, logs, _, base = collected
+        self.store.commit(states, logs, base, time.time_ns() // 1000)
+        self.tap.release(True)
+        return True
+
+    def commit_all(self) -> None:
+        while self.commit():
+            pass
+
+    def params(self) -> dict[str, ParamValue]:
+        """What a new client would see."""
+        found: dict[str, ParamValue] = {}
+        cursor = 0
+        while True:
+            payload, cursor = self.rig.plane.snapshot(EVERYTHING, None, cursor, 60_000, 1 << 20)
+            if payload is not None:
+                message = decode_payload(payload)
+                assert isinstance(message, Snapshot)
+                found.update((param.address, param) for param in message.params)
+            if not cursor:
+                return dict(sorted(found.items()))
+
+    def close(self) -> None:
+        self.rig.plane.close_tap()
+        self.store.close()
+        self.rig.close()
