@@ -1,7 +1,8 @@
 """The command line: reads the arguments, loads the configuration, hands over to the part that does the work.
 
 Imports the process's parts only for `run`, so that every other command answers at once and needs no event loop.
-Exit status: 0 done, 1 the configuration is wrong (`check`), 2 it could not start or the arguments are wrong.
+Exit status: 0 done, 1 the configuration is wrong or the request refused, 2 it could not start or the arguments are
+wrong, 3 no running router was reached.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clasp_edge.cli import journal_arguments
+from clasp_edge.cli import console_arguments, journal_arguments
 from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.version import __version__
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(_config_path(arguments.config), arguments.sets)
         case "journal":
             return _journal(arguments)
+        case name if name in console_arguments.COMMANDS:
+            return _ask(arguments)
         case _:
             print(default_text(), end="")
             return EXIT_OK
@@ -65,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         help="say what is wrong in a configuration, and where",
         description='Print one line for each problem of the configuration and exit 1, or "ok" and exit 0.',
     )
+    console_arguments.add_parsers(commands, source)
     journal_arguments.add_parser(commands, source)
     commands.add_parser(
         "config",
@@ -99,6 +103,18 @@ def _journal(arguments: argparse.Namespace) -> int:
     from clasp_edge.cli import journal
 
     return journal.run(arguments, config)
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    path = _config_path(arguments.config)
+    try:
+        config = load_config(path, arguments.sets)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_WRONG_CONFIG
+    from clasp_edge.cli import console
+
+    return console.run(arguments, config, also_system=path in (None, SYSTEM_CONFIG) and not arguments.sets)
 
 
 def _run(path: Path | None, sets: list[str]) -> int:

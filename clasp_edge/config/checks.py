@@ -14,6 +14,7 @@ from clasp_edge.config.model import (
     Bridge,
     BridgeMap,
     Config,
+    Console,
     Journal,
     Limits,
     Mqtt,
@@ -67,6 +68,9 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             yield from _bridge(part)
         case Mqtt():
             yield from _mqtt(part)
+        case Console():
+            if part.socket not in ("auto", "off") and not part.socket.startswith(("/", "~/")):
+                yield "socket", f'must be "auto", "off" or a path that begins with "/", not "{part.socket}"'
         case Config():
             yield from _listeners(part)
             for name in part.bridge:

@@ -147,6 +147,12 @@ class Journal(Section, frozen=True, kw_only=True):
     wear_budget_gb_per_day: Annotated[float, Meta(ge=0, le=1_000_000)] = 24.0  # 0: no budget
 
 
+class Console(Section, frozen=True, kw_only=True):
+    """`[console]`: how the running router is asked how it is."""
+
+    socket: Annotated[str, Meta(min_length=1, max_length=4096)] = "auto"
+
+
 class Log(Section, frozen=True, kw_only=True):
     """`[log]`."""
 
@@ -240,6 +246,7 @@ class Config(Section, frozen=True, kw_only=True):
     osc: Osc = Osc()
     bridge: dict[str, Bridge] = {}
     journal: Journal = Journal()
+    console: Console = Console()
     log: Log = Log()
 
 

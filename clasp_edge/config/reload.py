@@ -68,6 +68,7 @@ RESTART = frozenset(
         "security.mode",
         "journal.mode",
         "journal.buffer_kib",
+        "console.socket",
         *(f"osc.{key}" for key in Osc.__struct_fields__),
     }
 )
@@ -101,4 +102,5 @@ def reloaded(old: Config, new: Config) -> Config:
         journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
         security=security,
         osc=old.osc,
+        console=msgspec.structs.replace(new.console, socket=old.console.socket),
     )

@@ -26,9 +26,9 @@ _IFF_RUNNING = 0x40
 _IFREQ = struct.Struct("16s24x")
 
 
-def greeting(config: Config, addresses: Sequence[str], kept: str = "") -> list[str]:
+def greeting(config: Config, addresses: Sequence[str], kept: str = "", control: Path | None = None) -> list[str]:
     """The lines before `ready`. `addresses` are those that were bound, as `scheme://host:port`;
-    `kept` is what the journal says of itself."""
+    `kept` is what the journal says of itself; `control` is the control socket."""
     lines = [f"clasp-edge {__version__} ({config.name})"]
     fault = storage_fault(config.data_dir)
     if fault is None:
@@ -36,6 +36,8 @@ def greeting(config: Config, addresses: Sequence[str], kept: str = "") -> list[s
     else:
         lines.append(f"  warning     nothing can be stored in {config.data_dir}: {fault}")
     lines.append(f"  journal     {kept or 'off'}")
+    if control is not None:
+        lines.append(f"  control     {control}")
     lines.append(f"  security    {config.security.mode}")
     lines += [f"  listens on  {address}" for address in addresses]
     by_scheme = dict(address.split("://", 1) for address in addresses)

@@ -20,7 +20,9 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
+from clasp_edge.console.control import Unavailable
 from clasp_edge.daemon.auth import TokenAuthenticator
+from clasp_edge.daemon.console import ConsoleService
 from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.federation.hub import handle_federation_sync
@@ -115,8 +117,10 @@ class Daemon:
             addresses = [f"{scheme}://{await server.start()}" for scheme, server in servers]
             for device in devices:
                 addresses += await device.start()
-        except BindError as error:
-            print(f"clasp-edge: {error.strerror}", file=sys.stderr)
+            console = ConsoleService(self._router, config, devices[0] if devices else None)
+            control = await console.start()
+        except (BindError, Unavailable) as error:
+            print(f"clasp-edge: {error.strerror or error}", file=sys.stderr)
             for part in (*devices, *(server for _, server in servers)):
                 part.stop()
             if self._keeping is not None:
@@ -133,8 +137,9 @@ class Daemon:
         # What start-up made lives as long as the process: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
-        self._greet(addresses, kept)
+        self._greet(addresses, kept, control)
         await self._stopping.wait()
+        console.stop()
         for part in (*devices, *(server for _, server in servers)):
             part.stop()
         if self._bridges is not None:
@@ -157,8 +162,8 @@ class Daemon:
         if self._bridges is not None:
             self._bridges.apply(self._config)
 
-    def _greet(self, addresses: list[str], kept: str) -> None:
-        for line in greeting(self._config, addresses, kept):
+    def _greet(self, addresses: list[str], kept: str, control: Path | None) -> None:
+        for line in greeting(self._config, addresses, kept, control):
             print(line)
         print("ready " + " ".join(addresses), flush=True)
 

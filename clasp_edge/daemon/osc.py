@@ -20,7 +20,7 @@ class OscService:
     def __init__(self, router: Router, config: Config) -> None:
         self._router = router
         self._config = config
-        self._server: OscServer | None = None
+        self.server: OscServer | None = None
 
     async def start(self) -> list[str]:
         """Bind and serve; returns the addresses for the line `ready`. Raises `bind.BindError`."""
@@ -40,15 +40,11 @@ class OscService:
             access = Scopes(Scope.parse(text) for text in osc.scopes)
             if not osc.scopes:
                 log.warning("OSC devices may do nothing: osc.scopes is empty and security.mode is authenticated")
-        self._server = OscServer(self._router, osc, udp, tcp, access)
-        await self._server.start()
+        self.server = OscServer(self._router, osc, udp, tcp, access)
+        await self.server.start()
         return names
 
-    def statistics(self) -> dict[str, int]:
-        """What the server counts, by name (`OscServer.statistics`); nothing before it has started."""
-        return self._server.statistics() if self._server is not None else {}
-
     def stop(self) -> None:
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
+        if self.server is not None:
+            self.server.stop()
+            self.server = None

@@ -212,6 +212,11 @@ class Daemon:
         return _split(self._listens["mqtt"])
 
     @property
+    def control_path(self) -> Path:
+        """Its control socket, unless the configuration puts it elsewhere."""
+        return self.data_dir / "control.sock"
+
+    @property
     def stdout(self) -> str:
         """What the newest run has printed so far."""
         return self._output("stdout").read_text(errors="replace")

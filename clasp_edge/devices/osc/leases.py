@@ -83,9 +83,9 @@ class Leases:
         """The subscriber that sends from there, if one does."""
         return self._by_sender.get((host, port))
 
-    def targets(self) -> list[Target]:
-        """All subscribers."""
-        return [lease.target for lease in self._leases.values()]
+    def targets(self) -> dict[str, Target]:
+        """All subscribers by the `host:port` where their values go."""
+        return {address_text(*lease.key): lease.target for lease in self._leases.values()}
 
     def handle(self, source: Source, address: bytes, value: Value) -> None:
         """One of the messages in `CONTROLS`, its arguments as a value. Answers, also when it cannot be followed."""
@@ -177,6 +177,11 @@ class Leases:
         if self._by_sender.get(lease.sender) is lease.target:
             del self._by_sender[lease.sender]
         self._on_end(lease.target)
+
+
+def address_text(host: str, port: int) -> str:
+    """`host:port`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _subscription(arguments: list[Value]) -> tuple[str, int, int]:

@@ -138,6 +138,10 @@ class OscServer:
             "waiting_bundles": len(self.waiting),
         }
 
+    def targets(self) -> dict[str, Target]:
+        """Every device that is sent values: configured ones by name, subscribers by the `host:port` of theirs."""
+        return self.leases.targets() | self.static.targets()
+
     # ---- who is who ----
 
     def admit(self, key: bytes, host: str, port: int) -> Source | None:

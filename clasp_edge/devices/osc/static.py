@@ -76,6 +76,10 @@ class StaticTargets:
             self._lookups.add(task)
             task.add_done_callback(self._lookups.discard)
 
+    def targets(self) -> dict[str, Target]:
+        """All of them by name."""
+        return {static.config.name: static.target for static in self._targets}
+
     def party_of(self, host: str, port: int) -> Target | None:
         """The target that a packet from there belongs to; None where it is not known or not clear."""
         found = [(static.sends_as(host, port), static) for static in self._targets]

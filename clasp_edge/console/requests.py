@@ -1,0 +1,74 @@
+"""What can be asked over the control socket: one JSON object for a question, one for the answer.
+
+    {"request": "resync", "target": "front desk"}
+    {"ok": true, "result": {...}}
+    {"ok": false, "error": {"code": "unknown-target", "message": "...", "known": [...]}}
+
+Knows no sockets. What a request does is in the function that is registered for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from clasp_edge.console.control import MAX_REQUEST_BYTES
+
+log = logging.getLogger("clasp_edge.console")
+
+Handler = Callable[[Mapping[str, Any]], Any]
+
+
+class Refused(Exception):
+    """A request that cannot be carried out. `code` is for programs, the text for people; `more` goes along with it."""
+
+    def __init__(self, code: str, text: str, **more: Any) -> None:
+        super().__init__(text)
+        self.code = code
+        self.more = more
+
+
+class Requests:
+    """The requests by name. A handler takes the whole object and returns what JSON can hold, or raises Refused."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+
+    def add(self, name: str, handler: Handler) -> None:
+        """Answer requests of this name by this function."""
+        self._handlers[name] = handler
+
+    def answer(self, line: bytes) -> bytes:
+        """The answer to one line, which may be anything at all."""
+        try:
+            result = self._result(line)
+        except Refused as refusal:
+            error = {"code": refusal.code, "message": str(refusal)} | refusal.more
+            return msgspec.json.encode({"ok": False, "error": error})
+        return msgspec.json.encode({"ok": True, "result": result})
+
+    def _result(self, line: bytes) -> Any:
+        if len(line) > MAX_REQUEST_BYTES:
+            raise Refused("bad-request", f"a request has at most {MAX_REQUEST_BYTES} bytes")
+        try:
+            request = msgspec.json.decode(line)
+        # RecursionError: what is nested deeper than anybody means it.
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Refused("bad-request", "a request is one line with a JSON object") from None
+        name = request.get("request") if isinstance(request, dict) else None
+        if not isinstance(name, str):
+            raise Refused("bad-request", 'a request is a JSON object such as {"request": "status"}')
+        handler = self._handlers.get(name)
+        if handler is None:
+            known = sorted(self._handlers)
+            raise Refused("unknown-request", f'no request "{name[:64]}"; there are {", ".join(known)}', known=known)
+        try:
+            return handler(request)
+        except Refused:
+            raise
+        except Exception:
+            log.exception("the request %r failed", name)
+            raise Refused("internal", "the router failed to answer; its log says why") from None
