@@ -21,7 +21,7 @@ from clasp_edge.journal.format import Record
 from clasp_edge.journal.journal import DIRECTORY
 from clasp_edge.journal.lock import InUse
 from clasp_edge.journal.probe import probe
-from clasp_edge.journal.store import Damaged, Unavailable
+from clasp_edge.journal.trouble import Damaged, Unavailable
 from clasp_edge.wire import Error, Hello, Publish, Qos, Set, decode, encode
 from clasp_edge.wire.pattern import Pattern, PatternError
 
@@ -74,6 +74,10 @@ class _Progress:
             print(file=sys.stderr)
 
 
+def _tell_damage(number: int, why: str) -> None:
+    print(f"clasp-edge: the block that begins with record {number} is passed over: {why}", file=sys.stderr)
+
+
 def _pattern(text: str | None) -> Pattern | None:
     return Pattern(text.encode()) if text else None
 
@@ -123,7 +127,8 @@ def _tail(arguments: argparse.Namespace, config: Config, directory: Path) -> int
     step = max(arguments.n, 1)
     while True:
         first = max(0, newest - step + 1)
-        wanted = deque(tools.matching(tools.log_records(directory, first), pattern), maxlen=max(arguments.n, 0))
+        found = tools.log_records(directory, first, damaged=_tell_damage)
+        wanted = deque(tools.matching(found, pattern), maxlen=max(arguments.n, 0))
         if len(wanted) >= arguments.n or first == 0:
             break
         step *= 8
@@ -143,7 +148,8 @@ def _tail(arguments: argparse.Namespace, config: Config, directory: Path) -> int
 def _dump(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
     left = arguments.limit
     progress = None if sys.stdout.isatty() else _Progress("dump")
-    for record in tools.matching(tools.log_records(directory, arguments.first, progress), _pattern(arguments.pattern)):
+    found = tools.log_records(directory, arguments.first, progress, _tell_damage)
+    for record in tools.matching(found, _pattern(arguments.pattern)):
         if left is not None:
             if left <= 0:
                 break
@@ -162,7 +168,7 @@ def _replay(arguments: argparse.Namespace, config: Config, directory: Path) -> i
     with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S) as link:
         _send(link, encode(Hello(version=1, name="clasp-edge journal", token=arguments.token or None)))
         began_s, first_us = time.monotonic(), None
-        for record in tools.matching(tools.log_records(directory, arguments.first, progress), pattern):
+        for record in tools.matching(tools.log_records(directory, arguments.first, progress, _tell_damage), pattern):
             if arguments.limit is not None and sent >= arguments.limit:
                 break
             first_us = record.wall_us if first_us is None else first_us
@@ -227,6 +233,12 @@ def _verify(arguments: argparse.Namespace, config: Config, directory: Path) -> i
 
     found = probe(directory, count, thorough_s=float("inf"), readonly=True, in_use=True)
     progress.end()
+    if found.damaged:
+        shown = ", ".join(map(str, found.damaged[:10])) + (", ..." if len(found.damaged) > 10 else "")
+        raise Damaged(
+            f"{len(found.damaged)} of {found.blocks} blocks of the log are passed over when it is read: those that "
+            f"begin with record {shown}. The params are sound"
+        )
     print(f"ok: {blocks} blocks of params, {found.blocks} blocks with {found.records} log records")
     return 0
 

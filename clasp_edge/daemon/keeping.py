@@ -32,6 +32,11 @@ class Keeping:
         self._journal = journal
         self._lock = lock
 
+    @property
+    def journal(self) -> Journal:
+        """For those who follow the log or tell its numbers."""
+        return self._journal
+
     def apply_config(self, config: Config) -> None:
         self._journal.apply_config(config.journal)
 

@@ -65,6 +65,7 @@ cdef class BlockBuffer:
     cdef bytes magic
 
     cdef uint8_t* add(self, size_t size, Stream stream, uint64_t wall_us, int signal) noexcept
+    cdef bint open_block(self, Stream stream, uint64_t wall_us) noexcept
     cdef void close(self, Stream stream) noexcept
     cdef void set_base(self, uint64_t base)
     cdef void clear(self) noexcept

@@ -43,25 +43,10 @@ cdef class BlockBuffer:
         cdef uint8_t* place
         if self.open and self.used - self.begin + size > BLOCK_BYTES:
             self.close(stream)
-        if not self.open:
-            if self.used + sizeof(BlockHeader) + size > self.room:
-                return NULL
-            self.begin = self.used
-            self.used += sizeof(BlockHeader)
-            self.open = True
-            header = <BlockHeader*>(self.memory + self.begin)
-            memset(header, 0, sizeof(BlockHeader))
-            memcpy(header.magic, <char*>self.magic, 4)
-            header.version = BLOCK_VERSION
-            header.flags = stream.flags
-            header.run = stream.run
-            header.number = stream.number
-            header.base = stream.base
-            header.before = stream.before
-            header.min_us = wall_us
-            header.max_us = wall_us
-        elif self.used + size > self.room:
+        if self.used + (0 if self.open else sizeof(BlockHeader)) + size > self.room:
             return NULL
+        if not self.open:
+            self.open_block(stream, wall_us)
         header = <BlockHeader*>(self.memory + self.begin)
         header.count += 1
         header.signals |= 1 << signal
@@ -74,6 +59,26 @@ cdef class BlockBuffer:
         place = self.memory + self.used
         self.used += size
         return place
+
+    cdef bint open_block(self, Stream stream, uint64_t wall_us) noexcept:
+        """Begin a block, which may stay without records; False when there is no room. None may be open."""
+        cdef BlockHeader* header = <BlockHeader*>(self.memory + self.used)
+        if self.used + sizeof(BlockHeader) > self.room:
+            return False
+        self.begin = self.used
+        self.used += sizeof(BlockHeader)
+        self.open = True
+        memset(header, 0, sizeof(BlockHeader))
+        memcpy(header.magic, <char*>self.magic, 4)
+        header.version = BLOCK_VERSION
+        header.flags = stream.flags
+        header.run = stream.run
+        header.number = stream.number
+        header.base = stream.base
+        header.before = stream.before
+        header.min_us = wall_us
+        header.max_us = wall_us
+        return True
 
     cdef void close(self, Stream stream) noexcept:
         """Finish the open block, if there is one."""

@@ -265,8 +265,10 @@ cdef class Tap:
     def is_rewriting(self):
         return self.rewriting != 0
 
-    def collect(self):
+    def collect(self, bint anyway=False):
         """Take what has changed: `(state blocks, log blocks, drained, base)`, or None. Blocks are memoryviews.
+
+        `anyway`: there is something else to store, so that None is not an answer.
 
         `drained`: nothing was left behind. `base`: with these blocks a rewriting is complete and state blocks with
         lower numbers are not needed any more; 0 = it is not. `release` must be called before the next `collect`.
@@ -315,6 +317,11 @@ cdef class Tap:
             else:
                 drained = not self.repairing
         self.images.close(self.state)
+        if base and self.state.number == base:
+            # No param is left. A block says so, with a number of its own: nothing else tells a reader of the bare
+            # file that the blocks that still lie in freed pages do not count any more.
+            self.images.open_block(self.state, self.core.wall_us)
+            self.images.close(self.state)
         if base:
             # This batch is stored as a whole or not at all: with it, only what the rewriting has stored counts.
             self.images.set_base(base)
@@ -333,7 +340,7 @@ cdef class Tap:
                 (<Outlet>item).held_next.tail = NULL
                 (<Outlet>item).held_next.size = 0
         states, logs = self.images.views(), self.stored.views()
-        if not states and not logs and not base and not self.covered:
+        if not states and not logs and not base and not self.covered and not anyway:
             return None
         self.in_flight = True
         return states, logs, drained, base

@@ -19,6 +19,9 @@ SCHEMA = 1
 """Version of the store as a whole; `store.MIGRATIONS` leads from every older one to it."""
 
 SCHEMA_KEY = b"\x00schema"
+RUN_KEY = b"\x00run"
+"""The number of the newest start, 8 bytes big-endian; noted before that start writes anything else."""
+CURSOR_PREFIX = b"C"
 LOG_PREFIX = b"L"
 STATE_PREFIX = b"S"
 
@@ -98,6 +101,11 @@ class Record(NamedTuple):
     signal: int
     writer: str
     frame: bytes
+
+
+def cursor_key(name: str) -> bytes:
+    """The key of a reader's place in the log; the value is the number of a record, 8 bytes big-endian."""
+    return CURSOR_PREFIX + name.encode()
 
 
 def log_key(number: int) -> bytes:

@@ -12,17 +12,21 @@ import logging
 import os
 import time
 from asyncio import TimerHandle
+from collections.abc import Callable
 from pathlib import Path
 
 from clasp_edge.config import model
 from clasp_edge.dataplane.blocks import Stream
 from clasp_edge.dataplane.restore import refill_history, restore_params
 from clasp_edge.dataplane.tap import Tap, clock_synchronised
+from clasp_edge.journal.following import Cursors, Logged, after
 from clasp_edge.journal.format import BadBlock
+from clasp_edge.journal.lookup import Piece
 from clasp_edge.journal.probe import Found, probe
 from clasp_edge.journal.report import OWN_PREFIX, Report
 from clasp_edge.journal.salvage import salvage_state
-from clasp_edge.journal.store import DATA_FILE, DIRECTORY_MODE, Damaged, Retention, Store, TooNew, Unavailable
+from clasp_edge.journal.store import DATA_FILE, DIRECTORY_MODE, Retention, Store
+from clasp_edge.journal.trouble import Damaged, TooNew, Unavailable
 from clasp_edge.journal.wear import Wear
 from clasp_edge.journal.writer import DAMAGED, OK, Batch, Outcome, Reader, Writer
 from clasp_edge.router.router import Router
@@ -59,6 +63,14 @@ SETTLED_S = 30.0
 
 BYTES_PER_GB = 1e9
 
+MOST = (1 << 63) - 1
+"""Beyond every number and time."""
+
+ALL_SIGNALS = 0x1F
+
+MOST_DAMAGED = 10_000
+"""Damaged blocks of the log that are named one by one."""
+
 
 class Journal:
     """One router's journal. `open()` before anybody is connected, `close()` when the last connection is gone."""
@@ -83,6 +95,9 @@ class Journal:
         self._left = False
         self._message = ""
         self._restored = Found()
+        self._cursors = Cursors()
+        self._cursors_under_way: dict[str, int] = {}
+        self._damaged_blocks: set[int] = set()
         self._base_before = 0
         self._live_bytes = 0
         self._reported_s = 0.0
@@ -117,7 +132,7 @@ class Journal:
                 raise Unavailable(f"{self._directory} cannot be written by this user")
             suspicious = self._count_start() >= SUSPICIOUS_STARTS
             self._restore(thorough_s=LONGEST_LOOK_S if suspicious else 0, readonly=False)
-            self._store.open()
+            self._open_store()
         except Damaged as error:
             problem = self._replace(error)
         except (Unavailable, OSError) as error:
@@ -143,11 +158,18 @@ class Journal:
         where = self._directory if self._store.is_open else f"IN MEMORY ONLY: {problem}"
         return f"{what}; {params} params restored in {took_ms:.0f} ms; {where}"
 
+    def _open_store(self) -> None:
+        self._store.run = self._restored.run + 1
+        self._store.open()
+
     def _start_keeping(self) -> None:
         found = self._restored
         log_stream = Stream(True, found.log_number, 0, found.log_before, found.run + 1)
         state_stream = Stream(False, found.state_number, found.state_base, found.state_before, found.run + 1)
         self._base_before = found.state_before - found.state_bytes
+        self._cursors = Cursors(found.cursors)
+        self._store.run = found.run + 1
+        self._store.needed_from = self._cursors.needed_from
         strict = self.mode == "strict"
         self._tap = self.router.plane.open_tap(self, strict, self._config.buffer_kib * 1024, log_stream, state_stream)
         self._tap.signals = _mask(self._config)
@@ -197,7 +219,7 @@ class Journal:
         self._restored = Found()
         self._store = self._new_store()
         try:
-            self._store.open()
+            self._open_store()
         except (Damaged, Unavailable) as second:
             problem += f"; a new one could not be made: {second}"
         return problem
@@ -291,9 +313,10 @@ class Journal:
             return  # `_done` calls again
         oldest_us = tap.oldest_monotonic_us
         self._pending = False
-        collected = tap.collect()
+        collected = tap.collect(self._cursors.changed)
         if collected is None:
             return
+        self._cursors_under_way = self._cursors.take()
         states, logs, drained, base = collected
         self._left = not drained
         if base:
@@ -301,7 +324,7 @@ class Journal:
             self._live_bytes = tap.state.before - tap.rewrite_before
         if oldest_us:
             self._age_ms = max(0, self.router.core.monotonic_us - oldest_us) // 1000
-        writer.put(Batch(states, logs, base, self.router.core.now_us))
+        writer.put(Batch(states, logs, base, self.router.core.now_us, self._cursors_under_way))
 
     def _done(self, outcome: Outcome) -> None:
         """A batch has been stored, or not (called on the loop's thread)."""
@@ -311,6 +334,8 @@ class Journal:
         now_s = time.monotonic()
         self._wear.add(outcome.written, now_s)
         tap.release(outcome.kind == OK)
+        if outcome.kind != OK:
+            self._cursors.give_back(self._cursors_under_way)
         if outcome.kind == OK:
             if self.state != "ok" and not tap.repairing:
                 self._recovered()
@@ -328,6 +353,7 @@ class Journal:
             aside = self._move_aside("damaged")
             self._message = f"the store was damaged while running ({outcome.text}) and is now {aside}"
             log.error("%s; all params are written to a new one", self._message)
+            self._cursors.all_again()
             if aside is not None:
                 self._again(0)
                 return
@@ -389,11 +415,103 @@ class Journal:
         """None in mode `volatile`, which keeps no log."""
         return self._tap
 
-    def read_log(
-        self, first: int, last: int, from_us: int, to_us: int, mask: int, max_bytes: int
-    ) -> tuple[list[bytes], int]:
+    def read_log(self, first: int, last: int, from_us: int, to_us: int, mask: int, max_bytes: int) -> Piece:
         """As `Store.read_log`; for the reader's thread."""
         return self._store.read_log(first, last, from_us, to_us, mask, max_bytes)
+
+    def note_damage(self, piece: Piece) -> None:
+        """Say, once for each block, what a reading of the log had to pass over."""
+        for number in piece.damaged:
+            if number not in self._damaged_blocks and len(self._damaged_blocks) < MOST_DAMAGED:
+                self._damaged_blocks.add(number)
+                log.error("the log's block that begins with record %d is damaged and was passed over", number)
+                self._report.tell(damaged_blocks=len(self._damaged_blocks))
+
+    # ---- readers who follow the log ----
+
+    @property
+    def last_sequence(self) -> int:
+        """The number of the newest record, stored or not yet; 0 without a log. Numbers only rise, over restarts too."""
+        return self._tap.log.number - 1 if self._tap is not None else 0
+
+    def cursor(self, name: str) -> int:
+        """The number of the last record that the reader of this name is done with; 0 for one that never was here."""
+        return self._cursors[name]
+
+    def set_cursor(self, name: str, sequence: int) -> None:
+        """Remember a reader's place: stored with the next commit, at the latest one interval from now.
+
+        Records after the lowest place of all are not dropped for their age, only for the log's size and number of
+        records; what that costs is counted (`statistics()["records_missed"]`). Raises ValueError.
+        """
+        if self._cursors.move(name, sequence):
+            self._cursors_moved()
+
+    def forget_cursor(self, name: str) -> None:
+        """The reader of this name comes no more: nothing is kept for it."""
+        if self._cursors.forget(name):
+            self._cursors_moved()
+
+    def cursors(self) -> dict[str, int]:
+        """All places by name."""
+        return {name: self._cursors[name] for name in self._cursors}
+
+    def _cursors_moved(self) -> None:
+        self._store.needed_from = self._cursors.needed_from
+        if self._tap is not None and self._timer is None and self._retry is None:
+            # In strict mode too: nobody waits for it.
+            self._timer = self._loop.call_later(self.commit_interval_s, self._collect)
+
+    def records_after(self, sequence: int, limit_records: int, limit_bytes: int) -> list[Logged]:
+        """The records after number `sequence` in order, at most so many and of so many bytes of frames (always one).
+
+        Empty when there is none, or none yet. A gap in the numbers is what retention, damage or a full buffer took.
+        May wait for the disk: `fetch_after` does not. Raises Damaged, Unavailable.
+        """
+        tap = self._tap
+        found: list[Logged] = []
+        while tap is not None and not found and sequence < self.last_sequence:
+            stored = tap.tail_begins
+            if sequence + 1 >= stored:
+                return after(tap.tail(sequence + 1), sequence, limit_records, limit_bytes)
+            piece = self.read_log(sequence + 1, stored - 1, 0, MOST, ALL_SIGNALS, limit_bytes)
+            self.note_damage(piece)
+            found = after(piece.blocks, sequence, limit_records, limit_bytes)
+            sequence = piece.next - 1
+        return found
+
+    def fetch_after(
+        self,
+        sequence: int,
+        limit_records: int,
+        limit_bytes: int,
+        then: Callable[[list[Logged] | Exception], None],
+    ) -> None:
+        """`records_after` without waiting: `then` is called on the loop's thread with the records, or with what went
+        wrong, later or at once."""
+        tap = self._tap
+        if tap is None or sequence + 1 >= tap.tail_begins:
+            then(self.records_after(sequence, limit_records, limit_bytes))
+            return
+        stored = tap.tail_begins
+
+        def work() -> tuple[Piece, list[Logged]]:
+            piece = self.read_log(sequence + 1, stored - 1, 0, MOST, ALL_SIGNALS, limit_bytes)
+            return piece, after(piece.blocks, sequence, limit_records, limit_bytes)
+
+        def have(result: object) -> None:
+            if isinstance(result, Exception):
+                then(result)
+                return
+            assert isinstance(result, tuple)
+            piece, found = result
+            self.note_damage(piece)
+            if found:
+                then(found)
+            else:
+                self.fetch_after(piece.next - 1, limit_records, limit_bytes, then)
+
+        self.reader.call(work, have)
 
     # ---- end ----
 

@@ -7,6 +7,7 @@ finds through a pipe; only a store that the child has survived is opened by the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -14,11 +15,23 @@ import signal
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clasp_edge.journal.format import LOG_PREFIX, SCHEMA, SCHEMA_KEY, STATE_PREFIX, BadBlock, check
+import lmdb
+
+from clasp_edge.journal.format import (
+    LOG_PREFIX,
+    SCHEMA,
+    SCHEMA_KEY,
+    STATE_PREFIX,
+    BadBlock,
+    check,
+)
+from clasp_edge.journal.lookup import log_end, noted_cursors, noted_run, schema_of
+from clasp_edge.journal.store import DATA_FILE, SMALLEST_MAP
+from clasp_edge.journal.trouble import Damaged, TooNew, Unavailable, reason
 
 TIMEOUT_S = 30.0
 """Without a byte from the child: a tree that has become a ring would be read for ever."""
@@ -47,6 +60,9 @@ class Found:
     run: int = 0
     blocks: int = 0
     records: int = 0
+    damaged: list[int] = field(default_factory=list)
+    """Numbers of log blocks whose checksums are wrong; looked for only by a thorough reading."""
+    cursors: dict[str, int] = field(default_factory=dict)
 
 
 def probe(
@@ -62,10 +78,8 @@ def probe(
     """Read the store in `directory`: every state block in order, then the last `tail_bytes` of the log.
 
     `thorough_s`: for so long at most, read the log as well; `in_use`: a running router may be writing, which `readonly`
-    alone excludes. Raises store.Damaged, store.TooNew, store.Unavailable; what has been handed over by then was sound.
+    alone excludes. Raises Damaged, TooNew, Unavailable; what has been handed over by then was sound.
     """
-    from clasp_edge.journal.store import DATA_FILE, Damaged, TooNew, Unavailable
-
     problem = file_fault(directory / DATA_FILE, repair=not readonly)
     if problem:
         raise Damaged(problem)
@@ -149,27 +163,23 @@ def _receive(fd: int, on_state: Callable[[bytes], None], on_tail: Callable[[byte
 
 
 def _read_and_send(directory: Path, fd: int, tail_bytes: int, thorough_s: float, readonly: bool, alone: bool) -> None:
-    import lmdb
-
-    from clasp_edge.journal import store
-
     def send(kind: bytes, body: bytes) -> None:
         view = memoryview(_HEAD.pack(kind, len(body)) + body)
         while view:
             view = view[os.write(fd, view) :]
 
     try:
-        size = (directory / store.DATA_FILE).stat().st_size
+        size = (directory / DATA_FILE).stat().st_size
         env = lmdb.open(
-            str(directory), map_size=max(store.SMALLEST_MAP, size * 2), max_dbs=0, readonly=readonly, lock=not alone,
+            str(directory), map_size=max(SMALLEST_MAP, size * 2), max_dbs=0, readonly=readonly, lock=not alone,
             create=False, readahead=False,
         )  # fmt: skip
         with env.begin(buffers=True) as txn:
             noted = txn.get(SCHEMA_KEY)
             if noted is None and txn.stat()["entries"]:
-                raise store.Damaged("an LMDB file of some other program")
-            if noted is not None and store.schema_of(bytes(noted)) > SCHEMA:
-                raise store.TooNew(f"written by a later version (schema {store.schema_of(bytes(noted))})")
+                raise Damaged("an LMDB file of some other program")
+            if noted is not None and schema_of(bytes(noted)) > SCHEMA:
+                raise TooNew(f"written by a later version (schema {schema_of(bytes(noted))})")
             found = _read(txn, send, tail_bytes, thorough_s)
         if not readonly:
             # A write looks at the free list, which no reader does; it is not committed.
@@ -177,20 +187,18 @@ def _read_and_send(directory: Path, fd: int, tail_bytes: int, thorough_s: float,
             trial.put(b"\x00trial", bytes(3 * PAGE_BYTES))
             trial.abort()
         send(_END, json.dumps(asdict(found)).encode())
-    except store.TooNew as error:
+    except TooNew as error:
         send(_TOO_NEW, str(error).encode())
-    except (store.Damaged, BadBlock) as error:
+    except (Damaged, BadBlock) as error:
         send(_DAMAGED, str(error).encode())
     except (lmdb.ReadonlyError, lmdb.DiskError, lmdb.LockError, OSError) as error:
-        send(_UNAVAILABLE, store.reason(error).encode())
+        send(_UNAVAILABLE, reason(error).encode())
     except lmdb.Error as error:
-        send(_DAMAGED, store.reason(error).encode())
+        send(_DAMAGED, reason(error).encode())
 
 
 def _read(txn: Any, send: Callable[[bytes, bytes], None], tail_bytes: int, thorough_s: float) -> Found:
-    from clasp_edge.journal.store import last_header
-
-    found = Found()
+    found = Found(run=noted_run(txn), cursors=dict(noted_cursors(txn)))
     with txn.cursor() as cursor:
         there = cursor.set_range(STATE_PREFIX)
         while there and bytes(cursor.key()[:1]) == STATE_PREFIX:
@@ -204,27 +212,27 @@ def _read(txn: Any, send: Callable[[bytes, bytes], None], tail_bytes: int, thoro
             found.state_bytes += header.size
             found.run = max(found.run, header.run)
             there = cursor.next()
-        newest = last_header(txn, LOG_PREFIX)
-        if newest is not None:
-            found.log_number = newest.last + 1
-            found.log_before = newest.before + newest.size
-            found.run = max(found.run, newest.run)
+        found.log_number, found.log_before, run = log_end(txn)
+        found.run = max(found.run, run)
         if thorough_s:
             deadline_s = time.monotonic() + thorough_s
             there = cursor.set_range(LOG_PREFIX)
             while there and bytes(cursor.key()[:1]) == LOG_PREFIX and time.monotonic() < deadline_s:
-                header = check(bytes(cursor.value()))
                 found.blocks += 1
-                found.records += header.records
+                try:
+                    found.records += check(cursor.value()).records
+                except BadBlock:
+                    found.damaged.append(int.from_bytes(bytes(cursor.key()[1:]), "big"))
                 if found.blocks % _ALIVE_BLOCKS == 0:
                     send(_ALIVE, found.blocks.to_bytes(8, "big"))
                 there = cursor.next()
         tail: list[bytes] = []
-        there = newest is not None and (cursor.prev() if cursor.set_range(STATE_PREFIX) else cursor.last())
+        there = cursor.prev() if cursor.set_range(STATE_PREFIX) else cursor.last()
         while there and tail_bytes > 0 and bytes(cursor.key()[:1]) == LOG_PREFIX:
             block = bytes(cursor.value())
-            check(block)
-            tail.append(block)
+            with contextlib.suppress(BadBlock):  # whoever reads the log will say so
+                check(block)
+                tail.append(block)
             tail_bytes -= len(block)
             there = cursor.prev()
         for block in reversed(tail):

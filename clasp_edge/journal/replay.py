@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane.logscan import select_records
 from clasp_edge.journal.journal import Journal
+from clasp_edge.journal.lookup import Piece
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.wire import Ack, ErrorCode, Qos, Replay, encode, types_to_mask
 from clasp_edge.wire.pattern import Pattern, PatternError
@@ -108,9 +109,10 @@ class _Run:
             self._session.error(ErrorCode.INTERNAL_ERROR, text, self._pattern.text.decode()[:256])
             self._end()
         else:
-            assert isinstance(result, tuple)
-            blocks, self._next = result
-            self._send(blocks)
+            assert isinstance(result, Piece)
+            self._journal.note_damage(result)
+            self._next = result.next
+            self._send(result.blocks)
 
     def _send(self, blocks: Sequence[bytes]) -> None:
         if blocks:

@@ -11,23 +11,26 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import lmdb
 
 from clasp_edge.journal.format import (
     LOG_PREFIX,
+    RUN_KEY,
     SCHEMA,
     SCHEMA_KEY,
     STATE_PREFIX,
     BadBlock,
     Header,
-    check,
+    cursor_key,
     log_key,
-    make_state_block,
     read_header,
     seal,
     state_key,
 )
+from clasp_edge.journal.lookup import Piece, first_header, noted_run, read_piece, schema_of
+from clasp_edge.journal.trouble import DAMAGE, Damaged, TooNew, Unavailable, reason
 
 DATA_FILE = "data.mdb"
 DIRECTORY_MODE = 0o750
@@ -45,27 +48,6 @@ DROPPED_AT_ONCE = 512
 SLACK = 16
 """Retention waits until it is over by a sixteenth, so that it does not dirty pages at both ends with each commit."""
 
-_DAMAGE = (
-    lmdb.CorruptedError,
-    lmdb.PageNotFoundError,
-    lmdb.InvalidError,
-    lmdb.VersionMismatchError,
-    lmdb.IncompatibleError,
-    lmdb.BadTxnError,
-)
-
-
-class Damaged(Exception):
-    """The store cannot be used as it is; the text says why."""
-
-
-class TooNew(Damaged):
-    """The store was written by a later version."""
-
-
-class Unavailable(Exception):
-    """The store cannot be written or opened now: disk full, read-only, not ours. The text says which."""
-
 
 @dataclass(frozen=True)
 class Retention:
@@ -82,6 +64,17 @@ class Store:
     def __init__(self, directory: Path, retention: Retention) -> None:
         self.directory = directory
         self.retention = retention
+        self.run = 0
+        """The number of this start, noted when the store is opened, before anything else is stored.
+
+        Blocks that a power cut kept from counting are still in the file; that they are from an earlier start tells them
+        from those that took their numbers. So no start may have the number of another one. 0: nothing will be stored.
+        """
+        self.needed_from = 0
+        """Somebody needs the records from this number on: they do not go because of their age. 0 = nobody does."""
+        self.missed = 0
+        """Records that were needed, and were dropped all the same: for the log's size or number of records."""
+        self._missed_now = 0
         self._env: lmdb.Environment | None = None
         self._growing = threading.Lock()  # the map may only grow while nobody reads
         self._oldest: Header | None = None
@@ -101,19 +94,21 @@ class Store:
                 max_readers=32,
                 mode=0o640,
             )
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise Damaged(reason(error)) from None
         except (lmdb.Error, OSError) as error:
             raise Unavailable(reason(error)) from None
         try:
             with env.begin(write=True) as txn:
                 prepare(txn)
+                if self.run > noted_run(txn):
+                    txn.put(RUN_KEY, self.run.to_bytes(8, "big"))
                 self._oldest = first_header(txn)
             env.reader_check()
         except Damaged:
             env.close()
             raise
-        except _DAMAGE as error:
+        except DAMAGE as error:
             env.close()
             raise Damaged(reason(error)) from None
         except lmdb.Error as error:
@@ -132,24 +127,36 @@ class Store:
     def is_open(self) -> bool:
         return self._env is not None
 
-    def commit(self, states: Sequence[memoryview], logs: Sequence[memoryview], base: int, wall_us: int) -> None:
+    def commit(
+        self,
+        states: Sequence[memoryview],
+        logs: Sequence[memoryview],
+        base: int,
+        wall_us: int,
+        cursors: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         """Store blocks (their checksums are put in here), durably when this returns.
 
-        `base` other than 0: state blocks below it are not needed any more. Raises Damaged, Unavailable.
+        `base` other than 0: state blocks below it are not needed any more. `cursors`: places in the log by name, a
+        negative one for those to forget. Raises Damaged, Unavailable.
         """
         for block in (*states, *logs):
             seal(block)
+        self._transaction(lambda txn: self._write(txn, states, logs, base, wall_us, cursors))
+        self.missed += self._missed_now
+
+    def _transaction(self, work: Callable[[lmdb.Transaction], object]) -> None:
         for _ in range(16):
             try:
                 if self._env is None:
                     self.open()
                 assert self._env is not None
                 with self._env.begin(write=True) as txn:
-                    self._write(txn, states, logs, base, wall_us)
+                    work(txn)
                 return
             except lmdb.MapFullError:
                 self._grow()
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 self.close()
                 raise Damaged(reason(error)) from None
             except (lmdb.Error, OSError) as error:
@@ -159,8 +166,20 @@ class Store:
         raise Unavailable("the map of the store cannot grow further")
 
     def _write(
-        self, txn: lmdb.Transaction, states: Sequence[memoryview], logs: Sequence[memoryview], base: int, wall_us: int
+        self,
+        txn: lmdb.Transaction,
+        states: Sequence[memoryview],
+        logs: Sequence[memoryview],
+        base: int,
+        wall_us: int,
+        cursors: Mapping[str, int],
     ) -> None:
+        self._missed_now = 0
+        for name, number in cursors.items():
+            if number < 0:
+                txn.delete(cursor_key(name))
+            else:
+                txn.put(cursor_key(name), number.to_bytes(8, "big"))
         for block in states:
             txn.put(state_key(read_header(block).number), block)
         newest = None
@@ -169,10 +188,6 @@ class Store:
             txn.put(log_key(newest.number), block)
         if base:
             drop_states(txn, base, read_header(states[-1]).number if states else None)
-            if last_header(txn, STATE_PREFIX) is None:
-                # No param is left. The numbers must go on all the same: freed pages may hold blocks with higher ones.
-                nothing = make_state_block([], number=base, run=0, base=base, before=0, wall_us=wall_us)
-                txn.put(state_key(base), nothing)
         if newest is not None:
             if self._oldest is None:
                 self._oldest = read_header(logs[0])
@@ -188,14 +203,19 @@ class Store:
             for _ in range(DROPPED_AT_ONCE):
                 if not found or cursor.key() == log_key(newest.number):
                     break
-                self._oldest = read_header(cursor.value())
+                try:
+                    self._oldest = read_header(cursor.value())
+                except BadBlock:
+                    found = cursor.delete()  # nobody will ever read it
+                    continue
                 if not self._exceeds(self._oldest, newest, wall_us, 0):
                     self._more_to_drop = False
                     return
+                if self.needed_from and self._oldest.last >= self.needed_from:
+                    self._missed_now += self._oldest.last - max(self._oldest.number, self.needed_from) + 1
                 found = cursor.delete()
-            if found:
-                self._oldest = read_header(cursor.value())
-                self._more_to_drop = self._exceeds(self._oldest, newest, wall_us, 0)
+            self._oldest = first_header(txn) or newest
+            self._more_to_drop = self._exceeds(self._oldest, newest, wall_us, 0)
 
     def _exceeds(self, oldest: Header, newest: Header, wall_us: int, slack: int) -> bool:
         limits = self.retention
@@ -205,6 +225,8 @@ class Store:
         count = newest.last - oldest.number + 1
         if limits.max_records and count > limits.max_records + (limits.max_records // slack if slack else 0):
             return True
+        if self.needed_from and oldest.last >= self.needed_from:
+            return False
         # A time from a clock that was not set says nothing about age.
         believable = oldest.synchronised and newest.synchronised
         age_s = (wall_us - oldest.max_us) / 1e6
@@ -220,48 +242,21 @@ class Store:
 
     def read_log(
         self, first: int, last: int, from_us: int, to_us: int, mask: int, max_bytes: int, max_blocks: int = 4096
-    ) -> tuple[list[bytes], int]:
+    ) -> Piece:
         """Log blocks with records from `first` to `last` that may hold some of the times and signals asked for.
 
-        At least `max_bytes` of them if there are as many. Returns them and the number to go on from (past `last` at
-        the end). Raises Damaged, Unavailable.
+        At least `max_bytes` of them if there are as many. Raises Damaged, Unavailable.
         """
-        found: list[bytes] = []
         try:
             with self._growing:
                 if self._env is None:
                     raise Unavailable("the store is not open")
-                with self._env.begin(buffers=True) as txn, txn.cursor() as cursor:
-                    there = seek(cursor, first)
-                    while there and max_bytes > 0 and max_blocks:
-                        value = cursor.value()
-                        header = read_header(value)
-                        if header.number > last:
-                            return found, last + 1
-                        if header.last >= first:
-                            first = header.last + 1
-                            if header.signals & mask and header.max_us >= from_us and header.min_us <= to_us:
-                                block = bytes(value)
-                                check(block)
-                                found.append(block)
-                                max_bytes -= len(block)
-                        max_blocks -= 1
-                        there = cursor.next() and cursor.key()[:1] == LOG_PREFIX
-                    return found, first if there else last + 1
-        except BadBlock as error:
-            raise Damaged(str(error)) from None
-        except _DAMAGE as error:
+                with self._env.begin(buffers=True) as txn:
+                    return read_piece(txn, first, last, from_us, to_us, mask, max_bytes, max_blocks)
+        except DAMAGE as error:
             raise Damaged(reason(error)) from None
         except lmdb.Error as error:
             raise Unavailable(reason(error)) from None
-
-
-def reason(error: Exception) -> str:
-    """LMDB's or the system's words for what went wrong, without the function's name that LMDB puts before them."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error)
-    return text.rpartition(": ")[2] or text
 
 
 def prepare(txn: lmdb.Transaction) -> None:
@@ -281,57 +276,6 @@ def prepare(txn: lmdb.Transaction) -> None:
             MIGRATIONS[version](txn)
             version += 1
     txn.put(SCHEMA_KEY, json.dumps({"schema": version}).encode())
-
-
-def schema_of(noted: bytes) -> int:
-    """The number in the schema record. Raises Damaged."""
-    try:
-        version = json.loads(noted)["schema"]
-    except (ValueError, KeyError, TypeError):
-        raise Damaged("the schema record cannot be read") from None
-    if not isinstance(version, int) or version < 1:
-        raise Damaged("the schema record has no number")
-    return version
-
-
-def seek(cursor: lmdb.Cursor, first: int) -> bool:
-    """Put the cursor on the log block that holds record `first`, or on the first one after it."""
-    if not cursor.set_range(log_key(first)) or bytes(cursor.key()[:1]) != LOG_PREFIX:
-        # Past the last log block: that one may hold it.
-        if not cursor.set_range(STATE_PREFIX):
-            found: bool = cursor.last()
-        else:
-            found = cursor.prev()
-        return found and bytes(cursor.key()[:1]) == LOG_PREFIX
-    if bytes(cursor.key()) == log_key(first):
-        return True
-    if cursor.prev() and bytes(cursor.key()[:1]) == LOG_PREFIX:
-        return True
-    return bool(cursor.set_range(log_key(first)))
-
-
-def first_header(txn: lmdb.Transaction) -> Header | None:
-    """The oldest log block's header. Raises Damaged."""
-    with txn.cursor() as cursor:
-        if not cursor.set_range(LOG_PREFIX) or bytes(cursor.key()[:1]) != LOG_PREFIX:
-            return None
-        try:
-            return read_header(cursor.value())
-        except BadBlock as error:
-            raise Damaged(str(error)) from None
-
-
-def last_header(txn: lmdb.Transaction, prefix: bytes) -> Header | None:
-    """The newest block's header of one kind. Raises Damaged."""
-    after = bytes((prefix[0] + 1,))
-    with txn.cursor() as cursor:
-        found = cursor.prev() if cursor.set_range(after) else cursor.last()
-        if not found or bytes(cursor.key()[:1]) != prefix:
-            return None
-        try:
-            return read_header(cursor.value())
-        except BadBlock as error:
-            raise Damaged(str(error)) from None
 
 
 def drop_states(txn: lmdb.Transaction, base: int, newest: int | None) -> None:

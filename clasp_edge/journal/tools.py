@@ -19,6 +19,7 @@ import lmdb
 
 from clasp_edge.journal.format import (
     LOG_PREFIX,
+    RUN_KEY,
     STATE_PREFIX,
     BadBlock,
     Param,
@@ -30,7 +31,9 @@ from clasp_edge.journal.format import (
     state_key,
 )
 from clasp_edge.journal.lock import DirectoryLock
-from clasp_edge.journal.store import DATA_FILE, Damaged, Unavailable, first_header, last_header, prepare, reason, seek
+from clasp_edge.journal.lookup import first_header, last_header, noted_run, seek
+from clasp_edge.journal.store import DATA_FILE, prepare
+from clasp_edge.journal.trouble import Damaged, Unavailable, reason
 from clasp_edge.wire import Publish, Set, Value, decode
 from clasp_edge.wire.pattern import Pattern
 
@@ -60,17 +63,27 @@ def _map_size(directory: Path) -> int:
     return max(1 << 28, (directory / DATA_FILE).stat().st_size * 2)
 
 
-def log_records(directory: Path, first: int = 0, progress: Progress | None = None) -> Iterator[Record]:
-    """The log from record `first` on."""
+def log_records(
+    directory: Path,
+    first: int = 0,
+    progress: Progress | None = None,
+    damaged: Callable[[int, str], None] | None = None,
+) -> Iterator[Record]:
+    """The log from record `first` on. A damaged block is passed over; `damaged` gets its number and what is wrong."""
     with reading(directory) as txn, txn.cursor() as cursor:
         newest = last_header(txn, LOG_PREFIX)
         there = seek(cursor, first)
         while there and bytes(cursor.key()[:1]) == LOG_PREFIX:
             block = bytes(cursor.value())
-            header = check(block)
-            if progress is not None and newest is not None:
-                progress(header.number, newest.last)
-            yield from (record for record in records(block) if record.number >= first)
+            try:
+                header = check(block)
+            except BadBlock as error:
+                if damaged is not None:
+                    damaged(int.from_bytes(bytes(cursor.key()[1:]), "big"), str(error))
+            else:
+                if progress is not None and newest is not None:
+                    progress(header.number, newest.last)
+                yield from (record for record in records(block) if record.number >= first)
             there = cursor.next()
 
 
@@ -221,6 +234,8 @@ def import_params(data_dir: Path, directory: Path, lines: Iterable[str], progres
         with lmdb.open(str(directory), map_size=size, max_dbs=0) as env, env.begin(write=True) as txn:
             prepare(txn)
             newest = last_header(txn, STATE_PREFIX)
+            run = max(noted_run(txn), newest.run if newest else 0) + 1
+            txn.put(RUN_KEY, run.to_bytes(8, "big"))
             number = newest.number + 1 if newest else 1
             before = newest.before + newest.size if newest else 0
             at = 0
@@ -232,7 +247,7 @@ def import_params(data_dir: Path, directory: Path, lines: Iterable[str], progres
                     piece.append(found[at])
                     at += 1
                 block = make_state_block(
-                    piece, number=number, run=newest.run if newest else 0, base=newest.base if newest else 1,
+                    piece, number=number, run=run, base=newest.base if newest else 1,
                     before=before, wall_us=time.time_ns() // 1000,
                 )  # fmt: skip
                 txn.put(state_key(number), block)

@@ -10,11 +10,12 @@ import logging
 import queue
 import threading
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clasp_edge.journal.store import Damaged, Store, Unavailable
+from clasp_edge.journal.store import Store
+from clasp_edge.journal.trouble import Damaged, Unavailable
 
 log = logging.getLogger("clasp_edge.journal")
 
@@ -31,6 +32,7 @@ class Batch:
     logs: Sequence[memoryview]
     base: int
     wall_us: int
+    cursors: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Writer:
         while (batch := self._batches.get()) is not None:
             kind, text = OK, ""
             try:
-                self._store.commit(batch.states, batch.logs, batch.base, batch.wall_us)
+                self._store.commit(batch.states, batch.logs, batch.base, batch.wall_us, batch.cursors)
             except Damaged as error:
                 kind, text = DAMAGED, str(error)
             except Unavailable as error:

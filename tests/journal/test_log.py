@@ -22,7 +22,7 @@ FOREVER = (1 << 63) - 1
 def stored(kept: Kept, first: int = 0, last: int = FOREVER) -> list[Record]:
     found: list[Record] = []
     while first <= last:
-        blocks, first = kept.store.read_log(first, last, 0, FOREVER, 0x1F, 1 << 16)
+        blocks, first, _ = kept.store.read_log(first, last, 0, FOREVER, 0x1F, 1 << 16)
         found += [record for block in blocks for record in records(block)]
     return found
 
@@ -119,7 +119,7 @@ def test_selection_by_pattern_time_signal_and_scope(tmp_path: Path) -> None:
         [set_payload(b"/a/x", 1, ttl=60), publish_payload(b"/b/x"), set_payload(b"/a_b", 2), set_payload(b"/aXb", 3)]
     )
     kept.commit()
-    ((block,), _) = kept.store.read_log(0, FOREVER, 0, FOREVER, 0x1F, 1 << 20)
+    ((block,), _, _) = kept.store.read_log(0, FOREVER, 0, FOREVER, 0x1F, 1 << 20)
     when = next(records(block)).wall_us
 
     class Scopes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.journal_rig import Kept
 from support.plane_rig import EXPIRED_AT_ONCE, publish_payload, set_payload
 
-from clasp_edge.journal.format import check, params
+from clasp_edge.journal.format import Param, check, make_state_block, params
+from clasp_edge.journal.probe import probe
 from clasp_edge.journal.salvage import salvage_state
 from clasp_edge.journal.store import DATA_FILE
 
@@ -40,6 +42,19 @@ STEPS = st.lists(
     ),
     max_size=30,
 )
+
+
+def salvaged(path: Path) -> dict[bytes, int]:
+    """Address to revision, from the bare file."""
+    saved: dict[bytes, int] = {}
+    for block in salvage_state(path):
+        check(block)
+        for param in params(block):
+            if param.revision:
+                saved[param.address] = param.revision
+            else:
+                saved.pop(param.address, None)
+    return saved
 
 
 @settings(max_examples=60, deadline=None)
@@ -83,15 +98,7 @@ def test_the_last_commit_comes_back(steps: list[tuple[object, ...]]) -> None:
         assert repr(again.params()) == repr(final)
         again.close()
         # The same from the bare file, without LMDB.
-        saved: dict[bytes, int] = {}
-        for block in salvage_state(directory / DATA_FILE):
-            check(block)
-            for param in params(block):
-                if param.revision:
-                    saved[param.address] = param.revision
-                else:
-                    saved.pop(param.address, None)
-        assert saved == {address.encode(): param.revision for address, param in final.items()}
+        assert salvaged(directory / DATA_FILE) == {address.encode(): param.revision for address, param in final.items()}
 
 
 def test_revisions_writers_and_times_are_the_same(tmp_path: Path) -> None:
@@ -196,3 +203,74 @@ def test_numbers_go_on_when_nothing_is_left(tmp_path: Path) -> None:
     assert again.params() == {}
     assert again.tap.state.number > number - 1
     again.close()
+
+
+@pytest.mark.parametrize("size", [10, 3_000, 60_000])
+def test_a_rewriting_of_nothing_takes_no_number_twice(tmp_path: Path, size: int) -> None:
+    # Of different lengths, so that the param's block lies in a leaf, a page, pages of its own: before or behind the
+    # block that says that there was nothing.
+    kept = Kept(tmp_path)
+    kept.tap.rewrite()
+    kept.commit_all()
+    kept.rig.line().feed([set_payload(b"/a", b"x" * size)])
+    kept.commit_all()
+    kept.close()
+    assert salvaged(tmp_path / DATA_FILE) == {b"/a": 1}
+    again = Kept(tmp_path)
+    assert again.params()["/a"].revision == 1
+    again.close()
+
+
+def test_salvage_passes_over_what_a_power_cut_kept_from_counting(tmp_path: Path) -> None:
+    for start in range(2):
+        kept = Kept(tmp_path)
+        kept.rig.line().feed([set_payload(b"/a", start)])
+        kept.commit_all()
+        kept.close()
+    whole = probe(tmp_path)
+    path = tmp_path / DATA_FILE
+    # In pages that were written and never counted: the start before the last had gone on from the same block, had
+    # written everything anew, and was cut off.
+    unseen = [Param(b"/a", 9, "", 0, 0, 0, 0, 0, b""), Param(b"/b", 9, "", 0, 0, 0, 0, 0, b"")]
+    number = whole.state_number - 1
+    for later in range(3):
+        block = make_state_block(
+            unseen, number=number + later, run=whole.run - 1, base=number + later, before=0, wall_us=0
+        )
+        path.write_bytes(path.read_bytes() + block)
+    assert salvaged(path) == {b"/a": 2}
+
+
+def test_no_start_has_the_number_of_another_one_that_stored_nothing(tmp_path: Path) -> None:
+    runs = []
+    for _ in range(3):
+        kept = Kept(tmp_path)
+        runs.append(kept.tap.state.run)
+        kept.close()
+    assert runs == [1, 2, 3]
+
+
+def test_salvage_takes_older_blocks_where_one_that_counts_is_gone(tmp_path: Path) -> None:
+    def block(number: int, base: int, **revisions: int) -> bytes:
+        items = [Param(b"/" + name.encode(), n, "", 0, 0, 0, 0, 0, b"") for name, n in revisions.items()]
+        return make_state_block(items, number=number, run=1, base=base, before=0, wall_us=0)
+
+    path = tmp_path / DATA_FILE
+    blocks = [block(3, 2, c=1), block(1, 1, a=1, b=1), block(2, 2, a=2)]
+    path.write_bytes(b"something else".join(blocks))
+    assert salvaged(path) == {b"/a": 2, b"/c": 1}
+    path.write_bytes(b"something else".join(blocks[:2]))
+    assert salvaged(path) == {b"/a": 1, b"/b": 1, b"/c": 1}
+
+
+def test_a_value_that_looks_like_a_block_is_a_value(tmp_path: Path) -> None:
+    forged = make_state_block(
+        [Param(b"/forged", 1, "", 0, 0, 0, 0, 0, b"")], number=1 << 40, run=1 << 20, base=1 << 40, before=0, wall_us=0
+    )
+    for padding in range(3):
+        directory = tmp_path / str(padding)
+        kept = Kept(directory)
+        kept.rig.line().feed([set_payload(b"/a", b"x" * padding + forged)])
+        kept.commit_all()
+        kept.close()
+        assert salvaged(directory / DATA_FILE) == {b"/a": 1}

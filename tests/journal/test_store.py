@@ -15,6 +15,7 @@ from clasp_edge.journal import store
 from clasp_edge.journal.format import BadBlock, Param, check, make_state_block, params
 from clasp_edge.journal.lock import DirectoryLock, InUse
 from clasp_edge.journal.probe import probe
+from clasp_edge.journal.trouble import TooNew
 
 
 def test_an_older_store_is_migrated_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,9 +34,9 @@ def test_an_older_store_is_migrated_step_by_step(tmp_path: Path, monkeypatch: py
     with lmdb.open(str(tmp_path)) as env, env.begin() as txn:
         assert json.loads(txn.get(b"\x00schema") or b"") == {"schema": 3}
     monkeypatch.undo()
-    with pytest.raises(store.TooNew):
+    with pytest.raises(TooNew):
         probe(tmp_path)
-    with pytest.raises(store.TooNew):
+    with pytest.raises(TooNew):
         store.Store(tmp_path, store.Retention()).open()
 
 

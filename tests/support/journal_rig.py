@@ -44,6 +44,7 @@ class Kept:
         if (directory / "data.mdb").exists():
             self.found = probe(directory, lambda block: self._restored(block, writers))
         self.store = Store(directory, retention or Retention())
+        self.store.run = self.found.run + 1
         self.store.open()
         self.keeper = Keeper()
         found = self.found
