@@ -61,7 +61,7 @@ build: $(VENV)/.package
 
 # Programs that tests talk to.
 tools:
-	@.ci/need node mqtt osc
+	@.ci/need node mqtt osc systemd
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 

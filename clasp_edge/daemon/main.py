@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import resource
 import signal
 import sys
@@ -21,6 +22,7 @@ from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
 from clasp_edge.console.control import Unavailable
+from clasp_edge.daemon import logs
 from clasp_edge.daemon.auth import TokenAuthenticator
 from clasp_edge.daemon.console import ConsoleService
 from clasp_edge.daemon.greeting import greeting
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from clasp_edge.daemon.keeping import Keeping
     from clasp_edge.daemon.mqtt import MqttService
     from clasp_edge.daemon.osc import OscService
+    from clasp_edge.daemon.service import Service
     from clasp_edge.devices.bridge_mqtt.manager import Bridges
 
 log = logging.getLogger("clasp_edge")
@@ -48,9 +51,7 @@ STOP_TIMEOUT_S = 1.5
 
 def run(config: Config, config_path: Path | None, sets: list[str]) -> int:
     """Run until a signal ends it; returns the exit status."""
-    logging.basicConfig(
-        level=config.log.level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.set_up(config.log.level)
     _raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(Daemon(config, config_path, sets).run())
@@ -76,6 +77,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._keeping: Keeping | None = None
         self._bridges: Bridges | None = None
+        self._service: Service | None = None
 
     async def run(self) -> int:
         """Start everything, wait for the end, stop everything."""
@@ -95,6 +97,10 @@ class Daemon:
                 print(f"clasp-edge: {error}", file=sys.stderr)
                 return EXIT_CANNOT_START
         self._watch = Watch(self._router)
+        if "NOTIFY_SOCKET" in os.environ or "LISTEN_PID" in os.environ:
+            from clasp_edge.daemon.service import Service
+
+            self._service = Service(self._router)
         servers: list[tuple[str, WebSocketServer | TcpServer | MqttService]] = []
         if config.websocket.listen is not None:
             servers.append(("ws", WebSocketServer(self._router, config.websocket.listen)))
@@ -138,7 +144,11 @@ class Daemon:
         gc.collect()
         gc.freeze()
         self._greet(addresses, kept, control)
+        if self._service is not None:
+            self._service.ready()
         await self._stopping.wait()
+        if self._service is not None:
+            self._service.stopping()
         console.stop()
         for part in (*devices, *(server for _, server in servers)):
             part.stop()
@@ -177,6 +187,13 @@ class Daemon:
         await asyncio.sleep(0)
 
     def _reload(self) -> None:
+        if self._service is not None:
+            self._service.reloading()
+        self._take_over()
+        if self._service is not None:
+            self._service.reloaded()
+
+    def _take_over(self) -> None:
         """SIGHUP: take over what can change without dropping a client, and say what cannot."""
         try:
             new = load_verified(self._config_path, self._sets)

@@ -11,6 +11,10 @@ from libc.stdlib cimport calloc, free
 
 cdef uint8_t ALL_SIGNALS = 0x1F
 
+# What the daemon says to itself to know that it routes. Who subscribes to everything has no use for it.
+ONLY_BY_NAME = b"/clasp-edge/watchdog/"
+cdef bytes _only_by_name = ONLY_BY_NAME
+
 cdef enum:
     PRUNE_FROM = 64     # fan-out lists; with fewer, unused ones are not worth a search
 
@@ -160,7 +164,8 @@ cdef class Trie:
         self.filtered.clear()
 
     def matching(self, bytes address not None):
-        """The subscriptions whose pattern matches `address`, in no particular order."""
+        """The subscriptions whose pattern matches `address`, in no particular order. Below ONLY_BY_NAME a pattern
+        matches nothing but itself."""
         cdef list found = []
         cdef list asked = []
         cdef list matching = []
@@ -172,6 +177,8 @@ cdef class Trie:
         for subscription in asked:
             if subscription.pattern.matches(address):
                 matching.append(subscription)
+        if address.startswith(_only_by_name):
+            return [subscription for subscription in matching if subscription.pattern.text == address]
         return matching
 
     cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, list asked):

@@ -86,6 +86,10 @@ class Session(Peer):
         # Quoted: a name is the client's, and must not be able to write lines of its own into a log.
         return f"<{repr(self.name[:64]) if self.name else 'session'} {self.id} {self.link.remote}>"
 
+    def journal_fields(self) -> dict[str, str]:
+        """What a log line about this session carries beside its text (daemon/logs.py)."""
+        return {"CLASP_SESSION": self.id, "CLASP_CLIENT": self.name, "CLASP_REMOTE": self.link.remote}
+
     # ---- what the session may do ----
 
     def grant(self, identity: Identity) -> None:

@@ -1,9 +1,14 @@
-"""Listening sockets: bound before anything else starts, so that a port in use stops a start before it has begun."""
+"""Listening sockets: bound before anything else starts, so that a port in use stops a start before it has begun.
+
+Where a service manager has sockets ready, they are taken from it (`Supply`).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+from typing import Protocol
 
 from clasp_edge.config.listen import Listen
 
@@ -12,8 +17,38 @@ RECEIVE_BUFFER_BYTES = 65536
 this bounds what one flooding peer can make us hold."""
 
 
+Address = tuple[str | int | bytes, ...]
+
+
 class BindError(OSError):
     """The listener cannot be had. The text names the address and the reason."""
+
+
+class Supply(Protocol):
+    """Sockets that were bound before this process began, and are to stay when it ends."""
+
+    def take(
+        self, family: socket.AddressFamily, kind: socket.SocketKind, address: Address, dual: bool
+    ) -> socket.socket | None:
+        """The socket with exactly this address, listening if it is a stream; None where there is none. `dual`: an IPv6
+        socket that takes IPv4 as well."""
+        ...
+
+    def keep(self, sock: socket.socket) -> None:
+        """A new one listens."""
+        ...
+
+    def give_up(self, kind: socket.SocketKind, port: int) -> str:
+        """The port is in use: let go of sockets of the supply that have it, or say why that cannot be."""
+        ...
+
+
+_supplies: list[Supply] = []  # one or none
+
+
+def draw_on(supply: Supply) -> None:
+    """From now on `bind` takes sockets from there: they belong to the process, as the supply does."""
+    _supplies[:] = [supply]
 
 
 def bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
@@ -24,29 +59,60 @@ def bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
         if host == "":
             dual = socket.has_dualstack_ipv6()
             family = socket.AF_INET6 if dual else socket.AF_INET
-            address: tuple[str | int | bytes, ...] = ("::" if dual else "0.0.0.0", listen.port)
+            address: Address = ("::" if dual else "0.0.0.0", listen.port)
         else:
             info = socket.getaddrinfo(host, listen.port, type=kind, flags=socket.AI_PASSIVE)
             # Whole, because a link-local address is none without its interface.
             family, address = info[0][0], info[0][4]
-        sock = socket.socket(family, kind)
-        try:
-            if kind == socket.SOCK_STREAM:
-                # Not for datagrams: there it would let two programs share a port, and one of them hear nothing.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "" else 1)
-            sock.setblocking(False)
-            sock.bind(address)
-            if kind == socket.SOCK_STREAM:
-                sock.listen(1024)
-        except OSError:
-            sock.close()
-            raise
+        return _made(family, kind, address, dual=host == "")
     except OSError as error:
         raise BindError(error.errno or 0, f"cannot listen on {listen}: {error.strerror or error}") from error
+
+
+def _made(family: socket.AddressFamily, kind: socket.SocketKind, address: Address, *, dual: bool) -> socket.socket:
+    for supply in _supplies:
+        sock = supply.take(family, kind, address, dual and family == socket.AF_INET6)
+        if sock is not None:
+            _tune(sock, kind)
+            return sock
+    try:
+        sock = _bound(family, kind, address, dual)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not _supplies:
+            raise
+        for supply in _supplies:
+            if reason := supply.give_up(kind, int(address[1])):
+                raise OSError(error.errno, f"{error.strerror}{reason}") from None
+        sock = _bound(family, kind, address, dual)
+    if kind == socket.SOCK_STREAM:
+        # Connections can wait for the next start; a datagram that comes late may say what nobody means any more.
+        for supply in _supplies:
+            supply.keep(sock)
     return sock
+
+
+def _bound(family: socket.AddressFamily, kind: socket.SocketKind, address: Address, dual: bool) -> socket.socket:
+    sock = socket.socket(family, kind)
+    try:
+        if kind == socket.SOCK_STREAM:
+            # Not for datagrams: there it would let two programs share a port, and one of them hear nothing.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
+        _tune(sock, kind)
+        sock.bind(address)
+        if kind == socket.SOCK_STREAM:
+            sock.listen(1024)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _tune(sock: socket.socket, kind: socket.SocketKind) -> None:
+    if kind == socket.SOCK_STREAM:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    sock.setblocking(False)
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.plane_rig import Rig
 
 from clasp_edge.dataplane import Sink, Subscription, Trie
+from clasp_edge.dataplane.trie import ONLY_BY_NAME
 from clasp_edge.wire.pattern import Pattern
 
 literals = st.sampled_from([b"a", b"b", b"ab", b"aab"])
@@ -119,3 +120,14 @@ def test_each_sink_gets_one_copy_and_every_filter_its_signals() -> None:
         assert len(line.read_frames()) == plain.bit_count()
         assert sum(len(offer.seen) for offer in offers if offer is not None) == filtered.bit_count()
     rig.close()
+
+
+def test_what_the_daemon_says_to_itself_is_heard_only_by_who_asks_for_it_by_name() -> None:
+    trie = Trie()
+    address = ONLY_BY_NAME + b"probe"
+    asked = subscription(address)
+    trie.add(asked)
+    for text in (b"/**", b"/clasp-edge/**", b"/clasp-edge/watchdog/*", b"/*/watchdog/probe", b"/**/probe"):
+        trie.add(subscription(text))
+    assert trie.matching(address) == [asked]
+    assert len(trie.matching(b"/clasp-edge/watchdogs/probe")) == 3

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +29,16 @@ _KEYS = {"ws": "websocket.listen", "osc+tcp": "osc.tcp_listen"}
 """The configuration keys of listeners that are not named after the scheme in the `ready` line."""
 
 
+class Manager(Protocol):
+    """Who starts the daemon in a way of its own (support.service_manager)."""
+
+    def command(self, command: list[str]) -> list[str]: ...
+
+    def environment(self) -> dict[str, str]: ...
+
+    def descriptors(self) -> tuple[int, ...]: ...
+
+
 class DaemonFailed(AssertionError):
     """The process ended, or did not say what it should; carries what it printed."""
 
@@ -38,7 +48,8 @@ class Daemon:
 
     ``sets`` maps configuration keys to values (`{"limits.max_params": 5}`) and wins over everything. ``tcp`` opens the
     TCP listener, ``mqtt`` the MQTT listener, ``osc`` serves OSC over UDP. ``messages_per_second`` 0 means
-    unlimited, None leaves it to the configuration. ``config`` is the text of a configuration file.
+    unlimited, None leaves it to the configuration. ``config`` is the text of a configuration file. ``manager`` is who
+    starts it.
     """
 
     def __init__(
@@ -50,6 +61,7 @@ class Daemon:
         messages_per_second: int | None = 0,
         sets: dict[str, object] | None = None,
         config: str | None = None,
+        manager: Manager | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="clasp-edge-test-"))
         self.data_dir = self.directory / "data"
@@ -67,6 +79,7 @@ class Daemon:
         if config is not None:
             self._config_path = self.directory / "clasp-edge.toml"
             self._config_path.write_text(config)
+        self._manager = manager
         self._process: subprocess.Popen[bytes] | None = None
         self._listens: dict[str, str] = {}
         self._starts = 0
@@ -82,6 +95,12 @@ class Daemon:
         bound = {_KEYS.get(scheme, f"{scheme}.listen"): at for scheme, at in self._listens.items()}
         for key, value in (self._sets | bound).items():
             command += ["--set", f"{key}={value}"]
+        environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT), "PYTHONUNBUFFERED": "1"}
+        descriptors: tuple[int, ...] = ()
+        if self._manager is not None:
+            command = self._manager.command(command)
+            environment |= self._manager.environment()
+            descriptors = self._manager.descriptors()
         self._starts += 1
         # Files, not pipes: nobody has to read them for the daemon to go on.
         with self._output("stdout").open("wb") as stdout, self._output("stderr").open("wb") as stderr:
@@ -91,7 +110,8 @@ class Daemon:
                 stdout=stdout,
                 stderr=stderr,
                 cwd=self.directory,
-                env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT), "PYTHONUNBUFFERED": "1"},
+                env=environment,
+                pass_fds=descriptors,
             )
         self._await_ready(self._process)
         return self

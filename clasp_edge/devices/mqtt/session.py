@@ -86,6 +86,11 @@ class Session(MqttOutlet):
         remote = self.connection.remote if self.connection is not None else "away"
         return f"<mqtt {self.client_id[:64]!r} {remote}>"
 
+    def journal_fields(self) -> dict[str, str]:
+        """What a log line about this session carries beside its text (daemon/logs.py)."""
+        remote = self.connection.remote if self.connection is not None else ""
+        return {"CLASP_CLIENT": self.client_id, "CLASP_REMOTE": remote}
+
     # ---- connections come and go ----
 
     def identify(self, identity: Identity | None) -> None:
