@@ -1,4 +1,4 @@
-"""`clasp-edge resync`: asks the running daemon over its control socket and says what it answers.
+"""`clasp-edge status`, `metrics` and `resync`: ask the running daemon over its control socket and say what it answers.
 
 Exit status 0 done, 1 the daemon says no, 3 no daemon was reached.
 """
@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from clasp_edge.cli.status_text import status_lines
 from clasp_edge.config.model import Config
 from clasp_edge.console.client import NotReached, Refused, ask
 from clasp_edge.console.place import places
@@ -21,14 +24,32 @@ EXIT_NOT_REACHED = 3
 
 def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> int:
     """Carry out the command. `also_system`: nobody said which daemon, so the system's service will do as well."""
+    sockets = places(config, also_system=also_system)
     try:
-        return _resync(arguments, places(config, also_system=also_system))
+        match arguments.command:
+            case "status":
+                return _status(sockets, as_json=arguments.json)
+            case "metrics":
+                print(ask(sockets, {"request": "metrics"}), end="")
+                return EXIT_OK
+            case _:
+                return _resync(arguments, sockets)
     except Refused as refusal:
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
     except NotReached as fault:
         print(f"clasp-edge: {fault}", file=sys.stderr)
         return EXIT_NOT_REACHED
+
+
+def _status(sockets: list[Path], *, as_json: bool) -> int:
+    report = ask(sockets, {"request": "status"})
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(report)).decode())
+        return EXIT_OK
+    for line in status_lines(report):
+        print(line)
+    return EXIT_OK
 
 
 def _resync(arguments: argparse.Namespace, sockets: list[Path]) -> int:

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import argparse
 
-COMMANDS = frozenset({"resync"})
+COMMANDS = frozenset({"status", "metrics", "resync"})
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser], source: argparse.ArgumentParser) -> None:
     """Add the commands; `source` has the options that say which configuration, and so which daemon, is meant."""
+    status = commands.add_parser(
+        "status",
+        parents=[source],
+        help="say how the running router is",
+        description="Say how the running router is: who is connected, what is kept, what was dropped.",
+    )
+    status.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    commands.add_parser(
+        "metrics",
+        parents=[source],
+        help="print the running router's metrics",
+        description="Print the running router's metrics as Prometheus reads them at /metrics.",
+    )
     resync = commands.add_parser(
         "resync",
         parents=[source],

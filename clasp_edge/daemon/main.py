@@ -24,7 +24,7 @@ from clasp_edge.config.reload import reloadable_changes, reloaded
 from clasp_edge.console.control import Unavailable
 from clasp_edge.daemon import logs
 from clasp_edge.daemon.auth import TokenAuthenticator
-from clasp_edge.daemon.console import ConsoleService
+from clasp_edge.daemon.console import ConsoleService, Listening
 from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.federation.hub import handle_federation_sync
@@ -74,6 +74,7 @@ class Daemon:
         self._clock = Clock()
         self._authenticator: TokenAuthenticator | None = None
         self._mqtt: MqttService | None = None
+        self._osc: OscService | None = None
         self._stopping = asyncio.Event()
         self._keeping: Keeping | None = None
         self._bridges: Bridges | None = None
@@ -114,16 +115,20 @@ class Daemon:
                 if isinstance(server, WebSocketServer):
                     server.mqtt = self._mqtt.server
             servers.append(("mqtt", self._mqtt))
-        devices: list[OscService] = []
         if config.osc.listen is not None:
             from clasp_edge.daemon.osc import OscService
 
-            devices.append(OscService(self._router, config))
+            self._osc = OscService(self._router, config)
+        devices = [self._osc] if self._osc is not None else []
+        listeners: dict[str, Listening] = dict(servers)
+        if self._osc is not None:
+            listeners["osc"] = self._osc
+        console = ConsoleService(self._router, config, self._watch, listeners)
         try:
             addresses = [f"{scheme}://{await server.start()}" for scheme, server in servers]
             for device in devices:
                 addresses += await device.start()
-            console = ConsoleService(self._router, config, devices[0] if devices else None)
+            console.describe(addresses, self._mqtt, self._osc, self._keeping, lambda: self._bridges)
             control = await console.start()
         except (BindError, Unavailable) as error:
             print(f"clasp-edge: {error.strerror or error}", file=sys.stderr)
@@ -139,6 +144,7 @@ class Daemon:
         ):
             loop.add_signal_handler(number, handler)
         self._watch.start()
+        console.health.ready = True
         self._apply_bridges()
         # What start-up made lives as long as the process: no collection needs to look at it again.
         gc.collect()

@@ -23,6 +23,11 @@ class MqttService:
         await self.server.start(sock)
         return name_of(sock)
 
+    @property
+    def listening(self) -> bool:
+        """Whether clients are accepted."""
+        return self.server.listening
+
     def stop(self) -> None:
         """Accept no more clients, and say goodbye."""
         self.server.stop()

@@ -44,6 +44,11 @@ class OscService:
         await self.server.start()
         return names
 
+    @property
+    def listening(self) -> bool:
+        """Whether devices are heard."""
+        return self.server is not None and self.server.listening
+
     def stop(self) -> None:
         if self.server is not None:
             self.server.stop()

@@ -78,6 +78,7 @@ cdef class Core:
     cdef readonly uint64_t dropped_events
     cdef readonly uint64_t dropped_streams
     cdef readonly uint64_t conflated_params
+    cdef readonly uint64_t over_rate        # messages that clients sent above their rate
 
     cdef void tick(self) noexcept
     cdef void _run_adapters(self) noexcept

@@ -254,6 +254,7 @@ cdef class Peer(ClaspOutlet):
             self.tokens -= 1
             return True
         self.over_rate += 1
+        self.core.over_rate += 1
         if self.core.mono_us - self.complained_us >= 1000000 or self.complained_us == 0:
             self.complained_us = self.core.mono_us
             try:

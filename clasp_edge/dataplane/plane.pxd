@@ -46,7 +46,7 @@ cdef class Plane(State):
     cdef readonly Trie trie
     cdef readonly Ring ring
     cdef readonly uint64_t sets
-    cdef readonly uint64_t publishes
+    cdef uint64_t published[8]              # by signal
     cdef readonly uint64_t deliveries
     cdef uint64_t serial                    # of the last delivery
     cdef readonly object refusal_text       # of the last BAD_ADDRESS

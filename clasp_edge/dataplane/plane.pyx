@@ -389,6 +389,10 @@ cdef class Plane(State):
 
     # ---- PUBLISH ----
 
+    def published_with(self, int signal):
+        """How many messages of this signal type have been published."""
+        return self.published[signal & 7]
+
     cdef int publish(self, Sink origin, const uint8_t* payload, size_t size, const uint8_t* address,
                      size_t address_size,
                      uint32_t hash, int flags, int loss) noexcept:
@@ -397,7 +401,7 @@ cdef class Plane(State):
         cdef Delivery delivery
         cdef uint8_t* p
         cdef int verdict = ACCEPTED
-        cdef int signal = flags >> 5
+        cdef int signal = flags >> 5 & 7
         if not self._gate(origin, address, address_size, entry):
             return NO_SCOPE
         if entry == NULL:
@@ -408,7 +412,7 @@ cdef class Plane(State):
             self.table.touch(entry)
         if entry.route != ROUTE_PLAIN:
             return CONTROL_PLANE
-        self.publishes += 1
+        self.published[signal] += 1
         p = self.scratch + HEADROOM
         p[0] = 0x53
         p[1] = PUBLISH_FLAGS[signal]
@@ -453,7 +457,7 @@ cdef class Plane(State):
             self.table.touch(entry)
         if entry.route != ROUTE_PLAIN:
             return NO_SCOPE             # the control plane's addresses are for CLASP clients
-        self.publishes += 1
+        self.published[SIGNAL_EVENT] += 1
         delivery.frame = NULL
         delivery.size = 0
         delivery.seq = 0

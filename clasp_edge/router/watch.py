@@ -6,6 +6,7 @@ whoever is given up is told why.
 
 from __future__ import annotations
 
+import math
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
@@ -24,14 +25,33 @@ NOTICE_PERIOD_S = 10.0
 """At most one ERROR 503 about dropped messages in this time (router.md 7.2)."""
 
 
+LAG_LOOKS = 60
+"""Looks after which the worst lateness is counted anew; the one before is remembered as well."""
+
+
 class Watch:
-    """Runs as long as the router does."""
+    """Runs as long as the router does. Each look also tells how late the event loop comes round: `lag_s`."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self._timer: TimerHandle | None = None
+        self._due_s = math.inf
+        self._looks = 0
+        self._worst_s = self._worst_before_s = 0.0
+        self.lag_s = 0.0
+
+    @property
+    def worst_lag_s(self) -> float:
+        """The worst of the last one to two times `LAG_LOOKS` looks."""
+        return max(self._worst_s, self._worst_before_s)
+
+    @property
+    def overdue_s(self) -> float:
+        """How long ago a look should have been taken; 0 where none is due."""
+        return max(0.0, self._router.clock.monotonic_s() - self._due_s)
 
     def start(self) -> None:
+        self._due_s = self._router.clock.monotonic_s() + PERIOD_S
         self._timer = self._router.loop.call_later(PERIOD_S, self._look)
 
     def stop(self) -> None:
@@ -39,6 +59,11 @@ class Watch:
             self._timer.cancel()
 
     def _look(self) -> None:
+        self.lag_s = self.overdue_s
+        self._looks += 1
+        if self._looks % LAG_LOOKS == 0:
+            self._worst_before_s, self._worst_s = self._worst_s, 0.0
+        self._worst_s = max(self._worst_s, self.lag_s)
         self.start()
         core = self._router.core
         core.begin_pass()

@@ -121,6 +121,11 @@ class TcpServer:
         self._server = await self.router.loop.create_server(lambda: TcpConnection(self), sock=sock, backlog=1024)
         return name_of(sock)
 
+    @property
+    def listening(self) -> bool:
+        """Whether connections are accepted."""
+        return self._server is not None and self._server.is_serving()
+
     def stop(self) -> None:
         if self._server is not None:
             self._server.close()

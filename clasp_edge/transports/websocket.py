@@ -194,6 +194,11 @@ class WebSocketServer:
         self._server = await self.loop.create_server(self._accepted, sock=sock, backlog=1024)
         return name_of(sock)
 
+    @property
+    def listening(self) -> bool:
+        """Whether connections are accepted."""
+        return self._server is not None and self._server.is_serving()
+
     def stop(self) -> None:
         """Accept no more connections; those that are open stay."""
         if self._server is not None:

@@ -194,6 +194,11 @@ class Bridge(Adapter):
         """How many messages wait or are under way, and how many have been dropped since the start."""
         return len(self._queue), self._queue.dropped.total()
 
+    def report(self) -> dict[str, Value]:
+        """What its params say, with the counts as they are now."""
+        queued, dropped = self.counts()
+        return self._status.told | {"queued": queued, "dropped": dropped}
+
     # ---- to the broker ----
 
     def _pump(self) -> None:

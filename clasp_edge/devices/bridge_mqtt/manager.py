@@ -15,6 +15,7 @@ from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.config.model import Config
 from clasp_edge.devices.bridge_mqtt.bridge import Bridge
 from clasp_edge.router.router import Router
+from clasp_edge.wire import Value
 
 STOP_TIMEOUT_S = 1.0
 """For the DISCONNECTs to get out when the process ends."""
@@ -41,6 +42,10 @@ class Bridges:
         for name, wanted in config.bridge.items():
             if name not in self._running:
                 self._running[name] = self._started(name, wanted, config.data_dir)
+
+    def report(self) -> dict[str, dict[str, Value]]:
+        """What each bridge says about itself."""
+        return {name: bridge.report() for name, bridge in self._running.items()}
 
     def stop(self) -> None:
         """Disconnect all, and wait a little for it."""

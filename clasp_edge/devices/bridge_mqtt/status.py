@@ -52,6 +52,11 @@ class Status:
         self._logged_s = -LOG_INTERVAL_S
         self._unlogged = 0
 
+    @property
+    def told(self) -> dict[str, Value]:
+        """The params as they were last written, by the last part of their addresses."""
+        return dict(self._written)
+
     def state(self, state: str, error: str) -> None:
         """`connecting`, `up`, `down` or `stopped`; `error` is why, if there is a reason."""
         if self._written.get("state") != state:

@@ -79,6 +79,11 @@ class MqttServer:
         """Listen on a bound socket."""
         self._server = await self.loop.create_server(lambda: TcpConnection(self), sock=sock, backlog=1024)
 
+    @property
+    def listening(self) -> bool:
+        """Whether clients are accepted."""
+        return self._server is not None and self._server.is_serving()
+
     def stop(self) -> None:
         """Accept no more clients and say goodbye to those that are here; their wills are not due."""
         if self._server is not None:
@@ -91,6 +96,22 @@ class MqttServer:
         for session in list(self.sessions.values()):
             session.will = None
             session.disconnect(Reason.SERVER_SHUTTING_DOWN, "the server stops")
+
+    def statistics(self) -> dict[str, int]:
+        """Every counter by its name, and how much there is now of what comes and goes."""
+        hub = self.hub
+        return {
+            "connected": self.connected,
+            "kept": len(self.sessions) - self.connected,
+            "received": hub.received,
+            "sent": hub.sent,
+            "received_bytes": hub.received_bytes,
+            "refused": hub.refused,
+            "dropped": hub.dropped,
+            "bad_input": self.notices.total,
+            "queued_bytes": hub.queued,
+            "shared_groups": len(self.shared),
+        }
 
     # ---- sessions ----
 

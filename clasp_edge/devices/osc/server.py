@@ -108,6 +108,11 @@ class OscServer:
                 target.subscribe(text, Pattern(text.encode()))
             self.static.add(StaticTarget(entry, target))
 
+    @property
+    def listening(self) -> bool:
+        """Whether devices are heard, also over TCP where that is wanted."""
+        return self._udp.fileno() >= 0 and (self._tcp_server is None or self._tcp_server.is_serving())
+
     def stop(self) -> None:
         """Hear and send nothing any more."""
         self.router.loop.remove_reader(self._udp.fileno())

@@ -1,0 +1,180 @@
+"""A router's status as a person reads it: one line for each subject, what is nothing left out.
+
+Takes the report as it came, from a router that may be older or newer than this program: what is not there is passed
+over, and sections that are not known are shown as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+Report = Mapping[str, Any]
+
+LABEL_WIDTH = 11
+
+
+def status_lines(report: Report) -> Iterator[str]:
+    """The lines, without line ends. Nothing in them is anything else than printable."""
+    yield _printable(_headline(report.get("router", {})))
+    for name, section in report.items():
+        if name == "router":
+            continue
+        describe: Callable[[str, Any], Lines] = _KNOWN.get(name, _unknown)
+        for label, text in describe(name, section):
+            yield _printable(f"  {label:<{LABEL_WIDTH}} {text}")
+
+
+def _headline(router: Report) -> str:
+    state = "" if router.get("healthy", True) else ", NOT WELL"
+    return (
+        f"clasp-edge {router.get('version', '?')} ({router.get('name', '?')}), process {router.get('pid', '?')}, "
+        f"up {duration(router.get('uptime_s', 0))}, security {router.get('security', '?')}{state}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """For people: the two largest units."""
+    days, rest = divmod(int(seconds), 86_400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+Lines = Iterator[tuple[str, str]]
+
+
+def _counts(section: Report, separator: str = ", ") -> str:
+    """`name number` for everything that is not 0."""
+    parts = [f"{name} {value:,}" for name, value in section.items() if isinstance(value, int) and value]
+    return separator.join(parts) or "none"
+
+
+def _listeners(name: str, section: Report) -> Lines:
+    for scheme, address in section.items():
+        yield "listens on", f"{scheme}://{address}"
+
+
+def _sessions(name: str, section: Report) -> Lines:
+    limit = f" (at most {section['max']:,})" if section.get("max") else ""
+    yield "sessions", f"{_counts(section.get('by_kind', {}))}{limit}; half open {section.get('half_open', 0):,}"
+    yield "", f"subscriptions {section.get('subscriptions', 0):,}"
+
+
+def _params(name: str, section: Report) -> Lines:
+    limit = f" (at most {section['max']:,})" if section.get("max") else ""
+    gone = _counts({key: section.get(key, 0) for key in ("evicted", "expired")})
+    yield "params", f"{section.get('count', 0):,}{limit}, {size(section.get('bytes', 0))}; forgotten: {gone}"
+    waiting = _counts(
+        {key.replace("_", " "): section.get(key, 0) for key in ("announced_signals", "scheduled_bundles")}
+    )
+    if waiting != "none":
+        yield "", waiting
+
+
+def _messages(name: str, section: Report) -> Lines:
+    sent = f"{section.get('deliveries', 0):,} deliveries, {size(section.get('sent_bytes', 0))} sent"
+    yield "messages", f"{_counts(section.get('by_signal', {}))}; {sent}"
+    if section.get("superseded"):
+        yield "", f"superseded params {section['superseded']:,}"
+
+
+def _drops(name: str, section: Report) -> Lines:
+    yield "dropped", _counts({key.replace("_", " "): value for key, value in section.items()})
+
+
+def _errors(name: str, section: Report) -> Lines:
+    yield "errors", _counts({f"{code}:": count for code, count in section.items()})
+
+
+def _federation(name: str, section: Report) -> Lines:
+    for peer in section.get("peers", ()):
+        more = peer["patterns"] - len(peer["namespaces"])
+        patterns = ", ".join(peer["namespaces"]) + (f" and {more} more" if more > 0 else "")
+        yield "peer", f"{peer['router']} from {peer['remote']}: {patterns or 'nothing valid'}"
+    if (hidden := section.get("count", 0) - len(section.get("peers", ()))) > 0:
+        yield "", f"and {hidden} more"
+
+
+def _memory(name: str, section: Report) -> Lines:
+    used, whole = section.get("arena_used_bytes", 0), section.get("arena_bytes", 0)
+    yield "memory", f"{size(section.get('resident_bytes', 0))} resident; {size(used)} of {size(whole)} arena in use"
+
+
+def _loop(name: str, section: Report) -> Lines:
+    lag_ms, worst_ms = section.get("lag_s", 0) * 1000, section.get("worst_lag_s", 0) * 1000
+    yield "event loop", f"{lag_ms:.1f} ms late, at worst {worst_ms:.1f}; {section.get('cpu_s', 0):.1f} s of CPU"
+
+
+def _osc(name: str, section: Report) -> Lines:
+    yield "osc", _counts({key.replace("_", " "): value for key, value in section.items()})
+    for target, told in section.get("targets", {}).items():
+        lost = "" if told["reachable"] else "; its host is not found yet"
+        yield "osc target", f"{target}: {told['patterns']} pattern{'s' if told['patterns'] != 1 else ''}{lost}"
+
+
+def _mqtt(name: str, section: Report) -> Lines:
+    yield "mqtt", _counts({key.replace("_", " "): value for key, value in section.items()})
+
+
+def _bridges(name: str, section: Report) -> Lines:
+    for bridge, told in section.items():
+        text = f"{bridge}: {told.get('state', '?')}, {told.get('broker', '?')}"
+        text += f", queued {told.get('queued', 0):,}, dropped {told.get('dropped', 0):,}"
+        yield "bridge", text + (f"; {told['last_error']}" if told.get("last_error") else "")
+
+
+def _journal(name: str, section: Report) -> Lines:
+    state = "stored" if section.get("storing") else "IN MEMORY ONLY"
+    text = f"{section.get('mode', '?')}: {state}"
+    if "records" in section:
+        lost = f" ({section['lost_records']:,} lost)" if section.get("lost_records") else ""
+        text += f"; {section['records']:,} records{lost}, {size(section.get('written_bytes') or 0)} written"
+    yield "journal", text + (f"; {section['message']}" if section.get("message") else "")
+
+
+def _unknown(name: str, section: Any) -> Lines:
+    """A section of a part that has not been described here: a line for each entry."""
+    if not isinstance(section, Mapping):
+        yield name, str(section)
+        return
+    for key, value in section.items():
+        told = value
+        if isinstance(value, Mapping):
+            told = ", ".join(f"{inner.replace('_', ' ')} {one}" for inner, one in value.items() if one != "")
+        yield name, f"{key.replace('_', ' ')}: {told}"
+
+
+_KNOWN: Mapping[str, Callable[[str, Report], Lines]] = {
+    "listeners": _listeners,
+    "sessions": _sessions,
+    "params": _params,
+    "messages": _messages,
+    "drops": _drops,
+    "errors": _errors,
+    "federation": _federation,
+    "memory": _memory,
+    "loop": _loop,
+    "mqtt": _mqtt,
+    "osc": _osc,
+    "bridges": _bridges,
+    "journal": _journal,
+}
+
+
+def _printable(text: str) -> str:
+    # Names of clients and devices may hold terminal escapes.
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
