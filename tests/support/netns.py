@@ -55,6 +55,14 @@ class Namespace:
         """They arrive again."""
         _ip("-n", self._name, "link", "set", self._there, "up")
 
+    def lose_our_address(self) -> None:
+        """We have no address on the wire any more."""
+        _ip("address", "delete", f"{OURS}/30", "dev", self._here)
+
+    def regain_our_address(self) -> None:
+        """We have it again."""
+        _ip("address", "add", f"{OURS}/30", "dev", self._here)
+
     def __enter__(self) -> Self:
         _ip("netns", "add", self._name)
         try:

@@ -17,9 +17,9 @@ from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING
 
+from clasp_edge.backoff import Backoff
 from clasp_edge.config.broker import Broker, parse_broker
 from clasp_edge.config.model import Bridge as BridgeConfig
-from clasp_edge.devices.bridge_mqtt.backoff import Backoff
 from clasp_edge.devices.bridge_mqtt.events import Down, Filter, Outgoing, Trying
 from clasp_edge.devices.bridge_mqtt.handover import Handover
 

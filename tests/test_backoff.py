@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clasp_edge.devices.bridge_mqtt.backoff import BASE_S, CAP_S, STABLE_S, Backoff
+from clasp_edge.backoff import BASE_S, CAP_S, STABLE_S, Backoff
 
 
 @given(st.integers(), st.lists(st.floats(0, 2 * STABLE_S), max_size=50))

@@ -1,4 +1,4 @@
-"""How long to wait before the next try: decorrelated jitter, so that a thousand bridges do not come back together."""
+"""How long to wait before the next try: decorrelated jitter, so that a thousand boxes do not come back together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from random import Random
 
 BASE_S = 0.5
 CAP_S = 30.0
-"""A broker that comes back is found within this time, however long it was away."""
+"""A peer that comes back is found within this time, however long it was away."""
 
 STABLE_S = 5.0
 """A link that lasted so long was a working one: the next try comes soon. One that broke sooner counts as a failure."""

@@ -1,0 +1,83 @@
+"""Where a larger router is: the text `ws://host:port/path`, `wss://...` or `tcp://host:port`, and its parsed form.
+
+Opens nothing; whether there is a router is found out when an uplink connects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal, cast
+
+import msgspec
+
+from clasp_edge.config.listen import parse_listen
+
+Scheme = Literal["ws", "wss", "tcp"]
+SCHEMES = ("ws", "wss", "tcp")
+
+WSS_PORT = 443
+"""What `wss://` without a port means to everybody. The others have no such port: CLASP's 7330 is not what RFC 6455
+says, and RFC 6455's 80 is not what anybody means here, so the port has to be written."""
+
+# What a request line can carry as it is (RFC 3986, 3.3 and 3.4).
+_PATH = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:@/?-]*", re.ASCII)
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One address of a router. `host` is a name, an IPv4 address or an IPv6 address without brackets; `path` begins
+    with "/" and is empty for `tcp`."""
+
+    scheme: Scheme
+    host: str
+    port: int
+    path: str
+
+    @property
+    def tls(self) -> bool:
+        """Whether a connection needs TLS."""
+        return self.scheme == "wss"
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a `Host` header and a URL have them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}{'' if self.path == '/' else self.path}"
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """The endpoint that `text` names. Raises ValueError with a sentence for the reader; it never quotes credentials."""
+    scheme, separator, rest = text.partition("://")
+    scheme = scheme.lower()
+    if not separator or scheme not in SCHEMES:
+        raise ValueError('a router is "ws://host:port", "wss://host" or "tcp://host:port"')
+    authority, slash, path = rest.partition("/")
+    if "?" in authority or "#" in rest:
+        raise ValueError('a query comes after a path ("/?..."), and a part after "#" has no meaning here')
+    if "@" in authority:
+        raise ValueError("a router's URL has no user name or password; the token has a key of its own")
+    if scheme == "tcp" and path:
+        raise ValueError(f'a tcp:// address has no path: "{text}"')
+    if _PATH.fullmatch(path) is None:
+        raise ValueError(f'the path has a character that must be written as "%..": "{text}"')
+    if ":" not in authority.rpartition("]")[2]:
+        if scheme != "wss":
+            raise ValueError(f'the port is missing, such as in "{scheme}://{authority or "host"}:7330"')
+        authority = f"{authority}:{WSS_PORT}"
+    try:
+        at = parse_listen(authority)
+    except ValueError as error:
+        raise ValueError(f"{error} (in {text})") from None
+    if at is None or not at.host:
+        raise ValueError(f'a router has a host: "{text}"')
+    if at.port == 0:
+        raise ValueError(f'a router has a port from 1 to 65535: "{text}"')
+    return Endpoint(cast("Scheme", scheme), at.host, at.port, "" if scheme == "tcp" else f"/{path}" if slash else "/")
+
+
+def needs_tls(urls: Iterable[str]) -> bool:
+    """Whether any of these endpoints does. Raises ValueError as `parse_endpoint` does."""
+    return any(parse_endpoint(url).tls for url in urls)
