@@ -3,12 +3,13 @@ from libc.stddef cimport size_t
 
 cdef enum:
     BLOCK_BYTES = 65536         # what a block grows to; one oversized record may make it larger
-    BLOCK_VERSION = 1
+    BLOCK_VERSION = 2
     CLOCK_SYNCHRONISED = 1      # BlockHeader.flags
 
 cdef enum:
     RECORD_PARAM = 1            # StateRecord.kind
     RECORD_GONE = 2
+    RECORD_RAW = 3              # a param with an MQTT message's own bytes beside the value: see RawSizes
 
 
 # Little-endian, as on every machine this runs on; journal/format.py has the same layouts for Python.
@@ -45,14 +46,19 @@ cdef packed struct StateRecord:
     uint8_t kind
     uint8_t value_type
     uint8_t writer_size
-    uint8_t reserved
+    uint8_t qos                 # MQTT quality of service; in blocks of version 1 it is not told
     uint16_t address_size
-    uint16_t reserved2
+    uint16_t reserved
     uint32_t ttl
     uint64_t revision
     uint64_t written_us
     uint64_t deadline_us        # wall clock, 0 = never
     uint64_t remaining_ms       # until then, when the record was made
+
+
+cdef packed struct RawSizes:    # of a RECORD_RAW: between the writer's name and the value
+    uint32_t value_size
+    uint32_t properties_size    # these come after the value, the payload after them
 
 
 cdef class BlockBuffer:

@@ -22,6 +22,7 @@ cdef class MqttOutlet(MqttSender):
 
     cdef void _packet(self, int first, const uint8_t* body, size_t size) noexcept
     cdef bint _publish(self, int first, const uint8_t* body, size_t size) noexcept
+    cdef void _accept(self, int first, uint16_t packet_id, int reason) noexcept
     cdef int _topic(self, const uint8_t* topic, size_t size) noexcept
     cdef int _properties(self, const uint8_t* p, size_t size, size_t* kept_size, uint32_t* expiry_s,
                          uint16_t* alias) noexcept

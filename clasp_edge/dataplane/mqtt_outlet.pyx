@@ -13,7 +13,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32
-from clasp_edge.dataplane.mqtt_image cimport V5, read_varint
+from clasp_edge.dataplane.mqtt_image cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
+from clasp_edge.dataplane.mqtt_queue cimport ACKNOWLEDGEMENT_BYTES
 from clasp_edge.dataplane.outlet cimport NO_EXPIRY, Delivery, Raw
 from clasp_edge.dataplane.payload cimport Typed, type_payload
 from clasp_edge.dataplane.plane cimport (
@@ -292,7 +293,7 @@ cdef class MqttOutlet(MqttSender):
                     self._fault(QUOTA_EXCEEDED, "out of memory")
                     return False
             if self.unreleased[packet_id >> 3] & bit:
-                self._answer_id(PUBREC << 4, packet_id, 0)      # it came before [MQTT-4.3.3-10]
+                self._accept(PUBREC << 4, packet_id, 0)         # it came before [MQTT-4.3.3-10]
                 return True
             if self.unreleased_count >= self.receive_maximum:
                 self._fault(RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages in flight than the receive maximum")
@@ -303,14 +304,29 @@ cdef class MqttOutlet(MqttSender):
         else:
             self.hub.refused += 1
         if qos == 1:
-            self._answer_id(PUBACK << 4, packet_id, reason)
+            self._accept(PUBACK << 4, packet_id, reason)
         elif qos == 2:
             # 3.1.1 cannot refuse: the message is done with all the same [MQTT-3.3.5-2].
             if not reason or self.version != V5:
                 self.unreleased[packet_id >> 3] |= bit
                 self.unreleased_count += 1
-            self._answer_id(PUBREC << 4, packet_id, reason)
+            self._accept(PUBREC << 4, packet_id, reason)
         return True
+
+    cdef void _accept(self, int first, uint16_t packet_id, int reason) noexcept:
+        """PUBACK or PUBREC. Where the journal is strict, these wait for the commit that holds what was published."""
+        cdef uint8_t buffer[IMAGE_HEADROOM + ACKNOWLEDGEMENT_BYTES]
+        cdef uint8_t* start = buffer + IMAGE_HEADROOM
+        cdef size_t size
+        if self.hub.plane.tap is None or not self.hub.plane.tap.strict:
+            self._answer_id(first, packet_id, reason)
+            return
+        size = self.acknowledgement(start, first, packet_id, reason)
+        if self.websocket:
+            start = websocket_header(start, size)
+        size += buffer + IMAGE_HEADROOM - start
+        if not self.hub.plane.tap.hold(self, start, size) and not self.reply(start, size):
+            self._die()
 
     cdef bint _alias(self, uint16_t alias, bint known) noexcept:
         """Introduce the alias for the address at hand, or put the address it stands for there."""
@@ -468,7 +484,11 @@ cdef class MqttOutlet(MqttSender):
             verdict = hub.plane.set(self, &write, &revision)
         else:
             verdict = hub.plane.publish_raw(self, hub.address, self.address_size, hash, &raw)
-        return 0 if verdict == ACCEPTED else self._refused(verdict)
+        if verdict != ACCEPTED:
+            return self._refused(verdict)
+        if hub.plane.tap is not None:
+            self.wrote_in = hub.plane.tap.epoch
+        return 0
 
     cdef int _refused(self, int verdict) noexcept:
         """The reason for a verdict (5.0, 3.4.2.1)."""

@@ -11,6 +11,7 @@ cdef enum:
     # Between the oldest message in flight and the newest: who acknowledges all but one for so long gets no more.
     LONGEST_SPAN = 16384
     ITEM_BYTES = 96             # what a waiting message is charged beside its own bytes
+    ACKNOWLEDGEMENT_BYTES = 5
 
 
 cdef enum State:                # of an outgoing message
@@ -47,6 +48,7 @@ cdef class MqttQueue(Outlet):
 
     cdef bint answer(self, const uint8_t* packet, size_t size) noexcept
     cdef void settle(self, int type, uint16_t packet_id, int reason) noexcept
+    cdef size_t acknowledgement(self, uint8_t* packet, int first, uint16_t packet_id, int reason) noexcept
     cdef void _answer_id(self, int first, uint16_t packet_id, int reason) noexcept
     cdef bint _ready(self) noexcept
     cdef Item* _new_item(self, int qos, bint retain, PyObject* extra) noexcept

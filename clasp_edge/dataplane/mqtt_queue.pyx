@@ -70,16 +70,19 @@ cdef class MqttQueue(Outlet):
         self._die()
         return False
 
-    cdef void _answer_id(self, int first, uint16_t packet_id, int reason) noexcept:
-        """An acknowledgement; the reason only where it says something (5.0, 3.4.2.1)."""
-        cdef uint8_t packet[5]
+    cdef size_t acknowledgement(self, uint8_t* packet, int first, uint16_t packet_id, int reason) noexcept:
+        """Make an acknowledgement at `packet`; the reason only where it says something (5.0, 3.4.2.1)."""
         packet[0] = <uint8_t>first
         packet[1] = 2
         put16(packet + 2, packet_id)
         if reason and self.version == V5:
             packet[1] = 3
             packet[4] = <uint8_t>reason
-        self.answer(packet, packet[1] + 2)
+        return packet[1] + 2
+
+    cdef void _answer_id(self, int first, uint16_t packet_id, int reason) noexcept:
+        cdef uint8_t packet[ACKNOWLEDGEMENT_BYTES]
+        self.answer(packet, self.acknowledgement(packet, first, packet_id, reason))
 
     def send_packet(self, bytes packet not None):
         """Queue one packet made by the codec."""

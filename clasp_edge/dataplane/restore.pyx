@@ -8,21 +8,25 @@ import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.blocks cimport (
     CLOCK_SYNCHRONISED,
     RECORD_GONE,
     RECORD_PARAM,
+    RECORD_RAW,
     SAME_WRITER,
     BlockHeader,
     LogRecord,
+    RawSizes,
     StateRecord,
 )
 from clasp_edge.dataplane.bytes cimport get16
+from clasp_edge.dataplane.outlet cimport Raw
 from clasp_edge.dataplane.plane cimport Plane
 from clasp_edge.dataplane.scan cimport value_size
-from clasp_edge.dataplane.table cimport LIST_PARAMS, TTL_DEFAULT, Entry, Table
+from clasp_edge.dataplane.table cimport FIRST_ID, TTL_DEFAULT, Entry, Table
 
 log = logging.getLogger("clasp_edge.dataplane")
 
@@ -55,13 +59,16 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
         p = &block[at] + sizeof(StateRecord)
         at += size
         size -= sizeof(StateRecord) + record.address_size + record.writer_size
+        if header.version < 2:
+            record.qos = 1              # not told: as of a write that did not come by MQTT
         if not _restore(plane, &record, p, <uint32_t>size, writers, clock_is_right):
             refused += 1
     return refused
 
 
-cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, uint32_t value_bytes, dict writers,
+cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, size_t size, dict writers,
                    bint clock_is_right) except -1:
+    """Apply one record; `size`: what comes after the writer's name. False if it cannot be used."""
     cdef Table table = plane.table
     cdef uint32_t hash = table.hash_of(address, record.address_size)
     cdef Entry* entry = table.find(address, record.address_size, hash)
@@ -70,13 +77,24 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, uin
     cdef uint64_t now_ms = plane.core.mono_us // 1000
     cdef uint64_t lifetime_ms
     cdef uint32_t writer = 0
+    cdef RawSizes sizes
+    cdef Raw raw
     if record.kind == RECORD_GONE:
         if entry != NULL:
             plane._forget(entry)
         return True
-    if record.kind != RECORD_PARAM or record.revision == 0:
+    if (record.kind != RECORD_PARAM and record.kind != RECORD_RAW) or record.revision == 0 or record.qos > 2:
         return False
-    if value_size(record.value_type, value, value_bytes, 0) != <Py_ssize_t>value_bytes:
+    sizes.value_size = <uint32_t>size
+    if record.kind == RECORD_RAW:
+        if size < sizeof(RawSizes):
+            return False
+        memcpy(&sizes, value, sizeof(RawSizes))
+        value += sizeof(RawSizes)
+        size -= sizeof(RawSizes)
+        if <uint64_t>sizes.value_size + sizes.properties_size > size:
+            return False
+    if value_size(record.value_type, value, sizes.value_size, 0) != <Py_ssize_t>sizes.value_size:
         return False
     if record.ttl == TTL_DEFAULT:
         lifetime_ms = <uint64_t>plane.param_ttl_s * 1000
@@ -85,8 +103,8 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, uin
     elif record.deadline_us:
         lifetime_ms = 1
         if clock_is_right:
-            size = <long long>(record.deadline_us // 1000) - <long long>(plane.core.wall_us // 1000)
-            remaining_ms = 0 if size < 0 else size if <uint64_t>size < remaining_ms else remaining_ms
+            left_ms = <long long>(record.deadline_us // 1000) - <long long>(plane.core.wall_us // 1000)
+            remaining_ms = 0 if left_ms < 0 else left_ms if <uint64_t>left_ms < remaining_ms else remaining_ms
     else:
         lifetime_ms = 0
     if lifetime_ms and remaining_ms == 0:
@@ -99,9 +117,6 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, uin
             route, strategy = plane.control.classify(text)
         except ValueError:
             return False
-        if plane.max_params and table.params >= plane.max_params:
-            plane.evicted += 1
-            plane._forget(table.entries[table.newer[LIST_PARAMS]])
         entry = table.insert(address, record.address_size, hash)
         entry.route = route
         entry.strategy = strategy
@@ -110,7 +125,16 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, uin
     else:
         plane._release_writer(entry.writer)
         entry.writer = 0
-    entry = table.store(entry, record.value_type, value, value_bytes)
+    entry = table.store(entry, record.value_type, value, sizes.value_size)
+    if record.kind == RECORD_RAW:
+        raw.properties = value + sizes.value_size
+        raw.properties_size = sizes.properties_size
+        raw.payload = raw.properties + sizes.properties_size
+        raw.payload_size = size - sizes.value_size - sizes.properties_size
+        table.keep(entry, &raw)
+    else:
+        table.drop_kept(entry)
+    entry.qos = record.qos
     entry.revision = record.revision
     entry.written_us = record.written_us
     entry.ttl = record.ttl
@@ -124,6 +148,46 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, uin
     table.touch(entry)
     table.expires(entry, now_ms + remaining_ms if lifetime_ms else 0)
     return True
+
+
+def finish_restore(Plane plane not None):
+    """After the last block: order the params by their last write, and keep no more of them than the configuration
+    allows now. Returns how many were dropped, oldest first; none where `state.eviction` says that nothing is."""
+    cdef Table table = plane.table
+    cdef uint32_t dropped = 0
+    cdef uint32_t id
+    cdef size_t count = 0
+    cdef size_t i
+    cdef Entry** found = <Entry**>malloc((table.params + 1) * sizeof(Entry*))
+    if found == NULL:
+        raise MemoryError
+    for id in range(FIRST_ID, table.top):
+        if table.entries[id] != NULL and table.entries[id].revision:
+            found[count] = table.entries[id]
+            count += 1
+    # A rewriting of the store has lost the order; the writers' clock is the best there is.
+    qsort(found, count, sizeof(Entry*), _by_time)
+    for i in range(count):
+        table.seq += 1
+        found[i].seq = table.seq
+        table.touch(found[i])
+    free(found)
+    while plane.evict and table.params > 1 and (
+            (plane.max_params and table.params > plane.max_params) or plane._over(0)):
+        plane._evict_oldest()
+        dropped += 1
+    return dropped
+
+
+cdef int _by_time(const void* one, const void* other) noexcept nogil:
+    cdef uint64_t first = (<Entry**>one)[0].written_us
+    cdef uint64_t second = (<Entry**>other)[0].written_us
+    if first != second:
+        return -1 if first < second else 1
+    # In the order in which they came: a restore goes through the blocks from the oldest on.
+    first = (<Entry**>one)[0].seq
+    second = (<Entry**>other)[0].seq
+    return -1 if first < second else 1
 
 
 cdef uint32_t _writer(Plane plane, bytes name, dict writers) except 0:

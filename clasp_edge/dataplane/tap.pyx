@@ -17,9 +17,11 @@ from clasp_edge.dataplane.blocks cimport (
     CLOCK_SYNCHRONISED,
     RECORD_GONE,
     RECORD_PARAM,
+    RECORD_RAW,
     SAME_WRITER,
     BlockBuffer,
     LogRecord,
+    RawSizes,
     StateRecord,
     Stream,
 )
@@ -45,7 +47,7 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     IMAGES_ROOM = 1 << 20       # params stored with one commit; what is left over comes with the next one
-    LARGEST_RECORD = 66000      # a param's or a frame's, with its header
+    LARGEST_RECORD = 330000     # a param's with its header, and beside it a whole MQTT packet (mqtt.max_packet_kib)
     MANY_DIRTY = 8192           # params that call for a commit before its time: encoding them takes about a millisecond
     GONE_ROOM = 1 << 20         # addresses of removed params between two commits; beyond it everything is written anew
     REWRITTEN_AT_ONCE = 1 << 18     # bytes of a rewriting that go with one commit
@@ -81,6 +83,7 @@ cdef class Tap:
         self.waiting = []
         self.covered = []
         self.epoch = 1
+        self.durable = 1
 
     def __dealloc__(self):
         free(self.dirty)
@@ -330,11 +333,14 @@ cdef class Tap:
         self.filling.clear()
         self.last_writer = 0
         self.woken = not drained
+        self.covering = drained
         if drained:
             self.epoch += 1
             self.covered = self.waiting
             self.waiting = []
             for item in self.covered:
+                if (<Outlet>item).held_next.head == NULL:
+                    continue            # what waited was for a connection that is gone; or the peer comes twice
                 (<Outlet>item).held_now = (<Outlet>item).held_next
                 (<Outlet>item).held_next.head = NULL
                 (<Outlet>item).held_next.tail = NULL
@@ -362,6 +368,8 @@ cdef class Tap:
             self.covered = []
             self.woken = True
             return
+        if self.covering:
+            self.durable = self.epoch
         covered = self.covered
         self.covered = []
         self.core.begin()
@@ -396,20 +404,27 @@ cdef class Tap:
     cdef bint _image(self, Entry* entry) noexcept:
         """The param as it is now; False when the buffer is full."""
         cdef bytes writer = <bytes>self.writer_texts[entry.writer]
+        cdef size_t raw_size = 0
         cdef size_t size = sizeof(StateRecord) + entry.address_size + len(writer) + entry.value_size
-        cdef uint8_t* place = self.images.add(size, self.state, self.core.wall_us, 0)
-        cdef StateRecord* record = <StateRecord*>place
+        cdef uint8_t* place
+        cdef StateRecord* record
+        cdef RawSizes sizes
         cdef uint64_t now_ms = self.core.mono_us // 1000
+        if entry.kept != NULL:
+            raw_size = entry.kept.properties_size + entry.kept.payload_size
+            size += sizeof(RawSizes) + raw_size
+        place = self.images.add(size, self.state, self.core.wall_us, 0)
         if place == NULL:
             return False
+        record = <StateRecord*>place
         entry.journal &= ~JOURNAL_DIRTY
         record.size = <uint32_t>size
-        record.kind = RECORD_PARAM
+        record.kind = RECORD_PARAM if entry.kept == NULL else RECORD_RAW
         record.value_type = entry.value_type
         record.writer_size = <uint8_t>len(writer)
-        record.reserved = 0
+        record.qos = entry.qos
         record.address_size = entry.address_size
-        record.reserved2 = 0
+        record.reserved = 0
         record.ttl = entry.ttl
         record.revision = entry.revision
         record.written_us = entry.written_us
@@ -422,7 +437,14 @@ cdef class Tap:
         memcpy(place, entry_address(entry), entry.address_size)
         place += entry.address_size
         memcpy(place, <const char*>writer, len(writer))
-        memcpy(place + len(writer), entry_value(entry), entry.value_size)
+        place += len(writer)
+        if entry.kept != NULL:
+            sizes.value_size = entry.value_size
+            sizes.properties_size = entry.kept.properties_size
+            memcpy(place, &sizes, sizeof(RawSizes))
+            memcpy(place + sizeof(RawSizes) + entry.value_size, &entry.kept.data[0], raw_size)
+            place += sizeof(RawSizes)
+        memcpy(place, entry_value(entry), entry.value_size)
         return True
 
     cdef bint _gone_images(self) noexcept:
@@ -453,7 +475,7 @@ cdef class Tap:
 
     cdef bint hold(self, Outlet peer, const uint8_t* data, size_t size) noexcept:
         """Keep a reply if something that the peer wrote is not stored yet, or an earlier reply waits."""
-        if peer.wrote_in != self.epoch and peer.held_next.size == 0 and peer.held_now.size == 0:
+        if peer.wrote_in < self.durable and peer.held_next.size == 0 and peer.held_now.size == 0:
             return False
         if peer.held_next.head == NULL:
             try:

@@ -15,7 +15,7 @@ from typing_extensions import Buffer
 from clasp_edge.dataplane.tap import LOG_MAGIC, STATE_MAGIC
 from clasp_edge.wire import Value, decode_value
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the store as a whole; `store.MIGRATIONS` leads from every older one to it."""
 
 SCHEMA_KEY = b"\x00schema"
@@ -25,9 +25,12 @@ CURSOR_PREFIX = b"C"
 LOG_PREFIX = b"L"
 STATE_PREFIX = b"S"
 
-BLOCK_VERSION = 1
+BLOCK_VERSION = 2
+OLDEST_BLOCK_VERSION = 1
+"""Of a block without MQTT's quality of service and own bytes; the rest is the same."""
+
 CLOCK_SYNCHRONISED = 1
-LARGEST_BLOCK = 1 << 18
+LARGEST_BLOCK = 1 << 19
 """Above what the data plane makes of one block with the largest record in it."""
 
 _HEADER = struct.Struct("<4sHHIIIIQQQQQII")
@@ -35,7 +38,13 @@ _CRC_AT = 8
 _CRC_FROM = 12
 _LOG = struct.Struct("<IQBB")
 _STATE = struct.Struct("<IBBBBHHIQQQQ")
+_RAW = struct.Struct("<II")
 _SAME_WRITER = 0xFF
+_PARAM_KIND, _GONE_KIND, _RAW_KIND = 1, 2, 3
+
+LARGEST_QOS = 2
+DEFAULT_QOS = 1
+"""Of a param that was not written by MQTT (protocol/wire.md, 2.1)."""
 
 HEADER_BYTES = _HEADER.size
 
@@ -73,6 +82,13 @@ class Header(NamedTuple):
         return bool(self.flags & CLOCK_SYNCHRONISED)
 
 
+class Raw(NamedTuple):
+    """What an MQTT client published, where the value alone would not give it back: encoded properties, payload."""
+
+    properties: bytes
+    payload: bytes
+
+
 class Param(NamedTuple):
     """The image of a param, or (`revision` 0) word that it is gone."""
 
@@ -85,6 +101,8 @@ class Param(NamedTuple):
     remaining_ms: int
     value_type: int
     data: bytes
+    qos: int = DEFAULT_QOS
+    raw: Raw | None = None
 
     @property
     def value(self) -> Value:
@@ -131,7 +149,7 @@ def read_header(block: Buffer) -> Header:
     header = Header._make(_HEADER.unpack_from(view))
     if header.magic not in (LOG_MAGIC, STATE_MAGIC):
         raise BadBlock("does not begin like a block")
-    if header.version != BLOCK_VERSION:
+    if not OLDEST_BLOCK_VERSION <= header.version <= BLOCK_VERSION:
         raise BadBlock(f"a block of version {header.version}; this program knows {BLOCK_VERSION}")
     return header
 
@@ -173,7 +191,8 @@ def params(block: Buffer) -> Iterator[Param]:
     at = HEADER_BYTES
     while at < header.size:
         fields = _STATE.unpack_from(view, at)
-        size, _, value_type, writer_size, _, address_size, _, ttl, revision, written_us, deadline_us, left_ms = fields
+        size, kind, value_type, writer_size, qos, address_size = fields[:6]
+        ttl, revision, written_us, deadline_us, left_ms = fields[7:]
         begin = at + _STATE.size
         end = at + size
         if size < _STATE.size + address_size + writer_size or end > header.size:
@@ -181,8 +200,23 @@ def params(block: Buffer) -> Iterator[Param]:
         address = bytes(view[begin : begin + address_size])
         begin += address_size
         writer = bytes(view[begin : begin + writer_size]).decode("utf-8", "replace")
-        data = bytes(view[begin + writer_size : end])
-        yield Param(address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data)
+        begin += writer_size
+        raw = None
+        value_end = end
+        if kind == _RAW_KIND:
+            if begin + _RAW.size > end:
+                raise BadBlock(f"a record of {size} bytes at {at}")
+            value_size, properties_size = _RAW.unpack_from(view, begin)
+            begin += _RAW.size
+            value_end = begin + value_size
+            payload_begin = value_end + properties_size
+            if payload_begin > end:
+                raise BadBlock(f"a record of {size} bytes at {at}")
+            raw = Raw(bytes(view[value_end:payload_begin]), bytes(view[payload_begin:end]))
+        data = bytes(view[begin:value_end])
+        if header.version < 2:
+            qos = DEFAULT_QOS
+        yield Param(address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data, qos, raw)
         at = end
 
 
@@ -201,10 +235,14 @@ def make_state_block(items: list[Param], *, number: int, run: int, base: int, be
 
 def _image(param: Param) -> bytes:
     writer = param.writer.encode()[:36]
-    size = _STATE.size + len(param.address) + len(writer) + len(param.data)
-    kind = 1 if param.revision else 2
+    value = param.data
+    kind = _PARAM_KIND if param.revision else _GONE_KIND
+    if param.raw is not None:
+        kind = _RAW_KIND
+        value = _RAW.pack(len(value), len(param.raw.properties)) + value + param.raw.properties + param.raw.payload
+    size = _STATE.size + len(param.address) + len(writer) + len(value)
     head = _STATE.pack(
-        size, kind, param.value_type, len(writer), 0, len(param.address), 0,
+        size, kind, param.value_type, len(writer), param.qos, len(param.address), 0,
         param.ttl, param.revision, param.written_us, param.deadline_us, param.remaining_ms,
     )  # fmt: skip
-    return head + param.address + writer + param.data
+    return head + param.address + writer + value

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clasp_edge.config import model
 from clasp_edge.dataplane.blocks import Stream
-from clasp_edge.dataplane.restore import refill_history, restore_params
+from clasp_edge.dataplane.restore import finish_restore, refill_history, restore_params
 from clasp_edge.dataplane.tap import Tap, clock_synchronised
 from clasp_edge.journal.following import Cursors, Logged, after
 from clasp_edge.journal.format import BadBlock
@@ -138,11 +138,17 @@ class Journal:
         except (Unavailable, OSError) as error:
             problem = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             self._restore_readonly()
+        dropped = finish_restore(self.router.plane)
+        if dropped:
+            log.warning("%d stored params were dropped, oldest first: more than state.max_... allow", dropped)
         params = self.router.plane.params
         took_ms = (time.monotonic() - began_s) * 1000
         self._live_bytes = params * BYTES_PER_PARAM
         if self.mode != "volatile":
             self._start_keeping()
+            if dropped and self._tap is not None:
+                self._tap.rewrite()
+                self.wake()
         self.router.plane.expire()
         if not self._store.is_open:
             self._set_memory(problem)

@@ -36,7 +36,12 @@ DATA_FILE = "data.mdb"
 DIRECTORY_MODE = 0o750
 """What people have said and set is not for everybody on the machine."""
 
-MIGRATIONS: Mapping[int, Callable[[lmdb.Transaction], None]] = {}
+
+def _nothing_to_do(txn: lmdb.Transaction) -> None:
+    """Schema 2 adds blocks of version 2; those of version 1 are read as they are, and written anew with time."""
+
+
+MIGRATIONS: Mapping[int, Callable[[lmdb.Transaction], None]] = {1: _nothing_to_do}
 """For each older schema, what turns a store of it into the next one, in the transaction that also notes the number."""
 
 SMALLEST_MAP = 1 << 28

@@ -18,11 +18,14 @@ from typing import Any
 import lmdb
 
 from clasp_edge.journal.format import (
+    DEFAULT_QOS,
+    LARGEST_QOS,
     LOG_PREFIX,
     RUN_KEY,
     STATE_PREFIX,
     BadBlock,
     Param,
+    Raw,
     Record,
     check,
     make_state_block,
@@ -40,6 +43,9 @@ from clasp_edge.wire.pattern import Pattern
 Progress = Callable[[int, int], None]
 
 PARAMS_PER_BLOCK = 256
+
+LARGEST_RAW = 1 << 18
+"""Bytes of an MQTT packet (`mqtt.max_packet_kib`)."""
 
 
 @contextmanager
@@ -185,20 +191,25 @@ def matching(found: Iterable[Record], pattern: Pattern | None) -> Iterator[Recor
 def export_params(directory: Path) -> Iterator[str]:
     """One line of JSON for each param: everything that a restore needs, and the value for people."""
     for param in state_params(directory).values():
-        yield json.dumps(
-            {
-                "address": param.address.decode(),
-                "value": plain(param.value),
-                "type": param.value_type,
-                "data": base64.b64encode(param.data).decode(),
-                "revision": param.revision,
-                "writer": param.writer,
-                "written_us": param.written_us,
-                "ttl": param.ttl,
-                "deadline_us": param.deadline_us,
-                "remaining_ms": param.remaining_ms,
+        line: dict[str, Any] = {
+            "address": param.address.decode(),
+            "value": plain(param.value),
+            "type": param.value_type,
+            "data": base64.b64encode(param.data).decode(),
+            "revision": param.revision,
+            "writer": param.writer,
+            "written_us": param.written_us,
+            "ttl": param.ttl,
+            "deadline_us": param.deadline_us,
+            "remaining_ms": param.remaining_ms,
+            "qos": param.qos,
+        }
+        if param.raw is not None:
+            line["mqtt"] = {
+                "properties": base64.b64encode(param.raw.properties).decode(),
+                "payload": base64.b64encode(param.raw.payload).decode(),
             }
-        )
+        yield json.dumps(line)
 
 
 def read_export(lines: Iterable[str]) -> Iterator[Param]:
@@ -211,14 +222,24 @@ def read_export(lines: Iterable[str]) -> Iterator[Param]:
             param = Param(
                 item["address"].encode(), int(item["revision"]), item["writer"], int(item["written_us"]),
                 int(item["ttl"]), int(item["deadline_us"]), int(item["remaining_ms"]), int(item["type"]),
-                base64.b64decode(item["data"], validate=True),
+                base64.b64decode(item["data"], validate=True), int(item.get("qos", DEFAULT_QOS)),
+                _raw(item["mqtt"]) if "mqtt" in item else None,
             )  # fmt: skip
             _ = param.value
+            if not 0 <= param.qos <= LARGEST_QOS:
+                raise ValueError("qos")
             if not 0 < param.revision < 1 << 64 or not param.address.startswith(b"/"):
                 raise ValueError("revision or address")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"line {number}: not a param of an export ({error})") from None
         yield param
+
+
+def _raw(item: dict[str, str]) -> Raw:
+    raw = Raw(*(base64.b64decode(item[name], validate=True) for name in ("properties", "payload")))
+    if sum(map(len, raw)) > LARGEST_RAW:
+        raise ValueError("mqtt: too large")
+    return raw
 
 
 def import_params(data_dir: Path, directory: Path, lines: Iterable[str], progress: Progress | None = None) -> int:
@@ -228,7 +249,7 @@ def import_params(data_dir: Path, directory: Path, lines: Iterable[str], progres
     directory.mkdir(parents=True, exist_ok=True)
     lock = DirectoryLock(data_dir)
     try:
-        size = max(1 << 28, sum(len(p.data) for p in found) * 4)
+        size = max(1 << 28, sum(len(p.data) + sum(map(len, p.raw or ())) for p in found) * 4)
         if (directory / DATA_FILE).exists():
             size = max(size, _map_size(directory) * 2)
         with lmdb.open(str(directory), map_size=size, max_dbs=0) as env, env.begin(write=True) as txn:
@@ -243,7 +264,7 @@ def import_params(data_dir: Path, directory: Path, lines: Iterable[str], progres
                 piece: list[Param] = []
                 room = 1 << 16
                 while at < len(found) and len(piece) < PARAMS_PER_BLOCK and (room > 0 or not piece):
-                    room -= len(found[at].data) + len(found[at].address) + 100
+                    room -= len(found[at].data) + len(found[at].address) + sum(map(len, found[at].raw or ())) + 100
                     piece.append(found[at])
                     at += 1
                 block = make_state_block(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -274,3 +275,34 @@ def test_a_value_that_looks_like_a_block_is_a_value(tmp_path: Path) -> None:
         kept.commit_all()
         kept.close()
         assert salvaged(directory / DATA_FILE) == {b"/a": 1}
+
+
+def test_a_restore_keeps_to_the_limits_of_now(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    line = kept.rig.line()
+    for number in range(20):
+        line.feed([set_payload(b"/a/%d" % number, b"x" * 1_000)])
+        # So that the times differ, by which they are told apart after a rewriting.
+        time.sleep(0.001)
+        kept.commit()
+    line.feed([set_payload(b"/a/3", b"x" * 1_000)])
+    kept.tap.rewrite()
+    kept.commit_all()
+    each = kept.rig.plane.state_bytes // 20
+    kept.close()
+    newest = [3, *(number for number in range(19, -1, -1) if number != 3)]
+    limits: list[tuple[dict[str, int], int]] = [
+        ({"max_params": 5}, 5),
+        ({"max_bytes": each * 11 // 2}, 5),
+        ({"max_params": 5, "evict": False}, 20),
+        ({}, 20),
+    ]
+    for limit, left in limits:
+        again = Kept(tmp_path, limit)
+        assert set(again.params()) == {f"/a/{number}" for number in newest[:left]}
+        # And the order is that of the last write: the next one to go is the oldest.
+        again.rig.plane.evict = True
+        again.rig.plane.max_params = 2
+        again.rig.line().feed([set_payload(b"/new", 1)])
+        assert set(again.params()) == {"/new", "/a/3"}
+        again.close()

@@ -78,6 +78,7 @@ def test_what_expires_stays_away_and_what_lives_keeps_its_deadline() -> None:
             put(client, "/long", 1, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 1000))
             put(client, "/ever", 1, ttl=wire.Ttl(wire.TtlMode.NEVER))
             assert eventually(lambda: get(client, "/short") is None)
+            put(client, "/after", 1)  # acknowledged when it is stored, and with it that the other one is gone
         daemon.restart()
         with greeted(daemon) as client:
             assert get(client, "/short") is None

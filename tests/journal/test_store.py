@@ -12,9 +12,10 @@ from support.plane_rig import set_payload
 
 from clasp_edge.dataplane.tap import LOG_MAGIC, STATE_MAGIC
 from clasp_edge.journal import store
-from clasp_edge.journal.format import BadBlock, Param, check, make_state_block, params
+from clasp_edge.journal.format import SCHEMA, BadBlock, Param, check, make_state_block, params, seal
 from clasp_edge.journal.lock import DirectoryLock, InUse
 from clasp_edge.journal.probe import probe
+from clasp_edge.journal.tools import state_params
 from clasp_edge.journal.trouble import TooNew
 
 
@@ -24,20 +25,49 @@ def test_an_older_store_is_migrated_step_by_step(tmp_path: Path, monkeypatch: py
     kept.commit()
     kept.close()
     done: list[int] = []
-    monkeypatch.setattr(store, "SCHEMA", 3)
-    monkeypatch.setattr("clasp_edge.journal.probe.SCHEMA", 3)
-    monkeypatch.setattr(store, "MIGRATIONS", {1: lambda txn: done.append(1), 2: lambda txn: done.append(2)})
+    monkeypatch.setattr(store, "SCHEMA", SCHEMA + 2)
+    monkeypatch.setattr("clasp_edge.journal.probe.SCHEMA", SCHEMA + 2)
+    steps = {SCHEMA: lambda txn: done.append(SCHEMA), SCHEMA + 1: lambda txn: done.append(SCHEMA + 1)}
+    monkeypatch.setattr(store, "MIGRATIONS", steps)
     again = Kept(tmp_path)
-    assert done == [1, 2]
+    assert done == [SCHEMA, SCHEMA + 1]
     assert again.params()["/a"].value == 1
     again.close()
     with lmdb.open(str(tmp_path)) as env, env.begin() as txn:
-        assert json.loads(txn.get(b"\x00schema") or b"") == {"schema": 3}
+        assert json.loads(txn.get(b"\x00schema") or b"") == {"schema": SCHEMA + 2}
     monkeypatch.undo()
     with pytest.raises(TooNew):
         probe(tmp_path)
     with pytest.raises(TooNew):
         store.Store(tmp_path, store.Retention()).open()
+
+
+def test_a_store_of_the_first_schema_is_read(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.rig.line().feed([set_payload(b"/a", 1), set_payload(b"/b", "two")])
+    kept.commit()
+    before = kept.params()
+    kept.close()
+    with lmdb.open(str(tmp_path)) as env, env.begin(write=True) as txn:
+        txn.put(b"\x00schema", json.dumps({"schema": 1}).encode())
+        for key, value in list(txn.cursor()):
+            if key[:1] in b"LS":
+                block = bytearray(value)
+                block[4] = 1  # the version of a block, which had no quality of service in it
+                for address in (b"/a", b"/b") if key[:1] == b"S" else ():
+                    place = block.index(address) - 41
+                    assert block[place] == 1
+                    block[place] = 0
+                seal(memoryview(block))
+                txn.put(key, bytes(block))
+    again = Kept(tmp_path)
+    assert again.params() == before
+    again.tap.rewrite()
+    again.commit_all()
+    again.close()
+    with lmdb.open(str(tmp_path)) as env, env.begin() as txn:
+        assert json.loads(txn.get(b"\x00schema") or b"") == {"schema": SCHEMA}
+    assert {address: param.qos for address, param in state_params(tmp_path).items()} == {b"/a": 1, b"/b": 1}
 
 
 def test_the_map_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

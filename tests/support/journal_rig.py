@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from support.plane_rig import EVERYTHING, Rig
 
 from clasp_edge.dataplane.blocks import Stream
-from clasp_edge.dataplane.restore import restore_params
+from clasp_edge.dataplane.restore import finish_restore, restore_params
 from clasp_edge.dataplane.tap import Tap
 from clasp_edge.journal.probe import Found, probe
 from clasp_edge.journal.store import Retention, Store
@@ -33,16 +34,25 @@ class Keeper:
 
 
 class Kept:
-    """A rig whose plane is kept in `directory`."""
+    """A rig whose plane is kept in `directory`; `settings` are attributes of the plane."""
 
     def __init__(
-        self, directory: Path, *, strict: bool = False, buffer_bytes: int = 1 << 20, retention: Retention | None = None
+        self,
+        directory: Path,
+        settings: Mapping[str, int] | None = None,
+        *,
+        strict: bool = False,
+        buffer_bytes: int = 1 << 20,
+        retention: Retention | None = None,
     ) -> None:
         self.rig = Rig()
+        for name, value in (settings or {}).items():
+            setattr(self.rig.plane, name, value)
         self.found = Found()
         writers: dict[bytes, int] = {}
         if (directory / "data.mdb").exists():
             self.found = probe(directory, lambda block: self._restored(block, writers))
+        finish_restore(self.rig.plane)
         self.store = Store(directory, retention or Retention())
         self.store.run = self.found.run + 1
         self.store.open()
