@@ -71,6 +71,7 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
         case Console():
             if part.socket not in ("auto", "off") and not part.socket.startswith(("/", "~/")):
                 yield "socket", f'must be "auto", "off" or a path that begins with "/", not "{part.socket}"'
+            yield from _networks("metrics_from", part.metrics_from)
         case Config():
             yield from _listeners(part)
             for name in part.bridge:
@@ -119,11 +120,7 @@ def _security(security: Security) -> Iterator[tuple[str, str]]:
 def _osc(osc: Osc) -> Iterator[tuple[str, str]]:
     if osc.namespace and ("*" in osc.namespace or osc.namespace.endswith("/") or pattern_fault(osc.namespace)):
         yield "namespace", f'must be empty or an address such as "/osc", not "{osc.namespace}"'
-    for index, network in enumerate(osc.allow):
-        try:
-            ip_network(network)
-        except ValueError:
-            yield f"allow[{index}]", f'must be a network such as "192.168.0.0/16" or an address, not "{network}"'
+    yield from _networks("allow", osc.allow)
     for index, scope in enumerate(osc.scopes):
         if reason := scope_fault(scope):
             yield f"scopes[{index}]", reason
@@ -133,6 +130,14 @@ def _osc(osc: Osc) -> Iterator[tuple[str, str]]:
             yield f"target[{index}].name", f"the same name as osc.target[{earlier}]"
     if osc.listen is None and (osc.tcp_listen is not None or osc.target):
         yield "listen", "osc is off, so nothing else of it can be on"
+
+
+def _networks(key: str, networks: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for index, network in enumerate(networks):
+        try:
+            ip_network(network)
+        except ValueError:
+            yield f"{key}[{index}]", f'must be a network such as "192.168.0.0/16" or an address, not "{network}"'
 
 
 def _bridge(bridge: Bridge) -> Iterator[tuple[str, str]]:

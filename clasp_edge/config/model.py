@@ -148,9 +148,10 @@ class Journal(Section, frozen=True, kw_only=True):
 
 
 class Console(Section, frozen=True, kw_only=True):
-    """`[console]`: how the running router is asked how it is."""
+    """`[console]`: how the running router is asked how it is, and by whom."""
 
     socket: Annotated[str, Meta(min_length=1, max_length=4096)] = "auto"
+    metrics_from: tuple[str, ...] = ("127.0.0.0/8", "::1")
 
 
 class Log(Section, frozen=True, kw_only=True):

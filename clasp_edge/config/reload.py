@@ -43,6 +43,7 @@ LIVE = frozenset(
         "journal.retention_records",
         "journal.wear_budget_gb_per_day",
         "bridge",
+        "console.metrics_from",
         "log.level",
         "mqtt.unretained",
         "mqtt.max_inflight",

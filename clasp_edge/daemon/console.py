@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from clasp_edge.config.model import Config
 from clasp_edge.console.control import ControlSocket, Unavailable
 from clasp_edge.console.health import Health
+from clasp_edge.console.pages import Pages
 from clasp_edge.console.place import AUTO, socket_path
 from clasp_edge.console.requests import Requests
 from clasp_edge.console.resync import Resync
@@ -44,6 +45,7 @@ class ConsoleService:
         self.health = Health(watch, lambda: [name for name, part in listeners.items() if not part.listening])
         self._router = router
         self._config = config
+        self.pages = Pages(config, self.health, self.metrics, router.authenticator)
         self._requests = Requests()
         self._requests.add("status", lambda request: self._report())
         self._requests.add("metrics", lambda request: self.metrics())

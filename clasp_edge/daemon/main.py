@@ -123,7 +123,10 @@ class Daemon:
         listeners: dict[str, Listening] = dict(servers)
         if self._osc is not None:
             listeners["osc"] = self._osc
-        console = ConsoleService(self._router, config, self._watch, listeners)
+        self._console = console = ConsoleService(self._router, config, self._watch, listeners)
+        for _, server in servers:
+            if isinstance(server, WebSocketServer):
+                server.pages = console.pages
         try:
             addresses = [f"{scheme}://{await server.start()}" for scheme, server in servers]
             for device in devices:
@@ -217,6 +220,7 @@ class Daemon:
         self._apply_bridges()
         if self._mqtt is not None:
             self._mqtt.server.apply_config(self._config)
+        self._console.pages.apply_config(self._config)
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))

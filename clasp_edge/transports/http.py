@@ -1,25 +1,60 @@
 """What arrives on the WebSocket port first: reads the request head and decides what the connection becomes.
 
-Plain HTTP is answered `200 ok`, as load balancers' health checks expect (router.md 1.1). Knows no CLASP.
+Plain HTTP is answered `200 ok`, as load balancers' health checks expect (router.md 1.1), unless it asks for one of the
+pages that somebody else has. Knows no CLASP.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol, cast
+
+from clasp_edge.transports.bind import peer_of
 
 MAX_HEAD_BYTES = 8192
 """More than any browser sends; what is longer is not a WebSocket client."""
 
-_METHODS_ANSWERED = (b"HEAD ", b"POST ", b"OPTIONS ")
+_METHODS_READ = (b"GET ", b"HEAD ")
+_METHODS_ANSWERED = (b"POST ", b"OPTIONS ")
 
 
-def response(status: str, body: bytes, *, head_only: bool = False) -> bytes:
-    """A whole small HTTP answer that ends the connection."""
-    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    return head.encode() + (b"" if head_only else body)
+class Request(NamedTuple):
+    """A GET or HEAD that is no upgrade. `path` is without a query; names of `headers` are in lower case; `host` is
+    where it comes from, as an address."""
+
+    path: str
+    headers: dict[str, str]
+    host: str
+    head_only: bool
+
+
+class Pages(Protocol):
+    """Who answers requests for certain paths."""
+
+    def answer(self, request: Request) -> bytes | None:
+        """The whole answer (`response`), or None where the path is nobody's."""
+
+
+def response(
+    status: str,
+    body: bytes,
+    *,
+    head_only: bool = False,
+    content_type: str = "text/plain",
+    fields: Mapping[str, str] | None = None,
+) -> bytes:
+    """A whole HTTP answer that ends the connection."""
+    head = {
+        "Content-Type": content_type,
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        **(fields or {}),
+        "Connection": "close",
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + (b"" if head_only else body)
 
 
 def headers_of(head: bytes) -> dict[str, str]:
@@ -44,17 +79,19 @@ def single_connection_option(request: bytes) -> bytes:
 
 class HttpGate(asyncio.Protocol):
     """First protocol of every connection. `upgrade(transport, data)` takes over one that wants to be a WebSocket;
-    `refuse(transport)` returns a reason when it cannot be taken now."""
+    `refuse(transport)` returns a reason when it cannot be taken now. `pages` are shown to who asks for them."""
 
     def __init__(
         self,
         upgrade: Callable[[asyncio.Transport, bytes], None],
         refuse: Callable[[asyncio.Transport], str | None],
         waiting: Waiting,
+        pages: Pages | None = None,
     ) -> None:
         self._upgrade = upgrade
         self._refuse = refuse
         self._waiting = waiting
+        self._pages = pages
         self._transport: asyncio.Transport | None = None
         self._head = b""
 
@@ -67,14 +104,14 @@ class HttpGate(asyncio.Protocol):
         self._head += data
         end = self._head.find(b"\r\n\r\n")
         if self._head.startswith(_METHODS_ANSWERED):
-            self._answer(response("200 OK", b"ok\n", head_only=self._head.startswith(b"HEAD ")))
-        elif end < 0:
-            if len(self._head) > MAX_HEAD_BYTES or not b"GET ".startswith(self._head[:4]):
-                self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
-        elif not self._head.startswith(b"GET "):
-            self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
-        elif "websocket" not in headers_of(self._head[:end]).get("upgrade", "").lower():
             self._answer(response("200 OK", b"ok\n"))
+        elif end < 0:
+            if len(self._head) > MAX_HEAD_BYTES or not _may_become(self._head):
+                self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
+        elif not self._head.startswith(_METHODS_READ):
+            self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
+        elif self._head.startswith(b"HEAD ") or not _is_upgrade(headers_of(self._head[:end])):
+            self._answer(self._page(self._head[:end]))
         elif (reason := self._refuse(self._transport)) is not None:
             self._answer(response("503 Service Unavailable", f"{reason}\n".encode()))
         else:
@@ -89,12 +126,34 @@ class HttpGate(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _page(self, head: bytes) -> bytes:
+        assert self._transport is not None
+        method, _, target = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+        path = target.partition(" ")[0].partition("?")[0]
+        head_only = method == "HEAD"
+        if self._pages is not None:
+            host = peer_of(self._transport).rpartition(":")[0]
+            answer = self._pages.answer(Request(path, headers_of(head), host, head_only))
+            if answer is not None:
+                return answer
+        return response("200 OK", b"ok\n", head_only=head_only)
+
     def _answer(self, data: bytes) -> None:
         assert self._transport is not None
-        self._waiting.discard(self)
         if not self._transport.is_closing():
             self._transport.write(data)
             self._transport.close()
+            if self._transport.get_write_buffer_size():
+                return  # its time goes on running: who does not read the answer is not waited for
+        self._waiting.discard(self)
+
+
+def _may_become(head: bytes) -> bool:
+    return any(head.startswith(method) or method.startswith(head) for method in _METHODS_READ)
+
+
+def _is_upgrade(headers: Mapping[str, str]) -> bool:
+    return "websocket" in headers.get("upgrade", "").lower()
 
 
 class Waiting:

@@ -19,7 +19,7 @@ from clasp_edge.router.link import CloseCode
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 from clasp_edge.transports.bind import bind, name_of, peer_of
-from clasp_edge.transports.http import HttpGate, Waiting, single_connection_option
+from clasp_edge.transports.http import HttpGate, Pages, Waiting, single_connection_option
 from clasp_edge.transports.picows_core import (
     ClientListener,
     WSAutoPingStrategy,
@@ -181,6 +181,7 @@ class WebSocketServer:
         self.loop = router.loop
         self._listen = listen
         self.mqtt: MqttServer | None = None
+        self.pages: Pages | None = None
         self._server: asyncio.Server | None = None
         self._waiting = Waiting(
             self.loop,
@@ -206,7 +207,7 @@ class WebSocketServer:
         self._waiting.close_all()
 
     def _accepted(self) -> asyncio.Protocol:
-        return HttpGate(self._upgrade, self._refusal, self._waiting)
+        return HttpGate(self._upgrade, self._refusal, self._waiting, self.pages)
 
     def _refusal(self, transport: asyncio.Transport) -> str | None:
         return "too many sessions" if self.router.full(peer_of(transport)) else None

@@ -333,7 +333,7 @@ def test_line_10_forbidden_and_too_fast(secured: Crowd) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
-@pytest.mark.parametrize("path", ["/", "/healthz", "/clasp?x=1"])
+@pytest.mark.parametrize("path", ["/", "/health", "/clasp?x=1"])
 def test_line_11_plain_http_is_answered_ok(daemon: Daemon, method: str, path: str) -> None:
     connection = http.client.HTTPConnection(*daemon.ws_address, timeout=5)
     connection.request(method, path)
