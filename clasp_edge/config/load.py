@@ -1,16 +1,17 @@
-"""From a file and `--set` texts to a checked `Config`, or to every problem that can be found in them.
+"""From files and `--set` texts to a checked `Config`, or to every problem that can be found in them.
 
-Reads the file and nothing else; opens no socket, creates no directory.
+Reads the files and nothing else; opens no socket, creates no directory.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clasp_edge.config.build import build
 from clasp_edge.config.model import Config
+from clasp_edge.config.sources import Sources
 from clasp_edge.config.unserved import unserved_problems, without_unserved
 
 # What stands before the key in a problem that came from the command line.
@@ -45,40 +46,37 @@ def default_text() -> str:
 
 
 def load_config(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
-    """The configuration of the file at `path` (None: the defaults) with each `section.key=value` of `sets` on top.
+    """The configuration of the file at `path` and its drop-ins (None: the defaults) with each `section.key=value` of
+    `sets` on top.
 
     A value is read as TOML and, where it is none, as a plain string. Raises ConfigError with every problem found.
     """
-    raw = _read(path) if path is not None else {}
+    return load_with_origins(path, sets)[0]
+
+
+def load_with_origins(path: Path | None, sets: Sequence[str]) -> tuple[Config, Callable[[str], str]]:
+    """As `load_config`, and what tells where the value of a key comes from, for a `Problem`."""
+    sources = Sources(path) if path is not None else None
+    if sources is not None and sources.problems:
+        raise ConfigError([Problem(str(problem.path), "", str(problem)) for problem in sources.problems])
+    raw = sources.raw if sources is not None else {}
     problems = [problem for text in sets if (problem := _override(raw, text)) is not None]
+    given = [text.partition("=")[0].strip() for text in sets if "=" in text]
+
+    def origin_of(key: str) -> str:
+        if sources is None or any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in given):
+            return COMMAND_LINE
+        return str(sources.origin_of(key))
 
     def report(key: str, message: str) -> None:
-        problems.append(Problem(origin_of(key, path, sets), key, message))
+        problems.append(Problem(origin_of(key), key, message))
 
     for key, message in unserved_problems(raw):
         report(key, message)
     config = build(Config, without_unserved(raw), "", report)
     if problems or config is None:
         raise ConfigError(problems)
-    return config
-
-
-def origin_of(key: str, path: Path | None, sets: Sequence[str]) -> str:
-    """Where a key's value comes from, for a `Problem`: `--set` if it or a table around it was given there."""
-    given = [text.partition("=")[0].strip() for text in sets if "=" in text]
-    from_command_line = any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in given)
-    return COMMAND_LINE if from_command_line or path is None else str(path)
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror or error}")]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(path), "", f"is not UTF-8 text (byte {error.start})")]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Problem(str(path), "", f"is not TOML: {error}")]) from None
+    return config, origin_of
 
 
 def _override(raw: dict[str, object], text: str) -> Problem | None:

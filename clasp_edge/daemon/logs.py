@@ -6,6 +6,7 @@ fields(7)). Fields come from systemd-python where that is installed; without it,
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -44,7 +45,7 @@ def goes_to_journal() -> bool:
 
 def _sender() -> Callable[..., None] | None:
     try:
-        from systemd import journal
+        journal = importlib.import_module("systemd.journal")
     except ImportError:
         return None
     send: Callable[..., None] = journal.send

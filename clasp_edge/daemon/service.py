@@ -5,6 +5,8 @@ Imported only where a service manager has left its variables in the environment.
 
 from __future__ import annotations
 
+import faulthandler
+
 from clasp_edge.daemon.notify import Notifier
 from clasp_edge.daemon.probe import Probe
 from clasp_edge.daemon.sockets import LastingSockets
@@ -18,6 +20,8 @@ class Service:
 
     def __init__(self, router: Router) -> None:
         self._router = router
+        # The watchdog's SIGABRT then leaves a traceback of where the loop was held up.
+        faulthandler.enable()
         notifier = Notifier.from_environment()
         self._sockets = LastingSockets(notifier)
         draw_on(self._sockets)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clasp_edge.config.load import ConfigError, Problem, load_config, origin_of
+from clasp_edge.config.load import ConfigError, Problem, load_with_origins
 from clasp_edge.config.model import Config
 from clasp_edge.security.scope import Scope, ScopeError
 from clasp_edge.wire.pattern import Pattern, PatternError
@@ -17,8 +17,8 @@ from clasp_edge.wire.pattern import Pattern, PatternError
 
 def load_verified(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
     """As `load_config`, with everything in the configuration known to be usable. Raises ConfigError."""
-    config = load_config(path, sets)
-    problems = [Problem(origin_of(key, path, sets), key, sentence) for key, sentence in _unreadable(config)]
+    config, origin_of = load_with_origins(path, sets)
+    problems = [Problem(origin_of(key), key, sentence) for key, sentence in _unreadable(config)]
     if problems:
         raise ConfigError(problems)
     return config

@@ -1,0 +1,113 @@
+"""The files a configuration is made of: the main file, then `conf.d/*.toml` beside it, put together key by key.
+
+Knows TOML and where each key came from; what keys there are is not its business. Reads files and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+DROP_INS = "conf.d"
+SUFFIX = ".toml"
+
+
+class Unreadable(Exception):
+    """A file that cannot be used. `path` is the file, the text says why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        super().__init__(reason)
+
+
+class Sources:
+    """What the files say together (`raw`), and which of them said it (`origin_of`).
+
+    A later file wins, key by key; tables are joined; a list of tables (`[[security.token]]`) is added to those of the
+    files before, any other list replaces them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.raw: dict[str, object] = {}
+        self._origins: dict[str, Path] = {}
+        self.problems: list[Unreadable] = []
+        try:
+            files = [path, *drop_ins(path)]
+        except Unreadable as problem:
+            files = [path]
+            self.problems.append(problem)
+        for file in files:
+            try:
+                table = read(file)
+            except Unreadable as problem:
+                self.problems.append(problem)
+            else:
+                self._join(self.raw, table, file, "")
+
+    def origin_of(self, key: str) -> Path:
+        """The file that said last what is at this key (`limits.max_sessions`, `security.token[1].scopes`), or else
+        around it; the main file for what nobody has said."""
+        while key:
+            if key in self._origins:
+                return self._origins[key]
+            # `a.b[1]` stands in `a.b`, and that in `a`.
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
+        return self.path
+
+    def _join(self, into: dict[str, object], table: Mapping[str, object], file: Path, prefix: str) -> None:
+        for name, value in table.items():
+            key = f"{prefix}{name}"
+            there = into.get(name)
+            if isinstance(value, dict):
+                if not isinstance(there, dict):
+                    self._replaced(key, file)
+                    there = into[name] = {}
+                self._join(there, value, file, f"{key}.")
+            elif _tables(value) and _tables(there):
+                assert isinstance(there, list)
+                assert isinstance(value, list)
+                for index in range(len(there), len(there) + len(value)):
+                    self._origins[f"{key}[{index}]"] = file
+                there += value
+            else:
+                self._replaced(key, file)
+                into[name] = value
+
+    def _replaced(self, key: str, file: Path) -> None:
+        """The value at this key comes from `file`, and nothing of what was below it is left."""
+        for known in [known for known in self._origins if known.startswith((f"{key}.", f"{key}["))]:
+            del self._origins[known]
+        self._origins[key] = file
+
+
+def _tables(value: object) -> bool:
+    """A list of tables, with at least one."""
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def drop_ins(path: Path) -> list[Path]:
+    """The files that belong to the main file at `path`, in the order in which they are read. Names that begin with a
+    dot are those of editors. None for a directory that is not there. Raises Unreadable."""
+    directory = path.parent / DROP_INS
+    try:
+        names = sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise Unreadable(directory, f"cannot be read: {error.strerror or error}") from None
+    return [directory / name for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
+
+
+def read(path: Path) -> dict[str, object]:
+    """The tables of one file. Raises Unreadable."""
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise Unreadable(path, f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise Unreadable(path, f"is not UTF-8 text (byte {error.start})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Unreadable(path, f"is not TOML: {error}") from None
