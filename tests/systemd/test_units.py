@@ -48,7 +48,7 @@ def test_systemd_finds_nothing_wrong_in_the_units(tmp_path: Path) -> None:
 def test_a_fault_in_a_unit_would_be_seen(tmp_path: Path) -> None:
     unit = tmp_path / "clasp-edge.service"
     unit.write_text((UNITS / "clasp-edge.service").read_text().replace("WatchdogSec=15s", "WatchdogSec=often"))
-    assert "WatchdogSec" in analyze("verify", "--man=no", str(unit)).stderr
+    assert "often" in analyze("verify", "--man=no", str(unit)).stderr
 
 
 @needs_systemd
