@@ -124,10 +124,11 @@ def _run(path: Path | None, sets: list[str]) -> int:
         for problem in error.problems:
             print(f"clasp-edge: {problem}", file=sys.stderr)
         return EXIT_NOT_STARTED
-    from clasp_edge.daemon.no_tls import import_loop_without_tls
+    if not any(url.startswith("wss:") for uplink in config.uplink.values() for url in uplink.urls):
+        from clasp_edge.daemon.no_tls import import_loop_without_tls
 
-    # Nothing in the configuration asks for TLS.
-    import_loop_without_tls()
+        # Nothing else in the configuration asks for TLS on the event loop.
+        import_loop_without_tls()
     from clasp_edge.daemon.main import run
 
     return run(config, path, sets)

@@ -70,7 +70,7 @@ def _value(key: str, wanted: Any, value: object, path: str, report: Report) -> o
             return _BAD
         part = build(wanted, value, f"{path}.", report)
         return _BAD if part is None else part
-    if get_origin(wanted) is dict:
+    if get_origin(wanted) is dict and isinstance(get_args(wanted)[1], type):
         return _named_tables(get_args(wanted)[1], value, path, report)
     if (row := _row_type(wanted)) is not None:
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
@@ -148,6 +148,11 @@ def describe(wanted: Any) -> str:
             return f"{', '.join(first)} or {last}"
         case inspect.VarTupleType(min_length=shortest):
             return "a list of at least one text" if shortest else "a list of texts"
+        case inspect.UnionType():
+            return "text or a list of texts"
+        case inspect.DictType(value_type=inspect.LiteralType()):
+            *first, last = (f'"{value}"' for value in get_args(get_args(wanted)[1]))
+            return f"a table of patterns, each with {', '.join(first)} or {last}"
         case inspect.BoolType():
             return "true or false"
         case inspect.DateTimeType():

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from clasp_edge.config.broker import parse_broker
+from clasp_edge.config.endpoint import parse_endpoint
 from clasp_edge.config.model import (
     Bridge,
     BridgeMap,
     Config,
     Console,
+    Federation,
     Journal,
     Limits,
     Mqtt,
@@ -24,17 +26,23 @@ from clasp_edge.config.model import (
     Security,
     Strategy,
     Token,
+    Uplink,
 )
 
 # wire.md 4: what an address may be, a pattern may be.
 MAX_PATTERN_BYTES = 1024
 MAX_PATTERN_SEGMENTS = 64
 
+# Each may stand for two (router.md 8.6 allows 1,000 in a declaration).
+MAX_UPLINK_PATTERNS = 500
+
 # security.md 3: the actions and their short forms, in any case; with "!", writing without the reading it implies.
 ACTIONS = frozenset({"read", "r", "write", "w", "write!", "w!", "admin", "a", "*"})
 
 
 # Part of an address, and what snapshots name as the writer, which has 36 bytes.
+UPLINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
+ROUTER_ID = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 BRIDGE_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 
 
@@ -68,6 +76,11 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             yield from _bridge(part)
         case Mqtt():
             yield from _mqtt(part)
+        case Uplink():
+            yield from _uplink(part)
+        case Federation():
+            if not ROUTER_ID.fullmatch(part.router_id):
+                yield "router_id", f'is letters, digits, "_", "." and "-", not "{part.router_id}"'
         case Console():
             if part.socket not in ("auto", "off") and not part.socket.startswith(("/", "~/")):
                 yield "socket", f'must be "auto", "off" or a path that begins with "/", not "{part.socket}"'
@@ -77,6 +90,9 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             for name in part.bridge:
                 if not BRIDGE_NAME.fullmatch(name):
                     yield f"bridge.{name}", "a bridge's name is 1 to 28 letters, digits, - and _"
+            for name in part.uplink:
+                if not UPLINK_NAME.fullmatch(name):
+                    yield f"uplink.{name}", "an uplink's name is 1 to 28 letters, digits, - and _"
 
 
 def pattern_fault(pattern: str) -> str | None:
@@ -155,6 +171,32 @@ def _bridge(bridge: Bridge) -> Iterator[tuple[str, str]]:
         yield "tls_key", "without tls_cert it is of no use"
     if (bridge.tls_ca or bridge.tls_cert) and not tls:
         yield "tls_ca" if bridge.tls_ca else "tls_cert", 'none of the brokers begins with "mqtts://"'
+
+
+def _uplink(uplink: Uplink) -> Iterator[tuple[str, str]]:
+    tls = False
+    if not uplink.urls:
+        yield "url", "an uplink needs at least one address of a router"
+    for index, text in enumerate(uplink.urls):
+        try:
+            tls = parse_endpoint(text).tls or tls
+        except ValueError as error:
+            yield "url" if isinstance(uplink.url, str) else f"url[{index}]", str(error)
+    if not uplink.owns and not uplink.wants:
+        yield "owns", "an uplink without patterns in owns or wants would carry nothing"
+    for key in ("owns", "wants"):
+        for index, pattern in enumerate(getattr(uplink, key)):
+            if reason := pattern_fault(pattern):
+                yield f"{key}[{index}]", reason
+    if len(uplink.owns) + len(uplink.wants) > MAX_UPLINK_PATTERNS:
+        yield "owns", f"with wants, at most {MAX_UPLINK_PATTERNS} patterns: a hub takes no more than twice as many"
+    for pattern in uplink.policy:
+        if reason := pattern_fault(pattern):
+            yield "policy", reason
+    if uplink.tls_key and not uplink.tls_cert:
+        yield "tls_key", "without tls_cert it is of no use"
+    if (uplink.tls_ca or uplink.tls_cert) and not tls:
+        yield "tls_ca" if uplink.tls_ca else "tls_cert", 'none of the addresses begins with "wss://"'
 
 
 def _bridge_map(part: BridgeMap) -> Iterator[tuple[str, str]]:

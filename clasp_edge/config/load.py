@@ -12,7 +12,6 @@ from pathlib import Path
 from clasp_edge.config.build import build
 from clasp_edge.config.model import Config
 from clasp_edge.config.sources import Sources
-from clasp_edge.config.unserved import unserved_problems, without_unserved
 
 # What stands before the key in a problem that came from the command line.
 COMMAND_LINE = "--set"
@@ -71,9 +70,7 @@ def load_with_origins(path: Path | None, sets: Sequence[str]) -> tuple[Config, C
     def report(key: str, message: str) -> None:
         problems.append(Problem(origin_of(key), key, message))
 
-    for key, message in unserved_problems(raw):
-        report(key, message)
-    config = build(Config, without_unserved(raw), "", report)
+    config = build(Config, raw, "", report)
     if problems or config is None:
         raise ConfigError(problems)
     return config, origin_of

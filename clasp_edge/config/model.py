@@ -233,6 +233,42 @@ class Bridge(Section, frozen=True, kw_only=True):
         return f"Bridge(brokers={self.brokers!r}, map={self.map!r})"
 
 
+class Uplink(Section, frozen=True, kw_only=True):
+    """`[uplink.NAME]`: a link to a larger router, or to the first of several that answers."""
+
+    url: str | tuple[str, ...]
+    token: Annotated[str, Meta(max_length=4096)] = ""
+    owns: tuple[str, ...] = ()
+    wants: tuple[str, ...] = ()
+    policy: dict[str, Literal["latest", "log", "drop"]] = {}
+    merge: Literal["edge", "hub"] = "edge"
+    clock_tolerance_ms: Annotated[int, Meta(ge=1, le=3_600_000)] = 2000
+    dead_after_ms: Annotated[int, Meta(ge=500, le=3_600_000)] = 3000
+    queue_mib: Annotated[int, Meta(ge=1, le=65_536)] = 128
+    queue_age_s: Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_S)] = 0.0  # 0: any age
+    tls_ca: Annotated[str, Meta(max_length=4096)] = ""
+    tls_cert: Annotated[str, Meta(max_length=4096)] = ""
+    tls_key: Annotated[str, Meta(max_length=4096)] = ""
+    tls_server_name: Annotated[str, Meta(max_length=253)] = ""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """In the order in which they are tried."""
+        return (self.url,) if isinstance(self.url, str) else self.url
+
+    def __repr__(self) -> str:
+        # A secret must not reach a log through a formatted config.
+        return f"Uplink(url={self.url!r}, owns={self.owns!r}, wants={self.wants!r})"
+
+
+class Federation(Section, frozen=True, kw_only=True):
+    """`[federation]`: this router among others."""
+
+    router_id: Annotated[str, Meta(max_length=64)] = ""  # "": made once and kept in data_dir
+    exclusive: bool = False
+    messages_per_second: CountOrUnlimited = 0  # 0: unlimited
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -246,6 +282,8 @@ class Config(Section, frozen=True, kw_only=True):
     security: Security = Security()
     osc: Osc = Osc()
     bridge: dict[str, Bridge] = {}
+    uplink: dict[str, Uplink] = {}
+    federation: Federation = Federation()
     journal: Journal = Journal()
     console: Console = Console()
     log: Log = Log()

@@ -44,6 +44,9 @@ LIVE = frozenset(
         "journal.wear_budget_gb_per_day",
         "bridge",
         "console.metrics_from",
+        "federation.exclusive",
+        "federation.messages_per_second",
+        "uplink",
         "log.level",
         "mqtt.unretained",
         "mqtt.max_inflight",
@@ -59,6 +62,7 @@ LIVE = frozenset(
 RESTART = frozenset(
     {
         "data_dir",
+        "federation.router_id",
         "websocket.listen",
         "tcp.listen",
         "mqtt.listen",

@@ -37,6 +37,11 @@ class Keeping:
         """For those who follow the log or tell its numbers."""
         return self._journal
 
+    @property
+    def log(self) -> Journal | None:
+        """The journal, where it keeps a log."""
+        return self._journal if self._journal.mode in ("group", "strict") else None
+
     def apply_config(self, config: Config) -> None:
         self._journal.apply_config(config.journal)
 

@@ -25,15 +25,14 @@ from clasp_edge.console.control import Unavailable
 from clasp_edge.daemon import logs
 from clasp_edge.daemon.auth import TokenAuthenticator
 from clasp_edge.daemon.console import ConsoleService, Listening
+from clasp_edge.daemon.federation import Federation
 from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.verify import load_verified
-from clasp_edge.federation.hub import handle_federation_sync
 from clasp_edge.router.router import Router
 from clasp_edge.router.watch import Watch
 from clasp_edge.transports.bind import BindError
 from clasp_edge.transports.tcp import TcpServer
 from clasp_edge.transports.websocket import WebSocketServer
-from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
     from clasp_edge.daemon.keeping import Keeping
@@ -87,7 +86,6 @@ class Daemon:
         if config.security.mode == "authenticated":
             self._authenticator = TokenAuthenticator(config, self._clock)
         self._router = Router(config, loop, self._clock, self._authenticator)
-        self._router.handlers[MessageType.FEDERATION_SYNC] = handle_federation_sync
         kept = ""
         if config.journal.mode != "off":
             from clasp_edge.daemon.keeping import AlreadyRunning, keep_journal
@@ -97,6 +95,7 @@ class Daemon:
             except AlreadyRunning as error:
                 print(f"clasp-edge: {error}", file=sys.stderr)
                 return EXIT_CANNOT_START
+        self._federation = Federation(self._router, config, self._keeping)
         self._watch = Watch(self._router)
         if "NOTIFY_SOCKET" in os.environ or "LISTEN_PID" in os.environ:
             from clasp_edge.daemon.service import Service
@@ -149,6 +148,7 @@ class Daemon:
         self._watch.start()
         console.health.ready = True
         self._apply_bridges()
+        self._federation.apply(config)
         # What start-up made lives as long as the process: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
@@ -163,6 +163,7 @@ class Daemon:
             part.stop()
         if self._bridges is not None:
             self._bridges.stop()
+        self._federation.stop()
         self._watch.stop()
         if self._keeping is not None:
             # Before the goodbye: in strict mode replies wait for it.
@@ -218,6 +219,7 @@ class Daemon:
         if self._keeping is not None:
             self._keeping.apply_config(self._config)
         self._apply_bridges()
+        self._federation.apply(self._config)
         if self._mqtt is not None:
             self._mqtt.server.apply_config(self._config)
         self._console.pages.apply_config(self._config)

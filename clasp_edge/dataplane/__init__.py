@@ -8,6 +8,7 @@ from clasp_edge.dataplane.adapter import Adapter
 from clasp_edge.dataplane.outlet import Core, Outlet, Sink
 from clasp_edge.dataplane.peer import Peer
 from clasp_edge.dataplane.plane import Plane
+from clasp_edge.dataplane.relay import Relay
 from clasp_edge.dataplane.ring import Ring
 from clasp_edge.dataplane.trie import Subscription, Trie
 from clasp_edge.dataplane.verdicts import Framing, Route, Strategy, Verdict
@@ -19,6 +20,7 @@ __all__ = [
     "Outlet",
     "Peer",
     "Plane",
+    "Relay",
     "Ring",
     "Route",
     "Sink",

@@ -102,6 +102,8 @@ cdef class Sink:
     cdef readonly uint32_t writer       # index in the plane's table of writers; 0 until registered
     cdef uint64_t fan_index             # used while a fan-out is built
     cdef bint native                    # wants no CLASP frame
+    cdef public object route            # where what it writes at present came from, for other routers; None: from here
+    cdef public uint64_t number         # of the write under way, as the router of origin counts; 0: it has none
     cdef void deliver(self, Delivery* delivery) noexcept
 
 

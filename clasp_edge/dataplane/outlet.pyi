@@ -44,6 +44,9 @@ class Sink:
     @property
     def writer(self) -> int: ...
 
+    route: Any
+    number: int
+
 class Outlet(Sink):
     @property
     def core(self) -> Core: ...

@@ -288,17 +288,36 @@ cdef class Peer(ClaspOutlet):
     cdef void _payload(self, const uint8_t* payload, size_t size, int qos) noexcept:
         if qos == 3:
             qos = 0                 # reserved; read as Fire (wire.md 1.1)
-        if self.greeted:
-            if payload[0] == 0x21:
+        if self.greeted and (payload[0] == 0x21 or payload[0] == 0x20):
+            if self.skipping is not None and self._skips():
+                pass
+            elif payload[0] == 0x21:
                 self._set(payload, size, qos)
-                return
-            if payload[0] == 0x20:
+            else:
                 self._publish(payload, size)
-                return
+            if self.number:
+                self.number += 1
+            return
         try:
             self.on_message(PyBytes_FromStringAndSize(<const char*>payload, size), qos)
         except Exception:
             log.exception("a message could not be handled")
+
+    def skip(self, bytes mask):
+        """Pass over some of the next SETs and PUBLISHes: one byte for each, 1 = pass over. None: over none."""
+        self.skipping = mask
+        self.skipped = 0
+
+    cdef bint _skips(self) noexcept:
+        """Whether the next write is one that was here before."""
+        cdef bint skip
+        if self.skipped >= len(self.skipping):
+            self.skipping = None
+            self.skipped = 0
+            return False
+        skip = (<const uint8_t*><char*>self.skipping)[self.skipped] != 0
+        self.skipped += 1
+        return skip
 
     def submit(self, bytes payload not None, int qos):
         """Handle one compact payload on this peer's behalf (from a bundle, or translated from the legacy encoding)."""

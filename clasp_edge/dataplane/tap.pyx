@@ -93,6 +93,7 @@ cdef class Tap:
 
     cdef void changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin) noexcept:
         """A SET was applied; `frame` tells it to subscribers."""
+        self.last_number = 0
         if not entry.journal & JOURNAL_KNOWN:
             self._select(entry)
         if entry.journal & JOURNAL_STATE and not entry.journal & JOURNAL_DIRTY:
@@ -101,6 +102,7 @@ cdef class Tap:
             self._append(frame, size, 0, origin.writer)
 
     cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin) noexcept:
+        self.last_number = 0
         if not self.signals & (1 << signal):
             return
         if not entry.journal & JOURNAL_KNOWN:
@@ -191,6 +193,7 @@ cdef class Tap:
             self.lost += 1
             return
         self.kept += 1
+        self.last_number = self.log.number - 1
         record = <LogRecord*>place
         if writer == self.last_writer and place != self.filling.memory + self.filling.begin + 72:
             self.filling.used -= text_size

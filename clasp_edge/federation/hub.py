@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from clasp_edge.federation.namespace import Namespaces, read_pattern
+from clasp_edge.federation.peers import CONFLICT, Peers
+from clasp_edge.router.link import CloseCode
 from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE, snapshot_job
 from clasp_edge.router.subscribe import ALL_TYPES, MAX_PARTIAL_PATTERNS, add_subscription, drop_subscription
 from clasp_edge.wire import (
@@ -31,6 +33,7 @@ from clasp_edge.wire import (
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
+    from clasp_edge.router.router import Router
     from clasp_edge.router.session import Envelope, Session
 
 log = logging.getLogger("clasp_edge.federation")
@@ -62,19 +65,41 @@ _SNAPSHOT_HEAD = struct.Struct(">BH")
 """Message type and number of params, before the params of a SNAPSHOT (wire.md 2.3)."""
 
 
-def handle_federation_sync(session: Session, message: FederationSync, envelope: Envelope) -> None:
-    """Do what the operation asks, or send the ERROR, without an address, that says why not."""
-    if FEATURE not in session.features:
-        session.error(ErrorCode.SCOPE_FAILURE, "FederationSync requires federation feature")
-    elif message.op is FederationOp.DECLARE_NAMESPACES:
-        _declare(session, message)
-    elif message.op is FederationOp.REQUEST_SYNC:
-        _request(session, message)
-    elif message.op is FederationOp.REVISION_VECTOR:
-        _compare(session, message)
-    else:
-        origin = _shown(message.origin or session.name)
-        log.info("%r: sync complete, %d patterns, says %r", session, len(message.patterns), origin)
+class Hub:
+    """The hub's half of federation in one router."""
+
+    def __init__(self, router: Router, peers: Peers) -> None:
+        self.peers = peers
+        router.handlers[MessageType.FEDERATION_SYNC] = self.handle
+        router.kinship = True
+
+    def handle(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
+        """Do what the operation asks, or send the ERROR, without an address, that says why not."""
+        if FEATURE not in session.features:
+            session.error(ErrorCode.SCOPE_FAILURE, "FederationSync requires federation feature")
+        elif message.op is FederationOp.ROUTE:
+            self.peers.route(session, message)
+        elif message.op is FederationOp.CHECKPOINT:
+            self.peers.checkpoint(session, message.since_revision or 0)
+        elif message.op is FederationOp.DECLARE_NAMESPACES:
+            _declare(session, message, self.peers)
+        elif message.op is FederationOp.REQUEST_SYNC:
+            _request(session, message)
+        elif message.op is FederationOp.REVISION_VECTOR:
+            _compare(session, message)
+        elif message.op is FederationOp.PEER:
+            self._introduce(session, message)
+        else:
+            origin = _shown(message.origin or session.name)
+            log.info("%r: %s, %d patterns, says %r", session, message.op.label, len(message.patterns), origin)
+
+    def _introduce(self, session: Session, message: FederationSync) -> None:
+        if len(message.patterns) > MAX_PATTERNS:
+            text = f"too many owned patterns: {len(message.patterns)} (max {MAX_PATTERNS})"
+            session.error(ErrorCode.REVISION_CONFLICT, text)
+            session.close(CloseCode.POLICY_VIOLATION, text)
+        else:
+            self.peers.introduce(session, message)
 
 
 def declared(session: Session) -> Namespaces | None:
@@ -85,7 +110,7 @@ def declared(session: Session) -> Namespaces | None:
 # ---- DeclareNamespaces ----
 
 
-def _declare(session: Session, message: FederationSync) -> None:
+def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
     """All or nothing: replace the earlier declaration and its subscriptions, then a bare ACK. No snapshot."""
     count = len(message.patterns)
     if count > MAX_PATTERNS:
@@ -110,12 +135,17 @@ def _declare(session: Session, message: FederationSync) -> None:
         reason = f"{wanted} more subscriptions (max {limit} of all clients together)"
         session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {reason}")
         return
+    objection = None if peers.of(session) else peers.objection(session, new.router_id, 0, message.patterns)
+    if objection:
+        session.error(CONFLICT, objection)
+        return
     for number in replaced:
         drop_subscription(session, number)
     # An empty declaration withdraws the earlier one, and with it the limit to where the peer writes.
     session.confine(new if count else None)
+    told = peers.declared(session, new.router_id, message.patterns)
     for number, pattern in enumerate(new.patterns):
-        if pattern is not None:
+        if pattern is not None and not told:
             subscribe = Subscribe(FIRST_SUBSCRIPTION_ID + number, pattern.text.decode())
             add_subscription(session, subscribe, pattern, ALL_TYPES)
     log.info("%r: federation peer %r declares %d namespaces", session, _shown(new.router_id), count)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from clasp_edge.router.access import Refused
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.snapshot import EVERYTHING, snapshot_job
-from clasp_edge.wire import Hello, Welcome
+from clasp_edge.wire import Hello, Welcome, encode
 from clasp_edge.wire.enums import FEATURE_BITS
+from clasp_edge.wire.kinship import with_kinship
 
 if TYPE_CHECKING:
     from clasp_edge.router.session import Envelope, Session
@@ -43,7 +44,7 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
     session.greeted = True
     if first:
         log.info("%r: connected", session)
-    session.reply(
+    welcome = encode(
         Welcome(
             version=PROTOCOL_VERSION,
             session=session.id,
@@ -52,4 +53,5 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
             time=router.clock.wall_us(),
         )
     )
+    session.send(with_kinship(welcome) if router.kinship and "federation" in session.features else welcome)
     session.start_job(snapshot_job(session, EVERYTHING, even_if_empty=True))

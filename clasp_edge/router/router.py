@@ -61,6 +61,8 @@ class Router:
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
         self.errors: Counter[int] = Counter()
+        self.on_ended: list[Callable[[Session], None]] = []
+        self.kinship = False  # WELCOME tells other routers that this is a clasp-edge
         self.handlers: dict[MessageType, Handler] = {
             MessageType.HELLO: hello.handle_hello,
             MessageType.SUBSCRIBE: subscribe.handle_subscribe,
@@ -161,6 +163,8 @@ class Router:
         self.places.give_back(session)
         log.info("%r: disconnected", session)
         subscribe.drop_all(session)
+        for told in self.on_ended:
+            told(session)
         if session.gestures is not None:
             session.gestures.cancel_all()
         self.settle(session)

@@ -5,6 +5,8 @@ Knows neither frames nor MessagePack. The layouts live in compact_decoder and co
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from typing import Final
 
 from clasp_edge.wire.compact_decoder import decode_message, read_bundle
@@ -46,6 +48,12 @@ def split_bundle(payload: Buffer) -> tuple[int | None, list[bytes]]:
     flat: list[bytes] = []
     _flatten(inner, flat, 1)
     return timestamp, flat
+
+
+def join_bundle(payloads: Sequence[bytes]) -> bytes:
+    """The payload of a v3 BUNDLE of v3 payloads that are already encoded; they are not looked at."""
+    head = struct.pack(">BBH", MessageType.BUNDLE, 0, len(payloads))
+    return head + b"".join([part for payload in payloads for part in (len(payload).to_bytes(2, "big"), payload)])
 
 
 def _flatten(inner: list[bytes], flat: list[bytes], bundle_depth: int) -> None:

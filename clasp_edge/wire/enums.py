@@ -95,6 +95,12 @@ class FederationOp(IntEnum):
     REQUEST_SYNC = 2
     REVISION_VECTOR = 3
     SYNC_COMPLETE = 4
+    # Ours, sent only where both ends have said that they are clasp-edge (docs/federation.md).
+    PEER = 0x40
+    ROUTE = 0x41
+    CHECKPOINT = 0x42
+    REACHED = 0x43
+    STORED = 0x44
 
     @property
     def label(self) -> str:

@@ -294,17 +294,32 @@ def test_all_problems_are_reported_each_with_its_origin(write_file: WriteFile) -
     ]
 
 
-# Parts this version does not have
+# Uplinks
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("texts", "complaint"),
     [
-        ("uplink.main.url=ws://up", "uplink.main: this version has no uplinks"),
+        (['url="ws://hub"', 'owns=["/a/**"]'], 'uplink.main.url: the port is missing, such as in "ws://hub:7330"'),
+        (
+            ['url=["ws://hub:1", "http://hub:2"]', 'owns=["/a/**"]'],
+            'uplink.main.url[1]: a router is "ws://host:port", "wss://host" or "tcp://host:port"',
+        ),
+        (["url=5", 'owns=["/a/**"]'], "uplink.main.url: must be text or a list of texts, not 5"),
+        (
+            ['url="ws://hub:1"', 'owns=["/a/**"]', 'policy={"/a/**"="keep"}'],
+            'uplink.main.policy: must be a table of patterns, each with "latest", "log" or "drop", not a table',
+        ),
+        (['url="ws://hub:1"'], "uplink.main.owns: an uplink without patterns in owns or wants would carry nothing"),
+        (['url="ws://hub:1"', 'wants=["b"]'], 'uplink.main.wants[0]: an address pattern starts with "/": "b"'),
+        (
+            ['url="ws://hub:1"', 'owns=["/a/**"]', 'tls_ca="ca.pem"'],
+            'uplink.main.tls_ca: none of the addresses begins with "wss://"',
+        ),
     ],
 )
-def test_a_part_that_is_not_there_cannot_be_used(text: str, complaint: str) -> None:
-    assert lines(None, text) == [f"--set: {complaint}"]
+def test_an_uplink_that_could_not_work_is_refused(texts: list[str], complaint: str) -> None:
+    assert lines(None, *(f"uplink.main.{text}" for text in texts)) == [f"--set: {complaint}"]
 
 
 # Whatever is given, the outcome is a Config or a ConfigError with sentences in it.

@@ -1,0 +1,83 @@
+"""Federation as a part of the process: routers that dial in, and uplinks.
+
+What serves them is imported when the first router says something or an uplink is configured: most boxes have neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from clasp_edge.config.model import Config
+from clasp_edge.router.router import Router
+from clasp_edge.wire import MessageType
+
+if TYPE_CHECKING:
+    from clasp_edge.daemon.keeping import Keeping
+    from clasp_edge.federation.hub import Hub
+    from clasp_edge.federation.identity import Identity
+    from clasp_edge.federation.origin import Seen
+    from clasp_edge.federation.uplinks import Uplinks
+    from clasp_edge.router.session import Envelope, Session
+    from clasp_edge.wire import FederationSync
+
+EPOCH = "federation-epoch"
+"""A place in the journal that no reader has: it says which journal this is, and is gone with it."""
+
+
+class Federation:
+    """`apply` with every configuration, `stop` at the end."""
+
+    def __init__(self, router: Router, config: Config, keeping: Keeping | None) -> None:
+        self._router = router
+        self._config = config
+        self._journal = keeping.log if keeping is not None else None
+        self._common: tuple[Identity, Seen] | None = None
+        self._hub: Hub | None = None
+        self._uplinks: Uplinks | None = None
+        router.kinship = True
+        router.handlers[MessageType.FEDERATION_SYNC] = self._first
+
+    def apply(self, config: Config) -> None:
+        """Run the uplinks of this configuration."""
+        self._config = config
+        if config.uplink and self._uplinks is None:
+            from clasp_edge.federation.uplinks import Uplinks
+
+            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal)
+        if self._uplinks is not None:
+            self._uplinks.apply(config)
+
+    def stop(self) -> None:
+        """Disconnect the uplinks; sessions of other routers end as all do."""
+        if self._uplinks is not None:
+            self._uplinks.stop()
+
+    def statistics(self) -> dict[str, Any]:
+        """Uplinks by name, and routers that dialled in by id."""
+        return {
+            "uplinks": self._uplinks.statistics() if self._uplinks is not None else {},
+            "peers": self._hub.peers.statistics() if self._hub is not None else {},
+        }
+
+    def _first(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
+        from clasp_edge.federation.hub import Hub
+        from clasp_edge.federation.peers import Peers
+
+        self._hub = Hub(self._router, Peers(self._router, *self._of_this_router()))
+        self._hub.handle(session, message, envelope)
+
+    def _of_this_router(self) -> tuple[Identity, Seen]:
+        if self._common is None:
+            from clasp_edge.federation.identity import Identity
+            from clasp_edge.federation.origin import Seen
+
+            wall_us = self._router.clock.wall_us()
+            epoch = 0
+            if self._journal is not None:
+                epoch = self._journal.cursor(EPOCH)
+                if not epoch:
+                    epoch = wall_us
+                    self._journal.set_cursor(EPOCH, epoch)
+            config = self._config
+            self._common = Identity(config.data_dir, wall_us, epoch, config.federation.router_id), Seen()
+        return self._common

@@ -1,0 +1,544 @@
+"""One connection to a hub, from HELLO to its end: handshake, sync, and what the hub says afterwards.
+
+Written for the reference hub as it is (federation.md 3, 7) and for a clasp-edge, which its WELCOME shows. What is to be
+told goes through the uplink's `Outward`; what is asked of the uplink stands in `Owner`. Knows no sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from clasp_edge.dataplane import Verdict as Written
+from clasp_edge.dataplane.unpack import Unreadable, set_parts, snapshot_params
+from clasp_edge.federation.kin import checkpoint_frame, peer_frame, reached_frame, read_route
+from clasp_edge.federation.merge import Held, Terms, Verdict, settle, settle_cleared, settle_missing
+from clasp_edge.federation.origin import Route
+from clasp_edge.federation.outward import Outward, gone_frame
+from clasp_edge.federation.reference import ReferenceGuard, SyncPlan, heartbeat_address
+from clasp_edge.wire import (
+    Ack,
+    Error,
+    ErrorCode,
+    FederationOp,
+    FederationSync,
+    Hello,
+    MessageType,
+    Pong,
+    Subscribe,
+    Welcome,
+    WireError,
+    decode_payload,
+    encode,
+)
+from clasp_edge.wire.frame import HEADER_BYTES
+from clasp_edge.wire.kinship import is_kin
+from clasp_edge.wire.pattern import Pattern
+
+if TYPE_CHECKING:
+    from clasp_edge.federation.link import Link
+    from clasp_edge.federation.origin import Seen
+
+log = logging.getLogger("clasp_edge.uplink")
+
+NULL = 0
+HAS_TTL = 0x10
+GONE_TTL = 0x8000_0000
+"""A SET to null with this ttl: the param was cleared (dataplane.relay)."""
+
+DECLARE_TIMEOUT_S = 3.0
+"""A hub without federation ignores the declaration (federation.md 2); then plain subscriptions must do."""
+
+RESYNC_S = 3.0
+"""After the hub has dropped a message of ours because there were too many."""
+
+QUIET_S = 1.0
+"""Without federation nothing tells the end of the snapshots."""
+
+HEARTBEAT_S = 10.0
+ECHO_TIMEOUT_S = 5.0
+"""A hub that is connected but no longer routes to us is noticed within the two together (federation.md 7.10)."""
+
+SCAN_PARAMS = 2048
+"""Params looked at in one turn of the loop: about two milliseconds."""
+
+PUSH_AT_ONCE = 512
+
+HELLO_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation")
+
+_TIMESTAMPED = 0x20
+_STAMP_BYTES = 8
+
+
+class Owner(Protocol):
+    """The uplink, as its connections see it."""
+
+    outward: Outward
+    seen: Seen
+    router_id: str
+    instance: int
+    loop: AbstractEventLoop
+    former_sessions: list[bytes]
+    hub_instance: int
+
+    def hello_name(self) -> str: ...
+    def token(self) -> str: ...
+    def owns(self) -> Sequence[str]: ...
+    def patterns(self) -> Sequence[str]: ...
+    def owned(self, address: bytes) -> bool: ...
+    def terms(self, hub_time_us: int) -> Terms: ...
+    def established(self, leaf: Leaf) -> None: ...
+    def settled(self, leaf: Leaf) -> None: ...
+    def trouble(self, text: str) -> None: ...
+    def echoed(self, rtt_s: float) -> None: ...
+    def monotonic_s(self) -> float: ...
+
+
+class Leaf:
+    """Made when a link has opened; `end` when it is gone."""
+
+    def __init__(self, owner: Owner, link: Link) -> None:
+        self.owner = owner
+        self.link = link
+        self.kin = False
+        self.hub_name = ""
+        self.hub_id = ""
+        self.plain = False
+        self.refused = 0
+        self._session = b""
+        self._hub_time_us = 0
+        self._handlers: dict[int, Callable[[bytes], None]] = {
+            MessageType.WELCOME: self._on_welcome,
+        }
+        self._terms: Terms | None = None
+        self._same_life = False
+        self._hub_stores = False
+        self._syncing = False
+        self._in_sync: set[int] = set()
+        self._plan = SyncPlan(())
+        self._guard = ReferenceGuard()
+        self._came_by = Route("", 0, 1)
+        self._number = 0
+        self._mask: bytes | None = None
+        self._mask_at = 0
+        self._job: Iterator[None] | None = None
+        self._timers: dict[str, TimerHandle] = {}
+        self._beat_sent_s = 0.0
+        self._beat_number = 0
+        self._beat_address = b""
+        self._ended = False
+
+    def start(self) -> None:
+        """Say HELLO."""
+        hello = Hello(1, self.owner.hello_name(), HELLO_FEATURES, token=self.owner.token() or None)
+        self.link.send([encode(hello)])
+
+    def end(self) -> None:
+        """The link is gone."""
+        self._ended = True
+        self._job = None
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    # ---- a port for the outward half ----
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self.link.backlog
+
+    def send(self, frames: list[bytes]) -> None:
+        self.link.send(frames)
+
+    # ---- what comes in ----
+
+    def receive(self, frames: list[bytes]) -> None:
+        """Whole frames, in order."""
+        core = self.owner.outward.plane.core
+        core.begin_pass()
+        try:
+            for frame in frames:
+                start = HEADER_BYTES + (_STAMP_BYTES if frame[1] & _TIMESTAMPED else 0)
+                payload = frame[start:]
+                handler = self._handlers.get(payload[0]) if payload else None
+                if handler is not None and not self._ended:
+                    handler(payload)
+        except (Unreadable, WireError, ValueError) as error:
+            self.link.close(f"the hub sent what cannot be understood: {error}")
+        finally:
+            core.end_pass()
+
+    # ---- handshake ----
+
+    def _on_welcome(self, payload: bytes) -> None:
+        message = decode_payload(payload)
+        assert isinstance(message, Welcome)
+        self.kin = is_kin(payload)
+        self.hub_name = message.name
+        self._hub_time_us = message.time
+        self._session = message.session.encode()
+        self._handlers = {
+            MessageType.ERROR: self._on_error,
+            MessageType.FEDERATION_SYNC: self._on_federation,
+            MessageType.PING: self._on_ping,
+        }
+        if self.kin:
+            self.link.send([peer_frame(self.owner.router_id, self.owner.instance, self.owner.owns())])
+        else:
+            self._declare()
+
+    def _declare(self) -> None:
+        self._handlers[MessageType.ACK] = self._on_declared
+        declaration = FederationSync(
+            FederationOp.DECLARE_NAMESPACES, patterns=tuple(self.owner.patterns()), origin=self.owner.router_id
+        )
+        self.link.send([encode(declaration)])
+        self._later("declare", DECLARE_TIMEOUT_S, self._without_federation)
+
+    def _on_declared(self, payload: bytes) -> None:
+        self._cancel("declare")
+        self._go_live()
+        if self.kin:
+            self._request(self.owner.patterns())
+        else:
+            self._plan = SyncPlan(self.owner.patterns())
+            self._request_next()
+
+    def _without_federation(self) -> None:
+        """Plain subscriptions; everything works but being told apart from clients."""
+        self.plain = True
+        self.owner.trouble("the hub has no federation: subscribing like a client")
+        self._go_live()
+        for number, pattern in enumerate(self.owner.patterns(), 1):
+            self.link.send([encode(Subscribe(number, pattern))])
+        self._later("quiet", QUIET_S, self._synced)
+
+    def _go_live(self) -> None:
+        """Writes go both ways from here on; the states are compared meanwhile."""
+        neighbour = self.hub_id if self.kin else f"reference:{self.hub_name}"
+        self._came_by = Route(neighbour, 0, 1)
+        self.owner.outward.route = self._came_by
+        self.owner.outward.number = 0
+        self.owner.established(self)
+        self._terms = self.owner.terms(self._hub_time_us)
+        self._syncing = True
+        self._handlers |= {
+            MessageType.ACK: self._on_ack,
+            MessageType.SET: self._on_kin_set if self.kin else self._on_set,
+            MessageType.PUBLISH: self._on_publish,
+            MessageType.SNAPSHOT: self._on_snapshot,
+        }
+
+    def note_session(self) -> None:
+        """What the hub calls us on this connection will be an earlier connection's name."""
+        if self._session:
+            self.owner.former_sessions.append(self._session)
+            del self.owner.former_sessions[:-8]
+
+    # ---- sync ----
+
+    def _request(self, patterns: Sequence[str]) -> None:
+        request = FederationSync(FederationOp.REQUEST_SYNC, patterns=tuple(patterns), origin=self.owner.router_id)
+        self.link.send([encode(request)])
+
+    def _request_next(self) -> None:
+        pattern = self._plan.next()
+        if pattern is None:
+            for lost in self._plan.failed:
+                self.owner.trouble(f"the hub could not send its params under {lost}")
+            self._synced()
+        else:
+            self._request((pattern,))
+
+    def _on_snapshot(self, payload: bytes) -> None:
+        if not self._syncing:
+            return
+        params = snapshot_params(payload)
+        self._plan.got(len(params))
+        if self.plain:
+            self._later("quiet", QUIET_S, self._synced)
+        outward, terms = self.owner.outward, self._terms
+        assert terms is not None
+        told: list[tuple[bytes, bytes]] = []
+        for address, value_type, value, revision, writer, written_us in params:
+            if not outward.policies.admits(address):
+                continue
+            self._in_sync.add(hash(address))
+            if not self.kin:
+                self._guard.snapshot(address, revision)
+            if outward.is_in_flight(address):
+                continue
+            theirs = Held(value_type, value, writer, written_us)
+            held = outward.held(address)
+            owned = self.owner.owned(address)
+            if held is not None:
+                verdict = settle(Held(*held), theirs, owned, terms)
+            elif address in outward.tombstones:
+                verdict = settle_cleared(round(outward.tombstones[address] * 1e6), theirs, owned, terms)
+            else:
+                verdict = Verdict.ADOPT
+            if verdict is Verdict.PUSH:
+                told.append((address, outward.image(address) or gone_frame(address, outward.flags)))
+            elif verdict is Verdict.ADOPT:
+                self._apply(address, value_type, value, -1)
+        for begin in range(0, len(told), PUSH_AT_ONCE):
+            outward.push_all(told[begin : begin + PUSH_AT_ONCE])
+
+    def _synced(self) -> None:
+        """All that the hub has is known; what it lacks is told, a piece at a time."""
+        self._cancel("quiet")
+        if self._syncing and self._job is None:
+            self._job = self._tell_missing()
+            self._step()
+
+    def _step(self) -> None:
+        if self._job is None or self._ended:
+            return
+        try:
+            if self.link.writable:
+                next(self._job)
+        except StopIteration:
+            self._job = None
+            self._syncing = False
+            self._in_sync = set()
+            self.owner.settled(self)
+            self._beat()
+            return
+        self._later("step", 0.0 if self.link.writable else 0.01, self._step)
+
+    def _tell_missing(self) -> Iterator[None]:
+        outward, terms = self.owner.outward, self._terms
+        assert terms is not None
+        for text in self.owner.patterns():
+            pattern = Pattern(text.encode())
+            cursor = 0
+            while True:
+                payload, cursor = outward.plane.snapshot(pattern, None, cursor, 60_000, SCAN_PARAMS)
+                told: list[tuple[bytes, bytes]] = []
+                for address, value_type, value, _, writer, written_us in snapshot_params(payload) if payload else ():
+                    if hash(address) in self._in_sync or not outward.policies.admits(address):
+                        continue
+                    self._in_sync.add(hash(address))
+                    if outward.is_in_flight(address):
+                        continue
+                    ours = Held(value_type, value, writer, written_us)
+                    owned = self.owner.owned(address)
+                    if settle_missing(ours, owned, terms, same_life=self._same_life) is Verdict.ADOPT:
+                        self._apply(address, NULL, b"", GONE_TTL)
+                    elif (frame := outward.image(address)) is not None:
+                        told.append((address, frame))
+                if told:
+                    outward.push_all(told)
+                yield
+                if not cursor:
+                    break
+        outward.tombstones.clear()
+
+    # ---- what a clasp-edge sends ----
+
+    def _on_federation(self, payload: bytes) -> None:
+        message = decode_payload(payload)
+        assert isinstance(message, FederationSync)
+        if message.op is FederationOp.ROUTE and self.kin:
+            self._on_route(message)
+        elif message.op is FederationOp.REACHED and self.kin:
+            self._on_reached(message.since_revision or 0)
+        elif message.op is FederationOp.STORED and self.kin:
+            self.owner.outward.stored(message.since_revision or 0)
+        elif message.op is FederationOp.CHECKPOINT and self.kin:
+            self.link.send([reached_frame(message.since_revision or 0)])
+        elif message.op is FederationOp.PEER and self.kin:
+            self._on_peer(message)
+        elif message.op is FederationOp.SYNC_COMPLETE and self._syncing:
+            if self.kin:
+                self._synced()
+            else:
+                self._plan.complete()
+                self._request_next()
+
+    def _on_peer(self, message: FederationSync) -> None:
+        self.hub_id = message.origin or ""
+        if self.hub_id == self.owner.router_id:
+            self.link.close("this is the router itself: the uplink's url leads back here")
+            return
+        self._hub_stores = bool(message.revisions.get("strict"))
+        instance = message.since_revision or 0
+        self._same_life = instance == self.owner.hub_instance
+        self.owner.hub_instance = instance
+        self._declare()
+
+    def _on_route(self, message: FederationSync) -> None:
+        route, first, count = read_route(message)
+        outward = self.owner.outward
+        if route.origin == self.owner.router_id:
+            self._mask = b"\x01" * count  # it has come round
+        else:
+            self._mask = self.owner.seen.take(route.origin, route.epoch, first, count) if first else None
+        self._mask_at = 0
+        self._number = first
+        outward.route = route._replace(hops=route.hops + 1)
+
+    def _fresh(self) -> bool:
+        """Count a write of the run under way; whether it is new here."""
+        self.owner.outward.number = self._number
+        if self._number:
+            self._number += 1
+        if self._mask is None:
+            return True
+        at = self._mask_at
+        self._mask_at += 1
+        return at >= len(self._mask) or not self._mask[at]
+
+    def _on_kin_set(self, payload: bytes) -> None:
+        numbered = self._number
+        fresh = self._fresh()
+        address, value_type, value, _, ttl = set_parts(payload)
+        if not fresh or self.owner.outward.is_in_flight(address):
+            return
+        if not numbered:
+            # A param told once more, as after an outage: whoever has it already need not hear of it.
+            held = self.owner.outward.held(address)
+            if held is not None and held[:2] == (value_type, value):
+                return
+        self._apply(address, value_type, value, ttl)
+        if self._syncing:
+            self._in_sync.add(hash(address))
+
+    def _on_reached(self, number: int) -> None:
+        if self._beat_sent_s and number >= self._beat_number:
+            self._beat_echoed()
+        self.owner.outward.reached(number)
+        if not self._hub_stores:
+            self.owner.outward.stored(number)
+
+    # ---- what the reference sends ----
+
+    def _on_set(self, payload: bytes) -> None:
+        address, value_type, value, revision, ttl = set_parts(payload)
+        if address == self._beat_address:
+            self._beat_echoed()
+            return
+        if self._syncing:
+            self._in_sync.add(hash(address))
+        if self._guard.passes(address, value_type, value, revision, ttl, self.owner.outward.is_in_flight(address)):
+            held = self.owner.outward.held(address)
+            if held is None or held[:2] != (value_type, value):
+                # What is here already may have come from us by another link, and must not go round.
+                self._apply(address, value_type, value, ttl)
+
+    def _on_ack(self, payload: bytes) -> None:
+        message = decode_payload(payload)
+        assert isinstance(message, Ack)
+        if message.address is None:
+            if self.owner.outward.bundle_under_way:
+                self.owner.outward.bundle_done()
+            return
+        self._settled_at_hub(message.address.encode(), message.revision or 0)
+
+    def _settled_at_hub(self, address: bytes, revision: int) -> None:
+        none_left = self.owner.outward.acknowledged(address)
+        held = self._guard.acknowledged(address, revision, none_left)
+        if held is not None:
+            self._apply(address, *held)
+
+    # ---- both ----
+
+    def _on_publish(self, payload: bytes) -> None:
+        if self.kin and not self._fresh():
+            return
+        decode_payload(payload)  # so that nobody here is handed what cannot be read
+        address = payload[4 : 4 + int.from_bytes(payload[2:4], "big")]
+        self._judge(address, self.owner.outward.publish(payload, address))
+
+    def _apply(self, address: bytes, value_type: int, value: bytes, ttl: int) -> None:
+        flags = HAS_TTL if ttl >= 0 else 0
+        verdict, _ = self.owner.outward.set(address, value_type, value, flags, 0, max(ttl, 0))
+        self._judge(address, verdict)
+
+    def _judge(self, address: bytes, verdict: int) -> None:
+        if verdict != Written.ACCEPTED:
+            self.refused += 1
+            shown = address[:256].decode("utf-8", "replace")
+            self.owner.trouble(f"{shown} from the hub was refused here: {Written(verdict).name.lower()}")
+
+    def _on_error(self, payload: bytes) -> None:
+        message = decode_payload(payload)
+        assert isinstance(message, Error)
+        text = f"the hub says {message.code}: {message.message[:256]}"
+        if MessageType.SET not in self._handlers:
+            # Before that nothing else is asked of it, and the reference leaves the connection open (federation.md 6).
+            self.link.close(text)
+            return
+        self.owner.trouble(text)
+        if message.address is not None:
+            self._settled_at_hub(message.address.encode(), 0)
+        elif message.code == ErrorCode.MESSAGES_DROPPED:
+            # It has dropped what was meant for us: compare states again.
+            self.link.close(text)
+        elif message.code == ErrorCode.RATE_LIMITED:
+            # The message is lost, and nothing says which one it was (federation.md 6).
+            self.owner.outward.slow_down()
+            self._later("resync", RESYNC_S, self._resync)
+        elif self.owner.outward.bundle_under_way:
+            self.refused += 1
+            self.owner.outward.bundle_done()
+        elif self._syncing and message.code == ErrorCode.SCOPE_FAILURE:
+            self._plan.refused()
+            if not self.kin:
+                self._request_next()
+
+    def _resync(self) -> None:
+        """Compare states once more: a write was lost on the way."""
+        if self._syncing or self.plain:
+            self._later("resync", RESYNC_S, self._resync)
+            return
+        self.owner.outward.forget_in_flight()
+        self._syncing = True
+        self._plan = SyncPlan(self.owner.patterns())
+        self._request_next()
+
+    def _on_ping(self, payload: bytes) -> None:
+        self.link.send([encode(Pong())])
+
+    # ---- heartbeat ----
+
+    def _beat(self) -> None:
+        """Require an answer that only a hub gives which still routes for us."""
+        if self._ended:
+            return
+        outward = self.owner.outward
+        self._beat_sent_s = self.owner.monotonic_s()
+        if self.kin:
+            self._beat_number = outward.next_checkpoint()
+            self.link.send([checkpoint_frame(self._beat_number)])
+        elif self.plain or not (address := heartbeat_address(self.owner.patterns(), self.owner.router_id)):
+            self._beat_sent_s = 0.0
+            return
+        else:
+            self._beat_address = address
+            self.link.send([self._guard.heartbeat(address)])
+        self._later("deaf", ECHO_TIMEOUT_S, self._deaf)
+
+    def _beat_echoed(self) -> None:
+        if self._beat_sent_s:
+            self.owner.echoed(self.owner.monotonic_s() - self._beat_sent_s)
+            self._beat_sent_s = 0.0
+            self._cancel("deaf")
+            self._later("beat", HEARTBEAT_S, self._beat)
+
+    def _deaf(self) -> None:
+        self.link.abort(f"the hub answers but no longer routes to us: no echo within {ECHO_TIMEOUT_S:g} s")
+
+    # ---- timers ----
+
+    def _later(self, name: str, delay_s: float, callback: Callable[[], None]) -> None:
+        self._cancel(name)
+        if not self._ended:
+            self._timers[name] = self.owner.loop.call_later(delay_s, callback)
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,256 @@
+"""Routers that have dialled in and say that they are clasp-edges: who they are, what they own, what they are told.
+
+Each has an id of its own; a second router with the same one is refused, and so is a claim to what another one owns
+where the configuration makes owning exclusive. `hub` hands over what only a clasp-edge says, and every declaration.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from clasp_edge.dataplane import Plane, Subscription
+from clasp_edge.federation.identity import Identity
+from clasp_edge.federation.kin import peer_frame, reached_frame, read_route, stored_frame
+from clasp_edge.federation.namespace import Namespaces, overlap
+from clasp_edge.federation.origin import Seen
+from clasp_edge.federation.outward import Outward
+from clasp_edge.federation.policy import Policies
+from clasp_edge.federation.status import PEERS, Params
+from clasp_edge.router.link import CloseCode
+from clasp_edge.wire import FederationSync
+
+if TYPE_CHECKING:
+    from clasp_edge.router.router import Router
+    from clasp_edge.router.session import Session
+
+log = logging.getLogger("clasp_edge.federation")
+
+CONFLICT = 409
+"""ERROR for an id or a namespace that another router has."""
+
+SILENT_US = 10_000_000
+"""A router with the id of one that was silent for so long takes its place: links have a heartbeat in that time."""
+
+ALL_SIGNALS = 0x1F
+
+MAX_REMEMBERED = 1000
+"""Routers that are gone but still have a state to show."""
+
+_ODD = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+class Downlink(Outward):
+    """What a clasp-edge that dialled in is told, through its session."""
+
+    def __init__(self, plane: Plane, session: Session, identity: Identity) -> None:
+        router = session.router
+        super().__init__(
+            plane, Policies((), {}), identity.logged, identity.unlogged, router.loop.call_later,
+            router.clock.wall_s,
+        )  # fmt: skip
+        self._session = session
+        self.twin = session
+        self._subscriptions: list[Subscription] = []
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self._session.queued_bytes
+
+    def send(self, frames: list[bytes]) -> None:
+        """Whole frames, each with its transport's header."""
+        image = self._session.image
+        self._session.send_raw(b"".join([image(frame) for frame in frames]))
+
+    def carry(self, patterns: Sequence[str], router_id: str) -> None:
+        """Tell this from now on, and nothing else."""
+        trie = self.plane.trie
+        self.drop()
+        self.policies = Policies(patterns, {})
+        self.scopes = self._session.scopes
+        self._subscriptions = [
+            Subscription(self, number, pattern, ALL_SIGNALS)
+            for number, pattern in enumerate(Namespaces("", patterns).patterns)
+            if pattern is not None
+        ]
+        for subscription in self._subscriptions:
+            trie.add(subscription)
+        self.open(self, router_id, kin=True, checkpoints=False)
+
+    def drop(self) -> None:
+        """Tell nothing any more."""
+        for subscription in self._subscriptions:
+            self.plane.trie.discard(subscription)
+        self._subscriptions = []
+        self.close()
+
+
+class Peer:
+    """A router that is here, or was."""
+
+    def __init__(self, router_id: str, instance: int, session: Session, owns: Sequence[str]) -> None:
+        self.router_id = router_id
+        self.instance = instance
+        self.session: Session | None = session
+        self.owns = Namespaces(router_id, owns)
+        self.downlink: Downlink | None = None
+        self.since_s = session.router.clock.wall_s()
+
+    @property
+    def is_here(self) -> bool:
+        return self.session is not None and not self.session.closing
+
+
+class Peers:
+    """All of one router."""
+
+    def __init__(self, router: Router, identity: Identity, seen: Seen) -> None:
+        self.identity = identity
+        self._router = router
+        self._seen = seen
+        self._by_id: dict[str, Peer] = {}
+        self._by_session: dict[Session, Peer] = {}
+        self._params = Params(router.plane, "peers")
+        self._params.open()
+        router.on_ended.append(self.ended)
+
+    def of(self, session: Session) -> Peer | None:
+        """The clasp-edge behind a session, if it is one."""
+        return self._by_session.get(session)
+
+    # ---- coming and going ----
+
+    def introduce(self, session: Session, message: FederationSync) -> None:
+        """PEER: who it is and what it owns. Answered by who we are, or refused and closed."""
+        router_id = message.origin or session.name
+        instance = message.since_revision or 0
+        reason = self.objection(session, router_id, instance, message.patterns)
+        if reason:
+            session.error(CONFLICT, reason)
+            session.close(CloseCode.POLICY_VIOLATION, reason)
+            return
+        self._take(session, router_id, instance, message.patterns).downlink = Downlink(
+            self._router.plane, session, self.identity
+        )
+        if not self._router.config.federation.messages_per_second:
+            session.set_rate(0)
+        tap = self._router.plane.tap
+        strict = tap is not None and tap.strict
+        session.send(peer_frame(self.identity.router_id, self.identity.instance, (), strict=strict))
+
+    def objection(self, session: Session, router_id: str, instance: int, owns: Sequence[str]) -> str | None:
+        """Why this router cannot be admitted under this id, or with what it claims; None if it can."""
+        if router_id == self.identity.router_id:
+            return f"the router id {router_id[:64]!r} is this router's own: an uplink may lead back to itself"
+        other = self._by_id.get(router_id)
+        # The reference's leaves are known by whatever name they were given, and one that is refused never comes again.
+        if instance and other is not None and other.session not in (None, session) and other.is_here:
+            assert other.session is not None
+            silent_us = self._router.core.monotonic_us - other.session.heard_us
+            if other.instance != instance and silent_us < SILENT_US:
+                return f"the router id {router_id[:64]!r} is in use by {other.session.link.remote}"
+        if self._router.config.federation.exclusive:
+            claimed = Namespaces(router_id, owns)
+            for peer in self._by_id.values():
+                if peer.is_here and peer.router_id != router_id and (clash := overlap(claimed, peer.owns)):
+                    return f"{clash[0]} overlaps with {clash[1]}, which {peer.router_id[:64]!r} owns"
+        return None
+
+    def _take(self, session: Session, router_id: str, instance: int, owns: Sequence[str]) -> Peer:
+        self._leave(session)
+        other = self._by_id.pop(router_id, None)
+        if other is not None and other.session is not None:
+            stale = other.session
+            self._forget_session(other)
+            if other.instance:
+                stale.close(CloseCode.POLICY_VIOLATION, "the same router has connected anew")
+        peer = Peer(router_id, instance, session, owns)
+        self._by_id[router_id] = self._by_session[session] = peer
+        while len(self._by_id) > MAX_REMEMBERED:
+            gone = next((id_ for id_, known in self._by_id.items() if known.session is None), None)
+            if gone is None:
+                break
+            del self._by_id[gone]
+        log.info("%r: federation peer %r", session, router_id[:64])
+        self._tell(peer, "up")
+        return peer
+
+    def ended(self, session: Session) -> None:
+        """Its connection is gone."""
+        self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        peer = self._by_session.get(session)
+        if peer is not None:
+            self._forget_session(peer)
+            peer.since_s = self._router.clock.wall_s()
+            self._tell(peer, "down")
+
+    def _forget_session(self, peer: Peer) -> None:
+        if peer.session is not None:
+            self._by_session.pop(peer.session, None)
+            peer.session = None
+        if peer.downlink is not None:
+            peer.downlink.drop()
+            peer.downlink = None
+
+    def _tell(self, peer: Peer, state: str) -> None:
+        self._params.write(f"{PEERS}{_ODD.sub('_', peer.router_id[:64]) or '_'}/state", state)
+
+    # ---- what a peer says ----
+
+    def declared(self, session: Session, router_id: str, patterns: Sequence[str]) -> bool:
+        """A declaration was accepted. Whether its subscriptions are dealt with here."""
+        peer = self._by_session.get(session)
+        if peer is None:
+            self._take(session, router_id, 0, patterns)
+            return False
+        if peer.downlink is None:
+            return False
+        peer.downlink.carry(patterns, peer.router_id)
+        return True
+
+    def route(self, session: Session, message: FederationSync) -> None:
+        """ROUTE: where the next writes come from. Those that were here before are passed over."""
+        try:
+            route, first, count = read_route(message)
+        except ValueError as error:
+            session.close(CloseCode.PROTOCOL_ERROR, str(error))
+            return
+        if route.origin == self.identity.router_id:
+            session.skip(b"\x01" * count)  # it has come round
+        else:
+            session.skip(self._seen.take(route.origin, route.epoch, first, count) if first else None)
+        session.route = route._replace(hops=route.hops + 1)
+        session.number = first
+
+    def checkpoint(self, session: Session, number: int) -> None:
+        """CHECKPOINT: everything before it has been dealt with, and in strict mode will be stored."""
+        peer = self._by_session.get(session)
+        if peer is None or peer.downlink is None:
+            return
+        # What others wrote before goes out before: the peer concludes from the order whose write was the later one.
+        peer.downlink.run()
+        peer.downlink.send([reached_frame(number)])
+        tap = self._router.plane.tap
+        if tap is not None and tap.strict:
+            session.send(stored_frame(number))  # held until the commit
+
+    # ---- for status ----
+
+    def statistics(self) -> dict[str, dict[str, object]]:
+        """Who is here or was, by id."""
+        return {
+            peer.router_id: {
+                "state": "up" if peer.is_here else "down",
+                "kind": "clasp-edge" if peer.instance else "reference",
+                "since": round(peer.since_s, 3),
+                "remote": peer.session.link.remote if peer.session is not None else "",
+                "owns": [pattern.text.decode() for pattern in peer.owns.patterns if pattern is not None],
+                "told": peer.downlink.told if peer.downlink is not None else 0,
+                "drops": sum(peer.downlink.dropped.values()) if peer.downlink is not None else 0,
+            }
+            for peer in self._by_id.values()
+        }
