@@ -55,13 +55,13 @@ def snapshot_params(bytes payload not None):
     cdef size_t size = len(payload)
     cdef size_t at = 3
     cdef size_t length
-    cdef int count, i, kind, flags
+    cdef int count, _i, kind, flags
     cdef Py_ssize_t used
     cdef list found = []
     if size < 3 or p[0] != 0x23:
         raise Unreadable("no SNAPSHOT")
     count = get16(p + 1)
-    for i in range(count):
+    for _i in range(count):
         if at + 2 > size or at + 3 + get16(p + at) > size:
             raise Unreadable("a SNAPSHOT ends in an address")
         length = get16(p + at)
