@@ -1,4 +1,4 @@
-"""The network that the outages are played on, and the show itself: they do what they are said to do, and notice faults."""
+"""The network that outages are played on, and the show itself: they do what they say, and notice what is wrong."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A show under way on several federated hosts: who writes, who listens, and what must be true in the end.
 
-On each box a writer sets the params of the box's own part and sends numbered events, each acknowledged by its own router;
-on every host a witness records all that comes. When the writers have stopped and the network is well, `settle` waits
-until the hosts agree and holds them to the promises: every owned param equal everywhere and as it was written last, no
-acknowledged event missing, none twice, no value after a newer one, and silence afterwards.
+On each box a writer sets the params of the box's own part and sends numbered events, each acknowledged by its own
+router; on every host a witness records all that comes. When the writers have stopped and the network is well, `settle`
+waits until the hosts agree and holds them to the promises: every owned param equal everywhere and as it was written
+last, no acknowledged event missing, none twice, no value after a newer one, and silence afterwards.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class Report:
 class Show:
     """`owners` are the boxes that write, each below /BOX/`part`. A context manager around the faults.
 
-    `killed` are the hosts whose daemon is killed meanwhile: who listens there misses something, and may hear some twice.
+    `killed` are the hosts whose daemon is killed meanwhile: who listens there misses some, and may hear some twice.
     """
 
     def __init__(self, net: Net, part: str, owners: Sequence[str] = ("a", "b"), killed: Sequence[str] = ()) -> None:
@@ -317,12 +317,12 @@ class Show:
 
     def _downlink(self) -> dict[str, str]:
         """How much of what happened elsewhere came to the boxes as events."""
-        return {
-            f"events of {name} at {host}": f"{len(set(self.witnesses[host].events(writer.prefix)))}/{len(writer.events)}"
-            for name, writer in self.writers.items()
-            for host in self.writers
-            if host != name
-        }
+        found = {}
+        for name, writer in self.writers.items():
+            for host in self.writers.keys() - {name}:
+                heard = set(self.witnesses[host].events(writer.prefix))
+                found[f"events of {name} at {host}"] = f"{len(heard)}/{len(writer.events)}"
+        return found
 
     def _stay_quiet(self) -> None:
         before = self._net.packets()

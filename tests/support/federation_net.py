@@ -5,8 +5,8 @@
         net.serve("a", uplink_to="hub", owns=["/a/**"], wants=["/b/**"])
         with net.blackhole("a"): ...
 
-All traffic between hosts passes through `tun_switch`. Clients are objects of the test's own process whose sockets belong
-to a host: `net["a"].client()`. Needs root, iproute2 and /dev/net/tun; `why_not` says what is missing.
+All traffic between hosts passes through `tun_switch`. Clients are objects of the test's own process whose sockets
+belong to a host: `net["a"].client()`. Needs root, iproute2 and /dev/net/tun; `why_not` says what is missing.
 """
 
 from __future__ import annotations

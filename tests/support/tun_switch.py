@@ -2,12 +2,13 @@
 
 Run as a process of its own: `tun_switch.py NAMESPACE=ADDRESS...`. It makes an interface `wire0` in each namespace and
 carries packets between them by their destination. Orders come as JSON lines on standard input, one word of
-confirmation goes out for each. There is no `netem` in every kernel, and this one knows more: each direction has rules of
-its own, and a packet count.
+confirmation goes out for each. Not every kernel has `netem`, and this one knows more: each direction has rules of its
+own, and a packet count.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import heapq
@@ -147,10 +148,8 @@ class Switch:
 
 
 def _deliver(fd: int, packet: bytes) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the interface is down, or its queue is full
         os.write(fd, packet)
-    except OSError:
-        pass  # the interface is down, or its queue is full
 
 
 if __name__ == "__main__":

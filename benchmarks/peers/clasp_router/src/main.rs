@@ -1,7 +1,11 @@
 //! The reference router, set up for a fair comparison: nothing of what it could switch off is left to slow it down.
 //!
-//! Usage: clasp-router-peer ADDRESS:PORT [MAX_PARAMS] [--osc ADDRESS:PORT]. Prints `ready ADDRESS:PORT` when the port
-//! answers. With `--osc` its OSC adapter listens there, too.
+//! Usage: clasp-router-peer ADDRESS:PORT [MAX_PARAMS] [--osc ADDRESS:PORT] [--session-timeout SECONDS]
+//! [--leaf HUB_URL --id NAME --owns PATTERN...]. Prints `ready ADDRESS:PORT` when the port answers. With `--osc` its OSC
+//! adapter listens there, too. Any router that dials in may be its leaf; with `--leaf` it is one itself. With `--features`
+//! alone it prints what it was built with.
+
+mod leaf;
 
 use std::time::Duration;
 
@@ -17,14 +21,29 @@ const MAX_PARAMS: usize = 1_000_000;
 async fn main() {
     let mut args = std::env::args().skip(1);
     let address = args.next().unwrap_or_else(|| "127.0.0.1:7330".to_string());
+    if address == "--features" {
+        println!("federation mqtt osc");
+        return;
+    }
     let mut max_params = MAX_PARAMS;
     let mut osc = None;
+    let mut session_timeout = RouterConfig::default().session_timeout;
+    let mut leaf = leaf::Leaf::default();
     while let Some(argument) = args.next() {
         if argument == "--osc" {
             osc = Some(OscServerConfig {
                 bind_addr: args.next().expect("--osc takes ADDRESS:PORT"),
                 ..OscServerConfig::default()
             });
+        } else if argument == "--session-timeout" {
+            let seconds = args.next().expect("--session-timeout takes SECONDS");
+            session_timeout = seconds.parse().expect("SECONDS is a number");
+        } else if argument == "--leaf" {
+            leaf.hub = args.next().expect("--leaf takes HUB_URL");
+        } else if argument == "--id" {
+            leaf.id = args.next().expect("--id takes NAME");
+        } else if argument == "--owns" {
+            leaf.owns.push(args.next().expect("--owns takes PATTERN"));
         } else {
             max_params = argument.parse().expect("MAX_PARAMS is a number");
         }
@@ -32,6 +51,7 @@ async fn main() {
 
     let router = Router::new(RouterConfig {
         max_sessions: 10_000,
+        session_timeout,
         max_subscriptions_per_session: 0,
         rate_limiting_enabled: false,
         max_messages_per_second: 0,
@@ -45,6 +65,11 @@ async fn main() {
         },
         ..RouterConfig::default()
     });
+
+    if !leaf.hub.is_empty() {
+        let (sessions, subscriptions, state) = router.shared_state();
+        tokio::spawn(leaf.run(sessions, subscriptions, state));
+    }
 
     let announced = address.clone();
     tokio::spawn(async move {
