@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from clasp_edge.cli.parser import Parser
+
 COMMANDS = frozenset({"status", "metrics", "resync"})
 
 
-def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser], source: argparse.ArgumentParser) -> None:
+def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
     """Add the commands; `source` has the options that say which configuration, and so which daemon, is meant."""
     status = commands.add_parser(
         "status",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from clasp_edge.cli.parser import Parser
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], source: argparse.ArgumentParser) -> None:
+
+def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
     """Add `journal` with its own commands; `source` has the options that say which configuration is meant."""
     parser = commands.add_parser("journal", help="look into the journal: what was said, what is kept")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clasp_edge.cli import console_arguments, journal_arguments
+from clasp_edge.cli.parser import Parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.version import __version__
@@ -42,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="clasp-edge", description="A CLASP router for single-board computers.")
+    parser = Parser(prog="clasp-edge", description="A CLASP router for single-board computers.")
     parser.add_argument("--version", action="version", version=f"clasp-edge {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    source = argparse.ArgumentParser(add_help=False)
+    source = Parser(add_help=False)
     source.add_argument(
         "--config",
         type=Path,

@@ -5,7 +5,6 @@ msgspec converts each single value; the walk over the tables is done here becaus
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -175,5 +174,7 @@ def _quoted(key: str, value: object) -> str:
 
 def _closest(key: str, known: Sequence[str]) -> str:
     """A hint at the key that was probably meant; where none is near, all there are."""
+    import difflib  # only where a key is wrong
+
     close = difflib.get_close_matches(key, known, n=1)
     return f'; the closest valid key is "{close[0]}"' if close else f"; the valid keys are {', '.join(known)}"

@@ -28,6 +28,7 @@ from clasp_edge.daemon.console import ConsoleService, Listening
 from clasp_edge.daemon.federation import Federation
 from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.verify import load_verified
+from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.router import Router
 from clasp_edge.router.watch import Watch
 from clasp_edge.transports.bind import BindError
@@ -152,6 +153,7 @@ class Daemon:
         # What start-up made lives as long as the process: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
+        give_memory_back()
         self._greet(addresses, kept, control)
         if self._service is not None:
             self._service.ready()

@@ -6,47 +6,29 @@ machine, and follows the clock when it is set (router.md 6: execution on server 
 
 from __future__ import annotations
 
-import ctypes
 import heapq
 import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from clasp_edge.dataplane.system import set_wall_timer, wall_timer
+
 if TYPE_CHECKING:
     from clasp_edge.router.router import Router
 
 log = logging.getLogger("clasp_edge.router")
-
-_CLOCK_REALTIME = 0
-_TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
-_TFD_TIMER_ABSTIME = 1
-_TFD_TIMER_CANCEL_ON_SET = 2
-
-
-class _Timespec(ctypes.Structure):
-    _fields_ = (("sec", ctypes.c_long), ("nsec", ctypes.c_long))
-
-
-class _Itimerspec(ctypes.Structure):
-    _fields_ = (("interval", _Timespec), ("value", _Timespec))
 
 
 class WallTimer:
     """A timerfd on the wall clock (timerfd_create(2); Python wraps it only from 3.13 on). `fd` is readable when due."""
 
     def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self.fd: int = self._libc.timerfd_create(_CLOCK_REALTIME, _TFD_FLAGS)
-        if self.fd < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self.fd = wall_timer()
 
     def set(self, at_us: int) -> None:
         """Fire at `at_us` (Unix microseconds; 0 disarms), or when the clock is set."""
-        spec = _Itimerspec(_Timespec(0, 0), _Timespec(at_us // 1_000_000, at_us % 1_000_000 * 1000))
-        flags = _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET
-        if self._libc.timerfd_settime(self.fd, flags, ctypes.byref(spec), None) < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_settime")
+        set_wall_timer(self.fd, at_us)
 
     def clear(self) -> None:
         """Take note of an expiry, or of a clock that was set (ECANCELED)."""

@@ -61,7 +61,9 @@ def bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
             family = socket.AF_INET6 if dual else socket.AF_INET
             address: Address = ("::" if dual else "0.0.0.0", listen.port)
         else:
-            info = socket.getaddrinfo(host, listen.port, type=kind, flags=socket.AI_PASSIVE)
+            # As bytes where that says the same: encoding a text would load the tables of international names.
+            name = host.encode() if host.isascii() else host
+            info = socket.getaddrinfo(name, listen.port, type=kind, flags=socket.AI_PASSIVE)
             # Whole, because a link-local address is none without its interface.
             family, address = info[0][0], info[0][4]
         return _made(family, kind, address, dual=host == "")

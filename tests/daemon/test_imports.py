@@ -42,6 +42,14 @@ ABSENT = (
     "systemd",
     "cryptography",
     "websockets",
+    # Heavy parts of the standard library, and what is only looked at when somebody asks.
+    "bz2",
+    "ctypes",
+    "difflib",
+    "lzma",
+    "shutil",
+    "clasp_edge.console.prometheus",
+    "clasp_edge.console.router_report",
 )
 
 
