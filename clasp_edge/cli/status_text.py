@@ -100,12 +100,21 @@ def _errors(name: str, section: Report) -> Lines:
     yield "errors", _counts({f"{code}:": count for code, count in section.items()})
 
 
+def _uplinks(name: str, section: Report) -> Lines:
+    for uplink, told in section.items():
+        text = f"{uplink}: {told.get('state', '?')}, {told.get('hub') or 'no hub yet'}"
+        text += f", queued {told.get('queue', 0):,}, dropped {told.get('drops', 0):,}"
+        yield "uplink", text + (f"; {told['last_error']}" if told.get("last_error") else "")
+
+
 def _federation(name: str, section: Report) -> Lines:
-    for peer in section.get("peers", ()):
-        more = peer["patterns"] - len(peer["namespaces"])
-        patterns = ", ".join(peer["namespaces"]) + (f" and {more} more" if more > 0 else "")
-        yield "peer", f"{peer['router']} from {peer['remote']}: {patterns or 'nothing valid'}"
-    if (hidden := section.get("count", 0) - len(section.get("peers", ()))) > 0:
+    peers = section.get("peers", {})
+    for peer, told in peers.items():
+        more = told["patterns"] - len(told["owns"])
+        owns = ", ".join(told["owns"]) + (f" and {more} more" if more > 0 else "")
+        where = f"from {told['remote']}" if told["up"] else "gone"
+        yield "peer", f"{peer} ({told['kind']}), {where}: {owns or 'nothing'}"
+    if (hidden := section.get("count", 0) + section.get("remembered", 0) - len(peers)) > 0:
         yield "", f"and {hidden} more"
 
 
@@ -165,6 +174,7 @@ _KNOWN: Mapping[str, Callable[[str, Report], Lines]] = {
     "messages": _messages,
     "drops": _drops,
     "errors": _errors,
+    "uplinks": _uplinks,
     "federation": _federation,
     "memory": _memory,
     "loop": _loop,

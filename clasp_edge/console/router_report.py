@@ -14,16 +14,9 @@ from typing import Any
 from clasp_edge.console.health import Health
 from clasp_edge.console.sources import COUNTER, GAUGE, Family, StatusSources
 from clasp_edge.dataplane import Framing
-from clasp_edge.federation.hub import declared
 from clasp_edge.router.router import Router
 from clasp_edge.version import __version__
 from clasp_edge.wire import SignalType
-
-MAX_PEERS = 100
-"""Federation peers that are described one by one."""
-
-MAX_NAMESPACES = 20
-"""Of one peer."""
 
 _TRANSPORTS = {Framing.WS: "websocket", Framing.TCP: "tcp"}
 
@@ -50,7 +43,6 @@ class RouterReport:
         sources.add_drop("rate_limit", lambda: core.over_rate)
         sources.add("drops", sources.drops, _DROPS)
         sources.add("errors", self.errors, _ERRORS)
-        sources.add("federation", self.federation, _FEDERATION)
         sources.add("memory", self.memory, _MEMORY)
         sources.add("loop", self.loop, _LOOP)
 
@@ -107,23 +99,6 @@ class RouterReport:
     def errors(self) -> dict[str, Any]:
         return {str(int(code)): count for code, count in sorted(self._router.errors.items())}
 
-    def federation(self) -> dict[str, Any]:
-        peers = []
-        for session in self._router.sessions.values():
-            namespaces = declared(session)
-            if namespaces is not None:
-                patterns = [pattern.text.decode() for pattern in namespaces.patterns if pattern is not None]
-                peers.append(
-                    {
-                        "router": namespaces.router_id[:256],
-                        "remote": session.link.remote,
-                        "session": session.id,
-                        "patterns": len(namespaces.patterns),
-                        "namespaces": patterns[:MAX_NAMESPACES],
-                    }
-                )
-        return {"count": len(peers), "peers": peers[:MAX_PEERS]}
-
     def memory(self) -> dict[str, Any]:
         core = self._router.core
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -177,7 +152,6 @@ _MESSAGES = (
 )
 _DROPS = (Family("clasp_edge_dropped_messages_total", COUNTER, "Messages lost, by cause.", ("*",), ("cause",)),)
 _ERRORS = (Family("clasp_edge_errors_total", COUNTER, "ERRORs sent to CLASP clients, by code.", ("*",), ("code",)),)
-_FEDERATION = (Family("clasp_edge_federation_peers", GAUGE, "Routers that dialled in and declared.", ("count",)),)
 _MEMORY = (
     Family("clasp_edge_resident_memory_bytes", GAUGE, "Resident memory of the process.", ("resident_bytes",)),
     Family("clasp_edge_arena_bytes", GAUGE, "Memory for what waits to be sent.", ("arena_bytes",)),

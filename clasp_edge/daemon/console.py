@@ -19,6 +19,7 @@ from clasp_edge.router.router import Router
 from clasp_edge.router.watch import Watch
 
 if TYPE_CHECKING:
+    from clasp_edge.daemon.federation import Federation
     from clasp_edge.daemon.keeping import Keeping
     from clasp_edge.daemon.mqtt import MqttService
     from clasp_edge.daemon.osc import OscService
@@ -61,6 +62,7 @@ class ConsoleService:
         osc: OscService | None,
         keeping: Keeping | None,
         bridges: Callable[[], Bridges | None],
+        federation: Federation,
     ) -> None:
         """Say what there is to report on. `addresses` are what the listeners are bound to."""
         if osc is not None:
@@ -69,6 +71,7 @@ class ConsoleService:
         def fill() -> None:
             # Only here, because most routers are never asked.
             from clasp_edge.console import devices_report as devices
+            from clasp_edge.console.federation_report import add_federation
             from clasp_edge.console.router_report import RouterReport
 
             RouterReport(self._router, self.health, addresses, self._started_s).add_to(self.sources)
@@ -77,6 +80,7 @@ class ConsoleService:
             if osc is not None and osc.server is not None:
                 devices.add_osc(self.sources, osc.server)
             devices.add_bridges(self.sources, bridges)
+            add_federation(self.sources, federation.statistics)
             if keeping is not None:
                 from clasp_edge.console.journal_report import add_journal
 

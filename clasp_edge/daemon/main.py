@@ -131,7 +131,7 @@ class Daemon:
             addresses = [f"{scheme}://{await server.start()}" for scheme, server in servers]
             for device in devices:
                 addresses += await device.start()
-            console.describe(addresses, self._mqtt, self._osc, self._keeping, lambda: self._bridges)
+            console.describe(addresses, self._mqtt, self._osc, self._keeping, lambda: self._bridges, self._federation)
             control = await console.start()
         except (BindError, Unavailable) as error:
             print(f"clasp-edge: {error.strerror or error}", file=sys.stderr)

@@ -58,7 +58,7 @@ def test_status_of_a_daemon_with_everything() -> None:
         assert any(line.startswith("  bridge      site: ") and "mqtt://127.0.0.1:9" in line for line in lines)
         assert any(line.startswith("  journal     group: stored; ") for line in lines)
         assert "  dropped     none" in lines
-        assert any(line.startswith("  peer        site\\x1b[31m from 127.0.0.1:") for line in lines)
+        assert any(line.startswith("  peer        site\\x1b[31m (reference), from 127.0.0.1:") for line in lines)
         assert any(line.endswith(": /a/**, /b") for line in lines)
         crowd.leave()
 
@@ -87,12 +87,24 @@ def test_without_a_daemon(command: str) -> None:
 
 
 def test_a_report_of_another_version_is_shown_as_far_as_it_goes() -> None:
-    names = ("listeners", "sessions", "params", "messages", "memory", "loop", "mqtt", "osc", "bridges", "journal")
+    names = (
+        "listeners",
+        "sessions",
+        "params",
+        "messages",
+        "memory",
+        "loop",
+        "mqtt",
+        "osc",
+        "bridges",
+        "journal",
+        "uplinks",
+    )
     assert lines_of({"router": {}, **{name: {} for name in (*names, "drops", "errors", "federation")}})
-    report = {"router": {"version": "9", "healthy": False}, "uplinks": {"site": {"state": "up", "queued_bytes": 3}}}
+    report = {"router": {"version": "9", "healthy": False}, "lasers": {"site": {"state": "up", "queued_bytes": 3}}}
     assert lines_of(report) == [
         "clasp-edge 9 (?), process ?, up 0 s, security ?, NOT WELL",
-        "  uplinks     site: state up, queued bytes 3",
+        "  lasers      site: state up, queued bytes 3",
     ]
     assert lines_of({"lamps": 3})[1:] == ["  lamps       3"]
 
@@ -102,14 +114,24 @@ def test_what_was_lost_stands_out() -> None:
         "drops": {"event_backlog": 0, "mqtt_queue": 1234},
         "errors": {"301": 2},
         "journal": {"mode": "group", "storing": False, "message": "disk full", "records": 5, "lost_records": 4},
-        "federation": {"count": 3, "peers": [{"router": "r", "remote": "h:1", "patterns": 3, "namespaces": ["/a"]}]},
+        "uplinks": {"site": {"state": "down", "hub": "", "queue": 1000, "drops": 2, "last_error": "refused"}},
+        "federation": {
+            "count": 2,
+            "remembered": 1,
+            "peers": {
+                "r": {"kind": "reference", "up": True, "remote": "h:1", "patterns": 3, "owns": ["/a"]},
+                "s": {"kind": "clasp-edge", "up": False, "remote": "", "patterns": 0, "owns": []},
+            },
+        },
     }
     assert lines_of(report)[1:] == [
         "  dropped     mqtt queue 1,234",
         "  errors      301: 2",
         "  journal     group: IN MEMORY ONLY; 5 records (4 lost), 0 bytes written; disk full",
-        "  peer        r from h:1: /a and 2 more",
-        "              and 2 more",
+        "  uplink      site: down, no hub yet, queued 1,000, dropped 2; refused",
+        "  peer        r (reference), from h:1: /a and 2 more",
+        "  peer        s (clasp-edge), gone: nothing",
+        "              and 1 more",
     ]
 
 

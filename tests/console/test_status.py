@@ -14,6 +14,7 @@ from support.live import Crowd, eventually, put, refused, subscribe
 from support.mqtt_client import Broker
 from support.mqtt_packets import V311
 from support.osc import Device
+from support.prometheus import read_metrics, value
 
 from clasp_edge import wire
 from clasp_edge.console.sources import COUNTER, Family, StatusSources
@@ -64,8 +65,8 @@ def test_sessions_and_messages_of_every_kind(own: Daemon) -> None:
     device = broker.client()
     broker.client(V311, clean=False).disconnect()
     subscribe(two, "/a/**")
-    for value in range(5):
-        put(one, "/a/b", value)
+    for level in range(5):
+        put(one, "/a/b", level)
     for _ in range(3):
         one.send(wire.Publish("/a/e", SignalType.EVENT))
     tcp.send(wire.Publish("/a/s", SignalType.STREAM, value=1))
@@ -125,19 +126,49 @@ def test_federation_peers_that_dialled_in(own: Daemon) -> None:
     crowd = Crowd(own)
     peer = crowd.ws(greet=False)
     peer.hello("leaf", features=("param", "federation"))
-    assert status(own)["federation"] == {"count": 0, "peers": []}
+    assert status(own)["federation"] == {"count": 0, "remembered": 0, "peers": {}}
     patterns = tuple(f"/site-a/{number}/**" for number in range(30))
     peer.send(FederationSync(FederationOp.DECLARE_NAMESPACES, patterns=patterns, origin="site-a"))
     assert peer.recv() == wire.Ack()
     found = status(own)["federation"]
     assert found["count"] == 1
-    (told,) = found["peers"]
-    assert told["router"] == "site-a"
+    told = found["peers"]["site-a"]
     assert told["remote"].startswith("127.0.0.1:")
-    assert told["patterns"] == 30
-    assert told["namespaces"] == list(patterns[:20])
+    assert (told["up"], told["kind"], told["patterns"]) == (True, "reference", 30)
+    assert told["owns"] == list(patterns[:20])
     crowd.leave()
     eventually(lambda: status(own)["federation"]["count"] == 0)
+    assert status(own)["federation"]["peers"]["site-a"]["up"] is False
+
+
+def test_uplinks() -> None:
+    """One that reaches its hub, one that does not."""
+    with Daemon() as hub:
+        url = "ws://{}:{}/clasp".format(*hub.ws_address)
+        config = f"""
+        [uplink.venue]
+        url = "{url}"
+        owns = ["/stage-left/**"]
+        [uplink.nowhere]
+        url = "ws://127.0.0.1:9/clasp"
+        owns = ["/stage-left/**"]
+        """
+        with Daemon(config=config) as leaf:
+            eventually(lambda: status(leaf)["uplinks"]["venue"]["up"])
+            eventually(lambda: status(leaf)["uplinks"]["nowhere"]["failures"])
+            found = status(leaf)["uplinks"]
+            assert found["venue"]["hub"].startswith("ws://127.0.0.1:")
+            assert (found["venue"]["connects"], found["nowhere"]["up"]) == (1, False)
+            assert found["nowhere"]["last_error"]
+            peers = status(hub)["federation"]
+            assert peers["count"] == 1
+            (told,) = peers["peers"].values()
+            assert (told["kind"], told["owns"]) == ("clasp-edge", ["/stage-left", "/stage-left/**"])
+            metrics = read_metrics(ask(leaf.control_path, request="metrics")["result"])
+            assert value(metrics, "uplink_up", uplink="venue") == 1
+            assert value(metrics, "uplink_up", uplink="nowhere") == 0
+            assert value(metrics, "uplink_connect_failures_total", uplink="nowhere") >= 1
+            assert value(metrics, "dropped_messages_total", cause="uplink_queue") == 0
 
 
 def test_osc_targets(own: Daemon) -> None:
