@@ -6,6 +6,7 @@ Imported only where a journal is kept.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from clasp_edge.config.model import Config
 from clasp_edge.journal.journal import Journal
@@ -25,12 +26,30 @@ class AlreadyRunning(Exception):
     """Another process has the data directory; the text says which."""
 
 
+class _Claim:
+    """The data directory's lock, once it can be had: a disk may be read-only at the start and not later."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock: DirectoryLock | None = None
+
+    def __call__(self) -> None:
+        """Raises InUse, OSError."""
+        if self._lock is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._lock = DirectoryLock(self._directory)
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
 class Keeping:
     """A journal that is being kept, and the lock that goes with it."""
 
-    def __init__(self, journal: Journal, lock: DirectoryLock | None) -> None:
+    def __init__(self, journal: Journal, claim: _Claim) -> None:
         self._journal = journal
-        self._lock = lock
+        self._claim = claim
 
     @property
     def journal(self) -> Journal:
@@ -50,8 +69,7 @@ class Keeping:
 
     def close(self) -> None:
         self._journal.close(CLOSE_TIMEOUT_S)
-        if self._lock is not None:
-            self._lock.release()
+        self._claim.release()
 
 
 def keep_journal(router: Router, config: Config) -> tuple[Keeping, str]:
@@ -59,16 +77,15 @@ def keep_journal(router: Router, config: Config) -> tuple[Keeping, str]:
 
     Raises AlreadyRunning. A directory that cannot be used is no reason not to start: it is said, loudly.
     """
-    lock = None
+    claim = _Claim(config.data_dir)
     try:
-        config.data_dir.mkdir(parents=True, exist_ok=True)
-        lock = DirectoryLock(config.data_dir)
+        claim()
     except InUse as error:
         raise AlreadyRunning(str(error)) from None
     except OSError as error:
         log.warning("the data directory %s cannot be locked: %s", config.data_dir, error.strerror)
-    journal = Journal(router, config.journal, config.data_dir)
+    journal = Journal(router, config.journal, config.data_dir, claim)
     greeting = journal.open()
     if journal.mode != "volatile":
         router.handlers[MessageType.REPLAY] = Replays(journal).handle
-    return Keeping(journal, lock), greeting
+    return Keeping(journal, claim), greeting

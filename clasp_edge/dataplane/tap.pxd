@@ -20,6 +20,7 @@ cdef class Tap:
     cdef BlockBuffer stored             # those that the writer thread is storing
     cdef BlockBuffer images             # params, likewise
     cdef bint in_flight
+    cdef bint again                     # what is in `stored` could not be stored yet
     cdef uint32_t last_writer
     cdef uint32_t* dirty                # ids of params that changed since they were last collected
     cdef size_t dirty_count

@@ -331,10 +331,14 @@ cdef class Tap:
         if base:
             # This batch is stored as a whole or not at all: with it, only what the rewriting has stored counts.
             self.images.set_base(base)
-        self.filling.close(self.log)
-        self.filling, self.stored = self.stored, self.filling
-        self.filling.clear()
-        self.last_writer = 0
+        if self.again:
+            # First what a failed commit has left; what came since stays where it is, and so does who waits for it.
+            drained = drained and self.filling.used == 0
+        else:
+            self.filling.close(self.log)
+            self.filling, self.stored = self.stored, self.filling
+            self.filling.clear()
+            self.last_writer = 0
         self.woken = not drained
         self.covering = drained
         if drained:
@@ -355,15 +359,13 @@ cdef class Tap:
         return states, logs, drained, base
 
     def release(self, bint stored):
-        """The batch has been stored, or (not `stored`) could not be: then its params will be written again."""
+        """The batch has been stored, or (not `stored`) could not be: then it will be tried again, with everything that
+        has changed by then. Until it is stored, log records have only the other half of the buffer's memory."""
         self.in_flight = False
-        if not stored:
-            for view in self.stored.views():
-                count = int.from_bytes(view[16:20], "little")
-                self.kept -= count
-                self.lost += count
-        self.stored.clear()
-        if not stored:
+        self.again = not stored and self.stored.used > 0
+        if stored:
+            self.stored.clear()
+        else:
             self.mark_incomplete()
             # Their replies wait on: nobody is told that something is safe which is not.
             for item in self.covered:
@@ -384,7 +386,7 @@ cdef class Tap:
         """Copies of the log blocks that are only in memory and hold records from `first` on."""
         cdef list found = []
         self.filling.close(self.log)
-        for view in [*(self.stored.views() if self.in_flight else ()), *self.filling.views()]:
+        for view in [*self.stored.views(), *self.filling.views()]:
             if int.from_bytes(view[24:32], "little") + int.from_bytes(view[16:20], "little") > first:
                 found.append(bytes(view))
         self.last_writer = 0
@@ -394,7 +396,7 @@ cdef class Tap:
     def tail_begins(self):
         """The number of the first log record that is not in the store yet."""
         cdef BlockBuffer buffer
-        for buffer in ((self.stored, self.filling) if self.in_flight else (self.filling,)):
+        for buffer in (self.stored, self.filling):
             views = buffer.views()
             if views:
                 return int.from_bytes(views[0][24:32], "little")

@@ -39,7 +39,9 @@ _CRC_FROM = 12
 _LOG = struct.Struct("<IQBB")
 _STATE = struct.Struct("<IBBBBHHIQQQQ")
 _RAW = struct.Struct("<II")
-_SAME_WRITER = 0xFF
+SAME_WRITER = 0xFF
+"""In place of the size of a writer's name: as the record before it in the block."""
+
 _PARAM_KIND, _GONE_KIND, _RAW_KIND = 1, 2, 3
 
 LARGEST_QOS = 2
@@ -173,7 +175,7 @@ def records(block: Buffer) -> Iterator[Record]:
     while at < header.size:
         size, wall_us, signal, writer_size = _LOG.unpack_from(view, at)
         begin = at + _LOG.size
-        if writer_size != _SAME_WRITER:
+        if writer_size != SAME_WRITER:
             writer = bytes(view[begin : begin + writer_size]).decode("utf-8", "replace")
             begin += writer_size
         if at + size > header.size or begin > at + size:
@@ -182,6 +184,29 @@ def records(block: Buffer) -> Iterator[Record]:
         yield Record(number, wall_us, header.run, header.synchronised, signal, writer, frame)
         at += size
         number += 1
+
+
+def log_sizes(block: Buffer, at: int) -> tuple[int, int, int]:
+    """Of the log record at `at`: its header's size, its whole size, the size of the writer's name or SAME_WRITER.
+
+    Raises BadBlock.
+    """
+    view = memoryview(block)
+    if at + _LOG.size > len(view):
+        raise BadBlock(f"a record without a header at {at}")
+    size, _, _, writer_size = _LOG.unpack_from(view, at)
+    if at + size > len(view) or size < _LOG.size + (0 if writer_size == SAME_WRITER else writer_size):
+        raise BadBlock(f"a record of {size} bytes at {at}")
+    return _LOG.size, size, writer_size
+
+
+def make_log_block(header: Header, body: Buffer) -> bytes:
+    """A sealed log block of records that have their form already."""
+    block = bytearray(_HEADER.pack(*header))
+    block += body
+    with memoryview(block) as view:
+        seal(view)
+    return bytes(block)
 
 
 def params(block: Buffer) -> Iterator[Param]:

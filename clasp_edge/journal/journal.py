@@ -7,9 +7,7 @@ stored is in memory, that is said, and all of it is written again when the disk 
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import time
 from asyncio import TimerHandle
 from collections.abc import Callable
@@ -17,16 +15,12 @@ from pathlib import Path
 
 from clasp_edge.config import model
 from clasp_edge.dataplane.blocks import Stream
-from clasp_edge.dataplane.restore import finish_restore, refill_history, restore_params
-from clasp_edge.dataplane.tap import Tap, clock_synchronised
+from clasp_edge.dataplane.tap import Tap
 from clasp_edge.journal.following import Cursors, Logged, after
-from clasp_edge.journal.format import BadBlock
 from clasp_edge.journal.lookup import Piece
-from clasp_edge.journal.probe import Found, probe
+from clasp_edge.journal.opening import Opening, move_aside
 from clasp_edge.journal.report import OWN_PREFIX, Report
-from clasp_edge.journal.salvage import salvage_state
-from clasp_edge.journal.store import DATA_FILE, DIRECTORY_MODE, Retention, Store
-from clasp_edge.journal.trouble import Damaged, TooNew, Unavailable
+from clasp_edge.journal.store import Retention, Store
 from clasp_edge.journal.wear import Wear
 from clasp_edge.journal.writer import DAMAGED, OK, Batch, Outcome, Reader, Writer
 from clasp_edge.router.router import Router
@@ -35,7 +29,6 @@ from clasp_edge.wire.pattern import Pattern
 log = logging.getLogger("clasp_edge.journal")
 
 DIRECTORY = "journal"
-STARTS_FILE = "starts"
 
 RETRY_S = 2.0
 """Between attempts to write to a disk that does not take it."""
@@ -54,11 +47,6 @@ most a quarter more, and a start reads at most five times what it needs."""
 BYTES_PER_PARAM = 128
 """An estimate of an image, until the first rewriting has told the real size."""
 
-SUSPICIOUS_STARTS = 3
-"""Starts in a row that did not last: then the log is read before the store is trusted."""
-
-LONGEST_LOOK_S = 10.0
-
 SETTLED_S = 30.0
 
 BYTES_PER_GB = 1e9
@@ -75,7 +63,9 @@ MOST_DAMAGED = 10_000
 class Journal:
     """One router's journal. `open()` before anybody is connected, `close()` when the last connection is gone."""
 
-    def __init__(self, router: Router, config: model.Journal, data_dir: Path) -> None:
+    def __init__(
+        self, router: Router, config: model.Journal, data_dir: Path, claim: Callable[[], None] = lambda: None
+    ) -> None:
         self.router = router
         self.mode = config.mode
         self.reader = Reader(router.loop)
@@ -83,7 +73,8 @@ class Journal:
         self._config = config
         self._loop = router.loop
         self._directory = data_dir / DIRECTORY
-        self._store = self._new_store()
+        self._store = Store(self._directory, _retention(config), claim)
+        self._opening = Opening(router.plane, self._store)
         self._report = Report(router.plane)
         self._patterns: list[Pattern] | None = None
         self._tap: Tap | None = None
@@ -94,7 +85,6 @@ class Journal:
         self._pending = False
         self._left = False
         self._message = ""
-        self._restored = Found()
         self._cursors = Cursors()
         self._cursors_under_way: dict[str, int] = {}
         self._damaged_blocks: set[int] = set()
@@ -117,43 +107,25 @@ class Journal:
             self._tap.signals = _mask(config)
             self._tap.reselect()
 
-    def _new_store(self) -> Store:
-        return Store(self._directory, _retention(self._config))
-
     # ---- start ----
 
     def open(self) -> str:
         """Restore what is stored and start to keep the journal; returns a sentence for the start's greeting."""
         began_s = time.monotonic()
-        problem = ""
-        try:
-            self._directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-            if not os.access(self._directory, os.W_OK | os.X_OK):
-                raise Unavailable(f"{self._directory} cannot be written by this user")
-            suspicious = self._count_start() >= SUSPICIOUS_STARTS
-            self._restore(thorough_s=LONGEST_LOOK_S if suspicious else 0, readonly=False)
-            self._open_store()
-        except Damaged as error:
-            problem = self._replace(error)
-        except (Unavailable, OSError) as error:
-            problem = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            self._restore_readonly()
-        dropped = finish_restore(self.router.plane)
-        if dropped:
-            log.warning("%d stored params were dropped, oldest first: more than state.max_... allow", dropped)
+        opening = self._opening
+        opening.run()
+        self._message = opening.problem
         params = self.router.plane.params
         took_ms = (time.monotonic() - began_s) * 1000
         self._live_bytes = params * BYTES_PER_PARAM
         if self.mode != "volatile":
             self._start_keeping()
-            if dropped and self._tap is not None:
+            if opening.dropped and self._tap is not None:
                 self._tap.rewrite()
                 self.wake()
         self.router.plane.expire()
         if not self._store.is_open:
-            self._set_memory(problem)
-        elif problem:
-            self._message = problem
+            self._set_memory(opening.problem)
         self._tell(True)
         self._settling = self._loop.call_later(SETTLED_S, self._settled)
         what = {
@@ -161,20 +133,19 @@ class Journal:
             "strict": "strict: what is acknowledged survives a power cut",
             "volatile": "volatile: params are stored when the router stops, not before",
         }[self.mode]
-        where = self._directory if self._store.is_open else f"IN MEMORY ONLY: {problem}"
+        where = self._directory if self._store.is_open else f"IN MEMORY ONLY: {opening.problem}"
         return f"{what}; {params} params restored in {took_ms:.0f} ms; {where}"
 
-    def _open_store(self) -> None:
-        self._store.run = self._restored.run + 1
-        self._store.open()
+    def _settled(self) -> None:
+        self._settling = None
+        self._opening.settled()
 
     def _start_keeping(self) -> None:
-        found = self._restored
+        found = self._opening.found
         log_stream = Stream(True, found.log_number, 0, found.log_before, found.run + 1)
         state_stream = Stream(False, found.state_number, found.state_base, found.state_before, found.run + 1)
         self._base_before = found.state_before - found.state_bytes
         self._cursors = Cursors(found.cursors)
-        self._store.run = found.run + 1
         self._store.needed_from = self._cursors.needed_from
         strict = self.mode == "strict"
         self._tap = self.router.plane.open_tap(self, strict, self._config.buffer_kib * 1024, log_stream, state_stream)
@@ -183,99 +154,6 @@ class Journal:
         if not self._store.is_open or self._message:
             self._tap.mark_incomplete()
             self.wake()
-
-    def _restore(self, *, thorough_s: float, readonly: bool) -> None:
-        if not (self._directory / DATA_FILE).exists():
-            return
-        plane = self.router.plane
-        writers: dict[bytes, int] = {}
-        clock_is_right = clock_synchronised()
-        refused = 0
-
-        def on_state(block: bytes) -> None:
-            nonlocal refused
-            try:
-                refused += restore_params(plane, block, writers, clock_is_right)
-            except ValueError as error:
-                raise Damaged(str(error)) from None
-
-        self._restored = probe(
-            self._directory, on_state, lambda block: refill_history(plane, block),
-            tail_bytes=plane.ring.size, thorough_s=thorough_s, readonly=readonly,
-        )  # fmt: skip
-        if refused:
-            log.warning("%d stored params are not valid any more and were left out", refused)
-
-    def _restore_readonly(self) -> None:
-        """The directory cannot be written: what is in it may be readable still."""
-        try:
-            self._restore(thorough_s=0, readonly=True)
-        except (Damaged, Unavailable, OSError) as error:
-            log.warning("the stored params could not be read either: %s", error)
-
-    def _replace(self, error: Damaged) -> str:
-        """Put a store that cannot be used aside and start with a new one, with what can be saved of the params."""
-        aside = self._move_aside("newer" if isinstance(error, TooNew) else "damaged")
-        problem = f"the store was not usable ({error}) and is now {aside}"
-        if aside is not None and not isinstance(error, TooNew):
-            blocks = self._salvage(aside / DATA_FILE)
-            problem += f"; {self.router.plane.params} params were saved from {blocks} sound blocks of it"
-        log.error("%s", problem)
-        self._message = problem
-        self._restored = Found()
-        self._store = self._new_store()
-        try:
-            self._open_store()
-        except (Damaged, Unavailable) as second:
-            problem += f"; a new one could not be made: {second}"
-        return problem
-
-    def _salvage(self, path: Path) -> int:
-        writers: dict[bytes, int] = {}
-        clock_is_right = clock_synchronised()
-        count = 0
-        try:
-            for block in salvage_state(path):
-                try:
-                    restore_params(self.router.plane, block, writers, clock_is_right)
-                    count += 1
-                except ValueError as error:
-                    log.warning("a block could not be used: %s", error)
-        except (OSError, BadBlock) as error:
-            log.warning("%s could not be searched: %s", path, error)
-        return count
-
-    def _move_aside(self, why: str) -> Path | None:
-        stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
-        for attempt in range(100):
-            target = self._directory.with_name(f"{DIRECTORY}.{why}-{stamp}" + (f".{attempt}" if attempt else ""))
-            if target.exists():
-                continue
-            try:
-                self._directory.rename(target)
-            except OSError as error:
-                log.error("%s cannot be moved aside: %s", self._directory, error.strerror)
-                return None
-            return target
-        return None
-
-    def _count_start(self) -> int:
-        """How many starts before this one did not last."""
-        path = self._directory / STARTS_FILE
-        try:
-            count = int(path.read_text())
-        except (OSError, ValueError):
-            count = 0
-        try:
-            path.write_text(f"{count + 1}\n")
-        except OSError as error:
-            raise Unavailable(error.strerror or str(error)) from None
-        return count
-
-    def _settled(self) -> None:
-        self._settling = None
-        with contextlib.suppress(OSError):  # then the next start is more careful than it needs to be
-            (self._directory / STARTS_FILE).unlink(missing_ok=True)
 
     # ---- what the tap asks ----
 
@@ -340,6 +218,8 @@ class Journal:
         now_s = time.monotonic()
         self._wear.add(outcome.written, now_s)
         tap.release(outcome.kind == OK)
+        # Only an estimate of what retention looks at: a block that is under way has its own idea of it.
+        tap.log.before -= min(outcome.saved, tap.log.before)
         if outcome.kind != OK:
             self._cursors.give_back(self._cursors_under_way)
         if outcome.kind == OK:
@@ -356,11 +236,11 @@ class Journal:
             return
         if outcome.kind == DAMAGED:
             self._store.close()
-            aside = self._move_aside("damaged")
-            self._message = f"the store was damaged while running ({outcome.text}) and is now {aside}"
-            log.error("%s; all params are written to a new one", self._message)
+            aside = move_aside(self._store, "damaged")
             self._cursors.all_again()
             if aside is not None:
+                self._message = f"the store was damaged while running ({outcome.text}) and is now {aside}"
+                log.error("%s; all params are written to a new one", self._message)
                 self._again(0)
                 return
         self._set_memory(outcome.text)
@@ -392,6 +272,7 @@ class Journal:
         self.state = "ok"
         self._message = ""
         log.warning("the journal is written again; every param is stored")
+        self._tell(True)
 
     # ---- numbers ----
 
@@ -415,6 +296,34 @@ class Journal:
             records_lost=tap.lost,
             last_record=tap.log.number - 1,
         )
+
+    def statistics(self) -> dict[str, int | float | str]:
+        """Everything worth exporting: counters since the start, sizes in bytes, times as their names say."""
+        now_s = time.monotonic()
+        tap, writer, store = self._tap, self._writer, self._store
+        return {
+            "mode": self.mode,
+            "state": self.state,
+            "message": self._message,
+            "commits": writer.commits if writer is not None else 0,
+            "commits_failed": writer.failed if writer is not None else 0,
+            "commit_seconds": writer.seconds if writer is not None else 0.0,
+            "commit_interval_ms": int(self.commit_interval_s * 1000),
+            "queue_age_ms": self._age_ms,
+            "records": tap.kept if tap is not None else 0,
+            "records_lost": tap.lost if tap is not None else 0,
+            "records_missed": store.missed,
+            "last_record": self.last_sequence,
+            "oldest_record": store.oldest_number,
+            "log_bytes": store.log_bytes,
+            "blocks_joined": store.joined,
+            "blocks_damaged": len(self._damaged_blocks),
+            "bytes_written": self._wear.total,
+            "bytes_per_day": int(self._wear.per_day(now_s)),
+            "wear_alarm": int(self._wear.over_budget(now_s)),
+            "params_dropped_at_start": self._opening.dropped,
+            "start": self._opening.found.run + 1,
+        }
 
     @property
     def tap(self) -> Tap | None:

@@ -7,6 +7,7 @@ store that is damaged, foreign or too new is never repaired or overwritten in pl
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from clasp_edge.journal.format import (
     seal,
     state_key,
 )
-from clasp_edge.journal.lookup import Piece, first_header, noted_run, read_piece, schema_of
+from clasp_edge.journal.joining import Small, join
+from clasp_edge.journal.lock import InUse
+from clasp_edge.journal.lookup import Piece, first_header, log_end, noted_run, read_piece, schema_of
 from clasp_edge.journal.trouble import DAMAGE, Damaged, TooNew, Unavailable, reason
 
 DATA_FILE = "data.mdb"
@@ -50,6 +53,9 @@ SMALLEST_MAP = 1 << 28
 DROPPED_AT_ONCE = 512
 """Blocks that retention removes in one transaction: it goes on with the next."""
 
+FULL_BYTES = 1 << 20
+"""Less room than this on a disk that has refused a write: that is why."""
+
 SLACK = 16
 """Retention waits until it is over by a sixteenth, so that it does not dirty pages at both ends with each commit."""
 
@@ -64,9 +70,12 @@ class Retention:
 
 
 class Store:
-    """`Store(directory)`. `commit` is for one thread, `read_log` for any."""
+    """`commit` is for one thread, `read_log` for any.
 
-    def __init__(self, directory: Path, retention: Retention) -> None:
+    `claim` is called before the store is opened, to keep others from doing so; it raises InUse or OSError.
+    """
+
+    def __init__(self, directory: Path, retention: Retention, claim: Callable[[], None] | None = None) -> None:
         self.directory = directory
         self.retention = retention
         self.run = 0
@@ -80,14 +89,25 @@ class Store:
         self.missed = 0
         """Records that were needed, and were dropped all the same: for the log's size or number of records."""
         self._missed_now = 0
+        self._saved_now = 0
+        self.joined = 0
+        """Blocks that were made of smaller ones."""
+        self._small = Small()
+        self._claim = claim
+        self._given_up = ""
         self._env: lmdb.Environment | None = None
         self._growing = threading.Lock()  # the map may only grow while nobody reads
         self._oldest: Header | None = None
+        self._log_end = 0  # bytes of all blocks up to the newest
         self._more_to_drop = False
 
     def open(self) -> None:
         """Open or create. Raises Damaged, TooNew, Unavailable."""
         try:
+            if self._given_up:
+                raise Unavailable(self._given_up)
+            if self._claim is not None:
+                self._claim()
             self.directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             path = self.directory / DATA_FILE
             size = path.stat().st_size if path.exists() else 0
@@ -101,6 +121,8 @@ class Store:
             )
         except DAMAGE as error:
             raise Damaged(reason(error)) from None
+        except InUse as error:
+            raise Unavailable(str(error)) from None
         except (lmdb.Error, OSError) as error:
             raise Unavailable(reason(error)) from None
         try:
@@ -109,6 +131,7 @@ class Store:
                 if self.run > noted_run(txn):
                     txn.put(RUN_KEY, self.run.to_bytes(8, "big"))
                 self._oldest = first_header(txn)
+                self._log_end = log_end(txn).before
             env.reader_check()
         except Damaged:
             env.close()
@@ -121,12 +144,29 @@ class Store:
             raise Unavailable(reason(error)) from None
         self._env = env
 
+    def give_up(self, why: str) -> None:
+        """Never open the store again: what is there is not to be touched."""
+        self._given_up = why
+
     def close(self) -> None:
         """Let go of the files; `commit` opens them again."""
+        self._small.clear()
         with self._growing:
             if self._env is not None:
                 self._env.close()
                 self._env = None
+
+    @property
+    def oldest_number(self) -> int:
+        """The number of the oldest record that retention has left, 0 without a log."""
+        oldest = self._oldest
+        return oldest.number if oldest is not None else 0
+
+    @property
+    def log_bytes(self) -> int:
+        """What the blocks of the log take, about."""
+        oldest = self._oldest
+        return max(0, self._log_end - oldest.before) if oldest is not None else 0
 
     @property
     def is_open(self) -> bool:
@@ -139,16 +179,18 @@ class Store:
         base: int,
         wall_us: int,
         cursors: Mapping[str, int] = MappingProxyType({}),
-    ) -> None:
+    ) -> int:
         """Store blocks (their checksums are put in here), durably when this returns.
 
         `base` other than 0: state blocks below it are not needed any more. `cursors`: places in the log by name, a
-        negative one for those to forget. Raises Damaged, Unavailable.
+        negative one for those to forget. Returns by how many bytes the log has become shorter because small blocks were
+        joined. Raises Damaged, Unavailable.
         """
         for block in (*states, *logs):
             seal(block)
         self._transaction(lambda txn: self._write(txn, states, logs, base, wall_us, cursors))
         self.missed += self._missed_now
+        return self._saved_now
 
     def _transaction(self, work: Callable[[lmdb.Transaction], object]) -> None:
         for _ in range(16):
@@ -160,6 +202,7 @@ class Store:
                     work(txn)
                 return
             except lmdb.MapFullError:
+                self._small.clear()
                 self._grow()
             except DAMAGE as error:
                 self.close()
@@ -167,8 +210,17 @@ class Store:
             except (lmdb.Error, OSError) as error:
                 # After an error in the middle of a commit the environment is not to be used any more.
                 self.close()
-                raise Unavailable(reason(error)) from None
+                raise Unavailable(self._words_for(error)) from None
         raise Unavailable("the map of the store cannot grow further")
+
+    def _words_for(self, error: Exception) -> str:
+        """LMDB takes a write that stopped short for an error of input and output."""
+        try:
+            found = os.statvfs(self.directory)
+        except OSError:
+            return reason(error)
+        full = found.f_bavail * found.f_frsize < FULL_BYTES
+        return f"the disk is full ({reason(error)})" if full else reason(error)
 
     def _write(
         self,
@@ -179,7 +231,7 @@ class Store:
         wall_us: int,
         cursors: Mapping[str, int],
     ) -> None:
-        self._missed_now = 0
+        self._missed_now = self._saved_now = 0
         for name, number in cursors.items():
             if number < 0:
                 txn.delete(cursor_key(name))
@@ -191,12 +243,33 @@ class Store:
         for block in logs:
             newest = read_header(block)
             txn.put(log_key(newest.number), block)
+            full = self._small.add(newest)
+            if full:
+                self._join(txn, full)
         if base:
             drop_states(txn, base, read_header(states[-1]).number if states else None)
         if newest is not None:
             if self._oldest is None:
                 self._oldest = read_header(logs[0])
+            self._log_end = newest.before + newest.size
             self._retain(txn, newest, wall_us)
+
+    def _join(self, txn: lmdb.Transaction, headers: Sequence[Header]) -> None:
+        """Put one block in the place of small ones. Blocks that are not there any more, or are damaged, stay so."""
+        found = [txn.get(log_key(header.number)) for header in headers]
+        try:
+            joined = join([memoryview(block) for block in found if block is not None])
+        except BadBlock:
+            return
+        first = read_header(joined)
+        self._saved_now += sum(map(len, filter(None, found))) - len(joined)
+        for header in headers:
+            if header.number > first.number:
+                txn.delete(log_key(header.number))
+        txn.put(log_key(first.number), joined)
+        if self._oldest is not None and first.number <= self._oldest.number <= first.last:
+            self._oldest = first
+        self.joined += 1
 
     def _retain(self, txn: lmdb.Transaction, newest: Header, wall_us: int) -> None:
         """Drop whole blocks from the old end of the log."""
@@ -223,12 +296,13 @@ class Store:
             self._more_to_drop = self._exceeds(self._oldest, newest, wall_us, 0)
 
     def _exceeds(self, oldest: Header, newest: Header, wall_us: int, slack: int) -> bool:
+        """Whether there would be enough without the oldest block: what is kept is never less than the limits allow."""
         limits = self.retention
-        size = newest.before + newest.size - oldest.before
-        if limits.max_bytes and size > limits.max_bytes + (limits.max_bytes // slack if slack else 0):
+        size = newest.before + newest.size - oldest.before - oldest.size
+        if limits.max_bytes and size >= limits.max_bytes + (limits.max_bytes // slack if slack else 0):
             return True
-        count = newest.last - oldest.number + 1
-        if limits.max_records and count > limits.max_records + (limits.max_records // slack if slack else 0):
+        count = newest.last - oldest.last
+        if limits.max_records and count >= limits.max_records + (limits.max_records // slack if slack else 0):
             return True
         if self.needed_from and oldest.last >= self.needed_from:
             return False

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,17 +38,23 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a batch. `written`: bytes that went to the disk since the last outcome."""
+    """What became of a batch. `written`: bytes that went to the disk since the last outcome; `saved`: bytes by which
+    the log is shorter than its blocks were together (`Store.commit`)."""
 
     kind: str
     text: str
     written: int
+    saved: int
 
 
 class Writer:
     """Commits batches one after the other; `done` is called on the loop's thread after each."""
 
     def __init__(self, store: Store, loop: AbstractEventLoop, done: Callable[[Outcome], None]) -> None:
+        self.commits = 0
+        self.failed = 0
+        self.seconds = 0.0
+        """What the commits took, failed ones included."""
         self._store = store
         self._loop = loop
         self._done = done
@@ -82,9 +89,10 @@ class Writer:
     def _run(self) -> None:
         before = _written()
         while (batch := self._batches.get()) is not None:
-            kind, text = OK, ""
+            kind, text, saved = OK, "", 0
+            began_s = time.monotonic()
             try:
-                self._store.commit(batch.states, batch.logs, batch.base, batch.wall_us, batch.cursors)
+                saved = self._store.commit(batch.states, batch.logs, batch.base, batch.wall_us, batch.cursors)
             except Damaged as error:
                 kind, text = DAMAGED, str(error)
             except Unavailable as error:
@@ -93,10 +101,13 @@ class Writer:
                 log.exception("a commit failed")
                 self._store.close()
                 kind, text = UNAVAILABLE, repr(error)
+            self.seconds += time.monotonic() - began_s
+            self.commits += kind == OK
+            self.failed += kind != OK
             now = _written()
             size = sum(map(len, batch.states)) + sum(map(len, batch.logs))
             # Without the kernel's count, what was handed over is a lower bound.
-            self._outcomes.put(Outcome(kind, text, now - before if now else size))
+            self._outcomes.put(Outcome(kind, text, now - before if now else size, saved))
             before = now
             del batch
             with contextlib.suppress(RuntimeError):  # the loop has been closed: `wait` takes it, or nobody

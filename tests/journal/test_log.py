@@ -81,6 +81,28 @@ def test_what_is_only_in_memory_is_found_too(tmp_path: Path) -> None:
     kept.close()
 
 
+def test_what_a_failed_commit_had_is_stored_with_the_next(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, buffer_bytes=4096)
+    line = kept.rig.line(b"w")
+    for _ in range(3):
+        line.feed([publish_payload(b"/a/%d" % kept.tap.log.number, b"x" * 100)])
+        assert kept.tap.collect() is not None
+        kept.tap.release(False)
+        # What is only in memory can be asked for all the while.
+        numbers = [r.number for block in kept.tap.tail(1) for r in records(block)]
+        assert numbers == list(range(1, kept.tap.log.number))
+        assert kept.tap.tail_begins == 1
+    line.feed([publish_payload(b"/a/%d" % n, b"x" * 100) for n in range(4, 100)])
+    # Half of the memory is taken by what waits; what finds no room in the other half is lost, and counted.
+    assert 0 < kept.tap.lost < 96
+    kept.commit_all()
+    found = stored(kept)
+    assert [r.number for r in found] == list(range(1, kept.tap.log.number))
+    assert len(found) == kept.tap.kept == 99 - kept.tap.lost
+    assert [r.frame[8:].split(b"\x01\x09")[0] for r in found] == [b"/a/%d" % n for n in range(1, len(found) + 1)]
+    kept.close()
+
+
 def test_a_full_buffer_costs_log_records_and_no_params(tmp_path: Path) -> None:
     kept = Kept(tmp_path, buffer_bytes=4096)
     line = kept.rig.line()

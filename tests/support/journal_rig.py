@@ -74,7 +74,7 @@ class Kept:
         if collected is None:
             return False
         states, logs, _, base = collected
-        self.store.commit(states, logs, base, time.time_ns() // 1000)
+        self.tap.log.before -= self.store.commit(states, logs, base, time.time_ns() // 1000)
         self.tap.release(True)
         return True
 

@@ -1,0 +1,150 @@
+"""A disk that is really full, or really read-only, while the router runs on it and when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.client import WsClient
+from support.daemon import Daemon
+from support.live import eventually, get, put
+from support.small_disk import KINDS, fill, remount, small_disk, why_not
+
+from clasp_edge import wire
+from clasp_edge.wire import Qos, SignalType
+
+MIB = 4
+VALUE = "x" * 3_000
+
+
+@pytest.fixture(params=KINDS)
+def disk(request: pytest.FixtureRequest) -> Iterator[Path]:
+    reason = why_not(request.param)
+    if reason is not None:
+        pytest.skip(reason)
+    with small_disk(request.param, MIB) as place:
+        yield place
+
+
+def about(client: WsClient, name: str) -> object:
+    found = get(client, f"/clasp-edge/journal/{name}")
+    return found.value if found is not None else None
+
+
+def greeted(daemon: Daemon) -> WsClient:
+    client = WsClient(daemon.ws_url).hello()
+    client.sync()
+    return client
+
+
+def logged(client: WsClient) -> list[str]:
+    """The addresses of everything in the log, in order."""
+    client.send(wire.Replay(pattern="/**"), Qos.CONFIRM)
+    found: list[str] = []
+    while True:
+        message = client.recv()
+        if isinstance(message, wire.Ack):
+            return found
+        assert isinstance(message, wire.Set | wire.Publish)
+        found.append(message.address)
+
+
+@pytest.mark.parametrize("mode", ["group", "strict"])
+def test_a_disk_that_fills_up_in_the_middle_of_a_commit(disk: Path, mode: str) -> None:
+    daemon = Daemon(sets={"journal.mode": mode, "data_dir": disk / "data", "journal.commit_interval_ms": 20}).start()
+    try:
+        expected: list[str] = []
+        with greeted(daemon) as writer, greeted(daemon) as reader:
+            put(writer, "/before", 1)
+            expected.append("/before")
+            filler = fill(disk, 20_000)
+            # More than there is room for, less than what may wait for the disk in memory.
+            for number in range(150):
+                # Nobody waits for an answer: in strict mode there is none now.
+                writer.send(wire.Set(f"/p/{number % 40}", VALUE), Qos.FIRE)
+                writer.send(wire.Publish(address=f"/e/{number}", signal=SignalType.EVENT, value=number), Qos.FIRE)
+                expected += [f"/p/{number % 40}", f"/e/{number}"]
+            assert eventually(lambda: about(reader, "state") == "memory")
+            assert about(reader, "message")
+            assert "NOTHING IS STORED" in daemon.stderr
+            # The router is a router still.
+            writer.send(wire.Set("/during", 2), Qos.FIRE)
+            expected.append("/during")
+            assert eventually(lambda: get(reader, "/during") is not None)
+            filler.unlink()
+            assert eventually(lambda: about(reader, "state") == "ok")
+            assert "written again" in daemon.stderr
+            put(writer, "/after", 3)
+            expected.append("/after")
+            # Nothing of the log is missing either, not even what the failed commits had.
+            assert about(reader, "records_lost") == 0
+            assert logged(reader) == expected
+        daemon.assert_healthy()
+        if mode == "group":
+            daemon.stop()
+        else:
+            daemon.kill()
+        daemon.start()
+        with greeted(daemon) as client:
+            found = [get(client, address) for address in ("/before", "/during", "/after")]
+            assert [param.value if param else None for param in found] == [1, 2, 3]
+            assert logged(client) == expected
+    finally:
+        daemon.close()
+
+
+def test_a_full_disk_at_the_start(disk: Path) -> None:
+    daemon = Daemon(sets={"journal.mode": "group", "data_dir": disk / "data"})
+    try:
+        daemon.start()
+        with greeted(daemon) as client:
+            put(client, "/old", 1)
+        daemon.stop()
+        filler = fill(disk, 0)
+        daemon.start()
+        with greeted(daemon) as client:
+            # What was stored is there, whether or not it could be opened for writing.
+            assert get(client, "/old") is not None
+            put(client, "/new", VALUE * 8)
+            assert eventually(lambda: about(client, "state") == "memory")
+            filler.unlink()
+            assert eventually(lambda: about(client, "state") == "ok")
+        daemon.stop()
+        assert not list((disk / "data").glob("journal.*"))
+        daemon.start()
+        with greeted(daemon) as client:
+            assert get(client, "/old") is not None
+            assert get(client, "/new") is not None
+    finally:
+        daemon.close()
+
+
+def test_a_read_only_disk_at_the_start(disk: Path) -> None:
+    daemon = Daemon(sets={"journal.mode": "group", "data_dir": disk / "data"})
+    second = Daemon(sets={"journal.mode": "group", "data_dir": disk / "data"})
+    try:
+        daemon.start()
+        with greeted(daemon) as client:
+            put(client, "/old", 1)
+        daemon.stop()
+        remount(disk, "ro")
+        daemon.start()
+        assert "IN MEMORY ONLY" in daemon.stdout
+        with greeted(daemon) as client:
+            assert get(client, "/old") is not None
+            put(client, "/new", 2)
+            assert about(client, "state") == "memory"
+            remount(disk, "rw")
+            assert eventually(lambda: about(client, "state") == "ok")
+        # By now the directory is taken, though it could not be at the start.
+        with pytest.raises(AssertionError, match=f"process {daemon.pid}"):
+            second.start()
+        daemon.kill()
+        daemon.start()
+        with greeted(daemon) as client:
+            assert get(client, "/old") is not None
+            assert get(client, "/new") is not None
+    finally:
+        daemon.close()
+        second.close()
