@@ -84,7 +84,7 @@ class ConsoleService:
             if keeping is not None:
                 from clasp_edge.console.journal_report import add_journal
 
-                add_journal(self.sources, keeping.journal, self._router.plane)
+                add_journal(self.sources, keeping.journal)
 
         self._fill = fill
 
