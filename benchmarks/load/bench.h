@@ -55,6 +55,7 @@ struct counters {
 struct bench {
     struct options options;
     struct sockaddr_in address, mqtt_address;
+    struct sockaddr_in hear_address;      /* of subscribers that speak CLASP */
     const char *prefix;        /* of addresses in CLASP: where MQTT's topics are when both are spoken */
     int epoll;
     struct session *sessions;

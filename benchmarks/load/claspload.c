@@ -191,6 +191,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "claspload: --host takes an IPv4 address, not %s\n", b.options.host);
         return 2;
     }
+    b.hear_address = b.address;
+    if (b.options.hear_port)
+        b.hear_address.sin_port = htons((uint16_t)b.options.hear_port);
     b.mqtt_address = b.address;
     b.mqtt_address.sin_port = htons((uint16_t)b.options.mqtt_port);
     if (b.options.osc_port) {

@@ -19,6 +19,7 @@ static const char help[] =
     "\n"
     "  --host ADDR            IPv4 address (127.0.0.1)\n"
     "  --port N               port (7330)\n"
+    "  --hear-port N          port of subscribers that speak CLASP (--port): another router of a federation\n"
     "  --mqtt-port N          port of sessions that speak MQTT (1883)\n"
     "  --tcp                  raw TCP with a length prefix instead of WebSocket\n"
     "  --publishers N         (1)\n"
@@ -51,7 +52,7 @@ enum option_id {
     OPT_HOST = 256, OPT_PORT, OPT_TCP, OPT_PUBLISHERS, OPT_SUBSCRIBERS, OPT_KIND, OPT_WINDOW, OPT_WINDOW_BY, OPT_OPEN,
     OPT_RATE, OPT_PING_PONG, OPT_COUNT, OPT_DURATION, OPT_WARMUP, OPT_ADDRESSES, OPT_RANDOM, OPT_PATTERN,
     OPT_PARTITION, OPT_NONMATCHING, OPT_MAX_SUBSCRIPTIONS, OPT_IDLE, OPT_SLOW, OPT_SLOW_BYTES, OPT_DRAIN, OPT_HOLD,
-    OPT_SERVER_PID, OPT_OSC_PORT, OPT_MQTT_PORT, OPT_HEAR, OPT_HELP,
+    OPT_SERVER_PID, OPT_OSC_PORT, OPT_MQTT_PORT, OPT_HEAR, OPT_HEAR_PORT, OPT_HELP,
 };
 
 static const struct option long_options[] = {
@@ -84,6 +85,7 @@ static const struct option long_options[] = {
     {"osc-port", required_argument, NULL, OPT_OSC_PORT},
     {"mqtt-port", required_argument, NULL, OPT_MQTT_PORT},
     {"hear", required_argument, NULL, OPT_HEAR},
+    {"hear-port", required_argument, NULL, OPT_HEAR_PORT},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -165,6 +167,7 @@ static void parse_one(struct options *o, int id, const char *arg, int *window_by
     case OPT_OSC_PORT: o->osc_port = integer(arg, 1, 65535); o->kind = KIND_OSC; o->pattern = "/osc/bench/**"; break;
     case OPT_MQTT_PORT: o->mqtt_port = integer(arg, 1, 65535); break;
     case OPT_HEAR: *hear = choice(arg, languages); break;
+    case OPT_HEAR_PORT: o->hear_port = integer(arg, 1, 65535); break;
     case OPT_HELP: fputs(help, stdout); exit(0);
     }
 }

@@ -18,6 +18,7 @@ struct options {
     const char *host;
     int port;
     int mqtt_port;
+    int hear_port;          /* of subscribers that speak CLASP; 0 = port */
     bool raw_tcp;
     bool hear_mqtt;         /* subscribers speak MQTT; publishers do where the kind is one of its own */
     int osc_port;           /* publishers send OSC messages there, not CLASP */

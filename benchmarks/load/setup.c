@@ -154,7 +154,7 @@ void setup_open_more(struct bench *b)
         struct session *s = &b->sessions[b->opened++];
         bool mqtt = s->language == &mqtt_language;
         enum link_framing framing = !mqtt && b->options.raw_tcp ? FRAMING_LENGTH : s->language->framing;
-        if (!link_connect(&s->link, mqtt ? &b->mqtt_address : &b->address, framing,
+        if (!link_connect(&s->link, mqtt ? &b->mqtt_address : s->role == ROLE_SUBSCRIBER ? &b->hear_address : &b->address, framing,
                           s->role == ROLE_SLOW ? SLOW_RCVBUF_BYTES : 0)) {
             perror("claspload: connect");
             exit(1);
