@@ -117,6 +117,12 @@ cdef class Relay(Adapter):
         return self._set_frame(entry_address(entry), entry.address_size, entry.value_type, entry_value(entry),
                                entry.value_size, self._lifetime(entry))
 
+    def lifetime(self, bytes address not None):
+        """The ttl word that gives the param, written elsewhere now, the life it has here; None where there is none."""
+        cdef const uint8_t* text = <const uint8_t*><char*>address
+        cdef Entry* entry = self.plane.live(text, len(address), self.plane.table.hash_of(text, len(address)))
+        return self._lifetime(entry) if entry != NULL and entry.revision else None
+
     def held(self, bytes address not None):
         """`(value type, value, writer, written_us)` of a param; None where there is none."""
         cdef const uint8_t* text = <const uint8_t*><char*>address

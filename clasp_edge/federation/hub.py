@@ -12,8 +12,10 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from clasp_edge.dataplane.unpack import snapshot_params
+from clasp_edge.federation.kin import lifetimes_frame
 from clasp_edge.federation.namespace import Namespaces, read_pattern
-from clasp_edge.federation.peers import CONFLICT, Peers
+from clasp_edge.federation.peers import CONFLICT, Downlink, Peers
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE, snapshot_job
 from clasp_edge.router.subscribe import ALL_TYPES, MAX_PARTIAL_PATTERNS, add_subscription, drop_subscription
@@ -52,6 +54,9 @@ FIRST_SUBSCRIPTION_ID = 50_000
 MAX_SNAPSHOT_PARAMS = 800
 """In one SNAPSHOT, as clients are used to (router.md 3.6)."""
 
+KIN_PIECE_BYTES = 30_000
+"""Largest SNAPSHOT for a clasp-edge: the lifetimes of its params must fit into a frame of their own."""
+
 CHECKS_AT_ONCE = 4096
 """Comparisons of an address with a pattern before others get their turn: about half a millisecond."""
 
@@ -84,7 +89,7 @@ class Hub:
         elif message.op is FederationOp.DECLARE_NAMESPACES:
             _declare(session, message, self.peers)
         elif message.op is FederationOp.REQUEST_SYNC:
-            _request(session, message)
+            _request(session, message, self.peers)
         elif message.op is FederationOp.REVISION_VECTOR:
             _compare(session, message)
         elif message.op is FederationOp.PEER:
@@ -155,16 +160,20 @@ def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
 # ---- RequestSync ----
 
 
-def _request(session: Session, message: FederationSync) -> None:
+def _request(session: Session, message: FederationSync, peers: Peers) -> None:
     """The state of each pattern, all of them inside what the peer declared, then SyncComplete."""
     count = len(message.patterns)
     if count > MAX_PATTERNS:
         session.error(ErrorCode.REVISION_CONFLICT, f"too many sync patterns: {count} (max {MAX_PATTERNS})")
         return
-    session.start_job(_sync_job(session, declared(session), message))
+    peer = peers.of(session)
+    kin = peer.downlink if peer is not None else None
+    session.start_job(_sync_job(session, declared(session), message, kin))
 
 
-def _sync_job(session: Session, namespaces: Namespaces | None, message: FederationSync) -> Iterator[bytes]:
+def _sync_job(
+    session: Session, namespaces: Namespaces | None, message: FederationSync, kin: Downlink | None
+) -> Iterator[bytes]:
     """Wire images: for each pattern one SNAPSHOT or more, be it an empty one, then SyncComplete; or one ERROR.
 
     A thousand patterns against a thousand declared ones are a million tests, so those belong to the job.
@@ -187,10 +196,28 @@ def _sync_job(session: Session, namespaces: Namespaces | None, message: Federati
         if pattern is None:
             yield session.image(encode(Snapshot(params=())))
             continue
+        if kin is not None:
+            yield from _kin_snapshots(session, pattern, kin)
+            continue
         yield from snapshot_job(session, pattern, even_if_empty=True, newer_than=message.since_revision or 0)
         if not pattern.literal:
             yield b""  # The whole state has been looked at once: others get their turn before the next pattern.
     yield session.image(_sync_complete(message.patterns, session.router.config.name))
+
+
+def _kin_snapshots(session: Session, pattern: Pattern, kin: Downlink) -> Iterator[bytes]:
+    """The state for a clasp-edge: each SNAPSHOT after the lifetimes of its params, which it has no place for."""
+    cursor = 0
+    while True:
+        payload, cursor = session.router.plane.snapshot(pattern, session.scopes, cursor, KIN_PIECE_BYTES, SCAN_AT_ONCE)
+        if payload is None:
+            yield b""
+        else:
+            lives = {address: kin.lifetime(address) for address, *_ in snapshot_params(payload)}
+            told = {address.decode(): life for address, life in lives.items() if life is not None}
+            yield session.image(lifetimes_frame(told)) + session.image(encode_frame(payload))
+        if not cursor:
+            return
 
 
 def _is_covered(namespaces: Namespaces, text: str) -> bool:

@@ -9,12 +9,14 @@ end is a clasp-edge too. Builds and reads them; knows no session.
   `epoch` (0: none of them has one), and have passed `hops` routers.
 - CHECKPOINT asks for REACHED with the same number once everything before it has been dealt with; from a router in
   strict mode (PEER's `strict`) STORED with that number follows when its journal has it.
+- LIFETIMES, before a SNAPSHOT that answers RequestSync: `revisions` are the ttl words (wire.md 2.3, SET) that give its
+  params the life they have there.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clasp_edge.federation.origin import Route
 from clasp_edge.wire import FederationOp, FederationSync, MessageType, encode, encode_frame
@@ -58,6 +60,11 @@ def read_route(message: FederationSync) -> tuple[Route, int, int]:
 def checkpoint_frame(number: int) -> bytes:
     """CHECKPOINT."""
     return _point(FederationOp.CHECKPOINT, number)
+
+
+def lifetimes_frame(lifetimes: Mapping[str, int]) -> bytes:
+    """LIFETIMES."""
+    return encode(FederationSync(FederationOp.LIFETIMES, revisions=lifetimes))
 
 
 def reached_frame(number: int) -> bytes:

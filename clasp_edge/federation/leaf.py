@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from clasp_edge.dataplane import Verdict as Written
@@ -116,6 +116,7 @@ class Leaf:
         self._same_life = False
         self._hub_stores = False
         self._syncing = False
+        self._lifetimes: Mapping[str, int] = {}
         self._in_sync: set[int] = set()
         self._plan = SyncPlan(())
         self._guard = ReferenceGuard()
@@ -282,7 +283,7 @@ class Leaf:
             if verdict is Verdict.PUSH:
                 told.append((address, outward.image(address) or gone_frame(address, outward.flags)))
             elif verdict is Verdict.ADOPT:
-                self._apply(address, value_type, value, -1)
+                self._apply(address, value_type, value, self._lifetimes.get(address.decode(), -1))
         for begin in range(0, len(told), PUSH_AT_ONCE):
             outward.push_all(told[begin : begin + PUSH_AT_ONCE])
 
@@ -349,6 +350,8 @@ class Leaf:
             self.owner.outward.stored(message.since_revision or 0)
         elif message.op is FederationOp.CHECKPOINT and self.kin:
             self.link.send([reached_frame(message.since_revision or 0)])
+        elif message.op is FederationOp.LIFETIMES and self.kin:
+            self._lifetimes = message.revisions
         elif message.op is FederationOp.PEER and self.kin:
             self._on_peer(message)
         elif message.op is FederationOp.SYNC_COMPLETE and self._syncing:

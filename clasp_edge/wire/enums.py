@@ -101,6 +101,7 @@ class FederationOp(IntEnum):
     CHECKPOINT = 0x42
     REACHED = 0x43
     STORED = 0x44
+    LIFETIMES = 0x45
 
     @property
     def label(self) -> str:
