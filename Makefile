@@ -5,6 +5,7 @@
 #   make format         lay out and tidy the Python sources
 #   make fuzz           fuzz the decoders                          FUZZ_SECONDS=60 for each of them
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
+#   make outages        break the network between routers, at length         ARGS="--seconds 60 --only clock"
 #   make bench          measure                                    ARGS=... passes options on
 #   make bench-peers    build the routers that `make bench` compares with
 #   make clean          remove everything that was built
@@ -20,7 +21,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz crash bench bench-peers clean format tools
+.PHONY: help run build test fuzz crash outages bench bench-peers clean format tools
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -85,6 +86,9 @@ fuzz: $(VENV)/.fuzz build
 
 crash: $(VENV)/.test build
 	python tests/crash $(ARGS)
+
+outages: $(VENV)/.test build
+	python tests/outages $(ARGS)
 
 bench: build
 	@$(MAKE) -s -C benchmarks/load

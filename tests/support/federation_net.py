@@ -35,6 +35,9 @@ from clasp_edge import wire
 
 PORT = 7330
 SWITCH = Path(__file__).with_name("tun_switch.py")
+LOOKERS = ("'reader'", "'auditor'")
+"""Clients that only look how things are."""
+
 _nets = itertools.count()
 
 
@@ -114,6 +117,12 @@ class Host:
     def values(self, *prefixes: str) -> dict[str, wire.Value]:
         """Addresses below these prefixes and their values."""
         return {address: param.value for address, param in self.params().items() if address.startswith(tuple(prefixes))}
+
+    def log(self, lines: int = 20) -> str:
+        """The end of what its daemon has logged, without the clients that came to look."""
+        said = self.daemon.stderr.splitlines()
+        told = [line for line in said if not any(name in line for name in LOOKERS)]
+        return "\n".join(told[-lines:])
 
     def close(self) -> None:
         if self._daemon is not None:
@@ -290,7 +299,7 @@ class Net:
             elif error is not None:
                 for host in self:
                     if host._daemon is not None:
-                        error.add_note(f"--- {host.name} ---\n{host.daemon.stderr[-3000:]}")
+                        error.add_note(f"--- {host.name} ---\n{host.log()}")
         finally:
             for host in self:
                 host.close()

@@ -1,0 +1,42 @@
+"""`make outages`: every scenario, long and again and again. Needs root. Ends with 1 at a broken promise."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from outages.scenarios import SCENARIOS, perform, stage
+from support.federation_net import Net, why_not
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="outages", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long each fault lasts")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="scenarios with this in their names")
+    options = parser.parse_args()
+    if reason := why_not():
+        print(f"outages: {reason}", file=sys.stderr)
+        return 2
+    broken = 0
+    for number in range(options.rounds):
+        for scenario in SCENARIOS:
+            if options.only not in scenario.name:
+                continue
+            try:
+                with Net("hub", "a", "b") as net:
+                    stage(net)
+                    perform(net, scenario, f"round{number}", options.seconds, timeout_s=180.0)
+            except AssertionError:
+                traceback.print_exc()
+                broken += 1
+            sys.stdout.flush()
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
