@@ -31,6 +31,12 @@ def test_failures_without_end_are_spread_up_to_the_cap() -> None:
     assert len({round(delay, 3) for delay in delays[500:]}) > 100
 
 
+def test_who_is_in_a_hurry_has_a_lower_cap() -> None:
+    backoff = Backoff(Random(1), 2.0)
+    delays = [backoff.after(0.0) for _ in range(1000)]
+    assert 1.8 < max(delays) <= 2.0
+
+
 def test_two_bridges_do_not_come_back_together() -> None:
     one, other = Backoff(Random(1)), Backoff(Random(2))
     assert one.after(60.0) != other.after(60.0)

@@ -27,6 +27,10 @@ from clasp_edge.federation.ws_link import WsLink
 
 log = logging.getLogger("clasp_edge.uplink")
 
+RETRY_CAP_S = 5.0
+"""A show does not wait half a minute for a hub that was switched off and on; a dozen boxes, or two hundred, that knock
+every few seconds are nothing to one that is well."""
+
 SETTLE_S = 0.2
 """After a change of the network before the next try: an interface that comes up changes several times."""
 
@@ -97,7 +101,7 @@ class Dialer:
         self._receiver = receiver
         self._loop = loop
         self._clock = clock
-        self._backoff = Backoff(random)
+        self._backoff = Backoff(random, RETRY_CAP_S)
         self._better_backoff = Backoff(random)
         self._contexts = TlsContexts(options.tls)
         self._links: set[Link] = set()

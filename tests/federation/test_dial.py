@@ -200,7 +200,7 @@ def test_a_router_that_hangs_is_noticed_in_time_and_found_again(daemon: Daemon) 
         for scheme, url in urls_of(daemon).items():
             async with dialing(url, dead_after_s=0.5) as got:
                 await got.up()
-                await asyncio.sleep(1.0)  # quiet, and alive
+                await asyncio.sleep(0.7)  # quiet, and alive
                 assert got.closes == [], scheme
                 assert got.dialer is not None
                 assert got.dialer.link is not None

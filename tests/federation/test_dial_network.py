@@ -14,8 +14,9 @@ import pytest
 from support.dialing import TIMEOUT_S, dialing, raw_server, run
 from support.netns import OURS, THEIRS, Namespace, why_not
 
+from clasp_edge import backoff
 from clasp_edge.config.endpoint import parse_endpoint
-from clasp_edge.federation import connect
+from clasp_edge.federation import connect, dial
 from clasp_edge.wire import Ping, encode
 
 PING = encode(Ping())
@@ -83,14 +84,12 @@ def test_a_connection_from_an_address_that_is_gone_is_given_up_at_once(namespace
 
 
 def test_an_interface_that_comes_up_ends_the_waiting(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clasp_edge import backoff
-
     async def main() -> None:
         monkeypatch.setattr(backoff, "BASE_S", 60.0)
-        monkeypatch.setattr(backoff, "CAP_S", 120.0)
+        monkeypatch.setattr(dial, "RETRY_CAP_S", 120.0)
         namespace.cut()
         try:
-            async with dialing(f"ws://{THEIRS}:7330", connect_timeout_s=0.5) as got:
+            async with dialing(f"ws://{THEIRS}:7330", connect_timeout_s=1.5) as got:
                 await got.closed()
                 await asyncio.sleep(0.5)
                 assert len(got.closes) == 1

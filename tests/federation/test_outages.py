@@ -14,9 +14,7 @@ SECONDS = 1.2
 DEAD_AFTER_MS = 600
 
 HERE = (
-    "the cable is out",
     "packets vanish",
-    "connections are reset",
     "half-open",
     "30 % loss",
     "hub killed",

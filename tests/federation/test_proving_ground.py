@@ -61,7 +61,7 @@ def test_delay(net: Net) -> None:
 
 def test_loss_is_made_good_by_tcp(net: Net) -> None:
     with across(net) as client, net.lossy("a", 0.1):
-        for _ in range(10):
+        for _ in range(5):
             client.sync(timeout=30.0)
 
 
