@@ -9,6 +9,9 @@ import msgspec
 
 from clasp_edge.config.model import Config, Osc, leaves
 
+# What devices have been served by since the start.
+OSC_RESTART = ("listen", "namespace", "floats", "arrays", "tcp_listen", "tcp_framing")
+
 # Read anew at each use, so a new value holds from the next message, session or sweep on.
 LIVE = frozenset(
     {
@@ -43,6 +46,7 @@ LIVE = frozenset(
         "journal.retention_records",
         "journal.wear_budget_gb_per_day",
         "bridge",
+        *(f"osc.{key}" for key in Osc.__struct_fields__ if key not in OSC_RESTART),
         "console.metrics_from",
         "federation.exclusive",
         "federation.messages_per_second",
@@ -74,7 +78,7 @@ RESTART = frozenset(
         "journal.mode",
         "journal.buffer_kib",
         "console.socket",
-        *(f"osc.{key}" for key in Osc.__struct_fields__),
+        *(f"osc.{key}" for key in OSC_RESTART),
     }
 )
 
@@ -106,6 +110,6 @@ def reloaded(old: Config, new: Config) -> Config:
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
         journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
         security=security,
-        osc=old.osc,
+        osc=msgspec.structs.replace(new.osc, **{key: getattr(old.osc, key) for key in OSC_RESTART}),
         console=msgspec.structs.replace(new.console, socket=old.console.socket),
     )

@@ -224,6 +224,8 @@ class Daemon:
         self._federation.apply(self._config)
         if self._mqtt is not None:
             self._mqtt.server.apply_config(self._config)
+        if self._osc is not None:
+            self._osc.apply_config(self._config)
         self._console.pages.apply_config(self._config)
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
         if restart:

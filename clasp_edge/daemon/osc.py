@@ -35,14 +35,15 @@ class OscService:
         names = [f"osc://{name_of(udp)}"]
         if tcp is not None:
             names.append(f"osc+tcp://{name_of(tcp)}")
-        access = None
-        if self._config.security.mode == "authenticated":
-            access = Scopes(Scope.parse(text) for text in osc.scopes)
-            if not osc.scopes:
-                log.warning("OSC devices may do nothing: osc.scopes is empty and security.mode is authenticated")
-        self.server = OscServer(self._router, osc, udp, tcp, access)
+        self.server = OscServer(self._router, osc, udp, tcp, _access(self._config))
         await self.server.start()
         return names
+
+    def apply_config(self, config: Config) -> None:
+        """Take over what can change while running."""
+        self._config = config
+        if self.server is not None:
+            self.server.apply_config(config.osc, _access(config))
 
     @property
     def listening(self) -> bool:
@@ -53,3 +54,12 @@ class OscService:
         if self.server is not None:
             self.server.stop()
             self.server = None
+
+
+def _access(config: Config) -> Scopes | None:
+    """What devices may do; None for anything."""
+    if config.security.mode != "authenticated":
+        return None
+    if not config.osc.scopes:
+        log.warning("OSC devices may do nothing: osc.scopes is empty and security.mode is authenticated")
+    return Scopes(Scope.parse(text) for text in config.osc.scopes)

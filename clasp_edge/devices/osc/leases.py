@@ -53,21 +53,20 @@ class _Lease:
 
 
 class Leases:
-    """All devices that have subscribed. `new_target(name, link)` makes one, `link_to(source, port)` the way to it,
-    `on_end(target)` is called when it is gone."""
+    """All devices that have subscribed, at most `max_subscribers`. `new_target(name, link)` makes one,
+    `link_to(source, port)` the way to it, `on_end(target)` is called when it is gone."""
 
     def __init__(
         self,
         loop: AbstractEventLoop,
         namespace: str,
-        max_subscribers: int,
         new_target: Callable[[str, Link], Target],
         link_to: Callable[[Source, int], Link],
         on_end: Callable[[Target], None],
     ) -> None:
         self._loop = loop
         self._namespace = namespace
-        self._max_subscribers = max_subscribers
+        self.max_subscribers = 0
         self._new_target = new_target
         self._link_to = link_to
         self._on_end = on_end
@@ -104,6 +103,12 @@ class Leases:
         if lease is not None and lease.target is source.party:
             self._drop(lease)
 
+    def expel(self, is_allowed: Callable[[str], bool]) -> None:
+        """Forget those whose host may not be here any more."""
+        for lease in list(self._leases.values()):
+            if not is_allowed(lease.key[0]):
+                self._drop(lease)
+
     def close(self) -> None:
         """Forget everyone."""
         for lease in list(self._leases.values()):
@@ -118,8 +123,8 @@ class Leases:
         key = (source.host, port or source.port)
         lease = self._leases.get(key)
         if lease is None:
-            if len(self._leases) >= self._max_subscribers:
-                raise ControlError(f"{self._max_subscribers} devices have subscribed already, no more are allowed")
+            if len(self._leases) >= self.max_subscribers:
+                raise ControlError(f"{self.max_subscribers} devices have subscribed already, no more are allowed")
             lease = self._admit(source, key, port)
         known = text in lease.expires_s
         if not known and len(lease.expires_s) >= MAX_PATTERNS:

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import asdict
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from clasp_edge.config.model import Osc
+from clasp_edge.config.model import Osc, OscTarget
 from clasp_edge.dataplane import Verdict
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.encode import Encoder
@@ -24,7 +24,7 @@ from clasp_edge.devices.osc.links import Link, UdpLink
 from clasp_edge.devices.osc.outward import Outward
 from clasp_edge.devices.osc.pattern import OscPattern
 from clasp_edge.devices.osc.resync import Resyncs, addresses_of
-from clasp_edge.devices.osc.static import StaticTarget, StaticTargets
+from clasp_edge.devices.osc.static import StaticTargets
 from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
 from clasp_edge.devices.osc.timetags import WaitingBundles
@@ -67,27 +67,49 @@ class OscServer:
     ) -> None:
         self.router = router
         self.counters = Counters()
-        self._config = config
         self._udp = udp
         self._tcp = tcp
-        self._access = access
         self._tcp_server: asyncio.Server | None = None
         self._namespace = config.namespace.encode()
-        self._allowed = [ip_network(text) for text in config.allow]
         self._outward = Outward(self._namespace, Encoder(config.floats, config.arrays))
         self._connections: OrderedDict[bytes, Source] = OrderedDict()
         self._refused_told_us = 0
         self._sweep: TimerHandle | None = None
         self.intake = Intake(router.plane, self, self._namespace, CONTROL_PREFIX)
+        self.waiting = WaitingBundles(router, self.intake)
+        self._resyncs = Resyncs(router.loop)
+        self.static = StaticTargets(router.loop, udp, self.counters, self._new_static, self._found)
+        self.leases = Leases(router.loop, config.namespace, self._new_subscriber, self._link_to, self._left)
+        self._adopt(config, access)
+
+    # ---- configuration ----
+
+    def apply_config(self, config: Osc, access: Access | None) -> None:
+        """Take over what can change while running: who may do what and how much, and the configured devices. One that
+        has changed starts anew; the others go on undisturbed."""
+        self._adopt(config, access)
+        for source in self._sources():
+            source.scopes = access
+            if not self._is_allowed(source.host):
+                self.intake.drop(source)
+        self.leases.expel(self._is_allowed)
+        for target in self.targets().values():
+            target.scopes = access
+        self.router.plane.scopes_changed()
+        self.static.apply(config.target)
+        subscribers = set(self.leases.targets().values())
+        for source in self._sources():
+            if source.party not in subscribers:
+                source.party = self.static.party_of(source.host, source.port)
+
+    def _adopt(self, config: Osc, access: Access | None) -> None:
+        self._config = config
+        self._access = access
+        self._allowed = [ip_network(text) for text in config.allow]
         self.intake.rate = config.messages_per_second
         self.intake.max_sources = config.max_sources
         self.intake.silence_us = int(config.silence_s * 1e6)
-        self.waiting = WaitingBundles(router, self.intake)
-        self._resyncs = Resyncs(router.loop)
-        self.static = StaticTargets(router.loop, udp, self.counters, self._found)
-        self.leases = Leases(
-            router.loop, config.namespace, config.max_subscribers, self._new_subscriber, self._link_to, self._left
-        )
+        self.leases.max_subscribers = config.max_subscribers
 
     # ---- life ----
 
@@ -102,11 +124,7 @@ class OscServer:
         if self._tcp is not None:
             framing = self._config.tcp_framing
             self._tcp_server = await loop.create_server(lambda: OscConnection(self, framing), sock=self._tcp)
-        for entry in self._config.target:
-            target = self._new_target(entry.name, None, entry.rate)
-            for text in entry.patterns:
-                target.subscribe(text, Pattern(text.encode()))
-            self.static.add(StaticTarget(entry, target))
+        self.static.apply(self._config.target)
 
     @property
     def listening(self) -> bool:
@@ -125,7 +143,7 @@ class OscServer:
         self._resyncs.close()
         self.leases.close()
         self.static.close()
-        for source in (*self.intake.known(), *self._connections.values()):
+        for source in self._sources():
             self.intake.drop(source)
         self._udp.close()
 
@@ -191,6 +209,9 @@ class OscServer:
         if source.link is not None:
             source.link.abort()
 
+    def _sources(self) -> list[Source]:
+        return [*self.intake.known(), *self._connections.values()]
+
     def _is_allowed(self, host: str) -> bool:
         return not self._allowed or _within(host, self._allowed)
 
@@ -216,6 +237,12 @@ class OscServer:
         target.scopes = self._access
         return target
 
+    def _new_static(self, entry: OscTarget) -> Target:
+        target = self._new_target(entry.name, None, entry.rate)
+        for text in entry.patterns:
+            target.subscribe(text, Pattern(text.encode()))
+        return target
+
     def _new_subscriber(self, name: str, link: Link) -> Target:
         return self._new_target(name, link, self._config.subscriber_rate)
 
@@ -227,14 +254,14 @@ class OscServer:
 
     def _found(self, target: Target) -> None:
         """A configured device's address is known: who was heard before that may be it."""
-        for source in (*self.intake.known(), *self._connections.values()):
+        for source in self._sources():
             if source.party is None:
                 source.party = self.static.party_of(source.host, source.port)
         target.resync()
 
     def _left(self, target: Target) -> None:
         """A subscriber is gone."""
-        for source in (*self.intake.known(), *self._connections.values()):
+        for source in self._sources():
             if source.party is target:
                 source.party = self.static.party_of(source.host, source.port)
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 from clasp_edge.config.model import OscTarget
@@ -29,6 +29,7 @@ class StaticTarget:
         self.config = config
         self.target = target
         self.host = ""
+        self.lookup: Task[None] | None = None
         self._sends_from, self._sends_from_port = _host_and_port(config.sends_from)
 
     def sends_as(self, host: str, port: int) -> int:
@@ -45,6 +46,12 @@ class StaticTarget:
         return 0 if ip_address(host.partition("%")[0]).is_loopback else 1
 
 
+def _close(static: StaticTarget) -> None:
+    if static.lookup is not None:
+        static.lookup.cancel()
+    static.target.close()
+
+
 def _host_and_port(text: str) -> tuple[str, int]:
     """`address`, `address:port` or `[IPv6]:port`; port 0 where there is none."""
     host, colon, port = text.rpartition(":")
@@ -54,27 +61,43 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 
 class StaticTargets:
-    """All of them. `on_found(target)` is called when a target's address is known."""
+    """All of them. `new_target(config)` makes one; `on_found(target)` is called when its address is known."""
 
     def __init__(
-        self, loop: AbstractEventLoop, sock: socket.socket, counters: Counters, on_found: Callable[[Target], None]
+        self,
+        loop: AbstractEventLoop,
+        sock: socket.socket,
+        counters: Counters,
+        new_target: Callable[[OscTarget], Target],
+        on_found: Callable[[Target], None],
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._counters = counters
+        self._new_target = new_target
         self._on_found = on_found
         self._targets: list[StaticTarget] = []
-        self._lookups: set[Task[None]] = set()
 
-    def add(self, static: StaticTarget) -> None:
-        """Serve a target as soon as its host is found."""
+    def apply(self, wanted: Sequence[OscTarget]) -> None:
+        """Serve exactly these, each as soon as its host is found. Those that have not changed go on undisturbed."""
+        kept = []
+        for static in self._targets:
+            if static.config in wanted:
+                kept.append(static)
+            else:
+                _close(static)
+        self._targets = kept
+        known = {static.config.name for static in kept}
+        for config in wanted:
+            if config.name not in known:
+                self._add(StaticTarget(config, self._new_target(config)))
+
+    def _add(self, static: StaticTarget) -> None:
         self._targets.append(static)
         try:
             self._found(static, ip_address(static.config.host).compressed)
         except ValueError:
-            task = self._loop.create_task(self._look_up(static))
-            self._lookups.add(task)
-            task.add_done_callback(self._lookups.discard)
+            static.lookup = self._loop.create_task(self._look_up(static))
 
     def targets(self) -> dict[str, Target]:
         """All of them by name."""
@@ -89,10 +112,8 @@ class StaticTargets:
         return candidates[0].target if len(candidates) == 1 or sure else None
 
     def close(self) -> None:
-        for task in self._lookups:
-            task.cancel()
         for static in self._targets:
-            static.target.close()
+            _close(static)
 
     def _found(self, static: StaticTarget, host: str) -> None:
         static.host = host
