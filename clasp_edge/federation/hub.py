@@ -167,7 +167,7 @@ def _request(session: Session, message: FederationSync, peers: Peers) -> None:
         session.error(ErrorCode.REVISION_CONFLICT, f"too many sync patterns: {count} (max {MAX_PATTERNS})")
         return
     peer = peers.of(session)
-    kin = peer.downlink if peer is not None else None
+    kin = peer.downlink if peer is not None and peer.instance else None
     session.start_job(_sync_job(session, declared(session), message, kin))
 
 

@@ -34,5 +34,23 @@ def test_what_is_written_at_the_hub_is_there(daemon: Daemon, leaf: RustRouter) -
             put(writer, "/elsewhere/a", 2)
             put(writer, "/site/b", 3)
             assert listener.recv_type(wire.Set).value == 3
+            # Each of them, not only the first: it takes a revision for the one it should have itself.
+            for number in range(10, 20):
+                put(writer, "/site/a", number)
+                assert listener.recv_type(wire.Set).value == number
     with leaf.client() as reader:
         assert {param.address for param in reader.snapshot} == {"/site/a", "/site/b"}
+
+
+def test_what_has_changed_while_it_was_away_is_there_when_it_is_back(daemon: Daemon, leaf: RustRouter) -> None:
+    with WsClient(daemon.ws_url).hello("writer") as writer, leaf.client("listener") as listener:
+        subscribe(listener, "/site/**")
+        for number in range(3):
+            put(writer, "/site/a", number)
+            assert listener.recv_type(wire.Set).value == number
+        daemon.restart()  # it keeps nothing here: the leaf has a value, and the hub a younger param
+        with WsClient(daemon.ws_url).hello("writer again") as again:
+            put(again, "/site/a", 100)
+            put(again, "/site/b", 200)
+        heard = {message.address: message.value for message in (listener.recv_until(wire.Set, 15.0) for _ in range(2))}
+        assert heard == {"/site/a": 100, "/site/b": 200}
