@@ -8,12 +8,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING, NamedTuple
 
 from clasp_edge.dataplane.tap import LOG_MAGIC, STATE_MAGIC
 from clasp_edge.wire import Value, decode_value
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 SCHEMA = 2
 """Version of the store as a whole; `store.MIGRATIONS` leads from every older one to it."""
