@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from clasp_edge.federation.origin import Route
@@ -49,6 +49,7 @@ class Log(Protocol):
     @property
     def last_sequence(self) -> int: ...
     def cursor(self, name: str) -> int: ...
+    def cursors(self) -> Mapping[str, int]: ...
     def set_cursor(self, name: str, sequence: int) -> None: ...
     def fetch_after(
         self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[list[Logged] | Exception], None]
@@ -94,9 +95,11 @@ class Backlog:
         self._following = True  # all that is not in the queue has been taken
         self._reading = False
         self._position = 0  # the last number that was taken or passed over
+        self._given_up: list[tuple[int, int]] = []  # stretches of numbers above the cursor that were dropped
+        self._giving_up = False  # nothing was taken after the last of them
         if journal is not None:
             self._position = journal.cursor(self._cursor_name)
-            if not self._position:
+            if self._cursor_name not in journal.cursors():
                 # Nobody has followed the log under this name: what was before the link was configured is not for it.
                 self._position = journal.last_sequence
                 journal.set_cursor(self._cursor_name, self._position)
@@ -194,20 +197,41 @@ class Backlog:
             else:
                 break
             if (self._max_age_s and now_s - item.since_s > self._max_age_s) or self.bytes > self._max_bytes:
-                self._lose(item)
+                self._give_up(item)
                 continue
+            self._giving_up = False
             taken.append(item)
             size += len(item.frame) + RECORD_HEAD_BYTES
+        if not taken and self.idle:
+            if self.depth:
+                # The log has let go of them: it was too large, or damaged.
+                self.dropped += self.depth
+                self._less(self.depth, self.bytes)
+            if self._given_up:
+                self._acknowledge(self._position)
         return taken
+
+    def _give_up(self, item: Item) -> None:
+        """Drop a message whose turn has come. It is not counted again where the link is lost and the log read anew."""
+        self._lose(item)
+        if item.logged:
+            first = self._given_up.pop()[0] if self._giving_up else item.logged
+            self._given_up.append((first, item.logged))
+            self._giving_up = True
 
     def _fetch(self) -> None:
         if self._journal is not None and not self._reading:
             self._reading = True
-            self._journal.fetch_after(self._position, READ_RECORDS, READ_BYTES, self._have)
+            at = self._position
+            self._journal.fetch_after(at, READ_RECORDS, READ_BYTES, lambda result: self._have(at, result))
 
-    def _have(self, result: list[Logged] | Exception) -> None:
+    def _have(self, at: int, result: list[Logged] | Exception) -> None:
         self._reading = False
         if self._following:
+            return
+        if at != self._position:
+            # The link was lost meanwhile: what was under way comes first.
+            self._wake()
             return
         if isinstance(result, Exception):
             log.error("the queue %s cannot be read from the journal: %s", self._cursor_name, result)
@@ -216,13 +240,11 @@ class Backlog:
             return
         first_queued = next((item.logged for item in self._queue if item.logged), 0)
         for record in result:
-            if record.number <= self._position:
-                continue  # the link was lost and found while this was read
             if first_queued and record.number >= first_queued:
                 self._following = True
                 break
             item = self._item_of(record)
-            if item is not None:
+            if item is not None and not any(first <= record.number <= last for first, last in self._given_up):
                 self._read.append((record.number, item))
             elif not self._read:
                 self._position = record.number
@@ -250,11 +272,17 @@ class Backlog:
             flight = self._flying.popleft()
             self._less(flight.messages, flight.size)
             position = flight.position
-        if position and self._journal is not None:
-            self._journal.set_cursor(self._cursor_name, position)
+        if position:
+            self._acknowledge(position)
         following = self._read[0][1] if self._read else self._queue[0] if self._queue and self._following else None
         if following is not None and not self._flying:
             self.oldest_s = following.since_s
+
+    def _acknowledge(self, position: int) -> None:
+        self._given_up = [stretch for stretch in self._given_up if stretch[1] > position]
+        self._giving_up = self._giving_up and bool(self._given_up)
+        if self._journal is not None:
+            self._journal.set_cursor(self._cursor_name, position)
 
     @property
     def flights(self) -> int:
@@ -269,7 +297,12 @@ class Backlog:
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is under way."""
-        return self._following and not self._queue and not self._read and not self._flying
+        return self.drained and not self._flying
+
+    @property
+    def drained(self) -> bool:
+        """Nothing waits; something may be under way."""
+        return self._following and not self._queue and not self._read
 
     def rest(self) -> None:
         """While the link is up and there is nothing to do: what others log need not be kept or read for us."""
@@ -285,6 +318,7 @@ class Backlog:
                 self._queue_bytes += len(item.frame) + FIXED_BYTES
         self._flying.clear()
         self._read.clear()
+        self._giving_up = False
         if self._journal is not None:
             acknowledged = self._journal.cursor(self._cursor_name)
             if acknowledged < self._position:

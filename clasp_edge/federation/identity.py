@@ -25,7 +25,8 @@ class Identity:
         self.router_id = name or _kept(data_dir / FILE_NAME)
         self.instance = wall_us
         self.logged = Route(self.router_id, journal_epoch or wall_us, 0)
-        self.unlogged = Route(self.router_id, wall_us, 0)
+        # Two series of numbers must not share an epoch, as in the first life of a journal they would.
+        self.unlogged = Route(self.router_id, wall_us + (self.logged.epoch == wall_us), 0)
 
 
 def _kept(path: Path) -> str:

@@ -16,7 +16,7 @@ from clasp_edge.dataplane.unpack import Unreadable, set_parts, snapshot_params
 from clasp_edge.federation.kin import checkpoint_frame, peer_frame, reached_frame, read_route
 from clasp_edge.federation.merge import Held, Terms, Verdict, settle, settle_cleared, settle_missing
 from clasp_edge.federation.origin import Route
-from clasp_edge.federation.outward import Outward, gone_frame
+from clasp_edge.federation.outward import GONE_TTL, Outward
 from clasp_edge.federation.reference import ReferenceGuard, SyncPlan, heartbeat_address
 from clasp_edge.wire import (
     Ack,
@@ -24,6 +24,7 @@ from clasp_edge.wire import (
     ErrorCode,
     FederationOp,
     FederationSync,
+    Get,
     Hello,
     MessageType,
     Pong,
@@ -45,9 +46,6 @@ log = logging.getLogger("clasp_edge.uplink")
 
 NULL = 0
 HAS_TTL = 0x10
-GONE_TTL = 0x8000_0000
-"""A SET to null with this ttl: the param was cleared (dataplane.relay)."""
-
 DECLARE_TIMEOUT_S = 3.0
 """A hub without federation ignores the declaration (federation.md 2); then plain subscriptions must do."""
 
@@ -63,8 +61,6 @@ ECHO_TIMEOUT_S = 5.0
 
 SCAN_PARAMS = 2048
 """Params looked at in one turn of the loop: about two milliseconds."""
-
-PUSH_AT_ONCE = 512
 
 HELLO_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation")
 
@@ -124,6 +120,8 @@ class Leaf:
         self._number = 0
         self._mask: bytes | None = None
         self._mask_at = 0
+        self._contested: dict[bytes, bool] = {}  # whether it is gone here too, if the hub turns out to have none
+        self._asked: dict[bytes, bool] = {}
         self._job: Iterator[None] | None = None
         self._timers: dict[str, TimerHandle] = {}
         self._beat_sent_s = 0.0
@@ -254,15 +252,19 @@ class Leaf:
             self._request((pattern,))
 
     def _on_snapshot(self, payload: bytes) -> None:
-        if not self._syncing:
+        if not self._syncing and not self._asked:
             return
         params = snapshot_params(payload)
+        if self._asked and len(params) == 1 and params[0][0] in self._asked:
+            self._on_answer(*params[0][:3], -1)
+            return
+        if not self._syncing:
+            return
         self._plan.got(len(params))
         if self.plain:
             self._later("quiet", QUIET_S, self._synced)
         outward, terms = self.owner.outward, self._terms
         assert terms is not None
-        told: list[tuple[bytes, bytes]] = []
         for address, value_type, value, revision, writer, written_us in params:
             if not outward.policies.admits(address):
                 continue
@@ -281,11 +283,9 @@ class Leaf:
             else:
                 verdict = Verdict.ADOPT
             if verdict is Verdict.PUSH:
-                told.append((address, outward.image(address) or gone_frame(address, outward.flags)))
+                outward.tell(address)
             elif verdict is Verdict.ADOPT:
                 self._apply(address, value_type, value, self._lifetimes.get(address.decode(), -1))
-        for begin in range(0, len(told), PUSH_AT_ONCE):
-            outward.push_all(told[begin : begin + PUSH_AT_ONCE])
 
     def _synced(self) -> None:
         """All that the hub has is known; what it lacks is told, a piece at a time."""
@@ -335,7 +335,7 @@ class Leaf:
                 yield
                 if not cursor:
                     break
-        outward.tombstones.clear()
+        outward.forget_tombstones()
 
     # ---- what a clasp-edge sends ----
 
@@ -398,7 +398,11 @@ class Leaf:
         numbered = self._number
         fresh = self._fresh()
         address, value_type, value, _, ttl = set_parts(payload)
-        if not fresh or self.owner.outward.is_in_flight(address):
+        if not fresh:
+            return
+        if self.owner.outward.is_in_flight(address):
+            # Was it written there before ours or after? The hub's checkpoint may come too late to tell.
+            self._contested[address] = True
             return
         if not numbered:
             # A param told once more, as after an outage: whoever has it already need not hear of it.
@@ -412,9 +416,30 @@ class Leaf:
     def _on_reached(self, number: int) -> None:
         if self._beat_sent_s and number >= self._beat_number:
             self._beat_echoed()
-        self.owner.outward.reached(number)
+        outward = self.owner.outward
+        outward.reached(number)
         if not self._hub_stores:
-            self.owner.outward.stored(number)
+            outward.stored(number)
+        if self._contested:
+            for address in [address for address in self._contested if not outward.is_in_flight(address)]:
+                self._asked[address] = self._contested.pop(address)
+                self.link.send([encode(Get(address.decode()))])
+
+    def _on_answer(self, address: bytes, value_type: int, value: bytes, ttl: int) -> None:
+        """What the hub has at an address that both have written to at the same time: that is the later write."""
+        gone_here_too = self._asked.pop(address)
+        if self.owner.outward.is_in_flight(address):
+            self._contested[address] = gone_here_too
+            return
+        held = self.owner.outward.held(address)
+        if ttl == GONE_TTL:
+            news = held is not None and gone_here_too
+        else:
+            news = held is None or held[:2] != (value_type, value)
+        if news:
+            self._apply(address, value_type, value, ttl)
+        if self._syncing:
+            self._in_sync.add(hash(address))
 
     # ---- what the reference sends ----
 
@@ -439,6 +464,14 @@ class Leaf:
                 self.owner.outward.bundle_done()
             return
         self._settled_at_hub(message.address.encode(), message.revision or 0)
+
+    def _refused_by_hub(self, address: bytes) -> None:
+        if not self.kin:
+            self._settled_at_hub(address, 0)
+        elif not self.owner.owned(address) and self.owner.outward.policies.admits(address):
+            # What it has instead is what stands. An owned param is as it is at home.
+            self.refused += 1
+            self._contested.setdefault(address, False)
 
     def _settled_at_hub(self, address: bytes, revision: int) -> None:
         none_left = self.owner.outward.acknowledged(address)
@@ -474,9 +507,12 @@ class Leaf:
             # Before that nothing else is asked of it, and the reference leaves the connection open (federation.md 6).
             self.link.close(text)
             return
+        if message.code == ErrorCode.ADDRESS_NOT_FOUND and (message.address or "").encode() in self._asked:
+            self._on_answer((message.address or "").encode(), NULL, b"", GONE_TTL)
+            return
         self.owner.trouble(text)
         if message.address is not None:
-            self._settled_at_hub(message.address.encode(), 0)
+            self._refused_by_hub(message.address.encode())
         elif message.code == ErrorCode.MESSAGES_DROPPED:
             # It has dropped what was meant for us: compare states again.
             self.link.close(text)

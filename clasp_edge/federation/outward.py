@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from clasp_edge.dataplane import Plane, Relay
+from clasp_edge.dataplane.unpack import set_parts
 from clasp_edge.federation.backlog import Backlog, Item
 from clasp_edge.federation.kin import MAX_RUN, checkpoint_frame, route_frame
 from clasp_edge.federation.origin import MAX_HOPS, Route
@@ -39,6 +40,9 @@ FLIGHTS = 8
 
 BUNDLE_BYTES = 60_000
 """Of a BUNDLE to a reference hub, which acknowledges those and not PUBLISHes; one at a time, for its ACK names none."""
+
+GONE_TTL = 0x8000_0000
+"""A SET to null with this ttl: the param was cleared (dataplane.relay)."""
 
 LOOK_S = 0.02
 """How often a link under pressure is looked at, where it does not tell by itself."""
@@ -95,6 +99,7 @@ class Outward(Relay):
         self._in_flight: dict[bytes, int] = {}
         self._batches: deque[tuple[int, list[bytes]]] = deque()
         self._bundled: list[bytes] = []
+        self._outdated: set[bytes] = set()  # params of which the log has just told what they are no more
         self._checkpoint = 0
         self._pump_due = False
 
@@ -143,6 +148,11 @@ class Outward(Relay):
             if carried is None or (route is not None and (route.origin == neighbour or route.hops >= MAX_HOPS)):
                 continue
             policy = carried[kind & ~GONE]
+            if self.backlog is not None:
+                if kind == GONE:
+                    self._bury(address)
+                elif kind == 0 and self.tombstones:
+                    self.tombstones.pop(address, None)
             if policy is Policy.LOG and self.backlog is not None:
                 self.backlog.offer(Item(frame, *self._way(route, number, logged), logged, self._wall_s()))
                 if self._draining:
@@ -151,8 +161,6 @@ class Outward(Relay):
                         self._send(sending, written)
                         sending, written = [], []
                     self._drain()
-            elif kind == GONE and port is None:
-                self._bury(address)
             elif policy is Policy.LATEST and pressed:
                 if port is not None:
                     self._pending[address] = (route, kind)
@@ -174,6 +182,7 @@ class Outward(Relay):
         return (self.logged_route, logged) if logged else (self.unlogged_route, number)
 
     def _bury(self, address: bytes) -> None:
+        """Until the neighbour is known to have heard of it: the link that tells it may be dead already."""
         self.tombstones[address] = self._wall_s()
         if len(self.tombstones) > MAX_TOMBSTONES:
             del self.tombstones[next(iter(self.tombstones))]
@@ -226,6 +235,11 @@ class Outward(Relay):
         """`push` for many at once: (address, frame) each."""
         self._send([(self.unlogged_route, 0, frame) for _, frame in told], [address for address, _ in told])
 
+    def tell(self, address: bytes) -> None:
+        """Tell a param's present value, or that there is none, when the link has room for it."""
+        self._pending[address] = (None, 0)
+        self.pump_soon()
+
     # ---- what the neighbour has got ----
 
     def reached(self, checkpoint: int) -> None:
@@ -235,6 +249,7 @@ class Outward(Relay):
             for address in addresses:
                 if self._in_flight.get(address) == number:
                     del self._in_flight[address]
+                    self._heard_of(address)
 
     def stored(self, checkpoint: int) -> None:
         """A clasp-edge answers for everything up to this checkpoint."""
@@ -244,12 +259,25 @@ class Outward(Relay):
 
     def acknowledged(self, address: bytes) -> bool:
         """The reference has acknowledged (or refused) a SET; whether none of this address is under way any more."""
+        if self._kin:
+            return address not in self._in_flight  # its checkpoint tells
         count = self._in_flight.get(address, 0)
         if count > 1:
             self._in_flight[address] = count - 1
             return False
-        self._in_flight.pop(address, None)
+        if self._in_flight.pop(address, None) is not None:
+            self._heard_of(address)
         return True
+
+    def _heard_of(self, address: bytes) -> None:
+        if address in self.tombstones and address not in self._pending:
+            del self.tombstones[address]
+
+    def forget_tombstones(self) -> None:
+        """The neighbour has none of what was cleared, but for what it is being told just now."""
+        for address in [address for address in self.tombstones if address not in self._in_flight]:
+            if address not in self._pending:
+                del self.tombstones[address]
 
     def bundle_done(self) -> None:
         """The reference has acknowledged the bundle under way."""
@@ -375,8 +403,31 @@ class Outward(Relay):
             return
         items = backlog.take(MESSAGES_AT_ONCE, BYTES_AT_ONCE)
         if items:
-            self._send([(item.route, item.number, item.frame) for item in items], [])
+            written = self._params_in([item.frame[HEADER_BYTES:] for item in items])
+            self._send([(item.route, item.number, item.frame) for item in items], written)
             backlog.sent(items, self._checkpoint)
+            self.pump_soon()
+        elif backlog.drained:
+            self._tell_outdated()
+
+    def _params_in(self, payloads: Iterable[bytes]) -> list[bytes]:
+        """The addresses of those that are SETs; what they say may be outdated."""
+        found = []
+        for payload in payloads:
+            if payload[0] == MessageType.SET:
+                address, value_type, value, _, ttl = set_parts(payload)
+                held = self.held(address)
+                if not (ttl == GONE_TTL if held is None else held[:2] == (value_type, value)):
+                    self._outdated.add(address)
+                found.append(address)
+        return found
+
+    def _tell_outdated(self) -> None:
+        """The log has been told to its end, and the neighbour may be left with a value that is not ours any more."""
+        if self._outdated:
+            for address in self._outdated:
+                self._pending[address] = (None, 0)
+            self._outdated.clear()
             self.pump_soon()
 
     def _drain_bundle(self, backlog: Backlog, port: Port) -> None:
@@ -384,10 +435,12 @@ class Outward(Relay):
             return
         items = backlog.take(MESSAGES_AT_ONCE, BUNDLE_BYTES)
         if not items:
+            if backlog.drained:
+                self._tell_outdated()
             return
         self.told += len(items)
         payloads = [item.frame[HEADER_BYTES:] for item in items]
-        self._bundled = [_address_in(payload) for payload in payloads if payload[0] == MessageType.SET]
+        self._bundled = self._params_in(payloads)
         for address in self._bundled:
             self._in_flight[address] = self._in_flight.get(address, 0) + 1
         self._checkpoint += 1
@@ -404,7 +457,3 @@ def gone_frame(address: bytes, flags: int) -> bytes:
     """A SET to null that is over as soon as it has been told (wire.md 2.3): how a cleared param is passed on."""
     payload = b"\x21\x10" + len(address).to_bytes(2, "big") + address + b"\x80\x00\x00\x00"
     return encode_frame(payload, flags >> 6)
-
-
-def _address_in(payload: bytes) -> bytes:
-    return payload[4 : 4 + int.from_bytes(payload[2:4], "big")]

@@ -165,8 +165,8 @@ class Peers:
         self._take(session, router_id, instance, message.patterns).downlink = Downlink(
             self._router.plane, session, self.identity
         )
-        if not self._router.config.federation.messages_per_second:
-            session.set_rate(0)
+        session.own_rate = self._router.config.federation.messages_per_second
+        session.set_rate(session.own_rate)
         tap = self._router.plane.tap
         strict = tap is not None and tap.strict
         session.send(peer_frame(self.identity.router_id, self.identity.instance, (), strict=strict))
@@ -176,11 +176,11 @@ class Peers:
         if router_id == self.identity.router_id:
             return f"the router id {router_id[:64]!r} is this router's own: an uplink may lead back to itself"
         other = self._by_id.get(router_id)
-        # The reference's leaves are known by whatever name they were given, and one that is refused never comes again.
-        if instance and other is not None and other.session not in (None, session) and other.is_here:
+        # The reference's leaves are known by whatever name they were given, which may be the same for all of them.
+        if other is not None and other.session not in (None, session) and other.is_here:
             assert other.session is not None
             silent_us = self._router.core.monotonic_us - other.session.heard_us
-            if other.instance != instance and silent_us < SILENT_US:
+            if other.instance and other.instance != instance and silent_us < SILENT_US:
                 return f"the router id {router_id[:64]!r} is in use by {other.session.link.remote}"
         if self._router.config.federation.exclusive:
             claimed = Namespaces(router_id, owns)
@@ -253,6 +253,9 @@ class Peers:
             route, first, count = read_route(message)
         except ValueError as error:
             session.close(CloseCode.PROTOCOL_ERROR, str(error))
+            return
+        if session not in self._by_session:
+            session.close(CloseCode.POLICY_VIOLATION, "a ROUTE from a router that has not said who it is")
             return
         if route.origin == self.identity.router_id:
             session.skip(b"\x01" * count)  # it has come round

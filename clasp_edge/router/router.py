@@ -147,10 +147,12 @@ class Router:
 
     def _apply_limits(self, session: Session) -> None:
         limits = self.config.limits
-        session.set_rate(limits.messages_per_second)
+        session.set_rate(limits.messages_per_second if session.own_rate is None else session.own_rate)
 
     def new_gestures(self, session: Session) -> GestureThrottle:
-        return GestureThrottle(session.relay, self.loop, self._gesture_interval_s, self.clock.wall_us)
+        # What another router tells was thinned where it was made; what waited here would go out under a later number.
+        interval_s = self._gesture_interval_s if session.route is None else _at_once
+        return GestureThrottle(session.relay, self.loop, interval_s, self.clock.wall_us)
 
     def _gesture_interval_s(self) -> float:
         return self.config.limits.gesture_coalesce_ms / 1000
@@ -166,6 +168,7 @@ class Router:
         for told in self.on_ended:
             told(session)
         if session.gestures is not None:
+            session.number = 0  # these are ours, and none of those that its router counts
             session.gestures.cancel_all()
         self.settle(session)
 
@@ -262,3 +265,7 @@ class Router:
             self._expiry.cancel()
         delay_s = max(0.0, deadline_ms / 1000 - self.clock.monotonic_s())
         self._expiry = self.loop.call_later(delay_s, self.plane.expire)
+
+
+def _at_once() -> float:
+    return 0

@@ -54,6 +54,7 @@ class Session(Peer):
         "identity",
         "link",
         "name",
+        "own_rate",
         "p2p_capable",
         "pinged_us",
         "router",
@@ -74,6 +75,7 @@ class Session(Peer):
         self.confinement: Confinement | None = None
         self.subscriptions: dict[int, Subscription] = {}
         self.gestures: GestureThrottle | None = None
+        self.own_rate: float | None = None  # in place of limits.messages_per_second
         self.p2p_capable = False
         self.closing = False
         self.scheduled = 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clasp_edge.federation.namespace import Namespaces
+from clasp_edge.federation.namespace import Namespaces, overlap
 from clasp_edge.wire.pattern import Pattern, covers
 
 _segments = st.sampled_from(["a", "b", "ab", "*", "**", "a*"])
@@ -35,3 +37,22 @@ def test_what_is_no_pattern_keeps_its_place_and_admits_nothing(text: str) -> Non
     assert namespaces.patterns == (Pattern(b"/a/**"), None)
     assert namespaces.declares(text)
     assert not Namespaces("id", [text]).admits(b"/a")
+
+
+_words = [
+    b"/" + b"/".join(parts) for size in (1, 2, 3, 4) for parts in itertools.product([b"a", b"b", b"ab"], repeat=size)
+]
+
+
+@given(_patterns, _patterns)
+def test_patterns_overlap_that_have_an_address_in_common(one: str, other: str) -> None:
+    mine, theirs = Pattern(one.encode()), Pattern(other.encode())
+    both = [word for word in _words if mine.matches(word) and theirs.matches(word)]
+    assert (overlap(Namespaces("", [one]), Namespaces("", [other])) is not None) == bool(both)
+    assert (overlap(Namespaces("", [other]), Namespaces("", [one])) is not None) == bool(both)
+
+
+def test_an_overlap_names_both_patterns() -> None:
+    mine, theirs = Namespaces("", ["no/pattern", "/x", "/a/**"]), Namespaces("", ["/b/**", "/*/c"])
+    assert overlap(mine, theirs) == ("/a/**", "/*/c")
+    assert overlap(mine, Namespaces("", ["/b/**", ""])) is None
