@@ -71,7 +71,7 @@ def _listeners(name: str, section: Report) -> Lines:
 def _sessions(name: str, section: Report) -> Lines:
     limit = f" (at most {section['max']:,})" if section.get("max") else ""
     yield "sessions", f"{_counts(section.get('by_kind', {}))}{limit}; half open {section.get('half_open', 0):,}"
-    yield "", f"subscriptions {section.get('subscriptions', 0):,}"
+    yield "", f"subscriptions {section.get('subscriptions', 0):,}, {size(section.get('subscription_bytes', 0))}"
 
 
 def _params(name: str, section: Report) -> Lines:

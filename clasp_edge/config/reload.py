@@ -23,6 +23,7 @@ LIVE = frozenset(
         "limits.slow_client_timeout_s",
         "limits.max_subscriptions_per_session",
         "limits.max_subscriptions",
+        "limits.max_subscriptions_mib",
         "limits.messages_per_second",
         "limits.outbox_kib",
         "limits.event_backlog_kib",

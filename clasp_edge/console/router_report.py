@@ -70,6 +70,7 @@ class RouterReport:
             "half_open": len(router.connections) - len(router.sessions),
             "max": router.config.limits.max_sessions,
             "subscriptions": router.plane.trie.size,
+            "subscription_bytes": router.plane.trie.memory_bytes,
         }
 
     def params(self) -> dict[str, Any]:
@@ -128,6 +129,7 @@ _SESSIONS = (
     Family("clasp_edge_sessions_limit", GAUGE, "limits.max_sessions; 0 is unlimited.", ("max",)),
     Family("clasp_edge_half_open_connections", GAUGE, "Connections without a HELLO so far.", ("half_open",)),
     Family("clasp_edge_subscriptions", GAUGE, "Subscriptions of all kinds of clients and devices.", ("subscriptions",)),
+    Family("clasp_edge_subscriptions_bytes", GAUGE, "What they take, about.", ("subscription_bytes",)),
 )
 _PARAMS = (
     Family("clasp_edge_params", GAUGE, "Params that are remembered.", ("count",)),

@@ -57,6 +57,8 @@ cdef class Trie:
     cdef Py_ssize_t prune_at
     cdef readonly uint64_t generation
     cdef readonly Py_ssize_t size
+    cdef readonly Py_ssize_t nodes
+    cdef Py_ssize_t subscription_bytes
 
     cdef Fanout fan_out(self, bytes address)
     cdef Fanout _shared(self, Fanout fan)

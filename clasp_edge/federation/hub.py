@@ -140,6 +140,10 @@ def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
         reason = f"{wanted} more subscriptions (max {limit} of all clients together)"
         session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {reason}")
         return
+    full = session.router.no_room_for_subscription(replaces=True)
+    if wanted and full is not None:
+        session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: no room for more ({full})")
+        return
     objection = None if peers.of(session) else peers.objection(session, new.router_id, 0, message.patterns)
     if objection:
         session.error(CONFLICT, objection)

@@ -234,6 +234,16 @@ class Router:
             )
         return ErrorCode.REVISION_CONFLICT, "AtCapacity"
 
+    def no_room_for_subscription(self, replaces: bool = False) -> str | None:
+        """Why no client can have a further subscription now, or one in place of another; None if it can."""
+        limits, trie = self.config.limits, self.plane.trie
+        if limits.max_subscriptions and not replaces and trie.size >= limits.max_subscriptions:
+            return f"max {limits.max_subscriptions} of all clients together"
+        # A replaced one may have been short, and the new one long.
+        if limits.max_subscriptions_mib and trie.memory_bytes >= limits.max_subscriptions_mib << 20:
+            return f"max {limits.max_subscriptions_mib} MiB of all clients together"
+        return None
+
     def too_large(self, address: bytes, value: bytes) -> bool:
         """Whether a param would not fit the messages that have to carry it (router.md 3.6)."""
         return len(address) + len(value) + SNAPSHOT_OVERHEAD_BYTES > MAX_PAYLOAD_BYTES

@@ -31,11 +31,10 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
         if limit and len(session.subscriptions) >= limit:
             session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern[:256])
             return
-        limit = limits.max_subscriptions
-        if limit and session.router.plane.trie.size >= limit:
-            text = f"Subscription limit reached (max {limit} of all clients together)"
-            session.error(ErrorCode.RATE_LIMITED, text, message.pattern[:256])
-            return
+    full = session.router.no_room_for_subscription(message.id in session.subscriptions)
+    if full is not None:
+        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached ({full})", message.pattern[:256])
+        return
     try:
         pattern = Pattern(message.pattern.encode())
     except PatternError as error:

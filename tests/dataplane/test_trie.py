@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gc
 import itertools
+import subprocess
+import sys
+from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.plane_rig import Rig
@@ -48,10 +52,59 @@ def test_nothing_is_left_when_all_have_gone(texts: list[bytes], order: list[int]
     for number in order:
         if number in present:
             trie.discard(present.pop(number))
-    assert trie.size == 0
+    assert (trie.size, trie.nodes, trie.memory_bytes) == (0, 0, 0)
     (root,) = (thing for thing in gc.get_referents(trie) if type(thing).__name__ == "Node")
     assert not [thing for thing in gc.get_referents(root) if type(thing).__name__ == "Node"]
     assert not any(thing for thing in gc.get_referents(root) if isinstance(thing, dict | list))
+
+
+@given(st.lists(patterns, max_size=12))
+def test_nodes_are_counted(texts: list[bytes]) -> None:
+    trie = Trie()
+    present = [subscription(text) for text in texts]
+    for one in present:
+        trie.add(one)
+    counted, found = 0, [thing for thing in gc.get_referents(trie) if type(thing).__name__ == "Node"]
+    while found:
+        node = found.pop()
+        for thing in gc.get_referents(node):
+            inner = thing.values() if isinstance(thing, dict) else [thing]
+            children = [child for child in inner if type(child).__name__ == "Node"]
+            counted += len(children)
+            found += children
+    assert trie.nodes == counted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda number: f"/area/{number}/level",
+        lambda number: "".join(f"/{number:x}s{at:x}" for at in range(64)),
+        lambda number: "/a" * 63 + f"/{number}",
+        lambda number: f"/{'x' * 900}{number}",
+        lambda number: "/a/**" + "".join(f"/{number:x}{at:x}" for at in range(60)),
+    ],
+    ids=["ordinary", "deep", "shared", "long", "walked"],
+)
+def test_memory_is_estimated_well_enough(text: Callable[[int], str]) -> None:
+    """In a process of its own, by what the kernel says."""
+    count = 3000
+    program = (
+        "import sys\n"
+        "from clasp_edge.dataplane import Sink, Subscription, Trie\n"
+        "from clasp_edge.wire.pattern import Pattern\n"
+        "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "texts = sys.stdin.buffer.read().split()\n"
+        "trie, sink, before = Trie(), Sink(), resident()\n"
+        "kept = [Subscription(sink, i, Pattern(text), 31) for i, text in enumerate(texts)]\n"
+        "for one in kept: trie.add(one)\n"
+        "print(resident() - before, trie.memory_bytes)\n"
+    )
+    texts = "\n".join(text(number) for number in range(count)).encode()
+    done = subprocess.run([sys.executable, "-c", program], input=texts, capture_output=True, check=True)
+    taken, estimated = map(int, done.stdout.split())
+    # Never far below: then the limit would not be one. Not absurdly above: then it would refuse what there is room for.
+    assert 0.8 * taken < estimated < 3 * taken + 2000 * count
 
 
 def test_discarding_what_is_not_there_changes_nothing() -> None:

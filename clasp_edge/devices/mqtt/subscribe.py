@@ -94,9 +94,9 @@ def _subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Pat
         limit = limits.max_subscriptions_per_session
         if limit and len(session.subscriptions) >= limit:
             raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached (max {limit})")
-        limit = limits.max_subscriptions
-        if limit and server.router.plane.trie.size >= limit:
-            raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached (max {limit} of all clients together)")
+    full = server.router.no_room_for_subscription(entry.filter in session.subscriptions)
+    if full is not None:
+        raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached ({full})")
     options = entry.qos
     options |= _NO_LOCAL if entry.no_local else 0
     options |= _RETAIN_AS_PUBLISHED if entry.retain_as_published else 0

@@ -54,7 +54,8 @@ class _Lease:
 
 class Leases:
     """All devices that have subscribed, at most `max_subscribers`. `new_target(name, link)` makes one,
-    `link_to(source, port)` the way to it, `on_end(target)` is called when it is gone."""
+    `link_to(source, port)` the way to it, `on_end(target)` is called when it is gone; `no_room()` says why
+    the router can take no further subscription, if it cannot."""
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Leases:
         new_target: Callable[[str, Link], Target],
         link_to: Callable[[Source, int], Link],
         on_end: Callable[[Target], None],
+        no_room: Callable[[], str | None],
     ) -> None:
         self._loop = loop
         self._namespace = namespace
@@ -70,6 +72,7 @@ class Leases:
         self._new_target = new_target
         self._link_to = link_to
         self._on_end = on_end
+        self._no_room = no_room
         self._leases: dict[tuple[str, int], _Lease] = {}
         self._by_sender: dict[tuple[str, int], Target] = {}
         self._encoder = Encoder()
@@ -122,6 +125,8 @@ class Leases:
         pattern = Pattern((self._namespace + text).encode())
         key = (source.host, port or source.port)
         lease = self._leases.get(key)
+        if (lease is None or text not in lease.expires_s) and (full := self._no_room()) is not None:
+            raise ControlError(f"subscription limit reached ({full})")
         if lease is None:
             if len(self._leases) >= self.max_subscribers:
                 raise ControlError(f"{self.max_subscribers} devices have subscribed already, no more are allowed")

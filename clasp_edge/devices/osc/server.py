@@ -79,7 +79,10 @@ class OscServer:
         self.waiting = WaitingBundles(router, self.intake)
         self._resyncs = Resyncs(router.loop)
         self.static = StaticTargets(router.loop, udp, self.counters, self._new_static, self._found)
-        self.leases = Leases(router.loop, config.namespace, self._new_subscriber, self._link_to, self._left)
+        self.leases = Leases(
+            router.loop, config.namespace, self._new_subscriber, self._link_to, self._left,
+            router.no_room_for_subscription,
+        )  # fmt: skip
         self._adopt(config, access)
 
     # ---- configuration ----
