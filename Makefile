@@ -6,6 +6,8 @@
 #   make fuzz           fuzz the decoders                          FUZZ_SECONDS=60 for each of them
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make outages        break the network between routers, at length         ARGS="--seconds 60 --only clock"
+#   make deb            build the Debian packages into dist/                 ARCH=arm64 SUITE=bookworm for just that one
+#   make deb-lock       pin the libraries inside them at the versions installed here
 #   make bench          measure                                    ARGS=... passes options on
 #   make bench-peers    build the routers that `make bench` compares with
 #   make clean          remove everything that was built
@@ -21,7 +23,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz crash outages bench bench-peers clean format tools
+.PHONY: help run build test fuzz crash outages deb deb-lock bench bench-peers clean format tools
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -102,6 +104,17 @@ bench-peers:
 	else \
 		cargo build --release --locked --manifest-path benchmarks/peers/clasp_router/Cargo.toml; \
 	fi
+
+# SUITE: trixie (Debian 13) or bookworm (Debian 12). ARCH: amd64, arm64 or both.
+SUITE ?= trixie
+ARCH ?= amd64 arm64
+
+deb: $(VENV)/.test build
+	@.ci/need deb $(ARCH:%=deb-%)
+	@python systemd/deb --suite $(SUITE) $(ARCH:%=--arch %) $(ARGS)
+
+deb-lock: $(VENV)/.test
+	@python systemd/deb --lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
