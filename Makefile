@@ -7,6 +7,7 @@
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make outages        break the network between routers, at length         ARGS="--seconds 60 --only clock"
 #   make deb            build the Debian packages into dist/                 ARCH=arm64 SUITE=bookworm for just that one
+#   make deb-test       build the package for this machine twice, check it, and use it under a systemd of its own
 #   make deb-lock       pin the libraries inside them at the versions installed here
 #   make bench          measure                                    ARGS=... passes options on
 #   make bench-peers    build the routers that `make bench` compares with
@@ -23,7 +24,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz crash outages deb deb-lock bench bench-peers clean format tools
+.PHONY: help run build test fuzz crash outages deb deb-test deb-lock bench bench-peers clean format tools
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -108,10 +109,20 @@ bench-peers:
 # SUITE: trixie (Debian 13) or bookworm (Debian 12). ARCH: amd64, arm64 or both.
 SUITE ?= trixie
 ARCH ?= amd64 arm64
+HOST_ARCH = $(shell dpkg --print-architecture)
 
 deb: $(VENV)/.test build
 	@.ci/need deb $(ARCH:%=deb-%)
 	@python systemd/deb --suite $(SUITE) $(ARCH:%=--arch %) $(ARGS)
+
+# A few minutes, most of them for a small Debian to install it in, which is kept in build/deb.
+deb-test: $(VENV)/.test build
+	@.ci/need deb deb-$(HOST_ARCH) container
+	@rm -rf build/deb/test build/deb/again
+	@for out in test again; do python systemd/deb --suite $(SUITE) --arch $(HOST_ARCH) --out build/deb/$$out; done
+	@cmp build/deb/test/*.deb build/deb/again/*.deb && echo "built twice: the same bytes"
+	lintian --allow-root --fail-on error,warning build/deb/test/*.deb
+	DEB=$$(echo build/deb/test/*.deb) SUITE=$(SUITE) python -m pytest -q -s tests/systemd/booted.py $(ARGS)
 
 deb-lock: $(VENV)/.test
 	@python systemd/deb --lock

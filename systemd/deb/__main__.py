@@ -40,7 +40,7 @@ def main() -> int:
         for name in arguments.arch or ARCHES:
             target = Target(SUITES[arguments.suite], ARCHES[name])
             started_s = time.monotonic()
-            package = build(target, arguments.mirror, arguments.out)
+            package = build(target, None if arguments.reuse else arguments.mirror, arguments.out)
             size_mb = package.stat().st_size / 1e6
             print(f"{package}  {size_mb:.1f} MB, {time.monotonic() - started_s:.0f} s")
     except (wheels.LockError, native.NativeError) as error:
@@ -52,8 +52,8 @@ def main() -> int:
     return 0
 
 
-def build(target: Target, mirror: str, out: Path) -> Path:
-    """Build one package; returns its path."""
+def build(target: Target, mirror: str | None, out: Path) -> Path:
+    """Build one package (`mirror` as in `layout.make`); returns its path."""
     work = WORK / f"{target.suite.name}-{target.arch.name}"
     tree = work / "tree"
     shutil.rmtree(work, ignore_errors=True)
@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--suite", choices=SUITES, default=DEFAULT_SUITE, help=f"release (default: {DEFAULT_SUITE})")
     parser.add_argument("--out", type=Path, default=PROJECT / "dist", help="where the packages go (default: dist)")
     parser.add_argument("--mirror", default=MIRROR, help=f"archive for Python's headers (default: {MIRROR})")
+    parser.add_argument(
+        "--reuse", action="store_true", help="take the modules of the ordinary build, made for this machine"
+    )
     parser.add_argument("--lock", action="store_true", help="write wheels.lock anew from what is installed here")
     return parser
 

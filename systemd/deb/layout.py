@@ -44,12 +44,16 @@ SOURCES = (".py", ".toml", ".html", ".css", ".js", ".svg", ".json", ".typed")
 """Kinds of files that the package takes from the checkout; compiled modules are made for the target."""
 
 
-def make(target: Target, project: Path, version: str, date: int, mirror: str, work: Path, tree: Path) -> None:
-    """Fill `tree` with everything the package installs. `date` is Unix time, for the changelog."""
+def make(target: Target, project: Path, version: str, date: int, mirror: str | None, work: Path, tree: Path) -> None:
+    """Fill `tree` with everything the package installs. `date` is Unix time, for the changelog. Without a `mirror` for
+    Python's headers nothing is compiled, and the modules of the ordinary build are taken."""
     home = tree / HOME
     wheels.unpack(target, work, home)
     _copy_sources(project, home)
-    native.compile_all(target, project, native.headers(target, mirror, work.parent), home)
+    if mirror is None:
+        native.reuse_all(target, project, home)
+    else:
+        native.compile_all(target, project, native.headers(target, mirror, work.parent), home)
     native.strip(target, home)
     _write(tree / "usr/bin/clasp-edge", PROGRAM)
     units = project / "systemd"

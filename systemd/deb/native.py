@@ -79,6 +79,17 @@ def headers(target: Target, mirror: str, work: Path) -> Path:
     return folder
 
 
+def reuse_all(target: Target, project: Path, into: Path) -> None:
+    """Take the modules that the ordinary build has made, which is possible where the target is this machine."""
+    modules = sorted((project / "clasp_edge").rglob(f"*{target.extension}"))
+    if not modules:
+        raise NativeError(f"the ordinary build has made no modules *{target.extension}")
+    for module in modules:
+        out = into / module.relative_to(project)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(module, out)
+
+
 def compile_all(target: Target, project: Path, include: Path, into: Path) -> None:
     """Compile every C file that the ordinary build has left into modules for the target, below `into`. What has been
     compiled before is kept beside the headers."""

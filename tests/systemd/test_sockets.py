@@ -8,44 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
+from support.callers import Callers
 from support.client import WsClient
 from support.daemon import PROJECT_ROOT, Daemon
 from support.live import eventually, put
 from support.service_manager import ServiceManager
 
 RESTARTS = 3
-
-
-class Callers:
-    """Connect all the time, to each address by turns, from when it is made until `stop`. A connection is closed at
-    once; what counts is whether it was refused."""
-
-    def __init__(self, *addresses: tuple[str, int]) -> None:
-        self.refused = 0
-        self.connected = 0
-        self._addresses = addresses
-        self._go_on = True
-        self._thread = threading.Thread(target=self._call, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._go_on = False
-        self._thread.join(10)
-
-    def _call(self) -> None:
-        while self._go_on:
-            for address in self._addresses:
-                try:
-                    socket.create_connection(address, timeout=5).close()
-                    self.connected += 1
-                except ConnectionRefusedError:
-                    self.refused += 1
-            time.sleep(0.002)
 
 
 def listening(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
