@@ -101,7 +101,7 @@ class Daemon:
         if "NOTIFY_SOCKET" in os.environ or "LISTEN_PID" in os.environ:
             from clasp_edge.daemon.service import Service
 
-            self._service = Service(self._router)
+            self._service = Service(self._router, self._federation)
         servers: list[tuple[str, WebSocketServer | TcpServer | MqttService]] = []
         if config.websocket.listen is not None:
             servers.append(("ws", WebSocketServer(self._router, config.websocket.listen)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 
+from clasp_edge.daemon.federation import Federation
 from clasp_edge.daemon.notify import Notifier
 from clasp_edge.daemon.probe import Probe
 from clasp_edge.daemon.sockets import LastingSockets
@@ -18,8 +19,9 @@ from clasp_edge.transports.bind import draw_on
 class Service:
     """To be made before the first listener is bound. Nothing it does can fail the router."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, federation: Federation) -> None:
         self._router = router
+        self._federation = federation
         # The watchdog's SIGABRT then leaves a traceback of where the loop was held up.
         faulthandler.enable()
         notifier = Notifier.from_environment()
@@ -55,4 +57,7 @@ class Service:
 
     def _status(self) -> str:
         sessions = len(self._router.places) + self._router.guests
-        return f"{sessions} session{'' if sessions == 1 else 's'}"
+        text = f"{sessions} session{'' if sessions == 1 else 's'}"
+        uplinks = self._federation.statistics()["uplinks"]
+        shown = [f"{name} {told['state']}" for name, told in uplinks.items()]
+        return f"{text}; uplinks: {', '.join(shown)}" if shown else text

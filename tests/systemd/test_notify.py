@@ -136,3 +136,19 @@ def test_a_manager_that_has_gone_is_no_reason_to_end(tmp_path: Path) -> None:
         assert daemon.stderr.count("cannot be told") == 1
         with WsClient(daemon.ws_url).hello() as client:
             put(client, "/a", 1)
+
+
+def test_the_status_has_the_state_of_each_uplink(tmp_path: Path) -> None:
+    hub_told, told = tmp_path / "hub", tmp_path / "box"
+    hub_told.mkdir()
+    told.mkdir()
+    with ServiceManager(hub_told, watchdog_s=WATCHDOG_S) as hub_manager, Daemon(manager=hub_manager) as hub:
+        config = f'[uplink.foh]\nurl = "{hub.ws_url}"\nowns = ["/stage/**"]\n'
+        with ServiceManager(told, watchdog_s=WATCHDOG_S) as manager, Daemon(config=config, manager=manager):
+            manager.wait_for("STATUS", "0 sessions; uplinks: foh up")
+            # For the hub the box is a client like any other.
+            hub_manager.wait_for("STATUS", "1 session")
+            hub.kill()
+            message = manager.wait_for("STATUS", "0 sessions; uplinks: foh down")
+            assert message
+        hub.start()
