@@ -8,6 +8,7 @@ wrong, 3 no running router was reached.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,7 +108,10 @@ def _journal(arguments: argparse.Namespace) -> int:
 
 
 def _ask(arguments: argparse.Namespace) -> int:
-    path = _config_path(arguments.config)
+    path = arguments.config
+    # The system's file has secrets: who may use the socket may not be allowed to read it, and needs nothing from it.
+    if path is None and os.access(SYSTEM_CONFIG, os.R_OK):
+        path = SYSTEM_CONFIG
     try:
         config = load_config(path, arguments.sets)
     except ConfigError as error:

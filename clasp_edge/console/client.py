@@ -49,6 +49,8 @@ def _fault(error: OSError) -> str:
         return "there is no control socket"
     if isinstance(error, ConnectionRefusedError):
         return "left behind by a router that does not run any more"
+    if isinstance(error, PermissionError):
+        return "not for this user; its owner, its group and root may use it"
     return error.strerror or str(error)
 
 

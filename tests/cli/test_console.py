@@ -82,6 +82,21 @@ def test_the_daemon_is_found_by_where_its_data_is(daemon: Daemon, tmp_path: Path
     assert clasp_edge("resync", "--all", "--set", f"console.socket={daemon.control_path}").returncode == 0
 
 
+def test_the_system_s_configuration_says_where_too(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clasp_edge.cli import main
+
+    monkeypatch.setattr(main, "SYSTEM_CONFIG", tmp_path / "edge.toml")
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    assert main.main(["resync", "--all"]) == 3
+    (tmp_path / "edge.toml").write_text(f"data_dir = '{daemon.data_dir}'\n")
+    assert main.main(["resync", "--all"]) == 0
+    assert "front desk" in capsys.readouterr().out
+    (tmp_path / "edge.toml").write_text("nonsense\n")
+    assert main.main(["resync", "--all"]) == 1
+
+
 def test_no_daemon_says_where_was_looked(tmp_path: Path) -> None:
     done = clasp_edge("resync", "desk", RUNTIME_DIRECTORY=str(tmp_path))
     assert (done.returncode, done.stdout) == (3, "")
