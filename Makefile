@@ -11,6 +11,10 @@
 #   make deb-lock       pin the libraries inside them at the versions installed here
 #   make bench          measure                                    ARGS=... passes options on
 #   make bench-peers    build the routers that `make bench` compares with
+#   make image          build the image for the board into dist/   IMAGE_KEY=update.key signs with a key of your own
+#   make bundle         build the signed update with the same system into dist/
+#   make hw-test        boot the image in QEMU and try everything  ARGS="--long", ARGS="--board pi.local --ssh-key KEY"
+#   make image-lock     choose the newest Debian packages for the image
 #   make clean          remove everything that was built
 
 PYTHON ?= python3
@@ -24,7 +28,8 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz crash outages deb deb-test deb-lock bench bench-peers clean format tools
+.PHONY: help run build test fuzz crash outages deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
+.PHONY: format tools
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -126,6 +131,24 @@ deb-test: $(VENV)/.test build
 
 deb-lock: $(VENV)/.test
 	@python systemd/deb --lock
+
+# --- the board (docs/board.md) ----------------------------------------------------------------------------------------
+
+# Root is needed: programs of the board's architecture are run on the way.
+image bundle:
+	@.ci/need python image disk
+	@$(MAKE) -s deb ARCH=arm64 SUITE=trixie ARGS=
+	@$(BIN)/python -m image $@
+
+image-lock:
+	@.ci/need python image
+	@$(PYTHON) -m image lock
+
+hw-test: $(VENV)/.test build
+	@.ci/need image disk qemu
+	@case "$(ARGS)" in *--board*) ;; *) \
+		$(MAKE) -s deb ARCH=arm64 SUITE=trixie ARGS= && $(BIN)/python -m image disk ;; esac
+	@python -m pytest -q --rootdir . hw_tests $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Tests of the whole board, in QEMU or real: make hw-test, docs/board.md."""

@@ -1,0 +1,136 @@
+"""A board in QEMU: the built image on a card of its own, started as the firmware would, unplugged at will.
+
+The kernel and the first stage are taken from the card's boot partition at each start, so what lies there is what runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from hw_tests.boards import Board, Ports, free_port
+from image.disk import layout
+from image.paths import SECTOR
+
+CARD_BYTES = 2 << 30
+MEMORY_MIB = 1024
+BOOT_OFFSET = layout()[0].first * SECTOR
+
+KERNEL_LINE = (
+    "console=ttyAMA0 loglevel=4 panic=10 fsck.repair=yes systemd.show_status=0 TERM=dumb SYSTEMD_COLORS=0 "
+    "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=notice"
+)
+
+
+class QemuBoard(Board):
+    """One emulated board. Make it, `put` files on its card, then `start`."""
+
+    def __init__(self, image: Path, directory: Path, key: Path, card_bytes: int = CARD_BYTES) -> None:
+        udp = socket.SOCK_DGRAM
+        super().__init__("127.0.0.1", key, Ports(free_port(), free_port(), free_port(), free_port(udp)), emulated=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.card = directory / "card.img"
+        self.console = directory / "console.log"
+        self.way_out = ""
+        """More of QEMU's network options: by itself a board reaches nothing outside."""
+        self.process: subprocess.Popen[bytes] | None = None
+        subprocess.run(["cp", "--sparse=always", image, self.card], check=True)
+        os.truncate(self.card, card_bytes)
+
+    # --- the card, while the board is off ---
+
+    def put(self, name: str, content: str | bytes) -> None:
+        """Write a file to the boot partition."""
+        assert self.process is None
+        source = self.directory / "put"
+        source.write_bytes(content.encode() if isinstance(content, str) else content)
+        subprocess.run(["mcopy", "-o", "-i", f"{self.card}@@{BOOT_OFFSET}", source, f"::{name}"], check=True)
+
+    def get(self, name: str) -> str | None:
+        """Read a file from the boot partition; None if there is none."""
+        assert self.process is None
+        done = subprocess.run(
+            ["mtype", "-i", f"{self.card}@@{BOOT_OFFSET}", f"::{name}"], capture_output=True, check=False
+        )
+        return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
+    def partition(self, number: int) -> tuple[int, int]:
+        """Offset and length of a partition, in bytes, as the table on the card has it."""
+        with self.card.open("rb") as file:
+            table = file.read(SECTOR)
+        entry = table[446 + 16 * (number - 1) :][:16]
+        first, count = int.from_bytes(entry[8:12], "little"), int.from_bytes(entry[12:16], "little")
+        return first * SECTOR, count * SECTOR
+
+    # --- power ---
+
+    def start(self) -> None:
+        """Switch on. Returns at once."""
+        assert self.process is None
+        for name in ("vmlinuz", "initrd.img"):
+            target = self.directory / name
+            target.unlink(missing_ok=True)
+            subprocess.run(["mcopy", "-i", f"{self.card}@@{BOOT_OFFSET}", f"::{name}", target], check=True)
+        p = self.ports
+        forwards = f"hostfwd=tcp:127.0.0.1:{p.ssh}-:22,hostfwd=tcp:127.0.0.1:{p.websocket}-:7330,"
+        forwards += f"hostfwd=tcp:127.0.0.1:{p.mqtt}-:1883,hostfwd=udp:127.0.0.1:{p.osc}-:8000"
+        command = [
+            "qemu-system-aarch64", "-M", "virt,gic-version=2", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi",
+            "-smp", "2", "-m", str(MEMORY_MIB), "-nographic", "-monitor", "none", "-serial", "stdio",
+            "-kernel", str(self.directory / "vmlinuz"), "-initrd", str(self.directory / "initrd.img"),
+            "-append", KERNEL_LINE,
+            "-drive", f"if=none,id=card,file={self.card},format=raw,cache=writeback",
+            "-device", "virtio-blk-pci,drive=card",
+            "-netdev", f"user,id=net,restrict=on,{forwards}{self.way_out}",
+            "-device", "virtio-net-pci,netdev=net,romfile=",
+            "-device", "i6300esb", "-device", "virtio-rng-pci",
+        ]  # fmt: skip
+        with self.console.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def boot(self) -> float:
+        """Switch on and wait for the router; the seconds it took."""
+        begun = time.monotonic()
+        self.start()
+        self.wait_ready()
+        return time.monotonic() - begun
+
+    def cut_power(self) -> None:
+        """Pull the plug."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(30)
+            self.process = None
+
+    def shut_down(self) -> None:
+        """Stop in an orderly way, so that everything is on the card."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.run("systemctl poweroff", check=False)
+        if self.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(180)
+        self.cut_power()
+
+    def remove(self) -> None:
+        """Switch off and throw the card away; the console's log stays."""
+        self.cut_power()
+        self.card.unlink(missing_ok=True)
+
+    def last_words(self) -> str:
+        """The end of the console's log."""
+        lines = self.console.read_text(errors="replace").splitlines()[-15:] if self.console.exists() else []
+        return "\n  console: " + "\n  console: ".join(lines)
+
+
+def needed_tools() -> list[str]:
+    """Programs that an emulated board needs and that are not here."""
+    return [tool for tool in ("qemu-system-aarch64", "mcopy", "ssh", "ssh-keygen") if shutil.which(tool) is None]

@@ -1,0 +1,122 @@
+"""Updates by clasp-edge-update: kept when the router is well, taken back when it is not, harmless when interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from clasp_board.bundle import Manifest, write_bundle
+
+from hw_tests.boards import Board
+from hw_tests.conftest import RESULTS
+from hw_tests.figures import Figures
+from hw_tests.qemu import QemuBoard
+from hw_tests.traffic import connect, read_params, set_params
+from image.keys import sign
+from image.paths import BOARD, WORK
+
+SEND_TIMEOUT_S = 1200
+
+
+def bundle_of(root: Path, board: Board, name: str, **changes: str) -> Path:
+    """An update with this root, of the version that runs on the board."""
+    running = json.loads(board.run("cat /usr/lib/clasp-edge-board/release.json"))
+    with root.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    manifest = Manifest(BOARD, running["version"], running["built"], running["kernel"], root.stat().st_size, digest)
+    raw = replace(manifest, **changes).as_json()  # type: ignore[arg-type]
+    target = RESULTS / name
+    write_bundle(target, raw, sign(raw, "hw-test"), root, running["built"])
+    return target
+
+
+def send(board: Board, bundle: Path, options: str = "") -> str:
+    """Install an update through a pipe, as over a slow network; what the board says."""
+    return board.run(f"clasp-edge-update {options} -", given=bundle.read_bytes(), check=False, timeout_s=SEND_TIMEOUT_S)
+
+
+def booted(board: Board) -> str:
+    return board.run(". /run/clasp-edge-board/boot; echo $booted")
+
+
+@pytest.fixture(scope="module")
+def same() -> Path:
+    root = WORK / "root.squashfs"
+    if not root.exists():
+        pytest.skip("the root that the image was built from is not here")
+    return root
+
+
+def test_what_does_not_fit_is_refused_with_a_sentence(board: Board, same: Path) -> None:
+    slot = booted(board)
+    whole = bundle_of(same, board, "whole.update")
+    cut = RESULTS / "cut.update"
+    cut.write_bytes(whole.read_bytes()[: 9 << 20])
+    assert "copy was cut short" in send(board, cut)
+    assert "another kind of box" in send(board, bundle_of(same, board, "foreign.update", board="toaster"))
+    assert "it is older" in send(board, bundle_of(same, board, "older.update", version="0.0.1"))
+    forged = RESULTS / "forged.update"
+    raw = bytearray(whole.read_bytes())
+    raw[512 + 30] ^= 1
+    forged.write_bytes(raw)
+    assert "signature" in send(board, forged)
+    board.reboot()
+    assert booted(board) == slot
+
+
+def test_a_good_update_is_tried_and_kept(board: Board, same: Path, figures: Figures) -> None:
+    slot = booted(board)
+    with connect(board) as client:
+        set_params(client, {"/before/update": 1})
+    begun = time.monotonic()
+    said = send(board, bundle_of(same, board, "good.update"))
+    assert "is installed, and will be tried" in said
+    figures.note("update of 67 MB sent, written and read back", time.monotonic() - begun, "s")
+    board.reboot()
+    assert booted(board) != slot
+    board.wait_until(". /run/clasp-edge-board/boot; echo kept=$slot", f"kept={'b' if slot == 'a' else 'a'}", 600)
+    with connect(board) as client:
+        assert read_params(client, "/before/update") == {"/before/update": 1}
+    board.reboot()
+    assert booted(board) != slot
+
+
+def test_an_update_that_is_interrupted_leaves_what_runs(qemu: QemuBoard, same: Path) -> None:
+    slot = booted(qemu)
+    bundle = bundle_of(same, qemu, "interrupted.update")
+    words = "clasp-edge-update - >/run/update.log 2>&1"
+    with bundle.open("rb") as file:
+        sender = subprocess.Popen(
+            ["ssh", "-i", qemu.key, "-p", str(qemu.ports.ssh), "-o", "StrictHostKeyChecking=no", "-o",
+             "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", f"root@{qemu.host}", words],
+            stdin=file,
+        )  # fmt: skip
+        time.sleep(12)
+        qemu.cut_power()
+        sender.wait(60)
+    qemu.boot()
+    assert booted(qemu) == slot
+
+
+def test_a_broken_update_is_taken_back_by_itself(qemu: QemuBoard, same: Path, figures: Figures) -> None:
+    """Everything starts but the router."""
+    slot = booted(qemu)
+    broken = RESULTS / "broken.squashfs"
+    broken.unlink(missing_ok=True)
+    subprocess.run(
+        ["mksquashfs", WORK / "root", broken, "-comp", "zstd", "-Xcompression-level", "3", "-noappend", "-no-progress",
+         "-quiet", "-e", "usr/bin/clasp-edge"],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    begun = time.monotonic()
+    assert "will be tried" in send(qemu, bundle_of(broken, qemu, "broken.update"), "--reboot")
+    qemu.wait_gone()
+    qemu.wait_ready(1800)
+    figures.note("broken update: the old system answers again after", time.monotonic() - begun, "s")
+    assert booted(qemu) == slot
+    assert "The last update did not work" in qemu.run("cat /boot/firmware/problems.txt")

@@ -1,0 +1,114 @@
+"""Watches over the first minutes: keeps a new system or configuration if the daemon is well, takes it back if not.
+
+Healthy means: active to systemd, which it is only with all listeners bound and the journal restored, and still so a
+while later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from clasp_board import settings
+from clasp_board.apply import apply_config
+from clasp_board.places import Places, read_fields
+from clasp_board.problems import add_problem, publish_problems
+from clasp_board.slots import read_state, write_state
+from clasp_board.system import run, writable, write_atomically
+
+UNIT = "clasp-edge.service"
+STEADY_S = 20
+"""A daemon that fails does so within its first seconds; its watchdog bites after 15."""
+
+PATIENCE_S = 300
+"""A Raspberry Pi needs a few seconds; an emulated board has needed 100."""
+
+POLL_S = 2
+
+
+def confirm(
+    places: Places | None = None,
+    healthy: Callable[[], bool] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Wait for the verdict, and act on it. Returns 0 when the box is well, 1 when something was taken back."""
+    places = places or Places()
+    well = wait_until_steady(healthy or daemon_is_active, clock, sleep)
+    trying = read_fields(places.boot).get("trying", "")
+    probation = places.accepted / (settings.CONFIG + settings.BEFORE)
+    if well:
+        if trying:
+            keep_system(places, trying)
+        probation.unlink(missing_ok=True)
+        return 0
+    if trying:
+        # Nothing is written: the first stage takes an unconfirmed system back by itself.
+        print("the new system is not well; the old one is started")
+        run("systemctl", "reboot")
+        return 1
+    if probation.exists():
+        take_config_back(places)
+        run("systemctl", "reset-failed", UNIT)
+        run("systemctl", "restart", "--no-block", UNIT)
+    else:
+        add_problem(places, f"The router does not start. It says: {last_words()}")
+    publish_problems(places)
+    return 1
+
+
+def wait_until_steady(healthy: Callable[[], bool], clock: Callable[[], float], sleep: Callable[[float], None]) -> bool:
+    """Whether the daemon has become and stayed healthy in time."""
+    begun = clock()
+    since: float | None = None
+    while clock() - begun < PATIENCE_S:
+        if not healthy():
+            since = None
+        elif since is None:
+            since = clock()
+        elif clock() - since >= STEADY_S:
+            return True
+        sleep(POLL_S)
+    return False
+
+
+def daemon_is_active() -> bool:
+    """Whether systemd calls it active."""
+    return run("systemctl", "is-active", "--quiet", UNIT).returncode == 0
+
+
+def last_words() -> str:
+    """The end of what the daemon has logged."""
+    lines = run("journalctl", "-t", "clasp-edge", "-n", "2", "-o", "cat", "--no-pager").stdout.strip().splitlines()
+    return " / ".join(lines) or "nothing."
+
+
+def keep_system(places: Places, slot: str) -> None:
+    """From now on `slot` is started."""
+    try:
+        with writable(places.firmware):
+            write_state(places.slot_state, read_state(places.slot_state).confirmed(slot))
+    except OSError as error:
+        add_problem(places, f"The update works, but could not be kept: {error}. The next start takes it back.")
+        publish_problems(places)
+        return
+    boot = places.boot.read_text().replace(f"trying={slot}", "trying=").splitlines()
+    places.boot.write_text("\n".join(f"slot={slot}" if line.startswith("slot=") else line for line in boot) + "\n")
+    print(f"system {slot} works and is kept")
+
+
+def take_config_back(places: Places) -> None:
+    """The configuration before the new one; of the new one the daemon's last words remain."""
+    probation = places.accepted / (settings.CONFIG + settings.BEFORE)
+    before = probation.read_text()
+    add_problem(
+        places,
+        f"{settings.CONFIG}: the router does not start with it, so the configuration of before is in force again. "
+        f"The router said: {last_words()}",
+    )
+    if before:
+        write_atomically(places.accepted / settings.CONFIG, before.encode(), settings.PRIVATE)
+    else:
+        (places.accepted / settings.CONFIG).unlink(missing_ok=True)
+    probation.unlink()
+    apply_config(places, before or None)

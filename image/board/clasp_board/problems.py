@@ -1,0 +1,59 @@
+"""What is wrong, in sentences for the person who set the box up: collected during the start, shown where people look.
+
+On the console, in problems.txt on the card's boot partition, and in a file of /run for programs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from clasp_board.places import Places
+from clasp_board.system import writable
+
+FILE = "problems.txt"
+HEAD = "What this box found wrong when it was last started:\n\n"
+
+
+def add_problem(places: Places, sentence: str) -> None:
+    """Remember a sentence, once."""
+    print(sentence, file=sys.stderr)
+    if sentence in read_problems(places):
+        return
+    places.problems.parent.mkdir(parents=True, exist_ok=True)
+    with places.problems.open("a") as file:
+        file.write(" ".join(sentence.split()) + "\n")
+
+
+def remove_problems(places: Places, beginning: str) -> None:
+    """Forget the sentences that begin so."""
+    kept = [line for line in read_problems(places) if not line.startswith(beginning)]
+    places.problems.write_text("".join(f"{line}\n" for line in kept))
+
+
+def read_problems(places: Places) -> list[str]:
+    """The sentences so far."""
+    try:
+        return places.problems.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def publish_problems(places: Places) -> None:
+    """Bring console and card up to date. The card is written only when that changes something."""
+    problems = read_problems(places)
+    issue = places.root / "run/issue.d/50-clasp-edge.issue"
+    issue.parent.mkdir(parents=True, exist_ok=True)
+    # agetty takes a backslash for one of its own signs.
+    issue.write_text("".join(f"  ! {line}\n" for line in problems).replace("\\", "\\\\"))
+    text = (HEAD + "".join(f"- {line}\n\n" for line in problems)).replace("\n", "\r\n") if problems else ""
+    file = places.firmware / FILE
+    try:
+        if (file.read_bytes().decode(errors="replace") if file.exists() else "") == text:
+            return
+        with writable(places.firmware):
+            if text:
+                file.write_bytes(text.encode())
+            else:
+                file.unlink()
+    except OSError as error:
+        print(f"{FILE} could not be written to the card: {error}", file=sys.stderr)

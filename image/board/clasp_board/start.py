@@ -1,0 +1,66 @@
+"""Gets the box ready before its services start: its disks, what survives, the settings on the card.
+
+The order is the point of this file. Whatever goes wrong becomes a sentence, and the box starts all the same.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from clasp_board import settings
+from clasp_board.apply import apply, make_host_key
+from clasp_board.disks import mount_disks
+from clasp_board.places import Places, read_fields
+from clasp_board.problems import add_problem, publish_problems
+from clasp_board.system import run
+
+KEPT_DIRECTORIES = (
+    ("clasp-edge", "var/lib/clasp-edge"),
+    ("timesync", "var/lib/systemd/timesync"),
+)
+"""Below the data partition, and where programs expect it."""
+
+FULL_BYTES = 4 << 20
+
+
+def start(places: Places | None = None) -> int:
+    """Do all of it; always 0, because the box must start either way."""
+    places = places or Places()
+    persistent = mount_disks(places)
+    if persistent and shutil.disk_usage(places.data).free < FULL_BYTES:
+        add_problem(places, "The data partition is full: what is new may not be stored.")
+    report_updates(places)
+    for kept, place in KEPT_DIRECTORIES if persistent else ():
+        _put_in_place(places, kept, place)
+    try:
+        apply(places, settings.take_over(places, persistent))
+        if (places.root / "root/.ssh/authorized_keys").exists():
+            make_host_key(places)
+    except (OSError, ValueError) as error:
+        add_problem(places, f"The settings could not be put in force: {error}.")
+    publish_problems(places)
+    return 0
+
+
+def report_updates(places: Places) -> None:
+    """Say that the last update was given up, if it was."""
+    boot = read_fields(places.boot)
+    if boot.get("failed"):
+        add_problem(
+            places,
+            "The last update did not work and was taken back: the box runs the system that it had before. "
+            "It stays so until another update is given to it.",
+        )
+
+
+def _put_in_place(places: Places, kept: str, place: str) -> None:
+    source, target = places.data / kept, places.root / place
+    try:
+        source.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        add_problem(places, f"The directory for {kept} could not be made on the data partition: {error}.")
+        return
+    done = run("mount", "--bind", source, target)
+    if done.returncode:
+        add_problem(places, f"What is in {target} will not survive: {done.stdout.strip()}.")

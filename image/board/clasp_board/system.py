@@ -1,0 +1,79 @@
+"""The few things that the board's programs ask of the operating system, each in one place.
+
+Knows mount, systemctl and block devices; decides nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+COMMAND_TIMEOUT_S = 120
+
+
+def run(
+    *command: str | Path, given: str = "", timeout_s: float = COMMAND_TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on the input `given`; output and status are in the result. One that cannot be run has failed."""
+    try:
+        return subprocess.run(
+            [str(word) for word in command],
+            text=True,
+            input=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout_s,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess([], 127, str(error))
+
+
+@contextmanager
+def writable(mount_point: Path) -> Iterator[None]:
+    """The mounted file system can be written within the block, and is on the card when the block ends.
+
+    Raises OSError where it cannot be made writable. A directory that is no mount point is taken as it is.
+    """
+    mounted = os.path.ismount(mount_point)
+    if mounted:
+        done = run("mount", "-o", "remount,rw", mount_point)
+        if done.returncode:
+            raise OSError(f"{mount_point} cannot be written: {done.stdout.strip()}")
+    try:
+        yield
+    finally:
+        os.sync()
+        if mounted:
+            run("mount", "-o", "remount,ro", mount_point)
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file so that a power cut leaves the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".new")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        os.fchmod(handle, mode)
+        os.write(handle, content)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    partial.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def device_size(device: Path) -> int:
+    """Bytes of a block device or a file. Raises OSError."""
+    handle = os.open(device, os.O_RDONLY)
+    try:
+        return os.lseek(handle, 0, os.SEEK_END)
+    finally:
+        os.close(handle)

@@ -1,0 +1,136 @@
+"""clasp-edge-update: puts an update into the system that is not running, and has it tried at the next start.
+
+The running system is never touched. Until the last step, one sector on the boot partition, nothing has changed for the
+next start; so it may be interrupted at any moment. Whether the update is kept is decided later (confirm.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clasp_board.bundle import CHUNK_BYTES, Bundle, BundleError, Manifest, open_bundle, version_key
+from clasp_board.places import Places, read_fields
+from clasp_board.slots import other, read_state, write_state
+from clasp_board.system import device_size, run, writable
+
+NUMBERS = {"a": 2, "b": 3}
+"""The partitions of the two systems."""
+
+
+def main(arguments: list[str], places: Places | None = None) -> int:
+    """Install the update named in `arguments`; 0 when it will be tried, 1 with a sentence when it was refused."""
+    parser = argparse.ArgumentParser(prog="clasp-edge-update", description="Install an update of the box's system.")
+    parser.add_argument(
+        "file", metavar="FILE", help="the update, clasp-edge-VERSION-arm64.update; - reads it from a pipe"
+    )
+    parser.add_argument("--reboot", action="store_true", help="start the box anew at once to try it")
+    parser.add_argument("--allow-older", action="store_true", help="install it though it is older than what runs")
+    given = parser.parse_args(arguments)
+    places = places or Places()
+    try:
+        with _locked(places):
+            manifest = install(places, given.file, given.allow_older)
+    except BundleError as error:
+        print(f"Not installed: {error}. The box goes on as it is.", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Not installed: {error}. The box goes on as it is; the card may be worn out.", file=sys.stderr)
+        return 1
+    print(f"Version {manifest.version} is installed, and will be tried when the box is started the next time.")
+    print("If it does not work, the box goes back to what runs now by itself.")
+    if given.reboot:
+        run("systemctl", "reboot")
+    return 0
+
+
+def install(places: Places, file: str, allow_older: bool) -> Manifest:
+    """Check, write, read back, and only then ask for the try. Raises BundleError, OSError."""
+    boot = read_fields(places.boot)
+    if boot.get("trying"):
+        raise BundleError("the system that runs is new and still being tried. Please wait five minutes")
+    booted = boot.get("booted", "a")
+    target = Path(f"{boot['partition']}{NUMBERS[other(booted)]}")
+    with sys.stdin.buffer if file == "-" else open(file, "rb") as opened:
+        bundle = open_bundle(opened, places.update_key, places.run / "update")
+        check_fits(places, bundle.manifest, device_size(target), allow_older)
+        take_try_back(places)
+        write_root(bundle, target)
+    with writable(places.firmware):
+        write_state(places.slot_state, read_state(places.slot_state).tried_next(other(booted)))
+    return bundle.manifest
+
+
+def check_fits(places: Places, manifest: Manifest, room: int, allow_older: bool) -> None:
+    """Raises BundleError where the update is for something else."""
+    running = json.loads(places.release.read_text())
+    if manifest.board != running["board"]:
+        raise BundleError(f'it was made for another kind of box ("{manifest.board}"; this one is "{running["board"]}")')
+    if manifest.kernel != running["kernel"]:
+        raise BundleError(
+            f"it needs the kernel {manifest.kernel}, and this box starts {running['kernel']}. "
+            "A new kernel comes only by writing the card anew (docs/board.md says how to take everything along)"
+        )
+    offered = (version_key(manifest.version), manifest.built)
+    present = (version_key(running["version"]), running["built"])
+    if offered < present and not allow_older:
+        raise BundleError(
+            f"it is older ({manifest.version}) than what the box has ({running['version']}). "
+            "If that is what you want: clasp-edge-update --allow-older"
+        )
+    if manifest.root_bytes > room:
+        raise BundleError("it is too large for this card's layout; please write the card anew")
+
+
+def take_try_back(places: Places) -> None:
+    """Forget an earlier update that waits to be tried: from now on its place is being written over."""
+    state = read_state(places.slot_state)
+    if state.try_:
+        with writable(places.firmware):
+            write_state(places.slot_state, state.confirmed(state.slot))
+
+
+def write_root(bundle: Bundle, target: Path) -> None:
+    """Write the root to its partition and read it back from the card. Raises BundleError, OSError."""
+    handle = os.open(target, os.O_RDWR)
+    try:
+        written = 0
+        for chunk in bundle.root():
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            written += len(chunk)
+        os.fsync(handle)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)  # so that the card is read and not our memory
+        os.lseek(handle, 0, os.SEEK_SET)
+        digest = hashlib.sha256()
+        while written > 0:
+            chunk = os.read(handle, min(CHUNK_BYTES, written))
+            if not chunk:
+                break
+            digest.update(chunk)
+            written -= len(chunk)
+    finally:
+        os.close(handle)
+    if digest.hexdigest() != bundle.manifest.root_sha256:
+        raise BundleError("the card does not keep what is written to it; it is worn out. Please replace it")
+
+
+@contextmanager
+def _locked(places: Places) -> Iterator[None]:
+    """One update at a time."""
+    places.run.mkdir(parents=True, exist_ok=True)
+    import fcntl
+
+    with (places.run / "update.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BundleError("another update is being installed") from None
+        yield

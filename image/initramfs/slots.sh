@@ -1,0 +1,67 @@
+# Which of the two systems is started: read, decided and written down by the first stage of the boot.
+#
+# The state is one file of 512 bytes on the boot partition, a sector, which a card writes whole or not at all:
+#   slot    the system that is known to work
+#   try     the system to try once; set by the updater
+#   trying  the one that is being tried, and has not been confirmed yet
+#   failed  the one that was tried last, and was not confirmed
+#   id      tells boxes apart whose board has no serial number
+# Knows files and words only; mounts nothing.
+
+slots_field() { # slots_field FILE KEY
+    sed -n "s/^$2=\([0-9a-f]*\).*/\1/p" "$1" 2>/dev/null | head -n 1
+}
+
+slots_letter() { # slots_letter FILE KEY: a, b or nothing
+    case $(slots_field "$1" "$2") in
+    a) echo a ;;
+    b) echo b ;;
+    esac
+}
+
+slots_read() { # slots_read FILE
+    slot=$(slots_letter "$1" slot)
+    try=$(slots_letter "$1" try)
+    trying=$(slots_letter "$1" trying)
+    failed=$(slots_letter "$1" failed)
+    id=$(slots_field "$1" id)
+    [ -n "$slot" ] || slot=a
+}
+
+slots_other() { # slots_other LETTER
+    case $1 in
+    a) echo b ;;
+    *) echo a ;;
+    esac
+}
+
+# Sets `boot` to the system to start, and `changed` to yes where the state must be written BEFORE that one is started:
+# a try is used up by being begun.
+slots_choose() {
+    boot=$slot
+    changed=no
+    if [ -n "$trying" ]; then # begun, and nobody has confirmed it: a crash, a hang or a power cut
+        failed=$trying
+        trying=
+        changed=yes
+    fi
+    if [ -n "$try" ]; then
+        if [ "$try" != "$slot" ]; then
+            boot=$try
+            trying=$try
+            failed=
+        fi
+        try=
+        changed=yes
+    fi
+}
+
+slots_text() {
+    printf '%s\n' "# Which of the two systems this box starts. The box writes this file itself. If it is lost, system a is started."
+    printf 'slot=%s\ntry=%s\ntrying=%s\nfailed=%s\nid=%s\n' "$slot" "$try" "$trying" "$failed" "$id"
+}
+
+# Writes over the file in place, so that neither its length nor its place on the card changes.
+slots_write() { # slots_write FILE
+    slots_text | dd of="$1" bs=512 count=1 conv=sync,notrunc 2>/dev/null && sync
+}

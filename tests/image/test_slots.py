@@ -1,0 +1,98 @@
+"""The choice between the two systems: the first stage's script, and the board's reading of its file."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from clasp_board.slots import SIZE, SlotState, other, read_state, write_state
+
+SCRIPT = Path(__file__).resolve().parents[2] / "image/initramfs/slots.sh"
+
+
+def boot(file: Path) -> str:
+    """What the first stage does at a start: read, choose, write. Returns the system it starts."""
+    program = f'. {SCRIPT}; slots_read {file}; slots_choose; [ $changed = no ] || slots_write {file}; echo "$boot"'
+    done = subprocess.run(["sh", "-euc", program], text=True, capture_output=True, timeout=20, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "slot.txt"
+    write_state(path, SlotState())
+    return path
+
+
+def test_a_new_card_starts_system_a_every_time_and_is_not_written(file: Path) -> None:
+    before = file.read_bytes()
+    assert [boot(file), boot(file)] == ["a", "a"]
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("slot", ["a", "b"])
+def test_a_try_is_started_once_and_then_given_up(file: Path, slot: str) -> None:
+    write_state(file, SlotState(slot=slot).tried_next(other(slot)))
+    assert boot(file) == other(slot)
+    assert read_state(file) == SlotState(slot=slot, trying=other(slot))
+    assert boot(file) == slot
+    assert read_state(file) == SlotState(slot=slot, failed=other(slot))
+    assert boot(file) == slot
+
+
+def test_a_confirmed_try_stays(file: Path) -> None:
+    write_state(file, SlotState().tried_next("b"))
+    boot(file)
+    write_state(file, read_state(file).confirmed("b"))
+    assert [boot(file), boot(file)] == ["b", "b"]
+
+
+def test_a_new_try_after_a_failed_one_is_tried(file: Path) -> None:
+    write_state(file, SlotState(failed="b").tried_next("b"))
+    assert boot(file) == "b"
+    assert read_state(file).failed == ""
+
+
+def test_a_try_of_what_runs_anyway_changes_nothing(file: Path) -> None:
+    write_state(file, SlotState(slot="b", try_="b"))
+    assert boot(file) == "b"
+    assert read_state(file) == SlotState(slot="b")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * SIZE,
+        b"slot=c\ntry=/etc\n",
+        b"\xff\xfe" * 256,
+        b"slot=$(reboot)\ntry=;b\nid=`x`\n",
+        b"slot=\ntry=\ntrying=\nfailed=\n",
+        bytes(range(256)) * 2,
+    ],
+)
+def test_a_damaged_file_starts_system_a(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    assert boot(file) == "a"
+    assert read_state(file).slot == "a"
+
+
+def test_a_missing_file_starts_system_a(tmp_path: Path) -> None:
+    assert boot(tmp_path / "nothing") == "a"
+    assert read_state(tmp_path / "nothing") == SlotState()
+
+
+def test_both_sides_write_the_same_fields_in_one_sector(file: Path) -> None:
+    state = SlotState(slot="b", try_="a", id="0123456789abcdef0123456789abcdef")
+    write_state(file, state)
+    assert file.stat().st_size == SIZE
+    assert read_state(file) == state
+    assert boot(file) == "a"
+    assert file.stat().st_size == SIZE
+    assert read_state(file) == SlotState(slot="b", trying="a", id=state.id)
+
+
+def test_text_that_windows_has_saved_again_is_read(file: Path) -> None:
+    file.write_bytes(b"slot=b\r\ntry=a\r\n")
+    assert boot(file) == "a"
