@@ -27,6 +27,7 @@ from clasp_edge.daemon.auth import TokenAuthenticator
 from clasp_edge.daemon.console import ConsoleService, Listening
 from clasp_edge.daemon.federation import Federation
 from clasp_edge.daemon.greeting import greeting
+from clasp_edge.daemon.notices import Notices, notices
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.router import Router
@@ -79,6 +80,7 @@ class Daemon:
         self._keeping: Keeping | None = None
         self._bridges: Bridges | None = None
         self._service: Service | None = None
+        self._notices: Notices | None = None
 
     async def run(self) -> int:
         """Start everything, wait for the end, stop everything."""
@@ -150,6 +152,9 @@ class Daemon:
         console.health.ready = True
         self._apply_bridges()
         self._federation.apply(config)
+        self._notices = notices(self._router.plane)
+        if self._notices is not None:
+            self._notices.tell()
         # What start-up made lives as long as the process: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
@@ -222,6 +227,8 @@ class Daemon:
             self._keeping.apply_config(self._config)
         self._apply_bridges()
         self._federation.apply(self._config)
+        if self._notices is not None:
+            self._notices.tell()
         if self._mqtt is not None:
             self._mqtt.server.apply_config(self._config)
         if self._osc is not None:

@@ -1,6 +1,7 @@
 """What is wrong, in sentences for the person who set the box up: collected during the start, shown where people look.
 
-On the console, in problems.txt on the card's boot partition, and in a file of /run for programs.
+On the console, in problems.txt on the card's boot partition, and in a file of /run that the
+router makes a param.
 """
 
 from __future__ import annotations
