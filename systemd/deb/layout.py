@@ -48,7 +48,7 @@ def make(target: Target, project: Path, version: str, date: int, mirror: str | N
     """Fill `tree` with everything the package installs. `date` is Unix time, for the changelog. Without a `mirror` for
     Python's headers nothing is compiled, and the modules of the ordinary build are taken."""
     home = tree / HOME
-    wheels.unpack(target, work, home)
+    wheels.unpack(target, work.parent, home)
     _copy_sources(project, home)
     if mirror is None:
         native.reuse_all(target, project, home)

@@ -103,9 +103,14 @@ def check_lock(project: Path) -> None:
 
 
 def unpack(target: Target, work: Path, into: Path) -> None:
-    """Fetch the target's wheels as the lock has them and unpack what is needed of them."""
-    folder = work / "wheels"
-    _pip_download(target, LOCK, folder, ["--require-hashes"])
+    """Fetch the target's wheels as the lock has them, once, and unpack what is needed of them."""
+    lock = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]
+    folder = work / f"wheels-{target.suite.name}-{target.arch.name}-{lock}"
+    if not folder.exists():
+        partial = folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        _pip_download(target, LOCK, partial, ["--require-hashes"])
+        partial.replace(folder)
     for wheel in sorted(folder.iterdir()):
         _unpack(wheel, into)
 
