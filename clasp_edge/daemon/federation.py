@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 EPOCH = "federation-epoch"
 """A place in the journal that no reader has: it says which journal this is, and is gone with it."""
 
+UPLINK = "uplink:"
+"""Places of uplinks begin with this (federation.backlog)."""
+
 
 class Federation:
     """`apply` with every configuration, `stop` at the end."""
@@ -46,6 +49,11 @@ class Federation:
             self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal)
         if self._uplinks is not None:
             self._uplinks.apply(config)
+        if self._journal is not None:
+            # Whoever comes no more must not keep the log from growing old.
+            for name in self._journal.cursors():
+                if name.startswith(UPLINK) and name.removeprefix(UPLINK) not in config.uplink:
+                    self._journal.forget_cursor(name)
 
     def stop(self) -> None:
         """Disconnect the uplinks; sessions of other routers end as all do."""

@@ -77,6 +77,7 @@ class Backlog:
         wall_s: Callable[[], float], retry: Callable[[float, Callable[[], None]], object],
     ) -> None:  # fmt: skip
         self.depth = 0
+        self.flying = 0  # of them, messages under way
         self.bytes = 0
         self.dropped = 0
         self.oldest_s = 0.0
@@ -258,6 +259,7 @@ class Backlog:
 
     def sent(self, items: list[Item], checkpoint: int) -> None:
         """These were taken and are under way; all of them have arrived when `done` hears of the checkpoint."""
+        self.flying += len(items)
         self._flying.append(
             _Flight(
                 checkpoint, self._position, len(items), sum(len(item.frame) for item in items),
@@ -270,6 +272,7 @@ class Backlog:
         position = 0
         while self._flying and self._flying[0].checkpoint <= checkpoint:
             flight = self._flying.popleft()
+            self.flying -= flight.messages
             self._less(flight.messages, flight.size)
             position = flight.position
         if position:
@@ -290,11 +293,6 @@ class Backlog:
         return len(self._flying)
 
     @property
-    def flying(self) -> int:
-        """How many messages are under way."""
-        return sum(flight.messages for flight in self._flying)
-
-    @property
     def idle(self) -> bool:
         """Nothing waits and nothing is under way."""
         return self.drained and not self._flying
@@ -303,6 +301,10 @@ class Backlog:
     def drained(self) -> bool:
         """Nothing waits; something may be under way."""
         return self._following and not self._queue and not self._read
+
+    def unlogged(self) -> list[Item]:
+        """What waits that only memory has."""
+        return [item for item in self._queue if not item.logged]
 
     def rest(self) -> None:
         """While the link is up and there is nothing to do: what others log need not be kept or read for us."""
@@ -317,6 +319,7 @@ class Backlog:
                 self._queue.appendleft(item)
                 self._queue_bytes += len(item.frame) + FIXED_BYTES
         self._flying.clear()
+        self.flying = 0
         self._read.clear()
         self._giving_up = False
         if self._journal is not None:

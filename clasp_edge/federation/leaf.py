@@ -49,6 +49,9 @@ HAS_TTL = 0x10
 DECLARE_TIMEOUT_S = 3.0
 """A hub without federation ignores the declaration (federation.md 2); then plain subscriptions must do."""
 
+SYNC_TIMEOUT_S = 10.0
+"""A hub that was asked for its state and has said nothing of it for so long will not."""
+
 RESYNC_S = 3.0
 """After the hub has dropped a message of ours because there were too many."""
 
@@ -115,7 +118,7 @@ class Leaf:
         self._lifetimes: Mapping[str, int] = {}
         self._in_sync: set[int] = set()
         self._plan = SyncPlan(())
-        self._guard = ReferenceGuard()
+        self._guard = ReferenceGuard(owner.monotonic_s)
         self._came_by = Route("", 0, 1)
         self._number = 0
         self._mask: bytes | None = None
@@ -207,6 +210,9 @@ class Leaf:
 
     def _without_federation(self) -> None:
         """Plain subscriptions; everything works but being told apart from clients."""
+        if self.kin:
+            self.link.abort(f"the hub has not answered the declaration within {DECLARE_TIMEOUT_S:g} s")
+            return
         self.plain = True
         self.owner.trouble("the hub has no federation: subscribing like a client")
         self._go_live()
@@ -241,6 +247,10 @@ class Leaf:
     def _request(self, patterns: Sequence[str]) -> None:
         request = FederationSync(FederationOp.REQUEST_SYNC, patterns=tuple(patterns), origin=self.owner.router_id)
         self.link.send([encode(request)])
+        self._later("sync", SYNC_TIMEOUT_S, self._no_state)
+
+    def _no_state(self) -> None:
+        self.link.abort(f"the hub was asked for its state and has not answered for {SYNC_TIMEOUT_S:g} s")
 
     def _request_next(self) -> None:
         pattern = self._plan.next()
@@ -263,14 +273,16 @@ class Leaf:
         self._plan.got(len(params))
         if self.plain:
             self._later("quiet", QUIET_S, self._synced)
+        else:
+            self._later("sync", SYNC_TIMEOUT_S, self._no_state)
         outward, terms = self.owner.outward, self._terms
         assert terms is not None
         for address, value_type, value, revision, writer, written_us in params:
             if not outward.policies.admits(address):
                 continue
             self._in_sync.add(hash(address))
-            if not self.kin:
-                self._guard.snapshot(address, revision)
+            if not self.kin and not self._guard.snapshot(address, revision):
+                continue  # a SET has overtaken it
             if outward.is_in_flight(address):
                 continue
             theirs = Held(value_type, value, writer, written_us)
@@ -290,6 +302,7 @@ class Leaf:
     def _synced(self) -> None:
         """All that the hub has is known; what it lacks is told, a piece at a time."""
         self._cancel("quiet")
+        self._cancel("sync")
         if self._syncing and self._job is None:
             self._job = self._tell_missing()
             self._step()
@@ -521,8 +534,7 @@ class Leaf:
             self.owner.outward.slow_down()
             self._later("resync", RESYNC_S, self._resync)
         elif self.owner.outward.bundle_under_way:
-            self.refused += 1
-            self.owner.outward.bundle_done()
+            self.refused += self.owner.outward.bundle_refused()
         elif self._syncing and message.code == ErrorCode.SCOPE_FAILURE:
             self._plan.refused()
             if not self.kin:

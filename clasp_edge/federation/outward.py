@@ -36,7 +36,7 @@ BYTES_AT_ONCE = 128 * 1024
 """Of the backlog in one turn of the loop: a millisecond or two, so that live traffic never waits for longer."""
 
 FLIGHTS = 8
-"""Batches of the backlog under way to a clasp-edge."""
+"""Batches of the backlog under way to a clasp-edge; more where they are small, as those of live traffic."""
 
 BUNDLE_BYTES = 60_000
 """Of a BUNDLE to a reference hub, which acknowledges those and not PUBLISHes; one at a time, for its ACK names none."""
@@ -99,6 +99,8 @@ class Outward(Relay):
         self._in_flight: dict[bytes, int] = {}
         self._batches: deque[tuple[int, list[bytes]]] = deque()
         self._bundled: list[bytes] = []
+        self._in_bundle = 0
+        self._one_by_one = 0  # so many messages of a bundle that was refused are still to be tried alone
         self._outdated: set[bytes] = set()  # params of which the log has just told what they are no more
         self._checkpoint = 0
         self._pump_due = False
@@ -127,6 +129,7 @@ class Outward(Relay):
         self._in_flight.clear()
         self._batches.clear()
         self._bundled = []
+        self._one_by_one = 0
         if self.backlog is not None:
             self.backlog.link_lost()
 
@@ -143,6 +146,7 @@ class Outward(Relay):
         sending: list[_Sending] = []
         written: list[bytes] = []
         policies, neighbour = self.policies, self.neighbour
+        offered = False
         for kind, address, frame, route, number, logged in deliveries:
             carried = policies.of(address)
             if carried is None or (route is not None and (route.origin == neighbour or route.hops >= MAX_HOPS)):
@@ -154,14 +158,17 @@ class Outward(Relay):
                 elif kind == 0 and self.tombstones:
                     self.tombstones.pop(address, None)
             if policy is Policy.LOG and self.backlog is not None:
-                self.backlog.offer(Item(frame, *self._way(route, number, logged), logged, self._wall_s()))
-                if self._draining:
+                if sending and self._draining:
                     # In the order in which they came: what has been gathered goes first.
-                    if sending:
-                        self._send(sending, written)
-                        sending, written = [], []
-                    self._drain()
-            elif policy is Policy.LATEST and pressed:
+                    self._send(sending, written)
+                    sending, written = [], []
+                self.backlog.offer(Item(frame, *self._way(route, number, logged), logged, self._wall_s()))
+                offered = self._draining
+                continue
+            if offered:
+                offered = False
+                self._drain()
+            if policy is Policy.LATEST and pressed:
                 if port is not None:
                     self._pending[address] = (route, kind)
                     self.pump_soon()
@@ -172,6 +179,8 @@ class Outward(Relay):
                 if kind & ~GONE == 0:
                     self._pending.pop(address, None)
                     written.append(address)
+        if offered:
+            self._drain()
         if sending:
             self._send(sending, written)
 
@@ -288,6 +297,24 @@ class Outward(Relay):
             self.backlog.done(self._checkpoint)
         self.pump_soon()
 
+    def bundle_refused(self) -> int:
+        """The reference has refused the bundle under way, for one of its messages, and does not say which. How many
+        messages that was the end of."""
+        if self._in_bundle <= 1:
+            self.bundle_done()
+            return 1
+        self._one_by_one = self._in_bundle
+        flying = self.backlog is not None and self.backlog.flights > 0
+        for address in self._bundled:
+            self.acknowledged(address)
+            if not flying:
+                self._pending[address] = (None, 0)
+        self._bundled = []
+        if flying and self.backlog is not None:
+            self.backlog.link_lost()
+        self.pump_soon()
+        return 0
+
     @property
     def bundle_under_way(self) -> bool:
         """Whether the reference owes the ACK of a BUNDLE."""
@@ -350,7 +377,7 @@ class Outward(Relay):
         if self._pending:
             payloads: list[bytes] = []
             size = 0
-            for address in list(self._pending)[:BUNDLED_PARAMS]:
+            for address in list(self._pending)[: self._at_most(BUNDLED_PARAMS)]:
                 frame = self.image(address) or gone_frame(address, self.flags)
                 size += len(frame)
                 if payloads and size > BUNDLE_BYTES:
@@ -360,6 +387,7 @@ class Outward(Relay):
                 self._in_flight[address] = self._in_flight.get(address, 0) + 1
                 self._bundled.append(address)
             port.send([encode_frame(join_bundle(payloads), Qos.COMMIT)])
+            self._in_bundle = len(payloads)
             self.told += len(payloads)
         elif backlog is not None and self._draining:
             self._drain_bundle(backlog, port)
@@ -399,7 +427,7 @@ class Outward(Relay):
         if not self._kin:
             self._drain_bundle(backlog, port)
             return
-        if backlog.flights >= FLIGHTS:
+        if backlog.flights >= FLIGHTS and backlog.flying >= MESSAGES_AT_ONCE:
             return
         items = backlog.take(MESSAGES_AT_ONCE, BYTES_AT_ONCE)
         if items:
@@ -410,6 +438,12 @@ class Outward(Relay):
         elif backlog.drained:
             self._tell_outdated()
 
+    def _at_most(self, messages: int) -> int:
+        if not self._one_by_one:
+            return messages
+        self._one_by_one -= 1
+        return 1
+
     def _params_in(self, payloads: Iterable[bytes]) -> list[bytes]:
         """The addresses of those that are SETs; what they say may be outdated."""
         found = []
@@ -417,7 +451,9 @@ class Outward(Relay):
             if payload[0] == MessageType.SET:
                 address, value_type, value, _, ttl = set_parts(payload)
                 held = self.held(address)
-                if not (ttl == GONE_TTL if held is None else held[:2] == (value_type, value)):
+                if ttl == GONE_TTL if held is None else held[:2] == (value_type, value):
+                    self._outdated.discard(address)
+                else:
                     self._outdated.add(address)
                 found.append(address)
         return found
@@ -433,12 +469,13 @@ class Outward(Relay):
     def _drain_bundle(self, backlog: Backlog, port: Port) -> None:
         if backlog.flights:
             return
-        items = backlog.take(MESSAGES_AT_ONCE, BUNDLE_BYTES)
+        items = backlog.take(self._at_most(MESSAGES_AT_ONCE), BUNDLE_BYTES)
         if not items:
             if backlog.drained:
                 self._tell_outdated()
             return
         self.told += len(items)
+        self._in_bundle = len(items)
         payloads = [item.frame[HEADER_BYTES:] for item in items]
         self._bundled = self._params_in(payloads)
         for address in self._bundled:

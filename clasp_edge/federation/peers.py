@@ -204,6 +204,7 @@ class Peers:
             if gone is None:
                 break
             del self._by_id[gone]
+            self._params.forget(_state_of(gone))
         log.info("%r: federation peer %r", session, router_id[:64])
         self._tell(peer, "up")
         return peer
@@ -228,7 +229,7 @@ class Peers:
             peer.downlink = None
 
     def _tell(self, peer: Peer, state: str) -> None:
-        self._params.write(f"{PEERS}{_ODD.sub('_', peer.router_id[:64]) or '_'}/state", state)
+        self._params.write(_state_of(peer.router_id), state)
 
     # ---- what a peer says ----
 
@@ -292,3 +293,8 @@ class Peers:
             }
             for peer in self._by_id.values()
         }
+
+
+def _state_of(router_id: str) -> str:
+    """The param with a router's state."""
+    return f"{PEERS}{_ODD.sub('_', router_id[:64]) or '_'}/state"

@@ -6,7 +6,7 @@ federation.md 3.2, 4, 7 and 11 have the facts. Pure bookkeeping; knows no connec
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from clasp_edge.wire import Set, Ttl, TtlMode, encode
 
@@ -15,6 +15,10 @@ MAX_GUARDED = 200_000
 
 SAFE_PARAMS = 400
 """A snapshot of more may have had followers that the hub lost without a trace (federation.md 11.3)."""
+
+REORDERED_S = 10.0
+"""A SET that comes later than this after a newer one was not overtaken by it: the param's time to live was over, it has
+begun anew, and its revisions with it."""
 
 HEARTBEAT_TTL_S = 300
 
@@ -25,18 +29,22 @@ _SHARDS = ("0-9", "A-Z", "a-f", "g-m", "n-s", "t-z", "!0-9A-Za-z")
 class ReferenceGuard:
     """Which of the hub's SETs are news: not the echo of our own, and not one that a newer one has overtaken."""
 
-    def __init__(self) -> None:
-        self._last: OrderedDict[bytes, int] = OrderedDict()
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self._monotonic_s = monotonic_s
+        self._last: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
         self._held: dict[bytes, tuple[int, int, bytes, int]] = {}
         self._beats = 0
 
-    def snapshot(self, address: bytes, revision: int) -> None:
-        """A SNAPSHOT has told the param's revision, which is lower than before where the hub has been restarted."""
+    def snapshot(self, address: bytes, revision: int) -> bool:
+        """A SNAPSHOT has told the param's revision; whether no newer one has overtaken it."""
+        if revision < self._recent(address):
+            return False
         self._note(address, revision)
+        return True
 
     def passes(self, address: bytes, value_type: int, value: bytes, revision: int, ttl: int, in_flight: bool) -> bool:
         """Whether to apply it now. While a write of ours is under way the order is not known yet: the newest waits."""
-        if revision and revision <= self._last.get(address, 0):
+        if revision and revision <= self._recent(address):
             return False
         if in_flight:
             held = self._held.get(address)
@@ -48,18 +56,23 @@ class ReferenceGuard:
 
     def acknowledged(self, address: bytes, revision: int, none_left: bool) -> tuple[int, bytes, int] | None:
         """A write of ours has this revision (0: was refused). What has been waiting and is newer, to be applied."""
-        if revision > self._last.get(address, 0):
+        if revision > self._recent(address):
             self._note(address, revision)
         if not none_left:
             return None
         held = self._held.pop(address, None)
-        if held is None or held[0] <= self._last.get(address, 0):
+        if held is None or held[0] <= self._recent(address):
             return None
         self._note(address, held[0])
         return held[1:]
 
+    def _recent(self, address: bytes) -> int:
+        """The address's last revision; 0 where it came so long ago that a lower one is the first of a new series."""
+        revision, at_s = self._last.get(address, (0, 0.0))
+        return revision if self._monotonic_s() - at_s < REORDERED_S else 0
+
     def _note(self, address: bytes, revision: int) -> None:
-        self._last[address] = revision
+        self._last[address] = (revision, self._monotonic_s())
         self._last.move_to_end(address)
         if len(self._last) > MAX_GUARDED:
             self._last.popitem(last=False)

@@ -19,6 +19,9 @@ HAS_TTL = 0x10
 TTL_NEVER = 0
 """SET's flag and word for a param that stays (wire.md 2.3): how things stand is true until it changes."""
 
+TTL_OVER = 0x8000_0000
+"""For one that is over as soon as it has been told."""
+
 SHOWN = ("state", "hub", "peer", "since", "queue", "queue_age_s", "echo_rtt_ms", "drops", "refused", "last_error")
 """What is told of an uplink; counters of bytes would change all the time, and are for metrics."""
 
@@ -52,6 +55,11 @@ class Params:
         code, data = encode_value(value)
         self._adapter.set(address.encode(), code, data, HAS_TTL, 0, TTL_NEVER)
 
+    def forget(self, address: str) -> None:
+        """The param is no more."""
+        if self._written.pop(address, None) is not None:
+            self._adapter.set(address.encode(), *encode_value(None), HAS_TTL, 0, TTL_OVER)
+
 
 class UplinkStatus:
     """The params of one uplink."""
@@ -66,6 +74,11 @@ class UplinkStatus:
 
     def close(self) -> None:
         self._params.close()
+
+    def forget(self) -> None:
+        """There is no such uplink any more."""
+        for key in SHOWN:
+            self._params.forget(self._prefix + key)
 
     def write(self) -> None:
         """Tell what has changed."""

@@ -89,6 +89,8 @@ class Uplink:
         self._tick: TimerHandle | None = None
         self._clock_offset_s = self._clock.wall_s() - self._clock.monotonic_s()
         self._clock_jumped = False
+        self._silent_until_s = 0.0  # a hub may give a thousand reasons a second to complain
+        self._stopped = False
         self.state = "connecting"
         self.echo_rtt_s = 0.0
         self.last_error = ""
@@ -102,17 +104,37 @@ class Uplink:
         for subscription in self._subscriptions:
             self._router.plane.trie.add(subscription)
         self._tick = self.loop.call_later(TICK_S, self._on_tick)
-        self.backlog.scan(self._on_left_over, self.dialer.start)
+        self.backlog.scan(self._on_left_over, self._connect)
 
-    def stop(self) -> None:
-        """Take part no more, and disconnect."""
+    def _connect(self) -> None:
+        if not self._stopped:
+            self.dialer.start()
+
+    def take_over(self, predecessor: Uplink) -> None:
+        """Go on where the uplink of this name has stopped that had another configuration."""
+        self.former_sessions = predecessor.former_sessions
+        self.hub_instance = predecessor.hub_instance
+        self.outward.tombstones = predecessor.outward.tombstones
+        for item in predecessor.backlog.unlogged():
+            self.backlog.offer(item)
+
+    def stop(self, *, for_good: bool = True) -> None:
+        """Take part no more, and disconnect. `for_good`: no uplink of this name follows."""
+        self._stopped = True
         for subscription in self._subscriptions:
             self._router.plane.trie.discard(subscription)
         if self._tick is not None:
             self._tick.cancel()
         self.dialer.stop()
+        if self._leaf is not None:
+            self._leaf.end()
+            self._leaf.note_session()
+            self._leaf = None
+        self.outward.close()
         self.state = "stopped"
         self.status.write()
+        if for_good:
+            self.status.forget()
         self.status.close()
         self._router.plane.unregister(self.outward)
 
@@ -129,6 +151,8 @@ class Uplink:
 
     def on_close(self, link: Link, reason: str) -> None:
         leaf = self._leaves.pop(link, None)
+        if self._stopped:
+            return
         self.last_error = reason
         if leaf is not None:
             leaf.end()
@@ -155,13 +179,13 @@ class Uplink:
         leaf.link.on_drain = self.outward.pump_soon
         self.dialer.established(leaf.link)
         self.state = "syncing"
+        self.last_error = ""
         self.status.write()
 
     def settled(self, leaf: Leaf) -> None:
         """The states are the same on both ends, or on their way to be."""
         if leaf is self._leaf:
             self.state = "up"
-            self.last_error = ""
             self.outward.start_draining()
             self.status.write()
 
@@ -178,7 +202,9 @@ class Uplink:
 
     def trouble(self, text: str) -> None:
         """Something was refused or went wrong while the link goes on."""
-        if text != self.last_error:
+        now_s = self._clock.monotonic_s()
+        if text != self.last_error and now_s >= self._silent_until_s:
+            self._silent_until_s = now_s + TICK_S
             log.warning("uplink %s: %s", self.name, text)
         self.last_error = text
 

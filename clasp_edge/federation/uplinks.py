@@ -28,14 +28,17 @@ class Uplinks:
 
     def apply(self, config: Config) -> None:
         """Run exactly the uplinks of this configuration. Those that have not changed go on undisturbed."""
+        changed: dict[str, Uplink] = {}
         for name, uplink in list(self.running.items()):
             if config.uplink.get(name) != uplink.config:
-                uplink.stop()
-                del self.running[name]
+                uplink.stop(for_good=name not in config.uplink)
+                changed[name] = self.running.pop(name)
         for name, wanted in config.uplink.items():
             if name not in self.running:
                 uplink = Uplink(self._router, name, wanted, self._identity, self._seen, self._journal, self._random)
                 self.running[name] = uplink
+                if name in changed:
+                    uplink.take_over(changed[name])
                 uplink.start()
 
     def stop(self) -> None:
