@@ -35,6 +35,7 @@ from clasp_edge.wire import (
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
+    from clasp_edge.federation.reference_leaf import LeafOutlet
     from clasp_edge.router.router import Router
     from clasp_edge.router.session import Envelope, Session
 
@@ -159,6 +160,7 @@ def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
             add_subscription(session, subscribe, pattern, ALL_TYPES)
     log.info("%r: federation peer %r declares %d namespaces", session, _shown(new.router_id), count)
     session.reply(Ack())
+    peers.leaves.declared(session, [pattern for pattern in new.patterns if pattern is not None])
 
 
 # ---- RequestSync ----
@@ -171,19 +173,22 @@ def _request(session: Session, message: FederationSync, peers: Peers) -> None:
         session.error(ErrorCode.REVISION_CONFLICT, f"too many sync patterns: {count} (max {MAX_PATTERNS})")
         return
     peer = peers.of(session)
-    kin = peer.downlink if peer is not None and peer.instance else None
-    session.start_job(_sync_job(session, declared(session), message, kin))
+    kin = peer.downlink if peer is not None else None
+    session.start_job(_sync_job(session, declared(session), message, kin, peers.leaves.of(session)))
 
 
 def _sync_job(
-    session: Session, namespaces: Namespaces | None, message: FederationSync, kin: Downlink | None
-) -> Iterator[bytes]:
+    session: Session, namespaces: Namespaces | None, message: FederationSync, kin: Downlink | None,
+    leaf: LeafOutlet | None,
+) -> Iterator[bytes]:  # fmt: skip
     """Wire images: for each pattern one SNAPSHOT or more, be it an empty one, then SyncComplete; or one ERROR.
 
     A thousand patterns against a thousand declared ones are a million tests, so those belong to the job.
     """
     checks = 0
     for text in message.patterns:
+        if leaf is not None and text in leaf.offered:
+            continue
         if namespaces is None or not _is_covered(namespaces, text):
             yield _error(session, f"pattern '{_shown(text)}' not covered by declared namespaces")
             return
@@ -207,6 +212,8 @@ def _sync_job(
         if not pattern.literal:
             yield b""  # The whole state has been looked at once: others get their turn before the next pattern.
     yield session.image(_sync_complete(message.patterns, session.router.config.name))
+    if leaf is not None:
+        yield from leaf.present(pattern for pattern in patterns if pattern is not None)
 
 
 def _kin_snapshots(session: Session, pattern: Pattern, kin: Downlink) -> Iterator[bytes]:

@@ -12,16 +12,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Plane, Subscription
-from clasp_edge.dataplane.unpack import snapshot_params
 from clasp_edge.federation.identity import Identity
 from clasp_edge.federation.kin import peer_frame, reached_frame, read_route, stored_frame
 from clasp_edge.federation.namespace import Namespaces, overlap
-from clasp_edge.federation.origin import Route, Seen
+from clasp_edge.federation.origin import Seen
 from clasp_edge.federation.outward import Outward
 from clasp_edge.federation.policy import Policies
+from clasp_edge.federation.reference_leaf import ReferenceLeaves
 from clasp_edge.federation.status import PEERS, Params
 from clasp_edge.router.link import CloseCode
-from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE
 from clasp_edge.wire import FederationSync
 from clasp_edge.wire.pattern import Pattern
 
@@ -41,9 +40,6 @@ ALL_SIGNALS = 0x1F
 
 MAX_REMEMBERED = 1000
 """Routers that are gone but still have a state to show."""
-
-REFERENCE_LEAF = "clasp-federation"
-"""What the reference's leaf calls itself in HELLO, whatever its own name is (federation.md 8)."""
 
 _ODD = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -93,31 +89,6 @@ class Downlink(Outward):
         self.close()
 
 
-class ReferenceDownlink(Downlink):
-    """What the reference's own leaf is told: SETs without a revision, which it would take for its own one and refuse
-    (federation.md 8)."""
-
-    def _send(self, sending: list[tuple[Route, int, bytes]], written: list[bytes]) -> None:
-        self.told += len(sending)
-        self.send([frame for _, _, frame in sending])
-
-    def present(self, patterns: Sequence[Pattern]) -> Iterator[bytes]:
-        """Wire images: each param below the patterns as a SET. Of the SNAPSHOTs that it gets it believes only what it
-        did not have yet."""
-        for pattern in patterns:
-            cursor = 0
-            while True:
-                payload, cursor = self.plane.snapshot(pattern, self.scopes, cursor, PIECE_BYTES, SCAN_AT_ONCE)
-                yield b"".join(map(self._session.image, self._images(payload))) if payload is not None else b""
-                if not cursor:
-                    break
-
-    def _images(self, payload: bytes) -> Iterator[bytes]:
-        for address, *_ in snapshot_params(payload):
-            if (frame := self.image(address)) is not None:
-                yield frame
-
-
 class Peer:
     """A router that is here, or was."""
 
@@ -145,6 +116,7 @@ class Peers:
         self._by_session: dict[Session, Peer] = {}
         self._params = Params(router.plane, "peers")
         self._params.open()
+        self.leaves = ReferenceLeaves(router, identity, self.owned_by_others)
         router.on_ended.append(self.ended)
 
     def of(self, session: Session) -> Peer | None:
@@ -211,6 +183,7 @@ class Peers:
 
     def ended(self, session: Session) -> None:
         """Its connection is gone."""
+        self.leaves.ended(session)
         self._leave(session)
 
     def _leave(self, session: Session) -> None:
@@ -229,6 +202,7 @@ class Peers:
             peer.downlink = None
 
     def _tell(self, peer: Peer, state: str) -> None:
+        self.leaves.offer_soon()
         self._params.write(_state_of(peer.router_id), state)
 
     # ---- what a peer says ----
@@ -237,16 +211,23 @@ class Peers:
         """A declaration was accepted. Whether its subscriptions are dealt with here."""
         peer = self._by_session.get(session)
         if peer is None:
-            peer = self._take(session, router_id, 0, patterns)
-            if session.name == REFERENCE_LEAF:
-                peer.downlink = ReferenceDownlink(self._router.plane, session, self.identity)
+            self._take(session, router_id, 0, patterns)
+            self.leaves.declares(session, router_id)
+            return False
         if peer.downlink is None:
+            peer.owns = Namespaces(router_id, patterns)
+            self.leaves.declares(session, router_id)
+            self.leaves.offer_soon()
             return False
         peer.downlink.carry(patterns, peer.router_id)
-        if isinstance(peer.downlink, ReferenceDownlink):
-            read = [pattern for pattern in Namespaces("", patterns).patterns if pattern is not None]
-            session.start_job(peer.downlink.present(read))
         return True
+
+    def owned_by_others(self, session: Session) -> Iterator[Pattern]:
+        """What other routers own that are here."""
+        own = self._by_session.get(session)
+        for peer in self._by_id.values():
+            if peer is not own and peer.is_here:
+                yield from (pattern for pattern in peer.owns.patterns if pattern is not None)
 
     def route(self, session: Session, message: FederationSync) -> None:
         """ROUTE: where the next writes come from. Those that were here before are passed over."""

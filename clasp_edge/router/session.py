@@ -27,6 +27,7 @@ from clasp_edge.wire import (
 from clasp_edge.wire.messages import Hello, Publish, Set
 
 if TYPE_CHECKING:
+    from clasp_edge.dataplane.outlet import Sink
     from clasp_edge.router.access import Access, Confinement, Identity
     from clasp_edge.router.gesture import GestureThrottle
     from clasp_edge.router.router import Router
@@ -59,6 +60,7 @@ class Session(Peer):
         "pinged_us",
         "router",
         "scheduled",
+        "subscriber",
         "subscriptions",
         "told_drops_s",
     )
@@ -73,6 +75,7 @@ class Session(Peer):
         self.identity: Identity | None = None
         self.granted: Access | None = None
         self.confinement: Confinement | None = None
+        self.subscriber: Sink | None = None  # who is told in its place what it subscribes to
         self.subscriptions: dict[int, Subscription] = {}
         self.gestures: GestureThrottle | None = None
         self.own_rate: float | None = None  # in place of limits.messages_per_second

@@ -66,7 +66,7 @@ def add_subscription(session: Session, message: Subscribe, pattern: Pattern, mas
     trie = session.router.plane.trie
     old = session.subscriptions.get(message.id)
     thinner = Thinner.wanted(session, message.options)
-    new = Subscription(session, message.id, pattern, mask, thinner)
+    new = Subscription(session.subscriber or session, message.id, pattern, mask, thinner)
     if old is not None:
         _discard(session, old)
     trie.add(new)

@@ -54,3 +54,33 @@ def test_what_has_changed_while_it_was_away_is_there_when_it_is_back(daemon: Dae
             put(again, "/site/b", 200)
         heard = {message.address: message.value for message in (listener.recv_until(wire.Set, 15.0) for _ in range(2))}
         assert heard == {"/site/a": 100, "/site/b": 200}
+
+
+def test_it_hears_of_its_siblings(daemon: Daemon, leaf: RustRouter) -> None:
+    with (
+        RustRouter(leaf_of=daemon.ws_url, name="rust-2", owns=["/elsewhere/**"]) as sibling,
+        WsClient(daemon.ws_url).hello("writer") as writer,
+        leaf.client("listener") as here,
+        sibling.client("listener") as there,
+    ):
+        subscribe(here, "/elsewhere/**")
+        subscribe(there, "/site/**")
+        put(writer, "/elsewhere/before", 1)
+        put(writer, "/site/before", 2)
+        assert heard_until(here, "/elsewhere/before", 1) == [1]
+        assert heard_until(there, "/site/before", 2) == [2]
+        for number in range(5):
+            put(writer, "/elsewhere/a", number)
+            put(writer, "/site/a", -number)
+        assert heard_until(here, "/elsewhere/a", 4) == [0, 1, 2, 3, 4]
+        assert heard_until(there, "/site/a", -4) == [0, -1, -2, -3, -4]
+
+
+def heard_until(client: WsClient, address: str, value: int) -> list[wire.Value]:
+    """The values of the address, up to and with this one; what is only said again counts once."""
+    found: list[wire.Value] = []
+    while value not in found:
+        message = client.recv_until(wire.Set)
+        if message.address == address and found[-1:] != [message.value]:
+            found.append(message.value)
+    return found
