@@ -145,3 +145,19 @@ def test_a_hub_that_hangs(hub: RustRouter, box: Daemon) -> None:
             found |= set(events(listener, 1))
         assert found == {1, 2}
         eventually(lambda: values(hub, "/site/level") == {"/site/level": 1})
+
+
+def test_a_box_that_was_killed_with_a_queue(hub: RustRouter, box: Daemon) -> None:
+    hub.kill()
+    with greeted(box) as here:
+        eventually(lambda: state(here) != "up")
+        for number in range(20):
+            publish(here, "/site/cue", number)
+        put(here, "/site/level", 5)
+    box.restart()
+    hub.start()
+    with hub.client("listener") as listener:
+        subscribe(listener, "/site/cue")
+        await_up(box)
+        assert events(listener, 20) == list(range(20))
+    assert values(hub, "/site/level") == {"/site/level": 5}
