@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks import build, load
-from benchmarks.processes import OURS_ALONE, OURS_SETTINGS, Peer, Running, ours, running
+from benchmarks.processes import OURS_ALONE, OURS_SETTINGS, Peer, Running, ours, running, rust
 
 MODES = ("volatile", "group", "strict")
 ROUNDS = 3
@@ -40,18 +40,45 @@ def measure(program: Path, process: Running, args: str) -> load.LoadResult:
     return load.run(program, process.port, process.pid, args.split())
 
 
-def side_by_side(program: Path, title: str, args: str, rounds: int) -> None:
-    found: dict[str, list[load.LoadResult]] = {mode: [] for mode in MODES}
-    for _ in range(rounds):
-        for mode in MODES:
-            with running(ours(), *peer(mode)) as process:
-                found[mode].append(measure(program, process, args))
-    for mode, results in found.items():
+def contestants() -> dict[str, tuple[Peer, tuple[str, ...], str]]:
+    """By name: how to start it, and the name of what it is compared with. The reference only where it has been built
+    with a journal."""
+    found = {mode: (ours(), peer(mode), "volatile") for mode in MODES}
+    reference = rust()
+    if not reference.missing:
+        built_with = subprocess.run([reference.command[0], "--features"], capture_output=True, text=True, check=False)
+        if "journal" in built_with.stdout.split():
+            found["reference without"] = (reference, (), "reference without")
+            found["reference with"] = (reference, ("--journal", "{file}.sqlite"), "reference without")
+    return found
+
+
+def side_by_side(program: Path, title: str, args: str, rounds: int, *, only_ours: bool = False) -> None:
+    """Each round measures all one after the other, every second one in the opposite order; ratios are medians of the
+    rounds' own."""
+    chosen = {name: how for name, how in contestants().items() if how[0].name == "ours" or not only_ours}
+    found: dict[str, list[load.LoadResult]] = {name: [] for name in chosen}
+    for number in range(rounds):
+        for name in list(chosen)[:: 1 if number % 2 == 0 else -1]:
+            how, extra, _ = chosen[name]
+            with running(how, *extra) as process:
+                found[name].append(measure(program, process, args))
+    for name, results in found.items():
+        base = found[chosen[name][2]]
         rate = statistics.median(r.handled_per_s for r in results)
         cpu = statistics.median(r.cpu_us_per_handled for r in results)
         p50 = statistics.median(r.p50_us for r in results)
         p99 = statistics.median(r.p99_us for r in results)
-        print(f"| {title} | {mode} | {rate:,.0f} | {cpu:.2f} | {p50:,.0f} | {p99:,.0f} |", flush=True)
+        of_rate = statistics.median(r.handled_per_s / b.handled_per_s for r, b in zip(results, base, strict=True))
+        of_cpu = statistics.median(
+            r.cpu_us_per_handled / b.cpu_us_per_handled for r, b in zip(results, base, strict=True)
+        )
+        of_p99 = statistics.median(r.p99_us / b.p99_us for r, b in zip(results, base, strict=True))
+        print(
+            f"| {title} | {name} | {rate:,.0f} · {of_rate:.2f} | {cpu:.2f} · {of_cpu:.2f} | {p50:,.0f} |"
+            f" {p99:,.0f} · {of_p99:.2f} |",
+            flush=True,
+        )
 
 
 def bytes_per_message(program: Path, seconds: float) -> None:
@@ -129,11 +156,17 @@ def main() -> int:
     chosen = options.only or ["load", "bytes", "records", "restore"]
     program = build.load_generator()
     if "load" in chosen:
-        print("| workload | mode | per s | CPU µs | p50 µs | p99 µs |\n|---|---|---|---|---|---|")
+        print(
+            "| workload | mode | per s · ratio | CPU µs · ratio | p50 µs | p99 µs · ratio |\n|---|---|---|---|---|---|"
+        )
         side_by_side(program, "SET 1→1, window 500", "--window 500 --duration 3 --warmup 5000", options.rounds)
         side_by_side(program, "SET 1→1 at 10,000/s", "--rate 10000 --duration 3 --warmup 5000", options.rounds)
         side_by_side(
-            program, "SET 1→1, 100,000 addresses", "--addresses 100000 --duration 3 --warmup 100000", options.rounds
+            program,
+            "SET 1→1, 100,000 addresses",
+            "--addresses 100000 --duration 3 --warmup 100000",
+            options.rounds,
+            only_ours=True,
         )
     if "bytes" in chosen:
         print("\n| mode | messages/s | bytes per message | GB in 8 h |\n|---|---|---|---|")

@@ -133,8 +133,10 @@ class Journal:
             "strict": "strict: what is acknowledged survives a power cut",
             "volatile": "volatile: params are stored when the router stops, not before",
         }[self.mode]
-        where = self._directory if self._store.is_open else f"IN MEMORY ONLY: {opening.problem}"
-        return f"{what}; {params} params restored in {took_ms:.0f} ms; {where}"
+        restored = f"{params} params restored in {took_ms:.0f} ms"
+        if not self._store.is_open:
+            return f"IN MEMORY ONLY, nothing is stored now: {opening.problem}; {restored}"
+        return f"{what}; {restored}; {self._directory}"
 
     def _settled(self) -> None:
         self._settling = None

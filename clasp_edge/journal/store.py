@@ -124,7 +124,7 @@ class Store:
         except InUse as error:
             raise Unavailable(str(error)) from None
         except (lmdb.Error, OSError) as error:
-            raise Unavailable(reason(error)) from None
+            raise Unavailable(f"{self.directory}: {self._words_for(error)}") from None
         try:
             with env.begin(write=True) as txn:
                 prepare(txn)

@@ -148,15 +148,27 @@ def test_replay_with_limits_times_and_types() -> None:
 
 
 def test_history_goes_back_behind_the_start() -> None:
-    with Daemon(sets={"journal.mode": "group"}) as daemon:
+    # Several starts, and the last end is a kill: what is asked for comes from different ones of them.
+    with Daemon(sets={"journal.mode": "strict"}) as daemon:
+        for start in range(3):
+            with greeted(daemon) as client:
+                client.send(wire.Publish(address="/cue", signal=SignalType.EVENT, value=f"go {start}"))
+                for number in range(4):
+                    put(client, "/a", start * 4 + number)
+                put(client, "/b", start)
+            if start < 2:
+                daemon.stop()
+                daemon.start()
+        daemon.restart()
         with greeted(daemon) as client:
-            for number in range(10):
-                put(client, "/a", number)
-        daemon.stop()
-        daemon.start()
-        with greeted(daemon) as client:
-            found = subscribe(client, "/a", history=3)
-            assert [message.value for message in of_type(found, wire.Set)] == [7, 8, 9]
+            found = subscribe(client, "/a", history=6)
+            assert [message.value for message in of_type(found, wire.Set)] == [6, 7, 8, 9, 10, 11]
+            found = subscribe(client, "/**", history=2)
+            assert [message.value for message in of_type(found, wire.Publish)] == ["go 1", "go 2"]
+            values_of = {
+                address: [m.value for m in of_type(found, wire.Set) if m.address == address] for address in ("/a", "/b")
+            }
+            assert values_of == {"/a": [10, 11], "/b": [1, 2]}
 
 
 def test_replay_shows_what_the_scopes_allow_and_no_more() -> None:

@@ -1,16 +1,18 @@
 //! The reference router, set up for a fair comparison: nothing of what it could switch off is left to slow it down.
 //!
 //! Usage: clasp-router-peer ADDRESS:PORT [MAX_PARAMS] [--osc ADDRESS:PORT] [--session-timeout SECONDS]
-//! [--leaf HUB_URL --id NAME --owns PATTERN...]. Prints `ready ADDRESS:PORT` when the port answers. With `--osc` its OSC
-//! adapter listens there, too. Any router that dials in may be its leaf; with `--leaf` it is one itself. With `--features`
+//! [--journal FILE] [--leaf HUB_URL --id NAME --owns PATTERN...]. Prints `ready ADDRESS:PORT` when the port answers. With `--osc` its OSC
+//! adapter listens there, too; with `--journal` it keeps one, in SQLite. Any router that dials in may be its leaf; with `--leaf` it is one itself. With `--features`
 //! alone it prints what it was built with.
 
 mod leaf;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clasp_core::state::StateStoreConfig;
 use clasp_core::SecurityMode;
+use clasp_journal::SqliteJournal;
 use clasp_router::adapters::OscServerConfig;
 use clasp_router::{MultiProtocolConfig, Router, RouterConfig, RouterStateConfig};
 
@@ -22,11 +24,12 @@ async fn main() {
     let mut args = std::env::args().skip(1);
     let address = args.next().unwrap_or_else(|| "127.0.0.1:7330".to_string());
     if address == "--features" {
-        println!("federation mqtt osc");
+        println!("federation journal mqtt osc");
         return;
     }
     let mut max_params = MAX_PARAMS;
     let mut osc = None;
+    let mut journal = None;
     let mut session_timeout = RouterConfig::default().session_timeout;
     let mut leaf = leaf::Leaf::default();
     while let Some(argument) = args.next() {
@@ -38,6 +41,9 @@ async fn main() {
         } else if argument == "--session-timeout" {
             let seconds = args.next().expect("--session-timeout takes SECONDS");
             session_timeout = seconds.parse().expect("SECONDS is a number");
+        } else if argument == "--journal" {
+            let file = args.next().expect("--journal takes FILE");
+            journal = Some(SqliteJournal::new(&file).expect("the journal cannot be opened"));
         } else if argument == "--leaf" {
             leaf.hub = args.next().expect("--leaf takes HUB_URL");
         } else if argument == "--id" {
@@ -49,7 +55,7 @@ async fn main() {
         }
     }
 
-    let router = Router::new(RouterConfig {
+    let mut router = Router::new(RouterConfig {
         max_sessions: 10_000,
         session_timeout,
         max_subscriptions_per_session: 0,
@@ -65,6 +71,10 @@ async fn main() {
         },
         ..RouterConfig::default()
     });
+
+    if let Some(journal) = journal {
+        router = router.with_journal(Arc::new(journal));
+    }
 
     if !leaf.hub.is_empty() {
         let (sessions, subscriptions, state) = router.shared_state();
