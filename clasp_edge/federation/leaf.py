@@ -110,6 +110,7 @@ class Leaf:
         self._hub_time_us = 0
         self._handlers: dict[int, Callable[[bytes], None]] = {
             MessageType.WELCOME: self._on_welcome,
+            MessageType.ERROR: self._on_error,
         }
         self._terms: Terms | None = None
         self._same_life = False
@@ -181,11 +182,8 @@ class Leaf:
         self.hub_name = message.name
         self._hub_time_us = message.time
         self._session = message.session.encode()
-        self._handlers = {
-            MessageType.ERROR: self._on_error,
-            MessageType.FEDERATION_SYNC: self._on_federation,
-            MessageType.PING: self._on_ping,
-        }
+        del self._handlers[MessageType.WELCOME]
+        self._handlers |= {MessageType.FEDERATION_SYNC: self._on_federation, MessageType.PING: self._on_ping}
         if self.kin:
             self.link.send([peer_frame(self.owner.router_id, self.owner.instance, self.owner.owns())])
         else:
@@ -296,6 +294,9 @@ class Leaf:
                 verdict = Verdict.ADOPT
             if verdict is Verdict.PUSH:
                 outward.tell(address)
+                if held is not None and writer in terms.ours and held[3] < outward.all_heard_s * 1e6:
+                    shown = address[:256].decode("utf-8", "replace")
+                    self.owner.trouble(f"{shown}: the hub shows another value than it has acknowledged")
             elif verdict is Verdict.ADOPT:
                 self._apply(address, value_type, value, self._lifetimes.get(address.decode(), -1))
 

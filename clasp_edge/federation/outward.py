@@ -86,6 +86,7 @@ class Outward(Relay):
         self.dropped: Counter[str] = Counter()
         self.tombstones: dict[bytes, float] = {}
         self.told = 0
+        self.all_heard_s = 0.0  # Unix time: whatever was written here before was acknowledged
         self.logged_route = logged
         self.unlogged_route = unlogged
         self._later_s = later_s
@@ -279,6 +280,8 @@ class Outward(Relay):
         return True
 
     def _heard_of(self, address: bytes) -> None:
+        if not self._in_flight and not self._pending:
+            self.all_heard_s = self._wall_s()
         if address in self.tombstones and address not in self._pending:
             del self.tombstones[address]
 

@@ -1,0 +1,325 @@
+"""A hub that is away for a while, or a box: afterwards both have the same, and what had to arrive has, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.client import WsClient
+from support.clock_shim import ShiftedClock
+from support.daemon import Daemon
+from support.federated import (
+    JOURNAL,
+    await_down,
+    await_error,
+    await_up,
+    await_value,
+    box,
+    client,
+    state,
+    uplink,
+    value,
+)
+from support.live import eventually, of_type, put, subscribe
+from support.mqtt_client import MqttClient
+
+from clasp_edge.wire import Publish, Set, SignalType
+
+STORED_S = 0.3
+"""A journal that commits every 20 ms has stored what is older, on a busy machine too."""
+
+
+@pytest.fixture
+def hub() -> Iterator[Daemon]:
+    running = Daemon(sets=JOURNAL)
+    try:
+        yield running.start()
+        assert "Traceback" not in running.stderr
+    finally:
+        running.close()
+
+
+def boxed(hub: Daemon, **settings: object) -> Daemon:
+    """A box of this hub, with a journal; not started."""
+    given = {"owns": ["/own/**", "/mqtt/**"], "wants": ["/show/**"], **settings}
+    return box(uplink(hub.ws_url, **given), sets=JOURNAL, mqtt=True)
+
+
+def cue(writer: WsClient, address: str, *numbers: int) -> None:
+    for number in numbers:
+        writer.send(Publish(address, signal=SignalType.EVENT, value=number))
+    writer.sync()
+
+
+def clear(daemon: Daemon, topic: str) -> None:
+    with MqttClient(daemon.mqtt_address) as mqtt:
+        mqtt.connect("clearer")
+        mqtt.publish(topic, b"", retain=True, qos=1)
+        mqtt.sync()
+
+
+def cues_of(listener: WsClient, count: int) -> list[object]:
+    heard = [listener.recv_until(Publish).value for _ in range(count)]
+    return heard + [message.value for message in of_type(listener.drain(), Publish)]
+
+
+@pytest.mark.parametrize("sets", [JOURNAL, {}], ids=["with its journal", "empty"])
+def test_a_hub_comes_back(sets: dict[str, object]) -> None:
+    policy = {"/own/log/**": "log", "/own/drop/**": "drop"}
+    with Daemon(sets=sets) as hub, boxed(hub, policy=policy) as edge, client(edge) as here:
+        await_up(edge)
+        with client(hub) as there:
+            put(there, "/show/from-hub", 1)
+            put(there, "/show/both", 1)
+            put(there, "/own/x", "hub's")
+            put(here, "/mqtt/gone", 1)
+            put(here, "/mqtt/kept", 1)
+            put(here, "/show/from-box", 1)
+            await_value(hub, "/show/from-box", 1)
+            await_value(edge, "/show/both", 1)
+            await_value(edge, "/own/x", "hub's")
+        time.sleep(STORED_S)
+        hub.kill()
+        await_down(edge)
+        put(here, "/own/x", "box's")
+        put(here, "/show/both", 2)
+        for number in range(5):
+            put(here, "/own/log/x", number)
+            put(here, "/own/drop/x", number)
+        clear(edge, "gone")
+        cue(here, "/own/cue", *range(40))
+        cue(here, "/own/drop/cue", 0)
+        eventually(lambda: state(edge, key="queue") == 45)
+        hub.start()
+        with client(hub) as there:
+            subscribe(there, "/own/**", types=(SignalType.EVENT,))
+            subscribe(there, "/own/log/x", id=2)
+            await_up(edge)
+            heard: list[object] = []
+            while len(of_type(heard, Publish)) < 40:
+                heard.append(there.recv())
+            heard += there.drain()
+        assert [message.value for message in of_type(heard, Publish)] == list(range(40))
+        assert [message.value for message in of_type(heard, Set)][-5:] == list(range(5))
+        for daemon in (hub, edge):
+            for address, wanted in (
+                ("/own/x", "box's"), ("/show/both", 2), ("/own/log/x", 4), ("/own/drop/x", 4),
+                ("/mqtt/gone", None), ("/mqtt/kept", 1), ("/show/from-box", 1), ("/show/from-hub", 1),
+            ):  # fmt: skip
+                await_value(daemon, address, wanted)
+        eventually(lambda: (state(edge, key="queue"), state(edge, key="drops")) == (0, 6))
+
+
+def test_a_box_comes_back_with_what_it_had_to_say(hub: Daemon) -> None:
+    edge = boxed(hub)
+    try:
+        edge.start()
+        with client(hub) as there:
+            subscribe(there, "/own/**")
+            with client(edge) as here:
+                await_up(edge)
+                cue(here, "/own/cue", *range(10))
+                put(here, "/own/param", "before")
+                put(here, "/mqtt/gone", 1)
+                await_value(hub, "/mqtt/gone", 1)
+                assert [message.value for message in of_type(there.drain(), Publish)] == list(range(10))
+            hub.kill()
+            await_down(edge)
+            with client(edge) as here:
+                cue(here, "/own/cue", *range(10, 500))
+                put(here, "/own/param", "meanwhile")
+            clear(edge, "gone")
+            eventually(lambda: state(edge, key="queue") == 490)
+            time.sleep(STORED_S)
+        edge.restart()
+        eventually(lambda: state(edge, key="queue") == 490)
+        hub.start()
+        with client(hub) as there:
+            subscribe(there, "/own/**", types=(SignalType.EVENT,))
+            await_up(edge)
+            assert cues_of(there, 490) == list(range(10, 500))
+        await_value(hub, "/own/param", "meanwhile")
+        await_value(hub, "/mqtt/gone", None)
+        await_value(edge, "/mqtt/gone", None)
+    finally:
+        edge.close()
+
+
+def test_a_box_that_is_killed_while_it_replays_sends_nothing_twice(hub: Daemon) -> None:
+    """The hub's subscriber is connected all the time."""
+    edge = boxed(hub)
+    try:
+        edge.start()
+        await_up(edge)
+        hub.kill()
+        await_down(edge)
+        with client(edge) as here:
+            cue(here, "/own/cue", *range(3000))
+        eventually(lambda: state(edge, key="queue") == 3000)
+        hub.start()
+        with client(hub) as there:
+            subscribe(there, "/own/**", types=(SignalType.EVENT,))
+            heard: list[object] = []
+            while len(heard) < 600:
+                heard.append(there.recv_until(Publish, 20).value)
+            edge.kill()
+            edge.start()
+            while len(heard) < 3000:
+                heard.append(there.recv_until(Publish, 20).value)
+            heard += [message.value for message in of_type(there.drain(), Publish)]
+        assert heard == list(range(3000))
+    finally:
+        edge.close()
+
+
+class AMinuteAhead:
+    """Starts a daemon by another clock."""
+
+    def __init__(self, directory: Path) -> None:
+        self._clock = ShiftedClock(directory)
+        self._clock.shift(60)
+
+    def command(self, command: list[str]) -> list[str]:
+        return command
+
+    def environment(self) -> dict[str, str]:
+        return self._clock.environment
+
+    def descriptors(self) -> tuple[int, ...]:
+        return ()
+
+
+def test_where_the_clocks_disagree_the_configured_side_is_right(tmp_path: Path) -> None:
+    with (
+        Daemon(sets=JOURNAL, manager=AMinuteAhead(tmp_path)) as hub,
+        boxed(hub, merge="edge", wants=["/edge/**"], clock_tolerance_ms=1) as one,
+        boxed(hub, merge="hub", owns=["/two/**"], wants=["/hub/**"]) as other,
+    ):
+        for edge in (one, other):
+            await_up(edge)
+        hub.stop()
+        for edge, area in ((one, "/edge"), (other, "/hub")):
+            await_down(edge)
+            with client(edge) as here:
+                put(here, f"{area}/x", "box's")
+            time.sleep(STORED_S)
+            edge.stop()
+        # Later by any clock, and the hub's is a minute ahead.
+        hub.start()
+        with client(hub) as there:
+            for area in ("/edge", "/hub"):
+                put(there, f"{area}/x", "hub's")
+        for edge, area, wanted in ((one, "/edge", "box's"), (other, "/hub", "hub's")):
+            edge.start()
+            await_up(edge)
+            assert "the clocks do not agree" in edge.stderr
+            for daemon in (hub, edge):
+                await_value(daemon, f"{area}/x", wanted)
+
+
+def test_where_the_clocks_agree_the_later_write_is_right(hub: Daemon) -> None:
+    with boxed(hub) as edge:
+        await_up(edge)
+        hub.stop()
+        await_down(edge)
+        with client(edge) as here:
+            put(here, "/show/earlier-here", "box's")
+        edge.stop()
+        hub.start()
+        with client(hub) as there:
+            put(there, "/show/earlier-here", "hub's")
+            put(there, "/show/earlier-there", "hub's")
+        hub.stop()
+        edge.start()
+        with client(edge) as here:
+            put(here, "/show/earlier-there", "box's")
+        hub.start()
+        await_up(edge)
+        for daemon in (hub, edge):
+            await_value(daemon, "/show/earlier-here", "hub's")
+            await_value(daemon, "/show/earlier-there", "box's")
+
+
+def test_what_is_cleared_at_the_hub_is_cleared_here() -> None:
+    with Daemon(mqtt=True) as hub, boxed(hub) as edge:
+        await_up(edge)
+        with MqttClient(hub.mqtt_address) as mqtt:
+            mqtt.connect("setter")
+            mqtt.publish("gone", b"1", retain=True, qos=1)
+            mqtt.sync()
+        eventually(lambda: value(edge, "/mqtt/gone") is not None)
+        clear(hub, "gone")
+        await_value(edge, "/mqtt/gone", None)
+
+
+def test_queue_in_memory_where_there_is_no_journal(hub: Daemon) -> None:
+    with box(uplink(hub.ws_url, owns=["/own/**"], queue_mib=1)) as edge, client(edge) as here:
+        await_up(edge)
+        hub.kill()
+        await_down(edge)
+        cue(here, "/own/cue", *range(20000))
+        eventually(lambda: _int(state(edge, key="queue")) + _int(state(edge, key="drops")) == 20000)
+        kept = _int(state(edge, key="queue"))
+        assert 3000 < kept < 6000
+        hub.start()
+        with client(hub) as there:
+            subscribe(there, "/own/**", types=(SignalType.EVENT,))
+            assert cues_of(there, kept) == list(range(20000 - kept, 20000))
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def test_sighup_changes_removes_and_adds_uplinks(hub: Daemon) -> None:
+    edge = boxed(hub)
+    try:
+        edge.start()
+        await_up(edge)
+        config = edge.directory / "clasp-edge.toml"
+        hub.kill()
+        await_down(edge)
+        with client(edge) as here:
+            cue(here, "/own/cue", *range(30))
+        eventually(lambda: state(edge, key="queue") == 30)
+        # Another address for the same hub: what waits still does.
+        with Daemon() as other:
+            config.write_text(uplink(other.ws_url, owns=["/own/**", "/other/**"]))
+            with client(other) as there:
+                subscribe(there, "/own/**", types=(SignalType.EVENT,))
+                edge.hangup()
+                assert cues_of(there, 30) == list(range(30))
+                await_up(edge)
+                with client(edge) as here:
+                    put(here, "/other/x", 1)
+                await_value(other, "/other/x", 1)
+                # One more, and the first one goes.
+                config.write_text(uplink(other.ws_url, name="second", owns=["/own/**"]))
+                edge.hangup()
+                await_up(edge, "second")
+                eventually(lambda: state(edge) is None)
+                with client(edge) as here:
+                    put(here, "/other/x", 2)
+                    cue(here, "/own/cue", 99)
+                assert cues_of(there, 1) == [99]
+                assert value(other, "/other/x") == 1
+                config.write_text("")
+                edge.hangup()
+                eventually(lambda: state(edge, "second") is None)
+        edge.assert_healthy()
+        edge.stop()
+    finally:
+        edge.close()
+
+
+def test_an_outage_is_named_and_over(hub: Daemon) -> None:
+    with boxed(hub) as edge:
+        await_up(edge)
+        hub.kill()
+        await_error(edge, hub.ws_url, "refused")
+        hub.start()
+        await_up(edge)
+        assert state(edge, key="last_error") == ""
