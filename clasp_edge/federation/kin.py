@@ -4,7 +4,7 @@ Four operations of FEDERATION_SYNC that are ours (docs/federation.md), sent only
 end is a clasp-edge too. Builds and reads them; knows no session.
 
 - PEER: `origin` the router's id, `since_revision` its instance (when its process started, in microseconds), `patterns`
-  what it owns.
+  what it owns; `link` tells several links of one router apart.
 - ROUTE: the next `count` SETs and PUBLISHes stem from `origin`, where the first has the number `since_revision` in
   `epoch` (0: none of them has one), and have passed `hops` routers.
 - CHECKPOINT asks for REACHED with the same number once everything before it has been dealt with; from a router in
@@ -30,9 +30,11 @@ _POINT = struct.Struct(">BBHHBQ")
 _HAS_SINCE, _HAS_ORIGIN = 0x80, 0x40
 
 
-def peer_frame(router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False) -> bytes:
+def peer_frame(router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, link: int = 0) -> bytes:
     """PEER."""
     told = {"strict": 1} if strict else {}
+    if link:
+        told["link"] = link
     return encode(FederationSync(FederationOp.PEER, tuple(owns), told, instance, router_id))
 
 

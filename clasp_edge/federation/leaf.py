@@ -78,6 +78,7 @@ class Owner(Protocol):
     seen: Seen
     router_id: str
     instance: int
+    link_number: int
     loop: AbstractEventLoop
     former_sessions: list[bytes]
     hub_instance: int
@@ -185,7 +186,8 @@ class Leaf:
         del self._handlers[MessageType.WELCOME]
         self._handlers |= {MessageType.FEDERATION_SYNC: self._on_federation, MessageType.PING: self._on_ping}
         if self.kin:
-            self.link.send([peer_frame(self.owner.router_id, self.owner.instance, self.owner.owns())])
+            owner = self.owner
+            self.link.send([peer_frame(owner.router_id, owner.instance, owner.owns(), link=owner.link_number)])
         else:
             self._declare()
 

@@ -90,10 +90,11 @@ class Downlink(Outward):
 
 
 class Peer:
-    """A router that is here, or was."""
+    """A router that is here, or was; where it has several links to us, one of these."""
 
-    def __init__(self, router_id: str, instance: int, session: Session, owns: Sequence[str]) -> None:
+    def __init__(self, router_id: str, link: int, instance: int, session: Session, owns: Sequence[str]) -> None:
         self.router_id = router_id
+        self.link = link
         self.instance = instance
         self.session: Session | None = session
         self.owns = Namespaces(router_id, owns)
@@ -112,7 +113,7 @@ class Peers:
         self.identity = identity
         self._router = router
         self._seen = seen
-        self._by_id: dict[str, Peer] = {}
+        self._by_id: dict[tuple[str, int], Peer] = {}
         self._by_session: dict[Session, Peer] = {}
         self._params = Params(router.plane, "peers")
         self._params.open()
@@ -134,9 +135,8 @@ class Peers:
             session.error(CONFLICT, reason)
             session.close(CloseCode.POLICY_VIOLATION, reason)
             return
-        self._take(session, router_id, instance, message.patterns).downlink = Downlink(
-            self._router.plane, session, self.identity
-        )
+        peer = self._take(session, router_id, message.revisions.get("link", 0), instance, message.patterns)
+        peer.downlink = Downlink(self._router.plane, session, self.identity)
         session.own_rate = self._router.config.federation.messages_per_second
         session.set_rate(session.own_rate)
         tap = self._router.plane.tap
@@ -147,9 +147,10 @@ class Peers:
         """Why this router cannot be admitted under this id, or with what it claims; None if it can."""
         if router_id == self.identity.router_id:
             return f"the router id {router_id[:64]!r} is this router's own: an uplink may lead back to itself"
-        other = self._by_id.get(router_id)
         # The reference's leaves are known by whatever name they were given, which may be the same for all of them.
-        if other is not None and other.session not in (None, session) and other.is_here:
+        for other in self._by_id.values():
+            if other.session in (None, session) or other.router_id != router_id or not other.is_here:
+                continue
             assert other.session is not None
             silent_us = self._router.core.monotonic_us - other.session.heard_us
             if other.instance and other.instance != instance and silent_us < SILENT_US:
@@ -161,22 +162,25 @@ class Peers:
                     return f"{clash[0]} overlaps with {clash[1]}, which {peer.router_id[:64]!r} owns"
         return None
 
-    def _take(self, session: Session, router_id: str, instance: int, owns: Sequence[str]) -> Peer:
+    def _take(self, session: Session, router_id: str, link: int, instance: int, owns: Sequence[str]) -> Peer:
         self._leave(session)
-        other = self._by_id.pop(router_id, None)
-        if other is not None and other.session is not None:
+        # Its same link of before; and whatever is left of an earlier life.
+        for other in [other for other in self._by_id.values() if other.router_id == router_id]:
+            if other.link != link and other.instance == instance and other.is_here:
+                continue
+            del self._by_id[router_id, other.link]
             stale = other.session
             self._forget_session(other)
-            if other.instance:
+            if stale is not None and other.instance:
                 stale.close(CloseCode.POLICY_VIOLATION, "the same router has connected anew")
-        peer = Peer(router_id, instance, session, owns)
-        self._by_id[router_id] = self._by_session[session] = peer
+        peer = Peer(router_id, link, instance, session, owns)
+        self._by_id[router_id, link] = self._by_session[session] = peer
         while len(self._by_id) > MAX_REMEMBERED:
-            gone = next((id_ for id_, known in self._by_id.items() if known.session is None), None)
+            gone = next((key for key, known in self._by_id.items() if known.session is None), None)
             if gone is None:
                 break
             del self._by_id[gone]
-            self._params.forget(_state_of(gone))
+            self._params.forget(_state_of(gone[0]))
         log.info("%r: federation peer %r", session, router_id[:64])
         self._tell(peer, "up")
         return peer
@@ -191,7 +195,8 @@ class Peers:
         if peer is not None:
             self._forget_session(peer)
             peer.since_s = self._router.clock.wall_s()
-            self._tell(peer, "down")
+            if not any(other.is_here and other.router_id == peer.router_id for other in self._by_id.values()):
+                self._tell(peer, "down")
 
     def _forget_session(self, peer: Peer) -> None:
         if peer.session is not None:
@@ -211,7 +216,7 @@ class Peers:
         """A declaration was accepted. Whether its subscriptions are dealt with here."""
         peer = self._by_session.get(session)
         if peer is None:
-            self._take(session, router_id, 0, patterns)
+            self._take(session, router_id, 0, 0, patterns)
             self.leaves.declares(session, router_id)
             return False
         if peer.downlink is None:
@@ -272,7 +277,8 @@ class Peers:
                 "told": peer.downlink.told if peer.downlink is not None else 0,
                 "drops": sum(peer.downlink.dropped.values()) if peer.downlink is not None else 0,
             }
-            for peer in self._by_id.values()
+            # Of several links of one router, one that is up is shown.
+            for peer in sorted(self._by_id.values(), key=lambda peer: peer.is_here)
         }
 
 

@@ -11,6 +11,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from clasp_edge.clock import Clock
 from clasp_edge.config.endpoint import parse_endpoint
@@ -55,6 +56,7 @@ class Uplink:
         self.seen = seen
         self.router_id = identity.router_id
         self.instance = identity.instance
+        self.link_number = crc32(name.encode())
         self.loop: AbstractEventLoop = router.loop
         self.former_sessions: list[bytes] = []
         self.hub_instance = 0

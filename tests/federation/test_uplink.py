@@ -228,3 +228,22 @@ def test_sighup_at_the_hub_leaves_the_link_unlimited(
         here.send(Set(f"{base}/{number % 50}", number), qos=0)
     await_value(hub, f"{base}/49", 4999)
     assert "429" not in str(state(linked, key="last_error"))
+
+
+def test_two_links_to_one_hub_leave_each_other_alone(hub: Daemon) -> None:
+    """And what goes both ways arrives once."""
+    links = [uplink(hub.ws_url, name, owns=["/two/**"]) for name in ("one", "other")]
+    with box(*links) as edge, client(edge) as here, client(hub) as there:
+        await_up(edge, "one", "other")
+        for listener in (here, there):
+            subscribe(listener, "/two/**")
+        for writer in (here, there):
+            for number in range(20):
+                writer.send(Publish("/two/cue", signal=SignalType.EVENT, value=number))
+                writer.send(Set("/two/param", number), qos=0)
+        for listener in (here, there):
+            heard = listener.drain(0.5)
+            assert [message.value for message in of_type(heard, Publish)] == list(range(20))
+        assert get(here, "/two/param") is not None
+        assert "connected anew" not in edge.stderr
+        assert (state(edge, "one"), state(edge, "other")) == ("up", "up")
