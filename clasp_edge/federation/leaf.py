@@ -529,8 +529,8 @@ class Leaf:
         self.owner.trouble(text)
         if message.address is not None:
             self._refused_by_hub(message.address.encode())
-        elif message.code == ErrorCode.MESSAGES_DROPPED:
-            # It has dropped what was meant for us: compare states again.
+        elif message.code == ErrorCode.MESSAGES_DROPPED or (self.kin and message.code == ErrorCode.RATE_LIMITED):
+            # Something is lost on one way or the other, a ROUTE perhaps: compare states again.
             self.link.close(text)
         elif message.code == ErrorCode.RATE_LIMITED:
             # The message is lost, and nothing says which one it was (federation.md 6).
