@@ -48,8 +48,15 @@ def test_a_full_data_partition_stops_nothing(board: Board) -> None:
             client.sync(60)
     finally:
         board.run("rm -f /data/filler /data/filler2; sync")
+    # What was said while nothing could be stored is not asked for; from here on it must be again.
+    board.run("systemctl restart clasp-edge", timeout_s=300)
+    board.wait_ready()
     with connect(board) as client:
         set_params(client, {"/after/full": 1})
+    board.run("systemctl restart clasp-edge", timeout_s=300)
+    board.wait_ready()
+    with connect(board) as client:
+        assert read_params(client, "/after/full") == {"/after/full": 1}
 
 
 def test_power_cuts_lose_nothing_that_was_acknowledged(qemu: QemuBoard, figures: Figures, long_run: bool) -> None:
