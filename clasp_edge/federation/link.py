@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -53,7 +54,7 @@ class Owner(Protocol):
     def link_closed(self, link: Link, reason: str) -> None: ...
 
 
-class Link:
+class Link(ABC):
     """One connection to `endpoint`, the one of that `rank` in the configured list.
 
     Everything is called on the loop. `remote` and `local` are the addresses of its two ends, empty before it is open.
@@ -196,20 +197,20 @@ class Link:
 
     # ---- for the kinds of links ----
 
+    @abstractmethod
     async def _take(self, sock: Any) -> None:
         """Go on from a connected socket."""
-        raise NotImplementedError
 
-    def _packed(self, frames: list[bytes]) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def _packed(self, frames: list[bytes]) -> bytes: ...
 
+    @abstractmethod
     def _probe(self) -> None:
         """Ask the other end for a sign of life."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _say_goodbye(self, reason: str) -> None:
         """Announce the end, if there is such a thing, and close once everything is written."""
-        raise NotImplementedError
 
     def _connected(self, transport: Any) -> None:
         """There is a transport; not yet `open`."""
