@@ -55,6 +55,9 @@ class Heard(Peer):
     def on_refused(self, verdict: int, address: bytes, revision: int, expected: int, is_set: bool) -> None:
         self.verdicts.append(verdict)
 
+    def on_gesture(self, payload: bytes, address: bytes, phase: int, gesture_id: int) -> None:
+        self.relay(payload, address)
+
 
 CORE = Core(4, 262144, 262144)
 PLANE = Plane(CORE, 65536)
