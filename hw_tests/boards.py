@@ -47,11 +47,16 @@ class Board:
         """Of CLASP over WebSocket."""
         return f"ws://{self.host}:{self.ports.websocket}"
 
+    def ssh(self, command: str) -> list[str]:
+        """The command line that runs a command on the board."""
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes",
+                   "ConnectTimeout=60")  # fmt: skip
+        words = ["ssh", "-i", str(self.key), "-p", str(self.ports.ssh)]
+        return [*words, *(word for option in options for word in ("-o", option)), f"root@{self.host}", command]
+
     def run(self, command: str, *, check: bool = True, timeout_s: float = SSH_TIMEOUT_S, given: bytes = b"") -> str:
         """Run a command on the board; its output. Raises BoardError when it fails and `check` is set."""
-        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-                   "-o", "BatchMode=yes", "-o", "ConnectTimeout=60"]  # fmt: skip
-        words = ["ssh", "-i", self.key, "-p", str(self.ports.ssh), *options, f"root@{self.host}", command]
+        words = self.ssh(command)
         done = subprocess.run(words, input=given, capture_output=True, timeout=timeout_s, check=False)
         output = (done.stdout + done.stderr).decode(errors="replace")
         if check and done.returncode:

@@ -23,9 +23,9 @@ from image.paths import BOARD, WORK
 SEND_TIMEOUT_S = 1200
 
 
-def bundle_of(root: Path, board: Board, name: str, **changes: str) -> Path:
+def bundle_of(root: Path, on: Board, name: str, **changes: str) -> Path:
     """An update with this root, of the version that runs on the board."""
-    running = json.loads(board.run("cat /usr/lib/clasp-edge-board/release.json"))
+    running = json.loads(on.run("cat /usr/lib/clasp-edge-board/release.json"))
     with root.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     manifest = Manifest(BOARD, running["version"], running["built"], running["kernel"], root.stat().st_size, digest)
@@ -89,16 +89,18 @@ def test_a_good_update_is_tried_and_kept(board: Board, same: Path, figures: Figu
 def test_an_update_that_is_interrupted_leaves_what_runs(qemu: QemuBoard, same: Path) -> None:
     slot = booted(qemu)
     bundle = bundle_of(same, qemu, "interrupted.update")
-    words = "clasp-edge-update - >/run/update.log 2>&1"
-    with bundle.open("rb") as file:
-        sender = subprocess.Popen(
-            ["ssh", "-i", qemu.key, "-p", str(qemu.ports.ssh), "-o", "StrictHostKeyChecking=no", "-o",
-             "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", f"root@{qemu.host}", words],
-            stdin=file,
-        )  # fmt: skip
-        time.sleep(12)
-        qemu.cut_power()
-        sender.wait(60)
+    raw = bundle.read_bytes()
+    sender = subprocess.Popen(
+        qemu.ssh("clasp-edge-update -"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert sender.stdin is not None
+    sender.stdin.write(raw[: len(raw) // 2])  # the other half never comes
+    sender.stdin.flush()
+    time.sleep(5)
+    assert sender.poll() is None
+    qemu.cut_power()
+    sender.kill()
+    sender.communicate(timeout=60)
     qemu.boot()
     assert booted(qemu) == slot
 

@@ -56,12 +56,16 @@ slots_choose() {
     fi
 }
 
+# One printf, hence one write: dd takes what a single read gives it.
 slots_text() {
-    printf '%s\n' "# Which of the two systems this box starts. The box writes this file itself. If it is lost, system a is started."
-    printf 'slot=%s\ntry=%s\ntrying=%s\nfailed=%s\nid=%s\n' "$slot" "$try" "$trying" "$failed" "$id"
+    printf '%s\nslot=%s\ntry=%s\ntrying=%s\nfailed=%s\nid=%s\n' \
+        "# Which of the two systems this box starts. The box writes this file itself. If it is lost, system a is started." \
+        "$slot" "$try" "$trying" "$failed" "$id"
 }
 
-# Writes over the file in place, so that neither its length nor its place on the card changes.
+# Writes over the file in place, so that neither its length nor its place on the card changes, and looks at the result.
 slots_write() { # slots_write FILE
-    slots_text | dd of="$1" bs=512 count=1 conv=sync,notrunc 2>/dev/null && sync
+    slots_text | dd of="$1" bs=512 count=1 conv=sync,notrunc 2>/dev/null || return 1
+    sync
+    [ "$(tr -d '\0' <"$1")" = "$(slots_text)" ]
 }

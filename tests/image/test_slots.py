@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from clasp_board.slots import SIZE, SlotState, other, read_state, write_state
 
+from image.initramfs import APPLETS
+
 SCRIPT = Path(__file__).resolve().parents[2] / "image/initramfs/slots.sh"
+
+
+@pytest.fixture(params=["sh", "busybox"], autouse=True)
+def shell(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's shell and tools, and those that the first stage has."""
+    if request.param == "busybox":
+        busybox = shutil.which("busybox")
+        assert busybox is not None
+        tools = tmp_path / "tools"
+        tools.mkdir()
+        for applet in APPLETS:
+            (tools / applet).symlink_to(busybox)
+        monkeypatch.setenv("PATH", str(tools))
 
 
 def boot(file: Path) -> str:
@@ -96,3 +112,8 @@ def test_both_sides_write_the_same_fields_in_one_sector(file: Path) -> None:
 def test_text_that_windows_has_saved_again_is_read(file: Path) -> None:
     file.write_bytes(b"slot=b\r\ntry=a\r\n")
     assert boot(file) == "a"
+
+
+def test_a_state_that_cannot_be_written_is_not_taken_for_written() -> None:
+    program = f". {SCRIPT}; slots_read /nowhere; try=b; slots_choose; slots_write /dev/full"
+    assert subprocess.run(["sh", "-uc", program], capture_output=True, timeout=20, check=False).returncode != 0
