@@ -18,7 +18,9 @@ CUTS, CUTS_LONG = 3, 20
 def test_params_survive_a_restart_of_the_board(board: Board, figures: Figures) -> None:
     with connect(board) as client:
         set_params(client, {f"/kept/{number}": number for number in range(20)})
+    identity = board.run("cat /etc/machine-id")
     figures.note("restart until the router answers", board.reboot(), "s")
+    assert board.run("cat /etc/machine-id") == identity
     with connect(board) as client:
         assert read_params(client, "/kept/*") == {f"/kept/{number}": number for number in range(20)}
 

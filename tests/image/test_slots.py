@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -117,3 +118,13 @@ def test_text_that_windows_has_saved_again_is_read(file: Path) -> None:
 def test_a_state_that_cannot_be_written_is_not_taken_for_written() -> None:
     program = f". {SCRIPT}; slots_read /nowhere; try=b; slots_choose; slots_write /dev/full"
     assert subprocess.run(["sh", "-uc", program], capture_output=True, timeout=20, check=False).returncode != 0
+
+
+def test_the_state_leaves_the_script_in_one_piece(file: Path) -> None:
+    """What writes it into the file takes the result of a single read; a datagram socket keeps single writes apart."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        program = f". {SCRIPT}; slots_read {file}; slots_text"
+        subprocess.run(["sh", "-euc", program], stdout=theirs, timeout=20, check=True)
+        ours.settimeout(5)
+        assert b"\nid=\n" in ours.recv(SIZE)
