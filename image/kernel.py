@@ -15,8 +15,7 @@ from image.fetch import cached
 from image.lock import Locked
 from image.paths import HERE
 
-BOOT_FIRMWARE = ("bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat", "start_cd.elf", "fixup_cd.dat",
-                 "start4cd.elf", "fixup4cd.dat")  # fmt: skip
+BOOT_FIRMWARE = ("bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat")
 """What the boards' ROM loads before the kernel; the variants for cameras and debugging stay out."""
 
 DEVICE_TREES = "bcm*-rpi-*.dtb"
