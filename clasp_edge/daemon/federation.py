@@ -80,12 +80,11 @@ class Federation:
             from clasp_edge.federation.origin import Seen
 
             wall_us = self._router.clock.wall_us()
-            epoch = 0
+            earlier, last = 0, 0
             if self._journal is not None:
-                epoch = self._journal.cursor(EPOCH)
-                if not epoch:
-                    epoch = wall_us
-                    self._journal.set_cursor(EPOCH, epoch)
+                earlier, last = self._journal.cursor(EPOCH), self._journal.last_sequence
+                self._journal.set_cursor(EPOCH, wall_us)
             config = self._config
-            self._common = Identity(config.data_dir, wall_us, epoch, config.federation.router_id), Seen()
+            identity = Identity(config.data_dir, wall_us, earlier, config.federation.router_id, last)
+            self._common = identity, Seen()
         return self._common

@@ -19,14 +19,24 @@ MAX_CHARACTERS = 64
 
 
 class Identity:
-    """`instance` is of this process. `logged` and `unlogged` are the routes of what is first written here."""
+    """`instance` is of this process. `logged` and `unlogged` are the routes of what is first written here.
 
-    def __init__(self, data_dir: Path, wall_us: int, journal_epoch: int, name: str = "") -> None:
+    After a crash the journal gives numbers again that were told but not stored. So each life has an epoch of its own,
+    and records up to number `last_earlier` belong to the one before.
+    """
+
+    def __init__(self, data_dir: Path, wall_us: int, journal_epoch: int, name: str = "", last_earlier: int = 0) -> None:
         self.router_id = name or _kept(data_dir / FILE_NAME)
         self.instance = wall_us
-        self.logged = Route(self.router_id, journal_epoch or wall_us, 0)
-        # Two series of numbers must not share an epoch, as in the first life of a journal they would.
-        self.unlogged = Route(self.router_id, wall_us + (self.logged.epoch == wall_us), 0)
+        self.logged = Route(self.router_id, wall_us, 0)
+        # Two series of numbers must not share an epoch.
+        self.unlogged = Route(self.router_id, wall_us + 1, 0)
+        self._earlier = Route(self.router_id, journal_epoch or wall_us, 0)
+        self._last_earlier = last_earlier
+
+    def route_of(self, number: int) -> Route:
+        """The route of a record of the journal's log."""
+        return self._earlier if number <= self._last_earlier else self.logged
 
 
 def _kept(path: Path) -> str:

@@ -54,6 +54,7 @@ class Uplink:
         self.name = name
         self.config = config
         self.seen = seen
+        self._identity = identity
         self.router_id = identity.router_id
         self.instance = identity.instance
         self.link_number = crc32(name.encode())
@@ -241,7 +242,7 @@ class Uplink:
         if carried is None or carried[record.signal] is not Policy.LOG:
             return None
         frame = self.outward.relayed(record.frame) if record.signal == SignalType.PARAM else record.frame
-        return Item(frame, self.outward.logged_route, record.number, record.number, record.wall_us / 1e6)
+        return Item(frame, self._identity.route_of(record.number), record.number, record.number, record.wall_us / 1e6)
 
     def _on_left_over(self, record: Logged) -> None:
         """A record from before the start that the hub has not acknowledged: a param that was cleared leaves no other
