@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clasp_edge.wire import FederationSync
 
 EPOCH = "federation-epoch"
-"""A place in the journal that no reader has: it says which journal this is, and is gone with it."""
+"""A place in the journal that no reader has: the epoch in which the newest records were told to other routers."""
 
 UPLINK = "uplink:"
 """Places of uplinks begin with this (federation.backlog)."""

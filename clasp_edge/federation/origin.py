@@ -1,7 +1,7 @@
 """Where a write comes from: the router it was first made at, and its number there, so that no detour brings it twice.
 
-Numbers are counted by the router of origin, in an epoch: the life of its journal for writes that are logged, the life
-of its process for the others. Knows nothing of messages.
+Numbers are counted by the router of origin, in an epoch: a life of its process has one for writes that are logged,
+which have their number in the log, and one for the others. Knows nothing of messages.
 """
 
 from __future__ import annotations
