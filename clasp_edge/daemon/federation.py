@@ -80,11 +80,12 @@ class Federation:
             from clasp_edge.federation.origin import Seen
 
             wall_us = self._router.clock.wall_us()
-            earlier, last = 0, 0
-            if self._journal is not None:
-                earlier, last = self._journal.cursor(EPOCH), self._journal.last_sequence
-                self._journal.set_cursor(EPOCH, wall_us)
+            store, run = wall_us, 0
+            if self._journal is not None and self._journal.run:
+                run = self._journal.run
+                store = self._journal.cursor(EPOCH) or wall_us
+                self._journal.set_cursor(EPOCH, store)
             config = self._config
-            identity = Identity(config.data_dir, wall_us, earlier, config.federation.router_id, last)
+            identity = Identity(config.data_dir, wall_us, store, run, config.federation.router_id)
             self._common = identity, Seen()
         return self._common

@@ -21,22 +21,21 @@ MAX_CHARACTERS = 64
 class Identity:
     """`instance` is of this process. `logged` and `unlogged` are the routes of what is first written here.
 
-    After a crash the journal gives numbers again that were told but not stored. So each life has an epoch of its own,
-    and records up to number `last_earlier` belong to the one before.
+    After a crash the journal gives numbers again that were told but not stored. So each of its runs has an epoch of its
+    own, counted from `store`, which no two stores have in common.
     """
 
-    def __init__(self, data_dir: Path, wall_us: int, journal_epoch: int, name: str = "", last_earlier: int = 0) -> None:
+    def __init__(self, data_dir: Path, wall_us: int, store: int, run: int, name: str = "") -> None:
         self.router_id = name or _kept(data_dir / FILE_NAME)
         self.instance = wall_us
-        self.logged = Route(self.router_id, wall_us, 0)
+        self._store = store
+        self.logged = self.route_of(run)
         # Two series of numbers must not share an epoch.
-        self.unlogged = Route(self.router_id, wall_us + 1, 0)
-        self._earlier = Route(self.router_id, journal_epoch or wall_us, 0)
-        self._last_earlier = last_earlier
+        self.unlogged = self.logged._replace(epoch=self.logged.epoch + 1)
 
-    def route_of(self, number: int) -> Route:
-        """The route of a record of the journal's log."""
-        return self._earlier if number <= self._last_earlier else self.logged
+    def route_of(self, run: int) -> Route:
+        """The route of what was first written here in a run, and logged."""
+        return Route(self.router_id, 2 * (self._store + run), 0)
 
 
 def _kept(path: Path) -> str:

@@ -242,7 +242,7 @@ class Uplink:
         if carried is None or carried[record.signal] is not Policy.LOG:
             return None
         frame = self.outward.relayed(record.frame) if record.signal == SignalType.PARAM else record.frame
-        return Item(frame, self._identity.route_of(record.number), record.number, record.number, record.wall_us / 1e6)
+        return Item(frame, self._identity.route_of(record.run), record.number, record.number, record.wall_us / 1e6)
 
     def _on_left_over(self, record: Logged) -> None:
         """A record from before the start that the hub has not acknowledged: a param that was cleared leaves no other

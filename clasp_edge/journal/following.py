@@ -19,9 +19,10 @@ LONGEST_NAME = 256
 
 
 class Logged(NamedTuple):
-    """One record of the log. `frame` is the whole CLASP frame that went to subscribers."""
+    """One record of the log. `run` counts the router's starts, `frame` is the whole CLASP frame that went out."""
 
     number: int
+    run: int
     wall_us: int
     author: bytes
     address: bytes
@@ -103,8 +104,9 @@ def after(blocks: Iterable[bytes], number: int, limit_records: int, limit_bytes:
                 if found and (size > limit_bytes or len(found) >= limit_records):
                     return found
                 address = record.frame[8 : 8 + int.from_bytes(record.frame[6:8], "big")]
+                author = record.writer.encode()
                 found.append(
-                    Logged(record.number, record.wall_us, record.writer.encode(), address, record.signal, record.frame)
+                    Logged(record.number, record.run, record.wall_us, author, address, record.signal, record.frame)
                 )
         except BadBlock:
             continue

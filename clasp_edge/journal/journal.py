@@ -86,6 +86,7 @@ class Journal:
         self._left = False
         self._message = ""
         self._cursors = Cursors()
+        self._run = 0
         self._cursors_under_way: dict[str, int] = {}
         self._damaged_blocks: set[int] = set()
         self._base_before = 0
@@ -115,6 +116,7 @@ class Journal:
         opening = self._opening
         opening.run()
         self._message = opening.problem
+        self._run = opening.found.run + 1 if self._store.is_open else 0
         params = self.router.plane.params
         took_ms = (time.monotonic() - began_s) * 1000
         self._live_bytes = params * BYTES_PER_PARAM
@@ -350,6 +352,11 @@ class Journal:
     def last_sequence(self) -> int:
         """The number of the newest record, stored or not yet; 0 without a log. Numbers only rise, over restarts too."""
         return self._tap.log.number - 1 if self._tap is not None else 0
+
+    @property
+    def run(self) -> int:
+        """The number of this start, which no other start on this store has; 0 where it could not be noted in time."""
+        return self._run
 
     def cursor(self, name: str) -> int:
         """The number of the last record that the reader of this name is done with; 0 for one that never was here."""
