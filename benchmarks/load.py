@@ -78,9 +78,14 @@ def _result(raw: dict[str, Any]) -> LoadResult:
     )
 
 
-def run(program: Path, port: int, server_pid: int, args: Sequence[str]) -> LoadResult:
-    """Raises LoadError when the router refuses, breaks the protocol or stops answering."""
-    command = [str(program), "--port", str(port), "--server-pid", str(server_pid), *args]
+def run(program: Path, port: int, server_pid: int | None, args: Sequence[str]) -> LoadResult:
+    """`server_pid` is None for a router on another machine.
+
+    Raises LoadError when the router refuses, breaks the protocol or stops answering.
+    """
+    command = [str(program), "--port", str(port), *args]
+    if server_pid is not None:
+        command += ["--server-pid", str(server_pid)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:

@@ -88,11 +88,3 @@ def test_how_fast_one_message_comes_back(board: Board, figures: Figures) -> None
     times.sort()
     figures.note("set and acknowledged (strict), p50", times[len(times) // 2], "ms")
     figures.note("set and acknowledged (strict), p99", times[int(len(times) * 0.99)], "ms")
-
-
-def test_temperature_and_throttling(board: Board, figures: Figures) -> None:
-    found = board.run("cat /sys/class/thermal/thermal_zone0/temp", check=False)
-    if found.isdigit():
-        figures.note("temperature", int(found) / 1000, "degrees C")
-    else:
-        assert board.emulated, "a real board has a thermometer"

@@ -546,7 +546,7 @@ cdef class SharedGroup(Sink):
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef MqttSender outlet
         cdef MqttSender chosen = None
-        cdef Py_ssize_t i, count = len(self.members)
+        cdef Py_ssize_t i, place = 0, count = len(self.members)
         cdef tuple member
         try:
             for i in range(count):

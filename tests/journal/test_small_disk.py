@@ -94,8 +94,9 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_commit(disk: Path, mode: str) -
         daemon.close()
 
 
-def test_a_full_disk_at_the_start(disk: Path) -> None:
-    daemon = Daemon(sets={"journal.mode": "group", "data_dir": disk / "data"})
+@pytest.mark.parametrize("mode", ["group", "strict"])
+def test_a_full_disk_at_the_start(disk: Path, mode: str) -> None:
+    daemon = Daemon(sets={"journal.mode": mode, "data_dir": disk / "data"})
     try:
         daemon.start()
         with greeted(daemon) as client:
@@ -103,13 +104,17 @@ def test_a_full_disk_at_the_start(disk: Path) -> None:
         daemon.stop()
         filler = fill(disk, 0)
         daemon.start()
-        with greeted(daemon) as client:
+        with greeted(daemon) as client, greeted(daemon) as reader:
             # What was stored is there, whether or not it could be opened for writing.
             assert get(client, "/old") is not None
-            put(client, "/new", VALUE * 8)
-            assert eventually(lambda: about(client, "state") == "memory")
+            client.send(wire.Set(address="/new", value=VALUE * 8))
+            if mode == "group":
+                client.recv_type(wire.Ack)
+            assert eventually(lambda: about(reader, "state") == "memory")
             filler.unlink()
-            assert eventually(lambda: about(client, "state") == "ok")
+            if mode == "strict":  # now what was said meanwhile is stored too
+                client.recv_until(wire.Ack, 20)
+            assert eventually(lambda: about(reader, "state") == "ok")
         daemon.stop()
         assert not list((disk / "data").glob("journal.*"))
         daemon.start()
