@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from clasp_edge.dataplane.unpack import snapshot_params
 from clasp_edge.federation.kin import lifetimes_frame
 from clasp_edge.federation.namespace import Namespaces, read_pattern
-from clasp_edge.federation.peers import CONFLICT, Downlink, Peers
+from clasp_edge.federation.peers import CONFLICT, Downlink, Peers, writable
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE, snapshot_job
 from clasp_edge.router.subscribe import ALL_TYPES, MAX_PARTIAL_PATTERNS, add_subscription, drop_subscription
@@ -145,7 +145,11 @@ def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
     if wanted and full is not None:
         session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: no room for more ({full})")
         return
-    objection = None if peers.of(session) else peers.objection(session, new.router_id, 0, message.patterns)
+    peer = peers.of(session)
+    objection = None
+    if peer is None or peer.downlink is None:
+        # Of the reference's leaves nobody knows what they own and what they only listen to: what they may write.
+        objection = peers.objection(session, new.router_id, 0, writable(session, message.patterns))
     if objection:
         session.error(CONFLICT, objection)
         return

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.federation.identity import Identity
 from clasp_edge.federation.kin import peer_frame, reached_frame, read_route, stored_frame
-from clasp_edge.federation.namespace import Namespaces, overlap
+from clasp_edge.federation.namespace import Namespaces, overlap, read_pattern
 from clasp_edge.federation.origin import Seen
 from clasp_edge.federation.outward import Outward
 from clasp_edge.federation.policy import Policies
 from clasp_edge.federation.reference_leaf import ReferenceLeaves
 from clasp_edge.federation.status import PEERS, Params
 from clasp_edge.router.link import CloseCode
-from clasp_edge.wire import FederationSync
+from clasp_edge.wire import ErrorCode, FederationSync
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ ALL_SIGNALS = 0x1F
 
 MAX_REMEMBERED = 1000
 """Routers that are gone but still have a state to show."""
+
+_SHOWN_CHARACTERS = 256
+"""How much of a pattern an ERROR repeats."""
 
 _ODD = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -130,9 +133,12 @@ class Peers:
         """PEER: who it is and what it owns. Answered by who we are, or refused and closed."""
         router_id = message.origin or session.name
         instance = message.since_revision or 0
-        reason = self.objection(session, router_id, instance, message.patterns)
+        code, reason = CONFLICT, self.objection(session, router_id, instance, message.patterns)
+        if beyond := not_writable(session, message.patterns):
+            code, reason = ErrorCode.SCOPE_FAILURE, f"insufficient scope to own {beyond[0][:_SHOWN_CHARACTERS]}"
+            reason += f": the token does not let {router_id[:64]!r} write there"
         if reason:
-            session.error(CONFLICT, reason)
+            session.error(code, reason)
             session.close(CloseCode.POLICY_VIOLATION, reason)
             return
         peer = self._take(session, router_id, message.revisions.get("link", 0), instance, message.patterns)
@@ -158,7 +164,9 @@ class Peers:
         if self._router.config.federation.exclusive:
             claimed = Namespaces(router_id, owns)
             for peer in self._by_id.values():
-                if peer.is_here and peer.router_id != router_id and (clash := overlap(claimed, peer.owns)):
+                if peer.session is session or peer.router_id == router_id:
+                    continue
+                if peer.is_here and (clash := overlap(claimed, peer.owns)):
                     return f"{clash[0]} overlaps with {clash[1]}, which {peer.router_id[:64]!r} owns"
         return None
 
@@ -215,17 +223,18 @@ class Peers:
     def declared(self, session: Session, router_id: str, patterns: Sequence[str]) -> bool:
         """A declaration was accepted. Whether its subscriptions are dealt with here."""
         peer = self._by_session.get(session)
+        if peer is not None and peer.downlink is not None:
+            peer.downlink.carry(patterns, peer.router_id)
+            return True
+        owns = writable(session, patterns)
         if peer is None:
-            self._take(session, router_id, 0, 0, patterns)
+            self._take(session, router_id, 0, 0, owns)
             self.leaves.declares(session, router_id)
             return False
-        if peer.downlink is None:
-            peer.owns = Namespaces(router_id, patterns)
-            self.leaves.declares(session, router_id)
-            self.leaves.offer_soon()
-            return False
-        peer.downlink.carry(patterns, peer.router_id)
-        return True
+        peer.owns = Namespaces(router_id, owns)
+        self.leaves.declares(session, router_id)
+        self.leaves.offer_soon()
+        return False
 
     def owned_by_others(self, session: Session) -> Iterator[Pattern]:
         """What other routers own that are here."""
@@ -280,6 +289,30 @@ class Peers:
             # Of several links of one router, one that is up is shown.
             for peer in sorted(self._by_id.values(), key=lambda peer: peer.is_here)
         }
+
+
+def writable(session: Session, patterns: Sequence[str]) -> list[str]:
+    """Those of the patterns that the session's token lets it write: of the rest it is told, but it owns none of it."""
+    beyond = not_writable(session, patterns)
+    return [text for text in patterns if text not in beyond] if beyond else list(patterns)
+
+
+def not_writable(session: Session, patterns: Sequence[str]) -> list[str]:
+    """Those of the patterns that are wholly or in part beyond what the session's token lets it write.
+
+    `/a` beside `/a/**` is not asked about: the second stands for the first in all that owning is about.
+    """
+    granted = session.granted
+    if granted is None:
+        return []
+    found = []
+    texts = frozenset(patterns)
+    for text in patterns:
+        below = f"{text}/**"
+        pattern = read_pattern(below if below in texts else text)
+        if pattern is not None and not granted.covers("write", pattern):
+            found.append(text)
+    return found
 
 
 def _state_of(router_id: str) -> str:

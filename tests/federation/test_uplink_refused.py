@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from support.bad_hub import BadHub, Conversation
+from support.client import WsClient
 from support.daemon import Daemon
 from support.federated import JOURNAL, await_error, await_up, await_value, box, client, state, uplink
 from support.live import eventually, put, subscribe
@@ -23,7 +24,14 @@ mode = "authenticated"
 token = "box-token-box-token-box-token-00"
 subject = "box"
 scopes = ["read:/own/**", "write:/own/**", "read:/own", "write:/own"]
+
+[[security.token]]
+token = "desk-token-desk-token-desk-token"
+subject = "desk"
+scopes = ["read:/**", "write:/desk/**"]
 """
+BOX_TOKEN = "box-token-box-token-box-token-00"
+DESK_TOKEN = "desk-token-desk-token-desk-token"
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +128,48 @@ def test_a_token_that_the_hub_does_not_know() -> None:
 
 
 def test_a_token_that_does_not_reach_so_far() -> None:
-    token = "box-token-box-token-box-token-00"
-    with Daemon(config=TOKENS) as hub, box(uplink(hub.ws_url, owns=["/other/**"], token=token)) as edge:
+    token = BOX_TOKEN
+    with Daemon(config=TOKENS) as hub, box(uplink(hub.ws_url, wants=["/other/**"], token=token)) as edge:
         await_error(edge, "the hub says 403: insufficient scope for namespace: /other")
         put_here(edge)
         (edge.directory / "clasp-edge.toml").write_text(uplink(hub.ws_url, owns=["/own/**"], token=token))
         edge.hangup()
         await_up(edge)
+
+
+@pytest.mark.parametrize("exclusive", ["false", "true"])
+def test_nobody_owns_what_the_token_does_not_let_it_write(exclusive: str) -> None:
+    """Reading does not do: where owning is exclusive, the claim would lock out those who may write."""
+    with (
+        Daemon(config=TOKENS, sets={"federation.exclusive": exclusive}) as hub,
+        box(uplink(hub.ws_url, owns=["/desk/**", "/own/**"], token=DESK_TOKEN)) as greedy,
+        box(uplink(hub.ws_url, owns=["/own/**"], token=BOX_TOKEN)) as owner,
+    ):
+        await_error(greedy, "the hub says 403: insufficient scope to own /own:", "does not let", "write")
+        await_up(owner)
+        wanting = uplink(hub.ws_url, owns=["/desk/**"], wants=["/own/**"], token=DESK_TOKEN)
+        (greedy.directory / "clasp-edge.toml").write_text(wanting)
+        greedy.hangup()
+        await_up(greedy)
+        put_here(owner)
+        await_value(greedy, "/own/x", 1)
+
+
+def test_a_reference_leaf_owns_no_more_than_its_token_lets_it_write() -> None:
+    """It declares what it listens to as it does what it owns. And it may declare again, but nothing more by that."""
+    with (
+        Daemon(config=TOKENS, sets={"federation.exclusive": "true"}) as hub,
+        WsClient(hub.ws_url).hello("leaf", features=("param", "federation"), token=DESK_TOKEN) as leaf,
+        box(uplink(hub.ws_url, owns=["/own/**"], token=BOX_TOKEN)) as owner,
+        WsClient(hub.ws_url).hello("late", features=("param", "federation"), token=BOX_TOKEN) as late,
+    ):
+        leaf.send(FederationSync(FederationOp.DECLARE_NAMESPACES, patterns=("/own/**", "/desk/**"), origin="leaf"))
+        leaf.recv_until(wire.Ack)
+        await_up(owner)
+        for patterns, answer in ((("/elsewhere/**",), 403), (("/own/a/**",), 409), ((), None), (("/own/b/**",), 409)):
+            late.send(FederationSync(FederationOp.DECLARE_NAMESPACES, patterns=patterns, origin="late"))
+            said = late.recv_type(wire.Ack if answer is None else wire.Error)
+            assert getattr(said, "code", None) == answer, said
 
 
 def put_here(edge: Daemon) -> None:
