@@ -1,23 +1,27 @@
-"""One connection to a hub, from HELLO to its end: handshake, sync, and what the hub says afterwards.
+"""One connection to a hub, from HELLO to its end: the handshake, and what the hub says afterwards.
 
-Written for the reference hub as it is (federation.md 3, 7) and for a clasp-edge, which its WELCOME shows. What is to be
-told goes through the uplink's `Outward`; what is asked of the uplink stands in `Owner`. Knows no sockets.
+Written for the reference hub as it is (federation.md 3, 7) and for a clasp-edge, which its WELCOME shows. States are
+compared by `reunion`; what is to be told goes through the uplink's `Outward`; what is asked of the uplink stands in
+`Owner`. Knows no sockets.
 """
 
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from clasp_edge.dataplane import Verdict as Written
 from clasp_edge.dataplane.unpack import Unreadable, set_parts, snapshot_params
-from clasp_edge.federation.kin import checkpoint_frame, peer_frame, reached_frame, read_route
-from clasp_edge.federation.merge import Held, Terms, Verdict, settle, settle_cleared, settle_missing
+from clasp_edge.federation.heartbeat import Heartbeat
+from clasp_edge.federation.kin import peer_frame, reached_frame, read_route
+from clasp_edge.federation.merge import Terms
 from clasp_edge.federation.origin import Route
 from clasp_edge.federation.outward import GONE_TTL, Outward
-from clasp_edge.federation.reference import ReferenceGuard, SyncPlan, heartbeat_address
+from clasp_edge.federation.reference import ReferenceGuard
+from clasp_edge.federation.reunion import NULL, Reunion
+from clasp_edge.federation.timers import Timers
 from clasp_edge.wire import (
     Ack,
     Error,
@@ -28,7 +32,6 @@ from clasp_edge.wire import (
     Hello,
     MessageType,
     Pong,
-    Subscribe,
     Welcome,
     WireError,
     decode_payload,
@@ -36,7 +39,6 @@ from clasp_edge.wire import (
 )
 from clasp_edge.wire.frame import HEADER_BYTES
 from clasp_edge.wire.kinship import is_kin
-from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from clasp_edge.federation.link import Link
@@ -44,26 +46,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clasp_edge.uplink")
 
-NULL = 0
 HAS_TTL = 0x10
 DECLARE_TIMEOUT_S = 3.0
 """A hub without federation ignores the declaration (federation.md 2); then plain subscriptions must do."""
-
-SYNC_TIMEOUT_S = 10.0
-"""A hub that was asked for its state and has said nothing of it for so long will not."""
-
-RESYNC_S = 3.0
-"""After the hub has dropped a message of ours because there were too many."""
-
-QUIET_S = 1.0
-"""Without federation nothing tells the end of the snapshots."""
-
-HEARTBEAT_S = 10.0
-ECHO_TIMEOUT_S = 5.0
-"""A hub that is connected but no longer routes to us is noticed within the two together (federation.md 7.10)."""
-
-SCAN_PARAMS = 2048
-"""Params looked at in one turn of the loop: about two milliseconds."""
 
 HELLO_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation")
 
@@ -107,31 +92,24 @@ class Leaf:
         self.hub_id = ""
         self.plain = False
         self.refused = 0
+        self.guard = ReferenceGuard(owner.monotonic_s)
+        self.timers = Timers(owner.loop)
         self._session = b""
         self._hub_time_us = 0
         self._handlers: dict[int, Callable[[bytes], None]] = {
             MessageType.WELCOME: self._on_welcome,
             MessageType.ERROR: self._on_error,
         }
-        self._terms: Terms | None = None
         self._same_life = False
         self._hub_stores = False
-        self._syncing = False
-        self._lifetimes: Mapping[str, int] = {}
-        self._in_sync: set[int] = set()
-        self._plan = SyncPlan(())
-        self._guard = ReferenceGuard(owner.monotonic_s)
+        self._reunion: Reunion | None = None
+        self._heartbeat = Heartbeat(self)
         self._came_by = Route("", 0, 1)
         self._number = 0
         self._mask: bytes | None = None
         self._mask_at = 0
         self._contested: dict[bytes, bool] = {}  # whether it is gone here too, if the hub turns out to have none
         self._asked: dict[bytes, bool] = {}
-        self._job: Iterator[None] | None = None
-        self._timers: dict[str, TimerHandle] = {}
-        self._beat_sent_s = 0.0
-        self._beat_number = 0
-        self._beat_address = b""
         self._ended = False
 
     def start(self) -> None:
@@ -142,10 +120,9 @@ class Leaf:
     def end(self) -> None:
         """The link is gone."""
         self._ended = True
-        self._job = None
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self.timers.stop()
+        if self._reunion is not None:
+            self._reunion.end()
 
     # ---- a port for the outward half ----
 
@@ -197,16 +174,11 @@ class Leaf:
             FederationOp.DECLARE_NAMESPACES, patterns=tuple(self.owner.patterns()), origin=self.owner.router_id
         )
         self.link.send([encode(declaration)])
-        self._later("declare", DECLARE_TIMEOUT_S, self._without_federation)
+        self.timers.start("declare", DECLARE_TIMEOUT_S, self._without_federation)
 
     def _on_declared(self, payload: bytes) -> None:
-        self._cancel("declare")
+        self.timers.cancel("declare")
         self._go_live()
-        if self.kin:
-            self._request(self.owner.patterns())
-        else:
-            self._plan = SyncPlan(self.owner.patterns())
-            self._request_next()
 
     def _without_federation(self) -> None:
         """Plain subscriptions; everything works but being told apart from clients."""
@@ -216,9 +188,6 @@ class Leaf:
         self.plain = True
         self.owner.trouble("the hub has no federation: subscribing like a client")
         self._go_live()
-        for number, pattern in enumerate(self.owner.patterns(), 1):
-            self.link.send([encode(Subscribe(number, pattern))])
-        self._later("quiet", QUIET_S, self._synced)
 
     def _go_live(self) -> None:
         """Writes go both ways from here on; the states are compared meanwhile."""
@@ -227,14 +196,19 @@ class Leaf:
         self.owner.outward.route = self._came_by
         self.owner.outward.number = 0
         self.owner.established(self)
-        self._terms = self.owner.terms(self._hub_time_us)
-        self._syncing = True
+        self._reunion = Reunion(self, self.owner.terms(self._hub_time_us), same_life=self._same_life)
         self._handlers |= {
             MessageType.ACK: self._on_ack,
             MessageType.SET: self._on_kin_set if self.kin else self._on_set,
             MessageType.PUBLISH: self._on_publish,
             MessageType.SNAPSHOT: self._on_snapshot,
         }
+        self._reunion.begin()
+
+    def settled(self) -> None:
+        """The states are the same on both ends, or on their way to be."""
+        self.owner.settled(self)
+        self._heartbeat.beat()
 
     def note_session(self) -> None:
         """What the hub calls us on this connection will be an earlier connection's name."""
@@ -242,116 +216,12 @@ class Leaf:
             self.owner.former_sessions.append(self._session)
             del self.owner.former_sessions[:-8]
 
-    # ---- sync ----
-
-    def _request(self, patterns: Sequence[str]) -> None:
-        request = FederationSync(FederationOp.REQUEST_SYNC, patterns=tuple(patterns), origin=self.owner.router_id)
-        self.link.send([encode(request)])
-        self._later("sync", SYNC_TIMEOUT_S, self._no_state)
-
-    def _no_state(self) -> None:
-        self.link.abort(f"the hub was asked for its state and has not answered for {SYNC_TIMEOUT_S:g} s")
-
-    def _request_next(self) -> None:
-        pattern = self._plan.next()
-        if pattern is None:
-            for lost in self._plan.failed:
-                self.owner.trouble(f"the hub could not send its params under {lost}")
-            self._synced()
-        else:
-            self._request((pattern,))
-
     def _on_snapshot(self, payload: bytes) -> None:
-        if not self._syncing and not self._asked:
-            return
         params = snapshot_params(payload)
         if self._asked and len(params) == 1 and params[0][0] in self._asked:
             self._on_answer(*params[0][:3], -1)
-            return
-        if not self._syncing:
-            return
-        self._plan.got(len(params))
-        if self.plain:
-            self._later("quiet", QUIET_S, self._synced)
-        else:
-            self._later("sync", SYNC_TIMEOUT_S, self._no_state)
-        outward, terms = self.owner.outward, self._terms
-        assert terms is not None
-        for address, value_type, value, revision, writer, written_us in params:
-            if not outward.policies.admits(address):
-                continue
-            self._in_sync.add(hash(address))
-            if not self.kin and not self._guard.snapshot(address, revision):
-                continue  # a SET has overtaken it
-            if outward.is_in_flight(address):
-                continue
-            theirs = Held(value_type, value, writer, written_us)
-            held = outward.held(address)
-            owned = self.owner.owned(address)
-            if held is not None:
-                verdict = settle(Held(*held), theirs, owned, terms)
-            elif address in outward.tombstones:
-                verdict = settle_cleared(round(outward.tombstones[address] * 1e6), theirs, owned, terms)
-            else:
-                verdict = Verdict.ADOPT
-            if verdict is Verdict.PUSH:
-                outward.tell(address)
-                if held is not None and writer in terms.ours and held[3] < outward.all_heard_s * 1e6:
-                    shown = address[:256].decode("utf-8", "replace")
-                    self.owner.trouble(f"{shown}: the hub shows another value than it has acknowledged")
-            elif verdict is Verdict.ADOPT:
-                self._apply(address, value_type, value, self._lifetimes.get(address.decode(), -1))
-
-    def _synced(self) -> None:
-        """All that the hub has is known; what it lacks is told, a piece at a time."""
-        self._cancel("quiet")
-        self._cancel("sync")
-        if self._syncing and self._job is None:
-            self._job = self._tell_missing()
-            self._step()
-
-    def _step(self) -> None:
-        if self._job is None or self._ended:
-            return
-        try:
-            if self.link.writable:
-                next(self._job)
-        except StopIteration:
-            self._job = None
-            self._syncing = False
-            self._in_sync = set()
-            self.owner.settled(self)
-            self._beat()
-            return
-        self._later("step", 0.0 if self.link.writable else 0.01, self._step)
-
-    def _tell_missing(self) -> Iterator[None]:
-        outward, terms = self.owner.outward, self._terms
-        assert terms is not None
-        for text in self.owner.patterns():
-            pattern = Pattern(text.encode())
-            cursor = 0
-            while True:
-                payload, cursor = outward.plane.snapshot(pattern, None, cursor, 60_000, SCAN_PARAMS)
-                told: list[tuple[bytes, bytes]] = []
-                for address, value_type, value, _, writer, written_us in snapshot_params(payload) if payload else ():
-                    if hash(address) in self._in_sync or not outward.policies.admits(address):
-                        continue
-                    self._in_sync.add(hash(address))
-                    if outward.is_in_flight(address):
-                        continue
-                    ours = Held(value_type, value, writer, written_us)
-                    owned = self.owner.owned(address)
-                    if settle_missing(ours, owned, terms, same_life=self._same_life) is Verdict.ADOPT:
-                        self._apply(address, NULL, b"", GONE_TTL)
-                    elif (frame := outward.image(address)) is not None:
-                        told.append((address, frame))
-                if told:
-                    outward.push_all(told)
-                yield
-                if not cursor:
-                    break
-        outward.forget_tombstones()
+        elif self._reunion is not None:
+            self._reunion.snapshot(params)
 
     # ---- what a clasp-edge sends ----
 
@@ -366,16 +236,13 @@ class Leaf:
             self.owner.outward.stored(message.since_revision or 0)
         elif message.op is FederationOp.CHECKPOINT and self.kin:
             self.link.send([reached_frame(message.since_revision or 0)])
-        elif message.op is FederationOp.LIFETIMES and self.kin:
-            self._lifetimes = message.revisions
         elif message.op is FederationOp.PEER and self.kin:
             self._on_peer(message)
-        elif message.op is FederationOp.SYNC_COMPLETE and self._syncing:
-            if self.kin:
-                self._synced()
-            else:
-                self._plan.complete()
-                self._request_next()
+        elif self._reunion is not None:
+            if message.op is FederationOp.LIFETIMES and self.kin:
+                self._reunion.lifetimes = message.revisions
+            elif message.op is FederationOp.SYNC_COMPLETE:
+                self._reunion.complete()
 
     def _on_peer(self, message: FederationSync) -> None:
         self.hub_id = message.origin or ""
@@ -425,13 +292,11 @@ class Leaf:
             held = self.owner.outward.held(address)
             if held is not None and held[:2] == (value_type, value):
                 return
-        self._apply(address, value_type, value, ttl)
-        if self._syncing:
-            self._in_sync.add(hash(address))
+        self.apply(address, value_type, value, ttl)
+        self._noted(address)
 
     def _on_reached(self, number: int) -> None:
-        if self._beat_sent_s and number >= self._beat_number:
-            self._beat_echoed()
+        self._heartbeat.reached(number)
         outward = self.owner.outward
         outward.reached(number)
         if not self._hub_stores:
@@ -453,24 +318,26 @@ class Leaf:
         else:
             news = held is None or held[:2] != (value_type, value)
         if news:
-            self._apply(address, value_type, value, ttl)
-        if self._syncing:
-            self._in_sync.add(hash(address))
+            self.apply(address, value_type, value, ttl)
+        self._noted(address)
+
+    def _noted(self, address: bytes) -> None:
+        if self._reunion is not None:
+            self._reunion.note(address)
 
     # ---- what the reference sends ----
 
     def _on_set(self, payload: bytes) -> None:
         address, value_type, value, revision, ttl = set_parts(payload)
-        if address == self._beat_address:
-            self._beat_echoed()
+        if address == self._heartbeat.address:
+            self._heartbeat.echoed()
             return
-        if self._syncing:
-            self._in_sync.add(hash(address))
-        if self._guard.passes(address, value_type, value, revision, ttl, self.owner.outward.is_in_flight(address)):
+        self._noted(address)
+        if self.guard.passes(address, value_type, value, revision, ttl, self.owner.outward.is_in_flight(address)):
             held = self.owner.outward.held(address)
             if held is None or held[:2] != (value_type, value):
                 # What is here already may have come from us by another link, and must not go round.
-                self._apply(address, value_type, value, ttl)
+                self.apply(address, value_type, value, ttl)
 
     def _on_ack(self, payload: bytes) -> None:
         message = decode_payload(payload)
@@ -491,9 +358,9 @@ class Leaf:
 
     def _settled_at_hub(self, address: bytes, revision: int) -> None:
         none_left = self.owner.outward.acknowledged(address)
-        held = self._guard.acknowledged(address, revision, none_left)
+        held = self.guard.acknowledged(address, revision, none_left)
         if held is not None:
-            self._apply(address, *held)
+            self.apply(address, *held)
 
     # ---- both ----
 
@@ -504,7 +371,8 @@ class Leaf:
         address = payload[4 : 4 + int.from_bytes(payload[2:4], "big")]
         self._judge(address, self.owner.outward.publish(payload, address))
 
-    def _apply(self, address: bytes, value_type: int, value: bytes, ttl: int) -> None:
+    def apply(self, address: bytes, value_type: int, value: bytes, ttl: int) -> None:
+        """Write here what the hub has."""
         flags = HAS_TTL if ttl >= 0 else 0
         verdict, _ = self.owner.outward.set(address, value_type, value, flags, 0, max(ttl, 0))
         self._judge(address, verdict)
@@ -535,64 +403,12 @@ class Leaf:
         elif message.code == ErrorCode.RATE_LIMITED:
             # The message is lost, and nothing says which one it was (federation.md 6).
             self.owner.outward.slow_down()
-            self._later("resync", RESYNC_S, self._resync)
+            if self._reunion is not None:
+                self._reunion.again_soon()
         elif self.owner.outward.bundle_under_way:
             self.refused += self.owner.outward.bundle_refused()
-        elif self._syncing and message.code == ErrorCode.SCOPE_FAILURE:
-            self._plan.refused()
-            if not self.kin:
-                self._request_next()
-
-    def _resync(self) -> None:
-        """Compare states once more: a write was lost on the way."""
-        if self._syncing or self.plain:
-            self._later("resync", RESYNC_S, self._resync)
-            return
-        self.owner.outward.forget_in_flight()
-        self._syncing = True
-        self._plan = SyncPlan(self.owner.patterns())
-        self._request_next()
+        elif self._reunion is not None and self._reunion.active and message.code == ErrorCode.SCOPE_FAILURE:
+            self._reunion.refused()
 
     def _on_ping(self, payload: bytes) -> None:
         self.link.send([encode(Pong())])
-
-    # ---- heartbeat ----
-
-    def _beat(self) -> None:
-        """Require an answer that only a hub gives which still routes for us."""
-        if self._ended:
-            return
-        outward = self.owner.outward
-        self._beat_sent_s = self.owner.monotonic_s()
-        if self.kin:
-            self._beat_number = outward.next_checkpoint()
-            self.link.send([checkpoint_frame(self._beat_number)])
-        elif self.plain or not (address := heartbeat_address(self.owner.patterns(), self.owner.router_id)):
-            self._beat_sent_s = 0.0
-            return
-        else:
-            self._beat_address = address
-            self.link.send([self._guard.heartbeat(address)])
-        self._later("deaf", ECHO_TIMEOUT_S, self._deaf)
-
-    def _beat_echoed(self) -> None:
-        if self._beat_sent_s:
-            self.owner.echoed(self.owner.monotonic_s() - self._beat_sent_s)
-            self._beat_sent_s = 0.0
-            self._cancel("deaf")
-            self._later("beat", HEARTBEAT_S, self._beat)
-
-    def _deaf(self) -> None:
-        self.link.abort(f"the hub answers but no longer routes to us: no echo within {ECHO_TIMEOUT_S:g} s")
-
-    # ---- timers ----
-
-    def _later(self, name: str, delay_s: float, callback: Callable[[], None]) -> None:
-        self._cancel(name)
-        if not self._ended:
-            self._timers[name] = self.owner.loop.call_later(delay_s, callback)
-
-    def _cancel(self, name: str) -> None:
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()
