@@ -40,6 +40,8 @@ class QemuBoard(Board):
         self.console = directory / "console.log"
         self.isolated = True
         """Whether the board reaches nothing outside: what it does must not depend on it."""
+        self.kernel = ""
+        """Directory of the kernel to start, on the boot partition; ends in a slash."""
         self.process: subprocess.Popen[bytes] | None = None
         subprocess.run(["cp", "--sparse=always", image, self.card], check=True)
         os.truncate(self.card, card_bytes)
@@ -77,7 +79,7 @@ class QemuBoard(Board):
         for name in ("vmlinuz", "initrd.img"):
             target = self.directory / name
             target.unlink(missing_ok=True)
-            subprocess.run(["mcopy", "-i", f"{self.card}@@{BOOT_OFFSET}", f"::{name}", target], check=True)
+            subprocess.run(["mcopy", "-i", f"{self.card}@@{BOOT_OFFSET}", f"::{self.kernel}{name}", target], check=True)
         p = self.ports
         forwards = f"hostfwd=tcp:127.0.0.1:{p.ssh}-:22,hostfwd=tcp:127.0.0.1:{p.websocket}-:7330,"
         forwards += f"hostfwd=tcp:127.0.0.1:{p.mqtt}-:1883,hostfwd=udp:127.0.0.1:{p.osc}-:8000"

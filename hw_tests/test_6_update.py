@@ -28,7 +28,7 @@ def bundle_of(root: Path, on: Board, name: str, **changes: str) -> Path:
     running = json.loads(on.run("cat /usr/lib/clasp-edge-board/release.json"))
     with root.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    manifest = Manifest(BOARD, running["version"], running["built"], running["kernel"], root.stat().st_size, digest)
+    manifest = Manifest(BOARD, running["version"], running["built"], running["kernels"], root.stat().st_size, digest)
     raw = replace(manifest, **changes).as_json()  # type: ignore[arg-type]
     target = RESULTS / name
     write_bundle(target, raw, sign(raw, "hw-test"), root, running["built"])

@@ -42,6 +42,11 @@ def names() -> tuple[Path, Path]:
     return WORK / f"{stem}.img", DIST / f"{stem}.update"
 
 
+def releases(kernels: list[kernel.Kernel]) -> str:
+    """The kernels that a root has the modules of, as an update names them."""
+    return " ".join(one.release for one in kernels)
+
+
 def package() -> Path:
     """Our package for the board. Raises SystemExit."""
     pattern = f"clasp-edge_{__version__}*+deb13_{ARCHITECTURE}.deb"
@@ -51,8 +56,8 @@ def package() -> Path:
     return found[-1]
 
 
-def build_system(epoch: int) -> tuple[Path, kernel.Kernel, Path, list[Path]]:
-    """Everything up to the packed root: the squashfs, the kernel, the root's directory, the firmware's boot files."""
+def build_system(epoch: int) -> tuple[Path, list[kernel.Kernel], Path, list[Path]]:
+    """Everything up to the packed root: the squashfs, the kernels, the root's directory, the firmware's boot files."""
     WORK.mkdir(parents=True, exist_ok=True)
     packages = read_lock()
     with _step("packages"):
@@ -66,7 +71,7 @@ def build_system(epoch: int) -> tuple[Path, kernel.Kernel, Path, list[Path]]:
         with _step("Python of the root"):
             rootfs.lay_out_base(tar, base)
             (base / ".complete").touch()
-    with _step("kernel and firmware"):
+    with _step("kernels and firmware"):
         taken = kernel.take_apart(packages, WORK / "kernel")
     deb = package()
     root = WORK / "root"
@@ -75,7 +80,7 @@ def build_system(epoch: int) -> tuple[Path, kernel.Kernel, Path, list[Path]]:
         subprocess.run(["cp", "-a", "--reflink=auto", base, root], check=True)
         (root / ".complete").unlink()
         rootfs.install_package(root, deb)
-        release = rootfs.Release(__version__, epoch, taken.release)
+        release = rootfs.Release(__version__, epoch, releases(taken))
         parts = WORK / "parts"
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
@@ -87,17 +92,21 @@ def build_system(epoch: int) -> tuple[Path, kernel.Kernel, Path, list[Path]]:
     return squashed, taken, root, boot_files
 
 
-def build_disk() -> tuple[Path, Path, Path, kernel.Kernel]:
-    """The image as it will lie on a card, not compressed; with the packed root, the root's directory, the kernel."""
+def build_disk() -> tuple[Path, Path, Path, list[kernel.Kernel]]:
+    """The image as it will lie on a card, not compressed; with the packed root, the root's directory, the kernels."""
     epoch = source_date_epoch()
     squashed, taken, root, firmware = build_system(epoch)
     image, _ = names()
     parts = WORK / "parts"
     with _step("the disk"):
-        initrd = initramfs.pack(read_lock(), taken, parts)
         files = disk.settings_files()
-        files += [(file.name, file) for file in firmware] + [(f"{tree.name}", tree) for tree in taken.device_trees]
-        files += [("vmlinuz", taken.image), ("initrd.img", initrd), ("slot.txt", SlotState().text())]
+        files += [(file.name, file) for file in firmware]
+        for one in taken:
+            files += [(one.directory + "vmlinuz", one.image)]
+            files += [(one.directory + "initrd.img", initramfs.pack(read_lock(), one, parts / (one.directory or ".")))]
+            files += [(one.directory + "cmdline.txt", HERE / "boot/cmdline.txt")]
+            files += [(one.directory + tree.name, tree) for tree in one.device_trees]
+        files += [("slot.txt", SlotState().text())]
         disk.make_boot(parts / "boot.fat", files, epoch, parts)
         disk.make_data(parts / "data.ext4", epoch, parts)
         disk.assemble(image, parts / "boot.fat", squashed, parts / "data.ext4")
@@ -112,7 +121,7 @@ def build_image() -> None:
     target = DIST / (image.name + ".xz")
     with _step("block map and list of parts"):
         write_bmap(image, image.name, DIST / (image.name + ".bmap"), squashed.stat().st_size)
-        sbom.write_sbom(root, taken.release, DIST / (image.name + ".spdx.json"), source_date_epoch())
+        sbom.write_sbom(root, releases(taken), DIST / (image.name + ".spdx.json"), source_date_epoch())
     with _step("compressing"):
         with target.open("wb") as output:
             command: list[str | Path] = ["xz", "-T2", "-4", f"--block-size={XZ_BLOCK}", "-c", image]
@@ -130,7 +139,7 @@ def build_bundle() -> None:
     _, target = names()
     with _step("signing"):
         manifest = Manifest(
-            BOARD, __version__, epoch, taken.release, squashed.stat().st_size, _sha256(squashed)
+            BOARD, __version__, epoch, releases(taken), squashed.stat().st_size, _sha256(squashed)
         ).as_json()
         DIST.mkdir(exist_ok=True)
         write_bundle(target, manifest, sign(manifest, f"clasp-edge {__version__} for {BOARD}"), squashed, epoch)

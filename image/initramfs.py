@@ -6,6 +6,7 @@ Writes the archive (format "newc") itself, because its bytes must depend on noth
 from __future__ import annotations
 
 import lzma
+import shutil
 import stat
 import subprocess
 from dataclasses import dataclass, field
@@ -55,7 +56,9 @@ def module_names() -> list[str]:
 
 def pack(packages: list[Locked], kernel: Kernel, work: Path) -> Path:
     """Write initrd.img below `work`."""
+    work.mkdir(exist_ok=True)
     busybox = work / "busybox"
+    shutil.rmtree(busybox, ignore_errors=True)
     subprocess.run(["dpkg-deb", "-x", cached(packages, "busybox-static"), busybox], check=True)
     archive = Archive()
     for directory in DIRECTORIES:

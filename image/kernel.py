@@ -1,7 +1,7 @@
-"""Takes the kernel and firmware packages apart: which modules the board gets, which firmware, which boot files.
+"""Takes the kernel and firmware packages apart: which modules the boards get, which firmware, which boot files.
 
-Knows Debian's layout of these packages. Installing them properly would run their scripts under emulation, which takes
-longer than all the rest.
+There are two kernels, since Debian 13's own does not know the Raspberry Pi 5. Knows Debian's layout of these packages:
+installing them properly would run their scripts under emulation, which takes longer than all the rest.
 """
 
 from __future__ import annotations
@@ -18,41 +18,69 @@ from image.paths import HERE
 BOOT_FIRMWARE = ("bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat")
 """What the boards' ROM loads before the kernel; the variants for cameras and debugging stay out."""
 
-DEVICE_TREES = "bcm*-rpi-*.dtb"
+
+@dataclass(frozen=True)
+class Source:
+    """Where a kernel comes from, and which boards start it."""
+
+    directory: str
+    """Below the boot partition, as `os_prefix` in boot/config.txt names it."""
+    packages: tuple[str, ...]
+    """How the names of its packages begin."""
+    device_trees: tuple[str, ...]
+
+
+SOURCES = (
+    Source("", ("linux-image-",), ("bcm2710-rpi-*.dtb", "bcm2711-rpi-*.dtb", "bcm2837-rpi-*.dtb")),
+    Source("pi5/", ("linux-binary-", "linux-modules-", "linux-base-"), ("bcm2712*-rpi-*.dtb",)),
+)
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel package, taken apart."""
+    """A kernel, taken apart."""
 
     release: str
     """As `uname -r` will say."""
+    directory: str
+    """Where it lies on the boot partition: "" or a name with a slash behind it."""
     image: Path
     modules: Path
     """The pruned tree: lib/modules/RELEASE lies below it."""
+    all_modules: Path
+    """What Debian has, likewise."""
     device_trees: list[Path]
 
 
-def take_apart(packages: list[Locked], work: Path) -> Kernel:
-    """Unpack the kernel, keep the modules of modules-kept.txt and what they need, and index them.
+def take_apart(packages: list[Locked], work: Path) -> list[Kernel]:
+    """Unpack the kernels, keep the modules of modules-kept.txt and what they need, and index them.
 
-    What lies in `work` from the last time is used again if it came from the same package and list.
+    What lies in `work` from the last time is used again if it came from the same packages and list.
     """
-    package = cached(packages, "linux-image")
-    made_of = package.name + (HERE / "modules-kept.txt").read_text()
+    return [_take_one_apart(source, packages, work / (source.directory or "usual")) for source in SOURCES]
+
+
+def _take_one_apart(source: Source, packages: list[Locked], work: Path) -> Kernel:
+    files = [cached(packages, name) for name in source.packages]
+    made_of = "\n".join([*(file.name for file in files), (HERE / "modules-kept.txt").read_text()])
     complete = work / ".complete"
+    unpacked = work / "kernel"
     if not complete.exists() or complete.read_text() != made_of:
         shutil.rmtree(work, ignore_errors=True)
-        _prune(package, work / "kernel", work / "modules")
+        for file in files:
+            _unpack(file, unpacked)
+        _prune(unpacked, work / "modules")
         complete.write_text(made_of)
-    unpacked = work / "kernel"
-    release = next((unpacked / "usr/lib/modules").iterdir()).name
-    device_trees = sorted((unpacked / "usr/lib" / f"linux-image-{release}" / "broadcom").glob(DEVICE_TREES))
-    return Kernel(release, unpacked / "boot" / f"vmlinuz-{release}", work / "modules", device_trees)
+    tree = next((unpacked / "usr/lib/modules").iterdir())
+    release = tree.name
+    # A package that is one for all has these in other places than the newer ones that share the work.
+    image = next(path for path in (tree / "vmlinuz", unpacked / f"boot/vmlinuz-{release}") if path.exists())
+    boards = next(path for path in (tree / "dtb", unpacked / f"usr/lib/linux-image-{release}") if path.exists())
+    device_trees = sorted(path for names in source.device_trees for path in (boards / "broadcom").glob(names))
+    return Kernel(release, source.directory, image, work / "modules", unpacked / "usr", device_trees)
 
 
-def _prune(package: Path, unpacked: Path, kept: Path) -> None:
-    _unpack(package, unpacked)
+def _prune(unpacked: Path, kept: Path) -> None:
     tree = next((unpacked / "usr/lib/modules").iterdir())
     release = tree.name
     _depmod(unpacked / "usr", release)
@@ -129,7 +157,7 @@ def _name(module: str) -> str:
 
 
 def _unpack(package: Path, target: Path) -> None:
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     subprocess.run(["dpkg-deb", "-x", package, target], check=True)
 
 

@@ -18,7 +18,7 @@ from image.paths import ARCHITECTURE, LOCK, PACKAGES, WORK
 
 MIRROR = os.environ.get("IMAGE_MIRROR", "http://deb.debian.org")
 SUITES = {
-    "debian": ("trixie", "trixie-updates"),
+    "debian": ("trixie", "trixie-updates", "trixie-backports"),
     "debian-security": ("trixie-security",),
 }
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -61,7 +61,7 @@ def read_epoch(lock: Path = LOCK) -> int:
 
 
 def read_packages(text: str) -> tuple[list[str], list[str]]:
-    """The packages to install, and those to take apart."""
+    """The packages to install, and those to take apart; `NAME/SUITE` is one that is not installed by itself."""
     install, take_apart = [], []
     for line in text.splitlines():
         words = line.split("#")[0].split()
@@ -81,7 +81,8 @@ def write_lock() -> None:
     apt.run("apt-get", "-q", "update")
     locked = apt.resolve(INSTALLED, [*apt.essential(), *install])
     for name in take_apart:
-        locked += apt.resolve_alone(TAKEN_APART, apt.real_name(name))
+        for real in apt.real_names(name):
+            locked += apt.resolve_alone(TAKEN_APART, real)
     unique = {(row.use, row.name): row for row in locked}
     head = (
         "# Written by `python3 -m image lock` from packages.txt: use, package, version, sha256, path in the archive.\n"
@@ -133,10 +134,16 @@ class _Apt:
         uris = self.run("apt-get", "--print-uris", "download", name)
         return [self._locked(use, uri) for uri in re.findall(r"^'([^']+)'", uris, re.MULTILINE)]
 
-    def real_name(self, name: str) -> str:
-        """The package behind one that only depends on it, as linux-image-arm64 does."""
-        depends = re.findall(r"^  Depends: (linux-image-\S+)", self.run("apt-cache", "depends", name), re.MULTILINE)
-        return depends[0] if depends else name
+    def real_names(self, name: str) -> list[str]:
+        """The packages behind one that only depends on them, as linux-image-arm64 does; else the package itself."""
+        if not name.startswith("linux-image-"):
+            return [name]
+        uri = self.run("apt-get", "--print-uris", "download", name).split("'")[1]
+        version = unquote(uri).rsplit("_", 2)[1]
+        about = self.run("apt-cache", "show", f"{name.split('/', maxsplit=1)[0]}={version}")
+        behind = [word for word in re.findall(r"\b(linux-\w+-[0-9]\S*) \(= ", about) if "-arm64" in word]
+        # An image that has become a bundle of packages is empty itself.
+        return [real for word in behind for real in self.real_names(word)] or [name]
 
     def _locked(self, use: str, uri: str) -> Locked:
         path = unquote(uri.removeprefix(MIRROR + "/"))

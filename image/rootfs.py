@@ -28,7 +28,7 @@ class Release:
 
     version: str
     built: int
-    kernel: str
+    kernels: str
 
     def as_json(self) -> str:
         """The file that the updater reads."""
@@ -62,8 +62,10 @@ def install_package(root: Path, package: Path) -> None:
         raise SystemExit(f"{package.name} could not be installed into the root:\n{done.stdout[-2000:]}")
 
 
-def add_ours(root: Path, packages: list[Locked], kernel: Kernel, release: Release, key: Path, work: Path) -> list[Path]:
-    """Our files, the kernel's modules, firmware, the units; the firmware files for the boot partition."""
+def add_ours(
+    root: Path, packages: list[Locked], kernels: list[Kernel], release: Release, key: Path, work: Path
+) -> list[Path]:
+    """Our files, the kernels' modules, firmware, the units; the firmware files for the boot partition."""
     overlay = HERE / "overlay"
     for source in sorted(overlay.rglob("*")):
         target = root / source.relative_to(overlay)
@@ -78,7 +80,8 @@ def add_ours(root: Path, packages: list[Locked], kernel: Kernel, release: Releas
         path.chmod(0o755 if path.is_dir() else 0o644)
     (programs / "release.json").write_text(release.as_json())
     shutil.copyfile(key, programs / "update.pub")
-    shutil.copytree(kernel.modules / "lib/modules", root / "usr/lib/modules", dirs_exist_ok=True)
+    for kernel in kernels:
+        shutil.copytree(kernel.modules / "lib/modules", root / "usr/lib/modules", dirs_exist_ok=True)
     boot_files = lay_out_firmware(packages, root, work)
     _set_up_units(root)
     for directory in ("boot/firmware", "data", "var/lib/clasp-edge", "var/lib/systemd/timesync"):

@@ -22,7 +22,7 @@ from image import keys
 pytestmark = pytest.mark.skipif(shutil.which("minisign") is None, reason="minisign is not installed")
 
 EPOCH = 1_700_000_000
-RUNNING = Manifest("clasp-edge-arm64", "0.9.1", EPOCH, "6.12.1", 0, "")
+RUNNING = Manifest("clasp-edge-arm64", "0.9.1", EPOCH, "6.12.0 7.3.1", 0, "")
 SLOT_BYTES = 1 << 20
 
 
@@ -43,8 +43,10 @@ def box(board: Places, secret: Path) -> Places:
     board.boot.write_text(f"booted=a\nslot=a\ntrying=\nfailed=\ndisk={card}\npartition={card}\n")
     board.release.parent.mkdir(parents=True)
     board.release.write_text(
-        json.dumps({"board": RUNNING.board, "version": RUNNING.version, "built": EPOCH, "kernel": RUNNING.kernel})
+        json.dumps({"board": RUNNING.board, "version": RUNNING.version, "built": EPOCH, "kernels": RUNNING.kernels})
     )
+    board.kernel.parent.mkdir(parents=True)
+    board.kernel.write_text("6.12.0\n")
     shutil.copyfile(secret.with_suffix(".pub"), board.update_key)
     write_state(board.slot_state, SlotState())
     return board
@@ -91,7 +93,7 @@ def test_from_system_b_it_goes_into_a(box: Places, secret: Path, tmp_path: Path)
         ({"board": "other-board"}, "another kind of box"),
         ({"version": "0.9.0"}, "it is older (0.9.0) than what the box has (0.9.1)"),
         ({"version": "0.9.1", "built": EPOCH - 1}, "it is older"),
-        ({"kernel": "6.13.0"}, "needs the kernel 6.13.0"),
+        ({"kernels": "6.13.0 7.3.4"}, "is for the kernels 6.13.0 7.3.4, and this box starts 6.12.0"),
         ({"root_bytes": SLOT_BYTES + 1}, "too large"),
         ({"root_bytes": 12}, "not an update"),
         ({"root_sha256": "0" * 64}, "the file is damaged"),

@@ -40,8 +40,8 @@ class Manifest:
     version: str
     built: int
     """Seconds since 1970; of two builds of one version the later is newer."""
-    kernel: str
-    """The kernel that its modules belong to."""
+    kernels: str
+    """The releases that it has modules for, with spaces in between."""
     root_bytes: int
     root_sha256: str
 
@@ -64,7 +64,7 @@ def read_manifest(raw: bytes) -> Manifest:
         raise BundleError(NOT_A_BUNDLE) from None
 
 
-_KINDS = {"board": str, "version": str, "built": int, "kernel": str, "root_bytes": int, "root_sha256": str}
+_KINDS = {"board": str, "version": str, "built": int, "kernels": str, "root_bytes": int, "root_sha256": str}
 
 
 def version_key(version: str) -> tuple[int, ...]:

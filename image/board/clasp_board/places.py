@@ -51,6 +51,11 @@ class Places:
         return self.root / "usr/lib/clasp-edge-board/release.json"
 
     @property
+    def kernel(self) -> Path:
+        """The release of the kernel that runs."""
+        return self.root / "proc/sys/kernel/osrelease"
+
+    @property
     def update_key(self) -> Path:
         return self.root / "usr/lib/clasp-edge-board/update.pub"
 

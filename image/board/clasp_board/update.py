@@ -72,9 +72,10 @@ def check_fits(places: Places, manifest: Manifest, room: int, allow_older: bool)
     running = json.loads(places.release.read_text())
     if manifest.board != running["board"]:
         raise BundleError(f'it was made for another kind of box ("{manifest.board}"; this one is "{running["board"]}")')
-    if manifest.kernel != running["kernel"]:
+    kernel = places.kernel.read_text().strip()
+    if kernel not in manifest.kernels.split():
         raise BundleError(
-            f"it needs the kernel {manifest.kernel}, and this box starts {running['kernel']}. "
+            f"it is for the kernels {manifest.kernels}, and this box starts {kernel}. "
             "A new kernel comes only by writing the card anew (docs/board.md says how to take everything along)"
         )
     offered = (version_key(manifest.version), manifest.built)
