@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clasp_edge.federation.hub import Hub
     from clasp_edge.federation.identity import Identity
     from clasp_edge.federation.origin import Seen
+    from clasp_edge.federation.recall import Recall
     from clasp_edge.federation.uplinks import Uplinks
     from clasp_edge.router.session import Envelope, Session
     from clasp_edge.wire import FederationSync
@@ -34,7 +35,7 @@ class Federation:
         self._router = router
         self._config = config
         self._journal = keeping.log if keeping is not None else None
-        self._common: tuple[Identity, Seen] | None = None
+        self._common: tuple[Identity, Seen, Recall] | None = None
         self._hub: Hub | None = None
         self._uplinks: Uplinks | None = None
         router.kinship = True
@@ -74,10 +75,11 @@ class Federation:
         self._hub = Hub(self._router, Peers(self._router, *self._of_this_router()))
         self._hub.handle(session, message, envelope)
 
-    def _of_this_router(self) -> tuple[Identity, Seen]:
+    def _of_this_router(self) -> tuple[Identity, Seen, Recall]:
         if self._common is None:
             from clasp_edge.federation.identity import Identity
             from clasp_edge.federation.origin import Seen
+            from clasp_edge.federation.recall import Recall
 
             wall_us = self._router.clock.wall_us()
             store, run = wall_us, 0
@@ -87,5 +89,6 @@ class Federation:
                 self._journal.set_cursor(EPOCH, store)
             config = self._config
             identity = Identity(config.data_dir, wall_us, store, run, config.federation.router_id)
-            self._common = identity, Seen()
+            seen = Seen()
+            self._common = identity, seen, Recall(self._journal, seen)
         return self._common

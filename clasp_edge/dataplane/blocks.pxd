@@ -37,6 +37,10 @@ cdef packed struct LogRecord:
     uint8_t writer_size         # SAME_WRITER: as the record before, in the same block
 
 
+# Of a write that has come from another router, the name goes on with a zero, the way it has come (whatever the sink has
+# as such) and, in 8 bytes, the number it has there. SAME_WRITER then means: the next number, or none as the one before.
+
+
 cdef enum:
     SAME_WRITER = 0xFF
 

@@ -9,6 +9,7 @@ from clasp_edge.dataplane.bytes cimport get16, put16
 from clasp_edge.wire.pattern cimport Pattern
 
 cdef enum:
+    WAY_FIXED = 9           # a zero before a way, a number behind it (blocks.pxd)
     REMEMBERED = 10000      # addresses whose answer is kept during one replay
 
 
@@ -62,6 +63,46 @@ def select_records(const uint8_t[::1] block not None, Pattern pattern not None, 
             matched = number
             limit -= 1
     return frames, matched
+
+
+def ways_in(const uint8_t[::1] block not None):
+    """Of the records of a log block that came from other routers: `(way, first number, how many)` for each run of
+    consecutive numbers. Those without a number are left out. Raises ValueError for a block whose sizes do not add up.
+    """
+    cdef size_t at = sizeof(BlockHeader)
+    cdef size_t end = <size_t>block.shape[0]
+    cdef LogRecord record
+    cdef const uint8_t* name
+    cdef size_t size
+    cdef uint64_t number = 0
+    cdef uint64_t count = 0
+    cdef bytes way = b""
+    cdef list found = []
+    while at + sizeof(LogRecord) <= end:
+        memcpy(&record, &block[at], sizeof(LogRecord))
+        if record.writer_size == SAME_WRITER:
+            count += 1
+        else:
+            if number:
+                found.append((way, number, count))
+            number = 0
+            count = 1
+            if record.size < sizeof(LogRecord) + record.writer_size or record.size > end - at:
+                raise ValueError(f"a record of {record.size} bytes at {at}")
+            name = &block[at] + sizeof(LogRecord)
+            size = 0
+            while size < record.writer_size and name[size]:
+                size += 1
+            if size + WAY_FIXED < record.writer_size:
+                way = PyBytes_FromStringAndSize(<const char*>name + size + 1,
+                                                record.writer_size - size - WAY_FIXED)
+                memcpy(&number, name + record.writer_size - 8, 8)
+        if record.size < sizeof(LogRecord) or record.size > end - at:
+            raise ValueError(f"a record of {record.size} bytes at {at}")
+        at += record.size
+    if number:
+        found.append((way, number, count))
+    return found
 
 
 cdef bytes _plain(const uint8_t* frame, size_t size):

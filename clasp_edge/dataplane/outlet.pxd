@@ -104,6 +104,7 @@ cdef class Sink:
     cdef bint native                    # wants no CLASP frame
     cdef public object route            # where what it writes at present came from, for other routers; None: from here
     cdef public uint64_t number         # of the write under way, as the router of origin counts; 0: it has none
+    cdef public bytes way               # `route` as the journal keeps it, of at most 200 bytes; None: not at all
     cdef void deliver(self, Delivery* delivery) noexcept
 
 

@@ -46,6 +46,7 @@ class Sink:
 
     route: Any
     number: int
+    way: bytes | None
 
 class Outlet(Sink):
     @property

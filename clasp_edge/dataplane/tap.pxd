@@ -22,6 +22,8 @@ cdef class Tap:
     cdef bint in_flight
     cdef bint again                     # what is in `stored` could not be stored yet
     cdef uint32_t last_writer
+    cdef bytes last_way                 # of the last record, where it came from another router; its number there
+    cdef uint64_t last_way_number
     cdef uint32_t* dirty                # ids of params that changed since they were last collected
     cdef size_t dirty_count
     cdef size_t dirty_room
@@ -52,7 +54,7 @@ cdef class Tap:
     cdef void _mark(self, Entry* entry) noexcept
     cdef void _wake(self) noexcept
     cdef void _full(self) noexcept
-    cdef void _append(self, const uint8_t* frame, size_t size, int signal, uint32_t writer) noexcept
+    cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin) noexcept
     cdef bint _image(self, Entry* entry) noexcept
     cdef bint _gone_images(self) noexcept
     cdef void _repair(self) noexcept

@@ -48,6 +48,7 @@ log = logging.getLogger("clasp_edge.dataplane")
 cdef enum:
     IMAGES_ROOM = 1 << 20       # params stored with one commit; what is left over comes with the next one
     LARGEST_RECORD = 330000     # a param's with its header, and beside it a whole MQTT packet (mqtt.max_packet_kib)
+    WAY_FIXED = 9               # beside a way: a zero before it, and the write's number behind it
     MANY_DIRTY = 8192           # params that call for a commit before its time: encoding them takes about a millisecond
     GONE_ROOM = 1 << 20         # addresses of removed params between two commits; beyond it everything is written anew
     REWRITTEN_AT_ONCE = 1 << 18     # bytes of a rewriting that go with one commit
@@ -99,7 +100,7 @@ cdef class Tap:
         if entry.journal & JOURNAL_STATE and not entry.journal & JOURNAL_DIRTY:
             self._mark(entry)
         if entry.journal & JOURNAL_LOG and self.signals & 1:
-            self._append(frame, size, 0, origin.writer)
+            self._append(frame, size, 0, origin)
 
     cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin) noexcept:
         self.last_number = 0
@@ -108,7 +109,7 @@ cdef class Tap:
         if not entry.journal & JOURNAL_KNOWN:
             self._select(entry)
         if entry.journal & JOURNAL_LOG:
-            self._append(frame, size, signal, origin.writer)
+            self._append(frame, size, signal, origin)
 
     cdef void prolonged(self, Entry* entry) noexcept:
         """A param's life was prolonged by being read."""
@@ -176,12 +177,21 @@ cdef class Tap:
         elif self.dirty_count == MANY_DIRTY:
             self._full()
 
-    cdef void _append(self, const uint8_t* frame, size_t size, int signal, uint32_t writer) noexcept:
+    cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin) noexcept:
         cdef LogRecord* record
         cdef uint8_t* place = NULL
+        cdef uint32_t writer = origin.writer
         cdef bytes text = <bytes>self.writer_texts[writer]
-        cdef size_t text_size = len(text)
+        cdef size_t name_size = len(text)
+        cdef size_t text_size = name_size
+        cdef bytes way = origin.way
+        cdef uint64_t number = origin.number
         cdef int attempt
+        if way is not None:
+            if name_size + len(way) + WAY_FIXED < SAME_WRITER:
+                text_size += len(way) + WAY_FIXED
+            else:
+                way = None
         for attempt in range(2):
             # A new block names its first writer; whether this record opens one is known only when it has its place.
             place = self.filling.add(sizeof(LogRecord) + text_size + size, self.log, self.core.wall_us, signal)
@@ -195,18 +205,27 @@ cdef class Tap:
         self.kept += 1
         self.last_number = self.log.number - 1
         record = <LogRecord*>place
-        if writer == self.last_writer and place != self.filling.memory + self.filling.begin + 72:
+        if (writer == self.last_writer and place != self.filling.memory + self.filling.begin + 72
+                and way is self.last_way
+                and (way is None or number == (self.last_way_number + 1 if self.last_way_number else 0))):
             self.filling.used -= text_size
             text_size = 0
             record.writer_size = SAME_WRITER
         else:
             record.writer_size = <uint8_t>text_size
             self.last_writer = writer
+            self.last_way = way
+        self.last_way_number = number
         record.size = <uint32_t>(sizeof(LogRecord) + text_size + size)
         record.wall_us = self.core.wall_us
         record.signal = <uint8_t>signal
         place += sizeof(LogRecord)
-        memcpy(place, <const char*>text, text_size)
+        if text_size:
+            memcpy(place, <const char*>text, name_size)
+            if way is not None:
+                place[name_size] = 0
+                memcpy(place + name_size + 1, <const char*>way, len(way))
+                memcpy(place + text_size - 8, &number, 8)
         memcpy(place + text_size, frame, size)
         if not self.woken:
             self._wake()

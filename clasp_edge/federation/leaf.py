@@ -17,7 +17,7 @@ from clasp_edge.dataplane.unpack import Unreadable, set_parts, snapshot_params
 from clasp_edge.federation.heartbeat import Heartbeat
 from clasp_edge.federation.kin import peer_frame, reached_frame, read_route
 from clasp_edge.federation.merge import Terms
-from clasp_edge.federation.origin import Route
+from clasp_edge.federation.origin import Route, way_of
 from clasp_edge.federation.outward import GONE_TTL, Outward
 from clasp_edge.federation.reference import ReferenceGuard
 from clasp_edge.federation.reunion import NULL, Reunion
@@ -104,7 +104,6 @@ class Leaf:
         self._hub_stores = False
         self._reunion: Reunion | None = None
         self._heartbeat = Heartbeat(self)
-        self._came_by = Route("", 0, 1)
         self._number = 0
         self._mask: bytes | None = None
         self._mask_at = 0
@@ -192,9 +191,7 @@ class Leaf:
     def _go_live(self) -> None:
         """Writes go both ways from here on; the states are compared meanwhile."""
         neighbour = self.hub_id if self.kin else f"reference:{self.hub_name}"
-        self._came_by = Route(neighbour, 0, 1)
-        self.owner.outward.route = self._came_by
-        self.owner.outward.number = 0
+        self._goes_by(Route(neighbour, 0, 1, neighbour), 0)
         self.owner.established(self)
         self._reunion = Reunion(self, self.owner.terms(self._hub_time_us), same_life=self._same_life)
         self._handlers |= {
@@ -257,14 +254,18 @@ class Leaf:
 
     def _on_route(self, message: FederationSync) -> None:
         route, first, count = read_route(message)
-        outward = self.owner.outward
         if route.origin == self.owner.router_id:
             self._mask = b"\x01" * count  # it has come round
         else:
             self._mask = self.owner.seen.take(route.origin, route.epoch, first, count) if first else None
         self._mask_at = 0
         self._number = first
-        outward.route = route._replace(hops=route.hops + 1)
+        self._goes_by(route._replace(hops=route.hops + 1, via=self.hub_id), first)
+
+    def _goes_by(self, route: Route, number: int) -> None:
+        """What comes now has come by this way, and the first of it has this number."""
+        outward = self.owner.outward
+        outward.route, outward.way, outward.number = route, way_of(route), number
 
     def _fresh(self) -> bool:
         """Count a write of the run under way; whether it is new here."""

@@ -1,13 +1,16 @@
 """Where a write comes from: the router it was first made at, and its number there, so that no detour brings it twice.
 
 Numbers are counted by the router of origin, in an epoch: a life of its process has one for writes that are logged,
-which have their number in the log, and one for the others. Knows nothing of messages.
+which have their number in the log, and one for the others. The journal keeps the way that a logged write has come, so
+that it is known by that name when it is read again. Knows nothing of messages.
 """
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_right
 from collections import OrderedDict
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_HOPS = 16
@@ -20,12 +23,40 @@ MAX_GAPS = 512
 """Stretches of numbers remembered per epoch: writes that go elsewhere leave gaps."""
 
 
+LONGEST_ID = 95
+"""Bytes of a router's id that the log has room for, twice."""
+
+_WAY = struct.Struct("<QBB")
+
+
 class Route(NamedTuple):
-    """By which way a write has come. `hops` counts the routers it has passed."""
+    """By which way a write has come. `hops` counts the routers it has passed; `via` is the last of them, empty where it
+    was made."""
 
     origin: str
     epoch: int
     hops: int
+    via: str = ""
+
+
+@lru_cache(maxsize=MAX_ORIGINS)
+def way_of(route: Route) -> bytes | None:
+    """The route as the journal keeps it (`dataplane.Sink.way`); the same object for the same route. None: too long."""
+    origin, via = route.origin.encode(), route.via.encode()
+    if max(len(origin), len(via)) > LONGEST_ID:
+        return None
+    return _WAY.pack(route.epoch, min(route.hops, 0xFF), len(via)) + via + origin
+
+
+@lru_cache(maxsize=MAX_ORIGINS)
+def route_by(way: bytes) -> Route:
+    """What `way_of` has packed. Raises ValueError."""
+    try:
+        epoch, hops, size = _WAY.unpack_from(way)
+    except struct.error as error:
+        raise ValueError(f"no way of a write: {error}") from None
+    names = way[_WAY.size :]
+    return Route(names[size:].decode(), epoch, hops, names[:size].decode())
 
 
 class Seen:

@@ -150,7 +150,7 @@ class Outward(Relay):
         offered = False
         for kind, address, frame, route, number, logged in deliveries:
             carried = policies.of(address)
-            if carried is None or (route is not None and (route.origin == neighbour or route.hops >= MAX_HOPS)):
+            if carried is None or (route is not None and goes_back(route, neighbour)):
                 continue
             policy = carried[kind & ~GONE]
             if self.backlog is not None:
@@ -434,8 +434,9 @@ class Outward(Relay):
             return
         items = backlog.take(MESSAGES_AT_ONCE, BYTES_AT_ONCE)
         if items:
-            written = self._params_in([item.frame[HEADER_BYTES:] for item in items])
-            self._send([(item.route, item.number, item.frame) for item in items], written)
+            going = [item for item in items if not goes_back(item.route, self.neighbour)]
+            written = self._params_in([item.frame[HEADER_BYTES:] for item in going])
+            self._send([(item.route, item.number, item.frame) for item in going], written)
             backlog.sent(items, self._checkpoint)
             self.pump_soon()
         elif backlog.drained:
@@ -491,6 +492,11 @@ class Outward(Relay):
             # One message as large as a frame can be does not fit into a bundle: then it goes as it is, without an ACK.
             port.send([items[0].frame])
             self.bundle_done()
+
+
+def goes_back(route: Route, neighbour: str) -> bool:
+    """Whether a write has come from this neighbour, by whichever link, or has gone far enough."""
+    return neighbour in (route.via, route.origin) or route.hops >= MAX_HOPS
 
 
 def gone_frame(address: bytes, flags: int) -> bytes:

@@ -15,9 +15,10 @@ from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.federation.identity import Identity
 from clasp_edge.federation.kin import peer_frame, reached_frame, read_route, stored_frame
 from clasp_edge.federation.namespace import Namespaces, overlap, read_pattern
-from clasp_edge.federation.origin import Seen
+from clasp_edge.federation.origin import Seen, way_of
 from clasp_edge.federation.outward import Outward
 from clasp_edge.federation.policy import Policies
+from clasp_edge.federation.recall import Recall
 from clasp_edge.federation.reference_leaf import ReferenceLeaves
 from clasp_edge.federation.status import PEERS, Params
 from clasp_edge.router.link import CloseCode
@@ -112,8 +113,9 @@ class Peer:
 class Peers:
     """All of one router."""
 
-    def __init__(self, router: Router, identity: Identity, seen: Seen) -> None:
+    def __init__(self, router: Router, identity: Identity, seen: Seen, recall: Recall) -> None:
         self.identity = identity
+        self._recall = recall
         self._router = router
         self._seen = seen
         self._by_id: dict[tuple[str, int], Peer] = {}
@@ -131,6 +133,11 @@ class Peers:
 
     def introduce(self, session: Session, message: FederationSync) -> None:
         """PEER: who it is and what it owns. Answered by who we are, or refused and closed."""
+        self._recall.when_done(lambda: self._introduce(session, message))
+
+    def _introduce(self, session: Session, message: FederationSync) -> None:
+        if session.closing:
+            return
         router_id = message.origin or session.name
         instance = message.since_revision or 0
         code, reason = CONFLICT, self.objection(session, router_id, instance, message.patterns)
@@ -250,14 +257,16 @@ class Peers:
         except ValueError as error:
             session.close(CloseCode.PROTOCOL_ERROR, str(error))
             return
-        if session not in self._by_session:
+        peer = self._by_session.get(session)
+        if peer is None:
             session.close(CloseCode.POLICY_VIOLATION, "a ROUTE from a router that has not said who it is")
             return
         if route.origin == self.identity.router_id:
             session.skip(b"\x01" * count)  # it has come round
         else:
             session.skip(self._seen.take(route.origin, route.epoch, first, count) if first else None)
-        session.route = route._replace(hops=route.hops + 1)
+        session.route = route._replace(hops=route.hops + 1, via=peer.router_id)
+        session.way = way_of(session.route)
         session.number = first
 
     def checkpoint(self, session: Session, number: int) -> None:

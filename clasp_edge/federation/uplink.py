@@ -23,9 +23,10 @@ from clasp_edge.federation.identity import Identity
 from clasp_edge.federation.leaf import Leaf
 from clasp_edge.federation.merge import Terms
 from clasp_edge.federation.namespace import Namespaces
-from clasp_edge.federation.origin import Seen
+from clasp_edge.federation.origin import Seen, route_by
 from clasp_edge.federation.outward import Outward
 from clasp_edge.federation.policy import Policies, Policy
+from clasp_edge.federation.recall import Recall
 from clasp_edge.federation.status import UplinkStatus
 from clasp_edge.federation.tls import TlsOptions
 from clasp_edge.router.access import ConfinedAccess
@@ -48,13 +49,14 @@ class Uplink:
     """`start` once, `stop` once, on the loop."""
 
     def __init__(
-        self, router: Router, name: str, config: UplinkConfig, identity: Identity, seen: Seen, journal: Log | None,
-        random: Random,
+        self, router: Router, name: str, config: UplinkConfig, identity: Identity, seen: Seen, recall: Recall,
+        journal: Log | None, random: Random,
     ) -> None:  # fmt: skip
         self.name = name
         self.config = config
         self.seen = seen
         self._identity = identity
+        self._recall = recall
         self.router_id = identity.router_id
         self.instance = identity.instance
         self.link_number = crc32(name.encode())
@@ -107,7 +109,7 @@ class Uplink:
         for subscription in self._subscriptions:
             self._router.plane.trie.add(subscription)
         self._tick = self.loop.call_later(TICK_S, self._on_tick)
-        self.backlog.scan(self._on_left_over, self._connect)
+        self.backlog.scan(self._on_left_over, lambda: self._recall.when_done(self._connect))
 
     def _connect(self) -> None:
         if not self._stopped:
@@ -238,11 +240,14 @@ class Uplink:
         """What the link carries of a record of the log."""
         if record.author == self._writer:
             return None
+        route, number = self._identity.route_of(record.run), record.number
+        if record.way:
+            route, number = route_by(record.way), record.way_number
         carried = self.outward.policies.of(record.address)
         if carried is None or carried[record.signal] is not Policy.LOG:
             return None
         frame = self.outward.relayed(record.frame) if record.signal == SignalType.PARAM else record.frame
-        return Item(frame, self._identity.route_of(record.run), record.number, record.number, record.wall_us / 1e6)
+        return Item(frame, route, number, record.number, record.wall_us / 1e6)
 
     def _on_left_over(self, record: Logged) -> None:
         """A record from before the start that the hub has not acknowledged: a param that was cleared leaves no other

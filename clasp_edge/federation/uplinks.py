@@ -11,6 +11,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.federation.backlog import Log
 from clasp_edge.federation.identity import Identity
 from clasp_edge.federation.origin import Seen
+from clasp_edge.federation.recall import Recall
 from clasp_edge.federation.uplink import Uplink
 from clasp_edge.router.router import Router
 
@@ -18,10 +19,11 @@ from clasp_edge.router.router import Router
 class Uplinks:
     """The uplinks of one router, by name. `journal` is where queues lie, None where none is kept."""
 
-    def __init__(self, router: Router, identity: Identity, seen: Seen, journal: Log | None) -> None:
+    def __init__(self, router: Router, identity: Identity, seen: Seen, recall: Recall, journal: Log | None) -> None:
         self._router = router
         self._identity = identity
         self._seen = seen
+        self._recall = recall
         self._journal = journal
         self._random = Random()
         self.running: dict[str, Uplink] = {}
@@ -35,7 +37,9 @@ class Uplinks:
                 changed[name] = self.running.pop(name)
         for name, wanted in config.uplink.items():
             if name not in self.running:
-                uplink = Uplink(self._router, name, wanted, self._identity, self._seen, self._journal, self._random)
+                uplink = Uplink(
+                    self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random
+                )  # fmt: skip
                 self.running[name] = uplink
                 if name in changed:
                     uplink.take_over(changed[name])

@@ -19,7 +19,8 @@ LONGEST_NAME = 256
 
 
 class Logged(NamedTuple):
-    """One record of the log. `run` counts the router's starts, `frame` is the whole CLASP frame that went out."""
+    """One record of the log. `run` counts the router's starts, `frame` is the whole CLASP frame that went out; `way`
+    and `way_number` as in `format.Record`."""
 
     number: int
     run: int
@@ -28,6 +29,8 @@ class Logged(NamedTuple):
     address: bytes
     signal: int
     frame: bytes
+    way: bytes = b""
+    way_number: int = 0
 
 
 class Cursors:
@@ -106,8 +109,11 @@ def after(blocks: Iterable[bytes], number: int, limit_records: int, limit_bytes:
                 address = record.frame[8 : 8 + int.from_bytes(record.frame[6:8], "big")]
                 author = record.writer.encode()
                 found.append(
-                    Logged(record.number, record.run, record.wall_us, author, address, record.signal, record.frame)
-                )
+                    Logged(
+                        record.number, record.run, record.wall_us, author, address, record.signal, record.frame,
+                        record.way, record.way_number,
+                    )
+                )  # fmt: skip
         except BadBlock:
             continue
     return found

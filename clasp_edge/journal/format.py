@@ -43,6 +43,9 @@ _RAW = struct.Struct("<II")
 SAME_WRITER = 0xFF
 """In place of the size of a writer's name: as the record before it in the block."""
 
+_NUMBER_BYTES = 8
+"""Of a write from another router: its number there, behind the way it has come (dataplane/blocks.pxd)."""
+
 _PARAM_KIND, _GONE_KIND, _RAW_KIND = 1, 2, 3
 
 LARGEST_QOS = 2
@@ -122,6 +125,9 @@ class Record(NamedTuple):
     signal: int
     writer: str
     frame: bytes
+    way: bytes = b""
+    """By which it came from another router, as `dataplane.Sink.way` had it; empty for what was first written here."""
+    way_number: int = 0
 
 
 def cursor_key(name: str) -> bytes:
@@ -172,17 +178,21 @@ def records(block: Buffer) -> Iterator[Record]:
     """The records of a checked log block."""
     view = memoryview(block)
     header = read_header(view)
-    at, number, writer = HEADER_BYTES, header.number, ""
+    at, number, writer, way, way_number = HEADER_BYTES, header.number, "", b"", 0
     while at < header.size:
         size, wall_us, signal, writer_size = _LOG.unpack_from(view, at)
         begin = at + _LOG.size
         if writer_size != SAME_WRITER:
-            writer = bytes(view[begin : begin + writer_size]).decode("utf-8", "replace")
+            name, _, tail = bytes(view[begin : begin + writer_size]).partition(b"\0")
+            writer = name.decode("utf-8", "replace")
+            way, way_number = tail[:-_NUMBER_BYTES], int.from_bytes(tail[-_NUMBER_BYTES:], "little")
             begin += writer_size
+        elif way_number:
+            way_number += 1
         if at + size > header.size or begin > at + size:
             raise BadBlock(f"a record of {size} bytes at {at}")
         frame = bytes(view[begin : at + size])
-        yield Record(number, wall_us, header.run, header.synchronised, signal, writer, frame)
+        yield Record(number, wall_us, header.run, header.synchronised, signal, writer, frame, way, way_number)
         at += size
         number += 1
 

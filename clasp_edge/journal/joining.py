@@ -58,8 +58,9 @@ def join(blocks: Sequence[memoryview]) -> bytes:
         while at < len(block):
             head, size, writer_size = log_sizes(block, at)
             name_end = at + head + (0 if writer_size == SAME_WRITER else writer_size)
-            if number and at == HEADER_BYTES and block[at + head : name_end] == writer:
-                # Every block names its first writer; within one that is said once.
+            if number and at == HEADER_BYTES and block[at + head : name_end] == writer and b"\0" not in writer:
+                # Every block names its first writer; within one that is said once. (Where numbers of another router
+                # stand beside it, they go on from here.)
                 body += (size - len(writer)).to_bytes(4, "little") + block[at + 4 : at + head - 1]
                 body.append(SAME_WRITER)
             else:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from clasp_edge.config import model
 from clasp_edge.dataplane.blocks import Stream
+from clasp_edge.dataplane.logscan import ways_in
 from clasp_edge.dataplane.tap import Tap
 from clasp_edge.journal.following import Cursors, Logged, after
 from clasp_edge.journal.lookup import Piece
@@ -55,6 +56,9 @@ MOST = (1 << 63) - 1
 """Beyond every number and time."""
 
 ALL_SIGNALS = 0x1F
+
+WAYS_BYTES = 1 << 20
+"""Of the log in one reading, when only the ways of its records are wanted."""
 
 MOST_DAMAGED = 10_000
 """Damaged blocks of the log that are named one by one."""
@@ -434,6 +438,28 @@ class Journal:
                 then(found)
             else:
                 self.fetch_after(piece.next - 1, limit_records, limit_bytes, then)
+
+        self.reader.call(work, have)
+
+    def fetch_ways(self, sequence: int, then: Callable[[list[tuple[bytes, int, int]] | Exception], None]) -> None:
+        """Of the stored records after number `sequence` that came from other routers: `(way, first number, how many)`
+        for each run of consecutive numbers. `then` is called on the loop's thread, with them or with what went wrong.
+        """
+        stored = self._tap.tail_begins if self._tap is not None else 0
+
+        def work() -> list[tuple[bytes, int, int]]:
+            found: list[tuple[bytes, int, int]] = []
+            at = sequence + 1
+            while at < stored:
+                piece = self.read_log(at, stored - 1, 0, MOST, ALL_SIGNALS, WAYS_BYTES)
+                for block in piece.blocks:
+                    found += ways_in(block)
+                at = piece.next
+            return found
+
+        def have(result: object) -> None:
+            assert isinstance(result, list | Exception)
+            then(result)
 
         self.reader.call(work, have)
 

@@ -312,9 +312,7 @@ class Show:
 
     def _check_events(self) -> None:
         for name, writer in self.writers.items():
-            heard = {}
-            if self.hub.name not in self._killed:  # else it died before it could say what it had
-                heard["the hub's journal"] = self._recorded(writer.prefix)
+            heard = {"the hub's journal": self._recorded(writer.prefix)}
             for host, witness in self.witnesses.items():
                 if host not in self._killed:
                     heard[witness.name] = witness.events(writer.prefix)
