@@ -123,6 +123,9 @@ def _ask(arguments: argparse.Namespace) -> int:
 
 
 def _run(path: Path | None, sets: list[str]) -> int:
+    from clasp_edge.dataplane.system import decline_huge_pages
+
+    decline_huge_pages()
     try:
         config = load_verified(path, sets)
     except ConfigError as error:

@@ -1,8 +1,9 @@
-"""The timer on the wall clock, and memory that goes back to the kernel."""
+"""The timer on the wall clock, memory that goes back to the kernel, and huge pages."""
 
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import sys
@@ -50,3 +51,13 @@ def test_freed_memory_goes_back() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 50_000_000
+
+
+def test_huge_pages_are_declined() -> None:
+    program = (
+        "from clasp_edge.dataplane.system import decline_huge_pages\n"
+        "decline_huge_pages()\n"
+        "print(open('/proc/self/status').read())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert re.search(r"^THP_enabled:\s+0$", done.stdout, re.MULTILINE)
