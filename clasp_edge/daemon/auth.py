@@ -35,6 +35,12 @@ class TokenAuthenticator:
         except Unauthorized as error:
             raise Refused(error.code, error.text) from None
 
+    def recognise(self, fingerprint: str) -> Identity:
+        try:
+            return self._store.recognise(fingerprint, self._clock.wall_s())
+        except Unauthorized as error:
+            raise Refused(error.code, error.text) from None
+
     def revalidate(self, identity: access.Identity) -> Identity:
         assert isinstance(identity, Identity), "only `validate` makes identities"
         try:

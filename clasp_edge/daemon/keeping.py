@@ -88,4 +88,6 @@ def keep_journal(router: Router, config: Config) -> tuple[Keeping, str]:
     greeting = journal.open()
     if journal.mode != "volatile":
         router.handlers[MessageType.REPLAY] = Replays(journal).handle
+    else:
+        journal.forget_notes()
     return Keeping(journal, claim), greeting

@@ -113,6 +113,8 @@ class Daemon:
             from clasp_edge.daemon.mqtt import MqttService
 
             self._mqtt = MqttService(self._router, config.mqtt.listen)
+            if self._keeping is not None and self._keeping.log is not None:
+                self._mqtt.server.keep_sessions(self._keeping.log)
             for _, server in servers:
                 if isinstance(server, WebSocketServer):
                     server.mqtt = self._mqtt.server

@@ -3,7 +3,7 @@ from libc.stddef cimport size_t
 
 cdef enum:
     BLOCK_BYTES = 65536         # what a block grows to; one oversized record may make it larger
-    BLOCK_VERSION = 2
+    BLOCK_VERSION = 3
     CLOCK_SYNCHRONISED = 1      # BlockHeader.flags
 
 cdef enum:
@@ -31,7 +31,7 @@ cdef packed struct BlockHeader:
 
 
 cdef packed struct LogRecord:
-    uint32_t size               # of this header, the writer's name and the frame
+    uint32_t size               # of this header, the writer's name, the frame and what is behind it
     uint64_t wall_us
     uint8_t signal
     uint8_t writer_size         # SAME_WRITER: as the record before, in the same block
@@ -43,6 +43,14 @@ cdef packed struct LogRecord:
 
 cdef enum:
     SAME_WRITER = 0xFF
+
+
+cdef packed struct LogRaw:      # behind the frame of what came by MQTT, while MQTT sessions are kept
+    uint32_t expiry_s           # or NO_EXPIRY
+    uint32_t properties_size    # these come next; after them the payload, unless `exact`
+    uint8_t qos
+    uint8_t retain
+    uint8_t exact               # the value in the frame gives the payload back
 
 
 cdef packed struct StateRecord:

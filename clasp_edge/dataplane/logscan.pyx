@@ -43,7 +43,10 @@ def select_records(const uint8_t[::1] block not None, Pattern pattern not None, 
         if record.size < head + 8 or record.size > end - at:
             raise ValueError(f"a record of {record.size} bytes at {at}")
         frame = &block[at] + head
-        frame_size = record.size - head
+        # Behind it may be what an MQTT client published, as it was.
+        frame_size = 4 + <size_t>get16(frame + 2)
+        if frame_size > record.size - head:
+            raise ValueError(f"a frame of {frame_size} bytes at {at}")
         at += record.size
         if number < first or not mask & (1 << (record.signal & 7)) or not from_us <= record.wall_us <= to_us:
             continue

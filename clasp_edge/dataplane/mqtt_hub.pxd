@@ -25,6 +25,9 @@ cdef class MqttHub:
     cdef readonly uint64_t received_bytes
     cdef readonly uint64_t refused
     cdef readonly uint64_t dropped          # deliveries for which a queue had no room or a client too small a limit
+    cdef public list changed                # sessions that the store has to hear of; None: no session is stored
+    cdef public object wake                 # called with whether it is urgent when there is the first of them
+    cdef public bint urgent                 # ... and that has been said
 
     cdef uint8_t* address                   # of the message that is coming in: prefix, then MAX_ADDRESS bytes of room
     cdef uint8_t* properties                # of it, those that are passed on

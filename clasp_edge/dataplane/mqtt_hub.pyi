@@ -1,6 +1,7 @@
 """Types of mqtt_hub.pyx as Python sees them."""
 
 from collections.abc import Callable
+from typing import Any
 
 from clasp_edge.dataplane.plane import Plane
 
@@ -9,6 +10,9 @@ class MqttHub:
     session_queue: int
     total_queue: int
     max_packet: int
+    changed: list[Any] | None
+    wake: Callable[[bool], None] | None
+    urgent: bool
 
     @property
     def plane(self) -> Plane: ...

@@ -2,11 +2,12 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.mqtt_hub cimport MqttHub
+from clasp_edge.dataplane.mqtt_kept cimport MqttKept
 from clasp_edge.dataplane.mqtt_sender cimport MqttSender
 from clasp_edge.dataplane.outlet cimport Sink
 
 
-cdef class MqttOutlet(MqttSender):
+cdef class MqttOutlet(MqttKept):
     cdef public bint stopped            # no further packet of this connection is looked at
     cdef public uint32_t receive_maximum
     cdef readonly uint64_t heard_us
@@ -18,6 +19,7 @@ cdef class MqttOutlet(MqttSender):
     cdef list topics                    # by alias: the address, or None
     cdef uint8_t* unreleased            # bitmap of QoS 2 packet identifiers between PUBLISH and PUBREL
     cdef readonly uint32_t unreleased_count
+    cdef bint restored                  # they are from an earlier life of the router
     cdef size_t address_size            # of the message that is coming in, at hub.address
 
     cdef void _packet(self, int first, const uint8_t* body, size_t size) noexcept

@@ -3,10 +3,11 @@
 from typing import Any
 
 from clasp_edge.dataplane.mqtt_hub import MqttHub
+from clasp_edge.dataplane.mqtt_kept import MqttKept
 from clasp_edge.dataplane.mqtt_sender import MqttSender
 from clasp_edge.dataplane.outlet import Core, Sink
 
-class MqttOutlet(MqttSender):
+class MqttOutlet(MqttKept):
     stopped: bool
     receive_maximum: int
 
@@ -23,6 +24,8 @@ class MqttOutlet(MqttSender):
     def set_rate(self, messages_per_second: float) -> None: ...
     def receive(self, data: bytes | bytearray | memoryview, filled: int) -> int: ...
     def take_acknowledgement(self, type: int, packet_id: int, reason: int) -> None: ...
+    def unreleased_ids(self) -> list[int]: ...
+    def restore_unreleased(self, ids: list[int]) -> None: ...
     def publish_topic(
         self, topic: bytes, payload: bytes, properties: bytes, expiry_s: int, qos: int, retain: bool
     ) -> int: ...

@@ -14,7 +14,7 @@ from libc.string cimport memchr, memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32
 from clasp_edge.dataplane.mqtt_image cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
-from clasp_edge.dataplane.mqtt_queue cimport ACKNOWLEDGEMENT_BYTES
+from clasp_edge.dataplane.mqtt_queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.dataplane.outlet cimport NO_EXPIRY, Delivery, Raw
 from clasp_edge.dataplane.payload cimport Typed, type_payload
 from clasp_edge.dataplane.plane cimport (
@@ -26,6 +26,7 @@ from clasp_edge.dataplane.plane cimport (
     Write,
 )
 from clasp_edge.dataplane.scan cimport utf8_valid
+from clasp_edge.dataplane.trie cimport OPTION_SHARED
 
 log = logging.getLogger("clasp_edge.dataplane")
 
@@ -78,7 +79,7 @@ MEANING[0x2A] = UNUSUAL         # *
 MEANING[0x25] = UNUSUAL         # %
 
 
-cdef class MqttOutlet(MqttSender):
+cdef class MqttOutlet(MqttKept):
     """`MqttOutlet(core, hub)`."""
 
     def __cinit__(self, core, MqttHub hub not None, *args, **kwargs):
@@ -230,9 +231,31 @@ cdef class MqttOutlet(MqttSender):
         elif self.unreleased != NULL and self.unreleased[packet_id >> 3] & bit:
             self.unreleased[packet_id >> 3] &= ~bit
             self.unreleased_count -= 1
-            self._answer_id(PUBCOMP << 4, <uint16_t>packet_id, 0)
+            if self.keeps:
+                self._answer_stored(PUBCOMP << 4, <uint16_t>packet_id, 0)
+            else:
+                self._answer_id(PUBCOMP << 4, <uint16_t>packet_id, 0)
         else:
             self._answer_id(PUBCOMP << 4, <uint16_t>packet_id, IDENTIFIER_NOT_FOUND)
+
+    def unreleased_ids(self):
+        """Packet identifiers of QoS 2 messages that came and were not released, in order."""
+        if not self.unreleased_count:
+            return []
+        return [number for number in range(PACKET_IDS + 1) if self.unreleased[number >> 3] & (1 << (number & 7))]
+
+    def restore_unreleased(self, list ids):
+        """Take them up after a restart: a message that is repeated (DUP) under one of them came before."""
+        if not ids:
+            return
+        if self.unreleased == NULL:
+            self.unreleased = <uint8_t*>calloc(1, BITMAP_BYTES)
+            if self.unreleased == NULL:
+                raise MemoryError
+        for number in ids:
+            self.unreleased[<int>number >> 3] |= 1 << (<int>number & 7)
+        self.unreleased_count = <uint32_t>len(ids)
+        self.restored = True
 
     # ---- PUBLISH ----
 
@@ -292,6 +315,10 @@ cdef class MqttOutlet(MqttSender):
                 if self.unreleased == NULL:
                     self._fault(QUOTA_EXCEEDED, "out of memory")
                     return False
+            if self.restored and not first & 0x08 and self.unreleased[packet_id >> 3] & bit:
+                # The store was not told that the last message under this identifier is done with.
+                self.unreleased[packet_id >> 3] &= ~bit
+                self.unreleased_count -= 1
             if self.unreleased[packet_id >> 3] & bit:
                 self._accept(PUBREC << 4, packet_id, 0)         # it came before [MQTT-4.3.3-10]
                 return True
@@ -310,6 +337,8 @@ cdef class MqttOutlet(MqttSender):
             if not reason or self.version != V5:
                 self.unreleased[packet_id >> 3] |= bit
                 self.unreleased_count += 1
+                if self.keeps:
+                    self.note(True)
             self._accept(PUBREC << 4, packet_id, reason)
         return True
 
@@ -536,7 +565,7 @@ cdef class SharedGroup(Sink):
     def join(self, MqttSender outlet not None, uint32_t options, bytes identifiers):
         """Add a session, or change how it takes part."""
         self.leave(outlet)
-        self.members.append((outlet, options, identifiers))
+        self.members.append((outlet, options | OPTION_SHARED, identifiers))
 
     def leave(self, MqttSender outlet not None):
         """Take a session out; returns how many are left."""

@@ -25,6 +25,7 @@ cdef enum State:                # of an outgoing message
 cdef struct Item:
     Stored* stored              # NULL: sent, and not to be sent again
     PyObject* extra             # owned: subscription identifiers, or NULL
+    uint64_t logged             # its number in the journal's log, 0 if it has none
     uint8_t state
     uint8_t qos
     uint8_t retain
@@ -35,6 +36,8 @@ cdef class MqttQueue(Outlet):
     cdef public int version
     cdef public bint websocket
     cdef public bint keeps              # the session outlives its connection
+    cdef public bint following          # what is logged is not taken from deliveries: it is read from the log
+    cdef bint noted                     # the store will hear of it
     cdef bint started                   # CONNACK is out
     cdef public size_t peer_max_packet
     cdef public uint32_t window         # messages in flight at most
@@ -52,10 +55,13 @@ cdef class MqttQueue(Outlet):
     cdef void _answer_id(self, int first, uint16_t packet_id, int reason) noexcept
     cdef bint _ready(self) noexcept
     cdef Item* _new_item(self, int qos, bint retain, PyObject* extra) noexcept
-    cdef bint _queue(self, Stored* stored, int qos, bint retain, PyObject* extra) noexcept
+    cdef bint _queue(self, Stored* stored, int qos, bint retain, PyObject* extra, uint64_t logged) noexcept
+    cdef void note(self, bint urgent) noexcept
+    cdef bint _hold(self, const uint8_t* data, size_t size) noexcept
+    cdef void _answer_stored(self, int first, uint16_t packet_id, int reason) noexcept
     cdef int _send_item(self) noexcept
     cdef size_t _spare_image(self, const Content* content, int flags, uint16_t packet_id, PyObject* extra) noexcept
-    cdef bint _send_spare(self, size_t size) noexcept
+    cdef bint _send_spare(self, size_t size, int qos) noexcept
     cdef void _release(self, Item* item) noexcept
     cdef void _trim(self) noexcept
     cdef void _pump(self, size_t limit) noexcept

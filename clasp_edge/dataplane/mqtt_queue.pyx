@@ -4,6 +4,8 @@ Bounded in bytes for each session and for all; kept while the client is away, if
 when it moves, is the subclass's business (mqtt_sender.pyx).
 """
 
+import logging
+
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -18,6 +20,10 @@ from clasp_edge.dataplane.mqtt_image cimport (
     unstore,
     websocket_header,
 )
+
+from clasp_edge.dataplane.tap cimport Tap
+
+log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     PUBACK = 4
@@ -84,6 +90,59 @@ cdef class MqttQueue(Outlet):
         cdef uint8_t packet[ACKNOWLEDGEMENT_BYTES]
         self.answer(packet, self.acknowledgement(packet, first, packet_id, reason))
 
+    # ---- what outlives the process ----
+
+    cdef void note(self, bint urgent) noexcept:
+        """The store lacks something of this session, which is kept. Not urgent is what only lets messages of QoS 1 come
+        once more."""
+        cdef MqttHub hub = self.hub
+        if hub.changed is None or (self.noted and (hub.urgent or not urgent)):
+            return
+        try:
+            if not self.noted:
+                self.noted = True
+                hub.changed.append(self)
+                if len(hub.changed) > 1 and (hub.urgent or not urgent):
+                    return
+            hub.urgent = hub.urgent or urgent
+            hub.wake(urgent)
+        except Exception:
+            log.exception("the state of a session could not be noted")
+
+    cdef bint _hold(self, const uint8_t* data, size_t size) noexcept:
+        """Keep back what rests on the session's state until that is stored, where the journal is strict. False: it may
+        go at once."""
+        cdef Tap tap = self.hub.plane.tap
+        if tap is None or not tap.strict or self.hub.changed is None or not self.keeps:
+            return False
+        self.wrote_in = tap.epoch
+        return tap.hold(self, data, size)
+
+    cdef void _answer_stored(self, int first, uint16_t packet_id, int reason) noexcept:
+        """Acknowledge a step of QoS 2 for a session that is kept."""
+        cdef uint8_t buffer[IMAGE_HEADROOM + ACKNOWLEDGEMENT_BYTES]
+        cdef uint8_t* start = buffer + IMAGE_HEADROOM
+        cdef size_t size = self.acknowledgement(start, first, packet_id, reason)
+        self.note(True)
+        if self.websocket:
+            start = websocket_header(start, size)
+        size += buffer + IMAGE_HEADROOM - start
+        if not self._hold(start, size) and not self.reply(start, size):
+            self._die()
+
+    def send_stored(self, bytes packet not None):
+        """As `send_packet`; where the journal is strict, after the commit that has what it answers."""
+        cdef uint8_t buffer[IMAGE_HEADROOM]
+        cdef uint8_t* start
+        cdef size_t size = len(packet)
+        if self.dead:
+            return
+        if self.websocket:
+            start = websocket_header(buffer + IMAGE_HEADROOM, size)
+            packet = (<char*>start)[:buffer + IMAGE_HEADROOM - start] + packet
+        if not self._hold(<const uint8_t*><char*>packet, len(packet)):
+            self.send_raw(packet)
+
     def send_packet(self, bytes packet not None):
         """Queue one packet made by the codec."""
         cdef bint outer = self.core.in_pass
@@ -124,6 +183,7 @@ cdef class MqttQueue(Outlet):
         item = &self.items[self.end & (self.room - 1)]
         self.end += 1
         item.stored = NULL
+        item.logged = 0
         item.extra = extra
         if extra != NULL:
             Py_INCREF(<object>extra)
@@ -132,7 +192,7 @@ cdef class MqttQueue(Outlet):
         item.retain = retain
         return item
 
-    cdef bint _queue(self, Stored* stored, int qos, bint retain, PyObject* extra) noexcept:
+    cdef bint _queue(self, Stored* stored, int qos, bint retain, PyObject* extra, uint64_t logged) noexcept:
         """Take over the reference to a message that waits. False, and the reference is given back, without room."""
         cdef size_t size = stored_size(stored) + ITEM_BYTES
         cdef Item* item = NULL
@@ -143,6 +203,7 @@ cdef class MqttQueue(Outlet):
             unstore(stored)
             return False
         item.stored = stored
+        item.logged = logged
         self.waiting_bytes += size
         self.hub.queued += size
         self.wanting = True
@@ -186,13 +247,18 @@ cdef class MqttQueue(Outlet):
             # From here on only the identifier is ours to keep [MQTT-4.3.3-5].
             self._release(item)
             item.state = AWAITS_PUBCOMP
-            self._answer_id(PUBREL << 4 | 2, packet_id, 0)
+            if self.keeps:
+                self._answer_stored(PUBREL << 4 | 2, packet_id, 0)
+            else:
+                self._answer_id(PUBREL << 4 | 2, packet_id, 0)
             return
         if item.state != (AWAITS_PUBACK if type == PUBACK else AWAITS_PUBREC if type == PUBREC else AWAITS_PUBCOMP):
             return
         self._release(item)
         item.state = DONE
         self.in_flight -= 1
+        if self.keeps:
+            self.note(False)
         self._trim()
         if self.wanting or self.converging:
             self._pump(self.core.mark() >> 1)
@@ -217,11 +283,13 @@ cdef class MqttQueue(Outlet):
             if size == 0:
                 self._release(item)
                 item.state = DONE
-            elif self._send_spare(size):
+            elif self._send_spare(size, item.qos):
                 item.state = AWAITS_PUBACK if item.qos == 1 else AWAITS_PUBREC
                 self.in_flight += 1
                 if not self.keeps:
                     self._release(item)
+                elif item.qos == 2:
+                    self.note(True)
             else:
                 self._resume_later(0.02)
                 return False
@@ -244,11 +312,16 @@ cdef class MqttQueue(Outlet):
             return 0
         return size
 
-    cdef bint _send_spare(self, size_t size) noexcept:
+    cdef bint _send_spare(self, size_t size, int qos) noexcept:
         cdef uint8_t* start = self.hub.spare + IMAGE_HEADROOM
         if self.websocket:
             start = websocket_header(start, size)
-        if not self.core.arena.append(&self.out, start, size + (self.hub.spare + IMAGE_HEADROOM - start)):
+        size += self.hub.spare + IMAGE_HEADROOM - start
+        # With QoS 2 a message has its identifier for good, over restarts too. What comes after it does not overtake.
+        if qos and self.keeps and (qos == 2 or self.held_next.size or self.held_now.size) and self._hold(start, size):
+            self.hub.sent += 1
+            return True
+        if not self.core.arena.append(&self.out, start, size):
             return False
         self.hub.sent += 1
         if not self.is_dirty:

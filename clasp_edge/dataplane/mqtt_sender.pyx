@@ -31,6 +31,7 @@ from clasp_edge.dataplane.trie cimport (
     OPTION_OWN_SHIFT,
     OPTION_QOS,
     OPTION_RETAIN_AS_PUBLISHED,
+    OPTION_SHARED,
     Fanout,
 )
 from clasp_edge.wire.pattern cimport Pattern
@@ -172,6 +173,12 @@ cdef class MqttSender(MqttQueue):
         cdef size_t size
         cdef uint8_t* start
         cdef uint16_t packet_id
+        cdef uint64_t logged = 0
+        if self.keeps and not delivery.options & OPTION_SHARED:
+            if delivery.frame != NULL and self.hub.plane.tap is not None:
+                logged = self.hub.plane.tap.last_number
+            if self.following and logged:
+                return                          # it is read from there
         if self.converging and delivery.loss == CONVERGES:
             self.conflated_params += 1
             self.core.conflated_params += 1
@@ -197,7 +204,7 @@ cdef class MqttSender(MqttQueue):
                 if not self.resume_due:
                     self._resume_later(0.02)
         stored = self.hub.keep()
-        if stored == NULL or not self._queue(stored, qos, retain, delivery.extra):
+        if stored == NULL or not self._queue(stored, qos, retain, delivery.extra, logged):
             if delivery.loss == CONVERGES:
                 self.converging = True
                 self.cursor = delivery.seq - 1
@@ -227,10 +234,10 @@ cdef class MqttSender(MqttQueue):
         self.core.begin()
         if qos == 0:
             size = 0 if self.dead or self.pressed else self._spare_image(&content, 1 if retain else 0, 0, identifiers)
-            taken = size != 0 and self._send_spare(size)
+            taken = size != 0 and self._send_spare(size, 0)
         else:
             stored = store(&content, self.core.mono_us)
-            taken = stored != NULL and self._queue(stored, qos, retain, identifiers)
+            taken = stored != NULL and self._queue(stored, qos, retain, identifiers, 0)
             if taken:
                 self._pump(self.core.mark())
         if not taken:
@@ -244,13 +251,14 @@ cdef class MqttSender(MqttQueue):
         if not self.started:
             return
         while (self.sending < self.end and self.in_flight < self.window and self.sending - self.begin < LONGEST_SPAN
-               and self.out.size < limit and not self.dead):
+               and self.out.size + self.held_next.size < limit and not self.dead):
             if not self._send_item():
                 break
         self._trim()
         if self.converging and self.sending == self.end and not self.dead and self.out.size < limit:
             self.catch_up(limit)
-        while self.retained and self.sending == self.end and self.out.size < limit and not self.dead:
+        while (self.retained and not self.following and self.sending == self.end and self.out.size < limit
+               and not self.dead):
             if not self._send_retained(limit):
                 break
         self.wanting = self.sending < self.end or len(self.retained) > 0
@@ -279,7 +287,7 @@ cdef class MqttSender(MqttQueue):
         if size == 0:
             return True
         if not qos:
-            if not self._send_spare(size):
+            if not self._send_spare(size, 0):
                 self._resume_later(0.02)
                 return False
             return True
@@ -291,7 +299,7 @@ cdef class MqttSender(MqttQueue):
             if item.stored != NULL:
                 self.waiting_bytes += stored_size(item.stored) + ITEM_BYTES
                 self.hub.queued += stored_size(item.stored) + ITEM_BYTES
-        if (self.keeps and item.stored == NULL) or not self._send_spare(size):
+        if (self.keeps and item.stored == NULL) or not self._send_spare(size, qos):
             self._release(item)
             self.end -= 1
             self._resume_later(0.02)
@@ -299,6 +307,8 @@ cdef class MqttSender(MqttQueue):
         item.state = AWAITS_PUBACK if qos == 1 else AWAITS_PUBREC
         self.sending = self.end
         self.in_flight += 1
+        if self.keeps:
+            self.note(qos == 2)
         return True
 
     cdef void catch_up(self, size_t limit) noexcept:

@@ -219,7 +219,7 @@ cdef class Plane(State):
         if self.ring.size:
             self.ring.append(p, delivery.size, 0, 8, entry.address_size)
         if self.tap is not None:
-            self.tap.changed(entry, p, delivery.size, origin)
+            self.tap.changed(entry, p, delivery.size, origin, delivery.raw)
         self._fan_out(entry, None, &delivery)
         return ACCEPTED
 
@@ -269,7 +269,7 @@ cdef class Plane(State):
             if self.ring.size:
                 self.ring.append(p, delivery.size, 0, 8, address_size)
             if self.tap is not None:
-                self.tap.changed(entry, p, delivery.size, origin)
+                self.tap.changed(entry, p, delivery.size, origin, raw)
         self._fan_out(entry, None, &delivery)
         entry = self.live(address, address_size, hash)
         if entry != NULL and entry.revision:
@@ -437,7 +437,7 @@ cdef class Plane(State):
         if self.ring.size and loss != OLDEST_FIRST:
             self.ring.append(p, delivery.size, signal, 8, address_size)
         if self.tap is not None:
-            self.tap.published(entry, p, delivery.size, signal, origin)
+            self.tap.published(entry, p, delivery.size, signal, origin, NULL)
         self._fan_out(entry, origin, &delivery)
         return ACCEPTED
 
@@ -474,7 +474,7 @@ cdef class Plane(State):
         if self.ring.size:
             self.ring.append_raw(address, address_size, raw.payload, raw.payload_size)
         if self.tap is not None and self._frame(&delivery):
-            self.tap.published(entry, delivery.frame, delivery.size, SIGNAL_EVENT, origin)
+            self.tap.published(entry, delivery.frame, delivery.size, SIGNAL_EVENT, origin, raw)
         self._fan_out(entry, None, &delivery)
         return ACCEPTED
 

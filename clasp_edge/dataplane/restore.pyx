@@ -225,7 +225,9 @@ def refill_history(Plane plane not None, const uint8_t[::1] block not None):
         if record.size < head + 8 or record.size > end - at:
             return
         frame = &block[at] + head
-        frame_size = record.size - head
+        frame_size = 4 + <size_t>get16(frame + 2)
+        if frame_size > record.size - head:
+            return
         at += record.size
         if frame_size >= 8 + <size_t>get16(frame + 6) and record.signal < 5:
             plane.ring.append(frame, frame_size, record.signal, 8, get16(frame + 6))

@@ -2,7 +2,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.blocks cimport BlockBuffer, Stream
-from clasp_edge.dataplane.outlet cimport Core, Outlet, Sink
+from clasp_edge.dataplane.outlet cimport Core, Outlet, Raw, Sink
 from clasp_edge.dataplane.table cimport Entry, Table
 
 
@@ -13,6 +13,7 @@ cdef class Tap:
     cdef public object owner
     cdef readonly bint strict
     cdef public int signals             # 1 << signal for each kind that the log keeps
+    cdef public bint whole_messages     # what MQTT clients publish is logged with its own bytes
     cdef bint woken                     # the owner knows that there is something
     cdef readonly Stream log
     cdef readonly Stream state
@@ -45,8 +46,9 @@ cdef class Tap:
     cdef list waiting                   # peers whose replies wait for the next `collect`
     cdef list covered                   # peers whose replies wait for the commit under way
 
-    cdef void changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin) noexcept
-    cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin) noexcept
+    cdef void changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin, const Raw* raw) noexcept
+    cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin,
+                        const Raw* raw) noexcept
     cdef void prolonged(self, Entry* entry) noexcept
     cdef void forgotten(self, Entry* entry) noexcept
     cdef bint hold(self, Outlet peer, const uint8_t* data, size_t size) noexcept
@@ -54,7 +56,7 @@ cdef class Tap:
     cdef void _mark(self, Entry* entry) noexcept
     cdef void _wake(self) noexcept
     cdef void _full(self) noexcept
-    cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin) noexcept
+    cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin, const Raw* raw) noexcept
     cdef bint _image(self, Entry* entry) noexcept
     cdef bint _gone_images(self) noexcept
     cdef void _repair(self) noexcept

@@ -19,6 +19,7 @@ class Owner(Protocol):
 class Tap:
     owner: Owner
     signals: int
+    whole_messages: bool
 
     @property
     def strict(self) -> bool: ...

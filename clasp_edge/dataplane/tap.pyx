@@ -20,6 +20,7 @@ from clasp_edge.dataplane.blocks cimport (
     RECORD_RAW,
     SAME_WRITER,
     BlockBuffer,
+    LogRaw,
     LogRecord,
     RawSizes,
     StateRecord,
@@ -92,24 +93,25 @@ cdef class Tap:
 
     # ---- what the plane reports ----
 
-    cdef void changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin) noexcept:
-        """A SET was applied; `frame` tells it to subscribers."""
+    cdef void changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin, const Raw* raw) noexcept:
+        """A SET was applied; `frame` tells it to subscribers. `raw`: what an MQTT client published, or NULL."""
         self.last_number = 0
         if not entry.journal & JOURNAL_KNOWN:
             self._select(entry)
         if entry.journal & JOURNAL_STATE and not entry.journal & JOURNAL_DIRTY:
             self._mark(entry)
         if entry.journal & JOURNAL_LOG and self.signals & 1:
-            self._append(frame, size, 0, origin)
+            self._append(frame, size, 0, origin, raw)
 
-    cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin) noexcept:
+    cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin,
+                        const Raw* raw) noexcept:
         self.last_number = 0
         if not self.signals & (1 << signal):
             return
         if not entry.journal & JOURNAL_KNOWN:
             self._select(entry)
         if entry.journal & JOURNAL_LOG:
-            self._append(frame, size, signal, origin)
+            self._append(frame, size, signal, origin, raw)
 
     cdef void prolonged(self, Entry* entry) noexcept:
         """A param's life was prolonged by being read."""
@@ -177,8 +179,9 @@ cdef class Tap:
         elif self.dirty_count == MANY_DIRTY:
             self._full()
 
-    cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin) noexcept:
+    cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin, const Raw* raw) noexcept:
         cdef LogRecord* record
+        cdef LogRaw own
         cdef uint8_t* place = NULL
         cdef uint32_t writer = origin.writer
         cdef bytes text = <bytes>self.writer_texts[writer]
@@ -186,15 +189,22 @@ cdef class Tap:
         cdef size_t text_size = name_size
         cdef bytes way = origin.way
         cdef uint64_t number = origin.number
+        cdef size_t own_size = 0
         cdef int attempt
         if way is not None:
             if name_size + len(way) + WAY_FIXED < SAME_WRITER:
                 text_size += len(way) + WAY_FIXED
             else:
                 way = None
+        if raw != NULL:
+            if self.whole_messages:
+                own_size = sizeof(LogRaw) + raw.properties_size + (0 if raw.exact else raw.payload_size)
+            else:
+                raw = NULL
         for attempt in range(2):
             # A new block names its first writer; whether this record opens one is known only when it has its place.
-            place = self.filling.add(sizeof(LogRecord) + text_size + size, self.log, self.core.wall_us, signal)
+            place = self.filling.add(sizeof(LogRecord) + text_size + size + own_size, self.log, self.core.wall_us,
+                                     signal)
             if place != NULL:
                 break
             if attempt == 0:
@@ -216,7 +226,7 @@ cdef class Tap:
             self.last_writer = writer
             self.last_way = way
         self.last_way_number = number
-        record.size = <uint32_t>(sizeof(LogRecord) + text_size + size)
+        record.size = <uint32_t>(sizeof(LogRecord) + text_size + size + own_size)
         record.wall_us = self.core.wall_us
         record.signal = <uint8_t>signal
         place += sizeof(LogRecord)
@@ -227,6 +237,18 @@ cdef class Tap:
                 memcpy(place + name_size + 1, <const char*>way, len(way))
                 memcpy(place + text_size - 8, &number, 8)
         memcpy(place + text_size, frame, size)
+        if raw != NULL:
+            place += text_size + size
+            own.expiry_s = raw.expiry_s
+            own.properties_size = <uint32_t>raw.properties_size
+            own.qos = raw.qos
+            own.retain = raw.retain
+            own.exact = raw.exact
+            memcpy(place, &own, sizeof(LogRaw))
+            place += sizeof(LogRaw)
+            memcpy(place, raw.properties, raw.properties_size)
+            if not raw.exact:
+                memcpy(place + raw.properties_size, raw.payload, raw.payload_size)
         if not self.woken:
             self._wake()
 

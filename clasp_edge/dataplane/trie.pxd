@@ -20,6 +20,8 @@ cdef enum Option:           # of an MQTT subscription, as a target carries them
     OPTION_RETAIN_AS_PUBLISHED = 8
     OPTION_OWN_APART = 16   # what the sink itself published goes by the options OPTION_OWN_SHIFT bits further up
     OPTION_OWN_SHIFT = 8
+    # One of a group gets it: who that is stands in no log.
+    OPTION_SHARED = 1 << 20
 
 
 cdef struct Target:

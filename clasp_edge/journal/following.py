@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from clasp_edge.journal.format import BadBlock, records
+from clasp_edge.journal.format import BadBlock, Own, records
 
 FORGET = -1
 """In `Cursors.take`: the place is to be removed from the store."""
@@ -19,8 +19,8 @@ LONGEST_NAME = 256
 
 
 class Logged(NamedTuple):
-    """One record of the log. `run` counts the router's starts, `frame` is the whole CLASP frame that went out; `way`
-    and `way_number` as in `format.Record`."""
+    """One record of the log. `run` counts the router's starts, `frame` is the whole CLASP frame that went out;
+    `synchronised`: the wall clock could be believed; `way`, `way_number` and `own`: as in `format.Record`."""
 
     number: int
     run: int
@@ -31,6 +31,8 @@ class Logged(NamedTuple):
     frame: bytes
     way: bytes = b""
     way_number: int = 0
+    synchronised: bool = True
+    own: Own | None = None
 
 
 class Cursors:
@@ -92,7 +94,7 @@ class Cursors:
 
 
 def after(blocks: Iterable[bytes], number: int, limit_records: int, limit_bytes: int) -> list[Logged]:
-    """The records numbered above `number`, at most so many and of so many bytes of frames (one is always given).
+    """The records numbered above `number`, at most so many and of so many bytes (one is always given).
 
     A block whose sizes do not add up is passed over.
     """
@@ -104,6 +106,8 @@ def after(blocks: Iterable[bytes], number: int, limit_records: int, limit_bytes:
                 if record.number <= number:
                     continue
                 size += len(record.frame)
+                if record.own is not None and record.own.payload is not None:
+                    size += len(record.own.payload)
                 if found and (size > limit_bytes or len(found) >= limit_records):
                     return found
                 address = record.frame[8 : 8 + int.from_bytes(record.frame[6:8], "big")]
@@ -112,6 +116,7 @@ def after(blocks: Iterable[bytes], number: int, limit_records: int, limit_bytes:
                     Logged(
                         record.number, record.run, record.wall_us, author, address, record.signal, record.frame,
                         record.way, record.way_number,
+                        record.synchronised, record.own,
                     )
                 )  # fmt: skip
         except BadBlock:

@@ -16,17 +16,20 @@ from clasp_edge.wire import Value, decode_value
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the store as a whole; `store.MIGRATIONS` leads from every older one to it."""
 
 SCHEMA_KEY = b"\x00schema"
 RUN_KEY = b"\x00run"
 """The number of the newest start, 8 bytes big-endian; noted before that start writes anything else."""
 CURSOR_PREFIX = b"C"
+NOTE_PREFIX = b"K"
+"""Of documents (`journal.notes`). In the order of keys, nothing may lie between the log and the params."""
 LOG_PREFIX = b"L"
 STATE_PREFIX = b"S"
 
-BLOCK_VERSION = 2
+BLOCK_VERSION = 3
+"""Its log records may have an MQTT message's own bytes behind the frame."""
 OLDEST_BLOCK_VERSION = 1
 """Of a block without MQTT's quality of service and own bytes; the rest is the same."""
 
@@ -40,6 +43,9 @@ _CRC_FROM = 12
 _LOG = struct.Struct("<IQBB")
 _STATE = struct.Struct("<IBBBBHHIQQQQ")
 _RAW = struct.Struct("<II")
+_OWN = struct.Struct("<IIBBB")
+_FRAME_HEAD = 4
+"""Bytes before the payload of a CLASP frame without a timestamp; the last two are its size."""
 SAME_WRITER = 0xFF
 """In place of the size of a writer's name: as the record before it in the block."""
 
@@ -115,8 +121,20 @@ class Param(NamedTuple):
         return decode_value(self.value_type, self.data)
 
 
+class Own(NamedTuple):
+    """What an MQTT client published, as it was: encoded properties, seconds to live or NO_EXPIRY, and the payload, None
+    where the value in the frame gives it back."""
+
+    properties: bytes
+    payload: bytes | None
+    expiry_s: int
+    qos: int
+    retain: bool
+
+
 class Record(NamedTuple):
-    """One logged message; `frame` is the whole CLASP frame that went to subscribers."""
+    """One logged message; `frame` is the whole CLASP frame that went to subscribers. `own`: only of what came by MQTT
+    while sessions of MQTT clients were kept."""
 
     number: int
     wall_us: int
@@ -128,11 +146,17 @@ class Record(NamedTuple):
     way: bytes = b""
     """By which it came from another router, as `dataplane.Sink.way` had it; empty for what was first written here."""
     way_number: int = 0
+    own: Own | None = None
 
 
 def cursor_key(name: str) -> bytes:
     """The key of a reader's place in the log; the value is the number of a record, 8 bytes big-endian."""
     return CURSOR_PREFIX + name.encode()
+
+
+def note_key(name: str) -> bytes:
+    """The key of a document."""
+    return NOTE_PREFIX + name.encode()
 
 
 def log_key(number: int) -> bytes:
@@ -191,10 +215,27 @@ def records(block: Buffer) -> Iterator[Record]:
             way_number += 1
         if at + size > header.size or begin > at + size:
             raise BadBlock(f"a record of {size} bytes at {at}")
-        frame = bytes(view[begin : at + size])
-        yield Record(number, wall_us, header.run, header.synchronised, signal, writer, frame, way, way_number)
+        end = at + size
+        own = None
+        if header.version >= 3 and end - begin > _FRAME_HEAD:
+            own_at = begin + _FRAME_HEAD + int.from_bytes(view[begin + 2 : begin + _FRAME_HEAD], "big")
+            if own_at < end:
+                own, end = _own(view[own_at:end]), own_at
+        frame = bytes(view[begin:end])
+        yield Record(number, wall_us, header.run, header.synchronised, signal, writer, frame, way, way_number, own)
         at += size
         number += 1
+
+
+def _own(view: memoryview) -> Own:
+    if len(view) < _OWN.size:
+        raise BadBlock(f"{len(view)} bytes behind a frame")
+    expiry_s, properties_size, qos, retain, exact = _OWN.unpack_from(view)
+    payload_at = _OWN.size + properties_size
+    if payload_at > len(view):
+        raise BadBlock(f"properties of {properties_size} bytes behind a frame")
+    payload = None if exact else bytes(view[payload_at:])
+    return Own(bytes(view[_OWN.size : payload_at]), payload, expiry_s, qos, bool(retain))
 
 
 def log_sizes(block: Buffer, at: int) -> tuple[int, int, int]:

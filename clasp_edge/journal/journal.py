@@ -19,9 +19,11 @@ from clasp_edge.dataplane.logscan import ways_in
 from clasp_edge.dataplane.tap import Tap
 from clasp_edge.journal.following import Cursors, Logged, after
 from clasp_edge.journal.lookup import Piece
+from clasp_edge.journal.notes import Notes, Source
 from clasp_edge.journal.opening import Opening, move_aside
 from clasp_edge.journal.report import OWN_PREFIX, Report
 from clasp_edge.journal.store import Retention, Store
+from clasp_edge.journal.trouble import Damaged, Unavailable
 from clasp_edge.journal.wear import Wear
 from clasp_edge.journal.writer import DAMAGED, OK, Batch, Outcome, Reader, Writer
 from clasp_edge.router.router import Router
@@ -59,6 +61,8 @@ ALL_SIGNALS = 0x1F
 
 WAYS_BYTES = 1 << 20
 """Of the log in one reading, when only the ways of its records are wanted."""
+LAZY_S = 5.0
+"""How long documents may wait for a commit that happens anyway, where that costs nothing but repetition."""
 
 MOST_DAMAGED = 10_000
 """Damaged blocks of the log that are named one by one."""
@@ -92,6 +96,9 @@ class Journal:
         self._cursors = Cursors()
         self._run = 0
         self._cursors_under_way: dict[str, int] = {}
+        self._notes = Notes()
+        self._notes_under_way: dict[str, bytes | None] = {}
+        self._lazy: TimerHandle | None = None
         self._damaged_blocks: set[int] = set()
         self._base_before = 0
         self._live_bytes = 0
@@ -202,13 +209,16 @@ class Journal:
         if tap is None or writer is None:
             return
         if tap.busy:
+            self._pending = self._pending or self._notes.wanted
             return  # `_done` calls again
         oldest_us = tap.oldest_monotonic_us
         self._pending = False
-        collected = tap.collect(self._cursors.changed)
+        noted = self._notes.gather()
+        collected = tap.collect(noted or self._cursors.changed)
         if collected is None:
             return
         self._cursors_under_way = self._cursors.take()
+        self._notes_under_way = self._notes.take()
         states, logs, drained, base = collected
         self._left = not drained
         if base:
@@ -216,7 +226,7 @@ class Journal:
             self._live_bytes = tap.state.before - tap.rewrite_before
         if oldest_us:
             self._age_ms = max(0, self.router.core.monotonic_us - oldest_us) // 1000
-        writer.put(Batch(states, logs, base, self.router.core.now_us, self._cursors_under_way))
+        writer.put(Batch(states, logs, base, self.router.core.now_us, self._cursors_under_way, self._notes_under_way))
 
     def _done(self, outcome: Outcome) -> None:
         """A batch has been stored, or not (called on the loop's thread)."""
@@ -230,6 +240,7 @@ class Journal:
         tap.log.before -= min(outcome.saved, tap.log.before)
         if outcome.kind != OK:
             self._cursors.give_back(self._cursors_under_way)
+            self._notes.give_back(self._notes_under_way)
         if outcome.kind == OK:
             if self.state != "ok" and not tap.repairing:
                 self._recovered()
@@ -246,6 +257,7 @@ class Journal:
             self._store.close()
             aside = move_aside(self._store, "damaged")
             self._cursors.all_again()
+            self._notes.all_again()
             if aside is not None:
                 self._message = f"the store was damaged while running ({outcome.text}) and is now {aside}"
                 log.error("%s; all params are written to a new one", self._message)
@@ -386,9 +398,56 @@ class Journal:
 
     def _cursors_moved(self) -> None:
         self._store.needed_from = self._cursors.needed_from
+        self._soon()
+
+    def _soon(self) -> None:
         if self._tap is not None and self._timer is None and self._retry is None:
             # In strict mode too: nobody waits for it.
             self._timer = self._loop.call_later(self.commit_interval_s, self._collect)
+
+    # ---- documents of others ----
+
+    def notes(self) -> dict[str, bytes | None]:
+        """The documents that an earlier start has stored, by name; None for a damaged one."""
+        try:
+            return self._store.notes() if self._store.is_open else {}
+        except (Damaged, Unavailable) as error:
+            log.error("the documents of other parts cannot be read: %s", error)
+            return {}
+
+    def forget_notes(self) -> None:
+        """Nobody keeps documents in this mode, and what is there would be out of date by the time somebody does. Waits
+        for the disk, if there are any."""
+        names = self.notes()
+        if not names:
+            return
+        try:
+            self._store.commit((), (), 0, self.router.core.now_us, notes=dict.fromkeys(names))
+        except (Damaged, Unavailable) as error:
+            log.error("the documents of other parts cannot be removed: %s", error)
+
+    def keep_notes(self, source: Source) -> None:
+        """Ask `source` for documents to store with every commit from now on."""
+        self._notes.ask(source)
+
+    def notes_changed(self, urgent: bool) -> None:
+        """There are documents to store, though nothing else may be: at the latest one interval from now, or `LAZY_S`
+        where it is not urgent."""
+        self._notes.wanted = True
+        if urgent:
+            self._soon()
+        elif self._lazy is None and self._tap is not None:
+            self._lazy = self._loop.call_later(LAZY_S, self._late)
+
+    def _late(self) -> None:
+        self._lazy = None
+        if self._notes.wanted:
+            self._soon()
+
+    def log_whole_messages(self, whole: bool) -> None:
+        """Whether the log has what MQTT clients publish as it was, beside the value (`Logged.own`)."""
+        if self._tap is not None:
+            self._tap.whole_messages = whole
 
     def records_after(self, sequence: int, limit_records: int, limit_bytes: int) -> list[Logged]:
         """The records after number `sequence` in order, at most so many and of so many bytes of frames (always one).
@@ -493,7 +552,7 @@ class Journal:
     def close(self, timeout_s: float = 0.5) -> None:
         """Store everything and stop the threads."""
         stored = self.flush(timeout_s)
-        for timer in (self._timer, self._retry, self._settling):
+        for timer in (self._timer, self._retry, self._settling, self._lazy):
             if timer is not None:
                 timer.cancel()
         if not stored:

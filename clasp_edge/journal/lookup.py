@@ -14,6 +14,7 @@ import lmdb
 from clasp_edge.journal.format import (
     CURSOR_PREFIX,
     LOG_PREFIX,
+    NOTE_PREFIX,
     RUN_KEY,
     STATE_PREFIX,
     BadBlock,
@@ -22,6 +23,7 @@ from clasp_edge.journal.format import (
     log_key,
     read_header,
 )
+from clasp_edge.journal.notes import unsealed
 from clasp_edge.journal.trouble import Damaged
 
 MOST_RECORDS = 1 << 13
@@ -107,6 +109,15 @@ def noted_cursors(txn: lmdb.Transaction) -> Iterator[tuple[str, int]]:
         there = cursor.set_range(CURSOR_PREFIX)
         while there and bytes(cursor.key()[:1]) == CURSOR_PREFIX:
             yield bytes(cursor.key()[1:]).decode("utf-8", "replace"), int.from_bytes(bytes(cursor.value()), "big")
+            there = cursor.next()
+
+
+def noted_documents(txn: lmdb.Transaction) -> Iterator[tuple[str, bytes | None]]:
+    """Documents by name (`journal.notes`), None for a damaged one."""
+    with txn.cursor() as cursor:
+        there = cursor.set_range(NOTE_PREFIX)
+        while there and bytes(cursor.key()[:1]) == NOTE_PREFIX:
+            yield bytes(cursor.key()[1:]).decode("utf-8", "replace"), unsealed(bytes(cursor.value()))
             there = cursor.next()
 
 

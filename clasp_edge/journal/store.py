@@ -26,13 +26,23 @@ from clasp_edge.journal.format import (
     Header,
     cursor_key,
     log_key,
+    note_key,
     read_header,
     seal,
     state_key,
 )
 from clasp_edge.journal.joining import Small, join
 from clasp_edge.journal.lock import InUse
-from clasp_edge.journal.lookup import Piece, first_header, log_end, noted_run, read_piece, schema_of
+from clasp_edge.journal.lookup import (
+    Piece,
+    first_header,
+    log_end,
+    noted_documents,
+    noted_run,
+    read_piece,
+    schema_of,
+)
+from clasp_edge.journal.notes import sealed
 from clasp_edge.journal.trouble import DAMAGE, Damaged, TooNew, Unavailable, reason
 
 DATA_FILE = "data.mdb"
@@ -41,10 +51,10 @@ DIRECTORY_MODE = 0o750
 
 
 def _nothing_to_do(txn: lmdb.Transaction) -> None:
-    """Schema 2 adds blocks of version 2; those of version 1 are read as they are, and written anew with time."""
+    """Each schema adds a version of blocks; older blocks are read as they are, and written anew with time."""
 
 
-MIGRATIONS: Mapping[int, Callable[[lmdb.Transaction], None]] = {1: _nothing_to_do}
+MIGRATIONS: Mapping[int, Callable[[lmdb.Transaction], None]] = {1: _nothing_to_do, 2: _nothing_to_do}
 """For each older schema, what turns a store of it into the next one, in the transaction that also notes the number."""
 
 SMALLEST_MAP = 1 << 28
@@ -179,16 +189,17 @@ class Store:
         base: int,
         wall_us: int,
         cursors: Mapping[str, int] = MappingProxyType({}),
+        notes: Mapping[str, bytes | None] = MappingProxyType({}),
     ) -> int:
         """Store blocks (their checksums are put in here), durably when this returns.
 
         `base` other than 0: state blocks below it are not needed any more. `cursors`: places in the log by name, a
-        negative one for those to forget. Returns by how many bytes the log has become shorter because small blocks were
-        joined. Raises Damaged, Unavailable.
+        negative one for those to forget. `notes`: documents by name, None for those that are no more. Returns by
+        how many bytes the log has become shorter because small blocks were joined. Raises Damaged, Unavailable.
         """
         for block in (*states, *logs):
             seal(block)
-        self._transaction(lambda txn: self._write(txn, states, logs, base, wall_us, cursors))
+        self._transaction(lambda txn: self._write(txn, states, logs, base, wall_us, cursors, notes))
         self.missed += self._missed_now
         return self._saved_now
 
@@ -230,6 +241,7 @@ class Store:
         base: int,
         wall_us: int,
         cursors: Mapping[str, int],
+        notes: Mapping[str, bytes | None],
     ) -> None:
         self._missed_now = self._saved_now = 0
         for name, number in cursors.items():
@@ -237,6 +249,11 @@ class Store:
                 txn.delete(cursor_key(name))
             else:
                 txn.put(cursor_key(name), number.to_bytes(8, "big"))
+        for name, data in notes.items():
+            if data is None:
+                txn.delete(note_key(name))
+            else:
+                txn.put(note_key(name), sealed(data))
         for block in states:
             txn.put(state_key(read_header(block).number), block)
         newest = None
@@ -310,6 +327,18 @@ class Store:
         believable = oldest.synchronised and newest.synchronised
         age_s = (wall_us - oldest.max_us) / 1e6
         return bool(limits.max_age_s and believable and age_s > limits.max_age_s * (1 + (1 / slack if slack else 0)))
+
+    def notes(self) -> dict[str, bytes | None]:
+        """Every document by name, None for a damaged one. Raises Damaged, Unavailable."""
+        try:
+            if self._env is None:
+                raise Unavailable("the store is not open")
+            with self._env.begin() as txn:
+                return dict(noted_documents(txn))
+        except DAMAGE as error:
+            raise Damaged(reason(error)) from None
+        except lmdb.Error as error:
+            raise Unavailable(reason(error)) from None
 
     def _grow(self) -> None:
         assert self._env is not None

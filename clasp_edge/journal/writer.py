@@ -34,6 +34,7 @@ class Batch:
     base: int
     wall_us: int
     cursors: Mapping[str, int]
+    notes: Mapping[str, bytes | None]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ class Writer:
             kind, text, saved = OK, "", 0
             began_s = time.monotonic()
             try:
-                saved = self._store.commit(batch.states, batch.logs, batch.base, batch.wall_us, batch.cursors)
+                saved = self._store.commit(
+                    batch.states, batch.logs, batch.base, batch.wall_us, batch.cursors, batch.notes
+                )
             except Damaged as error:
                 kind, text = DAMAGED, str(error)
             except Unavailable as error:

@@ -66,6 +66,10 @@ class Identity(Protocol):
     @property
     def scopes(self) -> Access: ...
 
+    @property
+    def fingerprint(self) -> str:
+        """Names the token for good, over restarts too, and gives nothing of it away."""
+
 
 class Refused(Exception):
     """A token that does not open the door: the ERROR to send before closing (router.md 1.4)."""
@@ -84,3 +88,6 @@ class Authenticator(Protocol):
 
     def revalidate(self, identity: Identity) -> Identity:
         """The identity as it stands now. Raise `Refused` when it has been revoked or has expired."""
+
+    def recognise(self, fingerprint: str) -> Identity:
+        """Whose token has this fingerprint. Raise `Refused` when there is none, or it has expired."""

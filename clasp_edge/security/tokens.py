@@ -51,6 +51,11 @@ class Identity:
     expires: float | None
     digest: bytes = field(repr=False)
 
+    @property
+    def fingerprint(self) -> str:
+        """Names the token for good; the digest cannot be told from it."""
+        return sha256(b"clasp-edge owner:" + self.digest).hexdigest()
+
     def expired(self, now_s: float) -> bool:
         """Tell whether the time is past `expires`; that second itself is still good (security.md 4)."""
         return self.expires is not None and now_s > self.expires
@@ -93,6 +98,13 @@ class TokenStore:
         if current is None:
             raise Unauthorized(ErrorCode.UNAUTHORIZED, "Token has been revoked")
         return _unexpired(current, now_s)
+
+    def recognise(self, fingerprint: str, now_s: float) -> Identity:
+        """Return the identity with this fingerprint; raise Unauthorized if there is none, or no more."""
+        for identity in self._by_digest.values():
+            if identity.fingerprint == fingerprint:
+                return _unexpired(identity, now_s)
+        raise Unauthorized(ErrorCode.UNAUTHORIZED, "Token has been revoked")
 
     def _find(self, digest: bytes) -> Identity | None:
         """Compare with every entry, each in constant time: how long it takes tells nothing about a near miss."""

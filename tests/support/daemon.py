@@ -65,7 +65,7 @@ class Daemon:
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="clasp-edge-test-"))
         self.data_dir = self.directory / "data"
-        self._sets: dict[str, object] = {
+        self.sets: dict[str, object] = {
             "websocket.listen": "127.0.0.1:0",
             "tcp.listen": "127.0.0.1:0" if tcp else "off",
             "mqtt.listen": "127.0.0.1:0" if mqtt else "off",
@@ -93,7 +93,7 @@ class Daemon:
         if self._config_path is not None:
             command += ["--config", str(self._config_path)]
         bound = {_KEYS.get(scheme, f"{scheme}.listen"): at for scheme, at in self._listens.items()}
-        for key, value in (self._sets | bound).items():
+        for key, value in (self.sets | bound).items():
             command += ["--set", f"{key}={value}"]
         environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT), "PYTHONUNBUFFERED": "1"}
         descriptors: tuple[int, ...] = ()

@@ -120,7 +120,7 @@ def _admit(connection: Connection, packet: Connect) -> Session:
             answer[Property.SESSION_EXPIRY_INTERVAL] = expiry_s
     connection.session = session
     session.send(Connack(session_present=present, properties=answer))
-    session.start_sending()
+    session.continue_sending()
     return session
 
 

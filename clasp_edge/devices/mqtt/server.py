@@ -29,6 +29,8 @@ from clasp_edge.wire import decode_value
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
+    from clasp_edge.devices.mqtt.kept import Journal, KeptSessions
+
 log = logging.getLogger("clasp_edge.mqtt")
 
 READ_BYTES = 131_072
@@ -54,6 +56,7 @@ class MqttServer:
         self.hub.max_packet = self.max_packet
         use_converters(encoded_value_of, _payload_of)
         self.sessions: dict[str, Session] = {}
+        self.kept: KeptSessions | None = None
         self.connected = 0
         self.started_s = router.clock.monotonic_s()
         self.waiting = Waiting(self)
@@ -75,6 +78,19 @@ class MqttServer:
         for session in self.sessions.values():
             session.set_rate(config.limits.messages_per_second)
 
+    def keep_sessions(self, journal: Journal) -> None:
+        """Take up the sessions that an earlier start has stored, and store what becomes of them from now on. Before
+        anybody is connected."""
+        from clasp_edge.devices.mqtt.kept import KeptSessions
+
+        self.kept = KeptSessions(self, journal)
+        self.kept.restore()
+
+    @property
+    def last_logged(self) -> int:
+        """The number of the newest record in the journal's log, 0 without one."""
+        return self.kept.journal.last_sequence if self.kept is not None else 0
+
     async def start(self, sock: socket.socket) -> None:
         """Listen on a bound socket."""
         self._server = await self.loop.create_server(lambda: TcpConnection(self), sock=sock, backlog=1024)
@@ -94,8 +110,10 @@ class MqttServer:
             self._look_timer.cancel()
             self._look_timer = None
         for session in list(self.sessions.values()):
-            session.will = None
+            if session.connection is not None or self.kept is None:
+                session.will = None
             session.disconnect(Reason.SERVER_SHUTTING_DOWN, "the server stops")
+            session.changed()  # how long it still has to wait is stored
 
     def statistics(self) -> dict[str, int]:
         """Every counter by its name, and how much there is now of what comes and goes."""
@@ -125,6 +143,8 @@ class MqttServer:
         """The session has ended."""
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
+            if self.kept is not None:
+                self.kept.forget(session.client_id)
 
     def foreign(self, session: Session, identity: Identity | None) -> bool:
         """Whether the session belongs to the bearer of another token, who alone may take it over."""

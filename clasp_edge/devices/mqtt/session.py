@@ -31,6 +31,7 @@ from clasp_edge.devices.mqtt.codec.types import V5
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.connection import Connection
+    from clasp_edge.devices.mqtt.refill import Refill
     from clasp_edge.devices.mqtt.server import MqttServer
     from clasp_edge.devices.mqtt.subscribe import Held
     from clasp_edge.devices.mqtt.will import PendingWill
@@ -60,7 +61,9 @@ class Session(MqttOutlet):
         "connection",
         "ended",
         "expiry_s",
+        "from_log",
         "identity",
+        "left_us",
         "problem_information",
         "server",
         "subscriptions",
@@ -75,6 +78,8 @@ class Session(MqttOutlet):
         self.identity: Identity | None = None
         self.subscriptions: dict[str, Held] = {}
         self.will: PendingWill | None = None
+        self.from_log: Refill | None = None
+        self.left_us = 0
         self.ended = False
         self.problem_information = True
         self._silent_after_s = 0.0
@@ -107,8 +112,10 @@ class Session(MqttOutlet):
 
         config = self.server.config
         self.connection = connection
+        self.left_us = 0
         self.expiry_s = expiry_s
         self.keeps = expiry_s > 0
+        self.changed()
         self.problem_information = bool(packet.properties.get(Property.REQUEST_PROBLEM_INFORMATION, 1))
         self._silent_after_s = packet.keep_alive_s * KEEP_ALIVE_FACTOR
         if self._expiry is not None:
@@ -148,8 +155,37 @@ class Session(MqttOutlet):
         if self.expiry_s == 0:
             self.end()
         elif not self.ended:
-            self._expiry = self.server.loop.call_later(self.expiry_s, self.end)
+            self.left_us = self.server.router.clock.wall_us()
+            self.expire_in(self.expiry_s)
             self.server.bound_kept(self)
+        self.changed()
+
+    def expire_in(self, left_s: float) -> None:
+        """The client is away: the session ends unless it comes back."""
+        self._expiry = self.server.loop.call_later(left_s, self.end)
+
+    @property
+    def left_s(self) -> float:
+        """How long the session still waits for its client, who is away."""
+        return max(0.0, self._expiry.when() - self.server.loop.time()) if self._expiry is not None else self.expiry_s
+
+    def changed(self) -> None:
+        """Something changed that has to outlive the process, if the session does."""
+        if self.server.kept is not None:
+            self.server.kept.changed(self)
+
+    def subscriptions_changed(self) -> None:
+        """What the session is subscribed to is not what it was."""
+        self.changed()
+        if self.from_log is not None:
+            self.from_log.subscriptions_changed()
+
+    def continue_sending(self) -> None:
+        """CONNACK is out: what was in flight goes again, then what waits, here or in the journal's log."""
+        if self.from_log is not None:
+            self.from_log.begin()
+        else:
+            self.start_sending()
 
     def end(self) -> None:
         """The session is over: its subscriptions and what waits for it are gone."""
@@ -163,6 +199,9 @@ class Session(MqttOutlet):
             will, self.will = self.will, None
             will.publish(self)  # [MQTT-3.1.3-9]: the delay ends with the session
         self.keeps = False
+        if self.from_log is not None:
+            self.from_log.stop()
+            self.from_log = None
         subscribe.drop_all(self)
         self.close_outlet()
         self.server.router.plane.unregister(self)
@@ -245,10 +284,14 @@ class Session(MqttOutlet):
 
     # ---- what it is told ----
 
-    def send(self, packet: Packet) -> None:
-        """Send one packet of the control plane."""
+    def send(self, packet: Packet, *, stored: bool = False) -> None:
+        """Send one packet of the control plane; `stored`: what it answers is to outlive the process."""
         data = encode(packet, self.version)
-        if len(data) <= self.peer_max_packet:
+        if len(data) > self.peer_max_packet:
+            return
+        if stored and self.keeps:
+            self.send_stored(data)
+        else:
             self.send_packet(data)
 
     def explained(self, reason: int, text: str) -> dict[int, Any]:

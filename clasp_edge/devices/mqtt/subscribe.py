@@ -36,12 +36,18 @@ _ALWAYS, _IF_NEW = 0, 1  # retain handling; 2 is never (5.0, 3.8.3.1)
 
 
 class Held:
-    """One subscription of a session, under its filter. `subscription` is None for what is not in the trie as such."""
+    """One subscription of a session, under its filter. `subscription` is None for what is not in the trie as such.
+    `since` is the last record that the journal's log had when it was made."""
 
-    __slots__ = ("group", "options", "subscription")
+    __slots__ = ("group", "identifier", "options", "since", "subscription")
 
-    def __init__(self, options: int, subscription: Subscription | None, group: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, options: int, identifier: int, since: int, subscription: Subscription | None,
+        group: tuple[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.options = options
+        self.identifier = identifier
+        self.since = since
         self.subscription = subscription
         self.group = group
 
@@ -56,7 +62,7 @@ def handle_subscribe(session: Session, packet: Subscribe) -> None:
     for entry in packet.filters:
         try:
             new = entry.filter not in session.subscriptions
-            pattern = _subscribe(session, entry, identifier)
+            pattern = subscribe(session, entry, identifier)
         except MqttError as error:
             if error.reason == Reason.PROTOCOL_ERROR:
                 raise
@@ -68,7 +74,8 @@ def handle_subscribe(session: Session, packet: Subscribe) -> None:
         if not entry.filter.startswith(SHARE) and (handling == _ALWAYS or (handling == _IF_NEW and new)):
             wanted.append((entry, pattern))
     properties = session.explained(max(reasons), text) if text else {}
-    session.send(Suback(packet_id=packet.packet_id, reasons=reasons, properties=properties))
+    session.subscriptions_changed()
+    session.send(Suback(packet_id=packet.packet_id, reasons=reasons, properties=properties), stored=True)
     encoded = b"\x0b" + put_varint(identifier) if identifier else None
     for entry, pattern in wanted:
         if pattern is not None:
@@ -77,8 +84,11 @@ def handle_subscribe(session: Session, packet: Subscribe) -> None:
             session.server.sys_topics.send_retained(session, entry, encoded)
 
 
-def _subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Pattern | None:
-    """Add or replace one subscription [MQTT-3.8.4-3]; returns its pattern, None for one outside the namespace."""
+def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Pattern | None:
+    """Add or replace one subscription [MQTT-3.8.4-3]; returns its pattern, None for one outside the namespace.
+
+    Raises MqttError.
+    """
     server = session.server
     shown = entry.filter
     group = ""
@@ -100,10 +110,12 @@ def _subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Pat
     options = entry.qos
     options |= _NO_LOCAL if entry.no_local else 0
     options |= _RETAIN_AS_PUBLISHED if entry.retain_as_published else 0
+    before = session.subscriptions.get(entry.filter)
+    since = before.since if before is not None else server.last_logged
     if shown.startswith("$"):
         # Nothing in the namespace has such a topic; of $SYS the server itself is the publisher.
         drop(session, entry.filter)
-        session.subscriptions[entry.filter] = Held(options, None)
+        session.subscriptions[entry.filter] = Held(options, identifier, since, None)
         if shown.startswith(SYS) and not group:
             server.sys_topics.subscribe(session, entry.filter, options, identifier)
         return None
@@ -118,18 +130,19 @@ def _subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Pat
         key = (group, shown)
         encoded = b"\x0b" + put_varint(identifier) if identifier else None
         server.shared.join(key, pattern, session, options, encoded)
-        session.subscriptions[entry.filter] = Held(options, None, key)
+        session.subscriptions[entry.filter] = Held(options, identifier, since, None, key)
         return pattern
     subscription = Subscription(session, 0, pattern, ALL_SIGNALS, None, options, identifier)
     server.router.plane.trie.add(subscription)
-    session.subscriptions[entry.filter] = Held(options, subscription)
+    session.subscriptions[entry.filter] = Held(options, identifier, since, subscription)
     return pattern
 
 
 def handle_unsubscribe(session: Session, packet: Unsubscribe) -> None:
     """Answer UNSUBACK; what is on its way may still arrive [MQTT-3.10.4-3]."""
     reasons = [Reason.SUCCESS if drop(session, text) else Reason.NO_SUBSCRIPTION_EXISTED for text in packet.filters]
-    session.send(Unsuback(packet_id=packet.packet_id, reasons=reasons))
+    session.subscriptions_changed()
+    session.send(Unsuback(packet_id=packet.packet_id, reasons=reasons), stored=True)
 
 
 def drop(session: Session, text: str) -> bool:

@@ -18,16 +18,26 @@ _NOT_PASSED_ON = (Property.WILL_DELAY_INTERVAL, Property.MESSAGE_EXPIRY_INTERVAL
 class PendingWill:
     """A will that has not been published, and its delay once the client is gone."""
 
-    __slots__ = ("_timer", "delay_s", "will")
+    __slots__ = ("_due_s", "_timer", "delay_s", "will")
 
     def __init__(self, will: Will) -> None:
         self.will = will
         self.delay_s = int(will.properties.get(Property.WILL_DELAY_INTERVAL, 0))
         self._timer: TimerHandle | None = None
+        self._due_s = 0.0
 
     def start(self, session: Session) -> None:
         """The client is gone: publish after the delay, unless it comes back [MQTT-3.1.3-9]."""
-        self._timer = session.server.loop.call_later(self.delay_s, self._due, session)
+        self.resume(session, self.delay_s)
+
+    def resume(self, session: Session, left_s: float) -> None:
+        """The client has been gone for a while."""
+        self._due_s = session.server.loop.time() + left_s
+        self._timer = session.server.loop.call_later(left_s, self._due, session)
+
+    def left_s(self, now_s: float) -> float:
+        """How long it still waits, by the loop's clock; the whole delay while the client is there."""
+        return max(0.0, self._due_s - now_s) if self._timer is not None else self.delay_s
 
     def cancel(self) -> None:
         """The client said goodbye, or is back in time."""
@@ -40,6 +50,7 @@ class PendingWill:
         if session.will is self:
             session.will = None
             self.publish(session)
+            session.changed()
 
     def publish(self, session: Session) -> None:
         """Publish now, with the rights of the client."""
