@@ -56,6 +56,15 @@ slots_choose() {
     fi
 }
 
+# Sets `boot` to a system other than was chosen. One that does not run is not on trial: nobody may confirm it.
+slots_start_instead() { # slots_start_instead LETTER
+    boot=$1
+    if [ -n "$trying" ] && [ "$trying" != "$boot" ]; then
+        failed=$trying
+        trying=
+    fi
+}
+
 # One printf, hence one write: dd takes what a single read gives it.
 slots_text() {
     printf '%s\nslot=%s\ntry=%s\ntrying=%s\nfailed=%s\nid=%s\n' \
@@ -64,8 +73,9 @@ slots_text() {
 }
 
 # Writes over the file in place, so that neither its length nor its place on the card changes, and looks at the result.
+# What a laptop's editor has added behind the sector stays there and is not read, since the first of two lines counts.
 slots_write() { # slots_write FILE
     slots_text | dd of="$1" bs=512 count=1 conv=sync,notrunc 2>/dev/null || return 1
     sync
-    [ "$(tr -d '\0' <"$1")" = "$(slots_text)" ]
+    [ "$(dd if="$1" bs=512 count=1 2>/dev/null | tr -d '\0')" = "$(slots_text)" ]
 }

@@ -72,6 +72,31 @@ def test_a_new_system_that_is_not_well_is_left(board: Places, clock: Clock, aske
     assert board.slot_state.read_bytes() == before
 
 
+@pytest.mark.parametrize("well", [True, False])
+def test_a_new_system_that_did_not_even_start_is_not_kept(
+    board: Places, clock: Clock, asked: list[str], well: bool
+) -> None:
+    board.boot.write_text("booted=a\nslot=a\ntrying=b\nfailed=\ndisk=x\npartition=x\n")
+    write_state(board.slot_state, SlotState(slot="a", trying="b"))
+    assert verdict(board, clock, lambda: well) == (0 if well else 1)
+    assert read_state(board.slot_state).slot == "a"
+    assert "systemctl reboot" not in asked
+
+
+def test_a_configuration_is_taken_back_though_the_card_can_only_be_read(
+    board: Places, clock: Clock, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(confirm, "write_atomically", refuse)
+    (board.accepted / (settings.CONFIG + settings.BEFORE)).write_text("name = 'old'\n")
+    assert verdict(board, clock, lambda: False) == 1
+    assert board.daemon_config.read_text() == "name = 'old'\n"
+    assert "systemctl restart --no-block clasp-edge.service" in asked
+    assert "Read-only file system" in read_problems(board)[1]
+
+
 def test_a_daemon_that_comes_and_goes_is_not_well(clock: Clock) -> None:
     assert not wait_until_steady(lambda: int(clock.now) % STEADY_S != 0, clock, clock.sleep)
     assert clock.now >= PATIENCE_S

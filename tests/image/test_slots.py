@@ -120,6 +120,20 @@ def test_a_state_that_cannot_be_written_is_not_taken_for_written() -> None:
     assert subprocess.run(["sh", "-uc", program], capture_output=True, timeout=20, check=False).returncode != 0
 
 
+def test_what_is_started_instead_of_a_try_is_not_on_trial(file: Path) -> None:
+    write_state(file, SlotState().tried_next("b"))
+    program = f'. {SCRIPT}; slots_read {file}; slots_choose; slots_start_instead a; echo "$boot,$trying,$failed"'
+    done = subprocess.run(["sh", "-euc", program], text=True, capture_output=True, timeout=20, check=True)
+    assert done.stdout.strip() == "a,,b"
+
+
+def test_a_file_that_an_editor_has_made_longer_can_be_written(file: Path) -> None:
+    write_state(file, SlotState().tried_next("b"))
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n") + b"slot=b\r\n")
+    assert [boot(file), boot(file)] == ["b", "a"]
+    assert read_state(file) == SlotState(failed="b")
+
+
 def test_the_state_leaves_the_script_in_one_piece(file: Path) -> None:
     """What writes it into the file takes the result of a single read; a datagram socket keeps single writes apart."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -190,6 +190,17 @@ def test_a_system_that_is_on_trial_is_not_written_over(box: Places, secret: Path
     assert read_state(box.slot_state) == SlotState()
 
 
+@pytest.mark.parametrize("state", [SlotState(slot="a"), SlotState(slot="a", trying="a", failed="b")])
+def test_where_the_chosen_system_was_damaged_the_update_in_its_place_is_on_trial(
+    box: Places, secret: Path, tmp_path: Path, state: SlotState
+) -> None:
+    """System b runs because a could not be read: a's state still says a, and it must be possible to go back to b."""
+    write_state(box.slot_state, state)
+    box.boot.write_text(box.boot.read_text().replace("booted=a", "booted=b"))
+    assert install(box, make(tmp_path / "u", secret)) == 0
+    assert read_state(box.slot_state) == SlotState(slot="b", try_="a")
+
+
 def test_a_failed_second_update_takes_the_first_one_s_try_back(box: Places, secret: Path, tmp_path: Path) -> None:
     assert install(box, make(tmp_path / "u", secret)) == 0
     damaged = make(tmp_path / "v", secret, root_sha256="0" * 64)

@@ -35,12 +35,18 @@ def confirm(
     """Wait for the verdict, and act on it. Returns 0 when the box is well, 1 when something was taken back."""
     places = places or Places()
     well = wait_until_steady(healthy or daemon_is_active, clock, sleep)
-    trying = read_fields(places.boot).get("trying", "")
+    boot = read_fields(places.boot)
+    trying = boot.get("trying", "")
+    if trying != boot.get("booted"):
+        trying = ""  # what does not run has not shown that it works
     probation = places.accepted / (settings.CONFIG + settings.BEFORE)
     if well:
         if trying:
             keep_system(places, trying)
-        probation.unlink(missing_ok=True)
+        try:
+            probation.unlink(missing_ok=True)
+        except OSError as error:
+            print(f"the end of the probation could not be stored: {error}")
         return 0
     if trying:
         # Nothing is written: the first stage takes an unconfirmed system back by itself.
@@ -106,9 +112,14 @@ def take_config_back(places: Places) -> None:
         f"{settings.CONFIG}: the router does not start with it, so the configuration of before is in force again. "
         f"The router said: {last_words()}",
     )
-    if before:
-        write_atomically(places.accepted / settings.CONFIG, before.encode(), settings.PRIVATE)
-    else:
-        (places.accepted / settings.CONFIG).unlink(missing_ok=True)
-    probation.unlink()
     apply_config(places, before or None)
+    try:
+        if before:
+            write_atomically(places.accepted / settings.CONFIG, before.encode(), settings.PRIVATE)
+        else:
+            (places.accepted / settings.CONFIG).unlink(missing_ok=True)
+        probation.unlink()
+    except OSError as error:
+        add_problem(
+            places, f"{settings.CONFIG}: that could not be stored ({error}); the next start tries it once more."
+        )

@@ -66,10 +66,13 @@ class Places:
 
 
 def read_fields(path: Path) -> dict[str, str]:
-    """The lines KEY=VALUE of a file; nothing of one that cannot be read."""
+    """The lines KEY=VALUE of a file, the first of two with one key as in initramfs/slots.sh; nothing if unreadable."""
     try:
         text = path.read_text(errors="replace")
     except OSError:
         return {}
     lines = (line for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {key.strip(): value.strip() for key, value in (line.split("=", 1) for line in lines)}
+    found: dict[str, str] = {}
+    for key, value in (line.split("=", 1) for line in lines):
+        found.setdefault(key.strip(), value.strip())
+    return found

@@ -53,14 +53,14 @@ def main(arguments: list[str], places: Places | None = None) -> int:
 def install(places: Places, file: str, allow_older: bool) -> Manifest:
     """Check, write, read back, and only then ask for the try. Raises BundleError, OSError."""
     boot = read_fields(places.boot)
-    if boot.get("trying"):
-        raise BundleError("the system that runs is new and still being tried. Please wait five minutes")
     booted = boot.get("booted", "a")
+    if boot.get("trying") == booted:
+        raise BundleError("the system that runs is new and still being tried. Please wait five minutes")
     target = Path(f"{boot['partition']}{NUMBERS[other(booted)]}")
     with sys.stdin.buffer if file == "-" else open(file, "rb") as opened:
         bundle = open_bundle(opened, places.update_key, places.run / "update")
         check_fits(places, bundle.manifest, device_size(target), allow_older)
-        take_try_back(places)
+        settle_on(places, booted)
         write_root(bundle, target)
     with writable(places.firmware):
         write_state(places.slot_state, read_state(places.slot_state).tried_next(other(booted)))
@@ -89,12 +89,16 @@ def check_fits(places: Places, manifest: Manifest, room: int, allow_older: bool)
         raise BundleError("it is too large for this card's layout; please write the card anew")
 
 
-def take_try_back(places: Places) -> None:
-    """Forget an earlier update that waits to be tried: from now on its place is being written over."""
+def settle_on(places: Places, booted: str) -> None:
+    """Have the next start take what runs now: from here on the other system is being written over.
+
+    An update that waits to be tried is forgotten. Where `booted` runs because the other one was damaged, or because
+    the state could not be read, it is what the box goes back to, and the other one is on trial like any update.
+    """
     state = read_state(places.slot_state)
-    if state.try_:
+    if state.try_ or state.slot != booted:
         with writable(places.firmware):
-            write_state(places.slot_state, state.confirmed(state.slot))
+            write_state(places.slot_state, state.confirmed(booted))
 
 
 def write_root(bundle: Bundle, target: Path) -> None:
