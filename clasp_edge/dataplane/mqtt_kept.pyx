@@ -53,9 +53,9 @@ cdef class MqttKept(MqttSender):
                 place = self.read_to
             elif self.hub.plane.tap is not None and not self.core.in_pass:
                 # What is logged now has been delivered; in the middle of a pass somebody may still be to come.
-                self.idle_place = place = self.hub.plane.tap.log.number - 1
+                self.seen_to = place = self.hub.plane.tap.log.number - 1
             else:
-                place = self.idle_place
+                place = self.seen_to
         return self.begin, max(self.sending, last), place, behind, entries
 
     def restore(self, uint64_t first, list entries, size_t skipped):
@@ -128,6 +128,7 @@ cdef class MqttKept(MqttSender):
         cdef bint outer = self.core.in_pass
         self.core.begin()
         self.following = False
+        self.seen_to = self.read_to
         if behind:
             self.converging = True
             self.cursor = 0

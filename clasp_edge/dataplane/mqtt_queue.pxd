@@ -38,6 +38,7 @@ cdef class MqttQueue(Outlet):
     cdef public bint keeps              # the session outlives its connection
     cdef public bint following          # what is logged is not taken from deliveries: it is read from the log
     cdef bint noted                     # the store will hear of it
+    cdef public uint64_t seen_to        # log record up to which all that it wants has been queued, or more
     cdef bint started                   # CONNACK is out
     cdef public size_t peer_max_packet
     cdef public uint32_t window         # messages in flight at most

@@ -10,6 +10,7 @@ class MqttQueue(Outlet):
     websocket: bool
     keeps: bool
     following: bool
+    seen_to: int
     peer_max_packet: int
     window: int
 

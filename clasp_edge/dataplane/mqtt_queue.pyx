@@ -203,7 +203,8 @@ cdef class MqttQueue(Outlet):
             unstore(stored)
             return False
         item.stored = stored
-        item.logged = logged
+        if logged:
+            item.logged = self.seen_to = logged
         self.waiting_bytes += size
         self.hub.queued += size
         self.wanting = True

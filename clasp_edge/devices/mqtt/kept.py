@@ -80,7 +80,7 @@ class KeptSessions:
             self.forget(session.client_id)
             return
         if session.client_id not in self._stored:
-            self._stored[session.client_id] = self.journal.last_sequence
+            session.seen_to = self._stored[session.client_id] = self.journal.last_sequence
             if len(self._stored) == 1:
                 self.journal.log_whole_messages(True)
         self._due.add(session.client_id)
@@ -218,7 +218,7 @@ class KeptSessions:
             self._subscribe(session, held)
         place = self._decoded_place(client_id, place_data)
         unknown = max(0, place.next - place.first - len(place.entries))
-        session.restore(place.first, list(place.entries), unknown + SKIPPED)
+        session.restore(place.first, list(place.entries), min(unknown, 2 * SKIPPED) + SKIPPED)
         session.restore_unreleased(place.unreleased)
         session.from_log = Refill(session, self.journal, place.place, place.first, place.entries, place.behind)
         self._stored[client_id] = place.place

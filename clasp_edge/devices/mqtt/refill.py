@@ -37,6 +37,9 @@ WAIT_S = 0.02
 RETRY_S = 1.0
 """After a reading of the log has failed."""
 
+MOST_FAILURES = 5
+"""Readings that fail one after the other: the client gets the newest values instead, and what comes from then on."""
+
 MOST_ADDRESSES = 4096
 """Whose subscriptions are remembered while reading."""
 
@@ -130,6 +133,7 @@ class Refill:
         self.behind = behind
         self._sending = False
         self._reading = False
+        self._failures = 0
         self._timer: TimerHandle | None = None
         self._matches: dict[bytes, list[Held]] = {}
         self._own_name = f"mqtt:{session.client_id}".encode()[:MAX_WRITER_BYTES]
@@ -177,9 +181,16 @@ class Refill:
         if self.done:
             return
         if isinstance(result, Exception):
-            log.error("%r: what waits cannot be read from the journal: %s", session, result)
-            self._later(RETRY_S)
+            self._failures += 1
+            given_up = self._failures >= MOST_FAILURES
+            more = ": given up" if given_up else ""
+            log.error("%r: what waits cannot be read from the journal: %s%s", session, result, more)
+            if given_up:
+                self.behind = True
+                self._at = session.read_to = self._journal.last_sequence
+            self._later(0 if given_up else RETRY_S)
             return
+        self._failures = 0
         core = session.server.router.core
         core.begin_pass()
         full = not all(map(self._take, result))
