@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from clasp_board import settings
+from clasp_board import confirm, fields, settings, system
 from clasp_board.places import Places
 from clasp_board.problems import FILE as PROBLEMS
 from clasp_board.problems import publish_problems, read_problems
@@ -60,6 +62,11 @@ def test_the_examples_on_the_card_are_right_when_the_hash_is_taken_away(board: P
         (NETWORK, "address = 192.168.1.20", "192.168.1.20/24"),
         (NETWORK, "address = 192.168.1.20/24\ngateway = 192.168.1.300", "line 2"),
         (NETWORK, "gateway = 192.168.1.1", "missing"),
+        (NETWORK, "address = 192.168.1.20/24\ngateway = 192.168.2.1", "not in the network of this box"),
+        (NETWORK, "address = 192.168.1.20/24\ngateway = 192.168.1.20", "the same address"),
+        (NETWORK, "address = 192.168.1.255/24", "as a whole"),
+        (HOST_NAME, "localhost", "cannot be a name"),
+        (CONFIG, "name = “stage left”\n", "must be straight ones"),
         (KEYS, "-----BEGIN OPENSSH PRIVATE KEY-----", "private key"),
         (KEYS, KEY[:40], "line 1"),
         (KEYS, f"{KEY}\nhello", "line 2"),
@@ -130,9 +137,43 @@ def test_a_file_without_its_secrets_can_be_edited(board: Places) -> None:
 
 def test_a_secret_that_the_box_has_lost_lets_nobody_in(board: Places) -> None:
     put(board, CONFIG, TOKENS.replace("first secret", MARK))
+    put(board, WIFI, f"country = DE\nname = Stage\npassword = {MARK}\n")
+    for _start in range(3):  # the box asks until it is told
+        board.problems.unlink(missing_ok=True)
+        in_force = take_over(board, persistent=True)
+        assert MARK not in in_force[CONFIG] + in_force[WIFI]
+        assert "second secret" in in_force[CONFIG]
+        config, wifi = read_problems(board)
+        assert 'security.token[scopes=["read:/**"]].token' in config
+        assert "the password of Stage" in wifi
+    put(board, WIFI, "country = DE\nname = Stage\npassword = told again\n")
+    board.problems.unlink()
+    assert "told again" in take_over(board, persistent=True)[WIFI]
+    assert len(read_problems(board)) == 1
+
+
+def test_a_token_that_is_taken_away_does_not_go_to_the_next_one(board: Places) -> None:
+    config = put(board, CONFIG, TOKENS)
+    take_over(board, persistent=True)
+    blocks = config.read_text().split("[[security.token]]")
+    config.write_text(blocks[0] + "[[security.token]]" + blocks[2])
     in_force = take_over(board, persistent=True)
-    assert MARK not in in_force[CONFIG]
-    assert "security.token[1].token" in read_problems(board)[0]
+    assert "first secret" not in in_force[CONFIG]
+    assert "second secret" in in_force[CONFIG]
+    assert read_problems(board) == []
+
+
+def test_tokens_that_are_alike_but_for_their_secret(board: Places) -> None:
+    alike = "".join(f'[[security.token]]\ntoken = "secret {n}"\nscopes = ["read:/**"]\n' for n in range(3))
+    config = put(board, CONFIG, f'[security]\nmode = "authenticated"\n{alike}')
+    take_over(board, persistent=True)
+    config.write_text('name = "x"\n' + config.read_text())
+    in_force = take_over(board, persistent=True)[CONFIG]
+    assert all(f'"secret {n}"' in in_force for n in range(3))
+    assert read_problems(board) == []
+    config.write_text("[[security.token]]".join(config.read_text().split("[[security.token]]")[:3]))
+    assert "secret" not in take_over(board, persistent=True)[CONFIG], "nobody knows which of them is gone"
+    assert len(read_problems(board)) == 2
 
 
 def test_secrets_written_in_another_way_take_the_whole_file_off_the_card(board: Places) -> None:
@@ -142,6 +183,12 @@ def test_secrets_written_in_another_way_take_the_whole_file_off_the_card(board: 
     assert "hidden" in take_over(board, persistent=True)[CONFIG]
     assert "hidden" not in config.read_text()
     assert "hidden" in take_over(board, persistent=True)[CONFIG]
+    config.write_bytes(b"\xef\xbb\xbf" + config.read_bytes().replace(b"\n", b"\r\n"))
+    assert "hidden" in take_over(board, persistent=True)[CONFIG], "an editor's own ways must not open the box"
+    assert read_problems(board) == []
+    config.write_bytes(config.read_bytes() + b'name = "more"\r\n')
+    assert "hidden" in take_over(board, persistent=True)[CONFIG]
+    assert "nothing can be added" in read_problems(board)[0]
 
 
 def test_without_a_data_partition_settings_are_used_and_stay_on_the_card(board: Places) -> None:
@@ -167,7 +214,125 @@ def test_a_file_that_is_gone_changes_nothing(board: Places) -> None:
     assert take_over(board, persistent=True) == {HOST_NAME: "left"}
 
 
-@pytest.mark.parametrize("name", ["clasp-edge.toml.txt", "hostname", "wifi.txt.txt", "SSH-KEYS"])
+@pytest.mark.parametrize("line", ["pasword = hush-hush", "password: hush-hush", "hush-hush"])
+def test_a_password_with_its_name_misspelt_is_not_told_to_everyone(board: Places, line: str) -> None:
+    put(board, WIFI, f"country = DE\nname = Stage\n{line}\n")
+    take_over(board, persistent=True)
+    (problem,) = read_problems(board)
+    assert "line 3" in problem
+    assert "hush-hush" not in problem
+
+
+def test_quotation_marks_that_an_editor_has_turned_are_not_part_of_a_name(board: Places) -> None:
+    put(board, WIFI, "country = DE\nname = “Anna’s Stage”\npassword = „long enough“\n")  # noqa: RUF001
+    in_force = take_over(board, persistent=True)
+    assert read_problems(board) == []
+    assert fields.read_wireless(in_force[WIFI]).networks == [fields.Wifi("Anna’s Stage", "long enough")]  # noqa: RUF001
+
+
+def test_what_a_laptop_leaves_on_a_card_disturbs_nothing(board: Places) -> None:
+    put(board, HOST_NAME, "left")
+    for name in ("._hostname.txt", ".DS_Store", "._clasp-edge.toml", "desktop.ini", "WPSettings.dat"):
+        put(board, name, b"\0\5\x16\7" * 100)
+    for name in (".Trashes", ".fseventsd", ".Spotlight-V100", "System Volume Information"):
+        (board.firmware / name).mkdir()
+    (board.firmware / NETWORK).touch()
+    assert take_over(board, persistent=True) == {HOST_NAME: "left"}
+    assert read_problems(board) == []
+
+
+def test_a_setting_that_the_data_partition_has_lost_is_taken_from_the_card_again(board: Places) -> None:
+    put(board, HOST_NAME, "left")
+    put(board, KEYS, KEY)
+    take_over(board, persistent=True)
+    for name, damage in ((HOST_NAME, bytes(5)), (KEYS, b"\xff\xfe")):
+        (board.accepted / name).write_bytes(damage)
+    assert take_over(board, persistent=True) == {HOST_NAME: "left", KEYS: KEY}
+    assert all("is damaged" in problem for problem in read_problems(board))
+    board.problems.unlink()
+    assert take_over(board, persistent=True) == {HOST_NAME: "left", KEYS: KEY}
+    assert read_problems(board) == []
+
+
+def test_a_second_configuration_before_the_first_has_proved_itself(board: Places) -> None:
+    """What the box goes back to is what has worked, not what nobody has seen working."""
+    put(board, CONFIG, "name = 'works'\n")
+    take_over(board, persistent=True)
+    (board.accepted / (CONFIG + settings.BEFORE)).unlink()  # as confirm does
+    for name in ("first", "second"):
+        put(board, CONFIG, f"name = '{name}'\n")
+        take_over(board, persistent=True)
+    assert (board.accepted / CONFIG).read_text() == "name = 'second'\n"
+    assert (board.accepted / (CONFIG + settings.BEFORE)).read_text() == "name = 'works'\n"
+
+
+def test_a_configuration_that_was_taken_back_is_named_at_every_start_and_its_secrets_are_not_lost(
+    board: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uplink = '[uplink.site]\nurl = "ws://hub:7330"\nowns = ["/a/**"]\ntoken = "TOKEN"\n'
+    config = put(board, CONFIG, uplink.replace("TOKEN", "old token"))
+    take_over(board, persistent=True)
+    (board.accepted / (CONFIG + settings.BEFORE)).unlink()
+    config.write_text(uplink.replace("TOKEN", "new token") + '[mqtt]\nlisten = "192.0.2.1:1883"\n')
+    take_over(board, persistent=True)
+    monkeypatch.setattr(confirm, "run", lambda *_: system.run("true"))
+    confirm.take_config_back(board)
+    for _start in range(2):
+        board.problems.unlink()
+        assert "old token" in take_over(board, persistent=True)[CONFIG]
+        assert "the router does not start with it" in read_problems(board)[0]
+    config.write_text(config.read_text().partition("[mqtt]")[0])
+    board.problems.unlink()
+    assert take_over(board, persistent=True)[CONFIG] == uplink.replace("TOKEN", "new token")
+    assert read_problems(board) == []
+    assert sorted(path.name for path in board.accepted.iterdir()) == [CONFIG, CONFIG + settings.BEFORE, settings.SEEN]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+@pytest.mark.parametrize("full", ["card", "data"])
+def test_a_full_card_costs_neither_the_configuration_nor_its_secrets(board: Places, full: str) -> None:
+    """The file is as long as its blocks, and longer without its secrets than with them."""
+    token = '[[security.token]]\ntoken = "{:04d}"\nscopes = ["read:/{}"]\n'
+    text = '[security]\nmode = "authenticated"\n' + "".join(token.format(n, n) for n in range(140))
+    text += "#" * (8191 - len(text)) + "\n"
+    place = board.firmware if full == "card" else board.accepted
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "none", place], check=True, timeout=20)
+    try:
+        (place / "other").write_bytes(bytes(4096 if full == "card" else 8192))
+        card = put(board, CONFIG, text)
+        for _start in range(2):
+            assert take_over(board, persistent=True) == {CONFIG: text}
+        assert card.read_text() == text
+        (problem,) = read_problems(board)
+        assert "No space left" in problem
+        assert (full == "card") == (board.accepted / CONFIG).exists()
+        assert not (board.accepted / (CONFIG + ".new")).exists()
+        subprocess.run(["mount", "-o", "remount,rw,size=64k", place], check=True, timeout=20)
+        assert take_over(board, persistent=True) == {CONFIG: text}
+        assert "0007" not in card.read_text()
+        assert (board.accepted / CONFIG).read_text() == text
+    finally:
+        subprocess.run(["umount", place], check=True, timeout=20)
+
+
+def test_an_emptied_file_on_a_box_that_can_store_nothing(board: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(board, KEYS, KEY)
+    put(board, HOST_NAME, "left")
+    take_over(board, persistent=True)
+    put(board, HOST_NAME, "")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert take_over(board, persistent=True) == {KEYS: KEY}
+    assert "Read-only file system" in read_problems(board)[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["clasp-edge.toml.txt", "hostname", "wifi.txt.txt", "SSH-KEYS", "wifi.txt.rtf", "network.docx", "erase-data"],
+)
 def test_a_name_that_a_laptop_has_changed_is_pointed_out(board: Places, name: str) -> None:
     put(board, name, "x")
     take_over(board, persistent=True)

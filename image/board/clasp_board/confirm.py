@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from clasp_board import settings
+from clasp_board import secrets, settings
 from clasp_board.apply import apply_config
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import add_problem, publish_problems
@@ -106,18 +106,22 @@ def keep_system(places: Places, slot: str) -> None:
 def take_config_back(places: Places) -> None:
     """The configuration before the new one; of the new one the daemon's last words remain."""
     probation = places.accepted / (settings.CONFIG + settings.BEFORE)
+    kept = places.accepted / settings.CONFIG
     before = probation.read_text()
     add_problem(
         places,
         f"{settings.CONFIG}: the router does not start with it, so the configuration of before is in force again. "
         f"The router said: {last_words()}",
     )
-    apply_config(places, before or None)
+    apply_config(places, secrets.fill_toml(before)[0] if before else None)
     try:
+        if kept.exists():  # for the secrets in it, which are not on the card any more
+            refused = places.accepted / (settings.CONFIG + settings.REFUSED)
+            write_atomically(refused, kept.read_bytes(), settings.PRIVATE)
         if before:
-            write_atomically(places.accepted / settings.CONFIG, before.encode(), settings.PRIVATE)
+            write_atomically(kept, before.encode(), settings.PRIVATE)
         else:
-            (places.accepted / settings.CONFIG).unlink(missing_ok=True)
+            kept.unlink(missing_ok=True)
         probation.unlink()
     except OSError as error:
         add_problem(

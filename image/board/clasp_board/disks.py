@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import add_problem
+from clasp_board.settings import ERASE_REQUEST
 from clasp_board.system import device_size, run, writable
 
 SECTOR = 512
@@ -21,7 +22,6 @@ WORTH_GROWING_SECTORS = 8 * 2048
 """Less than 8 MiB more is not worth touching the partition table for."""
 
 MBR_LIMIT_SECTORS = 0xFFFF_FFFF
-ERASE_REQUEST = "erase-data.txt"
 
 DATA_UUID = "c1a5ed6e-0000-4000-8000-000000000004"
 """As the image has it."""

@@ -16,6 +16,9 @@ HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 KEY_TYPES = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-", "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-")
 
 WIFI_NAME_BYTES = 32
+QUOTES = ('""', "''", "“”", "„“", "‘’", "‚‘", "«»", "””")  # noqa: RUF001
+"""What may stand around a value; editors on laptops turn straight ones into others."""
+
 WIFI_PASSWORD = range(8, 64)
 """Lengths that WPA allows."""
 
@@ -73,7 +76,7 @@ def read_host_name(text: str) -> str:
         raise ValueError("only one line with the name is allowed")
     number, line = lines[0]
     name = line.lower().removesuffix(".local")
-    if not HOST_NAME.fullmatch(name):
+    if not HOST_NAME.fullmatch(name) or name == "localhost":
         raise ValueError(f'line {number}: "{line}" cannot be a name: 1 to 63 letters a-z, digits and "-", no spaces')
     return name
 
@@ -94,7 +97,9 @@ def read_wireless(text: str) -> Wireless:
             if not networks or networks[-1].password:
                 raise ValueError(f'line {number}: a "password" must follow the "name" of its network')
             if value and (len(value) not in WIFI_PASSWORD or not value.isascii() or not value.isprintable()):
-                raise ValueError(f"line {number}: a wireless password has 8 to 63 letters, digits and signs")
+                raise ValueError(
+                    f"line {number}: a wireless password has 8 to 63 letters, digits and signs; none with accents"
+                )
             networks[-1] = Wifi(networks[-1].name, value)
     if not networks:
         raise ValueError('there is no line "name = ..." with the name of a network')
@@ -121,7 +126,15 @@ def read_wired(text: str) -> Wired:
             raise ValueError(f'line {number}: "{value}" is not right; it should look like {example}') from None
     if "address" not in found:
         raise ValueError('the line "address = ..." is missing')
-    return Wired(found["address"], found.get("gateway", ""), found.get("dns", "").split())
+    own, gateway = ipaddress.ip_interface(found["address"]), found.get("gateway", "")
+    if own.version == 4 and own.network.prefixlen < 31 and own.ip in (own.network[0], own.network[-1]):
+        raise ValueError(f'"{own.ip}" belongs to the network as a whole; a box needs one of those between')
+    if gateway and ipaddress.ip_address(gateway).version == own.version == 4:
+        if ipaddress.ip_address(gateway) == own.ip:
+            raise ValueError("the gateway has the same address as this box; it is that of the network's router")
+        if ipaddress.ip_address(gateway) not in own.network:
+            raise ValueError(f'the gateway "{gateway}" is not in the network of this box ({own.network})')
+    return Wired(found["address"], gateway, found.get("dns", "").split())
 
 
 def read_keys(text: str) -> list[str]:
@@ -159,9 +172,11 @@ def _pairs(text: str, keys: tuple[str, ...]) -> list[tuple[int, str, str]]:
         key = key.strip().lower()
         if not equals or key not in keys:
             known = ", ".join(f'"{k} = ..."' for k in keys)
-            raise ValueError(f'line {number}: "{line}" is not understood; it should be one of {known}')
+            # Not the whole line, since all clients read this sentence: it may be a password with its name misspelt.
+            shown = f': "{key}"' if equals else ""
+            raise ValueError(f"line {number}{shown} is not understood; it should be one of {known}")
         value = value.strip()
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+        if len(value) >= 2 and value[0] + value[-1] in QUOTES:
             value = value[1:-1]
         pairs.append((number, key, value))
     return pairs

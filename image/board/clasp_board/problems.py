@@ -17,12 +17,13 @@ HEAD = "What this box found wrong when it was last started:\n\n"
 
 def add_problem(places: Places, sentence: str) -> None:
     """Remember a sentence, once."""
+    sentence = " ".join("".join(c if c.isprintable() else " " for c in sentence).split())
     print(sentence, file=sys.stderr)
     if sentence in read_problems(places):
         return
     places.problems.parent.mkdir(parents=True, exist_ok=True)
     with places.problems.open("a") as file:
-        file.write(" ".join(sentence.split()) + "\n")
+        file.write(f"{sentence}\n")
 
 
 def remove_problems(places: Places, beginning: str) -> None:

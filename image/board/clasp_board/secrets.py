@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 import secrets
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 MARK = "(kept in the box)"
+WHOLE = "# The box has read this file. It contained secrets, so all of it is kept in the box only"
+"""Stands for a file whose secrets cannot be taken out one by one."""
+
 SECRET_KEYS = frozenset({"token", "password", "secret"})
 
 _TABLE = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
@@ -27,28 +31,29 @@ def redact_toml(text: str) -> str:
     """
     redacted = _replace(text, lambda _key, _value: MARK)
     if any(value != MARK for value in _secrets(tomllib.loads(redacted))):
-        return f"# The box has read this file. It contained secrets, so they are kept in the box only: {MARK}\n"
+        return f"{WHOLE}. To change something, write everything anew, without this line.\n"
     return redacted
 
 
-def restore_toml(text: str, kept: str | None) -> tuple[str, list[str]]:
-    """The text with each mark replaced by the secret that `kept` has in the same place; the places where it has none.
-
-    There a random secret is put, which lets nobody in.
-    """
+def restore_toml(text: str, kept: str | None) -> str:
+    """The text with each mark replaced by the secret that `kept` has in the same place. Elsewhere the mark stays."""
     known: dict[str, str] = {}
     if kept is not None:
         _replace(kept, known.setdefault)
+    return _replace(text, lambda place, value: known.get(place, MARK) if value == MARK else value)
+
+
+def fill_toml(text: str) -> tuple[str, list[str]]:
+    """The text with a random secret, which lets nobody in, for each mark that is left; and the places of these."""
     missing = []
 
-    def restored(place: str, value: str) -> str:
+    def filled(place: str, value: str) -> str:
         if value != MARK:
             return value
-        if place not in known:
-            missing.append(place)
-        return known.get(place) or secrets.token_urlsafe(32)
+        missing.append(place)
+        return secrets.token_urlsafe(32)
 
-    return _replace(text, restored), missing
+    return _replace(text, filled), missing
 
 
 def redact_wireless(text: str) -> str:
@@ -60,51 +65,82 @@ def redact_wireless(text: str) -> str:
     return "\n".join(lines)
 
 
-def restore_wireless(text: str, kept: str | None) -> tuple[str, list[str]]:
+def restore_wireless(text: str, kept: str | None) -> str:
     """As `restore_toml`; a password belongs to the name of the network above it."""
-    known = dict(_wireless_passwords(kept or ""))
-    lines, missing, name = [], [], ""
+    known: dict[str, str] = {}
+    _replace_wireless(kept or "", known.setdefault)
+    return _replace_wireless(text, lambda name, value: known.get(name, MARK) if value == MARK else value)
+
+
+def fill_wireless(text: str) -> tuple[str, list[str]]:
+    """As `fill_toml`."""
+    missing = []
+
+    def filled(name: str, value: str) -> str:
+        if value != MARK:
+            return value
+        missing.append(f"the password of {name}")
+        return secrets.token_hex(16)
+
+    return _replace_wireless(text, filled), missing
+
+
+def _replace_wireless(text: str, change: Callable[[str, str], str]) -> str:
+    """Apply `change(name of the network, password)` to every password."""
+    lines, name = [], ""
     for line in text.split("\n"):
         key, _, value = line.partition("=")
         if key.strip().lower() == "name":
             name = value.strip()
         found = _PLAIN.match(line)
-        if found and found[2] == MARK:
-            if name not in known:
-                missing.append(f"the password of {name}")
-            lines.append(found[1] + known.get(name, secrets.token_hex(16)) + found[3])
-        else:
-            lines.append(line)
-    return "\n".join(lines), missing
-
-
-def _wireless_passwords(text: str) -> list[tuple[str, str]]:
-    pairs, name = [], ""
-    for line in text.split("\n"):
-        key, _, value = line.partition("=")
-        if key.strip().lower() == "name":
-            name = value.strip()
-        found = _PLAIN.match(line)
-        if found and found[2]:
-            pairs.append((name, found[2]))
-    return pairs
+        lines.append(f"{found[1]}{change(name, found[2])}{found[3]}" if found and found[2] else line)
+    return "\n".join(lines)
 
 
 def _replace(text: str, change: Callable[[str, str], str]) -> str:
-    """Apply `change(place, value)` to every secret on a line of its own. A place is table[number].key."""
-    lines, table, counts = [], "", dict[str, int]()
-    for line in text.split("\n"):
-        if head := _TABLE.match(line):
-            counts[head[2]] = counts.get(head[2], 0) + 1
-            table = f"{head[2]}[{counts[head[2]]}]" if head[1] == "[[" else head[2]
+    """Apply `change(place, value)` to every secret on a line of its own. A place is table.key.
+
+    Of tables in a row, each is known by what else it contains, not by its number: when one is taken away, the next must
+    not come by its secret. Those that are alike are known by their numbers while there are as many as before.
+    """
+    before, lines, table = text.split("\n"), list[str](), ""
+    heads = {number: head for number, line in enumerate(before) if (head := _TABLE.match(line))}
+    rows = {n: f"{head[2]}[{_content(before[n + 1 :])}]" for n, head in heads.items() if head[1] == "[["}
+    totals, counts = Counter(rows.values()), Counter[str]()
+    for number, line in enumerate(before):
+        if number in rows:
+            table = rows[number]
+            counts[table] += 1
+            if totals[table] > 1:
+                table += f" ({counts[table]} of {totals[table]})"
+        elif number in heads:
+            table = heads[number][2]
         elif (pair := _VALUE.match(line)) and pair[2] in SECRET_KEYS:
-            value = tomllib.loads(f"v = {pair[4]}")["v"]
+            try:
+                value = tomllib.loads(f"v = {pair[4]}")["v"]
+            except tomllib.TOMLDecodeError:  # whoever checks the file names it
+                lines.append(line)
+                continue
             changed = change(f"{table}.{pair[2]}" if table else pair[2], value)
             if changed != value:
                 lines.append(f"{pair[1]}{pair[2]}{pair[3]}{_quoted(changed)}{pair[5]}")
                 continue
         lines.append(line)
     return "\n".join(lines)
+
+
+def _content(lines: list[str]) -> str:
+    """What a table that begins here is known by: its subject or name, else all of it but secrets and comments."""
+    found = []
+    for line in lines:
+        if _TABLE.match(line):
+            break
+        pair = _VALUE.match(line)
+        if pair and pair[2] in ("subject", "name"):
+            return pair[4][1:-1]
+        if line.strip() and not line.lstrip().startswith("#") and not (pair and pair[2] in SECRET_KEYS):
+            found.append("".join(line.split()))
+    return ", ".join(found)
 
 
 def _quoted(value: str) -> str:

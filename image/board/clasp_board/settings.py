@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
 
 from clasp_board import fields, secrets
 from clasp_board.places import Places
@@ -23,9 +26,13 @@ HOST_NAME = "hostname.txt"
 WIFI = "wifi.txt"
 NETWORK = "network.txt"
 KEYS = "ssh-keys.txt"
+ERASE_REQUEST = "erase-data.txt"
 
 BEFORE = ".before"
 """Added to the name of the configuration that was in force before the one that is on probation."""
+
+REFUSED = ".refused"
+"""Added to the name of the configuration with which the router did not start."""
 
 SEEN = "seen.json"
 LARGEST_BYTES = 256 * 1024
@@ -38,16 +45,29 @@ class _File:
     name: str
     check: Callable[[Places, str], None]
     """Raises ValueError."""
+    read: Callable[[str], object]
+    """The part of `check` that asks nobody and takes no time. Raises ValueError."""
+
     redact: Callable[[str], str] = lambda text: text
-    restore: Callable[[str, str | None], tuple[str, list[str]]] = lambda text, kept: (text, [])
+    restore: Callable[[str, str | None], str] = lambda text, kept: text
+    fill: Callable[[str], tuple[str, list[str]]] = lambda text: (text, [])
+
+
+def read_config(text: str) -> None:
+    """Whether it is TOML. Raises ValueError."""
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said = str(error)
+        where = re.search(r"line (\d+)", said)
+        if where and re.search("[“”„‘’«»]", text.split("\n")[int(where[1]) - 1]):  # noqa: RUF001
+            said += '; the quotation marks there must be straight ones: "'
+        raise ValueError(said) from None
 
 
 def check_config(places: Places, text: str) -> None:
     """Let the daemon itself judge its configuration. Raises ValueError with its words."""
-    try:
-        tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(str(error)) from None
+    read_config(text)
     trial = places.run / "trial.toml"
     write_atomically(trial, text.encode(), PRIVATE)
     try:
@@ -59,27 +79,32 @@ def check_config(places: Places, text: str) -> None:
         trial.unlink(missing_ok=True)
 
 
-FILES = (
-    _File(CONFIG, check_config, secrets.redact_toml, secrets.restore_toml),
-    _File(HOST_NAME, lambda _places, text: void(fields.read_host_name(text))),
-    _File(
-        WIFI, lambda _places, text: void(fields.read_wireless(text)), secrets.redact_wireless, secrets.restore_wireless
-    ),
-    _File(NETWORK, lambda _places, text: void(fields.read_wired(text))),
-    _File(KEYS, lambda _places, text: void(fields.read_keys(text))),
-)
+def _small_file(name: str, read: Callable[[str], object], *secret: Any) -> _File:
+    return _File(name, lambda _places, text: void(read(text)), read, *secret)
 
 
 def void(_result: object) -> None:
     """Only the check matters."""
 
 
+FILES = (
+    _File(CONFIG, check_config, read_config, secrets.redact_toml, secrets.restore_toml, secrets.fill_toml),
+    _small_file(HOST_NAME, fields.read_host_name),
+    _small_file(WIFI, fields.read_wireless, secrets.redact_wireless, secrets.restore_wireless, secrets.fill_wireless),
+    _small_file(NETWORK, fields.read_wired),
+    _small_file(KEYS, fields.read_keys),
+)
+
+
 def take_over(places: Places, persistent: bool) -> dict[str, str]:
-    """The settings in force: text by file name. `persistent` says whether what is kept now will be there next time."""
+    """The settings in force: text by file name. `persistent` says whether what is kept now will be there next time.
+
+    A secret that the box has lost is a mark in what is kept as well, so that it is asked for until it comes.
+    """
     in_force: dict[str, str] = {}
     seen = _read_seen(places)
     for file in FILES:
-        kept = _kept(places, file.name)
+        kept = _kept(places, file, seen)
         try:
             text = _take_over_one(places, file, kept, seen, persistent)
         except ValueError as error:
@@ -87,7 +112,9 @@ def take_over(places: Places, persistent: bool) -> dict[str, str]:
             add_problem(places, f"{file.name}: {error}. {still}")
             text = kept
         if text is not None:
-            in_force[file.name] = text
+            in_force[file.name], missing = file.fill(text)
+            for place in missing:
+                add_problem(places, f"{file.name}: the box does not know {place}; please write it into the file again.")
     _look_for_misnamed(places)
     return in_force
 
@@ -102,19 +129,32 @@ def _take_over_one(places: Places, file: _File, kept: str | None, seen: dict[str
         raw = on_card.read_bytes()
     except OSError:
         raise ValueError("the file cannot be read; the card may be damaged") from None
+    refused = places.accepted / (file.name + REFUSED)
     if seen.get(file.name) == _digest(raw) and (kept is not None or persistent):
+        if refused.exists():
+            add_problem(
+                places, f"{file.name}: the router does not start with it, so the configuration of before is in force."
+            )
         return kept
     text = fields.decode(raw)
+    if secrets.WHOLE in text:
+        if not fields.says_nothing(text):
+            raise ValueError(
+                "what was in this file is kept in the box, and nothing can be added to it here; "
+                "please write everything anew, and take the line that begins with # The box has read away"
+            )
+        if kept is None:
+            raise ValueError("the box does not know what was in this file; please write everything anew")
+        return kept
     if fields.says_nothing(text):
         if persistent:
-            _forget(places, file.name)
-            _mark_seen(places, seen, file.name, raw)
+            _forget(places, file.name, seen, raw)
         return None
     if secrets.MARK in text:
-        text, missing = file.restore(text, kept)
-        for place in missing:
-            add_problem(places, f"{file.name}: the box no longer knows {place}; please write it into the file again.")
-    file.check(places, text)
+        # What the router did not start with was newer than what is kept.
+        text = file.restore(text, _text_of(refused))
+        text = file.restore(text, kept)
+    file.check(places, file.fill(text)[0])
     if persistent:
         _keep(places, file, text, kept, raw, seen)
     return text
@@ -123,10 +163,13 @@ def _take_over_one(places: Places, file: _File, kept: str | None, seen: dict[str
 def _keep(places: Places, file: _File, text: str, kept: str | None, raw: bytes, seen: dict[str, str]) -> None:
     """Store first, then take the secrets off the card: a power cut between the two loses nothing."""
     try:
-        if file.name == CONFIG and text != kept:
-            write_atomically(places.accepted / (CONFIG + BEFORE), (kept or "").encode(), PRIVATE)
+        before = places.accepted / (CONFIG + BEFORE)
+        if file.name == CONFIG and text != kept and not before.exists():
+            # Else what is kept is on probation itself, and the one before it is the last that is known to work.
+            write_atomically(before, (kept or "").encode(), PRIVATE)
         if text != kept:
             write_atomically(places.accepted / file.name, text.encode(), PRIVATE)
+        (places.accepted / (file.name + REFUSED)).unlink(missing_ok=True)
     except OSError as error:
         add_problem(places, f"{file.name}: is used until the box is switched off, but could not be stored ({error}).")
         return
@@ -137,25 +180,38 @@ def _keep(places: Places, file: _File, text: str, kept: str | None, raw: bytes, 
         try:
             # In place: writing over the secret, where another file would leave it on the card.
             with writable(places.firmware), (places.firmware / file.name).open("r+b") as on_card:
-                length = on_card.seek(0, 2)
-                on_card.seek(0)
-                on_card.write(raw.ljust(length))
-                on_card.flush()
-                os.fsync(on_card.fileno())
-                on_card.truncate(len(raw))
+                _write_over(on_card, raw)
         except OSError as error:
             add_problem(places, f"{file.name}: the secrets in it could not be erased from the card: {error}.")
             return
     _mark_seen(places, seen, file.name, raw)
 
 
+def _write_over(file: IO[bytes], content: bytes) -> None:
+    """Put `content` in place of what the file has. Raises OSError, on a full card before anything is changed."""
+    length = file.seek(0, 2)
+    try:
+        file.write(b" " * (len(content) - length))
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError:
+        os.ftruncate(file.fileno(), length)
+        raise
+    file.seek(0)
+    file.write(content.ljust(length))
+    file.flush()
+    os.fsync(file.fileno())
+    file.truncate(len(content))
+
+
 def _look_for_misnamed(places: Places) -> None:
     """Laptops hide the ends of names, and put some there of their own."""
-    names = {file.name for file in FILES}
+    names = {*(file.name for file in FILES), ERASE_REQUEST}
     wrong: dict[str, str] = {}
     for name in names:
         stem = name.rsplit(".", 1)[0]
-        for variant in (stem, name + ".txt", stem + ".rtf", stem + ".doc", stem + ".txt"):
+        ends = (".txt", ".rtf", ".doc", ".docx", ".odt", ".text", ".pub")
+        for variant in (stem, *(name + end for end in ends), *(stem + end for end in ends)):
             if variant not in names:
                 wrong[variant] = name
     try:
@@ -167,16 +223,35 @@ def _look_for_misnamed(places: Places) -> None:
             add_problem(places, f'The file "{entry}" is not read; please rename it to "{wrong[entry.lower()]}".')
 
 
-def _kept(places: Places, name: str) -> str | None:
+def _kept(places: Places, file: _File, seen: dict[str, str]) -> str | None:
+    """The setting of before. Where the data partition has lost it, the one on the card counts as new."""
     try:
-        return (places.accepted / name).read_text()
-    except (OSError, UnicodeDecodeError):
+        text = (places.accepted / file.name).read_text()
+        file.read(file.fill(text)[0])
+        return text
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        seen.pop(file.name, None)
+        add_problem(places, f"{file.name}: what the box had kept of it is damaged, and is not used any more.")
         return None
 
 
-def _forget(places: Places, name: str) -> None:
-    (places.accepted / name).unlink(missing_ok=True)
-    (places.accepted / (name + BEFORE)).unlink(missing_ok=True)
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (OSError, ValueError):
+        return None
+
+
+def _forget(places: Places, name: str, seen: dict[str, str], raw: bytes) -> None:
+    try:
+        for end in ("", BEFORE, REFUSED):
+            (places.accepted / (name + end)).unlink(missing_ok=True)
+    except OSError as error:
+        add_problem(places, f"{name}: is empty, but that could not be stored ({error}).")
+        return
+    _mark_seen(places, seen, name, raw)
 
 
 def _digest(raw: bytes) -> str:

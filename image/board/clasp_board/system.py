@@ -22,6 +22,7 @@ def run(
         return subprocess.run(
             [str(word) for word in command],
             text=True,
+            errors="replace",
             input=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -52,14 +53,19 @@ def writable(mount_point: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace a file so that a power cut leaves the old or the new one."""
+    """Replace a file so that a power cut or a full card leaves the old or the new one. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".new")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         os.fchmod(handle, mode)
-        os.write(handle, content)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(handle, rest) :]  # a full card takes a part, and refuses only the next
         os.fsync(handle)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     finally:
         os.close(handle)
     partial.rename(path)
