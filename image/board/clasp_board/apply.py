@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import socket
 
@@ -15,6 +16,9 @@ from clasp_board.places import Places
 from clasp_board.system import run, write_atomically
 
 DEFAULT_NAME = "clasp-edge"
+HOST_KEY = "ssh/ssh_host_ed25519_key"
+"""Below the data partition."""
+
 DAEMON_GROUP = "clasp-edge"
 WPA_ROUNDS = 4096
 """As WPA prescribes."""
@@ -53,13 +57,16 @@ def apply_config(places: Places, text: str | None) -> None:
 
 
 def make_host_key(places: Places) -> None:
-    """The box's own key for SSH, made once; needed only where somebody may log in."""
-    key = places.data / "ssh/ssh_host_ed25519_key"
-    if key.exists() and key.stat().st_size and key.with_suffix(".pub").exists():
-        return
+    """The box's own key for SSH, made once; needed only where somebody may log in. Raises OSError."""
+    key = places.data / HOST_KEY
+    if key.exists() and run("ssh-keygen", "-y", "-P", "", "-f", key).returncode == 0:
+        return  # a power cut while it was made leaves one that is empty or cut short
     key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key.unlink(missing_ok=True)
-    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key)
+    done = run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key)
+    if done.returncode:
+        raise OSError(f"the box's key for SSH could not be made: {done.stdout.strip()}")
+    os.sync()
 
 
 def network_unit(wired: fields.Wired) -> str:

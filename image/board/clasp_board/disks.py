@@ -27,6 +27,9 @@ DATA_UUID = "c1a5ed6e-0000-4000-8000-000000000004"
 """As the image has it."""
 
 BOOT_OPTIONS = "ro,noatime,nosuid,nodev,noexec,umask=0077"
+READING_OPTIONS = "ro,noload,nosuid,nodev,noexec"
+"""Where nothing can be written, what the file system's log still holds cannot be put in its place either."""
+
 DATA_OPTIONS = "noatime,nosuid,nodev,noexec,commit=5,errors=remount-ro"
 """`commit`: what ext4 itself writes waits for 5 s at most; the daemon's journal is stored when it says so."""
 
@@ -63,7 +66,7 @@ def mount_boot(places: Places, device: Path) -> None:
 
 
 def mount_data(places: Places, device: Path) -> bool:
-    """Check, mount and grow the data partition. What cannot be repaired is left as it is."""
+    """Check, mount and grow the data partition; whether it can be written. What cannot be repaired is left as it is."""
     if run("e2fsck", "-p", device, timeout_s=CHECK_TIMEOUT_S).returncode > E2FSCK_REPAIRED:
         done = run("e2fsck", "-f", "-y", device, timeout_s=CHECK_TIMEOUT_S)
         if done.returncode <= E2FSCK_REPAIRED:
@@ -72,6 +75,19 @@ def mount_data(places: Places, device: Path) -> bool:
             )
     places.data.mkdir(parents=True, exist_ok=True)
     if run("mount", "-t", "ext4", "-o", DATA_OPTIONS, device, places.data).returncode:
+        run("mount", "-t", "ext4", "-o", READING_OPTIONS, device, places.data)
+    try:
+        flags = os.statvfs(places.data).f_flag if os.path.ismount(places.data) else None
+    except OSError:
+        flags = None
+    if flags is not None and flags & os.ST_RDONLY:
+        add_problem(
+            places,
+            "The card can only be read: the box works with what is on it, and forgets what is new when it is switched "
+            "off. The card is worn out, or locked by the switch at its side. Please replace it soon.",
+        )
+        return False
+    if flags is None:
         add_problem(
             places,
             "The data partition cannot be used: the box works, but knows nothing of before and forgets everything when "
@@ -130,10 +146,22 @@ def grow_partition(places: Places, disk: Path, number: int) -> bool:
 
 
 def erase(places: Places, device: Path) -> None:
-    """Make the data partition anew; then take the request away, so that a power cut in between repeats it."""
-    done = run("mkfs.ext4", "-q", "-F", "-U", DATA_UUID, "-L", "data", "-m", "1", device, timeout_s=CHECK_TIMEOUT_S)
-    if done.returncode:
-        add_problem(places, "The data partition could not be made anew: the card is damaged. Please replace it.")
-        return
-    with writable(places.firmware):
-        (places.firmware / ERASE_REQUEST).unlink(missing_ok=True)
+    """Make the data partition anew; then take the request away, so that a power cut in between repeats it.
+
+    A request that cannot be taken away is not followed: it would be at every start from now on.
+    """
+    request = places.firmware / ERASE_REQUEST
+    try:
+        with writable(places.firmware):
+            with request.open("r+b") as file:
+                file.write(b" ")  # the least that taking it away needs as well
+                os.fsync(file.fileno())
+            options = ("-q", "-F", "-U", DATA_UUID, "-L", "data", "-m", "1")
+            if run("mkfs.ext4", *options, device, timeout_s=CHECK_TIMEOUT_S).returncode:
+                add_problem(
+                    places, "The data partition could not be made anew: the card is damaged. Please replace it."
+                )
+                return
+            request.unlink()
+    except OSError as error:
+        add_problem(places, f"{ERASE_REQUEST}: nothing was erased, since the card can only be read: {error}.")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import shutil
 
 from clasp_board import settings
-from clasp_board.apply import apply, make_host_key
+from clasp_board.apply import HOST_KEY, apply, make_host_key
 from clasp_board.disks import mount_disks
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import add_problem, publish_problems
-from clasp_board.system import run
+from clasp_board.system import run, write_atomically
 
 KEPT_DIRECTORIES = (
     ("clasp-edge", "var/lib/clasp-edge"),
@@ -20,18 +20,30 @@ KEPT_DIRECTORIES = (
 )
 """Below the data partition, and where programs expect it."""
 
+ROUTER_ID = "clasp-edge/router-id"
+"""Below the data partition: made by the router if it is not there."""
+
 FULL_BYTES = 4 << 20
 
 
 def start(places: Places | None = None) -> int:
     """Do all of it; always 0, because the box must start either way."""
     places = places or Places()
-    persistent = mount_disks(places)
-    if persistent and shutil.disk_usage(places.data).free < FULL_BYTES:
-        add_problem(places, "The data partition is full: what is new may not be stored.")
+    persistent = False
+    try:
+        persistent = mount_disks(places)
+        if persistent and shutil.disk_usage(places.data).free < FULL_BYTES:
+            add_problem(places, "The data partition is full: what is new may not be stored.")
+        if persistent:
+            know_board(places)
+    except OSError as error:
+        add_problem(places, f"The card could not be put in order: {error}.")
     report_updates(places)
-    for kept, place in KEPT_DIRECTORIES if persistent else ():
-        _put_in_place(places, kept, place)
+    for kept, place in KEPT_DIRECTORIES:
+        if persistent:
+            _put_in_place(places, kept, place)
+        else:
+            _copy(places, kept, place)
     try:
         apply(places, settings.take_over(places, persistent))
         if (places.root / "root/.ssh/authorized_keys").exists():
@@ -51,6 +63,42 @@ def report_updates(places: Places) -> None:
             "The last update did not work and was taken back: the box runs the system that it had before. "
             "It stays so until another update is given to it.",
         )
+
+
+def know_board(places: Places) -> None:
+    """Give a card that is in another board than last time new names for the two by which others know the box.
+
+    It may be a copy of a card that is still in use: two boxes with one id would not be let in by the same hub, and each
+    could pass for the other by SSH. Raises OSError.
+    """
+    try:
+        board = (places.root / "etc/machine-id").read_text().strip()
+    except OSError:
+        return
+    known = places.data / "board"
+    before = known.read_text(errors="replace").strip() if known.exists() else ""
+    if not board or board == before:
+        return
+    if before:
+        print("this card comes from another board: the box gets a router id and an SSH host key of its own")
+        for of_the_other in (ROUTER_ID, HOST_KEY, f"{HOST_KEY}.pub"):
+            (places.data / of_the_other).unlink(missing_ok=True)
+    write_atomically(known, f"{board}\n".encode(), 0o600)
+
+
+def _copy(places: Places, kept: str, place: str) -> None:
+    """Where nothing can be stored, begin with a copy in memory of what there is, if memory is large enough."""
+    source, target = places.data / kept, places.root / place
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        size = sum(path.lstat().st_size for path in source.rglob("*"))
+        if not source.is_dir() or size > shutil.disk_usage(target).free // 4:
+            return
+    except OSError:
+        return
+    done = run("cp", "-a", "-T", source, target)
+    if done.returncode:
+        add_problem(places, f"What is kept in {kept} could not be read: {done.stdout.strip()}.")
 
 
 def _put_in_place(places: Places, kept: str, place: str) -> None:
