@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -29,8 +30,11 @@ class DirectoryLock:
         except OSError:
             os.close(self._fd)
             raise
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        # The lock holds without it, on a full disk too.
+        with contextlib.suppress(OSError):
+            name = f"{os.getpid()}\n".encode()
+            os.pwrite(self._fd, name, 0)
+            os.ftruncate(self._fd, len(name))
 
     def release(self) -> None:
         """Let another process have the directory."""
