@@ -81,8 +81,10 @@ def image() -> Path:
 
 
 @pytest.fixture(scope="session")
-def board(pytestconfig: pytest.Config, key: Path, request: pytest.FixtureRequest, figures: Figures) -> Iterator[Board]:
-    """The board that all tests share: on, with the tests' key and configuration."""
+def shared_board(
+    pytestconfig: pytest.Config, key: Path, request: pytest.FixtureRequest, figures: Figures
+) -> Iterator[Board]:
+    """The board that all tests share, with the tests' key and configuration; one of them may have switched it off."""
     where = str(pytestconfig.getoption("--board"))
     if where != "qemu":
         host, _, port = where.partition(":")
@@ -99,10 +101,16 @@ def board(pytestconfig: pytest.Config, key: Path, request: pytest.FixtureRequest
 
 
 @pytest.fixture
+def board(shared_board: Board) -> Board:
+    """The shared board, switched on."""
+    if isinstance(shared_board, QemuBoard) and shared_board.process is None:
+        shared_board.boot()
+    return shared_board
+
+
+@pytest.fixture
 def qemu(board: Board) -> QemuBoard:
-    """The shared board, for tests that need its plug or its card."""
+    """The same, for tests that need its plug or its card."""
     if not isinstance(board, QemuBoard):
         pytest.skip("needs the plug and the card of an emulated board")
-    if board.process is None:
-        board.boot()
     return board

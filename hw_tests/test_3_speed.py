@@ -36,13 +36,13 @@ def program() -> Path:
 
 
 @pytest.fixture(scope="module")
-def fast(board: Board) -> Iterator[Board]:
+def fast(shared_board: Board) -> Iterator[Board]:
     """The board as it is delivered, but that one client may send as much as it likes."""
-    board.run(f"printf '%s' '{FAST}' > {FAST_FILE}; chmod 644 {FAST_FILE}; systemctl restart clasp-edge")
-    board.wait_ready()
-    yield board
-    board.run(f"rm -f {FAST_FILE}; systemctl restart clasp-edge")
-    board.wait_ready()
+    shared_board.run(f"printf '%s' '{FAST}' > {FAST_FILE}; chmod 644 {FAST_FILE}; systemctl restart clasp-edge")
+    shared_board.wait_ready()
+    yield shared_board
+    shared_board.run(f"rm -f {FAST_FILE}; systemctl restart clasp-edge")
+    shared_board.wait_ready()
 
 
 def passed_on(board: Board, program: Path, options: str) -> load.LoadResult:

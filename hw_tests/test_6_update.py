@@ -73,10 +73,12 @@ def test_a_good_update_is_tried_and_kept(board: Board, same: Path, figures: Figu
     slot = booted(board)
     with connect(board) as client:
         set_params(client, {"/before/update": 1})
+    bundle = bundle_of(same, board, "good.update")
     begun = time.monotonic()
-    said = send(board, bundle_of(same, board, "good.update"))
+    said = send(board, bundle)
     assert "is installed, and will be tried" in said
-    figures.note("update of 67 MB sent, written and read back", time.monotonic() - begun, "s")
+    size_mb = bundle.stat().st_size / 1e6
+    figures.note(f"update of {size_mb:.0f} MB sent, written and read back", time.monotonic() - begun, "s")
     board.reboot()
     assert booted(board) != slot
     board.wait_until(". /run/clasp-edge-board/boot; echo kept=$slot", f"kept={'b' if slot == 'a' else 'a'}", 600)
