@@ -113,7 +113,9 @@ def _federation(name: str, section: Report) -> Lines:
         more = told["patterns"] - len(told["owns"])
         owns = ", ".join(told["owns"]) + (f" and {more} more" if more > 0 else "")
         where = f"from {told['remote']}" if told["up"] else "gone"
-        yield "peer", f"{peer} ({told['kind']}), {where}: {owns or 'nothing'}"
+        waits = told.get("queue", 0), told.get("drops", 0)
+        text = f", queued {waits[0]:,}, dropped {waits[1]:,}" if any(waits) else ""
+        yield "peer", f"{peer} ({told['kind']}), {where}: {owns or 'nothing'}{text}"
     if (hidden := section.get("count", 0) + section.get("remembered", 0) - len(peers)) > 0:
         yield "", f"and {hidden} more"
 

@@ -268,6 +268,8 @@ class Federation(Section, frozen=True, kw_only=True):
     router_id: Annotated[str, Meta(max_length=64)] = ""  # "": made once and kept in data_dir
     exclusive: bool = False
     messages_per_second: CountOrUnlimited = 0  # 0: unlimited
+    keep_s: Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_S)] = 86_400.0  # 0: nothing is kept
+    keep_mib: Annotated[int, Meta(ge=1, le=65_536)] = 128
 
 
 class Config(Section, frozen=True, kw_only=True):

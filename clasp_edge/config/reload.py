@@ -51,6 +51,8 @@ LIVE = frozenset(
         "console.metrics_from",
         "federation.exclusive",
         "federation.messages_per_second",
+        "federation.keep_s",
+        "federation.keep_mib",
         "uplink",
         "log.level",
         "mqtt.unretained",

@@ -67,6 +67,9 @@ _FEDERATION = (
     Family("clasp_edge_federation_peers", GAUGE, "Routers that have dialled in.", ("count",)),
     Family("clasp_edge_federation_peer_up", GAUGE, "Whether it is here.", ("peers", "*", "up"), ("peer",)),
     Family(
+        "clasp_edge_federation_peer_queued_messages", GAUGE, "What waits for it.", ("peers", "*", "queue"), ("peer",)
+    ),
+    Family(
         "clasp_edge_federation_peer_sent_messages_total",
         COUNTER,
         "Messages sent down to it.",

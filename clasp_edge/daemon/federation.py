@@ -25,7 +25,8 @@ EPOCH = "federation-epoch"
 """A place in the journal that no reader has: the epoch in which the newest records were told to other routers."""
 
 UPLINK = "uplink:"
-"""Places of uplinks begin with this (federation.backlog)."""
+PEER = "peer:"
+"""Places of uplinks begin with the one, those of routers that dial in with the other."""
 
 
 class Federation:
@@ -53,7 +54,9 @@ class Federation:
         if self._journal is not None:
             # Whoever comes no more must not keep the log from growing old.
             for name in self._journal.cursors():
-                if name.startswith(UPLINK) and name.removeprefix(UPLINK) not in config.uplink:
+                if name.startswith(PEER):
+                    self._serve()  # something is kept for routers that may come no more
+                elif name.startswith(UPLINK) and name.removeprefix(UPLINK) not in config.uplink:
                     self._journal.forget_cursor(name)
 
     def stop(self) -> None:
@@ -69,11 +72,15 @@ class Federation:
         }
 
     def _first(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
-        from clasp_edge.federation.hub import Hub
-        from clasp_edge.federation.peers import Peers
+        self._serve().handle(session, message, envelope)
 
-        self._hub = Hub(self._router, Peers(self._router, *self._of_this_router()))
-        self._hub.handle(session, message, envelope)
+    def _serve(self) -> Hub:
+        if self._hub is None:
+            from clasp_edge.federation.hub import Hub
+            from clasp_edge.federation.peers import Peers
+
+            self._hub = Hub(self._router, Peers(self._router, *self._of_this_router(), self._journal))
+        return self._hub
 
     def _of_this_router(self) -> tuple[Identity, Seen, Recall]:
         if self._common is None:

@@ -41,7 +41,7 @@ cdef class Tap:
     cdef uint64_t last_number           # the log record of the write under way, 0 = it has none
     cdef readonly uint64_t lost         # log records that found both buffers full
     cdef readonly uint64_t epoch        # counts `collect`s that left nothing behind
-    cdef uint64_t durable               # what was written in an epoch below this one is stored
+    cdef readonly uint64_t durable               # what was written in an epoch below this one is stored
     cdef bint covering                  # the batch under way left nothing behind
     cdef list waiting                   # peers whose replies wait for the next `collect`
     cdef list covered                   # peers whose replies wait for the commit under way

@@ -51,6 +51,8 @@ class Log(Protocol):
     def cursor(self, name: str) -> int: ...
     def cursors(self) -> Mapping[str, int]: ...
     def set_cursor(self, name: str, sequence: int) -> None: ...
+    def forget_cursor(self, name: str) -> None: ...
+    def when_stored(self, then: Callable[[], None]) -> None: ...
     def fetch_after(
         self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[list[Logged] | Exception], None]
     ) -> None: ...
@@ -67,12 +69,13 @@ class _Flight(NamedTuple):
 class Backlog:
     """`take` what is to be sent next, say it was `sent`, and `done` when it has been acknowledged.
 
-    `item_of(record)` turns a record of the log into what the link carries, or None. `wake()` is called when `take` may
-    have something after it had nothing; `retry(delay_s, callback)` calls back later.
+    `place` is the name of its cursor in the journal. `item_of(record)` turns a record of the log into what the link
+    carries, or None. `wake()` is called when `take` may have something after it had nothing; `retry(delay_s, callback)`
+    calls back later.
     """
 
     def __init__(
-        self, name: str, journal: Log | None, max_bytes: int, max_age_s: float,
+        self, place: str, journal: Log | None, max_bytes: int, max_age_s: float,
         item_of: Callable[[Logged], Item | None], wake: Callable[[], None],
         wall_s: Callable[[], float], retry: Callable[[float, Callable[[], None]], object],
     ) -> None:  # fmt: skip
@@ -81,7 +84,7 @@ class Backlog:
         self.bytes = 0
         self.dropped = 0
         self.oldest_s = 0.0
-        self._cursor_name = f"uplink:{name}"
+        self._cursor_name = place
         self._journal = journal
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
@@ -98,6 +101,7 @@ class Backlog:
         self._position = 0  # the last number that was taken or passed over
         self._given_up: list[tuple[int, int]] = []  # stretches of numbers above the cursor that were dropped
         self._giving_up = False  # nothing was taken after the last of them
+        self._closed = False
         if journal is not None:
             self._position = journal.cursor(self._cursor_name)
             if self._cursor_name not in journal.cursors():
@@ -117,6 +121,8 @@ class Backlog:
 
         def have(result: list[Logged] | Exception) -> None:
             nonlocal at
+            if self._closed:
+                return
             if isinstance(result, Exception):
                 log.error("the queue %s cannot be read from the journal: %s", self._cursor_name, result)
                 then()
@@ -312,6 +318,10 @@ class Backlog:
             self._position = self._journal.last_sequence
             self._journal.set_cursor(self._cursor_name, self._position)
 
+    def close(self) -> None:
+        """Nobody takes from it any more; another one may go on at its place."""
+        self._closed = True
+
     def link_lost(self) -> None:
         """What was under way may not have arrived: it is sent again."""
         for flight in reversed(self._flying):
@@ -320,10 +330,11 @@ class Backlog:
                 self._queue_bytes += len(item.frame) + FIXED_BYTES
         self._flying.clear()
         self.flying = 0
+        was_read = bool(self._read)
         self._read.clear()
         self._giving_up = False
         if self._journal is not None:
             acknowledged = self._journal.cursor(self._cursor_name)
-            if acknowledged < self._position:
+            if acknowledged < self._position or was_read:
                 self._position = acknowledged
                 self._following = False

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from clasp_edge.dataplane.unpack import snapshot_params
 from clasp_edge.federation.kin import lifetimes_frame
 from clasp_edge.federation.namespace import Namespaces, read_pattern
-from clasp_edge.federation.peers import CONFLICT, Downlink, Peers, writable
+from clasp_edge.federation.peers import CONFLICT, Peers, writable
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE, snapshot_job
 from clasp_edge.router.subscribe import ALL_TYPES, MAX_PARTIAL_PATTERNS, add_subscription, drop_subscription
@@ -35,6 +35,7 @@ from clasp_edge.wire import (
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
+    from clasp_edge.federation.downlink import Downlink
     from clasp_edge.federation.reference_leaf import LeafOutlet
     from clasp_edge.router.router import Router
     from clasp_edge.router.session import Envelope, Session
@@ -95,6 +96,10 @@ class Hub:
             _compare(session, message)
         elif message.op is FederationOp.PEER:
             self._introduce(session, message)
+        elif message.op is FederationOp.FOLLOW:
+            self.peers.follow(session, message)
+        elif message.op is FederationOp.STORED:
+            self.peers.stored(session, message.since_revision or 0)
         else:
             origin = _shown(message.origin or session.name)
             log.info("%r: %s, %d patterns, says %r", session, message.op.label, len(message.patterns), origin)
@@ -216,6 +221,8 @@ def _sync_job(
         if not pattern.literal:
             yield b""  # The whole state has been looked at once: others get their turn before the next pattern.
     yield session.image(_sync_complete(message.patterns, session.router.config.name))
+    if kin is not None:
+        kin.state_told()
     if leaf is not None:
         yield from leaf.present(pattern for pattern in patterns if pattern is not None)
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from clasp_edge.dataplane import Verdict as Written
 from clasp_edge.dataplane.unpack import Unreadable, set_parts, snapshot_params
 from clasp_edge.federation.heartbeat import Heartbeat
-from clasp_edge.federation.kin import peer_frame, reached_frame, read_route
+from clasp_edge.federation.kin import follow_frame, peer_frame, read_route, stored_frame
 from clasp_edge.federation.merge import Terms
-from clasp_edge.federation.origin import Route, way_of
+from clasp_edge.federation.origin import Arrival, Route, way_of
 from clasp_edge.federation.outward import GONE_TTL, Outward
 from clasp_edge.federation.reference import ReferenceGuard
 from clasp_edge.federation.reunion import NULL, Reunion
@@ -73,6 +73,8 @@ class Owner(Protocol):
     def owns(self) -> Sequence[str]: ...
     def patterns(self) -> Sequence[str]: ...
     def owned(self, address: bytes) -> bool: ...
+    def policies(self) -> Mapping[str, str]: ...
+    def when_stored(self, then: Callable[[], None]) -> None: ...
     def terms(self, hub_time_us: int) -> Terms: ...
     def established(self, leaf: Leaf) -> None: ...
     def settled(self, leaf: Leaf) -> None: ...
@@ -105,6 +107,7 @@ class Leaf:
         self._reunion: Reunion | None = None
         self._heartbeat = Heartbeat(self)
         self._number = 0
+        self._arrival = Arrival(owner.seen, owner.router_id)
         self._mask: bytes | None = None
         self._mask_at = 0
         self._contested: dict[bytes, bool] = {}  # whether it is gone here too, if the hub turns out to have none
@@ -118,6 +121,8 @@ class Leaf:
 
     def end(self) -> None:
         """The link is gone."""
+        if not self._ended:
+            self._arrival.broken_off(self._number)
         self._ended = True
         self.timers.stop()
         if self._reunion is not None:
@@ -232,7 +237,8 @@ class Leaf:
         elif message.op is FederationOp.STORED and self.kin:
             self.owner.outward.stored(message.since_revision or 0)
         elif message.op is FederationOp.CHECKPOINT and self.kin:
-            self.link.send([reached_frame(message.since_revision or 0)])
+            number = message.since_revision or 0
+            self.owner.when_stored(lambda: self._stored(number))
         elif message.op is FederationOp.PEER and self.kin:
             self._on_peer(message)
         elif self._reunion is not None:
@@ -250,14 +256,25 @@ class Leaf:
         instance = message.since_revision or 0
         self._same_life = instance == self.owner.hub_instance
         self.owner.hub_instance = instance
+        if message.revisions.get("keeps"):
+            self._follow()
         self._declare()
+
+    def _follow(self) -> None:
+        try:
+            self.link.send([follow_frame(self.owner.policies())])
+        except WireError:
+            self.owner.trouble(
+                "the table `policy` is too large for the hub: what happens while we are away is not told"
+            )
+
+    def _stored(self, checkpoint: int) -> None:
+        if not self._ended:
+            self.link.send([stored_frame(checkpoint)])
 
     def _on_route(self, message: FederationSync) -> None:
         route, first, count = read_route(message)
-        if route.origin == self.owner.router_id:
-            self._mask = b"\x01" * count  # it has come round
-        else:
-            self._mask = self.owner.seen.take(route.origin, route.epoch, first, count) if first else None
+        self._mask = self._arrival.announce(route, first, count)
         self._mask_at = 0
         self._number = first
         self._goes_by(route._replace(hops=route.hops + 1, via=self.hub_id), first)

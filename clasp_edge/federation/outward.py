@@ -86,6 +86,8 @@ class Outward(Relay):
         self.dropped: Counter[str] = Counter()
         self.tombstones: dict[bytes, float] = {}
         self.told = 0
+        self.flights = FLIGHTS
+        self.drain_bytes = BYTES_AT_ONCE
         self.all_heard_s = 0.0  # Unix time: whatever was written here before was acknowledged
         self.logged_route = logged
         self.unlogged_route = unlogged
@@ -153,7 +155,7 @@ class Outward(Relay):
             if carried is None or (route is not None and goes_back(route, neighbour)):
                 continue
             policy = carried[kind & ~GONE]
-            if self.backlog is not None:
+            if self.backlog is not None and self._checkpoints:
                 if kind == GONE:
                     self._bury(address)
                 elif kind == 0 and self.tombstones:
@@ -199,7 +201,8 @@ class Outward(Relay):
 
     # ---- to the neighbour ----
 
-    def _send(self, sending: list[_Sending], written: list[bytes]) -> None:
+    def _send(self, sending: list[_Sending], written: list[bytes], *, to_be_done: bool = False) -> None:
+        """`to_be_done`: the backlog must know when it has been dealt with."""
         assert self._port is not None
         self.told += len(sending)
         if not self._kin:
@@ -208,14 +211,13 @@ class Outward(Relay):
             self._port.send([frame for _, _, frame in sending])
             return
         frames = list(self._runs(sending))
-        if not self._checkpoints:
-            self._port.send(frames)
-            return
-        self._checkpoint += 1
-        for address in written:
-            self._in_flight[address] = self._checkpoint
-        self._batches.append((self._checkpoint, written))
-        frames.append(checkpoint_frame(self._checkpoint))
+        if self._checkpoints or to_be_done:
+            self._checkpoint += 1
+            frames.append(checkpoint_frame(self._checkpoint))
+        if self._checkpoints:
+            for address in written:
+                self._in_flight[address] = self._checkpoint
+            self._batches.append((self._checkpoint, written))
         self._port.send(frames)
 
     def _runs(self, sending: list[_Sending]) -> Iterable[bytes]:
@@ -420,23 +422,27 @@ class Outward(Relay):
         if self._pending:
             self.pump_soon()
 
+    def room_to_drain(self) -> bool:
+        """Whether the neighbour has taken enough to be given more of the backlog."""
+        return self._port is not None and self._port.backlog_bytes <= PRESSURE_BYTES
+
     def _drain(self) -> None:
         backlog, port = self.backlog, self._port
         if backlog is None or port is None:
             return
-        if port.backlog_bytes > PRESSURE_BYTES:
+        if not self.room_to_drain():
             self._look_again()
             return
         if not self._kin:
             self._drain_bundle(backlog, port)
             return
-        if backlog.flights >= FLIGHTS and backlog.flying >= MESSAGES_AT_ONCE:
+        if backlog.flights >= self.flights and backlog.flying >= MESSAGES_AT_ONCE:
             return
-        items = backlog.take(MESSAGES_AT_ONCE, BYTES_AT_ONCE)
+        items = backlog.take(MESSAGES_AT_ONCE, self.drain_bytes)
         if items:
             going = [item for item in items if not goes_back(item.route, self.neighbour)]
             written = self._params_in([item.frame[HEADER_BYTES:] for item in going])
-            self._send([(item.route, item.number, item.frame) for item in going], written)
+            self._send([(item.route, item.number, item.frame) for item in going], written, to_be_done=True)
             backlog.sent(items, self._checkpoint)
             self.pump_soon()
         elif backlog.drained:

@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from clasp_edge.dataplane import Plane, Subscription
+from clasp_edge.federation.downlink import Downlink
 from clasp_edge.federation.identity import Identity
-from clasp_edge.federation.kin import peer_frame, reached_frame, read_route, stored_frame
+from clasp_edge.federation.kin import peer_frame, reached_frame, read_follow, read_route, stored_frame
 from clasp_edge.federation.namespace import Namespaces, overlap, read_pattern
-from clasp_edge.federation.origin import Seen, way_of
-from clasp_edge.federation.outward import Outward
-from clasp_edge.federation.policy import Policies
+from clasp_edge.federation.origin import Arrival, Seen, way_of
+from clasp_edge.federation.places import Places
 from clasp_edge.federation.recall import Recall
 from clasp_edge.federation.reference_leaf import ReferenceLeaves
 from clasp_edge.federation.status import PEERS, Params
@@ -26,6 +25,7 @@ from clasp_edge.wire import ErrorCode, FederationSync
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
+    from clasp_edge.federation.backlog import Log
     from clasp_edge.router.router import Router
     from clasp_edge.router.session import Session
 
@@ -37,8 +37,6 @@ CONFLICT = 409
 SILENT_US = 10_000_000
 """A router with the id of one that was silent for so long takes its place: links have a heartbeat in that time."""
 
-ALL_SIGNALS = 0x1F
-
 MAX_REMEMBERED = 1000
 """Routers that are gone but still have a state to show."""
 
@@ -48,55 +46,13 @@ _SHOWN_CHARACTERS = 256
 _ODD = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-class Downlink(Outward):
-    """What a clasp-edge that dialled in is told, through its session."""
-
-    def __init__(self, plane: Plane, session: Session, identity: Identity) -> None:
-        router = session.router
-        super().__init__(
-            plane, Policies((), {}), identity.logged, identity.unlogged, router.loop.call_later,
-            router.clock.wall_s,
-        )  # fmt: skip
-        self._session = session
-        self.twin = session
-        self._subscriptions: list[Subscription] = []
-
-    @property
-    def backlog_bytes(self) -> int:
-        return self._session.queued_bytes
-
-    def send(self, frames: list[bytes]) -> None:
-        """Whole frames, each with its transport's header."""
-        image = self._session.image
-        self._session.send_raw(b"".join([image(frame) for frame in frames]))
-
-    def carry(self, patterns: Sequence[str], router_id: str) -> None:
-        """Tell this from now on, and nothing else."""
-        trie = self.plane.trie
-        self.drop()
-        self.policies = Policies(patterns, {})
-        self.scopes = self._session.scopes
-        self._subscriptions = [
-            Subscription(self, number, pattern, ALL_SIGNALS)
-            for number, pattern in enumerate(Namespaces("", patterns).patterns)
-            if pattern is not None
-        ]
-        for subscription in self._subscriptions:
-            trie.add(subscription)
-        self.open(self, router_id, kin=True, checkpoints=False)
-
-    def drop(self) -> None:
-        """Tell nothing any more."""
-        for subscription in self._subscriptions:
-            self.plane.trie.discard(subscription)
-        self._subscriptions = []
-        self.close()
-
-
 class Peer:
     """A router that is here, or was; where it has several links to us, one of these."""
 
-    def __init__(self, router_id: str, link: int, instance: int, session: Session, owns: Sequence[str]) -> None:
+    def __init__(
+        self, router_id: str, link: int, instance: int, session: Session, owns: Sequence[str], arrival: Arrival
+    ) -> None:
+        self.arrival = arrival
         self.router_id = router_id
         self.link = link
         self.instance = instance
@@ -113,8 +69,9 @@ class Peer:
 class Peers:
     """All of one router."""
 
-    def __init__(self, router: Router, identity: Identity, seen: Seen, recall: Recall) -> None:
+    def __init__(self, router: Router, identity: Identity, seen: Seen, recall: Recall, journal: Log | None) -> None:
         self.identity = identity
+        self._places = Places(router, journal) if journal is not None else None
         self._recall = recall
         self._router = router
         self._seen = seen
@@ -154,7 +111,8 @@ class Peers:
         session.set_rate(session.own_rate)
         tap = self._router.plane.tap
         strict = tap is not None and tap.strict
-        session.send(peer_frame(self.identity.router_id, self.identity.instance, (), strict=strict))
+        keeps = self._places is not None and self._places.offered
+        session.send(peer_frame(self.identity.router_id, self.identity.instance, (), strict=strict, keeps=keeps))
 
     def objection(self, session: Session, router_id: str, instance: int, owns: Sequence[str]) -> str | None:
         """Why this router cannot be admitted under this id, or with what it claims; None if it can."""
@@ -188,7 +146,7 @@ class Peers:
             self._forget_session(other)
             if stale is not None and other.instance:
                 stale.close(CloseCode.POLICY_VIOLATION, "the same router has connected anew")
-        peer = Peer(router_id, link, instance, session, owns)
+        peer = Peer(router_id, link, instance, session, owns, Arrival(self._seen, self.identity.router_id))
         self._by_id[router_id, link] = self._by_session[session] = peer
         while len(self._by_id) > MAX_REMEMBERED:
             gone = next((key for key, known in self._by_id.items() if known.session is None), None)
@@ -216,9 +174,12 @@ class Peers:
     def _forget_session(self, peer: Peer) -> None:
         if peer.session is not None:
             self._by_session.pop(peer.session, None)
+            peer.arrival.broken_off(peer.session.number)
             peer.session = None
         if peer.downlink is not None:
             peer.downlink.drop()
+            if self._places is not None:
+                self._places.leave(peer.downlink)
             peer.downlink = None
 
     def _tell(self, peer: Peer, state: str) -> None:
@@ -231,7 +192,7 @@ class Peers:
         """A declaration was accepted. Whether its subscriptions are dealt with here."""
         peer = self._by_session.get(session)
         if peer is not None and peer.downlink is not None:
-            peer.downlink.carry(patterns, peer.router_id)
+            peer.downlink.carry(patterns, peer.router_id, peer.owns)
             return True
         owns = writable(session, patterns)
         if peer is None:
@@ -242,6 +203,20 @@ class Peers:
         self.leaves.declares(session, router_id)
         self.leaves.offer_soon()
         return False
+
+    def follow(self, session: Session, message: FederationSync) -> None:
+        """FOLLOW: it wants to miss nothing of what is under policy `log` there."""
+        peer = self._by_session.get(session)
+        if peer is None or peer.downlink is None or self._places is None:
+            return
+        try:
+            table = read_follow(message)
+        except ValueError as error:
+            session.close(CloseCode.PROTOCOL_ERROR, str(error))
+            return
+        place = self._places.arrive(peer.router_id, peer.link, peer.downlink)
+        if place:
+            peer.downlink.follow(table, self._places.journal, place)
 
     def owned_by_others(self, session: Session) -> Iterator[Pattern]:
         """What other routers own that are here."""
@@ -261,10 +236,7 @@ class Peers:
         if peer is None:
             session.close(CloseCode.POLICY_VIOLATION, "a ROUTE from a router that has not said who it is")
             return
-        if route.origin == self.identity.router_id:
-            session.skip(b"\x01" * count)  # it has come round
-        else:
-            session.skip(self._seen.take(route.origin, route.epoch, first, count) if first else None)
+        session.skip(peer.arrival.announce(route, first, count))
         session.route = route._replace(hops=route.hops + 1, via=peer.router_id)
         session.way = way_of(session.route)
         session.number = first
@@ -281,6 +253,12 @@ class Peers:
         if tap is not None and tap.strict:
             session.send(stored_frame(number))  # held until the commit
 
+    def stored(self, session: Session, number: int) -> None:
+        """STORED: it has got everything before that checkpoint of ours, and its journal, if it has one, has it too."""
+        peer = self._by_session.get(session)
+        if peer is not None and peer.downlink is not None:
+            peer.downlink.stored(number)
+
     # ---- for status ----
 
     def statistics(self) -> dict[str, dict[str, object]]:
@@ -293,11 +271,19 @@ class Peers:
                 "remote": peer.session.link.remote if peer.session is not None else "",
                 "owns": [pattern.text.decode() for pattern in peer.owns.patterns if pattern is not None],
                 "told": peer.downlink.told if peer.downlink is not None else 0,
-                "drops": sum(peer.downlink.dropped.values()) if peer.downlink is not None else 0,
+                **_waiting(peer.downlink),
             }
             # Of several links of one router, one that is up is shown.
             for peer in sorted(self._by_id.values(), key=lambda peer: peer.is_here)
         }
+
+
+def _waiting(downlink: Downlink | None) -> dict[str, int]:
+    if downlink is None:
+        return {"drops": 0, "queue": 0}
+    backlog = downlink.backlog
+    drops = sum(downlink.dropped.values()) + (backlog.dropped if backlog is not None else 0)
+    return {"drops": drops, "queue": backlog.depth if backlog is not None else 0}
 
 
 def writable(session: Session, patterns: Sequence[str]) -> list[str]:

@@ -59,7 +59,7 @@ class LeafOutlet(Outward):
         image = self._session.image
         self._session.send_raw(b"".join([image(frame) for frame in frames]))
 
-    def _send(self, sending: list[tuple[Route, int, bytes]], written: list[bytes]) -> None:
+    def _send(self, sending: list[tuple[Route, int, bytes]], written: list[bytes], *, to_be_done: bool = False) -> None:
         self.told += len(sending)
         self.send([frame for _, _, frame in sending])
 

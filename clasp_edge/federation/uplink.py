@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -23,7 +23,7 @@ from clasp_edge.federation.identity import Identity
 from clasp_edge.federation.leaf import Leaf
 from clasp_edge.federation.merge import Terms
 from clasp_edge.federation.namespace import Namespaces
-from clasp_edge.federation.origin import Seen, route_by
+from clasp_edge.federation.origin import Seen, route_of_record
 from clasp_edge.federation.outward import Outward
 from clasp_edge.federation.policy import Policies, Policy
 from clasp_edge.federation.recall import Recall
@@ -57,6 +57,7 @@ class Uplink:
         self.seen = seen
         self._identity = identity
         self._recall = recall
+        self._journal = journal
         self.router_id = identity.router_id
         self.instance = identity.instance
         self.link_number = crc32(name.encode())
@@ -74,8 +75,8 @@ class Uplink:
         )
         self.outward.scopes = ConfinedAccess(None, policies)
         self.backlog = Backlog(
-            name, journal, config.queue_mib * 1024 * 1024, config.queue_age_s, self._item_of, self.outward.pump_soon,
-            self._clock.wall_s, self.loop.call_later,
+            f"uplink:{name}", journal, config.queue_mib * 1024 * 1024, config.queue_age_s, self._item_of,
+            self.outward.pump_soon, self._clock.wall_s, self.loop.call_later,
         )  # fmt: skip
         self.outward.backlog = self.backlog
         urls = (config.url,) if isinstance(config.url, str) else config.url
@@ -231,6 +232,15 @@ class Uplink:
     def owned(self, address: bytes) -> bool:
         return self._owned.admits(address)
 
+    def policies(self) -> Mapping[str, str]:
+        return self.config.policy
+
+    def when_stored(self, then: Callable[[], None]) -> None:
+        if self._journal is None:
+            then()
+        else:
+            self._journal.when_stored(then)
+
     def monotonic_s(self) -> float:
         return self._clock.monotonic_s()
 
@@ -240,13 +250,11 @@ class Uplink:
         """What the link carries of a record of the log."""
         if record.author == self._writer:
             return None
-        route, number = self._identity.route_of(record.run), record.number
-        if record.way:
-            route, number = route_by(record.way), record.way_number
         carried = self.outward.policies.of(record.address)
         if carried is None or carried[record.signal] is not Policy.LOG:
             return None
         frame = self.outward.relayed(record.frame) if record.signal == SignalType.PARAM else record.frame
+        route, number = route_of_record(record, self._identity.route_of)
         return Item(frame, route, number, record.number, record.wall_us / 1e6)
 
     def _on_left_over(self, record: Logged) -> None:

@@ -100,6 +100,7 @@ class Journal:
         self._notes_under_way: dict[str, bytes | None] = {}
         self._lazy: TimerHandle | None = None
         self._damaged_blocks: set[int] = set()
+        self._to_be_stored: list[tuple[int, Callable[[], None]]] = []
         self._base_before = 0
         self._live_bytes = 0
         self._reported_s = 0.0
@@ -216,6 +217,7 @@ class Journal:
         noted = self._notes.gather()
         collected = tap.collect(noted or self._cursors.changed)
         if collected is None:
+            self._tell_stored()
             return
         self._cursors_under_way = self._cursors.take()
         self._notes_under_way = self._notes.take()
@@ -242,6 +244,7 @@ class Journal:
             self._cursors.give_back(self._cursors_under_way)
             self._notes.give_back(self._notes_under_way)
         if outcome.kind == OK:
+            self._tell_stored(tap.durable)
             if self.state != "ok" and not tap.repairing:
                 self._recovered()
             self._consider_rewriting(tap)
@@ -286,6 +289,7 @@ class Journal:
             log.error("NOTHING IS STORED, the router goes on in memory: %s", text)
         self.state = "memory"
         self._message = text
+        self._tell_stored()
         self._tell(False)
 
     def _recovered(self) -> None:
@@ -499,6 +503,22 @@ class Journal:
                 self.fetch_after(piece.next - 1, limit_records, limit_bytes, then)
 
         self.reader.call(work, have)
+
+    def when_stored(self, then: Callable[[], None]) -> None:
+        """Call `then`, on the loop's thread, when all that was written up to now is stored: after the next commit. At
+        once where nothing is stored, be it by the mode or by trouble."""
+        if self._tap is None or self.state != "ok":
+            then()
+            return
+        self._to_be_stored.append((self._tap.epoch, then))
+        self.wake()
+
+    def _tell_stored(self, before: int = MOST) -> None:
+        """Everything that was written in an epoch before this one is stored, or will not be for now."""
+        told = [then for epoch, then in self._to_be_stored if epoch < before]
+        self._to_be_stored = [waiting for waiting in self._to_be_stored if waiting[0] >= before]
+        for then in told:
+            then()
 
     def fetch_ways(self, sequence: int, then: Callable[[list[tuple[bytes, int, int]] | Exception], None]) -> None:
         """Of the stored records after number `sequence` that came from other routers: `(way, first number, how many)`

@@ -102,6 +102,7 @@ class FederationOp(IntEnum):
     REACHED = 0x43
     STORED = 0x44
     LIFETIMES = 0x45
+    FOLLOW = 0x46
 
     @property
     def label(self) -> str:

@@ -116,11 +116,20 @@ def test_what_was_lost_stands_out() -> None:
         "journal": {"mode": "group", "storing": False, "message": "disk full", "records": 5, "lost_records": 4},
         "uplinks": {"site": {"state": "down", "hub": "", "queue": 1000, "drops": 2, "last_error": "refused"}},
         "federation": {
-            "count": 2,
+            "count": 3,
             "remembered": 1,
             "peers": {
                 "r": {"kind": "reference", "up": True, "remote": "h:1", "patterns": 3, "owns": ["/a"]},
                 "s": {"kind": "clasp-edge", "up": False, "remote": "", "patterns": 0, "owns": []},
+                "t": {
+                    "kind": "clasp-edge",
+                    "up": True,
+                    "remote": "h:2",
+                    "patterns": 1,
+                    "owns": ["/t"],
+                    "queue": 1200,
+                    "drops": 3,
+                },
             },
         },
     }
@@ -131,6 +140,7 @@ def test_what_was_lost_stands_out() -> None:
         "  uplink      site: down, no hub yet, queued 1,000, dropped 2; refused",
         "  peer        r (reference), from h:1: /a and 2 more",
         "  peer        s (clasp-edge), gone: nothing",
+        "  peer        t (clasp-edge), from h:2: /t, queued 1,200, dropped 3",
         "              and 1 more",
     ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clasp_edge.clock import Clock
@@ -74,7 +74,13 @@ class Box:
         self.client = Relay(self.plane)
         self.plane.register(self.client, b"somebody")
         self.backlog = Backlog(
-            "hub", self.journal, *self.bounds, self.item_of, lambda: None, lambda: self.now_s, self.loop.call_later
+            "uplink:hub",
+            self.journal,
+            *self.bounds,
+            self.item_of,
+            lambda: None,
+            lambda: self.now_s,
+            self.loop.call_later,
         )
         scanned = self.loop.create_future()
         self.backlog.scan(lambda record: None, lambda: scanned.set_result(None))
@@ -206,6 +212,7 @@ def take_steps(box: Box, chosen: list[tuple[str, int]], *, exactly_once: bool) -
 
 @settings(max_examples=25, deadline=None)
 @given(steps, st.sampled_from([3, 4096]))
+@example([("publish", 4), ("send", 1), ("lose_link", 0)], 3)
 def test_with_a_journal_everything_arrives_once_and_in_order(chosen: list[tuple[str, int]], recent: int) -> None:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "RECENT", recent)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clasp_edge.federation.kin import read_route, route_frame
-from clasp_edge.federation.origin import Route, Seen
+from clasp_edge.federation.origin import Arrival, Route, Seen
 from clasp_edge.wire import FederationOp, FederationSync, decode, encode
 
 runs = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20)), max_size=30)
@@ -25,6 +25,20 @@ def test_exactly_what_was_here_is_recognised(taken: list[tuple[int, int]]) -> No
         known.update(numbers)
 
 
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20), st.integers(0, 20)), max_size=30))
+def test_what_was_announced_and_has_not_come_is_new_when_it_does(runs: list[tuple[int, int, int]]) -> None:
+    seen = Seen()
+    known: set[int] = set()
+    for first, count, came in runs:
+        arrival = Arrival(seen, "us")
+        mask = arrival.announce(Route("a", 1, 1), first, count)
+        assert (mask or bytes(count)) == bytes(number in known for number in range(first, first + count))
+        arrival.broken_off(first + min(came, count))
+        arrival.broken_off(first + min(came, count))
+        known.update(range(first, first + min(came, count)))
+    assert seen.take("a", 1, 1, 80) == bytes(number in known for number in range(1, 81)) or not known
+
+
 def test_epochs_and_origins_have_numbers_of_their_own() -> None:
     seen = Seen()
     assert seen.take("a", 1, 5, 2) is None
@@ -34,7 +48,7 @@ def test_epochs_and_origins_have_numbers_of_their_own() -> None:
 
 
 @given(
-    st.text(min_size=1, max_size=64), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1),
+    st.text(min_size=1, max_size=64), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1),
     st.integers(1, 65535),
 )  # fmt: skip
 def test_a_route_is_what_the_codec_makes_of_it(origin: str, epoch: int, hops: int, first: int, count: int) -> None:

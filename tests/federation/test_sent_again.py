@@ -63,6 +63,24 @@ def test_a_hub_that_was_killed_knows_what_it_has_stored() -> None:
         hub.close()
 
 
+def test_a_run_that_was_broken_off_goes_on_by_another_connection() -> None:
+    """What was announced and did not come before the connection was lost is no repetition when it does."""
+    with Daemon(sets=JOURNAL) as hub, client(hub) as listener:
+        subscribe(listener, "/r/cue")
+        told = {"count": 10, "epoch": 7, "hops": 1}
+        announced = FederationSync(FederationOp.ROUTE, revisions=told, since_revision=1, origin="desk")
+        with a_box(hub) as joined:
+            joined.send(announced)
+            cue(joined, 1, 2, 3)
+            joined.abort()
+        with a_box(hub) as joined:
+            joined.send(announced)
+            cue(joined, *range(1, 11))
+            assert heard_by(listener) == list(range(1, 11))
+            tell(joined, 1, *range(1, 13))
+            assert heard_by(listener) == [11, 12]
+
+
 def test_two_ways_to_one_hub_after_a_restart() -> None:
     """One of them, by a router that is away for a while, gets everything from the journal of the box below, when the
     hub has long heard it by the other one."""

@@ -159,17 +159,20 @@ class WsClient(Client):
         source: str = "",
     ) -> None:
         # Entered by hand: recent releases want the connection used as a context manager.
-        self.ws: ClientConnection = connect(
-            url + path,
-            subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
-            compression=None,
-            ping_interval=None,
-            max_size=max_size,
-            open_timeout=DEFAULT_TIMEOUT_S,
-            close_timeout=2.0,
-            proxy=None,
-            source_address=(source, 0),
-        ).__enter__()
+        try:
+            self.ws: ClientConnection = connect(
+                url + path,
+                subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
+                compression=None,
+                ping_interval=None,
+                max_size=max_size,
+                open_timeout=DEFAULT_TIMEOUT_S,
+                close_timeout=2.0,
+                proxy=None,
+                source_address=(source, 0),
+            ).__enter__()
+        except ConnectionClosed as error:  # in the middle of the handshake
+            raise _closed(error) from None
 
     def send_raw(self, frame: bytes) -> None:
         try:
