@@ -29,6 +29,11 @@ FAT_TYPE = "0c"
 
 LINUX_TYPE = "83"
 
+DATA_BLOCK = 4096
+LARGEST_CARD_BYTES = 1 << 40
+BYTES_PER_INODE = 128 * 1024
+"""What is kept is a few dozen files, one of them large."""
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -75,7 +80,11 @@ def make_boot(target: Path, files: list[tuple[str, Path | bytes]], epoch: int, w
 
 
 def make_data(target: Path, epoch: int, work: Path) -> None:
-    """The data partition, empty."""
+    """The data partition, empty, and in a shape that is right for when it has grown to a whole card.
+
+    What mke2fs would choose for so small a one gives a sixteenth to inodes, which the kernel, once it has grown, clears
+    in the background: 2 GB to be written on a card of 32 GB. And it could grow to 32 GB in the ordinary way.
+    """
     empty = work / "data"
     shutil.rmtree(empty, ignore_errors=True)
     empty.mkdir(mode=0o755)
@@ -84,7 +93,9 @@ def make_data(target: Path, epoch: int, work: Path) -> None:
     _make_sparse(target, DATA_MIB * MIB)
     environment = {**os.environ, "E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)}
     options = f"hash_seed={DATA_UUID},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"
-    command = ["mke2fs", "-q", "-t", "ext4", "-F", "-L", "data", "-U", DATA_UUID, "-m", "1", "-J", "size=16"]
+    options += f",resize={LARGEST_CARD_BYTES // DATA_BLOCK}"
+    command = ["mke2fs", "-q", "-t", "ext4", "-F", "-L", "data", "-U", DATA_UUID, "-m", "1"]
+    command += ["-b", str(DATA_BLOCK), "-i", str(BYTES_PER_INODE), "-J", "size=16"]
     command += ["-E", options, "-d", str(empty), str(target)]
     subprocess.run(command, env=environment, check=True)
 

@@ -62,6 +62,20 @@ def test_the_file_systems_are_sound(image: Path, tmp_path: Path) -> None:
     check_file_systems(image, tmp_path)
 
 
+def test_the_data_partition_is_made_for_the_card_that_it_grows_to(image: Path, tmp_path: Path) -> None:
+    """Little to be cleared when it has grown, and room for the descriptions of all its groups on a card of 1 TB."""
+    data = part(image, 4, tmp_path / "p4")
+    command = ["dumpe2fs", "-h", data]
+    shown = subprocess.run(command, text=True, capture_output=True, check=True, timeout=60).stdout
+    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in shown.splitlines())}
+    block, group = int(found["Block size"]), int(found["Blocks per group"])
+    inodes = int(found["Inodes per group"]) * int(found["Inode size"])
+    assert inodes / (block * group) < 0.005
+    assert "64bit" in found["Filesystem features"]
+    described = (int(found["Reserved GDT blocks"]) + 1) * (block // 64) * block * group
+    assert described >= 1 << 40
+
+
 def test_the_same_inputs_give_the_same_bytes(image: Path, tmp_path: Path) -> None:
     again = build(tmp_path / "two")
     subprocess.run(["cmp", image, again], check=True, timeout=120)

@@ -16,7 +16,7 @@ from clasp_board.settings import ERASE_REQUEST
 from clasp_board.start import start
 
 from image.disk import Partition, layout
-from image.paths import DATA_UUID, MIB
+from image.paths import DATA_MIB, DATA_UUID, MIB
 
 
 def make_card(path: Path, size: int, partitions: list[Partition]) -> Path:
@@ -70,10 +70,10 @@ def test_a_card_without_a_data_partition_is_reported(board: Places, tmp_path: Pa
 
 @pytest.fixture
 def device(tmp_path: Path) -> Path:
-    """A data partition of 16 MiB."""
+    """A data partition, as large as it is in the image."""
     path = tmp_path / "card4"
     path.touch()
-    os.truncate(path, 16 * MIB)
+    os.truncate(path, DATA_MIB * MIB)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-U", DATA_UUID, path], check=True, timeout=60)
     return path
 
@@ -138,7 +138,7 @@ def test_a_card_that_can_only_be_read_starts_with_what_it_has(
 def test_what_cannot_be_mounted_at_all_is_left_as_it_is(
     board: Places, device: Path, attach: Callable[..., Path]
 ) -> None:
-    device.write_bytes(os.urandom(1 * MIB) + bytes(15 * MIB))
+    device.write_bytes(os.urandom(1 * MIB) + bytes((DATA_MIB - 1) * MIB))
     before = device.read_bytes()
     assert not mount_data(board, attach(str(device)))
     assert "cannot be used" in read_problems(board)[0]

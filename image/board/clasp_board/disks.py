@@ -24,7 +24,8 @@ WORTH_GROWING_SECTORS = 8 * 2048
 MBR_LIMIT_SECTORS = 0xFFFF_FFFF
 
 DATA_UUID = "c1a5ed6e-0000-4000-8000-000000000004"
-"""As the image has it."""
+DATA_SHAPE = ("-L", "data", "-m", "1", "-b", "4096", "-i", "131072", "-J", "size=16")
+"""As the image has it (image/disk.py)."""
 
 BOOT_OPTIONS = "ro,noatime,nosuid,nodev,noexec,umask=0077"
 READING_OPTIONS = "ro,noload,nosuid,nodev,noexec"
@@ -156,8 +157,7 @@ def erase(places: Places, device: Path) -> None:
             with request.open("r+b") as file:
                 file.write(b" ")  # the least that taking it away needs as well
                 os.fsync(file.fileno())
-            options = ("-q", "-F", "-U", DATA_UUID, "-L", "data", "-m", "1")
-            if run("mkfs.ext4", *options, device, timeout_s=CHECK_TIMEOUT_S).returncode:
+            if run("mkfs.ext4", "-q", "-F", "-U", DATA_UUID, *DATA_SHAPE, device, timeout_s=CHECK_TIMEOUT_S).returncode:
                 add_problem(
                     places, "The data partition could not be made anew: the card is damaged. Please replace it."
                 )
