@@ -15,6 +15,7 @@ from clasp_edge.devices.mqtt import record as records
 from clasp_edge.devices.mqtt.codec import MqttError, SubscribeFilter, Will
 from clasp_edge.devices.mqtt.record import BadRecord, Entry, HeldRecord, Place, SessionRecord, WillRecord
 from clasp_edge.devices.mqtt.refill import Readable, Refill
+from clasp_edge.devices.mqtt.server import KEPT_CURSOR
 from clasp_edge.devices.mqtt.subscribe import subscribe
 from clasp_edge.devices.mqtt.will import PendingWill
 from clasp_edge.router.access import Refused
@@ -28,9 +29,6 @@ log = logging.getLogger("clasp_edge.mqtt")
 
 SESSION, PLACE = "mqtt-session:", "mqtt-place:"
 """Documents are named by these and the client identifier."""
-
-CURSOR = "mqtt-sessions"
-"""The place in the log before which no session needs anything."""
 
 REFRESH_S = 30.0
 """How old a stored place may become while others write: what came since is looked through after a restart."""
@@ -93,7 +91,7 @@ class KeptSessions:
         self._due.add(client_id)
         if not self._stored:
             self.journal.log_whole_messages(False)
-            self.journal.forget_cursor(CURSOR)
+            self.journal.forget_cursor(KEPT_CURSOR)
         self.journal.notes_changed(True)
 
     def _source(self, everything: bool) -> dict[str, bytes | None]:
@@ -122,7 +120,7 @@ class KeptSessions:
             for client_id, place in list(self._stored.items()):
                 if place < last and PLACE + client_id not in notes:
                     self._place(self._server.sessions[client_id], notes)
-            self.journal.set_cursor(CURSOR, min(self._stored.values()))
+            self.journal.set_cursor(KEPT_CURSOR, min(self._stored.values()))
         return notes
 
     def _place(self, session: Session, notes: dict[str, bytes | None]) -> None:
@@ -151,9 +149,8 @@ class KeptSessions:
 
     # ---- the start ----
 
-    def restore(self) -> None:
+    def restore(self, stored: Mapping[str, bytes | None]) -> None:
         """Take up what is stored; what cannot be is left out, said, and forgotten."""
-        stored = self.journal.notes()
         found: list[tuple[str, SessionRecord, bytes | None]] = []
         for name, data in stored.items():
             if name.startswith(PLACE) and SESSION + name.removeprefix(PLACE) not in stored:
@@ -189,10 +186,10 @@ class KeptSessions:
                 self._due.add(client_id)
         if self._stored:
             self.journal.log_whole_messages(True)
-            self.journal.set_cursor(CURSOR, min(self._stored.values()))
+            self.journal.set_cursor(KEPT_CURSOR, min(self._stored.values()))
             log.info("%d sessions of absent clients are kept", len(self._stored))
         else:
-            self.journal.forget_cursor(CURSOR)
+            self.journal.forget_cursor(KEPT_CURSOR)
         if self._due:
             self.journal.notes_changed(False)
 
@@ -256,7 +253,7 @@ class KeptSessions:
         except MqttError as error:
             log.warning("%r: a stored subscription was dropped: %s", session, error.text)
             return
-        session.subscriptions[held.filter].since = held.since
+        session.subscriptions[held.filter].since = min(held.since, self.journal.last_sequence)
 
     def _decoded_place(self, client_id: str, data: bytes | None) -> Place:
         """Where the session is, within what the log has; at its end where that is not known."""

@@ -292,9 +292,10 @@ class Refill:
         return to_topic(below) if b"%" in below else below
 
     def _waited_s(self, record: Logged) -> int:
-        """How much of its time a message has used up. Between two starts that is known only if the clock was right at
-        both ends; otherwise it has all that was left."""
-        if record.run != self._journal.run and not (record.synchronised and clock_synchronised()):
+        """How much of its time a message has used up. That is known if the clock was right at both ends, or nobody has
+        set it in between; otherwise the message has all that was left."""
+        right = clock_synchronised()
+        if not (record.synchronised and right) and (record.run != self._journal.run or record.synchronised != right):
             return 0
         return max(0, self._session.server.router.clock.wall_us() - record.wall_us) // 1_000_000
 

@@ -38,6 +38,9 @@ READ_BYTES = 131_072
 
 LOOK_PERIOD_S = 1.0
 
+KEPT_CURSOR = "mqtt-sessions"
+"""The place in the journal's log before which no session needs anything."""
+
 
 def _payload_of(value_type: int, data: bytes) -> bytes:
     return payload_of(decode_value(value_type, data))
@@ -57,6 +60,7 @@ class MqttServer:
         use_converters(encoded_value_of, _payload_of)
         self.sessions: dict[str, Session] = {}
         self.kept: KeptSessions | None = None
+        self._journal: Journal | None = None
         self.connected = 0
         self.started_s = router.clock.monotonic_s()
         self.waiting = Waiting(self)
@@ -81,15 +85,30 @@ class MqttServer:
     def keep_sessions(self, journal: Journal) -> None:
         """Take up the sessions that an earlier start has stored, and store what becomes of them from now on. Before
         anybody is connected."""
+        self._journal = journal
+        stored = journal.notes()
+        if stored:
+            self._keeper(journal).restore(stored)
+        else:
+            journal.forget_cursor(KEPT_CURSOR)
+
+    def session_changed(self, session: Session) -> None:
+        """What has to outlive the process, if the session does, is not what it was. Most boxes have no such session."""
+        if self.kept is not None:
+            self.kept.changed(session)
+        elif session.keeps and self._journal is not None:
+            self._keeper(self._journal).changed(session)
+
+    def _keeper(self, journal: Journal) -> KeptSessions:
         from clasp_edge.devices.mqtt.kept import KeptSessions
 
         self.kept = KeptSessions(self, journal)
-        self.kept.restore()
+        return self.kept
 
     @property
     def last_logged(self) -> int:
         """The number of the newest record in the journal's log, 0 without one."""
-        return self.kept.journal.last_sequence if self.kept is not None else 0
+        return self._journal.last_sequence if self._journal is not None else 0
 
     async def start(self, sock: socket.socket) -> None:
         """Listen on a bound socket."""
@@ -110,7 +129,7 @@ class MqttServer:
             self._look_timer.cancel()
             self._look_timer = None
         for session in list(self.sessions.values()):
-            if session.connection is not None or self.kept is None:
+            if session.connection is not None or self._journal is None:
                 session.will = None
             session.disconnect(Reason.SERVER_SHUTTING_DOWN, "the server stops")
             session.changed()  # how long it still has to wait is stored

@@ -171,8 +171,7 @@ class Session(MqttOutlet):
 
     def changed(self) -> None:
         """Something changed that has to outlive the process, if the session does."""
-        if self.server.kept is not None:
-            self.server.kept.changed(self)
+        self.server.session_changed(self)
 
     def subscriptions_changed(self) -> None:
         """What the session is subscribed to is not what it was."""

@@ -15,8 +15,9 @@ from support.mqtt_client import Broker, MqttClient
 from support.mqtt_packets import PUBCOMP, PUBREC, PUBREL, V5, V311, Publish
 from support.paho_client import PahoClient
 
-from clasp_edge.journal.format import note_key
+from clasp_edge.journal.format import NOTE_PREFIX, note_key
 from clasp_edge.journal.notes import sealed
+from clasp_edge.journal.tools import log_records
 
 HOUR = {"session_expiry_interval": 3600}
 
@@ -146,6 +147,31 @@ def test_clean_sessions_are_not_kept(strict: Daemon, broker: Broker, version: in
     broker.client().publish("t", b"1", qos=1)  # stored: so is what was before
     crash(strict)
     assert not keeper(broker, version).connack.session_present
+
+
+def test_without_kept_sessions_nothing_is_stored_for_them(strict: Daemon, broker: Broker) -> None:
+    client = broker.client()
+    client.subscribe("a", options=2)
+    broker.client().publish("a", b" 1 ", qos=2)
+    taken(client, 1)
+    strict.stop()
+    assert own_bytes(strict) == [None]
+    strict.start()
+    kept = keeper(broker)
+    broker.client().publish("a", b" 2 ", qos=2)
+    kept.disconnect(props={"session_expiry_interval": 0})
+    broker.client().publish("a", b" 3 ", qos=2)
+    strict.stop()
+    assert own_bytes(strict) == [None, b" 2 ", None]
+    with lmdb.open(str(strict.data_dir / "journal"), max_dbs=0, readonly=True, lock=False) as env, env.begin() as txn:
+        assert [bytes(key) for key, _ in txn.cursor() if bytes(key)[:1] == NOTE_PREFIX] == []
+    strict.start()
+
+
+def own_bytes(daemon: Daemon) -> list[bytes | None]:
+    """Of every logged message, the payload that is kept beside its value."""
+    found = log_records(daemon.data_dir / "journal", 1)
+    return [record.own.payload if record.own is not None else None for record in found]
 
 
 def test_a_session_that_was_given_up_is_gone(strict: Daemon, broker: Broker) -> None:
