@@ -25,8 +25,10 @@ EPOCH = "federation-epoch"
 """A place in the journal that no reader has: the epoch in which the newest records were told to other routers."""
 
 UPLINK = "uplink:"
+HUB = "hub:"
 PEER = "peer:"
-"""Places of uplinks begin with the one, those of routers that dial in with the other."""
+"""Places of uplinks begin with the first; what they know of their hubs, as places that no reader has, with the second;
+those of routers that dial in with the third."""
 
 
 class Federation:
@@ -56,7 +58,7 @@ class Federation:
             for name in self._journal.cursors():
                 if name.startswith(PEER):
                     self._serve()  # something is kept for routers that may come no more
-                elif name.startswith(UPLINK) and name.removeprefix(UPLINK) not in config.uplink:
+                elif name.startswith((UPLINK, HUB)) and name.partition(":")[2] not in config.uplink:
                     self._journal.forget_cursor(name)
 
     def stop(self) -> None:

@@ -66,7 +66,6 @@ class Owner(Protocol):
     link_number: int
     loop: AbstractEventLoop
     former_sessions: list[bytes]
-    hub_instance: int
 
     def hello_name(self) -> str: ...
     def token(self) -> str: ...
@@ -75,6 +74,7 @@ class Owner(Protocol):
     def owned(self, address: bytes) -> bool: ...
     def policies(self) -> Mapping[str, str]: ...
     def when_stored(self, then: Callable[[], None]) -> None: ...
+    def is_same_life(self, hub_instance: int) -> bool: ...
     def terms(self, hub_time_us: int) -> Terms: ...
     def established(self, leaf: Leaf) -> None: ...
     def settled(self, leaf: Leaf) -> None: ...
@@ -92,6 +92,7 @@ class Leaf:
         self.kin = False
         self.hub_name = ""
         self.hub_id = ""
+        self.hub_instance = 0
         self.plain = False
         self.refused = 0
         self.guard = ReferenceGuard(owner.monotonic_s)
@@ -253,9 +254,8 @@ class Leaf:
             self.link.close("this is the router itself: the uplink's url leads back here")
             return
         self._hub_stores = bool(message.revisions.get("strict"))
-        instance = message.since_revision or 0
-        self._same_life = instance == self.owner.hub_instance
-        self.owner.hub_instance = instance
+        self.hub_instance = message.since_revision or 0
+        self._same_life = self.owner.is_same_life(self.hub_instance)
         if message.revisions.get("keeps"):
             self._follow()
         self._declare()

@@ -44,6 +44,8 @@ ALL_SIGNALS = 0x1F
 
 TICK_S = 1.0
 
+_BEYOND = 1 << 63
+
 
 class Uplink:
     """`start` once, `stop` once, on the loop."""
@@ -58,12 +60,13 @@ class Uplink:
         self._identity = identity
         self._recall = recall
         self._journal = journal
+        self._life_place = f"hub:{name}"
+        self._hub_life = journal.cursor(self._life_place) if journal is not None else 0
         self.router_id = identity.router_id
         self.instance = identity.instance
         self.link_number = crc32(name.encode())
         self.loop: AbstractEventLoop = router.loop
         self.former_sessions: list[bytes] = []
-        self.hub_instance = 0
         self._router = router
         self._clock: Clock = router.clock
         self._writer = f"uplink:{name}".encode()
@@ -119,7 +122,7 @@ class Uplink:
     def take_over(self, predecessor: Uplink) -> None:
         """Go on where the uplink of this name has stopped that had another configuration."""
         self.former_sessions = predecessor.former_sessions
-        self.hub_instance = predecessor.hub_instance
+        self._hub_life = predecessor._hub_life
         self.outward.tombstones = predecessor.outward.tombstones
         for item in predecessor.backlog.unlogged():
             self.backlog.offer(item)
@@ -191,9 +194,20 @@ class Uplink:
     def settled(self, leaf: Leaf) -> None:
         """The states are the same on both ends, or on their way to be."""
         if leaf is self._leaf:
+            self._note_life(leaf)
             self.state = "up"
             self.outward.start_draining()
             self.status.write()
+
+    def is_same_life(self, hub_instance: int) -> bool:
+        """Whether the hub is the process whose state was settled with ours last, be it before we were started anew."""
+        return self._hub_life == _life(hub_instance)
+
+    def _note_life(self, leaf: Leaf) -> None:
+        if leaf.kin and not self.is_same_life(leaf.hub_instance):
+            self._hub_life = _life(leaf.hub_instance)
+            if self._journal is not None:
+                self._journal.set_cursor(self._life_place, self._hub_life)
 
     def terms(self, hub_time_us: int) -> Terms:
         """On what terms this reunion is settled."""
@@ -303,6 +317,12 @@ class Uplink:
             "bytes_out": dial.bytes_out + (link.bytes_out if link is not None else 0),
             "last_error": self.last_error,
         }
+
+
+def _life(instance: int) -> int:
+    """The hub's instance as it is kept among the places in the log: beyond all numbers of records, so that none is held
+    back for it."""
+    return instance & (_BEYOND - 1) | _BEYOND
 
 
 def with_stems(patterns: Sequence[str]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -254,6 +254,38 @@ def test_what_is_cleared_at_the_hub_is_cleared_here() -> None:
         eventually(lambda: value(edge, "/mqtt/gone") is not None)
         clear(hub, "gone")
         await_value(edge, "/mqtt/gone", None)
+
+
+@pytest.mark.parametrize("end", [Daemon.stop, Daemon.kill], ids=["stopped", "killed"])
+def test_what_was_cleared_at_the_hub_while_the_box_was_off_is_gone(end: Callable[[Daemon], object]) -> None:
+    """And what a hub has lost that was started anew without a journal is not."""
+    with Daemon(mqtt=True) as hub:
+        edge = box(uplink(hub.ws_url, owns=["/own/**"], wants=["/mqtt/**"]), sets=JOURNAL)
+        try:
+            edge.start()
+            await_up(edge)
+            with MqttClient(hub.mqtt_address) as mqtt:
+                mqtt.connect("setter")
+                for topic in ("gone", "kept"):
+                    mqtt.publish(topic, b"1", retain=True, qos=1)
+                mqtt.sync()
+            for topic in ("gone", "kept"):
+                eventually(lambda topic=topic: value(edge, f"/mqtt/{topic}") is not None)  # type: ignore[misc]
+            time.sleep(STORED_S)
+            end(edge)
+            clear(hub, "gone")
+            edge.start()
+            await_up(edge)
+            await_value(edge, "/mqtt/gone", None)
+            await_value(hub, "/mqtt/gone", None)
+            end(edge)
+            hub.restart()
+            edge.start()
+            await_up(edge)
+            eventually(lambda: value(hub, "/mqtt/kept") is not None)
+            assert value(edge, "/mqtt/kept") is not None
+        finally:
+            edge.close()
 
 
 def test_queue_in_memory_where_there_is_no_journal(hub: Daemon) -> None:
