@@ -181,7 +181,9 @@ def test_what_is_no_update_is_refused(
 
 def test_a_missing_file_is_named(box: Places, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert install(box, tmp_path / "nowhere") == 1
-    assert "nowhere" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "nowhere cannot be read: No such file" in said
+    assert "worn out" not in said
 
 
 def test_a_system_that_is_on_trial_is_not_written_over(box: Places, secret: Path, tmp_path: Path) -> None:

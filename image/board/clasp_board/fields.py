@@ -126,7 +126,12 @@ def read_wired(text: str) -> Wired:
             raise ValueError(f'line {number}: "{value}" is not right; it should look like {example}') from None
     if "address" not in found:
         raise ValueError('the line "address = ..." is missing')
-    own, gateway = ipaddress.ip_interface(found["address"]), found.get("gateway", "")
+    return Wired(found["address"], found.get("gateway", ""), found.get("dns", "").split())
+
+
+def check_wired(wired: Wired) -> None:
+    """Whether others can reach this box, and it them. Raises ValueError."""
+    own, gateway = ipaddress.ip_interface(wired.address), wired.gateway
     if own.version == 4 and own.network.prefixlen < 31 and own.ip in (own.network[0], own.network[-1]):
         raise ValueError(f'"{own.ip}" belongs to the network as a whole; a box needs one of those between')
     if gateway and ipaddress.ip_address(gateway).version == own.version == 4:
@@ -134,7 +139,6 @@ def read_wired(text: str) -> Wired:
             raise ValueError("the gateway has the same address as this box; it is that of the network's router")
         if ipaddress.ip_address(gateway) not in own.network:
             raise ValueError(f'the gateway "{gateway}" is not in the network of this box ({own.network})')
-    return Wired(found["address"], gateway, found.get("dns", "").split())
 
 
 def read_keys(text: str) -> list[str]:

@@ -91,7 +91,8 @@ FILES = (
     _File(CONFIG, check_config, read_config, secrets.redact_toml, secrets.restore_toml, secrets.fill_toml),
     _small_file(HOST_NAME, fields.read_host_name),
     _small_file(WIFI, fields.read_wireless, secrets.redact_wireless, secrets.restore_wireless, secrets.fill_wireless),
-    _small_file(NETWORK, fields.read_wired),
+    # One that was accepted before these checks were made goes on: a box must not lose its address by an update.
+    _File(NETWORK, lambda _places, text: fields.check_wired(fields.read_wired(text)), fields.read_wired),
     _small_file(KEYS, fields.read_keys),
 )
 

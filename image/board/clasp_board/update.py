@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from clasp_board.bundle import CHUNK_BYTES, Bundle, BundleError, Manifest, open_bundle, version_key
 from clasp_board.places import Places, read_fields
@@ -57,7 +58,7 @@ def install(places: Places, file: str, allow_older: bool) -> Manifest:
     if boot.get("trying") == booted:
         raise BundleError("the system that runs is new and still being tried. Please wait five minutes")
     target = Path(f"{boot['partition']}{NUMBERS[other(booted)]}")
-    with sys.stdin.buffer if file == "-" else open(file, "rb") as opened:
+    with sys.stdin.buffer if file == "-" else _opened(file) as opened:
         bundle = open_bundle(opened, places.update_key, places.run / "update")
         check_fits(places, bundle.manifest, device_size(target), allow_older)
         settle_on(places, booted)
@@ -125,6 +126,13 @@ def write_root(bundle: Bundle, target: Path) -> None:
         os.close(handle)
     if digest.hexdigest() != bundle.manifest.root_sha256:
         raise BundleError("the card does not keep what is written to it; it is worn out. Please replace it")
+
+
+def _opened(file: str) -> IO[bytes]:
+    try:
+        return open(file, "rb")
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}") from None
 
 
 @contextmanager
