@@ -340,6 +340,15 @@ def test_a_name_that_a_laptop_has_changed_is_pointed_out(board: Places, name: st
     assert f'"{name}" is not read' in problem
 
 
+@pytest.mark.parametrize(("name", "instead"), [("ssh", KEYS), ("wpa_supplicant.conf", WIFI), ("id_ed25519.pub", KEYS)])
+def test_who_knows_other_systems_is_told_where_things_go_here(board: Places, name: str, instead: str) -> None:
+    put(board, name, "")
+    assert take_over(board, persistent=True) == {}
+    (problem,) = read_problems(board)
+    assert f'"{name}" is for other systems' in problem
+    assert f'"{instead}"' in problem
+
+
 def test_problems_are_written_to_the_card_and_taken_away_again(board: Places) -> None:
     put(board, HOST_NAME, "stage left")
     start(board)

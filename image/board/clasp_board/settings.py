@@ -28,6 +28,13 @@ NETWORK = "network.txt"
 KEYS = "ssh-keys.txt"
 ERASE_REQUEST = "erase-data.txt"
 
+HABITS = {
+    **dict.fromkeys(("wpa_supplicant.conf", "network-config"), WIFI),
+    **dict.fromkeys(("ssh", "ssh.txt", "authorized_keys", "id_ed25519.pub", "id_rsa.pub"), KEYS),
+    **dict.fromkeys(("userconf", "userconf.txt"), KEYS),
+}
+"""What people put on the cards of other Raspberry Pis, and where it belongs on ours."""
+
 BEFORE = ".before"
 """Added to the name of the configuration that was in force before the one that is on probation."""
 
@@ -220,7 +227,12 @@ def _look_for_misnamed(places: Places) -> None:
     except OSError:
         return
     for entry in present:
-        if entry.lower() in wrong:
+        if entry.lower() in HABITS:
+            instead = HABITS[entry.lower()]
+            add_problem(
+                places, f'The file "{entry}" is for other systems; here "{instead}" does that, and explains itself.'
+            )
+        elif entry.lower() in wrong:
             add_problem(places, f'The file "{entry}" is not read; please rename it to "{wrong[entry.lower()]}".')
 
 
