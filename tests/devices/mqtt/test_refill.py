@@ -1,0 +1,86 @@
+"""A log that cannot be read does not keep a client from what comes from then on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+
+import pytest
+from support import mqtt_packets as mqtt
+from support.mqtt_packets import V5, Publish
+
+from clasp_edge.clock import Clock
+from clasp_edge.config.model import Config
+from clasp_edge.devices.mqtt import refill
+from clasp_edge.devices.mqtt.codec import SubscribeFilter
+from clasp_edge.devices.mqtt.connection import TcpConnection
+from clasp_edge.devices.mqtt.refill import Logged, Refill
+from clasp_edge.devices.mqtt.server import MqttServer
+from clasp_edge.devices.mqtt.session import Session
+from clasp_edge.devices.mqtt.subscribe import subscribe
+from clasp_edge.router.router import Router
+
+
+class Unreadable:
+    """A log on a disk that has gone."""
+
+    last_sequence = 10
+    run = 1
+    asked = 0
+
+    def fetch_after(
+        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Sequence[Logged] | Exception], None]
+    ) -> None:
+        self.asked += 1
+        then(OSError("the disk has gone"))
+
+
+def connect(server: MqttServer, session: Session, ours: socket.socket) -> None:
+    ours.setblocking(False)
+    session.connection = TcpConnection(server)
+    session.window = session.receive_maximum = 10
+    session.accept_aliases(0)
+    session.attach(ours.fileno(), V5, False, 0)
+
+
+def test_a_log_that_cannot_be_read_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(refill, "RETRY_S", 0.01)
+
+    async def run() -> None:
+        server = MqttServer(Router(Config(), asyncio.get_running_loop(), Clock(), None))
+        sender = server.new_session("sender")
+        connect(server, sender, other)
+        sender.start_sending()
+        sender.publish_topic(b"a/param", b"7", b"", 0xFFFFFFFF, 1, True)
+        session = server.new_session("back")
+        session.keeps = True
+        subscribe(session, SubscribeFilter(filter="a/#", qos=1), 0)
+        unreadable = Unreadable()
+        session.from_log = Refill(session, unreadable, 3, 1, [], False)
+        connect(server, session, ours)
+        session.continue_sending()
+        while session.from_log is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert unreadable.asked == refill.MOST_FAILURES
+        sender.publish_topic(b"a/event", b"live", b"", 0xFFFFFFFF, 1, False)
+        await asyncio.sleep(0.05)
+        data = bytearray(theirs.recv(1 << 16))
+        found = []
+        while (packet := mqtt.split(data)) is not None:
+            kind, flags, body, length = packet
+            del data[:length]
+            message = mqtt.read(kind, flags, body, V5)
+            assert isinstance(message, Publish)
+            found.append((message.topic, message.payload))
+        # The params as they are now, in place of what cannot be had.
+        assert found == [("a/param", b"7"), ("a/event", b"live")]
+
+    ours, theirs = socket.socketpair()
+    other, others = socket.socketpair()
+    theirs.settimeout(5)
+    with ours, theirs, other, others:
+        asyncio.run(asyncio.wait_for(run(), 10))
+    assert "given up" in caplog.text
