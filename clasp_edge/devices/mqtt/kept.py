@@ -107,7 +107,7 @@ class KeptSessions:
             if client_id not in self._stored or session is None:
                 notes[SESSION + client_id] = notes[PLACE + client_id] = None
             else:
-                notes[SESSION + client_id] = records.encode_session(self._record_of(session, now_s))
+                self._session(session, now_s, notes)
                 self._place(session, notes)
         for session in moved:
             if session.keeps and session.client_id in self._stored:
@@ -122,6 +122,12 @@ class KeptSessions:
                     self._place(self._server.sessions[client_id], notes)
             self.journal.set_cursor(KEPT_CURSOR, min(self._stored.values()))
         return notes
+
+    def _session(self, session: Session, now_s: float, notes: dict[str, bytes | None]) -> None:
+        try:
+            notes[SESSION + session.client_id] = records.encode_session(self._record_of(session, now_s))
+        except Exception:  # the others are stored all the same
+            log.exception("%r cannot be stored", session)
 
     def _place(self, session: Session, notes: dict[str, bytes | None]) -> None:
         first, following, place, behind, entries = session.flight()
