@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 ALL_SIGNALS = 0x1F
 
-FLIGHTS = 16
-"""Batches under way: they are acknowledged when the other router's journal has them, perhaps ten times a second."""
+WINDOW_MESSAGES = 32_768
+"""Under way: they are acknowledged when the other router's journal has them, perhaps ten times a second. Fewer than the
+numbers that `origin.Seen` remembers of each epoch."""
 
 SHARE_OF_OUTBOX = 4
 """A replay has a fourth of the outbox at a time, and only where less than that waits: what lives finds room in it."""
@@ -55,7 +56,6 @@ class Downlink(Outward):
             plane, Policies((), {}), identity.logged, identity.unlogged, router.loop.call_later,
             router.clock.wall_s,
         )  # fmt: skip
-        self.flights = FLIGHTS
         self.twin = session
         self._session = session
         self._identity = identity
@@ -138,6 +138,10 @@ class Downlink(Outward):
         """As of any link; and not so much to all of them together that the arena runs short."""
         core = self._session.router.core
         return self._session.queued_bytes <= self.drain_bytes and core.arena_free * 2 > core.arena_total
+
+    def enough_under_way(self, backlog: Backlog) -> bool:
+        """As of any link, by messages alone: what lives goes out one by one."""
+        return backlog.flying >= WINDOW_MESSAGES
 
     def rest(self) -> None:
         """Called now and then: what others log need not be read for it when it comes back."""

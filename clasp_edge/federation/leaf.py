@@ -108,6 +108,7 @@ class Leaf:
         self._reunion: Reunion | None = None
         self._heartbeat = Heartbeat(self)
         self._number = 0
+        self._stored_up_to = 0
         self._arrival = Arrival(owner.seen, owner.router_id)
         self._mask: bytes | None = None
         self._mask_at = 0
@@ -269,6 +270,13 @@ class Leaf:
             )
 
     def _stored(self, checkpoint: int) -> None:
+        if not self._stored_up_to:
+            # Of all that one commit has stored, the last one tells.
+            self.owner.loop.call_soon(self._tell_stored)
+        self._stored_up_to = checkpoint
+
+    def _tell_stored(self) -> None:
+        checkpoint, self._stored_up_to = self._stored_up_to, 0
         if not self._ended:
             self.link.send([stored_frame(checkpoint)])
 

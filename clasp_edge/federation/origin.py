@@ -24,8 +24,8 @@ MAX_HOPS = 16
 MAX_ORIGINS = 1024
 """Epochs of routers whose numbers are remembered; the one that was silent for longest is forgotten."""
 
-MAX_GAPS = 10_000
-MAX_STRETCHES = 100_000
+MAX_GAPS = 40_000
+MAX_STRETCHES = 200_000
 """Stretches of numbers remembered, per epoch and together (16 bytes each): writes that go elsewhere leave gaps. No link
 has more messages under way than an epoch may have stretches."""
 

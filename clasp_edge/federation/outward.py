@@ -86,7 +86,6 @@ class Outward(Relay):
         self.dropped: Counter[str] = Counter()
         self.tombstones: dict[bytes, float] = {}
         self.told = 0
-        self.flights = FLIGHTS
         self.drain_bytes = BYTES_AT_ONCE
         self.all_heard_s = 0.0  # Unix time: whatever was written here before was acknowledged
         self.logged_route = logged
@@ -426,6 +425,10 @@ class Outward(Relay):
         """Whether the neighbour has taken enough to be given more of the backlog."""
         return self._port is not None and self._port.backlog_bytes <= PRESSURE_BYTES
 
+    def enough_under_way(self, backlog: Backlog) -> bool:
+        """Whether the neighbour has to acknowledge something first."""
+        return backlog.flights >= FLIGHTS and backlog.flying >= MESSAGES_AT_ONCE
+
     def _drain(self) -> None:
         backlog, port = self.backlog, self._port
         if backlog is None or port is None:
@@ -436,7 +439,7 @@ class Outward(Relay):
         if not self._kin:
             self._drain_bundle(backlog, port)
             return
-        if backlog.flights >= self.flights and backlog.flying >= MESSAGES_AT_ONCE:
+        if self.enough_under_way(backlog):
             return
         items = backlog.take(MESSAGES_AT_ONCE, self.drain_bytes)
         if items:
