@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import msgpack
 import pytest
 from support.client import Client, WsClient
 from support.daemon import Daemon
+from support.leaves import ALL_FEATURES, Connect, compare, connecting, declare, put, refused, request
 
 from clasp_edge import wire
 from clasp_edge.wire import (
@@ -31,37 +32,10 @@ from clasp_edge.wire import (
     Unsubscribe,
 )
 
-ALL_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation")
-
-AUTHENTICATED = """
-[security]
-mode = "authenticated"
-
-[[security.token]]
-token = "leaf-token-leaf-token-leaf-token"
-subject = "leaf"
-scopes = ["read:/site-a/**", "write:/site-a/**", "write:/shared/**"]
-
-[[security.token]]
-token = "root-token-root-token-root-token"
-subject = "root"
-scopes = ["admin:/**"]
-"""
-LEAF_TOKEN = "leaf-token-leaf-token-leaf-token"
-ROOT_TOKEN = "root-token-root-token-root-token"
-
-Connect = Callable[..., WsClient]
-
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     with Daemon(sets={"name": "The Hub"}) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[Daemon]:
-    with Daemon(config=AUTHENTICATED) as running:
         yield running
 
 
@@ -74,51 +48,13 @@ def own() -> Iterator[Daemon]:
 
 @pytest.fixture
 def connect(daemon: Daemon) -> Iterator[Connect]:
-    """`connect(peer=True, to=daemon, token=None)`: a client that has said HELLO."""
-    with ExitStack() as stack:
-
-        def connect(*, peer: bool = True, to: Daemon = daemon, token: str | None = None) -> WsClient:
-            client = stack.enter_context(WsClient(to.ws_url))
-            features = ALL_FEATURES if peer else ALL_FEATURES[:-1]
-            return client.hello("leaf", features=features, token=token)
-
-        yield connect
+    yield from connecting(daemon)
 
 
 @pytest.fixture
 def root(request: pytest.FixtureRequest) -> str:
     """An address prefix of the test's own."""
     return f"/{request.node.name.translate(str.maketrans('[]{}*/', '______'))}"
-
-
-def declare(client: Client, *patterns: str, origin: str | None = "site-a") -> None:
-    client.send(FederationSync(FederationOp.DECLARE_NAMESPACES, patterns=patterns, origin=origin))
-    assert client.recv() == Ack()
-
-
-def request(client: Client, *patterns: str, since: int | None = None) -> list[list[ParamValue]]:
-    """RequestSync; the params of each SNAPSHOT before SyncComplete."""
-    client.send(FederationSync(FederationOp.REQUEST_SYNC, patterns=patterns, since_revision=since))
-    snapshots: list[list[ParamValue]] = []
-    while isinstance(message := client.recv(), Snapshot):
-        snapshots.append(list(message.params))
-    assert isinstance(message, FederationSync)
-    assert message == FederationSync(FederationOp.SYNC_COMPLETE, patterns=tuple(patterns), origin=message.origin)
-    return snapshots
-
-
-def put(client: Client, address: str, *values: wire.Value) -> None:
-    for value in values:
-        client.send(Set(address, value), qos=0)
-    client.sync()
-
-
-def refused(client: Client, message: wire.Message) -> tuple[int, str, str | None]:
-    """The ERROR that a message gets, and that it gets nothing else."""
-    client.send(message)
-    (error,) = client.sync()
-    assert isinstance(error, Error), error
-    return error.code, error.message, error.address
 
 
 def lines(params: list[ParamValue]) -> dict[str, tuple[wire.Value, int]]:
@@ -503,11 +439,6 @@ def test_a_request_that_fills_its_frame_is_completed_all_the_same(connect: Conne
 # ---- RevisionVector ----
 
 
-def compare(client: Client, revisions: dict[str, int]) -> list[wire.Message]:
-    client.send(FederationSync(FederationOp.REVISION_VECTOR, revisions=revisions))
-    return client.sync()
-
-
 def test_only_params_that_are_newer_here_are_sent(connect: Connect, root: str) -> None:
     peer = connect()
     for name in ("newer", "same", "older", "unmentioned"):
@@ -574,47 +505,3 @@ def _compare_legacy(client: Client, count: int) -> list[wire.Message]:
     message = {"type": "FEDERATION_SYNC", "op": "RevisionVector", "revisions": revisions}
     client.send_raw(wire.encode_frame(msgpack.packb(message)))
     return client.sync()
-
-
-# ---- with tokens ----
-
-
-def test_a_declaration_needs_read_scope_for_each_pattern(connect: Connect, guarded: Daemon) -> None:
-    peer = connect(to=guarded, token=LEAF_TOKEN)
-    message = FederationSync(FederationOp.DECLARE_NAMESPACES, patterns=("/site-a/**", "/site-b/**"))
-    assert refused(peer, message) == (403, "insufficient scope for namespace: /site-b/**", None)
-    # Nothing was declared.
-    peer.send(Set("/shared/before", 1))
-    assert peer.recv() == Ack(address="/shared/before", revision=1)
-
-
-def test_the_token_is_asked_before_the_namespace(connect: Connect, guarded: Daemon) -> None:
-    peer = connect(to=guarded, token=LEAF_TOKEN)
-    declare(peer, "/site-a/lights/**")
-    assert refused(peer, Set("/shared/x", 1))[:2] == (403, "SET outside declared federation namespace")
-    assert refused(peer, Set("/site-b/x", 1))[:2] == (301, "Insufficient scope for write operation")
-    outside, unscoped = "SET outside declared federation namespace", "insufficient scope for SET to /site-b/x"
-    assert refused(peer, Bundle([Set("/shared/x", 1)])) == (403, f"Bundle rejected: {outside}", "/shared/x")
-    assert refused(peer, Bundle([Set("/site-b/x", 1)])) == (403, f"Bundle rejected: {unscoped}", "/site-b/x")
-    peer.send(Set("/site-a/lights/x", 1))
-    assert peer.recv_until(Ack) == Ack(address="/site-a/lights/x", revision=1)
-
-
-def test_a_second_hello_with_a_better_token_is_no_way_out(connect: Connect, guarded: Daemon) -> None:
-    peer = connect(to=guarded, token=LEAF_TOKEN)
-    declare(peer, "/site-a/**")
-    peer.hello("leaf", features=ALL_FEATURES, token=ROOT_TOKEN)
-    assert refused(peer, Set("/site-b/x", 1))[:2] == (403, "SET outside declared federation namespace")
-
-
-def test_a_token_that_lost_its_scope_gets_nothing_from_its_declaration(connect: Connect, guarded: Daemon) -> None:
-    admin = connect(to=guarded, token=ROOT_TOKEN, peer=False)
-    peer = connect(to=guarded, token=ROOT_TOKEN)
-    put(admin, "/site-b/secret", 1)
-    declare(peer, "/site-b/**", "/site-a/**")
-    peer.hello("leaf", features=ALL_FEATURES, token=LEAF_TOKEN)
-    message = FederationSync(FederationOp.REQUEST_SYNC, patterns=("/site-a/**", "/site-b/**"))
-    assert refused(peer, message) == (403, "insufficient scope for pattern: /site-b/**", None)
-    assert compare(peer, {"/site-b/secret": 0}) == []
-    put(admin, "/site-b/secret", 2)
-    assert peer.sync() == []
