@@ -17,6 +17,7 @@ from clasp_edge.federation.namespace import Namespaces
 from clasp_edge.federation.origin import route_of_record
 from clasp_edge.federation.outward import BYTES_AT_ONCE, Outward, goes_back
 from clasp_edge.federation.policy import Policies, Policy
+from clasp_edge.federation.session_port import SessionPort
 from clasp_edge.wire import SignalType
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Downlink(Outward):
         )  # fmt: skip
         self.twin = session
         self._session = session
+        self.port = SessionPort(session)
         self._identity = identity
         self._subscriptions: list[Subscription] = []
         self._table: Mapping[str, str] = {}
@@ -65,17 +67,6 @@ class Downlink(Outward):
         self._place = ""
         self._counted = True
         self._state_told = False
-
-    # ---- a port for itself ----
-
-    @property
-    def backlog_bytes(self) -> int:
-        return self._session.queued_bytes
-
-    def send(self, frames: list[bytes]) -> None:
-        """Whole frames, each with its transport's header."""
-        image = self._session.image
-        self._session.send_raw(b"".join([image(frame) for frame in frames]))
 
     # ---- life ----
 
@@ -96,7 +87,7 @@ class Downlink(Outward):
         ]
         for subscription in self._subscriptions:
             trie.add(subscription)
-        self.open(self, router_id, kin=True, checkpoints=False)
+        self.open(self.port, router_id, kin=True, checkpoints=False)
         if self._journal is not None:
             router = self._session.router
             limits = router.config.federation

@@ -248,7 +248,7 @@ class Peers:
             return
         # What others wrote before goes out before: the peer concludes from the order whose write was the later one.
         peer.downlink.run()
-        peer.downlink.send([reached_frame(number)])
+        peer.downlink.port.send([reached_frame(number)])
         tap = self._router.plane.tap
         if tap is not None and tap.strict:
             session.send(stored_frame(number))  # held until the commit

@@ -16,6 +16,7 @@ from clasp_edge.federation.identity import Identity
 from clasp_edge.federation.origin import Route
 from clasp_edge.federation.outward import Outward
 from clasp_edge.federation.policy import Policies
+from clasp_edge.federation.session_port import SessionPort
 from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE
 from clasp_edge.wire import FederationOp, FederationSync, encode
 from clasp_edge.wire.pattern import Pattern
@@ -47,26 +48,18 @@ class LeafOutlet(Outward):
             router.clock.wall_s,
         )  # fmt: skip
         self._session = session
+        self.port = SessionPort(session)
         self.twin = session
         self.offered: tuple[str, ...] = ()
 
-    @property
-    def backlog_bytes(self) -> int:
-        return self._session.queued_bytes
-
-    def send(self, frames: list[bytes]) -> None:
-        """Whole frames, each with its transport's header."""
-        image = self._session.image
-        self._session.send_raw(b"".join([image(frame) for frame in frames]))
-
     def _send(self, sending: list[tuple[Route, int, bytes]], written: list[bytes], *, to_be_done: bool = False) -> None:
         self.told += len(sending)
-        self.send([frame for _, _, frame in sending])
+        self.port.send([frame for _, _, frame in sending])
 
     def begin(self, router_id: str) -> None:
         """Tell from now on, within what the session may read."""
         self.scopes = self._session.scopes
-        self.open(self, router_id, kin=True, checkpoints=False)
+        self.open(self.port, router_id, kin=True, checkpoints=False)
 
     def present(self, patterns: Iterable[Pattern]) -> Iterator[bytes]:
         """Wire images: each param below the patterns as a SET."""

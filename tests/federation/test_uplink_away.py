@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.client import WsClient
-from support.clock_shim import ShiftedClock
+from support.clock_shim import ByClock, ShiftedClock
 from support.daemon import Daemon
 from support.federated import (
     JOURNAL,
@@ -176,26 +176,11 @@ def test_a_box_that_is_killed_while_it_replays_sends_nothing_twice(hub: Daemon) 
         edge.close()
 
 
-class AMinuteAhead:
-    """Starts a daemon by another clock."""
-
-    def __init__(self, directory: Path) -> None:
-        self._clock = ShiftedClock(directory)
-        self._clock.shift(60)
-
-    def command(self, command: list[str]) -> list[str]:
-        return command
-
-    def environment(self) -> dict[str, str]:
-        return self._clock.environment
-
-    def descriptors(self) -> tuple[int, ...]:
-        return ()
-
-
 def test_where_the_clocks_disagree_the_configured_side_is_right(tmp_path: Path) -> None:
+    clock = ShiftedClock(tmp_path)
+    clock.shift(60)
     with (
-        Daemon(sets=JOURNAL, manager=AMinuteAhead(tmp_path)) as hub,
+        Daemon(sets=JOURNAL, manager=ByClock(clock)) as hub,
         boxed(hub, merge="edge", wants=["/edge/**"], clock_tolerance_ms=1) as one,
         boxed(hub, merge="hub", owns=["/two/**"], wants=["/hub/**"]) as other,
     ):

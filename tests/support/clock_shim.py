@@ -52,3 +52,19 @@ class ShiftedClock:
     def close(self) -> None:
         self._page.close()
         os.unlink(self._path)
+
+
+class ByClock:
+    """A `daemon.Manager`: starts a daemon that sees this clock."""
+
+    def __init__(self, clock: ShiftedClock) -> None:
+        self._clock = clock
+
+    def command(self, command: list[str]) -> list[str]:
+        return command
+
+    def environment(self) -> dict[str, str]:
+        return self._clock.environment
+
+    def descriptors(self) -> tuple[int, ...]:
+        return ()

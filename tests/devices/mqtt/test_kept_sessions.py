@@ -9,7 +9,7 @@ from pathlib import Path
 import lmdb
 import pytest
 from support import mqtt_packets as mqtt
-from support.clock_shim import ShiftedClock
+from support.clock_shim import ByClock, ShiftedClock
 from support.daemon import Daemon
 from support.mqtt_client import Broker, MqttClient
 from support.mqtt_packets import PUBCOMP, PUBREC, PUBREL, V5, V311, Publish
@@ -24,22 +24,6 @@ HOUR = {"session_expiry_interval": 3600}
 VERSIONS = pytest.mark.parametrize("version", [V311, V5], ids=["v311", "v5"])
 
 
-class Shifted:
-    """Starts the daemon with another wall clock."""
-
-    def __init__(self, clock: ShiftedClock) -> None:
-        self._clock = clock
-
-    def command(self, command: list[str]) -> list[str]:
-        return command
-
-    def environment(self) -> dict[str, str]:
-        return self._clock.environment
-
-    def descriptors(self) -> tuple[int, ...]:
-        return ()
-
-
 @pytest.fixture
 def strict() -> Iterator[Daemon]:
     with Daemon(mqtt=True, sets={"journal.mode": "strict"}) as daemon:
@@ -51,7 +35,7 @@ def clocked(tmp_path: Path) -> Iterator[tuple[Daemon, ShiftedClock]]:
     """A daemon with a wall clock of its own, which the kernel says is right."""
     clock = ShiftedClock(tmp_path)
     clock.claim_synchronised(True)
-    with Daemon(mqtt=True, sets={"journal.mode": "strict"}, manager=Shifted(clock)) as daemon:
+    with Daemon(mqtt=True, sets={"journal.mode": "strict"}, manager=ByClock(clock)) as daemon:
         yield daemon, clock
 
 
