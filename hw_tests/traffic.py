@@ -38,12 +38,7 @@ def read_params(client: WsClient, pattern: str) -> dict[str, wire.Value]:
     """Everything below a pattern, as a new subscriber is told."""
     client.send(wire.Subscribe(id=1, pattern=pattern))
     found: dict[str, wire.Value] = {}
-    deadline = time.monotonic() + REPLY_TIMEOUT_S
-    while time.monotonic() < deadline:
-        try:
-            message = client.recv(5.0)
-        except TimeoutError:
-            return found
+    for message in client.sync(REPLY_TIMEOUT_S):
         if isinstance(message, wire.Snapshot):
             found.update({param.address: param.value for param in message.params})
         elif isinstance(message, wire.Set):

@@ -103,6 +103,7 @@ cdef class Sink:
     cdef uint64_t fan_index             # used while a fan-out is built
     cdef bint native                    # wants no CLASP frame
     cdef public object route            # where what it writes at present came from, for other routers; None: from here
+    cdef public bint household          # the router itself, which alone writes below /clasp-edge/
     cdef public uint64_t number         # of the write under way, as the router of origin counts; 0: it has none
     cdef public bytes way               # `route` as the journal keeps it, of at most 200 bytes; None: not at all
     cdef void deliver(self, Delivery* delivery) noexcept

@@ -45,6 +45,7 @@ class Sink:
     def writer(self) -> int: ...
 
     route: Any
+    household: bool
     number: int
     way: bytes | None
 

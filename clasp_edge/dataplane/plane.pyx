@@ -9,7 +9,7 @@ import logging
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
 from clasp_edge.dataplane.outlet cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
@@ -31,7 +31,13 @@ from clasp_edge.dataplane.table cimport (
 )
 from clasp_edge.dataplane.trie cimport Target
 
+from clasp_edge.dataplane.household import HOUSEHOLD
+
 log = logging.getLogger("clasp_edge.dataplane")
+
+cdef bytes _household_text = HOUSEHOLD
+cdef const char* _household = _household_text
+cdef size_t HOUSEHOLD_BYTES = len(HOUSEHOLD)
 
 cdef enum:
     MAX_FRAME = 65547           # wire.md 1
@@ -135,6 +141,9 @@ cdef class Plane(State):
 
     cdef bint _gate(self, Sink origin, const uint8_t* address, size_t size, Entry* entry) noexcept:
         """Whether `origin` may write here. What a token allows is remembered per address for its last writer."""
+        # No token, and no router without tokens, lets anybody else tell how the router is.
+        if not origin.household and size > HOUSEHOLD_BYTES and memcmp(address, _household, HOUSEHOLD_BYTES) == 0:
+            return False
         if origin.scopes is None:
             return True
         if entry != NULL and entry.gate_writer == origin.writer and entry.gate_generation == self.gate_generation:

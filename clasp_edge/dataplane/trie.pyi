@@ -5,8 +5,6 @@ from typing import Any
 from clasp_edge.dataplane.outlet import Sink
 from clasp_edge.wire.pattern import Pattern
 
-ONLY_BY_NAME: bytes
-
 class Subscription:
     @property
     def sink(self) -> Sink: ...

@@ -9,10 +9,10 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Next
 from libc.stdlib cimport calloc, free
 
+from clasp_edge.dataplane.household import ONLY_BY_NAME
+
 cdef uint8_t ALL_SIGNALS = 0x1F
 
-# What the daemon says to itself to know that it routes. Who subscribes to everything has no use for it.
-ONLY_BY_NAME = b"/clasp-edge/watchdog/"
 cdef bytes _only_by_name = ONLY_BY_NAME
 
 cdef enum:

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
+from clasp_edge.dataplane.household import HOUSEHOLD
 from clasp_edge.federation.namespace import Namespaces
 from clasp_edge.wire import SignalType
 from clasp_edge.wire.pattern import Pattern
 
 MAX_CACHED = 200_000
 """Addresses whose answer is remembered: more than a router has params by default."""
-
-HOUSEHOLD = b"/clasp-edge/"
-"""What a router says of itself is not for others: they have addresses of the same names."""
 
 
 class Policy(IntEnum):

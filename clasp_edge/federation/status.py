@@ -37,6 +37,7 @@ class Params:
 
     def __init__(self, plane: Plane, writer: str) -> None:
         self._adapter = Adapter(plane)
+        self._adapter.household = True
         self._plane = plane
         self._writer = writer.encode()
         self._written: dict[str, Value] = {}

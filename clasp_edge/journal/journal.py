@@ -15,13 +15,14 @@ from pathlib import Path
 
 from clasp_edge.config import model
 from clasp_edge.dataplane.blocks import Stream
+from clasp_edge.dataplane.household import HOUSEHOLD
 from clasp_edge.dataplane.logscan import ways_in
 from clasp_edge.dataplane.tap import Tap
 from clasp_edge.journal.following import Cursors, Logged, after
 from clasp_edge.journal.lookup import Piece
 from clasp_edge.journal.notes import Notes, Source
 from clasp_edge.journal.opening import Opening, move_aside
-from clasp_edge.journal.report import OWN_PREFIX, Report
+from clasp_edge.journal.report import Report
 from clasp_edge.journal.store import Retention, Store
 from clasp_edge.journal.trouble import Damaged, Unavailable
 from clasp_edge.journal.wear import Wear
@@ -175,7 +176,7 @@ class Journal:
 
     def select(self, address: bytes) -> int:
         """1: its writes are logged; 2: it is kept."""
-        if address.startswith(OWN_PREFIX):
+        if address.startswith(HOUSEHOLD):
             return 0
         if self._patterns is None or any(pattern.matches(address) for pattern in self._patterns):
             return 3

@@ -16,6 +16,7 @@ from typing import Any
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.dataplane import Core, Framing, Plane, Route, Strategy, Verdict
+from clasp_edge.dataplane.household import HOUSEHOLD
 from clasp_edge.router import bundle, hello, requests, signals, subscribe
 from clasp_edge.router.access import Authenticator, Refused
 from clasp_edge.router.admission import Places
@@ -218,6 +219,8 @@ class Router:
             outside = session.outside(address, "SET" if is_set else "PUBLISH")
             if outside is not None:
                 return ErrorCode.SCOPE_FAILURE, outside
+            if address.startswith(HOUSEHOLD):
+                return ErrorCode.FORBIDDEN, f"{HOUSEHOLD.decode()} is the router's own: only it writes there"
             return ErrorCode.FORBIDDEN, f"Insufficient scope for {'write' if is_set else 'publish'} operation"
         if verdict is Verdict.REVISION_CONFLICT:
             return ErrorCode.REVISION_CONFLICT, f"RevisionConflict {{ expected: {expected}, actual: {revision} }}"

@@ -12,7 +12,7 @@ import time
 from types import TracebackType
 from typing import Self, TypeVar
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -173,6 +173,10 @@ class WsClient(Client):
             ).__enter__()
         except ConnectionClosed as error:  # in the middle of the handshake
             raise _closed(error) from None
+        except InvalidMessage as error:
+            if isinstance(error.__cause__, EOFError):  # the same, a moment earlier
+                raise Closed from error
+            raise
 
     def send_raw(self, frame: bytes) -> None:
         try:

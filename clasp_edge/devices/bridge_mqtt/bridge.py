@@ -87,6 +87,7 @@ class Bridge(Adapter):
         self._echoes = EchoMemory()
         self._loops = LoopBreaker()
         self._trails: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
+        self.household = True  # for its status; `mapping` lets nothing from outside get there
         self._status = Status(self, name, loop, clock)
         self._up: Up | None = None
         self._versions = Versions()

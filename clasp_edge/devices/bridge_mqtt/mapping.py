@@ -8,10 +8,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 from clasp_edge.config.model import BridgeMap
+from clasp_edge.dataplane.household import HOUSEHOLD
 from clasp_edge.wire.address import AddressError, validate_address
-
-OWN_PREFIX = b"/clasp-edge/"
-"""What the daemon says about itself; a bridge neither carries it out nor lets anybody write it."""
 
 MAX_TOPIC_BYTES = 65535
 """MQTT 5.0, 1.5.4: the length of a string has two bytes."""
@@ -106,7 +104,7 @@ class MappingTable:
         for mapping in self.mappings:
             if mapping.takes_in and (text := mapping.address_of(topic)) is not None:
                 address = text.encode()
-                if address.startswith(OWN_PREFIX):
+                if address.startswith(HOUSEHOLD):
                     raise MappingError(f"{text} belongs to the daemon")
                 try:
                     validate_address(address)
@@ -116,7 +114,7 @@ class MappingTable:
         raise MappingError("no map fits")
 
     def _find_topic(self, address: bytes) -> tuple[Mapping, str] | None:
-        if address.startswith(OWN_PREFIX):
+        if address.startswith(HOUSEHOLD):
             return None
         for mapping in self.mappings:
             if mapping.gives_out and (topic := mapping.topic_of(address.decode())) is not None:
