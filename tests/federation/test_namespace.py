@@ -48,9 +48,11 @@ _words = [  # two patterns of at most three segments have their shortest common 
 @given(_short, _short)
 def test_patterns_overlap_that_have_an_address_in_common(one: str, other: str) -> None:
     mine, theirs = Pattern(one.encode()), Pattern(other.encode())
-    both = [word for word in _words if mine.matches(word) and theirs.matches(word)]
-    assert (overlap(Namespaces("", [one]), Namespaces("", [other])) is not None) == bool(both)
-    assert (overlap(Namespaces("", [other]), Namespaces("", [one])) is not None) == bool(both)
+    common = any(mine.matches(word) and theirs.matches(word) for word in _words)
+    # With a wildcard inside a segment some that have none are taken for such, but never the other way round.
+    expected = (True,) if common else (False, True) if mine.partial or theirs.partial else (False,)
+    assert (overlap(Namespaces("", [one]), Namespaces("", [other])) is not None) in expected
+    assert (overlap(Namespaces("", [other]), Namespaces("", [one])) is not None) in expected
 
 
 def test_an_overlap_names_both_patterns() -> None:
