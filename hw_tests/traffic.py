@@ -9,6 +9,7 @@ import time
 from support.client import Closed, WsClient
 
 from clasp_edge import wire
+from clasp_edge.wire.pattern import Pattern
 from hw_tests.boards import Board
 
 REPLY_TIMEOUT_S = 60.0
@@ -36,6 +37,7 @@ def set_params(client: WsClient, values: dict[str, wire.Value]) -> None:
 
 def read_params(client: WsClient, pattern: str) -> dict[str, wire.Value]:
     """Everything below a pattern, as a new subscriber is told."""
+    wanted = Pattern(pattern.encode())
     client.send(wire.Subscribe(id=1, pattern=pattern))
     found: dict[str, wire.Value] = {}
     for message in client.sync(REPLY_TIMEOUT_S):
@@ -43,7 +45,8 @@ def read_params(client: WsClient, pattern: str) -> dict[str, wire.Value]:
             found.update({param.address: param.value for param in message.params})
         elif isinstance(message, wire.Set):
             found[message.address] = message.value
-    return found
+    # What a client is told at the door may still have been under way.
+    return {address: value for address, value in found.items() if wanted.matches(address.encode())}
 
 
 class Writer(threading.Thread):
