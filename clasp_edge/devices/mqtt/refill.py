@@ -152,8 +152,8 @@ class Refill:
             self._timer.cancel()
             self._timer = None
 
-    def subscriptions_changed(self) -> None:
-        """What matches has to be looked up anew."""
+    def interests_changed(self) -> None:
+        """It is subscribed to something else, or may read something else: what matches has to be looked up anew."""
         self._matches.clear()
 
     # ---- reading ----

@@ -105,6 +105,8 @@ class Session(MqttOutlet):
         self.scopes = identity.scopes if identity is not None else None
         if changed:
             self.server.router.plane.scopes_changed()
+            if self.from_log is not None:
+                self.from_log.interests_changed()
 
     def begin(self, connection: Connection, packet: Connect, expiry_s: int) -> None:
         """A connection for this session; `attach` and CONNACK follow."""
@@ -177,7 +179,7 @@ class Session(MqttOutlet):
         """What the session is subscribed to is not what it was."""
         self.changed()
         if self.from_log is not None:
-            self.from_log.subscriptions_changed()
+            self.from_log.interests_changed()
 
     def continue_sending(self) -> None:
         """CONNACK is out: what was in flight goes again, then what waits, here or in the journal's log."""

@@ -1,4 +1,4 @@
-"""A log that cannot be read does not keep a client from what comes from then on."""
+"""What a client gets of the log when it is back: as long as it may read it, and no more than can be read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from support import mqtt_packets as mqtt
 from support.mqtt_packets import V5, Publish
 
+from clasp_edge import wire
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.devices.mqtt import refill
@@ -19,7 +20,10 @@ from clasp_edge.devices.mqtt.refill import Logged, Refill
 from clasp_edge.devices.mqtt.server import MqttServer
 from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.subscribe import subscribe
+from clasp_edge.journal.following import Logged as Record
 from clasp_edge.router.router import Router
+from clasp_edge.security.tokens import Identity, Scopes
+from clasp_edge.wire import SignalType, encode
 
 
 class Unreadable:
@@ -84,3 +88,49 @@ def test_a_log_that_cannot_be_read_is_given_up(
     with ours, theirs, other, others:
         asyncio.run(asyncio.wait_for(run(), 10))
     assert "given up" in caplog.text
+
+
+class Narrowing:
+    """A log of three messages to one address; after the first has been read, the client may read nothing any more."""
+
+    last_sequence = 3
+    run = 1
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+
+    def fetch_after(
+        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Sequence[Logged] | Exception], None]
+    ) -> None:
+        number = sequence + 1
+        if number == 2 and self.session is not None:
+            self.session.identify(Identity("device", Scopes(), "token[0]", None, b""))
+        frame = encode(wire.Publish("/mqtt/a/cue", SignalType.EVENT, value=number))
+        then([Record(number, 1, 0, b"desk", b"/mqtt/a/cue", SignalType.EVENT, frame)] if number <= 3 else [])
+
+
+def test_what_a_client_may_not_read_any_more_is_not_refilled() -> None:
+    async def run() -> None:
+        server = MqttServer(Router(Config(), asyncio.get_running_loop(), Clock(), None))
+        session = server.new_session("back")
+        session.keeps = True
+        subscribe(session, SubscribeFilter(filter="a/#", qos=1), 0)
+        log = Narrowing()
+        log.session = session
+        session.from_log = Refill(session, log, 0, 1, [], False)
+        connect(server, session, ours)
+        session.continue_sending()
+        while session.from_log is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        data = bytearray(theirs.recv(1 << 16))
+        packet = mqtt.split(data)
+        assert packet is not None
+        kind, flags, body, length = packet
+        message = mqtt.read(kind, flags, body, V5)
+        assert isinstance(message, Publish)
+        assert (message.topic, message.payload, len(data)) == ("a/cue", b"1", length)
+
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(5)
+    with ours, theirs:
+        asyncio.run(asyncio.wait_for(run(), 10))
