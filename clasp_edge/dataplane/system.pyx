@@ -63,6 +63,6 @@ def give_memory_back():
 def decline_huge_pages():
     """From now on, take memory in small pages only (PR_SET_THP_DISABLE of prctl(2)).
 
-    Debian's kernels give huge ones unasked, of which most stays empty: 10 MB of a router's 35.
+    Debian's kernel for the board gives huge ones unasked: with them an idle router had 34.6 MB, without 29.8.
     """
     prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
