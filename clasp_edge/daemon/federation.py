@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clasp_edge.wire import FederationSync
 
 EPOCH = "federation-epoch"
-"""A place in the journal that no reader has: it says which store this is (`federation.identity`), and is gone with it."""
+"""A place in the journal that no reader has: it says which store this is (`Identity`), and is gone with it."""
 
 UPLINK = "uplink:"
 HUB = "hub:"

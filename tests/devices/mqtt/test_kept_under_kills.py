@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from support import mqtt_packets as mqtt
@@ -22,7 +23,7 @@ WINDOW = 8
 SEED = 21
 
 
-class Party(threading.Thread):
+class Party(threading.Thread, ABC):
     """A client that comes back for as long as it is not told to leave."""
 
     def __init__(self, name: str, address: tuple[str, int]) -> None:
@@ -46,11 +47,13 @@ class Party(threading.Thread):
         except BaseException as problem:
             self.problem = problem
 
+    @abstractmethod
     def connected(self, client: MqttClient) -> None:
-        raise NotImplementedError
+        """With every connection."""
 
+    @abstractmethod
     def step(self, client: MqttClient) -> None:
-        raise NotImplementedError
+        """Again and again while it lasts."""
 
 
 def incoming(client: MqttClient) -> mqtt.Packet | None:
