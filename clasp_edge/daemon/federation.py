@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
+from clasp_edge.federation.cursor_names import HUB, PEER, UPLINK
 from clasp_edge.router.router import Router
 from clasp_edge.wire import MessageType
 
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 
 EPOCH = "federation-epoch"
 """A place in the journal that no reader has: it says which store this is (`Identity`), and is gone with it."""
-
-UPLINK = "uplink:"
-HUB = "hub:"
-PEER = "peer:"
-"""Places of uplinks begin with the first; what they know of their hubs, as places that no reader has, with the second;
-those of routers that dial in with the third."""
 
 
 class Federation:

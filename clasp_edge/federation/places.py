@@ -10,14 +10,13 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from clasp_edge.federation.backlog import Log
+from clasp_edge.federation.cursor_names import PEER
 from clasp_edge.federation.origin import LONGEST_ID
 
 if TYPE_CHECKING:
     from clasp_edge.router.router import Router
 
 log = logging.getLogger("clasp_edge.federation")
-
-PREFIX = "peer:"
 
 MAX_PLACES = 1000
 """As many routers as are remembered (`peers`)."""
@@ -40,7 +39,7 @@ class Places:
         self._router = router
         self._here: dict[str, Follower] = {}
         now_s = router.clock.monotonic_s()
-        self._away = {name: now_s for name in journal.cursors() if name.startswith(PREFIX)}
+        self._away = {name: now_s for name in journal.cursors() if name.startswith(PEER)}
         self._look()
 
     @property
@@ -50,7 +49,7 @@ class Places:
 
     def arrive(self, router_id: str, link: int, follower: Follower) -> str:
         """The place of a router's link; "" where none can be kept for it."""
-        name = f"{PREFIX}{link:08x}:{router_id}"
+        name = f"{PEER}{link:08x}:{router_id}"
         if not self.offered or len(router_id.encode()) > LONGEST_ID or not 0 <= link < 1 << 32:
             return ""
         self._away.pop(name, None)

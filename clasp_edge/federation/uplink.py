@@ -18,6 +18,7 @@ from clasp_edge.config.endpoint import parse_endpoint
 from clasp_edge.config.model import Uplink as UplinkConfig
 from clasp_edge.dataplane import Subscription
 from clasp_edge.federation.backlog import Backlog, Item, Log
+from clasp_edge.federation.cursor_names import HUB, UPLINK
 from clasp_edge.federation.dial import Dialer, DialOptions
 from clasp_edge.federation.identity import Identity
 from clasp_edge.federation.leaf import Leaf
@@ -60,7 +61,7 @@ class Uplink:
         self._identity = identity
         self._recall = recall
         self._journal = journal
-        self._life_place = f"hub:{name}"
+        self._life_place = HUB + name
         self._hub_life = journal.cursor(self._life_place) if journal is not None else 0
         self.router_id = identity.router_id
         self.instance = identity.instance
@@ -78,7 +79,7 @@ class Uplink:
         )
         self.outward.scopes = ConfinedAccess(None, policies)
         self.backlog = Backlog(
-            f"uplink:{name}", journal, config.queue_mib * 1024 * 1024, config.queue_age_s, self._item_of,
+            UPLINK + name, journal, config.queue_mib * 1024 * 1024, config.queue_age_s, self._item_of,
             self.outward.pump_soon, self._clock.wall_s, self.loop.call_later,
         )  # fmt: skip
         self.outward.backlog = self.backlog

@@ -1,0 +1,15 @@
+"""How federation's cursors in the journal are named: each name begins with one of these.
+
+Imports nothing, so that the daemon can tell them apart without loading federation.
+"""
+
+from __future__ import annotations
+
+UPLINK = "uplink:"
+"""An uplink's place in the log, by its name."""
+
+HUB = "hub:"
+"""Which life of its hub an uplink was last settled with: a number in the place of a record's, which no reader has."""
+
+PEER = "peer:"
+"""The place of a router that dials in, by its link and id (`places`)."""
