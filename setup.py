@@ -15,7 +15,7 @@ COMPILED_PYTHON = ["clasp_edge/wire/pattern.py"]
 CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 
 # Line tracing and C assertions cost speed; the sanitiser build of `make fuzz` turns its own flags on by CFLAGS.
-flags = ["-O3", "-fno-plt", "-fvisibility=hidden", "-Wno-unreachable-code"]
+flags = ["-O2", "-fno-plt", "-fvisibility=hidden", "-Wno-unreachable-code"]
 
 
 def extension(source: str) -> Extension:
@@ -29,8 +29,9 @@ unchecked = {"boundscheck": False, "wraparound": False, "cdivision": True, "init
 jobs = os.cpu_count() or 1
 
 setup(
+    options={"build_ext": {"parallel": jobs}},
     ext_modules=[
         *cythonize([extension(source) for source in CYTHON], compiler_directives=options | unchecked, nthreads=jobs),
         *cythonize([extension(source) for source in COMPILED_PYTHON], compiler_directives=options),
-    ]
+    ],
 )

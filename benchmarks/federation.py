@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks import build, load
 from benchmarks.footprint import _cpu_s, _status
 from benchmarks.processes import OURS_ALONE, OURS_SETTINGS, Peer, Running, ours, running
-from clasp_edge.federation.kin import peer_frame
+from clasp_edge.federation.shared.extensions import peer_frame
 from clasp_edge.wire import (
     FederationOp,
     FederationSync,

@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from image import disk, initramfs, kernel, rootfs, sbom
+from image import board_rootfs, disk, initramfs, kernel, sbom
 from image.bmap import write_bmap
+from image.debian_base import build_root
 from image.emulation import set_up_emulation
 from image.fetch import fetch
 from image.keys import public_key, sign
 from image.lock import read_epoch, read_lock
 from image.paths import ARCHITECTURE, BOARD, DIST, HERE, PROJECT, SUITE, WORK, source_date_epoch
-from image.root import build_root
 
 sys.path.insert(0, str(HERE / "board"))
 from clasp_board.bundle import Manifest, write_bundle
@@ -69,7 +69,7 @@ def build_system(epoch: int) -> tuple[Path, list[kernel.Kernel], Path, list[Path
     base = WORK / tar.stem.replace("root-", "base-")
     if not (base / ".complete").exists():
         with _step("Python of the root"):
-            rootfs.lay_out_base(tar, base)
+            board_rootfs.lay_out_base(tar, base)
             (base / ".complete").touch()
     with _step("kernels and firmware"):
         taken = kernel.take_apart(packages, WORK / "kernel")
@@ -79,15 +79,15 @@ def build_system(epoch: int) -> tuple[Path, list[kernel.Kernel], Path, list[Path
         shutil.rmtree(root, ignore_errors=True)
         subprocess.run(["cp", "-a", "--reflink=auto", base, root], check=True)
         (root / ".complete").unlink()
-        rootfs.install_package(root, deb)
-        release = rootfs.Release(__version__, epoch, releases(taken))
+        board_rootfs.install_package(root, deb)
+        release = board_rootfs.Release(__version__, epoch, releases(taken))
         parts = WORK / "parts"
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
-        boot_files = rootfs.add_ours(root, packages, taken, release, public_key(), parts)
+        boot_files = board_rootfs.add_ours(root, packages, taken, release, public_key(), parts)
     squashed = WORK / "root.squashfs"
     with _step("packing the root"):
-        rootfs.pack_root(root, squashed, epoch)
+        board_rootfs.pack_root(root, squashed, epoch)
         print(f"{squashed.stat().st_size >> 20} MiB", end=" ")
     return squashed, taken, root, boot_files
 

@@ -8,8 +8,8 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from image.board_rootfs import package_list
 from image.lock import TAKEN_APART, read_lock
-from image.rootfs import package_list
 
 
 def write_sbom(root: Path, kernel: str, target: Path, epoch: int) -> None:

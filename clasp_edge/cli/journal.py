@@ -17,11 +17,11 @@ from pathlib import Path
 
 from clasp_edge.config.model import Config
 from clasp_edge.journal import tools
+from clasp_edge.journal.errors import Damaged, Unavailable
 from clasp_edge.journal.format import Record
 from clasp_edge.journal.journal import DIRECTORY
 from clasp_edge.journal.lock import InUse
 from clasp_edge.journal.probe import probe
-from clasp_edge.journal.trouble import Damaged, Unavailable
 from clasp_edge.wire import Error, Hello, Publish, Qos, Set, decode, encode
 from clasp_edge.wire.pattern import Pattern, PatternError
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from clasp_edge.console.sources import COUNTER, GAUGE, Family, StatusSources
 
 if TYPE_CHECKING:
-    from clasp_edge.devices.bridge_mqtt.manager import Bridges
     from clasp_edge.devices.mqtt.server import MqttServer
+    from clasp_edge.devices.mqtt_bridge.manager import Bridges
     from clasp_edge.devices.osc.server import OscServer
 
 MAX_TARGETS = 400
@@ -22,7 +22,7 @@ MAX_TARGETS = 400
 def add_mqtt(sources: StatusSources, server: MqttServer) -> None:
     """The MQTT server."""
     sources.add("mqtt", server.statistics, _MQTT)
-    sources.add_drop("mqtt_queue", lambda: server.hub.dropped)
+    sources.add_drop("mqtt_queue", lambda: server.context.dropped)
 
 
 def add_osc(sources: StatusSources, server: OscServer) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from clasp_edge.router.watch import Watch
+from clasp_edge.router.session_monitor import SessionMonitor
 
 UNHEALTHY_LAG_S = 1.0
 """A loop that is later than this keeps every client waiting; what it does for one is over within milliseconds."""
@@ -16,7 +16,7 @@ UNHEALTHY_LAG_S = 1.0
 class Health:
     """`unbound()` names the listeners that should be there and are not."""
 
-    def __init__(self, watch: Watch, unbound: Callable[[], list[str]]) -> None:
+    def __init__(self, watch: SessionMonitor, unbound: Callable[[], list[str]]) -> None:
         self._watch = watch
         self._unbound = unbound
         self.ready = False

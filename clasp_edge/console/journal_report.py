@@ -24,7 +24,7 @@ def _section(journal: Journal) -> dict[str, Any]:
         "storing": found["state"] == "ok",
         "message": found["message"],
     }
-    if journal.tap is not None:
+    if journal.journal_buffer is not None:
         section |= {
             "records": found["records"],
             "lost_records": found["records_lost"],

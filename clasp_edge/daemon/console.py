@@ -16,14 +16,14 @@ from clasp_edge.console.requests import Requests
 from clasp_edge.console.resync import Resync
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.router.router import Router
-from clasp_edge.router.watch import Watch
+from clasp_edge.router.session_monitor import SessionMonitor
 
 if TYPE_CHECKING:
     from clasp_edge.daemon.federation import Federation
-    from clasp_edge.daemon.keeping import Keeping
+    from clasp_edge.daemon.journal import JournalService
     from clasp_edge.daemon.mqtt import MqttService
     from clasp_edge.daemon.osc import OscService
-    from clasp_edge.devices.bridge_mqtt.manager import Bridges
+    from clasp_edge.devices.mqtt_bridge.manager import Bridges
 
 log = logging.getLogger("clasp_edge")
 
@@ -41,9 +41,11 @@ class ConsoleService:
     `listeners` are the parts that listen, by name. Parts that are made later than this add themselves to `sources`.
     """
 
-    def __init__(self, router: Router, config: Config, watch: Watch, listeners: Mapping[str, Listening]) -> None:
+    def __init__(
+        self, router: Router, config: Config, monitor: SessionMonitor, listeners: Mapping[str, Listening]
+    ) -> None:
         self.sources = StatusSources()
-        self.health = Health(watch, lambda: [name for name, part in listeners.items() if not part.listening])
+        self.health = Health(monitor, lambda: [name for name, part in listeners.items() if not part.listening])
         self._router = router
         self._config = config
         self.pages = Pages(config, self.health, self.metrics, router.authenticator)
@@ -60,7 +62,7 @@ class ConsoleService:
         addresses: list[str],
         mqtt: MqttService | None,
         osc: OscService | None,
-        keeping: Keeping | None,
+        keeping: JournalService | None,
         bridges: Callable[[], Bridges | None],
         federation: Federation,
     ) -> None:

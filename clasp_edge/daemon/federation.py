@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
-from clasp_edge.federation.cursor_names import HUB, PEER, UPLINK
+from clasp_edge.federation.shared.cursor_names import HUB, PEER, UPLINK
 from clasp_edge.router.router import Router
 from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
-    from clasp_edge.daemon.keeping import Keeping
-    from clasp_edge.federation.hub import Hub
-    from clasp_edge.federation.identity import Identity
-    from clasp_edge.federation.origin import Seen
-    from clasp_edge.federation.recall import Recall
-    from clasp_edge.federation.uplinks import Uplinks
+    from clasp_edge.daemon.journal import JournalService
+    from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
+    from clasp_edge.federation.shared.dedup import Seen
+    from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
+    from clasp_edge.federation.shared.identity import Identity
+    from clasp_edge.federation.upstream.manager import Uplinks
     from clasp_edge.router.session import Envelope, Session
     from clasp_edge.wire import FederationSync
 
@@ -29,21 +29,21 @@ EPOCH = "federation-epoch"
 class Federation:
     """`apply` with every configuration, `stop` at the end."""
 
-    def __init__(self, router: Router, config: Config, keeping: Keeping | None) -> None:
+    def __init__(self, router: Router, config: Config, keeping: JournalService | None) -> None:
         self._router = router
         self._config = config
         self._journal = keeping.log if keeping is not None else None
-        self._common: tuple[Identity, Seen, Recall] | None = None
-        self._hub: Hub | None = None
+        self._common: tuple[Identity, Seen, DedupRecovery] | None = None
+        self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
-        router.kinship = True
+        router.extensions = True
         router.handlers[MessageType.FEDERATION_SYNC] = self._first
 
     def apply(self, config: Config) -> None:
         """Run the uplinks of this configuration."""
         self._config = config
         if config.uplink and self._uplinks is None:
-            from clasp_edge.federation.uplinks import Uplinks
+            from clasp_edge.federation.upstream.manager import Uplinks
 
             self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal)
         if self._uplinks is not None:
@@ -65,25 +65,25 @@ class Federation:
         """Uplinks by name, and routers that dialled in by id."""
         return {
             "uplinks": self._uplinks.statistics() if self._uplinks is not None else {},
-            "peers": self._hub.peers.statistics() if self._hub is not None else {},
+            "peers": self._handlers.peers.statistics() if self._handlers is not None else {},
         }
 
     def _first(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
         self._serve().handle(session, message, envelope)
 
-    def _serve(self) -> Hub:
-        if self._hub is None:
-            from clasp_edge.federation.hub import Hub
-            from clasp_edge.federation.peers import Peers
+    def _serve(self) -> PeerHandlers:
+        if self._handlers is None:
+            from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
+            from clasp_edge.federation.downstream.peers import Peers
 
-            self._hub = Hub(self._router, Peers(self._router, *self._of_this_router(), self._journal))
-        return self._hub
+            self._handlers = PeerHandlers(self._router, Peers(self._router, *self._of_this_router(), self._journal))
+        return self._handlers
 
-    def _of_this_router(self) -> tuple[Identity, Seen, Recall]:
+    def _of_this_router(self) -> tuple[Identity, Seen, DedupRecovery]:
         if self._common is None:
-            from clasp_edge.federation.identity import Identity
-            from clasp_edge.federation.origin import Seen
-            from clasp_edge.federation.recall import Recall
+            from clasp_edge.federation.shared.dedup import Seen
+            from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
+            from clasp_edge.federation.shared.identity import Identity
 
             wall_us = self._router.clock.wall_us()
             store, run = wall_us, 0
@@ -94,5 +94,5 @@ class Federation:
             config = self._config
             identity = Identity(config.data_dir, wall_us, store, run, config.federation.router_id)
             seen = Seen()
-            self._common = identity, seen, Recall(self._journal, seen)
+            self._common = identity, seen, DedupRecovery(self._journal, seen)
         return self._common

@@ -31,17 +31,17 @@ from clasp_edge.daemon.notices import Notices, notices
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.router import Router
-from clasp_edge.router.watch import Watch
+from clasp_edge.router.session_monitor import SessionMonitor
 from clasp_edge.transports.bind import BindError
 from clasp_edge.transports.tcp import TcpServer
 from clasp_edge.transports.websocket import WebSocketServer
 
 if TYPE_CHECKING:
-    from clasp_edge.daemon.keeping import Keeping
+    from clasp_edge.daemon.journal import JournalService
     from clasp_edge.daemon.mqtt import MqttService
     from clasp_edge.daemon.osc import OscService
     from clasp_edge.daemon.service import Service
-    from clasp_edge.devices.bridge_mqtt.manager import Bridges
+    from clasp_edge.devices.mqtt_bridge.manager import Bridges
 
 log = logging.getLogger("clasp_edge")
 
@@ -77,7 +77,7 @@ class Daemon:
         self._mqtt: MqttService | None = None
         self._osc: OscService | None = None
         self._stopping = asyncio.Event()
-        self._keeping: Keeping | None = None
+        self._keeping: JournalService | None = None
         self._bridges: Bridges | None = None
         self._service: Service | None = None
         self._notices: Notices | None = None
@@ -91,7 +91,7 @@ class Daemon:
         self._router = Router(config, loop, self._clock, self._authenticator)
         kept = ""
         if config.journal.mode != "off":
-            from clasp_edge.daemon.keeping import AlreadyRunning, keep_journal
+            from clasp_edge.daemon.journal import AlreadyRunning, keep_journal
 
             try:
                 self._keeping, kept = keep_journal(self._router, config)
@@ -99,7 +99,7 @@ class Daemon:
                 print(f"clasp-edge: {error}", file=sys.stderr)
                 return EXIT_CANNOT_START
         self._federation = Federation(self._router, config, self._keeping)
-        self._watch = Watch(self._router)
+        self._monitor = SessionMonitor(self._router)
         if "NOTIFY_SOCKET" in os.environ or "LISTEN_PID" in os.environ:
             from clasp_edge.daemon.service import Service
 
@@ -127,7 +127,7 @@ class Daemon:
         listeners: dict[str, Listening] = dict(servers)
         if self._osc is not None:
             listeners["osc"] = self._osc
-        self._console = console = ConsoleService(self._router, config, self._watch, listeners)
+        self._console = console = ConsoleService(self._router, config, self._monitor, listeners)
         for _, server in servers:
             if isinstance(server, WebSocketServer):
                 server.pages = console.pages
@@ -150,7 +150,7 @@ class Daemon:
             (signal.SIGHUP, self._reload),
         ):
             loop.add_signal_handler(number, handler)
-        self._watch.start()
+        self._monitor.start()
         console.health.ready = True
         self._apply_bridges()
         self._federation.apply(config)
@@ -173,7 +173,7 @@ class Daemon:
         if self._bridges is not None:
             self._bridges.stop()
         self._federation.stop()
-        self._watch.stop()
+        self._monitor.stop()
         if self._keeping is not None:
             # Before the goodbye: in strict mode replies wait for it.
             self._keeping.flush()
@@ -185,7 +185,7 @@ class Daemon:
 
     def _apply_bridges(self) -> None:
         if self._config.bridge and self._bridges is None:
-            from clasp_edge.devices.bridge_mqtt.manager import Bridges
+            from clasp_edge.devices.mqtt_bridge.manager import Bridges
 
             self._bridges = Bridges(self._router)
         if self._bridges is not None:

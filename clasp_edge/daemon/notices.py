@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from clasp_edge.dataplane import Plane
-from clasp_edge.federation.status import Params
+from clasp_edge.federation.shared.status import Params
 
 VARIABLE = "CLASP_EDGE_NOTICES"
 ADDRESS = "/clasp-edge/board/problems"

@@ -7,7 +7,7 @@ for its address without wildcards sees it (`dataplane.trie`).
 from __future__ import annotations
 
 from clasp_edge.dataplane import Adapter, Plane, Sink, Subscription
-from clasp_edge.dataplane.household import ONLY_BY_NAME
+from clasp_edge.dataplane.reserved import ONLY_BY_NAME
 from clasp_edge.wire import Publish, SignalType, decode
 from clasp_edge.wire.compact import encode_payload
 from clasp_edge.wire.pattern import Pattern
@@ -35,7 +35,7 @@ class Probe:
     def __init__(self, plane: Plane) -> None:
         self._number = 0
         self._mouth, self._ear = Adapter(plane), _Ear(plane)
-        self._mouth.household = True
+        self._mouth.reserved = True
         for party in (self._mouth, self._ear):
             plane.register(party, WRITER)
         plane.trie.add(Subscription(self._ear, 0, Pattern(ADDRESS), 1 << SignalType.STREAM))

@@ -8,10 +8,10 @@ from __future__ import annotations
 import faulthandler
 
 from clasp_edge.daemon.federation import Federation
-from clasp_edge.daemon.notify import Notifier
 from clasp_edge.daemon.probe import Probe
-from clasp_edge.daemon.sockets import LastingSockets
-from clasp_edge.daemon.supervision import Supervision, watchdog_period_s
+from clasp_edge.daemon.sd_notify import Notifier
+from clasp_edge.daemon.socket_activation import LastingSockets
+from clasp_edge.daemon.watchdog import Supervision, watchdog_period_s
 from clasp_edge.router.router import Router
 from clasp_edge.transports.bind import draw_on
 

@@ -1,4 +1,4 @@
-from clasp_edge.dataplane.outlet cimport Delivery, Sink
+from clasp_edge.dataplane.outbox cimport Delivery, Sink
 from clasp_edge.dataplane.plane cimport Plane
 
 

@@ -1,4 +1,4 @@
-from clasp_edge.dataplane.outlet import Sink
+from clasp_edge.dataplane.outbox import Sink
 from clasp_edge.dataplane.plane import Plane
 
 class Adapter(Sink):

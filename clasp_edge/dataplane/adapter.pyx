@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from clasp_edge.dataplane.outlet cimport BOUNDED, OLDEST_FIRST
+from clasp_edge.dataplane.outbox cimport BOUNDED, OLDEST_FIRST
 from clasp_edge.dataplane.plane cimport Write
 from clasp_edge.dataplane.scan cimport value_size
 

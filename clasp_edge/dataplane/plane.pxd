@@ -1,7 +1,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
-from clasp_edge.dataplane.outlet cimport Core, Delivery, Raw, Sink
+from clasp_edge.dataplane.outbox cimport Core, Delivery, Raw, Sink
 from clasp_edge.dataplane.ring cimport Ring
 from clasp_edge.dataplane.state cimport State
 from clasp_edge.dataplane.table cimport Entry

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from clasp_edge.dataplane.outlet import Core, Sink
+from clasp_edge.dataplane.outbox import Core, Sink
 from clasp_edge.dataplane.ring import Ring
 from clasp_edge.dataplane.state import State
 from clasp_edge.dataplane.trie import Trie

@@ -12,7 +12,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
-from clasp_edge.dataplane.outlet cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
+from clasp_edge.dataplane.outbox cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
 from clasp_edge.dataplane.payload cimport put_event
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.table cimport (
@@ -31,13 +31,13 @@ from clasp_edge.dataplane.table cimport (
 )
 from clasp_edge.dataplane.trie cimport Target
 
-from clasp_edge.dataplane.household import HOUSEHOLD
+from clasp_edge.dataplane.reserved import RESERVED
 
 log = logging.getLogger("clasp_edge.dataplane")
 
-cdef bytes _household_text = HOUSEHOLD
-cdef const char* _household = _household_text
-cdef size_t HOUSEHOLD_BYTES = len(HOUSEHOLD)
+cdef bytes _reserved_text = RESERVED
+cdef const char* _reserved = _reserved_text
+cdef size_t RESERVED_BYTES = len(RESERVED)
 
 cdef enum:
     MAX_FRAME = 65547           # wire.md 1
@@ -142,7 +142,7 @@ cdef class Plane(State):
     cdef bint _gate(self, Sink origin, const uint8_t* address, size_t size, Entry* entry) noexcept:
         """Whether `origin` may write here. What a token allows is remembered per address for its last writer."""
         # No token, and no router without tokens, lets anybody else tell how the router is.
-        if not origin.household and size > HOUSEHOLD_BYTES and memcmp(address, _household, HOUSEHOLD_BYTES) == 0:
+        if not origin.reserved and size > RESERVED_BYTES and memcmp(address, _reserved, RESERVED_BYTES) == 0:
             return False
         if origin.scopes is None:
             return True
@@ -227,8 +227,8 @@ cdef class Plane(State):
         delivery.gone = False
         if self.ring.size:
             self.ring.append(p, delivery.size, 0, 8, entry.address_size)
-        if self.tap is not None:
-            self.tap.changed(entry, p, delivery.size, origin, delivery.raw)
+        if self.journal_buffer is not None:
+            self.journal_buffer.changed(entry, p, delivery.size, origin, delivery.raw)
         self._fan_out(entry, None, &delivery)
         return ACCEPTED
 
@@ -277,8 +277,8 @@ cdef class Plane(State):
             delivery.size = address_size + 16
             if self.ring.size:
                 self.ring.append(p, delivery.size, 0, 8, address_size)
-            if self.tap is not None:
-                self.tap.changed(entry, p, delivery.size, origin, raw)
+            if self.journal_buffer is not None:
+                self.journal_buffer.changed(entry, p, delivery.size, origin, raw)
         self._fan_out(entry, None, &delivery)
         entry = self.live(address, address_size, hash)
         if entry != NULL and entry.revision:
@@ -445,8 +445,8 @@ cdef class Plane(State):
         delivery.gone = False
         if self.ring.size and loss != OLDEST_FIRST:
             self.ring.append(p, delivery.size, signal, 8, address_size)
-        if self.tap is not None:
-            self.tap.published(entry, p, delivery.size, signal, origin, NULL)
+        if self.journal_buffer is not None:
+            self.journal_buffer.published(entry, p, delivery.size, signal, origin, NULL)
         self._fan_out(entry, origin, &delivery)
         return ACCEPTED
 
@@ -482,8 +482,8 @@ cdef class Plane(State):
         delivery.gone = False
         if self.ring.size:
             self.ring.append_raw(address, address_size, raw.payload, raw.payload_size)
-        if self.tap is not None and self._frame(&delivery):
-            self.tap.published(entry, delivery.frame, delivery.size, SIGNAL_EVENT, origin, raw)
+        if self.journal_buffer is not None and self._frame(&delivery):
+            self.journal_buffer.published(entry, delivery.frame, delivery.size, SIGNAL_EVENT, origin, raw)
         self._fan_out(entry, None, &delivery)
         return ACCEPTED
 

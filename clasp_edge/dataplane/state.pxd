@@ -1,9 +1,9 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
-from clasp_edge.dataplane.outlet cimport Core, Sink
+from clasp_edge.dataplane.outbox cimport Core, Sink
 from clasp_edge.dataplane.table cimport Entry, Table
-from clasp_edge.dataplane.tap cimport Tap
+from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
 
 cdef enum:
     # What a param's SNAPSHOT entry takes beside address and value, in a snapshot of its own: type byte, count, two
@@ -14,7 +14,7 @@ cdef enum:
 cdef class State:
     cdef readonly Core core
     cdef Table table
-    cdef readonly Tap tap                   # the journal's, or None
+    cdef readonly JournalBuffer journal_buffer                   # the journal's, or None
     cdef public object control
     cdef public uint32_t max_params         # 0 = unlimited
     cdef public uint64_t max_bytes          # of addresses and values together, 0 = unlimited

@@ -128,19 +128,20 @@ cdef class State:
         self._unlock(entry)
         if entry.revision:
             self._release_writer(entry.writer)
-            if self.tap is not None:
-                self.tap.forgotten(entry)
+            if self.journal_buffer is not None:
+                self.journal_buffer.forgotten(entry)
         Py_XDECREF(<PyObject*>entry.fan)
         entry.fan = NULL
         self.table.remove(entry)
 
-    def open_tap(self, owner, bint strict, size_t buffer_bytes, log_stream, state_stream):
-        """Report every change to a journal from now on (`dataplane.tap.Tap`); returns the tap."""
-        self.tap = Tap(self.core, self.table, self.writer_texts, owner, strict, buffer_bytes, log_stream, state_stream)
-        return self.tap
+    def open_journal_buffer(self, owner, bint strict, size_t buffer_bytes, log_stream, state_stream):
+        """Report every change to a journal from now on (`JournalBuffer`); returns the buffer."""
+        self.journal_buffer = JournalBuffer(
+            self.core, self.table, self.writer_texts, owner, strict, buffer_bytes, log_stream, state_stream)
+        return self.journal_buffer
 
-    def close_tap(self):
-        self.tap = None
+    def close_journal_buffer(self):
+        self.journal_buffer = None
 
     def reclassify(self):
         """Ask `control` again which strategy each known address has (the configuration changed)."""
@@ -251,8 +252,8 @@ cdef class State:
             # Not for less than a part of it: the journal notes each time.
             if lifetime_s and deadline_ms - entry.deadline_ms > lifetime_s * 1000 // SLIDING_STEPS:
                 self.table.expires(entry, deadline_ms)
-                if self.tap is not None:
-                    self.tap.prolonged(entry)
+                if self.journal_buffer is not None:
+                    self.journal_buffer.prolonged(entry)
         p[0] = 0x23
         put16(p + 1, 1)
         return PyBytes_FromStringAndSize(<const char*>p, 3 + self._snapshot_entry(entry, p + 3))

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
-from clasp_edge.dataplane.outlet cimport Raw
+from clasp_edge.dataplane.outbox cimport Raw
 
 cdef enum:
     # Words of Entry.ttl beyond the wire's (wire.md 2.3, SET): no TTL of its own, the server-wide one applies.

@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Next
 from libc.stdlib cimport calloc, free
 
-from clasp_edge.dataplane.household import ONLY_BY_NAME
+from clasp_edge.dataplane.reserved import ONLY_BY_NAME
 
 cdef uint8_t ALL_SIGNALS = 0x1F
 

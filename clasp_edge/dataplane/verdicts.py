@@ -37,7 +37,7 @@ class Route(IntEnum):
 
 
 class Framing(IntEnum):
-    """How frames are delimited on the peer's transport (clasp_outlet.pxd)."""
+    """How frames are delimited on the peer's transport (clasp_sender.pxd)."""
 
     WS = 0
     TCP = 1

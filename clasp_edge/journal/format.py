@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from clasp_edge.dataplane.tap import LOG_MAGIC, STATE_MAGIC
+from clasp_edge.dataplane.journal_buffer import LOG_MAGIC, STATE_MAGIC
 from clasp_edge.wire import Value, decode_value
 
 if TYPE_CHECKING:

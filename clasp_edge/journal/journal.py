@@ -15,16 +15,16 @@ from pathlib import Path
 
 from clasp_edge.config import model
 from clasp_edge.dataplane.blocks import Stream
-from clasp_edge.dataplane.household import HOUSEHOLD
-from clasp_edge.dataplane.logscan import ways_in
-from clasp_edge.dataplane.tap import Tap
-from clasp_edge.journal.following import Cursors, Logged, after
-from clasp_edge.journal.lookup import Piece
-from clasp_edge.journal.notes import Notes, Source
-from clasp_edge.journal.opening import Opening, move_aside
+from clasp_edge.dataplane.journal_buffer import JournalBuffer
+from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.journal.cursors import Cursors, Logged, after
+from clasp_edge.journal.documents import Documents, Source
+from clasp_edge.journal.errors import Damaged, Unavailable
+from clasp_edge.journal.log_scan import ways_in
+from clasp_edge.journal.queries import Piece
+from clasp_edge.journal.recovery import Recovery, move_aside
 from clasp_edge.journal.report import Report
 from clasp_edge.journal.store import Retention, Store
-from clasp_edge.journal.trouble import Damaged, Unavailable
 from clasp_edge.journal.wear import Wear
 from clasp_edge.journal.writer import DAMAGED, OK, Batch, Outcome, Reader, Writer
 from clasp_edge.router.router import Router
@@ -83,10 +83,10 @@ class Journal:
         self._loop = router.loop
         self._directory = data_dir / DIRECTORY
         self._store = Store(self._directory, _retention(config), claim)
-        self._opening = Opening(router.plane, self._store)
+        self._opening = Recovery(router.plane, self._store)
         self._report = Report(router.plane)
         self._patterns: list[Pattern] | None = None
-        self._tap: Tap | None = None
+        self._buffer: JournalBuffer | None = None
         self._writer: Writer | None = None
         self._timer: TimerHandle | None = None
         self._settling: TimerHandle | None = None
@@ -97,7 +97,7 @@ class Journal:
         self._cursors = Cursors()
         self._run = 0
         self._cursors_under_way: dict[str, int] = {}
-        self._notes = Notes()
+        self._notes = Documents()
         self._notes_under_way: dict[str, bytes | None] = {}
         self._lazy: TimerHandle | None = None
         self._damaged_blocks: set[int] = set()
@@ -117,9 +117,9 @@ class Journal:
         self._patterns = None if everything else patterns
         self._wear.budget_per_day = config.wear_budget_gb_per_day * BYTES_PER_GB
         self._store.retention = _retention(config)
-        if self._tap is not None:
-            self._tap.signals = _mask(config)
-            self._tap.reselect()
+        if self._buffer is not None:
+            self._buffer.signals = _mask(config)
+            self._buffer.reselect()
 
     # ---- start ----
 
@@ -135,8 +135,8 @@ class Journal:
         self._live_bytes = params * BYTES_PER_PARAM
         if self.mode != "volatile":
             self._start_keeping()
-            if opening.dropped and self._tap is not None:
-                self._tap.rewrite()
+            if opening.dropped and self._buffer is not None:
+                self._buffer.rewrite()
                 self.wake()
         self.router.plane.expire()
         if not self._store.is_open:
@@ -165,18 +165,20 @@ class Journal:
         self._cursors = Cursors(found.cursors)
         self._store.needed_from = self._cursors.needed_from
         strict = self.mode == "strict"
-        self._tap = self.router.plane.open_tap(self, strict, self._config.buffer_kib * 1024, log_stream, state_stream)
-        self._tap.signals = _mask(self._config)
+        self._buffer = self.router.plane.open_journal_buffer(
+            self, strict, self._config.buffer_kib * 1024, log_stream, state_stream
+        )
+        self._buffer.signals = _mask(self._config)
         self._writer = Writer(self._store, self._loop, self._done)
         if not self._store.is_open or self._message:
-            self._tap.mark_incomplete()
+            self._buffer.mark_incomplete()
             self.wake()
 
-    # ---- what the tap asks ----
+    # ---- what the journal buffer asks ----
 
     def select(self, address: bytes) -> int:
         """1: its writes are logged; 2: it is kept."""
-        if address.startswith(HOUSEHOLD):
+        if address.startswith(RESERVED):
             return 0
         if self._patterns is None or any(pattern.matches(address) for pattern in self._patterns):
             return 3
@@ -207,16 +209,16 @@ class Journal:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        tap, writer = self._tap, self._writer
-        if tap is None or writer is None:
+        buffer, writer = self._buffer, self._writer
+        if buffer is None or writer is None:
             return
-        if tap.busy:
+        if buffer.busy:
             self._pending = self._pending or self._notes.wanted
             return  # `_done` calls again
-        oldest_us = tap.oldest_monotonic_us
+        oldest_us = buffer.oldest_monotonic_us
         self._pending = False
         noted = self._notes.gather()
-        collected = tap.collect(noted or self._cursors.changed)
+        collected = buffer.collect(noted or self._cursors.changed)
         if collected is None:
             self._tell_stored()
             return
@@ -225,36 +227,36 @@ class Journal:
         states, logs, drained, base = collected
         self._left = not drained
         if base:
-            self._base_before = tap.rewrite_before
-            self._live_bytes = tap.state.before - tap.rewrite_before
+            self._base_before = buffer.rewrite_before
+            self._live_bytes = buffer.state.before - buffer.rewrite_before
         if oldest_us:
             self._age_ms = max(0, self.router.core.monotonic_us - oldest_us) // 1000
         writer.put(Batch(states, logs, base, self.router.core.now_us, self._cursors_under_way, self._notes_under_way))
 
     def _done(self, outcome: Outcome) -> None:
         """A batch has been stored, or not (called on the loop's thread)."""
-        tap = self._tap
-        if tap is None or not tap.busy:
+        buffer = self._buffer
+        if buffer is None or not buffer.busy:
             return
         now_s = time.monotonic()
         self._wear.add(outcome.written, now_s)
-        tap.release(outcome.kind == OK)
+        buffer.release(outcome.kind == OK)
         # Only an estimate of what retention looks at: a block that is under way has its own idea of it.
-        tap.log.before -= min(outcome.saved, tap.log.before)
+        buffer.log.before -= min(outcome.saved, buffer.log.before)
         if outcome.kind != OK:
             self._cursors.give_back(self._cursors_under_way)
             self._notes.give_back(self._notes_under_way)
         if outcome.kind == OK:
-            self._tell_stored(tap.durable)
-            if self.state != "ok" and not tap.repairing:
+            self._tell_stored(buffer.durable)
+            if self.state != "ok" and not buffer.repairing:
                 self._recovered()
-            self._consider_rewriting(tap)
+            self._consider_rewriting(buffer)
             if self._wear.adjust(now_s):
                 log.warning("commit interval is now %g s: %s", self.commit_interval_s, self._wear_text(now_s))
             self._tell(now_s - self._reported_s > REPORT_S)
             if self._left or (self._pending and self._timer is None):
                 self._again(0)
-            elif tap.is_rewriting and self._timer is None:
+            elif buffer.is_rewriting and self._timer is None:
                 self._again(REWRITE_GAP_S)
             return
         if outcome.kind == DAMAGED:
@@ -280,10 +282,10 @@ class Journal:
         self._retry = None
         self._collect()
 
-    def _consider_rewriting(self, tap: Tap) -> None:
-        grown = tap.state.before - self._base_before - self._live_bytes
-        if not tap.is_rewriting and grown > max(SMALLEST_REWRITE, REWRITE_RATIO * self._live_bytes):
-            tap.rewrite()
+    def _consider_rewriting(self, buffer: JournalBuffer) -> None:
+        grown = buffer.state.before - self._base_before - self._live_bytes
+        if not buffer.is_rewriting and grown > max(SMALLEST_REWRITE, REWRITE_RATIO * self._live_bytes):
+            buffer.rewrite()
 
     def _set_memory(self, text: str) -> None:
         if self.state == "ok" or self._message != text:
@@ -307,8 +309,8 @@ class Journal:
 
     def _tell(self, numbers: bool) -> None:
         self._report.tell(state=self.state, message=self._message, mode=self.mode)
-        tap = self._tap
-        if not numbers or tap is None:
+        buffer = self._buffer
+        if not numbers or buffer is None:
             return
         now_s = self._reported_s = time.monotonic()
         self._report.tell(
@@ -317,15 +319,15 @@ class Journal:
             wear_alarm=self._wear.over_budget(now_s),
             commit_interval_ms=int(self.commit_interval_s * 1000),
             queue_age_ms=self._age_ms,
-            records=tap.kept,
-            records_lost=tap.lost,
-            last_record=tap.log.number - 1,
+            records=buffer.kept,
+            records_lost=buffer.lost,
+            last_record=buffer.log.number - 1,
         )
 
     def statistics(self) -> dict[str, int | float | str]:
         """Everything worth exporting: counters since the start, sizes in bytes, times as their names say."""
         now_s = time.monotonic()
-        tap, writer, store = self._tap, self._writer, self._store
+        buffer, writer, store = self._buffer, self._writer, self._store
         return {
             "mode": self.mode,
             "state": self.state,
@@ -335,8 +337,8 @@ class Journal:
             "commit_seconds": writer.seconds if writer is not None else 0.0,
             "commit_interval_ms": int(self.commit_interval_s * 1000),
             "queue_age_ms": self._age_ms,
-            "records": tap.kept if tap is not None else 0,
-            "records_lost": tap.lost if tap is not None else 0,
+            "records": buffer.kept if buffer is not None else 0,
+            "records_lost": buffer.lost if buffer is not None else 0,
             "records_missed": store.missed,
             "last_record": self.last_sequence,
             "oldest_record": store.oldest_number,
@@ -351,9 +353,9 @@ class Journal:
         }
 
     @property
-    def tap(self) -> Tap | None:
+    def journal_buffer(self) -> JournalBuffer | None:
         """None in mode `volatile`, which keeps no log."""
-        return self._tap
+        return self._buffer
 
     def read_log(self, first: int, last: int, from_us: int, to_us: int, mask: int, max_bytes: int) -> Piece:
         """As `Store.read_log`; for the reader's thread."""
@@ -372,7 +374,7 @@ class Journal:
     @property
     def last_sequence(self) -> int:
         """The number of the newest record, stored or not yet; 0 without a log. Numbers only rise, over restarts too."""
-        return self._tap.log.number - 1 if self._tap is not None else 0
+        return self._buffer.log.number - 1 if self._buffer is not None else 0
 
     @property
     def run(self) -> int:
@@ -406,7 +408,7 @@ class Journal:
         self._soon()
 
     def _soon(self) -> None:
-        if self._tap is not None and self._timer is None and self._retry is None:
+        if self._buffer is not None and self._timer is None and self._retry is None:
             # In strict mode too: nobody waits for it.
             self._timer = self._loop.call_later(self.commit_interval_s, self._collect)
 
@@ -441,7 +443,7 @@ class Journal:
         self._notes.wanted = True
         if urgent:
             self._soon()
-        elif self._lazy is None and self._tap is not None:
+        elif self._lazy is None and self._buffer is not None:
             self._lazy = self._loop.call_later(LAZY_S, self._late)
 
     def _late(self) -> None:
@@ -451,8 +453,8 @@ class Journal:
 
     def log_whole_messages(self, whole: bool) -> None:
         """Whether the log has what MQTT clients publish as it was, beside the value (`Logged.own`)."""
-        if self._tap is not None:
-            self._tap.whole_messages = whole
+        if self._buffer is not None:
+            self._buffer.whole_messages = whole
 
     def records_after(self, sequence: int, limit_records: int, limit_bytes: int) -> list[Logged]:
         """The records after number `sequence` in order, at most so many and of so many bytes of frames (always one).
@@ -460,12 +462,12 @@ class Journal:
         Empty when there is none, or none yet. A gap in the numbers is what retention, damage or a full buffer took.
         May wait for the disk: `fetch_after` does not. Raises Damaged, Unavailable.
         """
-        tap = self._tap
+        buffer = self._buffer
         found: list[Logged] = []
-        while tap is not None and not found and sequence < self.last_sequence:
-            stored = tap.tail_begins
+        while buffer is not None and not found and sequence < self.last_sequence:
+            stored = buffer.tail_begins
             if sequence + 1 >= stored:
-                return after(tap.tail(sequence + 1), sequence, limit_records, limit_bytes)
+                return after(buffer.tail(sequence + 1), sequence, limit_records, limit_bytes)
             piece = self.read_log(sequence + 1, stored - 1, 0, MOST, ALL_SIGNALS, limit_bytes)
             self.note_damage(piece)
             found = after(piece.blocks, sequence, limit_records, limit_bytes)
@@ -481,11 +483,11 @@ class Journal:
     ) -> None:
         """`records_after` without waiting: `then` is called on the loop's thread with the records, or with what went
         wrong, later or at once."""
-        tap = self._tap
-        if tap is None or sequence + 1 >= tap.tail_begins:
+        buffer = self._buffer
+        if buffer is None or sequence + 1 >= buffer.tail_begins:
             then(self.records_after(sequence, limit_records, limit_bytes))
             return
-        stored = tap.tail_begins
+        stored = buffer.tail_begins
 
         def work() -> tuple[Piece, list[Logged]]:
             piece = self.read_log(sequence + 1, stored - 1, 0, MOST, ALL_SIGNALS, limit_bytes)
@@ -508,10 +510,10 @@ class Journal:
     def when_stored(self, then: Callable[[], None]) -> None:
         """Call `then`, on the loop's thread, when all that was written up to now is stored: after the next commit. At
         once where nothing is stored, be it by the mode or by trouble."""
-        if self._tap is None or self.state != "ok":
+        if self._buffer is None or self.state != "ok":
             then()
             return
-        self._to_be_stored.append((self._tap.epoch, then))
+        self._to_be_stored.append((self._buffer.epoch, then))
         self.wake()
 
     def _tell_stored(self, before: int = MOST) -> None:
@@ -525,7 +527,7 @@ class Journal:
         """Of the stored records after number `sequence` that came from other routers: `(way, first number, how many)`
         for each run of consecutive numbers. `then` is called on the loop's thread, with them or with what went wrong.
         """
-        stored = self._tap.tail_begins if self._tap is not None else 0
+        stored = self._buffer.tail_begins if self._buffer is not None else 0
 
         def work() -> list[tuple[bytes, int, int]]:
             found: list[tuple[bytes, int, int]] = []
@@ -547,28 +549,28 @@ class Journal:
 
     def flush(self, timeout_s: float) -> bool:
         """Store everything now, waiting at most so long. Whether it is stored."""
-        if self.mode == "volatile" and self._tap is None:
+        if self.mode == "volatile" and self._buffer is None:
             self._start_keeping()
-            assert self._tap is not None
-            self._tap.signals = 0
-            self._tap.mark_incomplete()
-        tap, writer = self._tap, self._writer
-        if tap is None or writer is None:
+            assert self._buffer is not None
+            self._buffer.signals = 0
+            self._buffer.mark_incomplete()
+        buffer, writer = self._buffer, self._writer
+        if buffer is None or writer is None:
             return False
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
         deadline_s = time.monotonic() + timeout_s
         while True:
-            if tap.busy:
+            if buffer.busy:
                 if not writer.wait(max(0.0, deadline_s - time.monotonic())):
                     return False
                 if self._retry is not None:
                     return False
                 continue
             self._collect()
-            if not tap.busy:
-                return not tap.incomplete
+            if not buffer.busy:
+                return not buffer.incomplete
 
     def close(self, timeout_s: float = 0.5) -> None:
         """Store everything and stop the threads."""
@@ -578,10 +580,10 @@ class Journal:
                 timer.cancel()
         if not stored:
             log.error("the newest changes could not be stored: %s", self._message or "the disk takes too long")
-        self.router.plane.close_tap()
+        self.router.plane.close_journal_buffer()
         if self._writer is not None:
             self._writer.stop(timeout_s)
-        self._tap = None
+        self._buffer = None
         if stored:
             self._settled()
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import lmdb
 
+from clasp_edge.journal.errors import Damaged, TooNew, Unavailable, reason
 from clasp_edge.journal.format import (
     LOG_PREFIX,
     SCHEMA,
@@ -29,9 +30,8 @@ from clasp_edge.journal.format import (
     BadBlock,
     check,
 )
-from clasp_edge.journal.lookup import log_end, noted_cursors, noted_run, schema_of
+from clasp_edge.journal.queries import log_end, noted_cursors, noted_run, schema_of
 from clasp_edge.journal.store import DATA_FILE, SMALLEST_MAP
-from clasp_edge.journal.trouble import Damaged, TooNew, Unavailable, reason
 
 TIMEOUT_S = 30.0
 """Without a byte from the child: a tree that has become a ring would be read for ever."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from clasp_edge.dataplane.logscan import select_records
 from clasp_edge.journal.journal import Journal
-from clasp_edge.journal.lookup import Piece
+from clasp_edge.journal.log_scan import select_records
+from clasp_edge.journal.queries import Piece
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.wire import Ack, ErrorCode, Qos, Replay, encode, types_to_mask
 from clasp_edge.wire.pattern import Pattern, PatternError
@@ -78,27 +78,27 @@ class _Run:
         self._to_us = message.to if message.to is not None else UNLIMITED
         self._left = message.limit if message.limit is not None else UNLIMITED
         self._mask = types_to_mask(message.types) & ALL_TYPES or ALL_TYPES
-        tap = journal.tap
+        buffer = journal.journal_buffer
         # What is logged from now on the client can have as a subscriber.
-        self._last = tap.log.number - 1 if tap is not None else 0
+        self._last = buffer.log.number - 1 if buffer is not None else 0
         self._next = self._begun = 0
         self._newest = 0
         self._known: dict[bytes, bool] = {}
 
     def step(self) -> None:
         """Fetch the next piece, from memory or from the store."""
-        tap = self._journal.tap
+        buffer = self._journal.journal_buffer
         self._begun = self._next
-        if tap is None or self._session.closing:
+        if buffer is None or self._session.closing:
             self._end()
         elif self._left <= 0 or self._next > self._last:
             self._finish()
-        elif self._next >= tap.tail_begins:
-            blocks = tap.tail(self._next)
+        elif self._next >= buffer.tail_begins:
+            blocks = buffer.tail(self._next)
             self._next = self._last + 1
             self._send(blocks)
         else:
-            asked = self._next, min(self._last, tap.tail_begins - 1), self._from_us, self._to_us, self._mask
+            asked = self._next, min(self._last, buffer.tail_begins - 1), self._from_us, self._to_us, self._mask
             self._journal.reader.call(lambda: self._journal.read_log(*asked, PIECE_BYTES), self._read)
 
     def _read(self, result: object) -> None:

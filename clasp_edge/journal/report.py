@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 
 from clasp_edge.dataplane import Adapter, Plane
-from clasp_edge.dataplane.household import HOUSEHOLD
+from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.wire import Value, encode_value
 
 log = logging.getLogger("clasp_edge.journal")
 
-AREA = HOUSEHOLD + b"journal/"
+AREA = RESERVED + b"journal/"
 
 _HAS_TTL = 0x10
 _NEVER = 0
@@ -24,7 +24,7 @@ class Report:
 
     def __init__(self, plane: Plane) -> None:
         self._adapter = Adapter(plane)
-        self._adapter.household = True
+        self._adapter.reserved = True
         plane.register(self._adapter, b"clasp-edge")
         self._told: dict[bytes, Value] = {}
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from clasp_edge.dataplane.tap import LOG_MAGIC, STATE_MAGIC
+from clasp_edge.dataplane.journal_buffer import LOG_MAGIC, STATE_MAGIC
 from clasp_edge.journal.format import HEADER_BYTES, LARGEST_BLOCK, BadBlock, check, read_header
 
 _WINDOW = 1 << 22

@@ -16,6 +16,9 @@ from types import MappingProxyType
 
 import lmdb
 
+from clasp_edge.journal.coalesce import Small, join
+from clasp_edge.journal.documents import sealed
+from clasp_edge.journal.errors import DAMAGE, Damaged, TooNew, Unavailable, reason
 from clasp_edge.journal.format import (
     LOG_PREFIX,
     RUN_KEY,
@@ -31,9 +34,8 @@ from clasp_edge.journal.format import (
     seal,
     state_key,
 )
-from clasp_edge.journal.joining import Small, join
 from clasp_edge.journal.lock import InUse
-from clasp_edge.journal.lookup import (
+from clasp_edge.journal.queries import (
     Piece,
     first_header,
     log_end,
@@ -42,8 +44,6 @@ from clasp_edge.journal.lookup import (
     read_piece,
     schema_of,
 )
-from clasp_edge.journal.notes import sealed
-from clasp_edge.journal.trouble import DAMAGE, Damaged, TooNew, Unavailable, reason
 
 DATA_FILE = "data.mdb"
 DIRECTORY_MODE = 0o750

@@ -17,6 +17,7 @@ from typing import Any
 
 import lmdb
 
+from clasp_edge.journal.errors import Damaged, Unavailable, reason
 from clasp_edge.journal.format import (
     DEFAULT_QOS,
     LARGEST_QOS,
@@ -34,9 +35,8 @@ from clasp_edge.journal.format import (
     state_key,
 )
 from clasp_edge.journal.lock import DirectoryLock
-from clasp_edge.journal.lookup import first_header, last_header, noted_run, seek
+from clasp_edge.journal.queries import first_header, last_header, noted_run, seek
 from clasp_edge.journal.store import DATA_FILE, prepare
-from clasp_edge.journal.trouble import Damaged, Unavailable, reason
 from clasp_edge.wire import Publish, Set, Value, decode
 from clasp_edge.wire.pattern import Pattern
 

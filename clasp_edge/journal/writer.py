@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clasp_edge.journal.errors import Damaged, Unavailable
 from clasp_edge.journal.store import Store
-from clasp_edge.journal.trouble import Damaged, Unavailable
 
 log = logging.getLogger("clasp_edge.journal")
 

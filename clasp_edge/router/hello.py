@@ -10,7 +10,7 @@ from clasp_edge.router.link import CloseCode
 from clasp_edge.router.snapshot import EVERYTHING, snapshot_job
 from clasp_edge.wire import Hello, Welcome, encode
 from clasp_edge.wire.enums import FEATURE_BITS
-from clasp_edge.wire.kinship import with_kinship
+from clasp_edge.wire.extensions import with_extensions
 
 if TYPE_CHECKING:
     from clasp_edge.router.session import Envelope, Session
@@ -53,5 +53,5 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
             time=router.clock.wall_us(),
         )
     )
-    session.send(with_kinship(welcome) if router.kinship and "federation" in session.features else welcome)
+    session.send(with_extensions(welcome) if router.extensions and "federation" in session.features else welcome)
     session.start_job(snapshot_job(session, EVERYTHING, even_if_empty=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clasp_edge.dataplane import Peer
+from clasp_edge.dataplane import ClaspReceiver
 from clasp_edge.wire import ErrorCode, SignalType, encode_frame
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class P2p:
             # Type filters do not apply to announcements (router.md 8.5).
             audience = {subscription.sink for subscription in self._router.plane.trie.matching(address)}
             for sink in audience - {session}:
-                if isinstance(sink, Peer) and (sink.scopes is None or sink.scopes.allows("read", address)):
+                if isinstance(sink, ClaspReceiver) and (sink.scopes is None or sink.scopes.allows("read", address)):
                     sink.offer(frame, address, SignalType.EVENT, False)
             return
         name = address.removeprefix(SIGNAL_PREFIX).decode()

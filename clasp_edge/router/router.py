@@ -16,7 +16,7 @@ from typing import Any
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.dataplane import Core, Framing, Plane, Route, Strategy, Verdict
-from clasp_edge.dataplane.household import HOUSEHOLD
+from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.router import bundle, hello, requests, signals, subscribe
 from clasp_edge.router.access import Authenticator, Refused
 from clasp_edge.router.admission import Places
@@ -63,7 +63,7 @@ class Router:
         self.schedule = Schedule(self)
         self.errors: Counter[int] = Counter()
         self.on_ended: list[Callable[[Session], None]] = []
-        self.kinship = False  # WELCOME tells other routers that this is a clasp-edge
+        self.extensions = False  # WELCOME tells other routers that this is a clasp-edge
         self.handlers: dict[MessageType, Handler] = {
             MessageType.HELLO: hello.handle_hello,
             MessageType.SUBSCRIBE: subscribe.handle_subscribe,
@@ -219,8 +219,8 @@ class Router:
             outside = session.outside(address, "SET" if is_set else "PUBLISH")
             if outside is not None:
                 return ErrorCode.SCOPE_FAILURE, outside
-            if address.startswith(HOUSEHOLD):
-                return ErrorCode.FORBIDDEN, f"{HOUSEHOLD.decode()} is the router's own: only it writes there"
+            if address.startswith(RESERVED):
+                return ErrorCode.FORBIDDEN, f"{RESERVED.decode()} is the router's own: only it writes there"
             return ErrorCode.FORBIDDEN, f"Insufficient scope for {'write' if is_set else 'publish'} operation"
         if verdict is Verdict.REVISION_CONFLICT:
             return ErrorCode.REVISION_CONFLICT, f"RevisionConflict {{ expected: {expected}, actual: {revision} }}"

@@ -1,7 +1,7 @@
 """One client's session: its identity, its life from connection to end, and what it is told when something is refused.
 
-The compiled half (`dataplane.Peer`) settles SET and PUBLISH by itself and calls the `on_...` methods here for the rest.
-What the messages mean is in the handler modules; this file only finds the handler.
+The compiled half (`dataplane.ClaspReceiver`) settles SET and PUBLISH by itself and calls the `on_...` methods here
+for the rest. What the messages mean is in the handler modules; this file only finds the handler.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from clasp_edge.dataplane import Framing, Peer, Subscription, Verdict
+from clasp_edge.dataplane import ClaspReceiver, Framing, Subscription, Verdict
 from clasp_edge.router.access import ConfinedAccess
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.wire import (
@@ -27,7 +27,7 @@ from clasp_edge.wire import (
 from clasp_edge.wire.messages import Hello, Publish, Set
 
 if TYPE_CHECKING:
-    from clasp_edge.dataplane.outlet import Sink
+    from clasp_edge.dataplane.outbox import Sink
     from clasp_edge.router.access import Access, Confinement, Identity
     from clasp_edge.router.gesture import GestureThrottle
     from clasp_edge.router.router import Router
@@ -41,7 +41,7 @@ _SHOWN_ADDRESS_BYTES = 256
 _FRAME_FAULTS = frozenset({Kind.TRUNCATED_HEADER, Kind.BAD_MAGIC, Kind.LENGTH_MISMATCH, Kind.EMPTY_PAYLOAD})
 
 
-class Session(Peer):
+class Session(ClaspReceiver):
     """A connection of a CLASP client, from its first byte on. `greeted` turns true with WELCOME."""
 
     __slots__ = (

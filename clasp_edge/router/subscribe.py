@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Subscription
 from clasp_edge.router.snapshot import snapshot_job
-from clasp_edge.router.thinning import Thinner
+from clasp_edge.router.subscription_filter import SubscriptionFilter
 from clasp_edge.wire import ErrorCode, Subscribe, Unsubscribe, types_to_mask
 from clasp_edge.wire.pattern import Pattern, PatternError
 
@@ -65,7 +65,7 @@ def add_subscription(session: Session, message: Subscribe, pattern: Pattern, mas
     """Put the subscription into the trie, in place of one with the same id."""
     trie = session.router.plane.trie
     old = session.subscriptions.get(message.id)
-    thinner = Thinner.wanted(session, message.options)
+    thinner = SubscriptionFilter.wanted(session, message.options)
     new = Subscription(session.subscriber or session, message.id, pattern, mask, thinner)
     if old is not None:
         _discard(session, old)

@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t
 
 from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
 
-from clasp_edge.dataplane.peer cimport Peer
+from clasp_edge.dataplane.clasp_receiver cimport ClaspReceiver
 
 cdef enum:
     MAX_MESSAGE = 65547     # one frame, the largest (wire.md 1)
@@ -17,7 +17,7 @@ cdef class ClientListener(WSListener):
     """`ClientListener(connection)`: a websocket.Connection makes the session and takes the control frames."""
 
     cdef object connection
-    cdef Peer peer
+    cdef ClaspReceiver peer
     cdef bytearray fragments        # of a message that comes in several frames
 
     def __init__(self, connection):

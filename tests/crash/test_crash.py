@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from crash import cuts, kills
 
-from clasp_edge.journal.trouble import Damaged
+from clasp_edge.journal.errors import Damaged
 
 
 @pytest.mark.parametrize("mode", ["strict", "group"])

@@ -16,7 +16,7 @@ from support.plane_rig import EXPIRED_AT_ONCE, Rig, publish_payload, set_payload
 from clasp_edge.wire import encode_frame
 from clasp_edge.wire.pattern import Pattern
 
-class Thinner:
+class SubscriptionFilter:
     def offer(self, address, signal, frame):
         pass
 
@@ -36,7 +36,7 @@ def some():
     for number in range(250):
         line = rig.line(b"comes and goes")
         line.subscribe(Pattern(b"/p/%d" % (number % 7)))
-        thinned = line.subscribe(Pattern(b"/p/**"), 0x01, Thinner())
+        thinned = line.subscribe(Pattern(b"/p/**"), 0x01, SubscriptionFilter())
         line.feed(set_payload(b"/p/%d" % (number * 31 % 1000 + n), [number, "x" * (n % 40)]) for n in range(40))
         line.feed(set_payload(b"/once/%d" % n, n, ttl=EXPIRED_AT_ONCE, flags=0x40) for n in range(40))
         line.feed(publish_payload(b"/e/%d" % (number * 17 % 3000 + n), b"data") for n in range(40))

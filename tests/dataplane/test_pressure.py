@@ -14,7 +14,7 @@ EVENT, STREAM = 1, 2
 HIGH_WATER = 64 << 10
 EVENT_BACKLOG = 128 << 10
 STREAM_BACKLOG = 64 << 10
-"""Streams held back per peer (outlet.pyx)."""
+"""Streams held back per peer (outbox.pyx)."""
 
 FILLER = bytes(1000)
 
@@ -254,7 +254,7 @@ def test_a_broken_socket_ends_the_peer_and_nobody_else(rig: Rig, sender: Line, r
     assert [m.value for m in other.read()] == [1, 2]  # type: ignore[attr-defined]
 
 
-class Thinner:
+class SubscriptionFilter:
     """A filter that writes down what it is offered."""
 
     def __init__(self) -> None:
@@ -266,7 +266,7 @@ class Thinner:
 
 def test_a_write_that_is_over_at_once_is_delivered_while_a_slow_peer_pulls_a_snapshot(rig: Rig, sender: Line) -> None:
     # The delivery wakes the slow peer's job, whose look at the param removes it.
-    thinner = Thinner()
+    thinner = SubscriptionFilter()
     slow = rig.line(b"slow", buffer_bytes=4096)
     slow.subscribe()
     rig.line(b"thinned").subscribe(filter=thinner)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.wire_strategies import values
 
-from clasp_edge.dataplane.peer import FAULTS
+from clasp_edge.dataplane.clasp_receiver import FAULTS
 from clasp_edge.dataplane.scan import measure_value
 from clasp_edge.wire import MAX_VALUE_DEPTH, WireError, encode_value
 from clasp_edge.wire.primitives import Reader

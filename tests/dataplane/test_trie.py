@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.plane_rig import Rig
 
 from clasp_edge.dataplane import Sink, Subscription, Trie
-from clasp_edge.dataplane.household import ONLY_BY_NAME
+from clasp_edge.dataplane.reserved import ONLY_BY_NAME
 from clasp_edge.wire.pattern import Pattern
 
 literals = st.sampled_from([b"a", b"b", b"ab", b"aab"])

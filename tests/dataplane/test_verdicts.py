@@ -29,7 +29,7 @@ def compiled(declaration: str) -> dict[str, int]:
         (Verdict, "plane.pxd", ""),
         (Strategy, "table.pxd", "STRATEGY_"),
         (Route, "table.pxd", "ROUTE_"),
-        (Framing, "clasp_outlet.pxd", "FRAMED_"),
+        (Framing, "clasp_sender.pxd", "FRAMED_"),
     ],
 )
 def test_names_mean_the_compiled_numbers(names: type[IntEnum], declaration: str, prefix: str) -> None:

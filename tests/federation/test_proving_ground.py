@@ -119,7 +119,7 @@ def test_a_clock_of_its_own(net: Net) -> None:
 
 
 def test_a_clock_that_claims(tmp_path: Path) -> None:
-    program = "from clasp_edge.dataplane.tap import clock_synchronised; print(clock_synchronised())"
+    program = "from clasp_edge.dataplane.journal_buffer import clock_synchronised; print(clock_synchronised())"
     clock = ShiftedClock(tmp_path)
     for claim in (True, False):
         clock.claim_synchronised(claim)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support.journal_rig import Kept
 from support.plane_rig import EVERYTHING, publish_payload, set_payload
 
-from clasp_edge.dataplane.logscan import select_records
 from clasp_edge.journal.format import Record, records
+from clasp_edge.journal.log_scan import select_records
 from clasp_edge.journal.store import Retention
 from clasp_edge.wire import Publish, Set, decode
 from clasp_edge.wire.pattern import Pattern
@@ -65,17 +65,17 @@ def test_what_is_only_in_memory_is_found_too(tmp_path: Path) -> None:
     line.feed([set_payload(b"/a", n) for n in range(10)])
     kept.commit()
     line.feed([set_payload(b"/a", n) for n in range(10, 20)])
-    collected = kept.tap.collect()  # on its way to the disk
+    collected = kept.journal_buffer.collect()  # on its way to the disk
     assert collected is not None
     line.feed([set_payload(b"/a", n) for n in range(20, 30)])
-    assert kept.tap.tail_begins == 11
-    assert [r.number for block in kept.tap.tail(1) for r in records(block)] == list(range(11, 31))
-    assert [r.number for block in kept.tap.tail(25) for r in records(block)] == list(range(21, 31))
+    assert kept.journal_buffer.tail_begins == 11
+    assert [r.number for block in kept.journal_buffer.tail(1) for r in records(block)] == list(range(11, 31))
+    assert [r.number for block in kept.journal_buffer.tail(25) for r in records(block)] == list(range(21, 31))
     line.feed([set_payload(b"/a", 30)])
-    assert [r.writer for block in kept.tap.tail(1) for r in records(block)] == [""] * 21
+    assert [r.writer for block in kept.journal_buffer.tail(1) for r in records(block)] == [""] * 21
     kept.store.commit(collected[0], collected[1], 0, 0)
-    kept.tap.release(True)
-    assert kept.tap.tail_begins == 21
+    kept.journal_buffer.release(True)
+    assert kept.journal_buffer.tail_begins == 21
     kept.commit()
     assert [r.number for r in stored(kept)] == list(range(1, 32))
     kept.close()
@@ -85,20 +85,20 @@ def test_what_a_failed_commit_had_is_stored_with_the_next(tmp_path: Path) -> Non
     kept = Kept(tmp_path, buffer_bytes=4096)
     line = kept.rig.line(b"w")
     for _ in range(3):
-        line.feed([publish_payload(b"/a/%d" % kept.tap.log.number, b"x" * 100)])
-        assert kept.tap.collect() is not None
-        kept.tap.release(False)
+        line.feed([publish_payload(b"/a/%d" % kept.journal_buffer.log.number, b"x" * 100)])
+        assert kept.journal_buffer.collect() is not None
+        kept.journal_buffer.release(False)
         # What is only in memory can be asked for all the while.
-        numbers = [r.number for block in kept.tap.tail(1) for r in records(block)]
-        assert numbers == list(range(1, kept.tap.log.number))
-        assert kept.tap.tail_begins == 1
+        numbers = [r.number for block in kept.journal_buffer.tail(1) for r in records(block)]
+        assert numbers == list(range(1, kept.journal_buffer.log.number))
+        assert kept.journal_buffer.tail_begins == 1
     line.feed([publish_payload(b"/a/%d" % n, b"x" * 100) for n in range(4, 100)])
     # Half of the memory is taken by what waits; what finds no room in the other half is lost, and counted.
-    assert 0 < kept.tap.lost < 96
+    assert 0 < kept.journal_buffer.lost < 96
     kept.commit_all()
     found = stored(kept)
-    assert [r.number for r in found] == list(range(1, kept.tap.log.number))
-    assert len(found) == kept.tap.kept == 99 - kept.tap.lost
+    assert [r.number for r in found] == list(range(1, kept.journal_buffer.log.number))
+    assert len(found) == kept.journal_buffer.kept == 99 - kept.journal_buffer.lost
     assert [r.frame[8:].split(b"\x01\x09")[0] for r in found] == [b"/a/%d" % n for n in range(1, len(found) + 1)]
     kept.close()
 
@@ -107,9 +107,9 @@ def test_a_full_buffer_costs_log_records_and_no_params(tmp_path: Path) -> None:
     kept = Kept(tmp_path, buffer_bytes=4096)
     line = kept.rig.line()
     line.feed([set_payload(b"/a/%d" % n, b"x" * 100) for n in range(100)])
-    assert kept.tap.lost
-    assert kept.tap.kept + kept.tap.lost == 100
-    assert kept.keeper.fulls == kept.tap.lost
+    assert kept.journal_buffer.lost
+    assert kept.journal_buffer.kept + kept.journal_buffer.lost == 100
+    assert kept.keeper.fulls == kept.journal_buffer.lost
     kept.commit()
     assert len(kept.params()) == 100
     kept.close()

@@ -78,11 +78,11 @@ def test_the_last_commit_comes_back(steps: list[tuple[object, ...]]) -> None:
                     kept.commit_all()
                     committed = kept.params()
                 case ("rewrite",):
-                    kept.tap.rewrite()
+                    kept.journal_buffer.rewrite()
                 case ("lose",):
                     # A commit that failed: nothing of it may be missing from the next one that does not.
-                    if kept.tap.collect() is not None:
-                        kept.tap.release(False)
+                    if kept.journal_buffer.collect() is not None:
+                        kept.journal_buffer.release(False)
                 case ("restart",) | ("crash",):
                     if step == ("restart",):
                         kept.commit_all()
@@ -149,8 +149,8 @@ def test_a_rewriting_drops_what_it_replaces(tmp_path: Path) -> None:
     for number in range(200):
         line.feed([set_payload(b"/a", number)])
         kept.commit()
-    assert kept.tap.state.number == 201
-    kept.tap.rewrite()
+    assert kept.journal_buffer.state.number == 201
+    kept.journal_buffer.rewrite()
     kept.commit_all()
     kept.close()
     again = Kept(tmp_path)
@@ -163,7 +163,7 @@ def test_a_new_selection_loses_no_change_that_waits(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     line = kept.rig.line()
     line.feed([set_payload(b"/a", 1)])
-    kept.tap.reselect()
+    kept.journal_buffer.reselect()
     line.feed([publish_payload(b"/a")])
     kept.commit()
     kept.close()
@@ -180,7 +180,7 @@ def test_a_rewriting_may_end_with_nothing_to_write(tmp_path: Path) -> None:
         line.feed([set_payload(b"/a/%d" % number, b"x" * 60_000)])
     line.feed([publish_payload(b"/b/%d" % number) for number in range(10)])
     kept.commit_all()
-    kept.tap.rewrite()
+    kept.journal_buffer.rewrite()
     kept.commit_all()
     kept.close()
     again = Kept(tmp_path)
@@ -196,13 +196,13 @@ def test_numbers_go_on_when_nothing_is_left(tmp_path: Path) -> None:
         kept.commit()
     line.feed([set_payload(b"/a", 0, ttl=EXPIRED_AT_ONCE)])
     kept.rig.plane.expire()
-    kept.tap.mark_incomplete()
+    kept.journal_buffer.mark_incomplete()
     kept.commit_all()
-    number = kept.tap.state.number
+    number = kept.journal_buffer.state.number
     kept.close()
     again = Kept(tmp_path)
     assert again.params() == {}
-    assert again.tap.state.number > number - 1
+    assert again.journal_buffer.state.number > number - 1
     again.close()
 
 
@@ -211,7 +211,7 @@ def test_a_rewriting_of_nothing_takes_no_number_twice(tmp_path: Path, size: int)
     # Of different lengths, so that the param's block lies in a leaf, a page, pages of its own: before or behind the
     # block that says that there was nothing.
     kept = Kept(tmp_path)
-    kept.tap.rewrite()
+    kept.journal_buffer.rewrite()
     kept.commit_all()
     kept.rig.line().feed([set_payload(b"/a", b"x" * size)])
     kept.commit_all()
@@ -246,7 +246,7 @@ def test_no_start_has_the_number_of_another_one_that_stored_nothing(tmp_path: Pa
     runs = []
     for _ in range(3):
         kept = Kept(tmp_path)
-        runs.append(kept.tap.state.run)
+        runs.append(kept.journal_buffer.state.run)
         kept.close()
     assert runs == [1, 2, 3]
 
@@ -286,7 +286,7 @@ def test_a_restore_keeps_to_the_limits_of_now(tmp_path: Path) -> None:
         time.sleep(0.001)
         kept.commit()
     line.feed([set_payload(b"/a/3", b"x" * 1_000)])
-    kept.tap.rewrite()
+    kept.journal_buffer.rewrite()
     kept.commit_all()
     each = kept.rig.plane.state_bytes // 20
     kept.close()

@@ -10,13 +10,13 @@ import pytest
 from support.journal_rig import Kept
 from support.plane_rig import set_payload
 
-from clasp_edge.dataplane.tap import LOG_MAGIC, STATE_MAGIC
+from clasp_edge.dataplane.journal_buffer import LOG_MAGIC, STATE_MAGIC
 from clasp_edge.journal import store
+from clasp_edge.journal.errors import TooNew
 from clasp_edge.journal.format import SCHEMA, BadBlock, Param, check, make_state_block, params, seal
 from clasp_edge.journal.lock import DirectoryLock, InUse
 from clasp_edge.journal.probe import probe
 from clasp_edge.journal.tools import state_params
-from clasp_edge.journal.trouble import TooNew
 
 
 def test_an_older_store_is_migrated_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_a_store_of_the_first_schema_is_read(tmp_path: Path) -> None:
                 txn.put(key, bytes(block))
     again = Kept(tmp_path)
     assert again.params() == before
-    again.tap.rewrite()
+    again.journal_buffer.rewrite()
     again.commit_all()
     again.close()
     with lmdb.open(str(tmp_path)) as env, env.begin() as txn:

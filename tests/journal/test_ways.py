@@ -16,10 +16,10 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.config.model import Journal as Settings
 from clasp_edge.dataplane import Adapter
-from clasp_edge.dataplane.logscan import ways_in
-from clasp_edge.journal import joining
+from clasp_edge.journal import coalesce
 from clasp_edge.journal.format import records
 from clasp_edge.journal.journal import Journal
+from clasp_edge.journal.log_scan import ways_in
 from clasp_edge.router.router import Router
 
 FOREVER = (1 << 63) - 1
@@ -38,8 +38,8 @@ def test_each_record_keeps_its_way(
     commits: list[list[tuple[int, int, int]]], restart_after: int, numbered: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(joining, "JOINED_BYTES", 1500)
-        patch.setattr(joining, "SMALL_BYTES", 700)
+        patch.setattr(coalesce, "JOINED_BYTES", 1500)
+        patch.setattr(coalesce, "SMALL_BYTES", 700)
         kept = Kept(Path(name) / "store")
         writers: list[Adapter] = []
         expected = []
@@ -105,8 +105,8 @@ async def _tells(tmp_path: Path) -> None:
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         journal.fetch_ways(sequence, answer.set_result)
         assert await asyncio.wait_for(answer, 10) == wanted
-    tap = journal.tap
-    assert tap is not None
+    buffer = journal.journal_buffer
+    assert buffer is not None
     assert [(record.way, record.way_number) for record in journal.records_after(3, 10, 10_000)] == [
         (b"way", 14), (b"way", 15)
     ]  # fmt: skip

@@ -152,8 +152,8 @@ def test_what_is_odd_but_a_pattern_is_taken(clients: Crowd, pattern: str) -> Non
     assert of_type(subscribe(clients.ws(), pattern), wire.Error) == []
 
 
-def test_deliveries_snapshots_and_gets_agree_with_the_shared_pairs(clients: Crowd, shared: Path) -> None:
-    pairs = json.loads((shared / "protocol" / "patterns.json").read_text(encoding="utf-8"))
+def test_deliveries_snapshots_and_gets_agree_with_the_shared_pairs(clients: Crowd, data: Path) -> None:
+    pairs = json.loads((data / "patterns.json").read_text(encoding="utf-8"))
     expected: dict[str, dict[str, bool]] = defaultdict(dict)
     for pair in pairs:
         if pair["route"] is not None and pair["segment"] is not None:

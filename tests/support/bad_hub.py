@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 
 from clasp_edge import wire
 from clasp_edge.wire import FederationOp, FederationSync, ParamValue
-from clasp_edge.wire.kinship import with_kinship
+from clasp_edge.wire.extensions import with_extensions
 
 
 class Conversation:
@@ -50,7 +50,7 @@ class Conversation:
         welcome = wire.encode(
             wire.Welcome(version=1, session=session, name="Bad Hub", features=features, time=time.time_ns() // 1000)
         )
-        self.say(with_kinship(welcome) if kin else welcome, wire.Snapshot(params=()))
+        self.say(with_extensions(welcome) if kin else welcome, wire.Snapshot(params=()))
         if kin:
             self.recv_until(FederationSync)
             self.say(FederationSync(FederationOp.PEER, origin="bad-hub", since_revision=1))

@@ -20,7 +20,7 @@ from support.daemon import Daemon
 from support.live import Crowd, eventually, get, put, subscribe
 
 from clasp_edge import wire
-from clasp_edge.devices.bridge_mqtt.status import COUNTS_INTERVAL_S
+from clasp_edge.devices.mqtt_bridge.status import COUNTS_INTERVAL_S
 
 Map = dict[str, Any]
 

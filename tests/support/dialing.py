@@ -16,8 +16,8 @@ import uvloop
 
 from clasp_edge.clock import Clock
 from clasp_edge.config.endpoint import parse_endpoint
-from clasp_edge.federation.dial import Dialer, DialOptions
-from clasp_edge.federation.link import Link
+from clasp_edge.federation.upstream.connection import Connection
+from clasp_edge.federation.upstream.connector import Connector, DialOptions
 from clasp_edge.wire import Hello, Message, decode, encode
 
 TIMEOUT_S = 10.0
@@ -43,27 +43,27 @@ class Recorder:
     """What a dialer has reported. `links` in the order they opened, `closes` with each reason."""
 
     def __init__(self, *, greets: bool = True, establishes: bool = True) -> None:
-        self.dialer: Dialer | None = None
-        self.links: list[Link] = []
-        self.frames: list[tuple[Link, bytes]] = []
-        self.closes: list[tuple[Link, str]] = []
+        self.dialer: Connector | None = None
+        self.links: list[Connection] = []
+        self.frames: list[tuple[Connection, bytes]] = []
+        self.closes: list[tuple[Connection, str]] = []
         self._greets = greets
         self._establishes = establishes
         self._changed = asyncio.Event()
 
-    def on_open(self, link: Link) -> None:
+    def on_open(self, link: Connection) -> None:
         self.links.append(link)
         if self._greets:
             assert link.send([HELLO])
         self._changed.set()
 
-    def on_frames(self, link: Link, frames: list[bytes]) -> None:
+    def on_frames(self, link: Connection, frames: list[bytes]) -> None:
         self.frames += [(link, frame) for frame in frames]
         if self._establishes and self.dialer is not None:
             self.dialer.established(link)
         self._changed.set()
 
-    def on_close(self, link: Link, reason: str) -> None:
+    def on_close(self, link: Connection, reason: str) -> None:
         self.closes.append((link, reason))
         self._changed.set()
 
@@ -82,7 +82,7 @@ class Recorder:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def up(self) -> Link:
+    async def up(self) -> Connection:
         """The established link, once there is one."""
         dialer = self.dialer
         assert dialer is not None
@@ -104,7 +104,7 @@ async def dialing(*urls: str, greets: bool = True, establishes: bool = True, **o
     """A dialer for these endpoints, started, and stopped afterwards; `options` are those of `DialOptions`."""
     recorder = Recorder(greets=greets, establishes=establishes)
     settings = DialOptions("test", [parse_endpoint(url) for url in urls], **options)
-    dialer = Dialer(settings, recorder, asyncio.get_running_loop(), Clock(), Random())
+    dialer = Connector(settings, recorder, asyncio.get_running_loop(), Clock(), Random())
     recorder.dialer = dialer
     dialer.start()
     try:

@@ -1,4 +1,4 @@
-"""A data plane with a tap and a store, driven by hand: what the journal does on its threads, one step at a time."""
+"""A data plane with a journal buffer and a store, driven by hand: what the journal does on threads, step by step."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from support.plane_rig import EVERYTHING, Rig
 
 from clasp_edge.dataplane.blocks import Stream
-from clasp_edge.dataplane.restore import finish_restore, restore_params
-from clasp_edge.dataplane.tap import Tap
+from clasp_edge.dataplane.journal_buffer import JournalBuffer
 from clasp_edge.journal.probe import Found, probe
+from clasp_edge.journal.restore import finish_restore, restore_params
 from clasp_edge.journal.store import Retention, Store
 from clasp_edge.wire import ParamValue, Snapshot, decode_payload
 
 
 class Keeper:
-    """The journal's part towards the tap; keeps everything unless `select` is replaced."""
+    """The journal's part towards the journal buffer; keeps everything unless `select` is replaced."""
 
     def __init__(self) -> None:
         self.wakes = 0
@@ -58,24 +58,24 @@ class Kept:
         self.store.open()
         self.keeper = Keeper()
         found = self.found
-        self.tap: Tap = self.rig.plane.open_tap(
+        self.journal_buffer: JournalBuffer = self.rig.plane.open_journal_buffer(
             self.keeper, strict, buffer_bytes,
             Stream(True, found.log_number, 0, found.log_before, found.run + 1),
             Stream(False, found.state_number, found.state_base, found.state_before, found.run + 1),
         )  # fmt: skip
-        self.tap.signals = 0x1B
+        self.journal_buffer.signals = 0x1B
 
     def _restored(self, block: bytes, writers: dict[bytes, int]) -> None:
         assert restore_params(self.rig.plane, block, writers, False) == 0
 
     def commit(self) -> bool:
         """One commit; whether there was anything."""
-        collected = self.tap.collect()
+        collected = self.journal_buffer.collect()
         if collected is None:
             return False
         states, logs, _, base = collected
-        self.tap.log.before -= self.store.commit(states, logs, base, time.time_ns() // 1000)
-        self.tap.release(True)
+        self.journal_buffer.log.before -= self.store.commit(states, logs, base, time.time_ns() // 1000)
+        self.journal_buffer.release(True)
         return True
 
     def commit_all(self) -> None:
@@ -96,6 +96,6 @@ class Kept:
                 return dict(sorted(found.items()))
 
     def close(self) -> None:
-        self.rig.plane.close_tap()
+        self.rig.plane.close_journal_buffer()
         self.store.close()
         self.rig.close()

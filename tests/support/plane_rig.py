@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from clasp_edge.dataplane import Core, Framing, Peer, Plane, Route, Strategy, Subscription, Verdict
+from clasp_edge.dataplane import ClaspReceiver, Core, Framing, Plane, Route, Strategy, Subscription, Verdict
 from clasp_edge.wire import Message, decode, decode_value, encode_frame, encode_value
 from clasp_edge.wire.address import validate_address
 from clasp_edge.wire.pattern import Pattern
@@ -69,7 +69,7 @@ class Control:
         self.armed_ms.append(deadline_ms)
 
 
-class Client(Peer):
+class Client(ClaspReceiver):
     """The data plane's end of a connection."""
 
     def __init__(self, core: Core, plane: Plane) -> None:

@@ -1,4 +1,4 @@
-"""The shared vectors as objects, and messages described the way the vectors describe them (wire.md 10)."""
+"""The recorded vectors as objects, and messages described the way the vectors describe them (wire.md 10)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import math
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
-from support.shared_data import shared_dir
-
 from clasp_edge import wire
+
+DATA_DIR = Path(__file__).parents[1] / "data"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Vector:
 
 @functools.cache
 def all_vectors() -> tuple[Vector, ...]:
-    text = (shared_dir() / "protocol" / "vectors.json").read_text(encoding="utf-8")
+    text = (DATA_DIR / "vectors.json").read_text(encoding="utf-8")
     return tuple(
         Vector(entry["name"], entry.get("section", "regular"), _frame(entry), entry) for entry in json.loads(text)
     )

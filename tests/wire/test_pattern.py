@@ -51,8 +51,8 @@ TAKEN_BY_US = {
 
 
 @both
-def test_recorded_table(module: ModuleType, shared: Path) -> None:
-    rows: list[dict[str, Any]] = json.loads((shared / "protocol" / "patterns.json").read_text())
+def test_recorded_table(module: ModuleType, data: Path) -> None:
+    rows: list[dict[str, Any]] = json.loads((data / "patterns.json").read_text())
     assert len(rows) == 219
     seen = set()
     for row in rows:

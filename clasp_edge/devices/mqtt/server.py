@@ -12,11 +12,11 @@ import socket
 from typing import TYPE_CHECKING
 
 from clasp_edge.config.model import Config
-from clasp_edge.dataplane.mqtt_hub import MqttHub
 from clasp_edge.dataplane.payload import use_converters
 from clasp_edge.devices.mqtt.address import to_address, to_topic
 from clasp_edge.devices.mqtt.codec import Reason
 from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
+from clasp_edge.devices.mqtt.context import MqttContext
 from clasp_edge.devices.mqtt.notices import Notices
 from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.shared import SharedGroups
@@ -29,7 +29,7 @@ from clasp_edge.wire import decode_value
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
-    from clasp_edge.devices.mqtt.kept import Journal, KeptSessions
+    from clasp_edge.devices.mqtt.session_store import Journal, SessionStore
 
 log = logging.getLogger("clasp_edge.mqtt")
 
@@ -55,17 +55,17 @@ class MqttServer:
         self.loop = router.loop
         self.namespace = config.namespace
         self.max_packet = config.max_packet_kib * 1024
-        self.hub = MqttHub(router.plane, config.namespace.encode(), to_topic, to_address)
-        self.hub.max_packet = self.max_packet
+        self.context = MqttContext(router.plane, config.namespace.encode(), to_topic, to_address)
+        self.context.max_packet = self.max_packet
         use_converters(encoded_value_of, _payload_of)
         self.sessions: dict[str, Session] = {}
-        self.kept: KeptSessions | None = None
+        self.kept: SessionStore | None = None
         self._journal: Journal | None = None
         self.connected = 0
         self.started_s = router.clock.monotonic_s()
         self.waiting = Waiting(self)
         self.notices = Notices(router.clock)
-        self.shared = SharedGroups(router.plane.trie, self.hub)
+        self.shared = SharedGroups(router.plane.trie, self.context)
         self.sys_topics = SysTopics(self)
         self.buffer = bytearray(self.max_packet + READ_BYTES)
         self.view = memoryview(self.buffer)
@@ -76,9 +76,9 @@ class MqttServer:
     def apply_config(self, config: Config) -> None:
         """Take over what can change while running."""
         self.config = config.mqtt
-        self.hub.unretained_is_param = self.config.unretained == "param"
-        self.hub.session_queue = self.config.offline_queue_kib * 1024
-        self.hub.total_queue = self.config.queues_mib * 1024 * 1024
+        self.context.unretained_is_param = self.config.unretained == "param"
+        self.context.session_queue = self.config.offline_queue_kib * 1024
+        self.context.total_queue = self.config.queues_mib * 1024 * 1024
         for session in self.sessions.values():
             session.set_rate(config.limits.messages_per_second)
 
@@ -99,10 +99,10 @@ class MqttServer:
         elif session.keeps and self._journal is not None:
             self._keeper(self._journal).changed(session)
 
-    def _keeper(self, journal: Journal) -> KeptSessions:
-        from clasp_edge.devices.mqtt.kept import KeptSessions
+    def _keeper(self, journal: Journal) -> SessionStore:
+        from clasp_edge.devices.mqtt.session_store import SessionStore
 
-        self.kept = KeptSessions(self, journal)
+        self.kept = SessionStore(self, journal)
         return self.kept
 
     @property
@@ -136,17 +136,17 @@ class MqttServer:
 
     def statistics(self) -> dict[str, int]:
         """Every counter by its name, and how much there is now of what comes and goes."""
-        hub = self.hub
+        context = self.context
         return {
             "connected": self.connected,
             "kept": len(self.sessions) - self.connected,
-            "received": hub.received,
-            "sent": hub.sent,
-            "received_bytes": hub.received_bytes,
-            "refused": hub.refused,
-            "dropped": hub.dropped,
+            "received": context.received,
+            "sent": context.sent,
+            "received_bytes": context.received_bytes,
+            "refused": context.refused,
+            "dropped": context.dropped,
             "bad_input": self.notices.total,
-            "queued_bytes": hub.queued,
+            "queued_bytes": context.queued,
             "shared_groups": len(self.shared),
         }
 
@@ -154,7 +154,7 @@ class MqttServer:
 
     def new_session(self, client_id: str) -> Session:
         """A fresh session for this client."""
-        session = Session(self.router.core, self.hub, self, client_id)
+        session = Session(self.router.core, self.context, self, client_id)
         self.sessions[client_id] = session
         return session
 

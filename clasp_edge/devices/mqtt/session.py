@@ -11,7 +11,6 @@ from asyncio import TimerHandle
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane import Verdict
-from clasp_edge.dataplane.mqtt_outlet import MqttOutlet
 from clasp_edge.devices.mqtt import subscribe
 from clasp_edge.devices.mqtt.codec import (
     Ack,
@@ -28,10 +27,11 @@ from clasp_edge.devices.mqtt.codec import (
     encode,
 )
 from clasp_edge.devices.mqtt.codec.types import V5
+from clasp_edge.devices.mqtt.receiver import MqttReceiver
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.connection import Connection
-    from clasp_edge.devices.mqtt.refill import Refill
+    from clasp_edge.devices.mqtt.log_replay import LogReplay
     from clasp_edge.devices.mqtt.server import MqttServer
     from clasp_edge.devices.mqtt.subscribe import Held
     from clasp_edge.devices.mqtt.will import PendingWill
@@ -50,7 +50,7 @@ NOTICE_PERIOD_S = 60.0
 """A client's refused messages are logged once in this time."""
 
 
-class Session(MqttOutlet):
+class Session(MqttReceiver):
     """A client, known by its identifier. `connection` is None while it is away."""
 
     __slots__ = (
@@ -70,7 +70,7 @@ class Session(MqttOutlet):
         "will",
     )
 
-    def __init__(self, core: Any, hub: Any, server: MqttServer, client_id: str) -> None:
+    def __init__(self, core: Any, context: Any, server: MqttServer, client_id: str) -> None:
         self.server = server
         self.client_id = client_id
         self.connection: Connection | None = None
@@ -78,7 +78,7 @@ class Session(MqttOutlet):
         self.identity: Identity | None = None
         self.subscriptions: dict[str, Held] = {}
         self.will: PendingWill | None = None
-        self.from_log: Refill | None = None
+        self.from_log: LogReplay | None = None
         self.left_us = 0
         self.ended = False
         self.problem_information = True

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from clasp_edge.dataplane import Subscription
-from clasp_edge.dataplane.mqtt_hub import MqttHub
-from clasp_edge.dataplane.mqtt_outlet import MqttOutlet, SharedGroup
 from clasp_edge.dataplane.trie import Trie
+from clasp_edge.devices.mqtt.context import MqttContext
+from clasp_edge.devices.mqtt.receiver import MqttReceiver, SharedGroup
 from clasp_edge.wire.pattern import Pattern
 
 ALL_SIGNALS = 0x1F
@@ -18,22 +18,22 @@ Key = tuple[str, str]
 class SharedGroups:
     """All groups of the server; each is one subscriber of the router."""
 
-    def __init__(self, trie: Trie, hub: MqttHub) -> None:
+    def __init__(self, trie: Trie, context: MqttContext) -> None:
         self._trie = trie
-        self._hub = hub
+        self._context = context
         self._groups: dict[Key, tuple[SharedGroup, Subscription]] = {}
 
-    def join(self, key: Key, pattern: Pattern, outlet: MqttOutlet, options: int, identifiers: bytes | None) -> None:
+    def join(self, key: Key, pattern: Pattern, outlet: MqttReceiver, options: int, identifiers: bytes | None) -> None:
         """Let a session take part. `options` are its own; `identifiers` its encoded subscription identifier."""
         found = self._groups.get(key)
         if found is None:
-            group = SharedGroup(self._hub)
+            group = SharedGroup(self._context)
             subscription = Subscription(group, 0, pattern, ALL_SIGNALS, None, BEST_QOS)
             found = self._groups[key] = group, subscription
             self._trie.add(subscription)
         found[0].join(outlet, options, identifiers)
 
-    def leave(self, key: Key, outlet: MqttOutlet) -> None:
+    def leave(self, key: Key, outlet: MqttReceiver) -> None:
         """Take a session out; the last one ends the group."""
         group, subscription = self._groups[key]
         if not group.leave(outlet):

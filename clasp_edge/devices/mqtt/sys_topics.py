@@ -52,19 +52,19 @@ class SysTopics:
     def values(self) -> dict[str, bytes]:
         """Every topic with its payload, as brokers name them."""
         server = self._server
-        hub, plane = server.hub, server.router.plane
+        context, plane = server.context, server.router.plane
         numbers = {
             "clients/connected": server.connected,
             "clients/disconnected": len(server.sessions) - server.connected,
             "clients/total": len(server.sessions),
-            "messages/received": hub.received,
-            "messages/sent": hub.sent,
-            "publish/messages/received": hub.received,
-            "publish/messages/sent": hub.sent,
-            "publish/messages/dropped": hub.dropped,
-            "publish/messages/refused": hub.refused,
-            "bytes/received": hub.received_bytes,
-            "store/messages/bytes": hub.queued,
+            "messages/received": context.received,
+            "messages/sent": context.sent,
+            "publish/messages/received": context.received,
+            "publish/messages/sent": context.sent,
+            "publish/messages/dropped": context.dropped,
+            "publish/messages/refused": context.refused,
+            "bytes/received": context.received_bytes,
+            "store/messages/bytes": context.queued,
             "subscriptions/count": plane.trie.size,
             "shared_subscriptions/count": len(server.shared),
             "retained messages/count": plane.params,

@@ -16,15 +16,15 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from clasp_edge.config.model import Osc, OscTarget
 from clasp_edge.dataplane import Verdict
+from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.encode import Encoder
-from clasp_edge.devices.osc.intake import Intake, Party, Source
-from clasp_edge.devices.osc.leases import CONTROL_PREFIX, CONTROLS, COST, Leases
 from clasp_edge.devices.osc.links import Link, UdpLink
-from clasp_edge.devices.osc.outward import Outward
+from clasp_edge.devices.osc.outgoing import Outgoing
 from clasp_edge.devices.osc.pattern import OscPattern
+from clasp_edge.devices.osc.receiver import OscReceiver, Party, Source
 from clasp_edge.devices.osc.resync import Resyncs, addresses_of
-from clasp_edge.devices.osc.static import StaticTargets
+from clasp_edge.devices.osc.subscribers import CONTROL_PREFIX, CONTROLS, COST, Subscribers
 from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
 from clasp_edge.devices.osc.timetags import WaitingBundles
@@ -71,15 +71,15 @@ class OscServer:
         self._tcp = tcp
         self._tcp_server: asyncio.Server | None = None
         self._namespace = config.namespace.encode()
-        self._outward = Outward(self._namespace, Encoder(config.floats, config.arrays))
+        self._outward = Outgoing(self._namespace, Encoder(config.floats, config.arrays))
         self._connections: OrderedDict[bytes, Source] = OrderedDict()
         self._refused_told_us = 0
         self._sweep: TimerHandle | None = None
-        self.intake = Intake(router.plane, self, self._namespace, CONTROL_PREFIX)
+        self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
         self.waiting = WaitingBundles(router, self.intake)
         self._resyncs = Resyncs(router.loop)
-        self.static = StaticTargets(router.loop, udp, self.counters, self._new_static, self._found)
-        self.leases = Leases(
+        self.static = ConfiguredTargets(router.loop, udp, self.counters, self._new_static, self._found)
+        self.leases = Subscribers(
             router.loop, config.namespace, self._new_subscriber, self._link_to, self._left,
             router.no_room_for_subscription,
         )  # fmt: skip

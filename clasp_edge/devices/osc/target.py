@@ -14,10 +14,10 @@ from clasp_edge.dataplane import Plane, Sink, Subscription
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.decode import decode_message
 from clasp_edge.devices.osc.echo import EchoMemory, Known
-from clasp_edge.devices.osc.intake import Party, Source
 from clasp_edge.devices.osc.links import Link
-from clasp_edge.devices.osc.outward import Outward
-from clasp_edge.devices.osc.pacing import Pacer
+from clasp_edge.devices.osc.outgoing import Outgoing
+from clasp_edge.devices.osc.rate_limit import Pacer
+from clasp_edge.devices.osc.receiver import Party, Source
 from clasp_edge.devices.osc.resync import Resyncs, addresses_of
 from clasp_edge.wire import MAGIC, SignalType, decode_value
 from clasp_edge.wire.pattern import Pattern
@@ -51,7 +51,7 @@ class Target(Party):
         *,
         loop: AbstractEventLoop,
         resyncs: Resyncs,
-        outward: Outward,
+        outward: Outgoing,
         counters: Counters,
         rate: float,
         on_loop: Callable[[Target, bytes], None],

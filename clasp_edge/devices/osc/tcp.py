@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from clasp_edge.devices.osc.framing import FramingError, FramingName, splitter, wrap
-from clasp_edge.devices.osc.intake import Source
+from clasp_edge.devices.osc.receiver import Source
 
 if TYPE_CHECKING:
     from clasp_edge.devices.osc.server import OscServer

@@ -6,7 +6,7 @@ clients have waiting, so that no device can take their places.
 
 from __future__ import annotations
 
-from clasp_edge.devices.osc.intake import Intake, Source
+from clasp_edge.devices.osc.receiver import OscReceiver, Source
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import Schedule, ScheduleFull
 
@@ -18,7 +18,7 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024
 class WaitingBundles:
     """A schedule of its own, within the configured `limits.schedule_horizon_s` and `limits.max_scheduled_bundles`."""
 
-    def __init__(self, router: Router, intake: Intake) -> None:
+    def __init__(self, router: Router, intake: OscReceiver) -> None:
         self._router = router
         self._intake = intake
         self._schedule = Schedule(router)

@@ -15,8 +15,8 @@ from support.mqtt_client import Broker, MqttClient
 from support.mqtt_packets import PUBCOMP, PUBREC, PUBREL, V5, V311, Publish
 from support.paho_client import PahoClient
 
+from clasp_edge.journal.documents import sealed
 from clasp_edge.journal.format import NOTE_PREFIX, note_key
-from clasp_edge.journal.notes import sealed
 from clasp_edge.journal.tools import log_records
 
 HOUR = {"session_expiry_interval": 3600}

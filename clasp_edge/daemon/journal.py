@@ -1,0 +1,93 @@
+"""The journal as a part of the process: the data directory's lock, the journal itself, REPLAY's handler.
+
+Imported only where a journal is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from clasp_edge.config.model import Config
+from clasp_edge.journal.journal import Journal
+from clasp_edge.journal.lock import DirectoryLock, InUse
+from clasp_edge.journal.replay import Replays
+from clasp_edge.router.router import Router
+from clasp_edge.wire import MessageType
+
+log = logging.getLogger("clasp_edge")
+
+FLUSH_TIMEOUT_S = 1.2
+CLOSE_TIMEOUT_S = 0.4
+"""Together with what clients get to take their leave, within what a service manager allows."""
+
+
+class AlreadyRunning(Exception):
+    """Another process has the data directory; the text says which."""
+
+
+class _Claim:
+    """The data directory's lock, once it can be had: a disk may be read-only at the start and not later."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock: DirectoryLock | None = None
+
+    def __call__(self) -> None:
+        """Raises InUse, OSError."""
+        if self._lock is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._lock = DirectoryLock(self._directory)
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+class JournalService:
+    """A journal that is being kept, and the lock that goes with it."""
+
+    def __init__(self, journal: Journal, claim: _Claim) -> None:
+        self._journal = journal
+        self._claim = claim
+
+    @property
+    def journal(self) -> Journal:
+        """For those who follow the log or tell its numbers."""
+        return self._journal
+
+    @property
+    def log(self) -> Journal | None:
+        """The journal, where it keeps a log."""
+        return self._journal if self._journal.mode in ("group", "strict") else None
+
+    def apply_config(self, config: Config) -> None:
+        self._journal.apply_config(config.journal)
+
+    def flush(self) -> None:
+        self._journal.flush(FLUSH_TIMEOUT_S)
+
+    def close(self) -> None:
+        self._journal.close(CLOSE_TIMEOUT_S)
+        self._claim.release()
+
+
+def keep_journal(router: Router, config: Config) -> tuple[JournalService, str]:
+    """Restore what is stored and keep the journal from now on; returns what the start's greeting says about it.
+
+    Raises AlreadyRunning. A directory that cannot be used is no reason not to start: it is said, loudly.
+    """
+    claim = _Claim(config.data_dir)
+    try:
+        claim()
+    except InUse as error:
+        raise AlreadyRunning(str(error)) from None
+    except OSError as error:
+        log.warning("the data directory %s cannot be locked: %s", config.data_dir, error.strerror)
+    journal = Journal(router, config.journal, config.data_dir, claim)
+    greeting = journal.open()
+    if journal.mode != "volatile":
+        router.handlers[MessageType.REPLAY] = Replays(journal).handle
+    else:
+        journal.forget_notes()
+    return JournalService(journal, claim), greeting

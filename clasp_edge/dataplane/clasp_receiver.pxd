@@ -1,0 +1,42 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stddef cimport size_t
+
+from clasp_edge.dataplane.clasp_sender cimport ClaspSender
+
+
+cdef class ClaspReceiver(ClaspSender):
+    cdef public bint greeted            # HELLO was answered: the data plane may act on frames by itself
+    cdef double rate                    # messages per second, 0 = unlimited
+    cdef double tokens
+    cdef uint64_t refilled_us
+    cdef uint64_t complained_us         # when the last ERROR 429 went out
+    cdef uint64_t pass_seen
+    cdef readonly uint64_t heard_us     # monotonic time of the last inbound bytes
+    cdef readonly uint64_t received
+    cdef readonly uint64_t over_rate
+    cdef readonly uint64_t last_revision    # of the peer's last accepted SET
+    cdef bytes skipping                 # one byte for each SET and PUBLISH to come: 1 = was here before, by another way
+    cdef Py_ssize_t skipped             # of them, how many have come
+    cdef list deferred                  # frames read while the peer does not take its replies
+    cdef bint input_paused
+    cdef bint resuming
+
+    cdef bint hash_known                # `hash` is that of the address in the frame being handled
+    cdef uint32_t hash
+
+    cdef void feed(self, const uint8_t* data, size_t size) noexcept
+    cdef void _run_staged(self) noexcept
+    cdef void _take(self, const uint8_t* data, size_t size) noexcept
+    cdef void end_of_buffer(self) noexcept
+    cdef void _handle(self, const uint8_t* data, size_t size) noexcept
+    cdef void _payload(self, const uint8_t* payload, size_t size, int qos) noexcept
+    cdef bint _spend(self) noexcept
+    cdef bint _skips(self) noexcept
+    cdef void _set(self, const uint8_t* payload, size_t size, int qos) noexcept
+    cdef void _publish(self, const uint8_t* payload, size_t size) noexcept
+    cdef void _ack(self, const uint8_t* address, size_t size, uint64_t revision, bint locked) noexcept
+    cdef void _refused(self, int verdict, const uint8_t* address, size_t size, uint64_t revision, uint64_t expected,
+                       bint is_set) noexcept
+    cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address,
+                       size_t address_size, int phase, uint32_t gesture_id) noexcept
+    cdef void _garbage(self, int fault) noexcept

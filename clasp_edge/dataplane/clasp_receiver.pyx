@@ -1,0 +1,514 @@
+"""A CLASP client's connection on the fast path: frames in, SET and PUBLISH acted upon, everything else handed up.
+
+`ClaspReceiver` is the compiled half of `router.session.Session`, which overrides the `on_...` methods. It knows the
+frame header and the two hot messages (wire.md 1, 2.3); it knows no transport and keeps no value as an object.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.string cimport memcpy
+
+from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put64
+from clasp_edge.dataplane.outbox cimport BOUNDED, HEADROOM, JOBS_AT_ONCE, OLDEST_FIRST
+from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, STAGED, Staged, Write
+from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE, value_size
+from clasp_edge.dataplane.table cimport Slot, Table
+
+cdef extern from * nogil:
+    void __builtin_prefetch(const void* address)
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+cdef enum:
+    MAX_FRAME = 65547
+    SIGNAL_EVENT = 1
+    SIGNAL_STREAM = 2
+    SIGNAL_GESTURE = 3
+    SIGNAL_TIMELINE = 4
+    PHASE_MOVE = 1
+
+# Faults of a frame, numbered below those of a value (scan.pxd).
+cdef enum:
+    BAD_MAGIC = -11
+    SHORT_HEADER = -12
+    LENGTH_MISMATCH = -13
+    EMPTY_PAYLOAD = -14
+
+FAULTS = {
+    BAD_MAGIC: "bad-magic",
+    SHORT_HEADER: "truncated-header",
+    LENGTH_MISMATCH: "length-mismatch",
+    EMPTY_PAYLOAD: "empty-payload",
+    TRUNCATED: "truncated-payload",
+    UNKNOWN_TYPE: "unknown-value-type",
+    BAD_UTF8: "bad-utf8",
+    TOO_DEEP: "depth",
+}
+
+
+cdef class ClaspReceiver(ClaspSender):
+    """`ClaspReceiver(core, plane)`; see `open_outlet` for its socket."""
+
+    def __cinit__(self, core, plane, *args, **kwargs):
+        self.deferred = []
+        self.heard_us = self.core.mono_us
+
+    # ---- what the control plane implements ----
+
+    def on_message(self, bytes payload, int qos):
+        """Any message but a SET or PUBLISH that the data plane could settle, or any at all before `greeted`."""
+
+    def on_refused(self, int verdict, bytes address, uint64_t revision, uint64_t expected, bint is_set):
+        """A write was refused (`plane.Verdict`): `revision` is the param's present one, `expected` the SET's."""
+
+    def on_garbage(self, str fault):
+        """A frame or value could not be read; `fault` is an error class of wire.md 10.1."""
+
+    def on_gesture(self, bytes payload, bytes address, int phase, uint32_t gesture_id):
+        """A gesture message: the control plane throttles them and knows whose stroke is under way."""
+
+    def on_special(self, bytes payload, bytes address):
+        """A PUBLISH to an address of the control plane."""
+
+    def on_rate_limited(self):
+        """Messages were dropped because the peer sends too many; called at most once per second."""
+
+    def pause_input(self):
+        """Stop reading from the peer."""
+
+    def resume_input(self):
+        """Read from the peer again."""
+
+    # ---- settings ----
+
+    def touch(self):
+        """Bytes came in that are no frame (a pong): the peer lives."""
+        self.core.tick()
+        self.heard_us = self.core.mono_us
+
+    def set_rate(self, double messages_per_second):
+        """Limit what the peer may send (0 = no limit): a token bucket that holds one second's worth."""
+        self.rate = messages_per_second
+        self.tokens = messages_per_second
+        self.refilled_us = self.core.mono_us
+
+    @property
+    def input_waits(self):
+        """Whether the peer's input is on hold until it reads: its silence is ours."""
+        return self.input_paused
+
+    def charge(self, double messages):
+        """Pay for `messages` more than the one already counted (a bundle's contents)."""
+        if self.rate > 0:
+            self.tokens -= messages
+
+    # ---- input ----
+
+    def receive_stream(self, const uint8_t[::1] data not None, size_t filled):
+        """Feed the frames in the first `filled` bytes of a stream with length prefixes (wire.md 6.2), as one pass.
+
+        Returns how many bytes were used; the rest is the beginning of a frame. Raises ValueError for a length that no
+        frame has; nothing after that can be understood.
+        """
+        cdef size_t at = 0
+        cdef size_t length
+        if filled > <size_t>data.shape[0]:
+            raise ValueError("more bytes than the buffer has")
+        try:
+            while filled - at >= 4:
+                length = get32(&data[at])
+                if length > MAX_FRAME:
+                    raise ValueError(f"a frame of {length} bytes was announced; at most {MAX_FRAME} are allowed")
+                if filled - at - 4 < length:
+                    break
+                self.feed(&data[0] + at + 4, length)
+                at += 4 + length
+        finally:
+            self.end_of_buffer()
+        return at
+
+    cdef void feed(self, const uint8_t* data, size_t size) noexcept:
+        """One frame, as a transport received it. The memory must stay as it is until `end_of_buffer`, which the
+        transport calls after the last frame of what it read."""
+        cdef Staged* staged
+        cdef size_t address_size
+        self.core.begin()
+        if self.pass_seen != self.core.passes:
+            self.pass_seen = self.core.passes
+            self.heard_us = self.core.mono_us
+            if self.rate > 0:
+                self.tokens += (self.core.mono_us - self.refilled_us) * self.rate * 1e-6
+                if self.tokens > self.rate:
+                    self.tokens = self.rate
+                self.refilled_us = self.core.mono_us
+        if self.plane.staging != <void*>self:
+            self.plane.staging = <void*>self
+            self.plane.staged_count = 0     # whatever another transport failed to finish is gone by now
+        staged = &self.plane.staged[self.plane.staged_count]
+        self.plane.staged_count += 1
+        staged.data = data
+        staged.size = size
+        staged.id = 0
+        # With many addresses a lookup waits for memory. The frames of one read are looked up ahead together, so that
+        # the waits overlap; a frame that is not what it seems here merely gains nothing.
+        if size >= 8 and not data[1] & 0x20 and (data[4] == 0x21 or data[4] == 0x20):
+            address_size = get16(data + 6)
+            if 8 + address_size <= size:
+                staged.hash = self.plane.table.hash_of(data + 8, address_size)
+                staged.id = 1
+                __builtin_prefetch(&self.plane.table.slots[staged.hash & self.plane.table.mask])
+        if self.plane.staged_count == STAGED:
+            self._run_staged()
+
+    cdef void _run_staged(self) noexcept:
+        cdef Table table = self.plane.table
+        cdef Slot* slot
+        cdef Staged* staged
+        cdef char* entry
+        cdef int count = self.plane.staged_count
+        cdef int i
+        self.plane.staged_count = 0
+        if count > 2:
+            for i in range(count):
+                staged = &self.plane.staged[i]
+                if staged.id:
+                    slot = &table.slots[staged.hash & table.mask]
+                    staged.id = slot.id if slot.hash == staged.hash else 0
+                    __builtin_prefetch(&table.entries[staged.id])
+                    __builtin_prefetch(&table.older[staged.id])
+                    __builtin_prefetch(&table.newer[staged.id])
+            for i in range(count):
+                staged = &self.plane.staged[i]
+                if staged.id:
+                    entry = <char*>table.entries[staged.id]
+                    __builtin_prefetch(entry)
+                    __builtin_prefetch(entry + 64)
+                    __builtin_prefetch(entry + 128)
+        for i in range(count):
+            staged = &self.plane.staged[i]
+            self.hash_known = staged.id != 0
+            self.hash = staged.hash
+            self._take(staged.data, staged.size)
+        self.hash_known = False
+
+    cdef void _take(self, const uint8_t* data, size_t size) noexcept:
+        """Handle one frame, or keep it while the peer does not read its replies."""
+        if self.dead:
+            return
+        if self.pressed or self.deferred or len(self.jobs) > JOBS_AT_ONCE:
+            # What the peer asks must not pile up as answers. What one read brought waits here, the rest in the kernel.
+            self.deferred.append(PyBytes_FromStringAndSize(<const char*>data, size))
+            if not self.input_paused:
+                self.input_paused = True
+                self._call_pause()
+            return
+        self._handle(data, size)
+
+    cdef void end_of_buffer(self) noexcept:
+        if self.plane.staged_count and self.plane.staging == <void*>self:
+            self._run_staged()
+        if self.core.in_pass:
+            self.core.end_read(<void*>self)
+
+    def _call_pause(self):
+        try:
+            self.pause_input()
+        except Exception:
+            log.exception("cannot pause a connection")
+
+    cdef void drained(self) noexcept:
+        # Not from here: a fan-out of somebody else may be under way.
+        if self.input_paused and not self.resuming and len(self.jobs) <= JOBS_AT_ONCE:
+            self.resuming = True
+            try:
+                self.core.loop.call_soon(self.take_deferred)
+            except Exception:
+                log.exception("cannot resume a connection")
+
+    def take_deferred(self):
+        """Handle what was read before the peer fell behind, then read on."""
+        cdef bytes frame
+        cdef Py_ssize_t done = 0
+        self.resuming = False
+        self.core.begin()
+        while done < len(self.deferred) and not self.pressed and len(self.jobs) <= JOBS_AT_ONCE and not self.dead:
+            frame = <bytes>self.deferred[done]
+            done += 1
+            self._handle(<const uint8_t*><char*>frame, len(frame))
+        del self.deferred[:done]
+        self.core.finish()
+        if self.dead:
+            self.deferred.clear()
+        elif self.pressed or len(self.jobs) > JOBS_AT_ONCE:
+            pass                    # `drained` calls again
+        elif self.deferred:
+            self.drained()
+        elif self.input_paused:
+            self.input_paused = False
+            self.resume_input()
+
+    cdef bint _spend(self) noexcept:
+        """Take one message from the rate limit's bucket; False when it is empty."""
+        if self.tokens >= 1:
+            self.tokens -= 1
+            return True
+        self.over_rate += 1
+        self.core.over_rate += 1
+        if self.core.mono_us - self.complained_us >= 1000000 or self.complained_us == 0:
+            self.complained_us = self.core.mono_us
+            try:
+                self.on_rate_limited()
+            except Exception:
+                log.exception("an error could not be sent")
+        return False
+
+    cdef void _handle(self, const uint8_t* data, size_t size) noexcept:
+        cdef size_t header, payload_size
+        self.received += 1
+        if self.greeted and self.rate > 0 and not self._spend():
+            return
+        # wire.md 1.3, in that order.
+        if size < 4:
+            self._garbage(SHORT_HEADER)
+            return
+        if data[0] != 0x53:
+            self._garbage(BAD_MAGIC)
+            return
+        header = 12 if data[1] & 0x20 else 4
+        payload_size = get16(data + 2)
+        if size < header + payload_size:
+            self._garbage(LENGTH_MISMATCH)
+            return
+        if payload_size == 0:
+            self._garbage(EMPTY_PAYLOAD)
+            return
+        self._payload(data + header, payload_size, data[1] >> 6)
+
+    cdef void _payload(self, const uint8_t* payload, size_t size, int qos) noexcept:
+        if qos == 3:
+            qos = 0                 # reserved; read as Fire (wire.md 1.1)
+        if self.greeted and (payload[0] == 0x21 or payload[0] == 0x20):
+            if self.skipping is not None and self._skips():
+                pass
+            elif payload[0] == 0x21:
+                self._set(payload, size, qos)
+            else:
+                self._publish(payload, size)
+            if self.number:
+                self.number += 1
+            return
+        try:
+            self.on_message(PyBytes_FromStringAndSize(<const char*>payload, size), qos)
+        except Exception:
+            log.exception("a message could not be handled")
+
+    def skip(self, bytes mask):
+        """Pass over some of the next SETs and PUBLISHes: one byte for each, 1 = pass over. None: over none."""
+        self.skipping = mask
+        self.skipped = 0
+
+    cdef bint _skips(self) noexcept:
+        """Whether the next write is one that was here before."""
+        cdef bint skip
+        if self.skipped >= len(self.skipping):
+            self.skipping = None
+            self.skipped = 0
+            return False
+        skip = (<const uint8_t*><char*>self.skipping)[self.skipped] != 0
+        self.skipped += 1
+        return skip
+
+    def submit(self, bytes payload not None, int qos):
+        """Handle one compact payload on this peer's behalf (from a bundle, or translated from the legacy encoding)."""
+        cdef bint outer = self.core.in_pass
+        self.core.begin()
+        self.hash_known = False
+        self._payload(<const uint8_t*><char*>payload, len(payload), qos)
+        if not outer:
+            self.core.finish()
+
+    cdef void _garbage(self, int fault) noexcept:
+        try:
+            self.on_garbage(FAULTS[fault])
+        except Exception:
+            log.exception("an error could not be sent")
+
+    # ---- SET (wire.md 2.3) ----
+
+    cdef void _set(self, const uint8_t* payload, size_t size, int qos) noexcept:
+        cdef Write write
+        cdef size_t at
+        cdef Py_ssize_t used
+        cdef uint64_t revision
+        cdef int verdict
+        if size < 4:
+            self._garbage(TRUNCATED)
+            return
+        write.flags = payload[1]
+        write.address_size = get16(payload + 2)
+        write.address = payload + 4
+        write.raw = NULL
+        at = 4 + write.address_size
+        if size < at:
+            self._garbage(TRUNCATED)
+            return
+        write.hash = self.hash if self.hash_known else self.plane.table.hash_of(write.address, write.address_size)
+        used = value_size(write.flags & 0x0F, payload + at, size - at, 0)
+        if used < 0:
+            self._garbage(<int>used)
+            return
+        write.value = payload + at
+        write.value_size = <size_t>used
+        at += <size_t>used
+        write.expected = 0
+        write.ttl = 0
+        if write.flags & 0x80:
+            if size < at + 8:
+                self._garbage(TRUNCATED)
+                return
+            write.expected = get64(payload + at)
+            at += 8
+        if write.flags & 0x10:
+            if size < at + 4:
+                self._garbage(TRUNCATED)
+                return
+            write.ttl = get32(payload + at)
+        verdict = self.plane.set(self, &write, &revision)
+        if verdict != ACCEPTED:
+            self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
+            return
+        self.last_revision = revision
+        if self.plane.journal_buffer is not None:
+            self.wrote_in = self.plane.journal_buffer.epoch
+        if qos:
+            self._ack(write.address, write.address_size, revision, (write.flags & 0x40) != 0)
+
+    cdef void _refused(self, int verdict, const uint8_t* address, size_t size, uint64_t revision, uint64_t expected,
+                       bint is_set) noexcept:
+        try:
+            self.on_refused(verdict, PyBytes_FromStringAndSize(<const char*>address, size), revision, expected, is_set)
+        except Exception:
+            log.exception("an error could not be sent")
+
+    cdef void _ack(self, const uint8_t* address, size_t size, uint64_t revision, bint locked) noexcept:
+        """ACK {address, revision}, and {locked, holder} when the write took a lock."""
+        cdef uint8_t buffer[HEADROOM + 4 + 2 + 2 + 1024 + 8 + 1 + 2 + 36]
+        cdef uint8_t* frame = buffer + HEADROOM
+        cdef uint8_t* p = frame + 4
+        cdef bytes holder
+        p[0] = 0x50
+        p[1] = 0x0F if locked else 0x03
+        put16(p + 2, <uint16_t>size)
+        memcpy(p + 4, address, size)        # at most 1,024 bytes: the address was accepted
+        p += 4 + size
+        put64(p, revision)
+        p += 8
+        if locked:
+            holder = <bytes>self.plane.writer_texts[self.writer]
+            p[0] = 1
+            put16(p + 1, <uint16_t>len(holder))
+            memcpy(p + 3, <char*>holder, len(holder))
+            p += 3 + len(holder)
+        frame[0] = 0x53
+        frame[1] = 0x01
+        put16(frame + 2, <uint16_t>(p - frame - 4))
+        self._send(frame, p - frame)
+
+    # ---- PUBLISH (wire.md 2.3) ----
+
+    cdef void _publish(self, const uint8_t* payload, size_t size) noexcept:
+        cdef size_t at, address_size
+        cdef Py_ssize_t used
+        cdef int flags, signal, phase, indicator, verdict, loss
+        cdef uint32_t gesture_id = 0
+        cdef uint32_t hash
+        if size < 4:
+            self._garbage(TRUNCATED)
+            return
+        flags = payload[1]
+        address_size = get16(payload + 2)
+        at = 4 + address_size
+        if size < at + 1:
+            self._garbage(TRUNCATED)
+            return
+        indicator = payload[at]
+        at += 1
+        if indicator == 1:
+            if size < at + 1:
+                self._garbage(TRUNCATED)
+                return
+            used = value_size(payload[at], payload + at + 1, size - at - 1, 0)
+            if used < 0:
+                self._garbage(<int>used)
+                return
+            at += 1 + <size_t>used
+        elif indicator == 2:
+            if size < at + 2 or size < at + 2 + 8 * <size_t>get16(payload + at):
+                self._garbage(TRUNCATED)
+                return
+            at += 2 + 8 * <size_t>get16(payload + at)
+        if flags & 0x10:
+            at += 8
+        if flags & 0x08:
+            at += 4
+        if size < at:
+            self._garbage(TRUNCATED)
+            return
+        if flags & 0x08:
+            gesture_id = get32(payload + at - 4)
+        if size >= at + 4:
+            at += 4                 # the rate: recognised by being there; fewer bytes are left over and dropped
+        signal = flags >> 5
+        phase = flags & 0x07
+        if signal > SIGNAL_TIMELINE:
+            signal = SIGNAL_EVENT   # unknown codes read as event and start (wire.md 2.3)
+        if phase > 3:
+            phase = 0
+        flags = (signal << 5) | (flags & 0x18) | phase
+        if signal == SIGNAL_GESTURE:
+            self._hand_up(payload, at, flags, payload + 4, address_size, phase, gesture_id)
+            return
+        loss = BOUNDED
+        if signal == SIGNAL_STREAM or (signal == SIGNAL_GESTURE and phase == PHASE_MOVE):
+            loss = OLDEST_FIRST
+        hash = self.hash if self.hash_known else self.plane.table.hash_of(payload + 4, address_size)
+        verdict = self.plane.publish(self, payload, at, payload + 4, address_size,
+                                     hash, flags, loss)
+        if verdict == CONTROL_PLANE:
+            self._hand_up(payload, at, flags, payload + 4, address_size, -1, 0)
+        elif verdict != ACCEPTED:
+            self._refused(verdict, payload + 4, address_size, 0, 0, False)
+
+    cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address,
+                       size_t address_size, int phase, uint32_t gesture_id) noexcept:
+        cdef uint8_t* copy
+        try:
+            whole = PyBytes_FromStringAndSize(<const char*>payload, size)
+            copy = <uint8_t*><char*>whole
+            copy[1] = <uint8_t>flags            # a fresh object that nobody else has seen yet
+            text = PyBytes_FromStringAndSize(<const char*>address, address_size)
+            if phase >= 0:
+                self.on_gesture(whole, text, phase, gesture_id)
+            else:
+                self.on_special(whole, text)
+        except Exception:
+            log.exception("a message could not be handled")
+
+    def relay(self, bytes payload not None, bytes address not None):
+        """Publish a checked payload on the peer's behalf, past the gesture throttle. Refusals go to `on_refused`."""
+        cdef int flags = (<const uint8_t*><char*>payload)[1]
+        cdef bint outer = self.core.in_pass
+        cdef int loss = OLDEST_FIRST if (flags >> 5 == SIGNAL_STREAM or (flags >> 5 == SIGNAL_GESTURE
+                                         and flags & 0x07 == PHASE_MOVE)) else BOUNDED
+        self.core.begin()
+        verdict = self.plane.publish(self, <const uint8_t*><char*>payload, len(payload),
+                                     <const uint8_t*><char*>address, len(address),
+                                     self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)),
+                                     flags, loss)
+        if verdict == CONTROL_PLANE:
+            self.on_special(payload, address)
+        elif verdict != ACCEPTED:
+            self._refused(verdict, <const uint8_t*><char*>address, len(address), 0, 0, False)
+        if not outer:
+            self.core.finish()

@@ -1,0 +1,164 @@
+"""What a CLASP client is sent: deliveries and answers with their transport's header, the newest params after pressure.
+
+The outgoing half of `ClaspReceiver`. Knows how the two kinds of stream delimit a frame (wire.md 6.1, 6.2), and
+nothing of what comes in.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport PyObject
+from libc.string cimport memcpy
+
+from clasp_edge.dataplane.bytes cimport put16, put32, put64
+from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
+from clasp_edge.dataplane.outbox cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
+from clasp_edge.dataplane.table cimport LIST_PARAMS, Entry
+from clasp_edge.dataplane.trie cimport Fanout
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+cdef enum:
+    MAX_FRAME = 65547
+
+
+cdef class ClaspSender(Outbox):
+    """`ClaspSender(core, plane)`; see `open_outlet` for its socket."""
+
+    def __cinit__(self, core, Plane plane not None, *args, **kwargs):
+        self.plane = plane
+
+    cdef uint8_t* _transport_header(self, uint8_t* frame, size_t size) noexcept:
+        """Put the transport's header into the headroom before the frame; returns where it starts."""
+        cdef uint8_t* start
+        if self.framing == FRAMED_TCP:
+            start = frame - 4
+            put32(start, <uint32_t>size)
+            return start
+        if size < 126:
+            start = frame - 2
+            start[1] = <uint8_t>size
+        elif size < 65536:
+            start = frame - 4
+            start[1] = 126
+            put16(start + 2, <uint16_t>size)
+        else:
+            start = frame - 10
+            start[1] = 127
+            put64(start + 2, size)
+        start[0] = 0x82
+        return start
+
+    cdef void deliver(self, Delivery* delivery) noexcept:
+        cdef uint8_t* start
+        if self.dead or self.silent:
+            return
+        start = self._transport_header(delivery.frame, delivery.size)
+        self.push(start, delivery.size + (delivery.frame - start), delivery)
+
+    cdef void _send(self, uint8_t* frame, size_t size) noexcept:
+        """An answer to the peer itself. `frame` has HEADROOM writable bytes before it."""
+        cdef uint8_t* start = self._transport_header(frame, size)
+        cdef JournalBuffer journal = self.plane.journal_buffer
+        if journal is not None and journal.strict and journal.hold(self, start, size + (frame - start)):
+            return
+        if not self.reply(start, size + (frame - start)):
+            # Without the answer the peer would wait for ever; without memory there is no answer.
+            self._die()
+
+    def send(self, bytes frame not None):
+        """Queue one whole CLASP frame (at most 65,547 bytes) for the peer. Written at the end of the pass."""
+        cdef uint8_t buffer[HEADROOM + MAX_FRAME]
+        cdef size_t size = len(frame)
+        cdef bint outer = self.core.in_pass
+        if size > MAX_FRAME:
+            raise ValueError(f"a frame of {size} bytes cannot be sent")
+        memcpy(buffer + HEADROOM, <char*>frame, size)
+        self.core.begin()
+        self._send(buffer + HEADROOM, size)
+        if not outer:
+            self.core.finish()
+
+    def offer(self, bytes frame not None, bytes address not None, int signal, bint oldest_first):
+        """Queue a delivery of the control plane (thinned out or delayed), with the promises under pressure."""
+        cdef Entry* entry
+        cdef uint8_t buffer[HEADROOM + MAX_FRAME]
+        cdef Delivery delivery
+        cdef bint outer = self.core.in_pass
+        if len(frame) > MAX_FRAME:
+            raise ValueError(f"a frame of {len(frame)} bytes cannot be sent")
+        memcpy(buffer + HEADROOM, <char*>frame, len(frame))
+        delivery.frame = buffer + HEADROOM
+        delivery.size = len(frame)
+        delivery.signal = signal
+        delivery.seq = 0
+        delivery.origin = <PyObject*>self
+        delivery.loss = OLDEST_FIRST if oldest_first else BOUNDED
+        self.core.begin()
+        if signal == 0:
+            entry = self.plane.live(<const uint8_t*><char*>address, len(address),
+                                    self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)))
+            if entry != NULL and entry.revision:
+                delivery.seq = entry.seq
+                delivery.loss = CONVERGES
+        self.deliver(&delivery)
+        if not outer:
+            self.core.finish()
+
+    def send_raw(self, bytes data not None):
+        """Queue bytes that are already framed for the transport (WebSocket control frames)."""
+        cdef bint outer = self.core.in_pass
+        self.core.begin()
+        if not self.reply(<const uint8_t*><char*>data, len(data)):
+            self._die()
+        if not outer:
+            self.core.finish()
+
+    def image(self, bytes frame not None):
+        """The frame with its transport header, as jobs yield it."""
+        cdef uint8_t buffer[HEADROOM + MAX_FRAME]
+        cdef uint8_t* start
+        if len(frame) > MAX_FRAME:
+            raise ValueError(f"a frame of {len(frame)} bytes cannot be sent")
+        memcpy(buffer + HEADROOM, <char*>frame, len(frame))
+        start = self._transport_header(buffer + HEADROOM, len(frame))
+        return PyBytes_FromStringAndSize(<char*>start, len(frame) + (buffer + HEADROOM - start))
+
+    # ---- catching up after pressure ----
+
+    cdef uint64_t last_change(self) noexcept:
+        return self.plane.table.seq
+
+    cdef void catch_up(self, size_t limit) noexcept:
+        """Send the newest value of every param that changed since `cursor`, oldest change first."""
+        cdef uint8_t buffer[HEADROOM + MAX_FRAME]
+        cdef uint8_t* start
+        cdef Entry* entry
+        cdef Fanout fan
+        cdef Py_ssize_t i
+        cdef size_t size
+        cdef uint32_t* older = self.plane.table.older
+        cdef uint32_t* newer = self.plane.table.newer
+        cdef uint32_t id = older[LIST_PARAMS]
+        while id != LIST_PARAMS and self.plane.table.entries[id].seq > self.cursor:
+            id = older[id]
+        id = newer[id]
+        while id != LIST_PARAMS:
+            if self.out.size >= limit:
+                return
+            entry = self.plane.table.entries[id]
+            try:
+                fan = self.plane.fan(entry)
+            except Exception:
+                log.exception("a fan-out could not be built")
+                return
+            for i in range(fan.count):
+                if fan.targets[i].sink == <PyObject*>self and (fan.targets[i].plain | fan.targets[i].filtered) & 1:
+                    size = self.plane.set_image(entry, buffer + HEADROOM)
+                    start = self._transport_header(buffer + HEADROOM, size)
+                    if not self.core.arena.append(&self.out, start, size + (buffer + HEADROOM - start)):
+                        return
+                    break
+            self.cursor = entry.seq
+            id = newer[id]
+        self.converging = False

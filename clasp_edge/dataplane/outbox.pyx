@@ -1,0 +1,559 @@
+"""Outgoing bytes of one peer: an outbox in the arena, one write per pass, and what happens when the peer is slow.
+
+Promises under pressure (architecture.md 5): params converge, events are bounded and their loss is counted and told,
+streams lose the oldest first. Knows sockets by their descriptor only; what the bytes mean is the subclass's business.
+"""
+
+import logging
+import os
+
+cimport cython
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdlib cimport free, realloc
+
+from clasp_edge.dataplane.arena cimport Chunk
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    ssize_t send(int fd, const void* data, size_t size, int flags)
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
+    int MSG_NOSIGNAL, MSG_DONTWAIT
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec* result)
+    int CLOCK_REALTIME, CLOCK_MONOTONIC
+
+cdef extern from "<string.h>" nogil:
+    void* memset(void* target, int value, size_t size)
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+
+cdef enum:
+    ADAPTER_ROUNDS = 4              # of adapters answering adapters within one pass
+    BUSY_GAP_US = 200               # reads closer together than this count as simultaneous
+    ALTERNATIONS = 32               # of simultaneous reads by different peers in a row, before writes are gathered
+    LONELY_WRITES = 8               # gathered writes that served one read only, before writing at once again
+    IOVECS = 64                     # per sendmsg: 256 KiB, a full outbox at the default mark
+    STREAM_BACKLOG_BYTES = 65536    # streams held back per peer: half a second of a 60 Hz stream with 2 KiB of samples
+    FILL_ROUNDS = 4                 # refill-and-send rounds before other peers get their turn
+    EVENT_RESERVE_CHUNKS = 16       # chunks that events leave to replies
+
+cdef double ARENA_RETRY_S = 0.02    # until an outlet that found the arena lent out looks again
+
+
+# Outlets give their chunks back when they are freed, be it by the garbage collector in whatever order: until then
+# neither may lose the way to the arena.
+@cython.no_gc_clear
+cdef class Core:
+    """What all outlets of one router share: the arena, the pass clock, the list of outlets with unsent bytes.
+
+    `high_water` and `event_backlog` are bytes per outlet.
+    """
+
+    def __cinit__(self, arena_mib, high_water, event_backlog):
+        self.arena = Arena(arena_mib)
+        self.adapters = []
+        self.high_water = high_water
+        self.event_backlog = event_backlog
+        self.tick()
+
+    def __dealloc__(self):
+        free(self.dirty)
+
+    cdef void tick(self) noexcept:
+        cdef timespec now
+        clock_gettime(CLOCK_REALTIME, &now)
+        self.wall_us = <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        self.mono_us = <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
+
+    cdef void mark_dirty(self, Outbox outlet) noexcept:
+        cdef PyObject** grown
+        if self.dirty_count == self.dirty_room:
+            grown = <PyObject**>realloc(self.dirty, (self.dirty_room * 2 + 64) * sizeof(PyObject*))
+            if grown == NULL:
+                return          # the bytes stay in the outbox; the next pass tries again
+            self.dirty = grown
+            self.dirty_room = self.dirty_room * 2 + 64
+        outlet.is_dirty = True
+        Py_INCREF(outlet)
+        self.dirty[self.dirty_count] = <PyObject*>outlet
+        self.dirty_count += 1
+
+    cdef void finish(self) noexcept:
+        """End of a pass: one write per outlet that got something. Sending may wake jobs that dirty further outlets."""
+        cdef size_t i = 0
+        cdef Outbox outlet
+        if self.adapters:
+            self._run_adapters()
+        while i < self.dirty_count:
+            outlet = <Outbox>self.dirty[i]
+            i += 1
+            outlet.is_dirty = False
+            outlet.flush()
+            Py_DECREF(outlet)
+        self.dirty_count = 0
+        self.in_pass = False
+
+    cdef void _run_adapters(self) noexcept:
+        """What an adapter does in answer may reach another one, or itself again; the rounds are bounded, what is left
+        over then comes with the next turn of the loop."""
+        cdef int rounds = 0
+        while self.adapters and rounds < ADAPTER_ROUNDS:
+            rounds += 1
+            waiting = self.adapters
+            self.adapters = []
+            for adapter in waiting:
+                try:
+                    adapter.run()
+                except Exception:
+                    log.exception("an adapter failed")
+        if self.adapters:
+            try:
+                self.loop.call_soon(self.end_pass)
+            except Exception:
+                log.exception("cannot schedule the adapters")
+
+    cdef void end_read(self, void* reader) noexcept:
+        """End of a pass over what `reader` sent.
+
+        With one busy peer, writing now is best. With many, each read brings little, and their receivers would get a
+        write for every bit of it: then the outboxes are written once when the loop has served every socket that was
+        ready.
+        """
+        if reader != self.last_reader and self.mono_us - self.last_read_us < BUSY_GAP_US:
+            if self.alternations < ALTERNATIONS:
+                self.alternations += 1
+            else:
+                self.gathering = True
+        elif reader != self.last_reader or self.mono_us - self.last_read_us >= BUSY_GAP_US:
+            self.alternations = 0
+        self.last_reader = reader
+        self.last_read_us = self.mono_us
+        if not self.gathering:
+            self.finish()
+            return
+        self.in_pass = False
+        self.gathered += 1
+        if (self.dirty_count or self.adapters) and not self.gather_scheduled:
+            try:
+                self.loop.call_soon(self.write_gathered)
+                self.gather_scheduled = True
+            except Exception:
+                log.exception("cannot schedule a write")
+                self.finish()
+
+    def write_gathered(self):
+        """Called by the loop after every socket that was ready has been read."""
+        self.gather_scheduled = False
+        if self.gathered > 1:
+            self.lonely = 0
+        else:
+            self.lonely += 1
+            if self.lonely > LONELY_WRITES:
+                self.gathering = False
+                self.alternations = 0
+                self.lonely = 0
+        self.gathered = 0
+        self.begin()
+        self.finish()
+
+    def begin_pass(self):
+        """Open a pass from the control plane (timers, scheduled work); `end_pass` writes out what it produced."""
+        self.begin()
+
+    def end_pass(self):
+        self.finish()
+
+    @property
+    def now_us(self):
+        """Unix microseconds at the start of the current pass."""
+        return self.wall_us
+
+    @property
+    def monotonic_us(self):
+        return self.mono_us
+
+    def refresh_clock(self):
+        self.tick()
+
+    @property
+    def arena_free(self):
+        """Bytes of the arena that are not lent out."""
+        return self.arena.free_bytes()
+
+    @property
+    def arena_total(self):
+        return self.arena.total * 4080
+
+
+cdef class Sink:
+    """Something that consumes changes: a client, and later a device, the journal, an uplink."""
+
+    cdef void deliver(self, Delivery* delivery) noexcept:
+        pass
+
+
+@cython.no_gc_clear
+cdef class Outbox(Sink):
+    """A peer behind a socket. `scopes` limits what it may read and write (None: everything)."""
+
+    def __cinit__(self, Core core, *args, **kwargs):
+        self.core = core
+        self.fd = -1
+        self.watched_fd = -1
+        self.jobs = []
+
+    def __dealloc__(self):
+        if self.core is not None:
+            self.core.arena.clear(&self.out)
+            self.core.arena.clear(&self.backlog)
+            self.core.arena.clear(&self.held_now)
+            self.core.arena.clear(&self.held_next)
+        if self.watched_fd >= 0:
+            os.close(self.watched_fd)
+
+    def open_outlet(self, int fd):
+        """Start writing to the connected non-blocking socket `fd`. The caller keeps it open until `close_outlet`."""
+        self.fd = fd
+        self.progress_us = self.core.mono_us
+
+    def close_outlet(self):
+        """Forget the socket and everything that waits for it."""
+        self.dead = True
+        self._unwatch()
+        self.fd = -1
+        self.jobs.clear()
+        self.held = None
+        self.converging = False
+        self.core.arena.clear(&self.out)
+        self.core.arena.clear(&self.backlog)
+        self.core.arena.clear(&self.held_now)
+        self.core.arena.clear(&self.held_next)
+
+    def fall_silent(self):
+        """The last word is queued, a WebSocket's close (RFC 6455, 5.5.1: nothing may follow it). What waits behind the
+        outbox is dropped."""
+        self.silent = True
+        self.jobs.clear()
+        self.held = None
+        self.converging = False
+        self.core.arena.clear(&self.backlog)
+
+    @property
+    def queued_bytes(self):
+        return self.out.size + self.backlog.size
+
+    @property
+    def busy(self):
+        """Whether anything waits for the peer to read: bytes, held-back streams, unfinished snapshots, stale params."""
+        return self.out.size > 0 or self.backlog.size > 0 or self.converging or len(self.jobs) > 0
+
+    def take_untold_drops(self):
+        """How many events and stream frames were dropped since the peer was last told."""
+        count = self.untold_drops
+        self.untold_drops = 0
+        return count
+
+    def start_job(self, job):
+        """Send the wire images that the iterator `job` yields, no faster than the peer reads them."""
+        if self.silent:
+            return
+        self.jobs.append(job)
+        self.fill()
+        if not self.is_dirty and self.out.size:
+            self.core.mark_dirty(self)
+
+    def end_abruptly(self):
+        """Called (by the loop) when the socket refused bytes for good; the transport's owner closes it."""
+
+    # ---- adding bytes ----
+
+    cdef void push(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept:
+        """Queue one delivery (already framed), subject to the promises under pressure."""
+        if (self.pressed or (self.converging and delivery.loss == CONVERGES)
+                or (self.backlog.size and delivery.loss == OLDEST_FIRST)):
+            self._under_pressure(data, size, delivery)
+            return
+        if not self.core.arena.append(&self.out, data, size):
+            self.flush()
+            if not self.core.arena.append(&self.out, data, size):
+                self.pressed = True
+                if not self.blocked:
+                    # Others hold the arena: the socket will not wake us.
+                    self._resume_later(ARENA_RETRY_S)
+                self._under_pressure(data, size, delivery)
+                return
+        if not self.is_dirty:
+            self.core.mark_dirty(self)
+        if self.out.size > self.core.mark():
+            self.flush()
+            if self.blocked and self.out.size > self.core.mark():
+                self.pressed = True
+
+    cdef bint reply(self, const uint8_t* data, size_t size) noexcept:
+        """Queue an answer to the peer's own request: never dropped. False when the arena is empty even after a write:
+        the caller must close the connection then."""
+        if self.dead or self.silent:
+            return True
+        if not self.core.arena.append(&self.out, data, size):
+            self.flush()
+            if not self.core.arena.append(&self.out, data, size):
+                return False
+        if not self.is_dirty:
+            self.core.mark_dirty(self)
+        if self.out.size > self.core.mark():
+            self.flush()
+            if self.blocked and self.out.size > self.core.mark():
+                self.pressed = True
+        return True
+
+    cdef void _under_pressure(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept:
+        if delivery.loss == CONVERGES:
+            if not self.converging:
+                self.converging = True
+                self.cursor = delivery.seq - 1
+            self.conflated_params += 1
+            self.core.conflated_params += 1
+        elif delivery.loss == OLDEST_FIRST:
+            self._hold_back(data, size)
+        elif (self.out.size + size <= self.core.high_water + self.core.event_backlog
+                and self.out.size + size <= self.core.arena.free_bytes()        # no more than what it leaves to others
+                and self.core.arena.free > EVENT_RESERVE_CHUNKS + size // 4080 + 1
+                and self.core.arena.append(&self.out, data, size)):
+            pass
+        else:
+            self.dropped_events += 1
+            self.core.dropped_events += 1
+            self.untold_drops += 1
+
+    cdef void _hold_back(self, const uint8_t* data, size_t size) noexcept:
+        cdef uint32_t length = <uint32_t>size
+        cdef size_t dropped = 0
+        cdef bint kept = False
+        if size + 4 <= STREAM_BACKLOG_BYTES:
+            while self.backlog.size and (self.backlog.size + size + 4 > STREAM_BACKLOG_BYTES
+                                         or self.core.arena.free < EVENT_RESERVE_CHUNKS + size // 4080 + 2):
+                dropped += self._drop_held()
+            if self.core.arena.free > EVENT_RESERVE_CHUNKS + size // 4080 + 1:
+                self.core.arena.append(&self.backlog, <uint8_t*>&length, 4)
+                self.core.arena.append(&self.backlog, data, size)
+                kept = True
+        dropped += not kept
+        self.dropped_streams += dropped
+        self.core.dropped_streams += dropped
+        self.untold_drops += dropped
+
+    cdef size_t _drop_held(self) noexcept:
+        """Forget the oldest held-back stream frame."""
+        cdef uint32_t length
+        self.core.arena.copy_out(&self.backlog, <uint8_t*>&length, 4)
+        self.core.arena.consume(&self.backlog, 4 + length)
+        return 1
+
+    # ---- sending ----
+
+    cdef void flush(self) noexcept:
+        """Write what the socket takes, then refill from what waits behind the outbox."""
+        cdef iovec vectors[IOVECS]
+        cdef msghdr message
+        cdef Chunk* chunk
+        cdef ssize_t sent
+        cdef size_t offered
+        cdef int count
+        if self.blocked or self.dead:
+            return
+        while self.out.size:
+            chunk = self.out.head
+            if chunk.next == NULL:
+                offered = self.out.size
+                sent = send(self.fd, &chunk.data[chunk.begin], offered, MSG_NOSIGNAL | MSG_DONTWAIT)
+            else:
+                count = 0
+                offered = 0
+                while chunk != NULL and count < IOVECS:
+                    vectors[count].iov_base = &chunk.data[chunk.begin]
+                    vectors[count].iov_len = chunk.end - chunk.begin
+                    offered += vectors[count].iov_len
+                    count += 1
+                    chunk = chunk.next
+                memset(&message, 0, sizeof(message))
+                message.msg_iov = vectors
+                message.msg_iovlen = count
+                sent = sendmsg(self.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if sent < 0:
+                if errno == EINTR:
+                    continue
+                if errno == EAGAIN:      # the same number as EWOULDBLOCK on Linux
+                    self.blocked = True
+                    self._watch()
+                else:
+                    self._die()
+                return
+            self.core.arena.consume(&self.out, <size_t>sent)
+            self.core.sent_bytes += <size_t>sent
+            self.sent_bytes += <size_t>sent
+            self.progress_us = self.core.mono_us
+            if <size_t>sent < offered:
+                self.blocked = True
+                self._watch()
+                return
+        # An empty outbox returns its last chunk too: a thousand quiet peers hold nothing.
+        if self.out.head != NULL:
+            self.core.arena.clear(&self.out)
+        if self.pressed or self.backlog.size or self.converging or self.wanting or self.jobs:
+            self.fill()
+
+    cdef void fill(self) noexcept:
+        """Refill the outbox from held-back streams, stale params and jobs, in turns, as long as the socket takes it."""
+        cdef size_t limit
+        cdef uint32_t length
+        cdef int rounds = 0
+        cdef uint8_t record[65700]
+        if self.filling or self.dead:
+            return
+        self.filling = True
+        while not self.blocked and not self.dead:
+            limit = self.core.mark() >> 1
+            if self.out.size <= limit:
+                self.pressed = False
+            while self.backlog.size and self.out.size < limit:
+                self.core.arena.copy_out(&self.backlog, <uint8_t*>&length, 4)
+                self.core.arena.consume(&self.backlog, 4)
+                self.core.arena.copy_out(&self.backlog, record, length)
+                self.core.arena.consume(&self.backlog, length)
+                if not self.core.arena.append(&self.out, record, length):
+                    self.dropped_streams += 1
+                    self.core.dropped_streams += 1
+                    self.untold_drops += 1
+            if self.backlog.size == 0 and self.backlog.head != NULL:
+                self.core.arena.clear(&self.backlog)
+            if self.converging and self.held is None and self.out.size < limit:
+                self.catch_up(limit)
+            if self.jobs and self.out.size < limit and not self.resume_due:
+                self._pull_jobs(limit)
+            if self.wanting and self.out.size < limit:
+                self.more(limit)
+            if self.out.size == 0:
+                if self.converging or self.backlog.size or self.jobs:
+                    self._resume_later(ARENA_RETRY_S)
+                break
+            rounds += 1
+            if rounds >= FILL_ROUNDS:
+                # Others get their turn; the loop comes back for the rest.
+                self._resume_later(0)
+                break
+            self.flush()
+        self.filling = False
+        if not self.pressed and not self.dead:
+            self.drained()
+
+    def resume(self):
+        """Continue sending after other peers had their turn."""
+        cdef bint outer = self.core.in_pass
+        self.resume_due = False
+        self.core.begin()
+        self.flush()
+        if not outer:
+            self.core.finish()
+
+    cdef void _resume_later(self, double delay_s) noexcept:
+        if self.resume_due or self.dead:
+            return
+        try:
+            self.core.loop.call_later(delay_s, self.resume)
+            self.resume_due = True
+        except Exception:
+            log.exception("cannot schedule the rest of an outbox")
+
+    cdef void _pull_jobs(self, size_t limit) noexcept:
+        while self.jobs and self.out.size < limit:
+            try:
+                if self.held is None:
+                    self.held = <bytes>next(self.jobs[0], None)
+                    if self.held is None:
+                        del self.jobs[0]
+                        continue
+                    if not self.held:
+                        # Much was looked at and nothing found yet: others get their turn.
+                        self.held = None
+                        self._resume_later(0)
+                        return
+                if not self.core.arena.append(&self.out, <const uint8_t*><char*>self.held, len(self.held)):
+                    if not self.converging:
+                        # What changes from here on must not overtake the piece that waits.
+                        self.converging = True
+                        self.cursor = self.last_change()
+                    return
+                self.held = None
+            except Exception:
+                log.exception("a reply in parts failed")
+                self.held = None
+                del self.jobs[0]
+
+    cdef uint64_t last_change(self) noexcept:
+        """The table's change counter as it stands (the subclass knows the table)."""
+        return 0
+
+    cdef void catch_up(self, size_t limit) noexcept:
+        """Queue the newest value of params that changed after `cursor` (the subclass knows the table)."""
+        self.converging = False
+
+    cdef void more(self, size_t limit) noexcept:
+        """Queue what waits in the subclass's own way."""
+        self.wanting = False
+
+    cdef void drained(self) noexcept:
+        """The peer is no longer under pressure."""
+
+    cdef void _die(self) noexcept:
+        self.dead = True
+        try:
+            self.core.loop.call_soon(self.end_abruptly)
+        except Exception:
+            log.exception("cannot close a broken connection")
+
+    # ---- waiting for room ----
+
+    cdef void _watch(self) noexcept:
+        # The transport's own descriptor belongs to the event loop, which refuses a second watcher on it; a duplicate of
+        # it may be watched beside it.
+        if self.watched_fd >= 0:
+            return
+        try:
+            self.watched_fd = os.dup(self.fd)
+            self.core.loop.add_writer(self.watched_fd, self.on_writable)
+        except Exception:
+            log.exception("cannot wait for a slow peer")
+            self._die()
+
+    cdef void _unwatch(self) noexcept:
+        if self.watched_fd < 0:
+            return
+        try:
+            self.core.loop.remove_writer(self.watched_fd)
+            os.close(self.watched_fd)
+        except Exception:
+            log.exception("cannot stop waiting for a slow peer")
+        self.watched_fd = -1
+
+    def on_writable(self):
+        """Called by the loop when the socket of a blocked peer has room."""
+        self.core.begin()
+        self.blocked = False
+        self.flush()
+        if not self.blocked:
+            self._unwatch()
+        self.core.finish()

@@ -1,0 +1,35 @@
+"""Types of context.pyx as Python sees them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from clasp_edge.dataplane.plane import Plane
+
+class MqttContext:
+    unretained_is_param: bool
+    session_queue: int
+    total_queue: int
+    max_packet: int
+    changed: list[Any] | None
+    wake: Callable[[bool], None] | None
+    urgent: bool
+
+    @property
+    def plane(self) -> Plane: ...
+    @property
+    def prefix(self) -> bytes: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def received(self) -> int: ...
+    @property
+    def sent(self) -> int: ...
+    @property
+    def received_bytes(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+    def __init__(
+        self, plane: Plane, namespace: bytes, to_topic: Callable[[bytes], bytes], to_address: Callable[[bytes], bytes]
+    ) -> None: ...

@@ -1,0 +1,169 @@
+"""What all MQTT sessions share: the namespace, limits and counters, and the message being delivered, prepared once for
+all of its receivers. Knows no session."""
+
+import logging
+
+from libc.stdlib cimport free, malloc
+from libc.string cimport memchr, memcmp, memcpy
+
+from clasp_edge.devices.mqtt.publish_packet cimport (
+    IMAGE_BYTES,
+    IMAGE_HEADROOM,
+    store,
+    unstore,
+)
+from clasp_edge.dataplane.outbox cimport NO_EXPIRY
+from clasp_edge.dataplane.payload cimport print_value
+from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, entry_address, entry_value
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+
+cdef class MqttContext:
+    """`MqttContext(plane, namespace, to_topic, to_address)`: `namespace` without a slash at its end; the two functions
+    map what is not the same in both worlds, below it: `to_topic(address) -> topic`, `to_address(topic) -> address`."""
+
+    def __cinit__(self, Plane plane not None, bytes namespace not None, to_topic, to_address):
+        self.plane = plane
+        self.prefix = namespace + b"/"
+        self.to_topic = to_topic
+        self.to_address = to_address
+        # Virtual memory until it is used: what only large messages need costs nothing before.
+        self.address = <uint8_t*>malloc(len(self.prefix) + MAX_ADDRESS)
+        self.properties = <uint8_t*>malloc(IMAGE_BYTES)
+        self.value = <uint8_t*>malloc(IMAGE_BYTES)
+        self.printed = <uint8_t*>malloc(IMAGE_BYTES)
+        self.spare_printed = <uint8_t*>malloc(IMAGE_BYTES)
+        self.image = <uint8_t*>malloc(IMAGE_HEADROOM + IMAGE_BYTES)
+        self.spare = <uint8_t*>malloc(IMAGE_HEADROOM + IMAGE_BYTES)
+        if (self.address == NULL or self.properties == NULL or self.value == NULL or self.printed == NULL
+                or self.spare_printed == NULL or self.image == NULL or self.spare == NULL):
+            raise MemoryError
+        memcpy(self.address, <char*>self.prefix, len(self.prefix))
+
+    def __dealloc__(self):
+        free(self.address)
+        free(self.properties)
+        free(self.value)
+        free(self.printed)
+        free(self.spare_printed)
+        free(self.image)
+        free(self.spare)
+        if self.stored != NULL:
+            unstore(self.stored)
+
+    cdef bint prepare(self, Delivery* delivery) noexcept:
+        """Make `content` that of the delivery. False when MQTT clients do not get it: it has no value, or its topic
+        begins with `$` [MQTT-4.7.2-1]."""
+        cdef const uint8_t* text
+        cdef Py_ssize_t size
+        if self.serial == delivery.serial:
+            return self.deliverable
+        self.serial = delivery.serial
+        self.deliverable = False
+        topic = self._topic(delivery.address, delivery.address_size, &self.content)
+        if topic is None:
+            return False
+        self.topic = topic
+        if delivery.raw != NULL:
+            self.content.payload = delivery.raw.payload
+            self.content.payload_size = delivery.raw.payload_size
+            self.content.properties = delivery.raw.properties
+            self.content.properties_size = delivery.raw.properties_size
+            self.content.expiry_s = delivery.raw.expiry_s
+        else:
+            if delivery.value == NULL:
+                return False
+            size = print_value(delivery.value_type, delivery.value, delivery.value_room, self.printed, IMAGE_BYTES,
+                               &text)
+            if size < 0:
+                self.dropped += 1
+                return False
+            if size == 0 and delivery.signal == 0:
+                # The param is an empty text; an empty retained message would say that it is gone.
+                text = <const uint8_t*>b'""'
+                size = 2
+            self.content.payload = text
+            self.content.payload_size = <size_t>size
+            self.content.properties_size = 0
+            self.content.expiry_s = NO_EXPIRY
+        self.deliverable = True
+        return True
+
+    cdef object _topic(self, const uint8_t* address, size_t size, Content* content):
+        """Point the content's topic at the address, or at what is returned; None for what has no topic."""
+        cdef size_t prefix_size = len(self.prefix)
+        if size <= prefix_size or memcmp(address, <char*>self.prefix, prefix_size) != 0:
+            return None
+        content.topic = address + prefix_size
+        content.topic_size = size - prefix_size
+        if content.topic[0] == b"$":
+            return None
+        # An address may contain what a topic may not [MQTT-3.3.2-2]: it has no topic then.
+        if (memchr(content.topic, b"+", content.topic_size) != NULL
+                or memchr(content.topic, b"#", content.topic_size) != NULL
+                or memchr(content.topic, 0, content.topic_size) != NULL):
+            return None
+        if (memchr(content.topic, b"+", content.topic_size) != NULL
+                or memchr(content.topic, b"#", content.topic_size) != NULL
+                or memchr(content.topic, 0, content.topic_size) != NULL):
+            return None     # a client would take such a topic for a protocol error [MQTT-3.3.2-2]
+        if memchr(content.topic, b"%", content.topic_size) == NULL:
+            return b""
+        try:
+            topic = <bytes>self.to_topic(PyBytes_FromStringAndSize(<const char*>content.topic, content.topic_size))
+        except Exception:
+            log.exception("an address has no topic")
+            return None
+        if not topic:
+            return None
+        content.topic = <const uint8_t*><char*>topic
+        content.topic_size = len(topic)
+        return topic
+
+    cdef bint entry_content(self, Entry* entry, Content* content) noexcept:
+        """The retained message of a param; valid until the next call. False if it has none."""
+        cdef const uint8_t* text
+        cdef Py_ssize_t size
+        cdef uint64_t now_ms = self.plane.core.mono_us // 1000
+        topic = self._topic(entry_address(entry), entry.address_size, content)
+        if topic is None:
+            return False
+        self.spare_topic = topic
+        content.expiry_s = NO_EXPIRY
+        if entry.ttl != TTL_DEFAULT and entry.ttl & TTL_ABSOLUTE and entry.deadline_ms:
+            if entry.deadline_ms <= now_ms:
+                return False
+            content.expiry_s = <uint32_t>((entry.deadline_ms - now_ms) // 1000)
+        if entry.kept != NULL:
+            content.properties = &entry.kept.data[0]
+            content.properties_size = entry.kept.properties_size
+            content.payload = content.properties + entry.kept.properties_size
+            content.payload_size = entry.kept.payload_size
+            return True
+        content.properties_size = 0
+        size = print_value(entry.value_type, entry_value(entry), entry.value_size, self.spare_printed, IMAGE_BYTES,
+                           &text)
+        if size < 0:
+            return False
+        if size == 0:
+            text = <const uint8_t*>b'""'
+            size = 2
+        content.payload = text
+        content.payload_size = <size_t>size
+        return True
+
+    cdef Stored* keep(self) noexcept:
+        """`content` as a stored message with a reference for the caller; made once for all who want it. NULL without
+        memory."""
+        if self.stored == NULL or self.stored_serial != self.serial:
+            if self.stored != NULL:
+                unstore(self.stored)
+            self.stored = store(&self.content, self.plane.core.mono_us)
+            self.stored_serial = self.serial
+            if self.stored == NULL:
+                return NULL
+        self.stored.references += 1
+        return self.stored

@@ -1,0 +1,313 @@
+"""The queue of a session that an earlier life of the router has left: read from the log when its client comes back.
+
+Until all of it has been queued the session takes nothing from deliveries that the log has too. Knows no store: the log
+is handed in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from clasp_edge.dataplane.journal_buffer import clock_synchronised
+from clasp_edge.dataplane.payload import printed_value
+from clasp_edge.devices.mqtt.address import to_topic
+from clasp_edge.devices.mqtt.codec.primitives import put_varint
+from clasp_edge.devices.mqtt.will import NO_EXPIRY
+from clasp_edge.wire import MessageType, decode, encode_value
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+    from collections.abc import Sequence
+
+    from clasp_edge.devices.mqtt.session import Session
+    from clasp_edge.devices.mqtt.session_record import Entry
+    from clasp_edge.devices.mqtt.subscribe import Held
+
+log = logging.getLogger("clasp_edge.mqtt")
+
+READ_RECORDS = 512
+READ_BYTES = 128 * 1024
+"""Of the log in one reading: about two milliseconds of ours, so that everybody else goes on in between."""
+
+WAIT_S = 0.02
+"""Between looks at whether the client has made room in its queue."""
+
+RETRY_S = 1.0
+"""After a reading of the log has failed."""
+
+MOST_FAILURES = 5
+"""Readings that fail one after the other: the client gets the newest values instead, and what comes from then on."""
+
+MOST_ADDRESSES = 4096
+"""Whose subscriptions are remembered while reading."""
+
+MAX_WRITER_BYTES = 36
+"""What is left of a client's name in a record of the log (dataplane/plane.pyx)."""
+
+_QOS = 3
+_NO_LOCAL = 4
+_RETAIN_AS_PUBLISHED = 8
+_PARAM, _STREAM, _GESTURE = 0, 2, 3
+_SET_REVISION, _SET_TTL = 0x80, 0x10
+
+
+class Own(Protocol):
+    """What an MQTT client published, as it was (`journal.format.Own`)."""
+
+    @property
+    def properties(self) -> bytes: ...
+    @property
+    def payload(self) -> bytes | None: ...
+    @property
+    def expiry_s(self) -> int: ...
+    @property
+    def qos(self) -> int: ...
+    @property
+    def retain(self) -> bool: ...
+
+
+class Logged(Protocol):
+    """A record of the log (`journal.following.Logged`)."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def run(self) -> int: ...
+    @property
+    def wall_us(self) -> int: ...
+    @property
+    def author(self) -> bytes: ...
+    @property
+    def address(self) -> bytes: ...
+    @property
+    def signal(self) -> int: ...
+    @property
+    def frame(self) -> bytes: ...
+    @property
+    def synchronised(self) -> bool: ...
+    @property
+    def own(self) -> Own | None: ...
+
+
+class Readable(Protocol):
+    """What is needed of a log to read it."""
+
+    @property
+    def last_sequence(self) -> int: ...
+    @property
+    def run(self) -> int: ...
+    def fetch_after(
+        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Sequence[Logged] | Exception], None]
+    ) -> None: ...
+
+
+class Message(NamedTuple):
+    """What a client is sent of a record."""
+
+    topic: bytes
+    payload: bytes
+    properties: bytes
+    expiry_s: int
+    qos: int
+    retain: bool
+    identifiers: bytes | None
+
+
+class LogReplay:
+    """One session's. `begin` with every connection, instead of `Session.start_sending`, until `done`.
+
+    `entries` were in flight under the numbers from `first` on; what is logged after record `place` may be missing.
+    """
+
+    def __init__(
+        self, session: Session, journal: Readable, place: int, first: int, entries: Sequence[Entry], behind: bool
+    ) -> None:
+        self.done = False
+        self._session = session
+        self._journal = journal
+        self._at = place
+        self._in_flight = {entry.logged: first + at for at, entry in enumerate(entries) if entry.logged}
+        self._complete_at = max(self._in_flight, default=0)  # from here on all that was in flight has been found
+        self.behind = behind
+        self._sending = False
+        self._reading = False
+        self._failures = 0
+        self._timer: TimerHandle | None = None
+        self._matches: dict[bytes, list[Held]] = {}
+        self._own_name = f"mqtt:{session.client_id}".encode()[:MAX_WRITER_BYTES]
+        session.following = True
+        session.read_to = place
+
+    def begin(self) -> None:
+        """The client is here. What was in flight goes first [MQTT-4.4.0-1], with its content from the log."""
+        self._sending = False
+        self._step()
+
+    def stop(self) -> None:
+        """The session is over."""
+        self.done = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def interests_changed(self) -> None:
+        """It is subscribed to something else, or may read something else: what matches has to be looked up anew."""
+        self._matches.clear()
+
+    # ---- reading ----
+
+    def _step(self) -> None:
+        self._timer = None
+        if self.done or self._session.connection is None:
+            return  # `begin` comes again with the client
+        if not self._sending and self._at >= self._complete_at:
+            self._sending = True
+            self._session.start_sending()
+        if self._at >= self._journal.last_sequence:
+            self._finish()
+        elif not self._reading:
+            self._reading = True
+            self._journal.fetch_after(self._at, READ_RECORDS, READ_BYTES, self._have)
+
+    def _later(self, delay_s: float) -> None:
+        if self._timer is None:
+            self._timer = self._session.server.loop.call_later(delay_s, self._step)
+
+    def _have(self, result: Sequence[Logged] | Exception) -> None:
+        self._reading = False
+        session = self._session
+        if self.done:
+            return
+        if isinstance(result, Exception):
+            self._failures += 1
+            given_up = self._failures >= MOST_FAILURES
+            more = ": given up" if given_up else ""
+            log.error("%r: what waits cannot be read from the journal: %s%s", session, result, more)
+            if given_up:
+                self.behind = True
+                self._at = session.read_to = self._journal.last_sequence
+            self._later(0 if given_up else RETRY_S)
+            return
+        self._failures = 0
+        core = session.server.router.core
+        core.begin_pass()
+        full = not all(map(self._take, result))
+        core.end_pass()
+        if full:
+            self._later(WAIT_S)
+        elif result:
+            self._later(0)
+        else:
+            self._at = session.read_to = max(self._at, self._journal.last_sequence)
+            self._step()
+
+    def _finish(self) -> None:
+        self.done = True
+        session = self._session
+        if not self._sending:
+            self._sending = True
+            session.start_sending()
+        session.from_log = None
+        session.go_live(self.behind)
+
+    def _take(self, record: Logged) -> bool:
+        """Queue it, if the client wants it. False: there is no room now."""
+        session = self._session
+        if record.number <= self._at:
+            return True
+        number = self._in_flight.get(record.number)
+        if number is not None or record.number > self._complete_at:
+            try:
+                message = self._message(record)
+            except ValueError as error:
+                log.warning("%r: record %d cannot be sent: %s", session, record.number, error)
+                message = None
+            if message is None:
+                pass
+            elif number is not None:
+                session.complete(
+                    number, message.topic, message.payload, message.properties, message.expiry_s, message.identifiers
+                )
+            elif not session.refill(*message, record.number):
+                return False
+        self._at = session.read_to = record.number
+        return True
+
+    # ---- records as messages ----
+
+    def _message(self, record: Logged) -> Message | None:
+        """What the client gets of it with QoS 1 or 2, None for nothing. Raises ValueError."""
+        own = record.own
+        if own is not None:
+            published = own.qos
+        else:
+            published = 0 if record.signal in (_STREAM, _GESTURE) else 1
+        held = self._held(record.address) if published else []
+        mine = record.author == self._own_name
+        held = [one for one in held if one.since < record.number and not (mine and one.options & _NO_LOCAL)]
+        qos = min(published, max((one.options & _QOS for one in held), default=0))
+        if not qos:
+            return None
+        expiry_s = own.expiry_s if own is not None else NO_EXPIRY
+        if expiry_s != NO_EXPIRY:
+            expiry_s -= self._waited_s(record)
+            if expiry_s <= 0:
+                return None
+        payload = own.payload if own is not None and own.payload is not None else _payload(record)
+        topic = self._topic(record.address)
+        if payload is None or topic is None:
+            return None
+        retain = own.retain if own is not None else record.signal == _PARAM
+        return Message(
+            topic, payload, own.properties if own is not None else b"", expiry_s, qos,
+            retain and any(one.options & _RETAIN_AS_PUBLISHED for one in held),
+            b"".join(b"\x0b" + put_varint(one.identifier) for one in held if one.identifier) or None,
+        )  # fmt: skip
+
+    def _held(self, address: bytes) -> list[Held]:
+        """The subscriptions that take the address."""
+        found = self._matches.get(address)
+        if found is None:
+            session = self._session
+            found = []
+            if session.scopes is None or session.scopes.allows("read", address):
+                found = [
+                    held
+                    for held in session.subscriptions.values()
+                    if held.subscription is not None and held.subscription.pattern.matches(address)
+                ]
+            if len(self._matches) >= MOST_ADDRESSES:
+                self._matches.clear()
+            self._matches[address] = found
+        return found
+
+    def _topic(self, address: bytes) -> bytes | None:
+        """As the data plane has it: some addresses have no topic (dataplane/context.pyx)."""
+        prefix = self._session.context.prefix
+        below = address[len(prefix) :]
+        if not address.startswith(prefix) or not below or below.startswith(b"$") or set(b"+#\0") & set(below):
+            return None
+        return to_topic(below) if b"%" in below else below
+
+    def _waited_s(self, record: Logged) -> int:
+        """How much of its time a message has used up. That is known if the clock was right at both ends, or nobody has
+        set it in between; otherwise the message has all that was left."""
+        right = clock_synchronised()
+        if not (record.synchronised and right) and (record.run != self._journal.run or record.synchronised != right):
+            return 0
+        return max(0, self._session.server.router.clock.wall_us() - record.wall_us) // 1_000_000
+
+
+def _payload(record: Logged) -> bytes | None:
+    """The value in the frame as MQTT clients see it, None without one. Raises ValueError."""
+    frame = record.frame
+    at = 8 + len(record.address)
+    if frame[4] == MessageType.SET:
+        end = len(frame) - (8 if frame[5] & _SET_REVISION else 0) - (4 if frame[5] & _SET_TTL else 0)
+        return printed_value(frame[5] & 0x0F, frame[at:end]) or b'""'  # an empty one would say that it is gone
+    if frame[at : at + 1] != b"\x01":
+        return None
+    value = decode(frame)[1]
+    return printed_value(*encode_value(getattr(value, "value", None)))

@@ -1,0 +1,147 @@
+"""The bytes of an outgoing PUBLISH, and messages that have to wait (MQTT 5.0, 3.3; 3.1.1, 3.3).
+
+Knows no session: what a message is sent with (quality, alias, identifiers) is the caller's business.
+"""
+
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from clasp_edge.dataplane.bytes cimport put16, put32, put64
+from clasp_edge.dataplane.outbox cimport NO_EXPIRY
+
+
+cdef int read_varint(const uint8_t* p, size_t available, uint32_t* value) noexcept nogil:
+    """How many bytes the variable byte integer at `p` takes; 0: not all there yet; -1: more than four."""
+    cdef uint32_t result = 0
+    cdef int i
+    for i in range(4):
+        if <size_t>i >= available:
+            return 0
+        result |= <uint32_t>(p[i] & 0x7F) << (7 * i)
+        if not p[i] & 0x80:
+            value[0] = result
+            return i + 1
+    return -1
+
+
+cdef uint8_t* _put_varint(uint8_t* p, size_t value) noexcept nogil:
+    while value > 0x7F:
+        p[0] = <uint8_t>(value & 0x7F | 0x80)
+        p += 1
+        value >>= 7
+    p[0] = <uint8_t>value
+    return p + 1
+
+
+cdef inline size_t _varint_size(size_t value) noexcept nogil:
+    return 1 if value < 128 else 2 if value < 16384 else 3 if value < 2097152 else 4
+
+
+cdef size_t publish_image(uint8_t* target, const Content* content, int version, int flags, uint16_t packet_id,
+                          uint16_t alias, bint alias_only, const uint8_t* extra, size_t extra_size,
+                          size_t* id_at) noexcept:
+    """Write a PUBLISH packet; returns its size, 0 if it is larger than IMAGE_BYTES. `flags` are the lower bits of its
+    first byte; `packet_id` 0 leaves it out; `id_at` gets where it is."""
+    cdef size_t topic_size = 0 if alias_only else content.topic_size
+    cdef size_t properties_size = 0
+    cdef size_t remaining = 2 + topic_size + content.payload_size + (2 if packet_id else 0)
+    cdef uint8_t* p = target
+    if version == V5:
+        properties_size = content.properties_size + extra_size
+        if content.expiry_s != NO_EXPIRY:
+            properties_size += 5
+        if alias:
+            properties_size += 3
+        remaining += _varint_size(properties_size) + properties_size
+    if remaining + 5 > IMAGE_BYTES:
+        return 0
+    p[0] = 0x30 | <uint8_t>flags
+    p = _put_varint(p + 1, remaining)
+    put16(p, <uint16_t>topic_size)
+    memcpy(p + 2, content.topic, topic_size)
+    p += 2 + topic_size
+    if packet_id:
+        id_at[0] = p - target
+        put16(p, packet_id)
+        p += 2
+    if version == V5:
+        p = _put_varint(p, properties_size)
+        if content.expiry_s != NO_EXPIRY:
+            p[0] = 0x02
+            put32(p + 1, content.expiry_s)
+            p += 5
+        if alias:
+            p[0] = 0x23
+            put16(p + 1, alias)
+            p += 3
+        memcpy(p, content.properties, content.properties_size)
+        p += content.properties_size
+        if extra_size:
+            memcpy(p, extra, extra_size)
+            p += extra_size
+    memcpy(p, content.payload, content.payload_size)
+    return p + content.payload_size - target
+
+
+cdef uint8_t* websocket_header(uint8_t* packet, size_t size) noexcept nogil:
+    """Put the header of a binary WebSocket message before the packet; returns where it starts."""
+    cdef uint8_t* start
+    if size < 126:
+        start = packet - 2
+        start[1] = <uint8_t>size
+    elif size < 65536:
+        start = packet - 4
+        start[1] = 126
+        put16(start + 2, <uint16_t>size)
+    else:
+        start = packet - 10
+        start[1] = 127
+        put64(start + 2, size)
+    start[0] = 0x82
+    return start
+
+
+cdef Stored* store(const Content* content, uint64_t now_us) noexcept:
+    """A copy that outlives the read buffer, with one reference; NULL without memory."""
+    cdef Stored* stored = <Stored*>malloc(sizeof(Stored) + content.topic_size + content.properties_size
+                                          + content.payload_size)
+    cdef uint8_t* p
+    if stored == NULL:
+        return NULL
+    stored.references = 1
+    stored.topic_size = <uint32_t>content.topic_size
+    stored.properties_size = <uint32_t>content.properties_size
+    stored.payload_size = <uint32_t>content.payload_size
+    stored.stored_us = now_us
+    stored.expiry_s = content.expiry_s
+    p = &stored.data[0]
+    memcpy(p, content.topic, content.topic_size)
+    p += content.topic_size
+    memcpy(p, content.properties, content.properties_size)
+    p += content.properties_size
+    memcpy(p, content.payload, content.payload_size)
+    return stored
+
+
+cdef void unstore(Stored* stored) noexcept:
+    stored.references -= 1
+    if stored.references == 0:
+        free(stored)
+
+
+cdef bint content_of(const Stored* stored, uint64_t now_us, Content* content) noexcept:
+    """The message as it is now; False when its time is over [MQTT-3.3.2-5]."""
+    cdef uint64_t waited_s
+    content.topic = &stored.data[0]
+    content.topic_size = stored.topic_size
+    content.properties = content.topic + stored.topic_size
+    content.properties_size = stored.properties_size
+    content.payload = content.properties + stored.properties_size
+    content.payload_size = stored.payload_size
+    content.expiry_s = stored.expiry_s
+    if stored.expiry_s != NO_EXPIRY:
+        waited_s = (now_us - stored.stored_us) // 1000000
+        if waited_s >= stored.expiry_s:
+            return False
+        content.expiry_s -= <uint32_t>waited_s          # [MQTT-3.3.2-6]
+    return True

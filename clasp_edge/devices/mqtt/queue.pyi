@@ -1,0 +1,28 @@
+"""Types of queue.pyx as Python sees them."""
+
+from typing import Any
+
+from clasp_edge.dataplane.outbox import Core, Outbox
+from clasp_edge.devices.mqtt.context import MqttContext
+
+class MqttQueue(Outbox):
+    version: int
+    websocket: bool
+    keeps: bool
+    following: bool
+    seen_to: int
+    peer_max_packet: int
+    window: int
+
+    @property
+    def context(self) -> MqttContext: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def waiting_bytes(self) -> int: ...
+    def __new__(cls, core: Core, context: MqttContext, *args: Any, **kwargs: Any) -> MqttQueue: ...
+    def send_packet(self, packet: bytes) -> None: ...
+    def send_stored(self, packet: bytes) -> None: ...
+    def send_raw(self, data: bytes) -> None: ...

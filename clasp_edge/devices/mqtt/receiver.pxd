@@ -1,0 +1,45 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stddef cimport size_t
+
+from clasp_edge.devices.mqtt.context cimport MqttContext
+from clasp_edge.devices.mqtt.journaled cimport MqttJournaled
+from clasp_edge.devices.mqtt.sender cimport MqttSender
+from clasp_edge.dataplane.outbox cimport Sink
+
+
+cdef class MqttReceiver(MqttJournaled):
+    cdef public bint stopped            # no further packet of this connection is looked at
+    cdef public uint32_t receive_maximum
+    cdef readonly uint64_t heard_us
+    cdef readonly uint64_t received
+    cdef readonly bint input_paused
+    cdef double rate                    # messages per second, 0 = unlimited
+    cdef double tokens
+    cdef uint64_t refilled_us
+    cdef list topics                    # by alias: the address, or None
+    cdef uint8_t* unreleased            # bitmap of QoS 2 packet identifiers between PUBLISH and PUBREL
+    cdef readonly uint32_t unreleased_count
+    cdef bint restored                  # they are from an earlier life of the router
+    cdef size_t address_size            # of the message that is coming in, at context.address
+
+    cdef void _packet(self, int first, const uint8_t* body, size_t size) noexcept
+    cdef bint _publish(self, int first, const uint8_t* body, size_t size) noexcept
+    cdef void _accept(self, int first, uint16_t packet_id, int reason) noexcept
+    cdef int _topic(self, const uint8_t* topic, size_t size) noexcept
+    cdef int _properties(self, const uint8_t* p, size_t size, size_t* kept_size, uint32_t* expiry_s,
+                         uint16_t* alias) noexcept
+    cdef bint _alias(self, uint16_t alias, bint known) noexcept
+    cdef int _write(self, const uint8_t* payload, size_t payload_size, const uint8_t* properties,
+                    size_t properties_size, uint32_t expiry_s, int qos, bint retain) noexcept
+    cdef int _refused(self, int verdict) noexcept
+    cpdef take_acknowledgement(self, int type, int packet_id, int reason)
+    cdef bint _short_packet(self, int first, const uint8_t* body, size_t size) noexcept
+    cdef void _fault(self, int reason, str text) noexcept
+    cdef void _pause(self, double delay_s) noexcept
+    cdef void _hand_up(self, int first, const uint8_t* body, size_t size) noexcept
+
+
+cdef class SharedGroup(Sink):
+    cdef readonly MqttContext context
+    cdef readonly list members          # (outlet, options, identifiers)
+    cdef Py_ssize_t turn

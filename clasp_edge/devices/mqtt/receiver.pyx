@@ -1,0 +1,598 @@
+"""The incoming half of an MQTT session: packets are split and checked, PUBLISH and acknowledgements acted upon,
+everything else handed up. Compiled half of `devices.mqtt.session.Session`, which overrides the `on_...` methods.
+
+Whatever a client sends is checked here or in the codec before anything is done with it; a packet that breaks a rule
+ends the connection with its reason code (5.0, 4.13).
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport PyObject
+from libc.stdlib cimport calloc, free
+from libc.string cimport memchr, memcpy
+
+from clasp_edge.dataplane.bytes cimport get16, get32
+from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
+from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
+from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Delivery, Raw
+from clasp_edge.dataplane.payload cimport Typed, type_payload
+from clasp_edge.dataplane.plane cimport (
+    ACCEPTED,
+    AT_CAPACITY,
+    BAD_ADDRESS,
+    NO_SCOPE,
+    TOO_LARGE,
+    Write,
+)
+from clasp_edge.dataplane.scan cimport utf8_valid
+from clasp_edge.dataplane.trie cimport OPTION_SHARED
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+cdef enum:
+    PUBLISH = 3
+    PUBACK = 4
+    PUBREC = 5
+    PUBREL = 6
+    PUBCOMP = 7
+    SUBSCRIBE = 8
+    UNSUBSCRIBE = 10
+    PINGREQ = 12
+
+# Reason codes (5.0, 2.4).
+cdef enum:
+    IMPLEMENTATION_SPECIFIC = 0x83
+    MALFORMED_PACKET = 0x81
+    PROTOCOL_ERROR = 0x82
+    NOT_AUTHORIZED = 0x87
+    TOPIC_NAME_INVALID = 0x90
+    IDENTIFIER_NOT_FOUND = 0x92
+    RECEIVE_MAXIMUM_EXCEEDED = 0x93
+    TOPIC_ALIAS_INVALID = 0x94
+    PACKET_TOO_LARGE = 0x95
+    QUOTA_EXCEEDED = 0x97
+
+cdef enum:
+    BITMAP_BYTES = 8192         # a bit for each packet identifier
+    MAX_VALUE = 65535 + 3       # what a param may be made of, before the plane judges it
+
+cdef enum:
+    SET_HAS_TTL = 0x10
+    TTL_NEVER = 0
+    TTL_ABSOLUTE = 0x80000000
+    LONGEST_TTL_S = 0x7FFFFFFF
+
+# What a byte of a topic may mean.
+cdef enum:
+    FORBIDDEN = 1               # wildcards and U+0000
+    UNUSUAL = 2                 # needs another spelling in an address
+    NOT_ASCII = 4
+
+cdef uint8_t[256] MEANING
+for _byte in range(256):
+    MEANING[_byte] = NOT_ASCII if _byte > 127 else 0
+MEANING[0] = FORBIDDEN
+MEANING[0x23] = FORBIDDEN       # #
+MEANING[0x2B] = FORBIDDEN       # +
+MEANING[0x2A] = UNUSUAL         # *
+MEANING[0x25] = UNUSUAL         # %
+
+
+cdef class MqttReceiver(MqttJournaled):
+    """`MqttReceiver(core, context)`."""
+
+    def __cinit__(self, core, MqttContext context not None, *args, **kwargs):
+        self.receive_maximum = 65535
+
+    def __dealloc__(self):
+        free(self.unreleased)
+
+    # ---- what the control plane implements ----
+
+    def on_packet(self, int first, bytes body):
+        """Any packet but PUBLISH, PINGREQ and plain acknowledgements; `first` is its first byte."""
+
+    def on_fault(self, int reason, str text):
+        """The client broke a rule; nothing it sends is looked at any more."""
+
+    def on_refused(self, int verdict, bytes address):
+        """A message was not taken (`plane.Verdict`); the client is told what its version can be told."""
+
+    def pause_input(self, double delay_s):
+        """Stop reading. With a delay, `resume_input` is up to the callee; without, it is called."""
+
+    def resume_input(self):
+        """Read on, beginning with what `receive` has not used."""
+
+    # ---- settings ----
+
+    def accept_aliases(self, int count):
+        """A new connection: forget the topic aliases of the last one; 1 to `count` may be used."""
+        self.topics = [None] * (count + 1) if count else None
+        self.stopped = False
+        self.input_paused = False
+        self.heard_us = self.core.mono_us
+
+    def set_rate(self, double messages_per_second):
+        """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth."""
+        self.rate = messages_per_second
+        self.tokens = messages_per_second
+        self.refilled_us = self.core.mono_us
+
+    # ---- input ----
+
+    def receive(self, const uint8_t[::1] data not None, size_t filled):
+        """Handle the packets in the first `filled` bytes, as one pass; returns how many bytes were used. The rest is
+        the beginning of a packet, or, after `pause_input`, comes again."""
+        cdef size_t at = 0
+        cdef size_t total
+        cdef uint32_t remaining
+        cdef int header, type
+        if filled > <size_t>data.shape[0]:
+            raise ValueError("more bytes than the buffer has")
+        self.core.begin()
+        self.heard_us = self.core.mono_us
+        self.context.received_bytes += filled
+        if self.rate > 0:
+            self.tokens += (self.core.mono_us - self.refilled_us) * self.rate * 1e-6
+            if self.tokens > self.rate:
+                self.tokens = self.rate
+            self.refilled_us = self.core.mono_us
+        self.input_paused = False
+        while filled - at >= 2 and not self.stopped and not self.dead:
+            if self.pressed:
+                self._pause(0)          # what the client asks must not pile up as answers
+                break
+            header = read_varint(&data[at + 1], filled - at - 1, &remaining)
+            if header == 0:
+                break
+            if header < 0:
+                self._fault(MALFORMED_PACKET, "the remaining length takes more than four bytes")
+                break
+            total = 1 + <size_t>header + remaining
+            if total > self.context.max_packet:
+                self._fault(PACKET_TOO_LARGE, "the packet is larger than the maximum packet size")
+                break
+            if filled - at < total:
+                break
+            type = data[at] >> 4
+            if self.rate > 0 and (type == PUBLISH or type == SUBSCRIBE or type == UNSUBSCRIBE):
+                if self.tokens < 1:
+                    # MQTT has no way to refuse one message of a QoS 0 client: it waits instead.
+                    self._pause((1 - self.tokens) / self.rate)
+                    break
+                self.tokens -= 1
+            # An empty body may lie at the end of the buffer, and points nowhere then.
+            self._packet(data[at], &data[at] + 1 + header, remaining)
+            at += total
+        self.core.end_read(<void*>self)
+        return at
+
+    cdef void _pause(self, double delay_s) noexcept:
+        self.input_paused = True
+        try:
+            self.pause_input(delay_s)
+        except Exception:
+            log.exception("cannot pause a connection")
+
+    cdef void drained(self) noexcept:
+        if self.input_paused:
+            self.input_paused = False
+            try:
+                self.core.loop.call_soon(self.resume_input)
+            except Exception:
+                log.exception("cannot resume a connection")
+
+    cdef void _packet(self, int first, const uint8_t* body, size_t size) noexcept:
+        cdef int type = first >> 4
+        if type == PUBLISH:
+            self._publish(first, body, size)
+        elif PUBACK <= type <= PUBCOMP and self._short_packet(first, body, size):
+            pass
+        elif first == PINGREQ << 4 and size == 0:
+            self.answer(b"\xd0\x00", 2)
+        else:
+            self._hand_up(first, body, size)
+
+    cdef void _hand_up(self, int first, const uint8_t* body, size_t size) noexcept:
+        try:
+            self.on_packet(first, PyBytes_FromStringAndSize(<const char*>body, size))
+        except Exception:
+            log.exception("a packet could not be handled")
+
+    cdef void _fault(self, int reason, str text) noexcept:
+        self.stopped = True
+        try:
+            self.on_fault(reason, text)
+        except Exception:
+            log.exception("a connection could not be closed")
+
+    # ---- acknowledgements ----
+
+    cdef bint _short_packet(self, int first, const uint8_t* body, size_t size) noexcept:
+        """PUBACK, PUBREC, PUBREL or PUBCOMP without properties; False for any other form."""
+        cdef int type = first >> 4
+        cdef int reason = 0
+        if first & 0x0F != (2 if type == PUBREL else 0) or size < 2 or size > (3 if self.version == V5 else 2):
+            return False
+        if get16(body) == 0:
+            return False
+        if size == 3:
+            reason = body[2]
+        self.take_acknowledgement(type, get16(body), reason)
+        return True
+
+    cpdef take_acknowledgement(self, int type, int packet_id, int reason):
+        """An acknowledgement that the codec has read, or one without properties."""
+        cdef uint8_t bit = <uint8_t>(1 << (packet_id & 7))
+        if type != PUBREL:
+            self.settle(type, <uint16_t>packet_id, reason)
+        elif self.unreleased != NULL and self.unreleased[packet_id >> 3] & bit:
+            self.unreleased[packet_id >> 3] &= ~bit
+            self.unreleased_count -= 1
+            if self.keeps:
+                self._answer_stored(PUBCOMP << 4, <uint16_t>packet_id, 0)
+            else:
+                self._answer_id(PUBCOMP << 4, <uint16_t>packet_id, 0)
+        else:
+            self._answer_id(PUBCOMP << 4, <uint16_t>packet_id, IDENTIFIER_NOT_FOUND)
+
+    def unreleased_ids(self):
+        """Packet identifiers of QoS 2 messages that came and were not released, in order."""
+        if not self.unreleased_count:
+            return []
+        return [number for number in range(PACKET_IDS + 1) if self.unreleased[number >> 3] & (1 << (number & 7))]
+
+    def restore_unreleased(self, list ids):
+        """Take them up after a restart: a message that is repeated (DUP) under one of them came before."""
+        if not ids:
+            return
+        if self.unreleased == NULL:
+            self.unreleased = <uint8_t*>calloc(1, BITMAP_BYTES)
+            if self.unreleased == NULL:
+                raise MemoryError
+        for number in ids:
+            self.unreleased[<int>number >> 3] |= 1 << (<int>number & 7)
+        self.unreleased_count = <uint32_t>len(ids)
+        self.restored = True
+
+    # ---- PUBLISH ----
+
+    cdef bint _publish(self, int first, const uint8_t* body, size_t size) noexcept:
+        cdef int qos = first >> 1 & 3
+        cdef size_t topic_size, at
+        cdef size_t kept_size = 0
+        cdef uint32_t length
+        cdef uint32_t expiry_s = NO_EXPIRY
+        cdef uint16_t packet_id = 0
+        cdef uint16_t alias = 0
+        cdef uint8_t bit = 0
+        cdef int used, fault, reason
+        if qos == 3 or (qos == 0 and first & 0x08):
+            self._fault(MALFORMED_PACKET, "QoS 3, or DUP with QoS 0")
+            return False
+        if size < 2 or size < 2 + <size_t>get16(body) + (2 if qos else 0):
+            self._fault(MALFORMED_PACKET, "PUBLISH ends inside its topic or packet identifier")
+            return False
+        topic_size = get16(body)
+        at = 2 + topic_size
+        if qos:
+            packet_id = get16(body + at)
+            at += 2
+            if packet_id == 0:
+                self._fault(PROTOCOL_ERROR, "packet identifier 0")
+                return False
+        if self.version == V5:
+            used = read_varint(body + at, size - at, &length)
+            if used <= 0 or length > size - at - <size_t>used:
+                self._fault(MALFORMED_PACKET, "the properties are longer than the packet")
+                return False
+            at += <size_t>used
+            if length:
+                fault = self._properties(body + at, length, &kept_size, &expiry_s, &alias)
+                if fault:
+                    self._fault(fault, "PUBLISH has a property that is malformed, repeated or not allowed")
+                    return False
+                at += length
+        if topic_size or not alias:
+            fault = self._topic(body + 2, topic_size)
+            if fault < 0:
+                self._fault(-fault, "PUBLISH to a topic that is none")
+                return False
+            if alias and not self._alias(alias, False):
+                return False
+        else:
+            fault = 0
+            if not self._alias(alias, True):
+                return False
+        self.received += 1
+        self.context.received += 1
+        if qos == 2:
+            bit = <uint8_t>(1 << (packet_id & 7))
+            if self.unreleased == NULL:
+                self.unreleased = <uint8_t*>calloc(1, BITMAP_BYTES)
+                if self.unreleased == NULL:
+                    self._fault(QUOTA_EXCEEDED, "out of memory")
+                    return False
+            if self.restored and not first & 0x08 and self.unreleased[packet_id >> 3] & bit:
+                # The store was not told that the last message under this identifier is done with.
+                self.unreleased[packet_id >> 3] &= ~bit
+                self.unreleased_count -= 1
+            if self.unreleased[packet_id >> 3] & bit:
+                self._accept(PUBREC << 4, packet_id, 0)         # it came before [MQTT-4.3.3-10]
+                return True
+            if self.unreleased_count >= self.receive_maximum:
+                self._fault(RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages in flight than the receive maximum")
+                return False
+        reason = fault
+        if not reason:
+            reason = self._write(body + at, size - at, self.context.properties, kept_size, expiry_s, qos, first & 1)
+        else:
+            self.context.refused += 1
+        if qos == 1:
+            self._accept(PUBACK << 4, packet_id, reason)
+        elif qos == 2:
+            # 3.1.1 cannot refuse: the message is done with all the same [MQTT-3.3.5-2].
+            if not reason or self.version != V5:
+                self.unreleased[packet_id >> 3] |= bit
+                self.unreleased_count += 1
+                if self.keeps:
+                    self.note(True)
+            self._accept(PUBREC << 4, packet_id, reason)
+        return True
+
+    cdef void _accept(self, int first, uint16_t packet_id, int reason) noexcept:
+        """PUBACK or PUBREC. Where the journal is strict, these wait for the commit that holds what was published."""
+        cdef uint8_t buffer[IMAGE_HEADROOM + ACKNOWLEDGEMENT_BYTES]
+        cdef uint8_t* start = buffer + IMAGE_HEADROOM
+        cdef size_t size
+        if self.context.plane.journal_buffer is None or not self.context.plane.journal_buffer.strict:
+            self._answer_id(first, packet_id, reason)
+            return
+        size = self.acknowledgement(start, first, packet_id, reason)
+        if self.websocket:
+            start = websocket_header(start, size)
+        size += buffer + IMAGE_HEADROOM - start
+        if not self.context.plane.journal_buffer.hold(self, start, size) and not self.reply(start, size):
+            self._die()
+
+    cdef bint _alias(self, uint16_t alias, bint known) noexcept:
+        """Introduce the alias for the address at hand, or put the address it stands for there."""
+        cdef bytes address
+        if self.topics is None or alias >= len(self.topics):
+            self._fault(TOPIC_ALIAS_INVALID, "the topic alias is above the maximum")
+            return False
+        if not known:
+            self.topics[alias] = PyBytes_FromStringAndSize(<const char*>self.context.address, self.address_size)
+            return True
+        if self.topics[alias] is None:
+            self._fault(PROTOCOL_ERROR, "the topic alias stands for nothing")
+            return False
+        address = <bytes>self.topics[alias]
+        self.address_size = len(address)
+        memcpy(self.context.address, <char*>address, self.address_size)
+        return True
+
+    cdef int _topic(self, const uint8_t* topic, size_t size) noexcept:
+        """Make the topic's address at `context.address`. 0, or a reason to refuse the message, or minus a reason to end
+        the connection."""
+        cdef size_t prefix_size = len(self.context.prefix)
+        cdef int meaning = 0
+        cdef uint8_t last = 0x2F
+        cdef size_t i
+        if size == 0:
+            return -PROTOCOL_ERROR if self.version == V5 else -TOPIC_NAME_INVALID
+        for i in range(size):
+            meaning |= MEANING[topic[i]]
+            if topic[i] == 0x2F and last == 0x2F:
+                meaning |= UNUSUAL          # an empty level
+            last = topic[i]
+        if last == 0x2F:
+            meaning |= UNUSUAL
+        if meaning & NOT_ASCII and not utf8_valid(topic, size):
+            return -MALFORMED_PACKET
+        if meaning & FORBIDDEN:
+            return -MALFORMED_PACKET if memchr(topic, 0, size) != NULL else -TOPIC_NAME_INVALID
+        memcpy(self.context.address + prefix_size, topic, size)
+        self.address_size = prefix_size + size
+        if topic[0] == 0x24:
+            return TOPIC_NAME_INVALID       # $: for the server's own use (5.0, 4.7.2)
+        if meaning & UNUSUAL:
+            try:
+                address = <bytes>self.context.to_address(PyBytes_FromStringAndSize(<const char*>topic, size))
+            except Exception:
+                log.exception("a topic has no address")
+                return TOPIC_NAME_INVALID
+            if len(address) > 65535:
+                return TOPIC_NAME_INVALID
+            memcpy(self.context.address + prefix_size, <char*>address, len(address))
+            self.address_size = prefix_size + <size_t>len(address)
+        return 0
+
+    cdef int _properties(self, const uint8_t* p, size_t size, size_t* kept_size, uint32_t* expiry_s,
+                         uint16_t* alias) noexcept:
+        """Check the properties of a PUBLISH and gather those that are passed on at `context.properties`
+        [MQTT-3.3.2-4, -15 to -18]; 0 or a reason."""
+        cdef const uint8_t* end = p + size
+        cdef uint8_t* kept = self.context.properties
+        cdef uint64_t seen = 0
+        cdef size_t length, first
+        cdef int id
+        while p < end:
+            id = p[0]
+            if id > 0x2A:
+                return MALFORMED_PACKET
+            if id == 0x01:
+                length = 2
+            elif id == 0x02:
+                length = 5
+            elif id == 0x23:
+                length = 3
+            elif id == 0x03 or id == 0x08 or id == 0x09 or id == 0x26:
+                if end - p < 3:
+                    return MALFORMED_PACKET
+                length = 3 + <size_t>get16(p + 1)
+                if id == 0x26:
+                    first = length
+                    if <size_t>(end - p) < first + 2:
+                        return MALFORMED_PACKET
+                    length += 2 + <size_t>get16(p + first)
+            else:
+                return PROTOCOL_ERROR           # of another packet, or the server's to set (0x0B)
+            if <size_t>(end - p) < length:
+                return MALFORMED_PACKET
+            if id == 0x26:
+                if not _text(p + 3, first - 3) or not _text(p + first + 2, length - first - 2):
+                    return MALFORMED_PACKET
+            else:
+                if seen & (<uint64_t>1 << id):
+                    return PROTOCOL_ERROR
+                seen |= <uint64_t>1 << id
+                if id == 0x01 and p[1] > 1:
+                    return PROTOCOL_ERROR
+                if (id == 0x03 or id == 0x08) and not _text(p + 3, length - 3):
+                    return MALFORMED_PACKET
+                if id == 0x08 and (memchr(p + 3, 0x23, length - 3) != NULL or memchr(p + 3, 0x2B, length - 3) != NULL):
+                    return TOPIC_NAME_INVALID   # [MQTT-3.3.2-14]
+            if id == 0x02:
+                expiry_s[0] = get32(p + 1)
+                if expiry_s[0] == NO_EXPIRY:
+                    expiry_s[0] = NO_EXPIRY - 1
+            elif id == 0x23:
+                alias[0] = get16(p + 1)
+                if alias[0] == 0:
+                    return TOPIC_ALIAS_INVALID
+            else:
+                memcpy(kept, p, length)
+                kept += length
+            p += length
+        kept_size[0] = kept - self.context.properties
+        return 0
+
+    cdef int _write(self, const uint8_t* payload, size_t payload_size, const uint8_t* properties,
+                    size_t properties_size, uint32_t expiry_s, int qos, bint retain) noexcept:
+        """Do what the message at `context.address` says; 0 or a reason."""
+        cdef MqttContext context = self.context
+        cdef Raw raw
+        cdef Write write
+        cdef Typed typed
+        cdef uint64_t revision
+        cdef int verdict
+        cdef uint32_t hash = context.plane.table.hash_of(context.address, self.address_size)
+        raw.payload = payload
+        raw.payload_size = payload_size
+        raw.properties = properties
+        raw.properties_size = properties_size
+        raw.expiry_s = expiry_s
+        raw.qos = <uint8_t>qos
+        raw.retain = retain
+        raw.exact = False
+        if self.address_size > 65535:
+            verdict = BAD_ADDRESS
+        elif retain and payload_size == 0:
+            verdict = context.plane.unset(self, context.address, self.address_size, hash, &raw)     # [MQTT-3.3.1-6]
+        elif retain or context.unretained_is_param:
+            type_payload(payload, payload_size, context.value, MAX_VALUE, &typed)
+            if typed.size < 0:
+                return self._refused(TOO_LARGE)
+            raw.exact = typed.exact and properties_size == 0
+            write.address = context.address
+            write.address_size = self.address_size
+            write.hash = hash
+            write.value = context.value
+            write.value_size = <size_t>typed.size
+            write.expected = 0
+            write.flags = <uint8_t>typed.type
+            write.ttl = TTL_NEVER
+            if expiry_s != NO_EXPIRY:
+                write.ttl = TTL_ABSOLUTE | (expiry_s if expiry_s < LONGEST_TTL_S else LONGEST_TTL_S)
+            if retain or expiry_s != NO_EXPIRY:
+                write.flags |= SET_HAS_TTL      # a retained message stays until it expires or is replaced
+            write.raw = &raw
+            verdict = context.plane.set(self, &write, &revision)
+        else:
+            verdict = context.plane.publish_raw(self, context.address, self.address_size, hash, &raw)
+        if verdict != ACCEPTED:
+            return self._refused(verdict)
+        if context.plane.journal_buffer is not None:
+            self.wrote_in = context.plane.journal_buffer.epoch
+        return 0
+
+    cdef int _refused(self, int verdict) noexcept:
+        """The reason for a verdict (5.0, 3.4.2.1)."""
+        self.context.refused += 1
+        try:
+            self.on_refused(verdict, PyBytes_FromStringAndSize(<const char*>self.context.address, self.address_size))
+        except Exception:
+            log.exception("a refusal could not be noted")
+        if verdict == NO_SCOPE:
+            return NOT_AUTHORIZED
+        if verdict == BAD_ADDRESS:
+            return TOPIC_NAME_INVALID
+        if verdict == AT_CAPACITY or verdict == TOO_LARGE:
+            return QUOTA_EXCEEDED
+        return IMPLEMENTATION_SPECIFIC
+
+    def publish_topic(self, bytes topic not None, bytes payload not None, bytes properties not None, uint32_t expiry_s,
+                      int qos, bint retain):
+        """Publish on the client's behalf (its will). Returns 0 or a reason."""
+        cdef bint outer = self.core.in_pass
+        cdef int reason
+        self.core.begin()
+        reason = self._topic(<const uint8_t*><char*>topic, len(topic))
+        if reason == 0:
+            reason = self._write(<const uint8_t*><char*>payload, len(payload), <const uint8_t*><char*>properties,
+                                 len(properties), expiry_s, qos, retain)
+        if not outer:
+            self.core.finish()
+        return reason if reason >= 0 else -reason
+
+
+cdef bint _text(const uint8_t* p, size_t size) noexcept:
+    return utf8_valid(p, size) and (size == 0 or memchr(p, 0, size) == NULL)
+
+
+cdef class SharedGroup(Sink):
+    """The sessions behind one shared subscription: each message goes to one of them, in turn, to one that is connected
+    if there is one (5.0, 4.8.2)."""
+
+    def __cinit__(self, MqttContext context not None):
+        self.context = context
+        self.native = True
+        self.members = []
+
+    def join(self, MqttSender outlet not None, uint32_t options, bytes identifiers):
+        """Add a session, or change how it takes part."""
+        self.leave(outlet)
+        self.members.append((outlet, options | OPTION_SHARED, identifiers))
+
+    def leave(self, MqttSender outlet not None):
+        """Take a session out; returns how many are left."""
+        self.members = [member for member in self.members if member[0] is not outlet]
+        return len(self.members)
+
+    cdef void deliver(self, Delivery* delivery) noexcept:
+        cdef MqttSender outlet
+        cdef MqttSender chosen = None
+        cdef Py_ssize_t i, place = 0, count = len(self.members)
+        cdef tuple member
+        try:
+            for i in range(count):
+                member = <tuple>self.members[(self.turn + i) % count]
+                outlet = <MqttSender>member[0]
+                if outlet.scopes is not None and not outlet.scopes.allows(
+                        "read", PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size)):
+                    continue
+                if chosen is None or (chosen.dead and not outlet.dead):
+                    chosen = outlet
+                    delivery.options = <uint32_t>member[1]
+                    delivery.extra = NULL if member[2] is None else <PyObject*>member[2]
+                    place = (self.turn + i + 1) % count
+                    if not outlet.dead and not outlet.pressed:
+                        break
+            if chosen is not None:
+                self.turn = place
+                chosen.deliver(delivery)
+        except Exception:
+            log.exception("a shared message could not be delivered")

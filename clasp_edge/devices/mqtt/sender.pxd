@@ -1,0 +1,19 @@
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stddef cimport size_t
+
+from clasp_edge.devices.mqtt.queue cimport MqttQueue
+from clasp_edge.dataplane.outbox cimport Delivery
+from clasp_edge.dataplane.table cimport Entry
+
+
+cdef class MqttSender(MqttQueue):
+    cdef uint16_t alias_maximum
+    cdef dict aliases
+    cdef list retained                  # (pattern, cursor, options, identifiers) still to be sent
+
+    cdef size_t _image(self, int flags, uint16_t packet_id, PyObject* extra) noexcept
+    cdef void _at_most_once(self, Delivery* delivery, bint retain) noexcept
+    cdef void _acknowledged(self, Delivery* delivery, int qos, bint retain) noexcept
+    cdef int _send_entry(self, Entry* entry, int options, PyObject* extra, bint retain) noexcept
+    cdef bint _send_retained(self, size_t limit) noexcept

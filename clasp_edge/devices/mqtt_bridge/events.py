@@ -1,0 +1,103 @@
+"""What a link's thread and the event loop say to each other. Plain data; safe to hand from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from clasp_edge.devices.mqtt_bridge.queue import Record
+
+
+@dataclass(slots=True, frozen=True)
+class Trying:
+    """A broker is being tried."""
+
+    broker: str
+
+
+@dataclass(slots=True, frozen=True)
+class Up:
+    """Connected, for the `connection`-th time.
+
+    `fresh`: the link has forgotten what was under way. `resumed`: the broker remembers us and our subscriptions.
+
+    `window`, `max_packet` (bytes), `max_qos` and `retains` are what the broker takes.
+    """
+
+    connection: int
+    broker: str
+    mqtt5: bool
+    fresh: bool
+    resumed: bool
+    window: int
+    max_packet: int
+    max_qos: int
+    retains: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Down:
+    """Not connected any more, or this try failed."""
+
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class Trouble:
+    """Something that did not go as configured while the link goes on."""
+
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class Arrived:
+    """A message. `via` names the daemons it has passed, `signal` what it was there ("" where nobody said).
+
+    `version` as in `versions` (0 where nobody said); `again`: it only repeats what a broker seemed to lack.
+    """
+
+    topic: str
+    payload: bytes
+    retained: bool
+    signal: str
+    via: tuple[str, ...]
+    binary: bool
+    version: int
+    again: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Done:
+    """A record has reached the broker (QoS 0: has been written), or was refused for the reason in `refusal`."""
+
+    record: Record
+    refusal: str
+
+
+@dataclass(slots=True, frozen=True)
+class Outgoing:
+    """A record as it goes out."""
+
+    record: Record
+    payload: bytes
+    qos: int
+    retain: bool
+    signal: str
+    via: tuple[str, ...]
+    binary: bool
+    version: int
+    again: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Filter:
+    """What to subscribe to. `replay`: the retained messages come with every connection, not only with the first."""
+
+    topic: str
+    qos: int
+    replay: bool
+
+
+Event: TypeAlias = Trying | Up | Down | Trouble | Arrived | Done
+Receiver: TypeAlias = Callable[[list[Event]], None]

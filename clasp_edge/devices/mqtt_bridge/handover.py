@@ -1,0 +1,71 @@
+"""From a link's thread to the event loop, many events at a time.
+
+The loop is woken once for whatever gathers until it looks, not once per event; and it takes a bounded number per turn,
+so that a flood from a broker does not hold up the clients.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections import deque
+from collections.abc import Callable
+
+from clasp_edge.devices.mqtt_bridge.events import Event, Receiver
+
+MAX_PER_TURN = 256
+"""A few milliseconds of work."""
+
+MAX_WAITING = 4096
+"""With more than this waiting the thread stops reading: the broker has to wait, not our memory to grow."""
+
+
+class Handover:
+    """`put` in the thread, `receiver` on the loop. `on_room` is called on the loop when a full queue has emptied."""
+
+    def __init__(self, loop: AbstractEventLoop, receiver: Receiver, on_room: Callable[[], None]) -> None:
+        self._loop = loop
+        self._receiver = receiver
+        self._on_room = on_room
+        self._events: deque[Event] = deque()
+        self._scheduled = False
+        self._was_full = False
+        self._closed = False
+
+    def put(self, event: Event) -> None:
+        """Called in the thread."""
+        self._events.append(event)
+        if not self._scheduled and not self._closed:
+            self._scheduled = True
+            try:
+                self._loop.call_soon_threadsafe(self._take)
+            except RuntimeError:
+                self._closed = True  # the loop has ended before the thread
+
+    @property
+    def full(self) -> bool:
+        """Whether the thread should stop reading; `on_room` follows. Called in the thread."""
+        if len(self._events) < MAX_WAITING:
+            return False
+        self._was_full = True
+        # The loop may have emptied it between the two lines above, without knowing that somebody waits.
+        return len(self._events) >= MAX_WAITING
+
+    def close(self) -> None:
+        """Nothing is delivered any more. Called on the loop."""
+        self._closed = True
+        self._events.clear()
+
+    def _take(self) -> None:
+        # Before looking: an event that comes later schedules another look.
+        self._scheduled = False
+        batch: list[Event] = []
+        while self._events and len(batch) < MAX_PER_TURN:
+            batch.append(self._events.popleft())
+        if self._events and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._take)
+        if self._was_full and len(self._events) < MAX_WAITING // 2:
+            self._was_full = False
+            self._on_room()
+        if batch and not self._closed:
+            self._receiver(batch)

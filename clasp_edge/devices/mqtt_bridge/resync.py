@@ -1,0 +1,68 @@
+"""The walk over the state after which a broker that may have lost something has again what it had from us.
+
+Repeats each param that a map carries out under `latest` and that the broker has not named, unless its value came from
+the bridge itself: then another daemon repeats it. In steps, so that a large state does not hold up the clients.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop, Handle
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from clasp_edge.devices.mqtt_bridge.mapping import Mapping
+from clasp_edge.wire import Snapshot, decode_payload
+from clasp_edge.wire.pattern import Pattern
+
+if TYPE_CHECKING:
+    from clasp_edge.devices.mqtt_bridge.bridge import Bridge
+
+STEP_BYTES = 16_384
+STEP_SCAN = 2000
+"""Of a snapshot: a few milliseconds of work."""
+
+
+class Resync:
+    """`start` once; `finished` is called at the end unless it is cancelled. `named`: what the broker does have."""
+
+    def __init__(
+        self, bridge: Bridge, loop: AbstractEventLoop, named: set[bytes], finished: Callable[[], None]
+    ) -> None:
+        self._bridge = bridge
+        self._loop = loop
+        self._named = named
+        self._finished = finished
+        self._writer = f"bridge:{bridge.name}"
+        self._patterns: list[Pattern] = []
+        self._cursor = 0
+        self._next: Handle | None = None
+
+    def start(self, mappings: Sequence[Mapping]) -> None:
+        """Begin."""
+        self._patterns = [
+            Pattern(m.config.address.encode()) for m in mappings if m.gives_out and m.config.policy == "latest"
+        ]
+        self._next = self._loop.call_soon(self._step)
+
+    def cancel(self) -> None:
+        """Stop where it is."""
+        if self._next is not None:
+            self._next.cancel()
+
+    def _step(self) -> None:
+        if not self._patterns:
+            self._finished()
+            return
+        payload, self._cursor = self._bridge.plane.snapshot(
+            self._patterns[0], None, self._cursor, STEP_BYTES, STEP_SCAN
+        )
+        if payload is not None:
+            message = decode_payload(payload)
+            assert isinstance(message, Snapshot)
+            for param in message.params:
+                address = param.address.encode()
+                if param.writer != self._writer and address not in self._named:
+                    self._bridge.repeat(address)
+        if not self._cursor:
+            self._patterns.pop(0)
+        self._next = self._loop.call_soon(self._step)

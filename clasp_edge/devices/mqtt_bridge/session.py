@@ -1,0 +1,317 @@
+"""One paho client and its callbacks: a session with one broker in one version of MQTT, over all its connections.
+
+Lives in a link's thread. The only file that imports paho-mqtt (and with it OpenSSL).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from clasp_edge.config.broker import Broker
+from clasp_edge.config.model import Bridge as BridgeConfig
+from clasp_edge.devices.mqtt_bridge.events import Arrived, Done, Filter, Outgoing, Trouble, Up
+from clasp_edge.devices.mqtt_bridge.handover import Handover
+from clasp_edge.devices.mqtt_bridge.queue import Record
+
+CONNECT_TIMEOUT_S = 5.0
+"""For TCP, TLS and the CONNACK, each. A broker that takes longer is as good as away; the next one may not be."""
+
+SESSION_EXPIRY_S = 86_400
+"""How long a broker keeps our subscriptions and what arrives for them (MQTT 5; 3.1.1 knows no limit)."""
+
+WINDOW = 64
+"""Messages under way; a broker may ask for fewer (MQTT 5, receive maximum)."""
+
+MAX_PACKET_BYTES = 262_144
+"""What we take: more than any CLASP value can carry, less than would hurt."""
+
+UNSUPPORTED_VERSION = 0x84
+FAILURE = 0x80
+UNSPECIFIED = 0x80
+"""Reason codes (MQTT 5.0, 2.4): the version is not supported; from here on something was refused; no reason given."""
+
+CONNECTION_LOST = "connection lost"
+
+VIA = "clasp-edge-via"
+SIGNAL = "clasp-edge-signal"
+VERSION = "clasp-edge-version"
+AGAIN = "clasp-edge-again"
+"""User properties: the daemons a message has passed, the signal it was in CLASP, and as `versions` has it."""
+
+BINARY = "application/octet-stream"
+
+
+class Session:
+    """`open`, then turns of `read`, `write`, `look_at_clock` until `reason`, then `close`; and again."""
+
+    def __init__(self, config: BridgeConfig, client_id: str, handover: Handover, broker: Broker, mqtt5: bool) -> None:
+        self.broker = broker
+        self.mqtt5 = mqtt5
+        self.version_refused = False
+        self.closed_silently = False
+        self.up = False
+        self._handover = handover
+        self._config = config
+        self._greeted = False
+        self._answered = False
+        self._remembered = False
+        self._connection = 0
+        self._reason = ""
+        self._up_since_s = 0.0
+        self._deadline_s = 0.0
+        self._records: dict[int, Record] = {}
+        self._early: set[int] = set()
+        self._refused: dict[int, str] = {}
+        self._asked: dict[int, list[str]] = {}
+        self._client = self._new_client(client_id)
+
+    def _new_client(self, client_id: str) -> Client:
+        config = self._config
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=None if self.mqtt5 else False,
+            protocol=MQTTv5 if self.mqtt5 else MQTTv311,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages = 0  # the bridge's queue keeps to the window
+        client.on_socket_open = _set_no_delay
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        if config.username:
+            client.username_pw_set(config.username, config.password or None)
+        return client
+
+    # ---- the connection ----
+
+    def open(self, connection: int) -> str:
+        """Connect; returns why it cannot be, or "". The CONNACK is still to come."""
+        self._connection = connection
+        self._reason = ""
+        self._answered = False
+        self._deadline_s = 0.0
+        self.version_refused = False
+        properties = None
+        if self.mqtt5:
+            properties = _properties(PacketTypes.CONNECT)
+            properties.SessionExpiryInterval = SESSION_EXPIRY_S
+            properties.MaximumPacketSize = MAX_PACKET_BYTES
+        try:
+            if self.broker.tls and not self._remembered:
+                self._client.tls_set_context(self._tls_context())
+                self._remembered = True
+            # MQTT 5 has a flag for each connect, 3.1.1 one for the client.
+            clean_start: dict[str, Any] = {"clean_start": False, "properties": properties} if self.mqtt5 else {}
+            code = self._client.connect(self.broker.host, self.broker.port, self._config.keep_alive_s, **clean_start)
+        except (OSError, ValueError) as error:
+            return str(error) or type(error).__name__
+        self._deadline_s = time.monotonic() + CONNECT_TIMEOUT_S
+        return "" if code == MQTTErrorCode.MQTT_ERR_SUCCESS else str(code)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        config = self._config
+        context = ssl.create_default_context(cafile=config.tls_ca or None)
+        if config.tls_cert:
+            context.load_cert_chain(config.tls_cert, config.tls_key or None)
+        return context
+
+    def close(self) -> float:
+        """Disconnect if there is something to; returns the seconds for which the link was up."""
+        lasted_s = time.monotonic() - self._up_since_s if self.up else 0.0
+        self.up = False
+        # A broker that does not know MQTT 5 may say so by closing.
+        self.closed_silently = not self._answered and 0.0 < time.monotonic() < self._deadline_s
+        if self._client.socket() is not None:
+            self._client.disconnect()
+            if (sock := self._client.socket()) is not None:
+                sock.close()  # the DISCONNECT could not be written
+        self._records = {mid: record for mid, record in self._records.items() if record.qos}
+        self._early.clear()
+        return lasted_s
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 if there is none."""
+        sock = self._client.socket()
+        return -1 if sock is None else sock.fileno()
+
+    def reason(self) -> str:
+        """Why the connection is over, or ""."""
+        if self._reason or self._client.socket() is not None:
+            return self._reason
+        return CONNECTION_LOST
+
+    def pending(self) -> bool:
+        """Whether TLS holds bytes that the descriptor no longer shows."""
+        sock = self._client.socket()
+        return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
+    def wants_write(self) -> bool:
+        return self._client.want_write()
+
+    def timeout_s(self, longest_s: float) -> float:
+        """How long to wait for the descriptor before `look_at_clock`."""
+        if not self.up:
+            return max(0.0, self._deadline_s - time.monotonic())
+        return min(longest_s, self._config.keep_alive_s / 2)
+
+    def read(self) -> None:
+        self._note(self._client.loop_read())
+
+    def write(self) -> None:
+        self._note(self._client.loop_write())
+
+    def look_at_clock(self) -> None:
+        """Keep-alive, and the patience for a CONNACK."""
+        if not self.up and not self._reason and time.monotonic() >= self._deadline_s:
+            self._reason = f"no answer to CONNECT within {CONNECT_TIMEOUT_S:g} s"
+        self._note(self._client.loop_misc())
+
+    def _note(self, code: MQTTErrorCode) -> None:
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS and not self._reason:
+            self._reason = code.name
+
+    # ---- what is asked of it ----
+
+    def subscribe(self, filters: Sequence[Filter]) -> None:
+        """Subscribe; with MQTT 5 not to what we publish ourselves, and retain flags as they were published."""
+        for wanted in filters:
+            if self.mqtt5:
+                options = SubscribeOptions(
+                    qos=wanted.qos,
+                    noLocal=True,
+                    retainAsPublished=True,
+                    retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+                    if wanted.replay
+                    else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB,
+                )
+                _, mid = self._client.subscribe(wanted.topic, options=options)
+            else:
+                _, mid = self._client.subscribe(wanted.topic, wanted.qos)
+            if mid is not None:
+                self._asked[mid] = [wanted.topic]
+
+    def publish(self, message: Outgoing) -> None:
+        """Publish; `Done` follows."""
+        properties = None
+        if self.mqtt5:
+            properties = _properties(PacketTypes.PUBLISH)
+            properties.UserProperty = [(VIA, ",".join(message.via)), (SIGNAL, message.signal)]
+            if message.version:
+                properties.UserProperty = (VERSION, str(message.version))
+            if message.again:
+                properties.UserProperty = (AGAIN, "1")
+            if message.binary:
+                properties.ContentType = BINARY
+        record = message.record
+        try:
+            info = self._client.publish(message.record.topic, message.payload, message.qos, message.retain, properties)
+        except ValueError as error:
+            self._handover.put(Done(record, str(error)))
+            return
+        if info.mid in self._early:
+            # Written while it was being handed over.
+            self._early.discard(info.mid)
+            self._handover.put(Done(record, ""))
+        elif info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS or message.qos:
+            self._records[info.mid] = record
+
+    # ---- what paho calls ----
+
+    def _on_connect(
+        self, client: Client, userdata: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._answered = True
+        if code.is_failure:
+            self._reason = f"refused: {code}"
+            self.version_refused = self.mqtt5 and code.value == UNSUPPORTED_VERSION
+            return
+        window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        self.up = True
+        self._up_since_s = time.monotonic()
+        self._handover.put(
+            Up(
+                connection=self._connection,
+                broker=str(self.broker),
+                mqtt5=self.mqtt5,
+                fresh=not self._greeted,
+                resumed=flags.session_present,
+                window=window,
+                max_packet=getattr(properties, "MaximumPacketSize", 2**28),
+                max_qos=getattr(properties, "MaximumQoS", 2),
+                retains=bool(getattr(properties, "RetainAvailable", 1)),
+            )
+        )
+        self._greeted = True
+
+    def _on_disconnect(
+        self, client: Client, userdata: object, flags: DisconnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if self._reason:
+            return
+        if flags.is_disconnect_packet_from_server:
+            self._reason = f"disconnected by the broker: {code}"
+        else:
+            self._reason = CONNECTION_LOST if code.value == UNSPECIFIED else str(code)
+
+    def _on_message(self, client: Client, userdata: object, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            self._handover.put(Trouble("a topic that is not UTF-8"))
+            return
+        user: dict[str, str] = {}
+        properties = message.properties
+        if properties is not None:
+            user = dict(getattr(properties, "UserProperty", ()))
+        self._handover.put(
+            Arrived(
+                topic,
+                bytes(message.payload),
+                message.retain,
+                user.get(SIGNAL, ""),
+                tuple(filter(None, user.get(VIA, "").split(","))),
+                getattr(properties, "ContentType", "") == BINARY,
+                int(version) if (version := user.get(VERSION, "")).isdecimal() and len(version) < 20 else 0,
+                AGAIN in user,
+            )
+        )
+
+    def _on_publish(
+        self, client: Client, userdata: object, mid: int, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        record = self._records.pop(mid, None)
+        if record is None:
+            self._early.add(mid)
+            return
+        self._handover.put(Done(record, str(code) if code.value >= FAILURE else ""))
+
+    def _on_subscribe(
+        self, client: Client, userdata: object, mid: int, codes: list[ReasonCode], properties: Properties | None
+    ) -> None:
+        for topic, code in zip(self._asked.pop(mid, []), codes, strict=False):
+            if code.value >= FAILURE:
+                self._handover.put(Trouble(f"the broker refused the subscription to {topic}: {code}"))
+
+
+def _set_no_delay(client: Client, userdata: object, sock: Any) -> None:
+    # A single message must not wait for the broker's acknowledgement of the one before.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _properties(packet_type: int) -> Properties:
+    return Properties(packet_type)  # type: ignore[no-untyped-call]

@@ -1,0 +1,210 @@
+"""Devices that ask: subscriptions by OSC messages, each for a time, after which the device is forgotten.
+
+    /clasp/subscribe    ,s[i[i]]   pattern, seconds, port    the current values, then every change
+    /clasp/renew        ,s[i[i]]   pattern, seconds, port    longer, without the current values
+    /clasp/unsubscribe  [,s]       pattern                   no more of it; without a pattern, of anything
+
+Answers are `/clasp/subscribed ,si pattern seconds`, `/clasp/unsubscribed ,s pattern` and `/clasp/error ,ss address
+reason`. A pattern is CLASP's (`*` one segment, `**` any number) below the OSC namespace. Values go to where the message
+came from, or to the port it names there.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from clasp_edge.devices.osc.encode import Encoder
+from clasp_edge.devices.osc.links import Link
+from clasp_edge.devices.osc.receiver import Source
+from clasp_edge.devices.osc.target import Target
+from clasp_edge.wire import Value
+from clasp_edge.wire.pattern import Pattern, PatternError
+
+CONTROL_PREFIX = b"/clasp/"
+SUBSCRIBE = b"/clasp/subscribe"
+RENEW = b"/clasp/renew"
+UNSUBSCRIBE = b"/clasp/unsubscribe"
+CONTROLS = frozenset({SUBSCRIBE, RENEW, UNSUBSCRIBE})
+"""What is answered. Nothing else is, least of all an answer: two routers would never stop telling each other of it."""
+
+DEFAULT_LEASE_S = 60
+MAX_LEASE_S = 3600
+MAX_PATTERNS = 64
+"""Of one device: far more than a surface has pages."""
+
+LOOK_PERIOD_S = 1.0
+
+COST = 10
+"""What a control message takes of a source's rate: it makes the router sort its subscriptions anew."""
+
+
+class ControlError(ValueError):
+    """The message cannot be followed; the text is for the device's owner."""
+
+
+@dataclass
+class _Lease:
+    target: Target
+    key: tuple[str, int]
+    sender: tuple[str, int]
+    expires_s: dict[str, float] = field(default_factory=dict)
+
+
+class Subscribers:
+    """All devices that have subscribed, at most `max_subscribers`. `new_target(name, link)` makes one,
+    `link_to(source, port)` the way to it, `on_end(target)` is called when it is gone; `no_room()` says why
+    the router can take no further subscription, if it cannot."""
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        namespace: str,
+        new_target: Callable[[str, Link], Target],
+        link_to: Callable[[Source, int], Link],
+        on_end: Callable[[Target], None],
+        no_room: Callable[[], str | None],
+    ) -> None:
+        self._loop = loop
+        self._namespace = namespace
+        self.max_subscribers = 0
+        self._new_target = new_target
+        self._link_to = link_to
+        self._on_end = on_end
+        self._no_room = no_room
+        self._leases: dict[tuple[str, int], _Lease] = {}
+        self._by_sender: dict[tuple[str, int], Target] = {}
+        self._encoder = Encoder()
+        self._timer: TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def party_of(self, host: str, port: int) -> Target | None:
+        """The subscriber that sends from there, if one does."""
+        return self._by_sender.get((host, port))
+
+    def targets(self) -> dict[str, Target]:
+        """All subscribers by the `host:port` where their values go."""
+        return {address_text(*lease.key): lease.target for lease in self._leases.values()}
+
+    def handle(self, source: Source, address: bytes, value: Value) -> None:
+        """One of the messages in `CONTROLS`, its arguments as a value. Answers, also when it cannot be followed."""
+        arguments = value if isinstance(value, list) else [] if value is None else [value]
+        try:
+            if address in (SUBSCRIBE, RENEW):
+                self._subscribe(source, arguments, anew=address == SUBSCRIBE)
+            else:
+                self._unsubscribe(source, arguments)
+        except (ControlError, PatternError) as error:
+            self._answer(source, 0, b"/clasp/error", (address.decode(), str(error)))
+
+    def ended(self, source: Source) -> None:
+        """The way back to this source is gone (a TCP connection)."""
+        lease = self._leases.get((source.host, source.port))
+        if lease is not None and lease.target is source.party:
+            self._drop(lease)
+
+    def expel(self, is_allowed: Callable[[str], bool]) -> None:
+        """Forget those whose host may not be here any more."""
+        for lease in list(self._leases.values()):
+            if not is_allowed(lease.key[0]):
+                self._drop(lease)
+
+    def close(self) -> None:
+        """Forget everyone."""
+        for lease in list(self._leases.values()):
+            self._drop(lease)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _subscribe(self, source: Source, arguments: list[Value], *, anew: bool) -> None:
+        text, seconds, port = _subscription(arguments)
+        pattern = Pattern((self._namespace + text).encode())
+        key = (source.host, port or source.port)
+        lease = self._leases.get(key)
+        if (lease is None or text not in lease.expires_s) and (full := self._no_room()) is not None:
+            raise ControlError(f"subscription limit reached ({full})")
+        if lease is None:
+            if len(self._leases) >= self.max_subscribers:
+                raise ControlError(f"{self.max_subscribers} devices have subscribed already, no more are allowed")
+            lease = self._admit(source, key, port)
+        known = text in lease.expires_s
+        if not known and len(lease.expires_s) >= MAX_PATTERNS:
+            raise ControlError(f"at most {MAX_PATTERNS} patterns for one device")
+        lease.target.subscribe(text, pattern)
+        lease.expires_s[text] = self._loop.time() + seconds
+        self._by_sender.pop(lease.sender, None)
+        lease.sender = (source.host, source.port)
+        self._by_sender[lease.sender] = lease.target
+        source.party = lease.target
+        lease.target.heard_us = source.heard_us
+        self._answer(source, port, b"/clasp/subscribed", (text, seconds))
+        if anew or not known:
+            lease.target.resync(None if len(lease.expires_s) == 1 else pattern)
+        if self._timer is None:
+            self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
+
+    def _admit(self, source: Source, key: tuple[str, int], port: int) -> _Lease:
+        name = source.name if key[1] == source.port else f"{source.name} at port {port}"
+        lease = _Lease(self._new_target(name, self._link_to(source, port)), key, key)
+        self._leases[key] = lease
+        return lease
+
+    def _unsubscribe(self, source: Source, arguments: list[Value]) -> None:
+        text = arguments[0] if arguments else None
+        if text is not None and not isinstance(text, str):
+            raise ControlError("the pattern to unsubscribe is a string")
+        found = [lease for lease in self._leases.values() if lease.target is source.party]
+        for lease in found:
+            for pattern in [text] if text is not None else list(lease.expires_s):
+                lease.target.unsubscribe(pattern)
+                lease.expires_s.pop(pattern, None)
+            if not lease.expires_s:
+                self._drop(lease)
+        self._answer(source, 0, b"/clasp/unsubscribed", (text or "",))
+
+    def _answer(self, source: Source, port: int, address: bytes, arguments: tuple[Value, ...]) -> None:
+        self._link_to(source, port).send(self._encoder.arguments(address, arguments))
+
+    def _look(self) -> None:
+        self._timer = None
+        now_s = self._loop.time()
+        for lease in list(self._leases.values()):
+            for text in [text for text, expires_s in lease.expires_s.items() if expires_s <= now_s]:
+                lease.target.unsubscribe(text)
+                del lease.expires_s[text]
+            if not lease.expires_s:
+                self._drop(lease)
+        if self._leases:
+            self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
+
+    def _drop(self, lease: _Lease) -> None:
+        lease.target.close()
+        del self._leases[lease.key]
+        if self._by_sender.get(lease.sender) is lease.target:
+            del self._by_sender[lease.sender]
+        self._on_end(lease.target)
+
+
+def address_text(host: str, port: int) -> str:
+    """`host:port`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _subscription(arguments: list[Value]) -> tuple[str, int, int]:
+    """Pattern, seconds, port (0: the sender's). Raises ControlError."""
+    text, seconds, port = [*arguments, *(None, None, None)[len(arguments) :]][:3] if arguments else (None, None, None)
+    if not isinstance(text, str) or not text.startswith("/"):
+        raise ControlError('the first argument is a pattern, for example "/fader/**"')
+    if seconds is None:
+        seconds = DEFAULT_LEASE_S
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1 <= seconds <= MAX_LEASE_S:
+        raise ControlError(f"the second argument is a number of seconds from 1 to {MAX_LEASE_S}")
+    if port is None:
+        port = 0
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+        raise ControlError("the third argument is the port where the values are to go")
+    return text, int(seconds), port

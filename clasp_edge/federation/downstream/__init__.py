@@ -1,0 +1,1 @@
+"""Routers that dial in: what they declare, ask for and are told."""

@@ -1,0 +1,152 @@
+"""What a clasp-edge that dialled in is told, through its session; and the log that it follows across its absences.
+
+Params, streams and all that a router without a journal tells go out as they come. Where the other router follows
+(FOLLOW) and there is a journal here, messages under policy `log` go through a backlog whose place in the log is kept
+while it is away (`places`). Knows nothing of who the router is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from clasp_edge.dataplane import Plane, Subscription
+from clasp_edge.federation.downstream.session_port import SessionPort
+from clasp_edge.federation.shared.dedup import route_of_record
+from clasp_edge.federation.shared.identity import Identity
+from clasp_edge.federation.shared.namespace import Namespaces
+from clasp_edge.federation.shared.policy import Policies, Policy
+from clasp_edge.federation.shared.queue import Item, LinkQueue, Log
+from clasp_edge.federation.shared.sender import BYTES_AT_ONCE, PeerSender, goes_back
+from clasp_edge.wire import SignalType
+
+if TYPE_CHECKING:
+    from clasp_edge.journal.cursors import Logged
+    from clasp_edge.router.session import Session
+
+ALL_SIGNALS = 0x1F
+
+WINDOW_MESSAGES = 32_768
+"""Under way: they are acknowledged when the other router's journal has them, perhaps ten times a second. Fewer than the
+numbers that `Seen` remembers of each epoch."""
+
+SHARE_OF_OUTBOX = 4
+"""A replay has a fourth of the outbox at a time, and only where less than that waits: what lives finds room in it."""
+
+
+class LeafPolicies(Policies):
+    """As the other router has them. A param that it owns is as it is there: it wants no values of the past for it."""
+
+    def __init__(self, patterns: Sequence[str], table: Mapping[str, str], owned: Namespaces) -> None:
+        super().__init__(patterns, table)
+        self._owned = owned
+
+    def _find(self, address: bytes) -> tuple[Policy, ...] | None:
+        found = super()._find(address)
+        if found is not None and found[SignalType.PARAM] is Policy.LOG and self._owned.admits(address):
+            return (Policy.LATEST, *found[1:])
+        return found
+
+
+class Downlink(PeerSender):
+    """In the place of the session, for what its router has declared."""
+
+    def __init__(self, plane: Plane, session: Session, identity: Identity) -> None:
+        router = session.router
+        super().__init__(
+            plane, Policies((), {}), identity.logged, identity.unlogged, router.loop.call_later,
+            router.clock.wall_s,
+        )  # fmt: skip
+        self.twin = session
+        self._session = session
+        self.port = SessionPort(session)
+        self._identity = identity
+        self._subscriptions: list[Subscription] = []
+        self._table: Mapping[str, str] = {}
+        self._journal: Log | None = None
+        self._place = ""
+        self._counted = True
+        self._state_told = False
+
+    # ---- life ----
+
+    def follow(self, table: Mapping[str, str], journal: Log, place: str) -> None:
+        """From the next `carry` on, let nothing under policy `log` be missed. `place`: the cursor's name in the log."""
+        self._table, self._journal, self._place = table, journal, place
+
+    def carry(self, patterns: Sequence[str], router_id: str, owned: Namespaces) -> None:
+        """Tell this from now on, and nothing else."""
+        trie = self.plane.trie
+        self.drop()
+        self.policies = LeafPolicies(patterns, self._table, owned)
+        self.scopes = self._session.scopes
+        self._subscriptions = [
+            Subscription(self, number, pattern, ALL_SIGNALS)
+            for number, pattern in enumerate(Namespaces("", patterns).patterns)
+            if pattern is not None
+        ]
+        for subscription in self._subscriptions:
+            trie.add(subscription)
+        self.open(self.port, router_id, kin=True, checkpoints=False)
+        if self._journal is not None:
+            router = self._session.router
+            limits = router.config.federation
+            self.drain_bytes = min(BYTES_AT_ONCE, router.core.high_water // SHARE_OF_OUTBOX)
+            self.backlog = LinkQueue(
+                self._place, self._journal, limits.keep_mib << 20, limits.keep_s, self._item_of, self.pump_soon,
+                router.clock.wall_s, router.loop.call_later,
+            )  # fmt: skip
+            self._counted = False
+            self.backlog.scan(lambda record: None, self._has_counted)
+
+    def _has_counted(self) -> None:
+        self._counted = True
+        self._start()
+
+    def state_told(self) -> None:
+        """The other router has been sent the state it asked for: now what happened meanwhile."""
+        self._state_told = True
+        self._start()
+
+    def _start(self) -> None:
+        if self._counted and self._state_told and self.is_open and self.backlog is not None:
+            self.start_draining()
+
+    def drop(self) -> None:
+        """Tell nothing any more."""
+        for subscription in self._subscriptions:
+            self.plane.trie.discard(subscription)
+        self._subscriptions = []
+        self._state_told = False
+        self.close()
+        if self.backlog is not None:
+            self.backlog.close()
+            self.backlog = None
+
+    # ---- what waits ----
+
+    def room_to_drain(self) -> bool:
+        """As of any link; and not so much to all of them together that the arena runs short."""
+        core = self._session.router.core
+        return self._session.queued_bytes <= self.drain_bytes and core.arena_free * 2 > core.arena_total
+
+    def enough_under_way(self, backlog: LinkQueue) -> bool:
+        """As of any link, by messages alone: what lives goes out one by one."""
+        return backlog.flying >= WINDOW_MESSAGES
+
+    def rest(self) -> None:
+        """Called now and then: what others log need not be read for it when it comes back."""
+        if self.backlog is not None and self._draining:
+            self.backlog.rest()
+
+    def _item_of(self, record: Logged) -> Item | None:
+        carried = self.policies.of(record.address)
+        if carried is None or carried[record.signal] is not Policy.LOG:
+            return None
+        if self.scopes is not None and not self.scopes.allows("read", record.address):
+            return None
+        route, number = route_of_record(record, self._identity.route_of)
+        if goes_back(route, self.neighbour):
+            return None
+        frame = self.relayed(record.frame) if record.signal == SignalType.PARAM else record.frame
+        return Item(frame, route, number, record.number, record.wall_us / 1e6)

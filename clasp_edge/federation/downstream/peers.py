@@ -1,0 +1,317 @@
+"""Routers that have dialled in and say that they are clasp-edges: who they are, what they own, what they are told.
+
+Each has an id of its own; a second router with the same one is refused, and so is a claim to what another one owns
+where the configuration makes owning exclusive. `hub` hands over what only a clasp-edge says, and every declaration.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from clasp_edge.federation.downstream.downlink import Downlink
+from clasp_edge.federation.downstream.peer_cursors import PeerCursors
+from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
+from clasp_edge.federation.shared.dedup import Arrival, Seen, way_of
+from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
+from clasp_edge.federation.shared.extensions import peer_frame, reached_frame, read_follow, read_route, stored_frame
+from clasp_edge.federation.shared.identity import Identity
+from clasp_edge.federation.shared.namespace import Namespaces, overlap, read_pattern
+from clasp_edge.federation.shared.status import PEERS, Params
+from clasp_edge.router.link import CloseCode
+from clasp_edge.wire import ErrorCode, FederationSync
+from clasp_edge.wire.pattern import Pattern
+
+if TYPE_CHECKING:
+    from clasp_edge.federation.shared.queue import Log
+    from clasp_edge.router.router import Router
+    from clasp_edge.router.session import Session
+
+log = logging.getLogger("clasp_edge.federation")
+
+CONFLICT = 409
+"""ERROR for an id or a namespace that another router has."""
+
+SILENT_US = 10_000_000
+"""A router with the id of one that was silent for so long takes its place: links have a heartbeat in that time."""
+
+MAX_REMEMBERED = 1000
+"""Routers that are gone but still have a state to show."""
+
+_SHOWN_CHARACTERS = 256
+"""How much of a pattern an ERROR repeats."""
+
+_ODD = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+class Peer:
+    """A router that is here, or was; where it has several links to us, one of these."""
+
+    def __init__(
+        self, router_id: str, link: int, instance: int, session: Session, owns: Sequence[str], arrival: Arrival
+    ) -> None:
+        self.arrival = arrival
+        self.router_id = router_id
+        self.link = link
+        self.instance = instance
+        self.session: Session | None = session
+        self.owns = Namespaces(router_id, owns)
+        self.downlink: Downlink | None = None
+        self.since_s = session.router.clock.wall_s()
+
+    @property
+    def is_here(self) -> bool:
+        return self.session is not None and not self.session.closing
+
+
+class Peers:
+    """All of one router."""
+
+    def __init__(
+        self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None
+    ) -> None:
+        self.identity = identity
+        self._places = PeerCursors(router, journal) if journal is not None else None
+        self._recall = recall
+        self._router = router
+        self._seen = seen
+        self._by_id: dict[tuple[str, int], Peer] = {}
+        self._by_session: dict[Session, Peer] = {}
+        self._params = Params(router.plane, "peers")
+        self._params.open()
+        self.leaves = ReferenceLeaves(router, identity, self.owned_by_others)
+        router.on_ended.append(self.ended)
+
+    def of(self, session: Session) -> Peer | None:
+        """The clasp-edge behind a session, if it is one."""
+        return self._by_session.get(session)
+
+    # ---- coming and going ----
+
+    def introduce(self, session: Session, message: FederationSync) -> None:
+        """PEER: who it is and what it owns. Answered by who we are, or refused and closed."""
+        self._recall.when_done(lambda: self._introduce(session, message))
+
+    def _introduce(self, session: Session, message: FederationSync) -> None:
+        if session.closing:
+            return
+        router_id = message.origin or session.name
+        instance = message.since_revision or 0
+        code, reason = CONFLICT, self.objection(session, router_id, instance, message.patterns)
+        if beyond := not_writable(session, message.patterns):
+            code, reason = ErrorCode.SCOPE_FAILURE, f"insufficient scope to own {beyond[0][:_SHOWN_CHARACTERS]}"
+            reason += f": the token does not let {router_id[:64]!r} write there"
+        if reason:
+            session.error(code, reason)
+            session.close(CloseCode.POLICY_VIOLATION, reason)
+            return
+        peer = self._take(session, router_id, message.revisions.get("link", 0), instance, message.patterns)
+        peer.downlink = Downlink(self._router.plane, session, self.identity)
+        session.own_rate = self._router.config.federation.messages_per_second
+        session.set_rate(session.own_rate)
+        buffer = self._router.plane.journal_buffer
+        strict = buffer is not None and buffer.strict
+        keeps = self._places is not None and self._places.offered
+        session.send(peer_frame(self.identity.router_id, self.identity.instance, (), strict=strict, keeps=keeps))
+
+    def objection(self, session: Session, router_id: str, instance: int, owns: Sequence[str]) -> str | None:
+        """Why this router cannot be admitted under this id, or with what it claims; None if it can."""
+        if router_id == self.identity.router_id:
+            return f"the router id {router_id[:64]!r} is this router's own: an uplink may lead back to itself"
+        # The reference's leaves are known by whatever name they were given, which may be the same for all of them.
+        for other in self._by_id.values():
+            if other.session in (None, session) or other.router_id != router_id or not other.is_here:
+                continue
+            assert other.session is not None
+            silent_us = self._router.core.monotonic_us - other.session.heard_us
+            if other.instance and other.instance != instance and silent_us < SILENT_US:
+                return f"the router id {router_id[:64]!r} is in use by {other.session.link.remote}"
+        if self._router.config.federation.exclusive:
+            claimed = Namespaces(router_id, owns)
+            for peer in self._by_id.values():
+                if peer.session is session or peer.router_id == router_id:
+                    continue
+                if peer.is_here and (clash := overlap(claimed, peer.owns)):
+                    return f"{clash[0]} overlaps with {clash[1]}, which {peer.router_id[:64]!r} owns"
+        return None
+
+    def _take(self, session: Session, router_id: str, link: int, instance: int, owns: Sequence[str]) -> Peer:
+        self._leave(session)
+        # Its same link of before; and whatever is left of an earlier life.
+        for other in [other for other in self._by_id.values() if other.router_id == router_id]:
+            if other.link != link and other.instance == instance and other.is_here:
+                continue
+            del self._by_id[router_id, other.link]
+            stale = other.session
+            self._forget_session(other)
+            if stale is not None and other.instance:
+                stale.close(CloseCode.POLICY_VIOLATION, "the same router has connected anew")
+        peer = Peer(router_id, link, instance, session, owns, Arrival(self._seen, self.identity.router_id))
+        self._by_id[router_id, link] = self._by_session[session] = peer
+        while len(self._by_id) > MAX_REMEMBERED:
+            gone = next((key for key, known in self._by_id.items() if known.session is None), None)
+            if gone is None:
+                break
+            del self._by_id[gone]
+            self._params.forget(_state_of(gone[0]))
+        log.info("%r: federation peer %r", session, router_id[:64])
+        self._tell(peer, "up")
+        return peer
+
+    def ended(self, session: Session) -> None:
+        """Its connection is gone."""
+        self.leaves.ended(session)
+        self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        peer = self._by_session.get(session)
+        if peer is not None:
+            self._forget_session(peer)
+            peer.since_s = self._router.clock.wall_s()
+            if not any(other.is_here and other.router_id == peer.router_id for other in self._by_id.values()):
+                self._tell(peer, "down")
+
+    def _forget_session(self, peer: Peer) -> None:
+        if peer.session is not None:
+            self._by_session.pop(peer.session, None)
+            peer.arrival.broken_off(peer.session.number)
+            peer.session = None
+        if peer.downlink is not None:
+            peer.downlink.drop()
+            if self._places is not None:
+                self._places.leave(peer.downlink)
+            peer.downlink = None
+
+    def _tell(self, peer: Peer, state: str) -> None:
+        self.leaves.offer_soon()
+        self._params.write(_state_of(peer.router_id), state)
+
+    # ---- what a peer says ----
+
+    def declared(self, session: Session, router_id: str, patterns: Sequence[str]) -> bool:
+        """A declaration was accepted. Whether its subscriptions are dealt with here."""
+        peer = self._by_session.get(session)
+        if peer is not None and peer.downlink is not None:
+            peer.downlink.carry(patterns, peer.router_id, peer.owns)
+            return True
+        owns = writable(session, patterns)
+        if peer is None:
+            self._take(session, router_id, 0, 0, owns)
+            self.leaves.declares(session, router_id)
+            return False
+        peer.owns = Namespaces(router_id, owns)
+        self.leaves.declares(session, router_id)
+        self.leaves.offer_soon()
+        return False
+
+    def follow(self, session: Session, message: FederationSync) -> None:
+        """FOLLOW: it wants to miss nothing of what is under policy `log` there."""
+        peer = self._by_session.get(session)
+        if peer is None or peer.downlink is None or self._places is None:
+            return
+        try:
+            table = read_follow(message)
+        except ValueError as error:
+            session.close(CloseCode.PROTOCOL_ERROR, str(error))
+            return
+        place = self._places.arrive(peer.router_id, peer.link, peer.downlink)
+        if place:
+            peer.downlink.follow(table, self._places.journal, place)
+
+    def owned_by_others(self, session: Session) -> Iterator[Pattern]:
+        """What other routers own that are here."""
+        own = self._by_session.get(session)
+        for peer in self._by_id.values():
+            if peer is not own and peer.is_here:
+                yield from (pattern for pattern in peer.owns.patterns if pattern is not None)
+
+    def route(self, session: Session, message: FederationSync) -> None:
+        """ROUTE: where the next writes come from. Those that were here before are passed over."""
+        try:
+            route, first, count = read_route(message)
+        except ValueError as error:
+            session.close(CloseCode.PROTOCOL_ERROR, str(error))
+            return
+        peer = self._by_session.get(session)
+        if peer is None:
+            session.close(CloseCode.POLICY_VIOLATION, "a ROUTE from a router that has not said who it is")
+            return
+        session.skip(peer.arrival.announce(route, first, count))
+        session.route = route._replace(hops=route.hops + 1, via=peer.router_id)
+        session.way = way_of(session.route)
+        session.number = first
+
+    def checkpoint(self, session: Session, number: int) -> None:
+        """CHECKPOINT: everything before it has been dealt with, and in strict mode will be stored."""
+        peer = self._by_session.get(session)
+        if peer is None or peer.downlink is None:
+            return
+        # What others wrote before goes out before: the peer concludes from the order whose write was the later one.
+        peer.downlink.run()
+        peer.downlink.port.send([reached_frame(number)])
+        buffer = self._router.plane.journal_buffer
+        if buffer is not None and buffer.strict:
+            session.send(stored_frame(number))  # held until the commit
+
+    def stored(self, session: Session, number: int) -> None:
+        """STORED: it has got everything before that checkpoint of ours, and its journal, if it has one, has it too."""
+        peer = self._by_session.get(session)
+        if peer is not None and peer.downlink is not None:
+            peer.downlink.stored(number)
+
+    # ---- for status ----
+
+    def statistics(self) -> dict[str, dict[str, object]]:
+        """Who is here or was, by id."""
+        return {
+            peer.router_id: {
+                "state": "up" if peer.is_here else "down",
+                "kind": "clasp-edge" if peer.instance else "reference",
+                "since": round(peer.since_s, 3),
+                "remote": peer.session.link.remote if peer.session is not None else "",
+                "owns": [pattern.text.decode() for pattern in peer.owns.patterns if pattern is not None],
+                "told": peer.downlink.told if peer.downlink is not None else 0,
+                **_waiting(peer.downlink),
+            }
+            # Of several links of one router, one that is up is shown.
+            for peer in sorted(self._by_id.values(), key=lambda peer: peer.is_here)
+        }
+
+
+def _waiting(downlink: Downlink | None) -> dict[str, int]:
+    if downlink is None:
+        return {"drops": 0, "queue": 0}
+    backlog = downlink.backlog
+    drops = sum(downlink.dropped.values()) + (backlog.dropped if backlog is not None else 0)
+    return {"drops": drops, "queue": backlog.depth if backlog is not None else 0}
+
+
+def writable(session: Session, patterns: Sequence[str]) -> list[str]:
+    """Those of the patterns that the session's token lets it write: of the rest it is told, but it owns none of it."""
+    beyond = not_writable(session, patterns)
+    return [text for text in patterns if text not in beyond] if beyond else list(patterns)
+
+
+def not_writable(session: Session, patterns: Sequence[str]) -> list[str]:
+    """Those of the patterns that are wholly or in part beyond what the session's token lets it write.
+
+    `/a` beside `/a/**` is not asked about: the second stands for the first in all that owning is about.
+    """
+    granted = session.granted
+    if granted is None:
+        return []
+    found = []
+    texts = frozenset(patterns)
+    for text in patterns:
+        below = f"{text}/**"
+        pattern = read_pattern(below if below in texts else text)
+        if pattern is not None and not granted.covers("write", pattern):
+            found.append(text)
+    return found
+
+
+def _state_of(router_id: str) -> str:
+    """The param with a router's state."""
+    return f"{PEERS}{_ODD.sub('_', router_id[:64]) or '_'}/state"

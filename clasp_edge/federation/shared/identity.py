@@ -1,0 +1,60 @@
+"""Who this router is to others: an id that stays the same, and the epochs in which it numbers its writes.
+
+The id is made once and kept in the data directory. Two boxes with copies of one directory have the same id; a hub tells
+them apart by their instance and refuses the second one.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from pathlib import Path
+
+from clasp_edge.federation.shared.dedup import Route
+
+log = logging.getLogger("clasp_edge.federation")
+
+FILE_NAME = "router-id"
+MAX_CHARACTERS = 64
+
+
+class Identity:
+    """`instance` is of this process. `logged` and `unlogged` are the routes of what is first written here.
+
+    After a crash the journal gives numbers again that were told but not stored. So each of its runs has an epoch of its
+    own, counted from `store`, which no two stores have in common.
+    """
+
+    def __init__(self, data_dir: Path, wall_us: int, store: int, run: int, name: str = "") -> None:
+        self.router_id = name or _kept(data_dir / FILE_NAME)
+        self.instance = wall_us
+        self._store = store
+        self.logged = self.route_of(run)
+        # Two series of numbers must not share an epoch.
+        self.unlogged = self.logged._replace(epoch=self.logged.epoch + 1)
+
+    def route_of(self, run: int) -> Route:
+        """The route of what was first written here in a run, and logged."""
+        return Route(self.router_id, 2 * (self._store + run), 0)
+
+
+def _kept(path: Path) -> str:
+    """The id in the file, which is made if it is not there. Without a place to keep it, one for this process."""
+    try:
+        text = path.read_text().strip()
+        if text and len(text) <= MAX_CHARACTERS and text.isascii() and text.isprintable() and "/" not in text:
+            return text
+        log.warning("%s holds no router id: a new one is made", path)
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as error:
+        log.warning("the router's id cannot be read from %s: %s", path, error)
+    made = f"edge-{uuid.uuid4().hex[:12]}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".new")
+        temporary.write_text(made + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        log.warning("the router's id cannot be kept in %s: %s", path, error)
+    return made

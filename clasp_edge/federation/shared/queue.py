@@ -1,0 +1,340 @@
+"""The messages of a link that must all arrive, in order: from the journal's log where it has them, else from memory.
+
+A message is done with when the neighbour has acknowledged it; until then the journal's cursor, or memory, holds it. The
+newest ones are also in memory, so that a link that keeps up never reads the log. Knows no protocol and no connection.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from clasp_edge.federation.shared.dedup import Route
+from clasp_edge.journal.cursors import Logged
+
+log = logging.getLogger("clasp_edge.federation")
+
+READ_RECORDS = 512
+READ_BYTES = 128 * 1024
+"""Of the log in one reading: about two milliseconds of ours, so that live traffic goes on in between."""
+
+RECENT = 4096
+"""Messages kept in memory that the log has too."""
+
+FIXED_BYTES = 200
+"""What a message takes in memory beside its frame."""
+
+RECORD_HEAD_BYTES = 2
+"""What a message takes in a BUNDLE beside itself."""
+
+RETRY_S = 1.0
+"""After a reading of the log has failed."""
+
+
+class Item(NamedTuple):
+    """One message. `logged`: its number in the journal's log, 0 if it is not there. `since_s`: Unix time it came at."""
+
+    frame: bytes
+    route: Route
+    number: int
+    logged: int
+    since_s: float
+
+
+class Log(Protocol):
+    """What is needed of a journal (`journal.journal.Journal`)."""
+
+    @property
+    def last_sequence(self) -> int: ...
+    def cursor(self, name: str) -> int: ...
+    def cursors(self) -> Mapping[str, int]: ...
+    def set_cursor(self, name: str, sequence: int) -> None: ...
+    def forget_cursor(self, name: str) -> None: ...
+    def when_stored(self, then: Callable[[], None]) -> None: ...
+    def fetch_after(
+        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[list[Logged] | Exception], None]
+    ) -> None: ...
+
+
+class _Flight(NamedTuple):
+    checkpoint: int
+    position: int
+    messages: int
+    size: int
+    items: list[Item]  # those that no log holds
+
+
+class LinkQueue:
+    """`take` what is to be sent next, say it was `sent`, and `done` when it has been acknowledged.
+
+    `place` is the name of its cursor in the journal. `item_of(record)` turns a record of the log into what the link
+    carries, or None. `wake()` is called when `take` may have something after it had nothing; `retry(delay_s, callback)`
+    calls back later.
+    """
+
+    def __init__(
+        self, place: str, journal: Log | None, max_bytes: int, max_age_s: float,
+        item_of: Callable[[Logged], Item | None], wake: Callable[[], None],
+        wall_s: Callable[[], float], retry: Callable[[float, Callable[[], None]], object],
+    ) -> None:  # fmt: skip
+        self.depth = 0
+        self.flying = 0  # of them, messages under way
+        self.bytes = 0
+        self.dropped = 0
+        self.oldest_s = 0.0
+        self._cursor_name = place
+        self._journal = journal
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._item_of = item_of
+        self._wake = wake
+        self._wall_s = wall_s
+        self._retry = retry
+        self._queue: deque[Item] = deque()
+        self._queue_bytes = 0
+        self._read: deque[tuple[int, Item]] = deque()  # read from the log, before everything in the queue
+        self._flying: deque[_Flight] = deque()
+        self._following = True  # all that is not in the queue has been taken
+        self._reading = False
+        self._position = 0  # the last number that was taken or passed over
+        self._given_up: list[tuple[int, int]] = []  # stretches of numbers above the cursor that were dropped
+        self._giving_up = False  # nothing was taken after the last of them
+        self._closed = False
+        if journal is not None:
+            self._position = journal.cursor(self._cursor_name)
+            if self._cursor_name not in journal.cursors():
+                # Nobody has followed the log under this name: what was before the link was configured is not for it.
+                self._position = journal.last_sequence
+                journal.set_cursor(self._cursor_name, self._position)
+            self._following = self._position >= journal.last_sequence
+
+    def scan(self, on_record: Callable[[Logged], None], then: Callable[[], None]) -> None:
+        """Read what an earlier life has left in the log, to know how much it is; `then` is called at the end."""
+        journal = self._journal
+        if journal is None or self._following:
+            then()
+            return
+        last = journal.last_sequence
+        at = self._position
+
+        def have(result: list[Logged] | Exception) -> None:
+            nonlocal at
+            if self._closed:
+                return
+            if isinstance(result, Exception):
+                log.error("the queue %s cannot be read from the journal: %s", self._cursor_name, result)
+                then()
+                return
+            for record in result:
+                if record.number > last:
+                    break
+                on_record(record)
+                item = self._item_of(record)
+                if item is not None:
+                    self._more(item)
+            if not result or result[-1].number >= last:
+                then()
+                return
+            at = result[-1].number
+            self._retry(0.0, lambda: journal.fetch_after(at, READ_RECORDS, READ_BYTES, have))
+
+        journal.fetch_after(at, READ_RECORDS, READ_BYTES, have)
+
+    # ---- what comes ----
+
+    def offer(self, item: Item) -> None:
+        """A new message."""
+        self._more(item)
+        self._queue.append(item)
+        self._queue_bytes += len(item.frame) + FIXED_BYTES
+        while self._queue_bytes > self._max_bytes or (item.logged and len(self._queue) > RECENT):
+            oldest = self._queue.popleft()
+            self._queue_bytes -= len(oldest.frame) + FIXED_BYTES
+            if oldest.logged:
+                self._following = False  # it will be read from the log
+            else:
+                self._lose(oldest)
+
+    def _more(self, item: Item) -> None:
+        self.depth += 1
+        self.bytes += len(item.frame)
+        if not self.oldest_s:
+            self.oldest_s = item.since_s
+
+    def _lose(self, item: Item) -> None:
+        self.dropped += 1
+        self._less(1, len(item.frame))
+
+    def _less(self, count: int, size: int) -> None:
+        self.depth = max(0, self.depth - count)
+        self.bytes = max(0, self.bytes - size) if self.depth else 0
+        if not self.depth:
+            self.oldest_s = 0.0
+
+    # ---- what goes ----
+
+    def take(self, limit: int, limit_bytes: int) -> list[Item]:
+        """The next messages, oldest first. Empty: there are none, or the log is being read and `wake` follows."""
+        taken: list[Item] = []
+        now_s = self._wall_s()
+        size = 0
+        while len(taken) < limit:
+            if self._read:
+                number, item = self._read[0]
+                if taken and size + len(item.frame) + RECORD_HEAD_BYTES > limit_bytes:
+                    break
+                self._read.popleft()
+                self._position = number
+            elif not self._following:
+                if not taken:
+                    self._fetch()
+                break
+            elif self._queue:
+                item = self._queue[0]
+                if taken and size + len(item.frame) + RECORD_HEAD_BYTES > limit_bytes:
+                    break
+                self._queue.popleft()
+                self._queue_bytes -= len(item.frame) + FIXED_BYTES
+                if item.logged:
+                    if item.logged <= self._position:
+                        continue  # was read from the log meanwhile
+                    self._position = item.logged
+            else:
+                break
+            if (self._max_age_s and now_s - item.since_s > self._max_age_s) or self.bytes > self._max_bytes:
+                self._give_up(item)
+                continue
+            self._giving_up = False
+            taken.append(item)
+            size += len(item.frame) + RECORD_HEAD_BYTES
+        if not taken and self.idle:
+            if self.depth:
+                # The log has let go of them: it was too large, or damaged.
+                self.dropped += self.depth
+                self._less(self.depth, self.bytes)
+            if self._given_up:
+                self._acknowledge(self._position)
+        return taken
+
+    def _give_up(self, item: Item) -> None:
+        """Drop a message whose turn has come. It is not counted again where the link is lost and the log read anew."""
+        self._lose(item)
+        if item.logged:
+            first = self._given_up.pop()[0] if self._giving_up else item.logged
+            self._given_up.append((first, item.logged))
+            self._giving_up = True
+
+    def _fetch(self) -> None:
+        if self._journal is not None and not self._reading:
+            self._reading = True
+            at = self._position
+            self._journal.fetch_after(at, READ_RECORDS, READ_BYTES, lambda result: self._have(at, result))
+
+    def _have(self, at: int, result: list[Logged] | Exception) -> None:
+        self._reading = False
+        if self._following:
+            return
+        if at != self._position:
+            # The link was lost meanwhile: what was under way comes first.
+            self._wake()
+            return
+        if isinstance(result, Exception):
+            log.error("the queue %s cannot be read from the journal: %s", self._cursor_name, result)
+            self._reading = True
+            self._retry(RETRY_S, self._again)
+            return
+        first_queued = next((item.logged for item in self._queue if item.logged), 0)
+        for record in result:
+            if first_queued and record.number >= first_queued:
+                self._following = True
+                break
+            item = self._item_of(record)
+            if item is not None and not any(first <= record.number <= last for first, last in self._given_up):
+                self._read.append((record.number, item))
+            elif not self._read:
+                self._position = record.number
+        if not result:
+            self._following = True
+        self._wake()
+
+    def _again(self) -> None:
+        self._reading = False
+        self._wake()
+
+    def sent(self, items: list[Item], checkpoint: int) -> None:
+        """These were taken and are under way; all of them have arrived when `done` hears of the checkpoint."""
+        self.flying += len(items)
+        self._flying.append(
+            _Flight(
+                checkpoint, self._position, len(items), sum(len(item.frame) for item in items),
+                [item for item in items if not item.logged],
+            )
+        )  # fmt: skip
+
+    def done(self, checkpoint: int) -> None:
+        """The neighbour has acknowledged everything up to this checkpoint."""
+        position = 0
+        while self._flying and self._flying[0].checkpoint <= checkpoint:
+            flight = self._flying.popleft()
+            self.flying -= flight.messages
+            self._less(flight.messages, flight.size)
+            position = flight.position
+        if position:
+            self._acknowledge(position)
+        following = self._read[0][1] if self._read else self._queue[0] if self._queue and self._following else None
+        if following is not None and not self._flying:
+            self.oldest_s = following.since_s
+
+    def _acknowledge(self, position: int) -> None:
+        self._given_up = [stretch for stretch in self._given_up if stretch[1] > position]
+        self._giving_up = self._giving_up and bool(self._given_up)
+        if self._journal is not None:
+            self._journal.set_cursor(self._cursor_name, position)
+
+    @property
+    def flights(self) -> int:
+        """How many checkpoints are awaited."""
+        return len(self._flying)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is under way."""
+        return self.drained and not self._flying
+
+    @property
+    def drained(self) -> bool:
+        """Nothing waits; something may be under way."""
+        return self._following and not self._queue and not self._read
+
+    def unlogged(self) -> list[Item]:
+        """What waits that only memory has."""
+        return [item for item in self._queue if not item.logged]
+
+    def rest(self) -> None:
+        """While the link is up and there is nothing to do: what others log need not be kept or read for us."""
+        if self.idle and self._journal is not None and self._journal.last_sequence > self._position:
+            self._position = self._journal.last_sequence
+            self._journal.set_cursor(self._cursor_name, self._position)
+
+    def close(self) -> None:
+        """Nobody takes from it any more; another one may go on at its place."""
+        self._closed = True
+
+    def link_lost(self) -> None:
+        """What was under way may not have arrived: it is sent again."""
+        for flight in reversed(self._flying):
+            for item in reversed(flight.items):
+                self._queue.appendleft(item)
+                self._queue_bytes += len(item.frame) + FIXED_BYTES
+        self._flying.clear()
+        self.flying = 0
+        was_read = bool(self._read)
+        self._read.clear()
+        self._giving_up = False
+        if self._journal is not None:
+            acknowledged = self._journal.cursor(self._cursor_name)
+            if acknowledged < self._position or was_read:
+                self._position = acknowledged
+                self._following = False

@@ -1,0 +1,1 @@
+"""Uplinks: this router as a client of a larger one."""

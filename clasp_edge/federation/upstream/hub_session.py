@@ -1,0 +1,440 @@
+"""One connection to a hub, from HELLO to its end: the handshake, and what the hub says afterwards.
+
+Written for the reference hub as it is (federation.md 3, 7) and for a clasp-edge, which its WELCOME shows. States are
+compared by `reunion`; what is to be told goes through the uplink's `PeerSender`; what is asked of the uplink stands in
+`Owner`. Knows no sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from clasp_edge.dataplane import Verdict as Written
+from clasp_edge.federation.shared.conflicts import Terms
+from clasp_edge.federation.shared.dedup import Arrival, Route, way_of
+from clasp_edge.federation.shared.extensions import follow_frame, peer_frame, read_route, stored_frame
+from clasp_edge.federation.shared.sender import GONE_TTL, PeerSender
+from clasp_edge.federation.shared.unpack import Unreadable, set_parts, snapshot_params
+from clasp_edge.federation.upstream.heartbeat import Heartbeat
+from clasp_edge.federation.upstream.reference_hub import ReferenceGuard
+from clasp_edge.federation.upstream.state_sync import NULL, StateSync
+from clasp_edge.federation.upstream.timers import Timers
+from clasp_edge.wire import (
+    Ack,
+    Error,
+    ErrorCode,
+    FederationOp,
+    FederationSync,
+    Get,
+    Hello,
+    MessageType,
+    Pong,
+    Welcome,
+    WireError,
+    decode_payload,
+    encode,
+)
+from clasp_edge.wire.extensions import is_edge
+from clasp_edge.wire.frame import HEADER_BYTES
+
+if TYPE_CHECKING:
+    from clasp_edge.federation.shared.dedup import Seen
+    from clasp_edge.federation.upstream.connection import Connection
+
+log = logging.getLogger("clasp_edge.uplink")
+
+HAS_TTL = 0x10
+DECLARE_TIMEOUT_S = 3.0
+"""A hub without federation ignores the declaration (federation.md 2); then plain subscriptions must do."""
+
+HELLO_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation")
+
+_TIMESTAMPED = 0x20
+_STAMP_BYTES = 8
+
+
+class Owner(Protocol):
+    """The uplink, as its connections see it."""
+
+    outward: PeerSender
+    seen: Seen
+    router_id: str
+    instance: int
+    link_number: int
+    loop: AbstractEventLoop
+    former_sessions: list[bytes]
+
+    def hello_name(self) -> str: ...
+    def token(self) -> str: ...
+    def owns(self) -> Sequence[str]: ...
+    def patterns(self) -> Sequence[str]: ...
+    def owned(self, address: bytes) -> bool: ...
+    def policies(self) -> Mapping[str, str]: ...
+    def when_stored(self, then: Callable[[], None]) -> None: ...
+    def is_same_life(self, hub_instance: int) -> bool: ...
+    def terms(self, hub_time_us: int) -> Terms: ...
+    def established(self, leaf: HubSession) -> None: ...
+    def settled(self, leaf: HubSession) -> None: ...
+    def trouble(self, text: str) -> None: ...
+    def echoed(self, rtt_s: float) -> None: ...
+    def monotonic_s(self) -> float: ...
+
+
+class HubSession:
+    """Made when a link has opened; `end` when it is gone."""
+
+    def __init__(self, owner: Owner, link: Connection) -> None:
+        self.owner = owner
+        self.link = link
+        self.kin = False
+        self.hub_name = ""
+        self.hub_id = ""
+        self.hub_instance = 0
+        self.plain = False
+        self.refused = 0
+        self.guard = ReferenceGuard(owner.monotonic_s)
+        self.timers = Timers(owner.loop)
+        self._session = b""
+        self._hub_time_us = 0
+        self._handlers: dict[int, Callable[[bytes], None]] = {
+            MessageType.WELCOME: self._on_welcome,
+            MessageType.ERROR: self._on_error,
+        }
+        self._same_life = False
+        self._hub_stores = False
+        self._state_sync: StateSync | None = None
+        self._heartbeat = Heartbeat(self)
+        self._number = 0
+        self._stored_up_to = 0
+        self._arrival = Arrival(owner.seen, owner.router_id)
+        self._mask: bytes | None = None
+        self._mask_at = 0
+        self._contested: dict[bytes, bool] = {}  # whether it is gone here too, if the hub turns out to have none
+        self._asked: dict[bytes, bool] = {}
+        self._ended = False
+
+    def start(self) -> None:
+        """Say HELLO."""
+        hello = Hello(1, self.owner.hello_name(), HELLO_FEATURES, token=self.owner.token() or None)
+        self.link.send([encode(hello)])
+
+    def end(self) -> None:
+        """The link is gone."""
+        if not self._ended:
+            self._arrival.broken_off(self._number)
+        self._ended = True
+        self.timers.stop()
+        if self._state_sync is not None:
+            self._state_sync.end()
+
+    # ---- a port for the outward half ----
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self.link.backlog
+
+    def send(self, frames: list[bytes]) -> None:
+        self.link.send(frames)
+
+    # ---- what comes in ----
+
+    def receive(self, frames: list[bytes]) -> None:
+        """Whole frames, in order."""
+        core = self.owner.outward.plane.core
+        core.begin_pass()
+        try:
+            for frame in frames:
+                start = HEADER_BYTES + (_STAMP_BYTES if frame[1] & _TIMESTAMPED else 0)
+                payload = frame[start:]
+                handler = self._handlers.get(payload[0]) if payload else None
+                if handler is not None and not self._ended:
+                    handler(payload)
+        except (Unreadable, WireError, ValueError) as error:
+            self.link.close(f"the hub sent what cannot be understood: {error}")
+        finally:
+            core.end_pass()
+
+    # ---- handshake ----
+
+    def _on_welcome(self, payload: bytes) -> None:
+        message = decode_payload(payload)
+        assert isinstance(message, Welcome)
+        self.kin = is_edge(payload)
+        self.hub_name = message.name
+        self._hub_time_us = message.time
+        self._session = message.session.encode()
+        del self._handlers[MessageType.WELCOME]
+        self._handlers |= {MessageType.FEDERATION_SYNC: self._on_federation, MessageType.PING: self._on_ping}
+        if self.kin:
+            owner = self.owner
+            self.link.send([peer_frame(owner.router_id, owner.instance, owner.owns(), link=owner.link_number)])
+        else:
+            self._declare()
+
+    def _declare(self) -> None:
+        self._handlers[MessageType.ACK] = self._on_declared
+        declaration = FederationSync(
+            FederationOp.DECLARE_NAMESPACES, patterns=tuple(self.owner.patterns()), origin=self.owner.router_id
+        )
+        self.link.send([encode(declaration)])
+        self.timers.start("declare", DECLARE_TIMEOUT_S, self._without_federation)
+
+    def _on_declared(self, payload: bytes) -> None:
+        self.timers.cancel("declare")
+        self._go_live()
+
+    def _without_federation(self) -> None:
+        """Plain subscriptions; everything works but being told apart from clients."""
+        if self.kin:
+            self.link.abort(f"the hub has not answered the declaration within {DECLARE_TIMEOUT_S:g} s")
+            return
+        self.plain = True
+        self.owner.trouble("the hub has no federation: subscribing like a client")
+        self._go_live()
+
+    def _go_live(self) -> None:
+        """Writes go both ways from here on; the states are compared meanwhile."""
+        neighbour = self.hub_id if self.kin else f"reference:{self.hub_name}"
+        self._goes_by(Route(neighbour, 0, 1, neighbour), 0)
+        self.owner.established(self)
+        self._state_sync = StateSync(self, self.owner.terms(self._hub_time_us), same_life=self._same_life)
+        self._handlers |= {
+            MessageType.ACK: self._on_ack,
+            MessageType.SET: self._on_edge_set if self.kin else self._on_set,
+            MessageType.PUBLISH: self._on_publish,
+            MessageType.SNAPSHOT: self._on_snapshot,
+        }
+        self._state_sync.begin()
+
+    def settled(self) -> None:
+        """The states are the same on both ends, or on their way to be."""
+        self.owner.settled(self)
+        self._heartbeat.beat()
+
+    def note_session(self) -> None:
+        """What the hub calls us on this connection will be an earlier connection's name."""
+        if self._session:
+            self.owner.former_sessions.append(self._session)
+            del self.owner.former_sessions[:-8]
+
+    def _on_snapshot(self, payload: bytes) -> None:
+        params = snapshot_params(payload)
+        if self._asked and len(params) == 1 and params[0][0] in self._asked:
+            self._on_answer(*params[0][:3], -1)
+        elif self._state_sync is not None:
+            self._state_sync.snapshot(params)
+
+    # ---- what a clasp-edge sends ----
+
+    def _on_federation(self, payload: bytes) -> None:
+        message = decode_payload(payload)
+        assert isinstance(message, FederationSync)
+        if message.op is FederationOp.ROUTE and self.kin:
+            self._on_route(message)
+        elif message.op is FederationOp.REACHED and self.kin:
+            self._on_reached(message.since_revision or 0)
+        elif message.op is FederationOp.STORED and self.kin:
+            self.owner.outward.stored(message.since_revision or 0)
+        elif message.op is FederationOp.CHECKPOINT and self.kin:
+            number = message.since_revision or 0
+            self.owner.when_stored(lambda: self._stored(number))
+        elif message.op is FederationOp.PEER and self.kin:
+            self._on_peer(message)
+        elif self._state_sync is not None:
+            if message.op is FederationOp.LIFETIMES and self.kin:
+                self._state_sync.lifetimes = message.revisions
+            elif message.op is FederationOp.SYNC_COMPLETE:
+                self._state_sync.complete()
+
+    def _on_peer(self, message: FederationSync) -> None:
+        self.hub_id = message.origin or ""
+        if self.hub_id == self.owner.router_id:
+            self.link.close("this is the router itself: the uplink's url leads back here")
+            return
+        self._hub_stores = bool(message.revisions.get("strict"))
+        self.hub_instance = message.since_revision or 0
+        self._same_life = self.owner.is_same_life(self.hub_instance)
+        if message.revisions.get("keeps"):
+            self._follow()
+        self._declare()
+
+    def _follow(self) -> None:
+        try:
+            self.link.send([follow_frame(self.owner.policies())])
+        except WireError:
+            self.owner.trouble(
+                "the table `policy` is too large for the hub: what happens while we are away is not told"
+            )
+
+    def _stored(self, checkpoint: int) -> None:
+        if not self._stored_up_to:
+            # Of all that one commit has stored, the last one tells.
+            self.owner.loop.call_soon(self._tell_stored)
+        self._stored_up_to = checkpoint
+
+    def _tell_stored(self) -> None:
+        checkpoint, self._stored_up_to = self._stored_up_to, 0
+        if not self._ended:
+            self.link.send([stored_frame(checkpoint)])
+
+    def _on_route(self, message: FederationSync) -> None:
+        route, first, count = read_route(message)
+        self._mask = self._arrival.announce(route, first, count)
+        self._mask_at = 0
+        self._number = first
+        self._goes_by(route._replace(hops=route.hops + 1, via=self.hub_id), first)
+
+    def _goes_by(self, route: Route, number: int) -> None:
+        """What comes now has come by this way, and the first of it has this number."""
+        outward = self.owner.outward
+        outward.route, outward.way, outward.number = route, way_of(route), number
+
+    def _fresh(self) -> bool:
+        """Count a write of the run under way; whether it is new here."""
+        self.owner.outward.number = self._number
+        if self._number:
+            self._number += 1
+        if self._mask is None:
+            return True
+        at = self._mask_at
+        self._mask_at += 1
+        return at >= len(self._mask) or not self._mask[at]
+
+    def _on_edge_set(self, payload: bytes) -> None:
+        numbered = self._number
+        fresh = self._fresh()
+        address, value_type, value, _, ttl = set_parts(payload)
+        if not fresh:
+            return
+        if self.owner.outward.is_in_flight(address):
+            # Was it written there before ours or after? The hub's checkpoint may come too late to tell.
+            self._contested[address] = True
+            return
+        if not numbered:
+            # A param told once more, as after an outage: whoever has it already need not hear of it.
+            held = self.owner.outward.held(address)
+            if held is not None and held[:2] == (value_type, value):
+                return
+        self.apply(address, value_type, value, ttl)
+        self._noted(address)
+
+    def _on_reached(self, number: int) -> None:
+        self._heartbeat.reached(number)
+        outward = self.owner.outward
+        outward.reached(number)
+        if not self._hub_stores:
+            outward.stored(number)
+        if self._contested:
+            for address in [address for address in self._contested if not outward.is_in_flight(address)]:
+                self._asked[address] = self._contested.pop(address)
+                self.link.send([encode(Get(address.decode()))])
+
+    def _on_answer(self, address: bytes, value_type: int, value: bytes, ttl: int) -> None:
+        """What the hub has at an address that both have written to at the same time: that is the later write."""
+        gone_here_too = self._asked.pop(address)
+        if self.owner.outward.is_in_flight(address):
+            self._contested[address] = gone_here_too
+            return
+        held = self.owner.outward.held(address)
+        if ttl == GONE_TTL:
+            news = held is not None and gone_here_too
+        else:
+            news = held is None or held[:2] != (value_type, value)
+        if news:
+            self.apply(address, value_type, value, ttl)
+        self._noted(address)
+
+    def _noted(self, address: bytes) -> None:
+        if self._state_sync is not None:
+            self._state_sync.note(address)
+
+    # ---- what the reference sends ----
+
+    def _on_set(self, payload: bytes) -> None:
+        address, value_type, value, revision, ttl = set_parts(payload)
+        if address == self._heartbeat.address:
+            self._heartbeat.echoed()
+            return
+        self._noted(address)
+        if self.guard.passes(address, value_type, value, revision, ttl, self.owner.outward.is_in_flight(address)):
+            held = self.owner.outward.held(address)
+            if held is None or held[:2] != (value_type, value):
+                # What is here already may have come from us by another link, and must not go round.
+                self.apply(address, value_type, value, ttl)
+
+    def _on_ack(self, payload: bytes) -> None:
+        message = decode_payload(payload)
+        assert isinstance(message, Ack)
+        if message.address is None:
+            if self.owner.outward.bundle_under_way:
+                self.owner.outward.bundle_done()
+            return
+        self._settled_at_hub(message.address.encode(), message.revision or 0)
+
+    def _refused_by_hub(self, address: bytes) -> None:
+        if not self.kin:
+            self._settled_at_hub(address, 0)
+        elif not self.owner.owned(address) and self.owner.outward.policies.admits(address):
+            # What it has instead is what stands. An owned param is as it is at home.
+            self.refused += 1
+            self._contested.setdefault(address, False)
+
+    def _settled_at_hub(self, address: bytes, revision: int) -> None:
+        none_left = self.owner.outward.acknowledged(address)
+        held = self.guard.acknowledged(address, revision, none_left)
+        if held is not None:
+            self.apply(address, *held)
+
+    # ---- both ----
+
+    def _on_publish(self, payload: bytes) -> None:
+        if self.kin and not self._fresh():
+            return
+        decode_payload(payload)  # so that nobody here is handed what cannot be read
+        address = payload[4 : 4 + int.from_bytes(payload[2:4], "big")]
+        self._judge(address, self.owner.outward.publish(payload, address))
+
+    def apply(self, address: bytes, value_type: int, value: bytes, ttl: int) -> None:
+        """Write here what the hub has."""
+        flags = HAS_TTL if ttl >= 0 else 0
+        verdict, _ = self.owner.outward.set(address, value_type, value, flags, 0, max(ttl, 0))
+        self._judge(address, verdict)
+
+    def _judge(self, address: bytes, verdict: int) -> None:
+        if verdict != Written.ACCEPTED:
+            self.refused += 1
+            shown = address[:256].decode("utf-8", "replace")
+            self.owner.trouble(f"{shown} from the hub was refused here: {Written(verdict).name.lower()}")
+
+    def _on_error(self, payload: bytes) -> None:
+        message = decode_payload(payload)
+        assert isinstance(message, Error)
+        text = f"the hub says {message.code}: {message.message[:256]}"
+        if MessageType.SET not in self._handlers:
+            # Before that nothing else is asked of it, and the reference leaves the connection open (federation.md 6).
+            self.link.close(text)
+            return
+        if message.code == ErrorCode.ADDRESS_NOT_FOUND and (message.address or "").encode() in self._asked:
+            self._on_answer((message.address or "").encode(), NULL, b"", GONE_TTL)
+            return
+        self.owner.trouble(text)
+        if message.address is not None:
+            self._refused_by_hub(message.address.encode())
+        elif message.code == ErrorCode.MESSAGES_DROPPED or (self.kin and message.code == ErrorCode.RATE_LIMITED):
+            # Something is lost on one way or the other, a ROUTE perhaps: compare states again.
+            self.link.close(text)
+        elif message.code == ErrorCode.RATE_LIMITED:
+            # The message is lost, and nothing says which one it was (federation.md 6).
+            self.owner.outward.slow_down()
+            if self._state_sync is not None:
+                self._state_sync.again_soon()
+        elif self.owner.outward.bundle_under_way:
+            self.refused += self.owner.outward.bundle_refused()
+        elif self._state_sync is not None and self._state_sync.active and message.code == ErrorCode.SCOPE_FAILURE:
+            self._state_sync.refused()
+
+    def _on_ping(self, payload: bytes) -> None:
+        self.link.send([encode(Pong())])

@@ -1,0 +1,58 @@
+"""All uplinks of the configuration: starts them, stops them, and takes over a changed configuration.
+
+The daemon imports this only where an uplink is configured.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from clasp_edge.config.model import Config
+from clasp_edge.federation.shared.dedup import Seen
+from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
+from clasp_edge.federation.shared.identity import Identity
+from clasp_edge.federation.shared.queue import Log
+from clasp_edge.federation.upstream.uplink import Uplink
+from clasp_edge.router.router import Router
+
+
+class Uplinks:
+    """The uplinks of one router, by name. `journal` is where queues lie, None where none is kept."""
+
+    def __init__(
+        self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None
+    ) -> None:
+        self._router = router
+        self._identity = identity
+        self._seen = seen
+        self._recall = recall
+        self._journal = journal
+        self._random = Random()
+        self.running: dict[str, Uplink] = {}
+
+    def apply(self, config: Config) -> None:
+        """Run exactly the uplinks of this configuration. Those that have not changed go on undisturbed."""
+        changed: dict[str, Uplink] = {}
+        for name, uplink in list(self.running.items()):
+            if config.uplink.get(name) != uplink.config:
+                uplink.stop(for_good=name not in config.uplink)
+                changed[name] = self.running.pop(name)
+        for name, wanted in config.uplink.items():
+            if name not in self.running:
+                uplink = Uplink(
+                    self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random
+                )  # fmt: skip
+                self.running[name] = uplink
+                if name in changed:
+                    uplink.take_over(changed[name])
+                uplink.start()
+
+    def stop(self) -> None:
+        """Disconnect all."""
+        for uplink in self.running.values():
+            uplink.stop()
+        self.running.clear()
+
+    def statistics(self) -> dict[str, object]:
+        """How each is doing, by name."""
+        return {name: uplink.statistics() for name, uplink in self.running.items()}

@@ -1,0 +1,338 @@
+"""One uplink of the configuration: a party of this router that keeps one hub up to date and hears of it what it wants.
+
+Puts the parts together: the dialer's links, a `HubSession` on each of them, the outward half, the backlog, the status.
+Everything it writes goes through the router's one gate, confined to what the link carries.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from clasp_edge.clock import Clock
+from clasp_edge.config.endpoint import parse_endpoint
+from clasp_edge.config.model import Uplink as UplinkConfig
+from clasp_edge.dataplane import Subscription
+from clasp_edge.federation.shared.conflicts import Terms
+from clasp_edge.federation.shared.cursor_names import HUB, UPLINK
+from clasp_edge.federation.shared.dedup import Seen, route_of_record
+from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
+from clasp_edge.federation.shared.identity import Identity
+from clasp_edge.federation.shared.namespace import Namespaces
+from clasp_edge.federation.shared.policy import Policies, Policy
+from clasp_edge.federation.shared.queue import Item, LinkQueue, Log
+from clasp_edge.federation.shared.sender import PeerSender
+from clasp_edge.federation.shared.status import UplinkStatus
+from clasp_edge.federation.upstream.connector import Connector, DialOptions
+from clasp_edge.federation.upstream.hub_session import HubSession
+from clasp_edge.federation.upstream.tls import TlsOptions
+from clasp_edge.router.access import ConfinedAccess
+from clasp_edge.wire import SignalType
+from clasp_edge.wire.pattern import Pattern
+
+if TYPE_CHECKING:
+    from clasp_edge.federation.upstream.connection import Connection
+    from clasp_edge.journal.cursors import Logged
+    from clasp_edge.router.router import Router
+
+log = logging.getLogger("clasp_edge.uplink")
+
+ALL_SIGNALS = 0x1F
+
+TICK_S = 1.0
+
+_BEYOND = 1 << 63
+
+
+class Uplink:
+    """`start` once, `stop` once, on the loop."""
+
+    def __init__(
+        self, router: Router, name: str, config: UplinkConfig, identity: Identity, seen: Seen, recall: DedupRecovery,
+        journal: Log | None, random: Random,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.config = config
+        self.seen = seen
+        self._identity = identity
+        self._recall = recall
+        self._journal = journal
+        self._life_place = HUB + name
+        self._hub_life = journal.cursor(self._life_place) if journal is not None else 0
+        self.router_id = identity.router_id
+        self.instance = identity.instance
+        self.link_number = crc32(name.encode())
+        self.loop: AbstractEventLoop = router.loop
+        self.former_sessions: list[bytes] = []
+        self._router = router
+        self._clock: Clock = router.clock
+        self._writer = f"uplink:{name}".encode()
+        self._owned = Namespaces("", with_stems(config.owns))
+        self._patterns = tuple(dict.fromkeys((*with_stems(config.owns), *with_stems(config.wants))))
+        policies = Policies(self._patterns, config.policy)
+        self.outward = PeerSender(
+            router.plane, policies, identity.logged, identity.unlogged, self.loop.call_later, self._clock.wall_s
+        )
+        self.outward.scopes = ConfinedAccess(None, policies)
+        self.backlog = LinkQueue(
+            UPLINK + name, journal, config.queue_mib * 1024 * 1024, config.queue_age_s, self._item_of,
+            self.outward.pump_soon, self._clock.wall_s, self.loop.call_later,
+        )  # fmt: skip
+        self.outward.backlog = self.backlog
+        urls = (config.url,) if isinstance(config.url, str) else config.url
+        tls = TlsOptions(config.tls_ca, config.tls_cert, config.tls_key, config.tls_server_name)
+        options = DialOptions(
+            name, [parse_endpoint(url) for url in urls], tls, dead_after_s=config.dead_after_ms / 1000
+        )
+        self.dialer = Connector(options, self, self.loop, self._clock, random)
+        self.status = UplinkStatus(router.plane, name, self, self._clock)
+        self._leaves: dict[Connection, HubSession] = {}
+        self._leaf: HubSession | None = None
+        self._subscriptions = [
+            Subscription(self.outward, number, Pattern(text.encode()), ALL_SIGNALS)
+            for number, text in enumerate(self._patterns)
+        ]
+        self._tick: TimerHandle | None = None
+        self._clock_offset_s = self._clock.wall_s() - self._clock.monotonic_s()
+        self._clock_jumped = False
+        self._silent_until_s = 0.0  # a hub may give a thousand reasons a second to complain
+        self._stopped = False
+        self.state = "connecting"
+        self.echo_rtt_s = 0.0
+        self.last_error = ""
+
+    # ---- life ----
+
+    def start(self) -> None:
+        """Take part, find out what an earlier life has left to send, and begin to connect."""
+        self._router.plane.register(self.outward, self._writer)
+        self.status.open()
+        for subscription in self._subscriptions:
+            self._router.plane.trie.add(subscription)
+        self._tick = self.loop.call_later(TICK_S, self._on_tick)
+        self.backlog.scan(self._on_left_over, lambda: self._recall.when_done(self._connect))
+
+    def _connect(self) -> None:
+        if not self._stopped:
+            self.dialer.start()
+
+    def take_over(self, predecessor: Uplink) -> None:
+        """Go on where the uplink of this name has stopped that had another configuration."""
+        self.former_sessions = predecessor.former_sessions
+        self._hub_life = predecessor._hub_life
+        self.outward.tombstones = predecessor.outward.tombstones
+        for item in predecessor.backlog.unlogged():
+            self.backlog.offer(item)
+
+    def stop(self, *, for_good: bool = True) -> None:
+        """Take part no more, and disconnect. `for_good`: no uplink of this name follows."""
+        self._stopped = True
+        for subscription in self._subscriptions:
+            self._router.plane.trie.discard(subscription)
+        if self._tick is not None:
+            self._tick.cancel()
+        self.dialer.stop()
+        if self._leaf is not None:
+            self._leaf.end()
+            self._leaf.note_session()
+            self._leaf = None
+        self.outward.close()
+        self.state = "stopped"
+        self.status.write()
+        if for_good:
+            self.status.forget()
+        self.status.close()
+        self._router.plane.unregister(self.outward)
+
+    # ---- from the dialer ----
+
+    def on_open(self, link: Connection) -> None:
+        leaf = self._leaves[link] = HubSession(self, link)
+        leaf.start()
+
+    def on_frames(self, link: Connection, frames: list[bytes]) -> None:
+        leaf = self._leaves.get(link)
+        if leaf is not None:
+            leaf.receive(frames)
+
+    def on_close(self, link: Connection, reason: str) -> None:
+        leaf = self._leaves.pop(link, None)
+        if self._stopped:
+            return
+        self.last_error = reason
+        if leaf is not None:
+            leaf.end()
+            leaf.note_session()
+        if leaf is not None and leaf is self._leaf:
+            self._leaf = None
+            self.outward.close()
+            self._clock_offset_s = self._clock.wall_s() - self._clock.monotonic_s()
+            self._clock_jumped = False
+            self.state = "down"
+        self.status.write()
+
+    # ---- from the leaf ----
+
+    def established(self, leaf: HubSession) -> None:
+        """The hub takes what we tell it on this link; an earlier one is not used any more."""
+        if self._leaf is not None:
+            self._leaf.end()
+            self._leaf.note_session()
+            self.outward.close()
+        self._leaf = leaf
+        neighbour = leaf.hub_id if leaf.kin else f"reference:{leaf.hub_name}"
+        self.outward.open(leaf, neighbour, kin=leaf.kin)
+        leaf.link.on_drain = self.outward.pump_soon
+        self.dialer.established(leaf.link)
+        self.state = "syncing"
+        self.last_error = ""
+        self.status.write()
+
+    def settled(self, leaf: HubSession) -> None:
+        """The states are the same on both ends, or on their way to be."""
+        if leaf is self._leaf:
+            self._note_life(leaf)
+            self.state = "up"
+            self.outward.start_draining()
+            self.status.write()
+
+    def is_same_life(self, hub_instance: int) -> bool:
+        """Whether the hub is the process whose state was settled with ours last, be it before we were started anew."""
+        return self._hub_life == _life(hub_instance)
+
+    def _note_life(self, leaf: HubSession) -> None:
+        if leaf.kin and not self.is_same_life(leaf.hub_instance):
+            self._hub_life = _life(leaf.hub_instance)
+            if self._journal is not None:
+                self._journal.set_cursor(self._life_place, self._hub_life)
+
+    def terms(self, hub_time_us: int) -> Terms:
+        """On what terms this reunion is settled."""
+        apart_ms = abs(hub_time_us / 1000 - self._clock.wall_s() * 1000)
+        agree = apart_ms <= self.config.clock_tolerance_ms and not self._clock_jumped
+        if not agree:
+            log.warning(
+                "uplink %s: the clocks do not agree (%.0f ms apart%s): differences are settled for the %s",
+                self.name, apart_ms, ", and ours was set meanwhile" if self._clock_jumped else "", self.config.merge,
+            )  # fmt: skip
+        return Terms(self._writer, frozenset(self.former_sessions), agree, self.config.merge == "edge")
+
+    def trouble(self, text: str) -> None:
+        """Something was refused or went wrong while the link goes on."""
+        now_s = self._clock.monotonic_s()
+        if text != self.last_error and now_s >= self._silent_until_s:
+            self._silent_until_s = now_s + TICK_S
+            log.warning("uplink %s: %s", self.name, text)
+        self.last_error = text
+
+    def echoed(self, rtt_s: float) -> None:
+        self.echo_rtt_s = rtt_s
+
+    def hello_name(self) -> str:
+        return self._router.config.name
+
+    def token(self) -> str:
+        return self.config.token
+
+    def owns(self) -> Sequence[str]:
+        return with_stems(self.config.owns)
+
+    def patterns(self) -> Sequence[str]:
+        return self._patterns
+
+    def owned(self, address: bytes) -> bool:
+        return self._owned.admits(address)
+
+    def policies(self) -> Mapping[str, str]:
+        return self.config.policy
+
+    def when_stored(self, then: Callable[[], None]) -> None:
+        if self._journal is None:
+            then()
+        else:
+            self._journal.when_stored(then)
+
+    def monotonic_s(self) -> float:
+        return self._clock.monotonic_s()
+
+    # ---- what waits ----
+
+    def _item_of(self, record: Logged) -> Item | None:
+        """What the link carries of a record of the log."""
+        if record.author == self._writer:
+            return None
+        carried = self.outward.policies.of(record.address)
+        if carried is None or carried[record.signal] is not Policy.LOG:
+            return None
+        frame = self.outward.relayed(record.frame) if record.signal == SignalType.PARAM else record.frame
+        route, number = route_of_record(record, self._identity.route_of)
+        return Item(frame, route, number, record.number, record.wall_us / 1e6)
+
+    def _on_left_over(self, record: Logged) -> None:
+        """A record from before the start that the hub has not acknowledged: a param that was cleared leaves no other
+        trace than its last SET, to null."""
+        to_null = record.signal == SignalType.PARAM and record.frame[5] & 0x0F == 0
+        ours = record.author != self._writer and self.outward.policies.admits(record.address)
+        if to_null and ours and self.outward.held(record.address) is None:
+            self.outward.tombstones[record.address] = record.wall_us / 1e6
+
+    def _on_tick(self) -> None:
+        self._tick = self.loop.call_later(TICK_S, self._on_tick)
+        offset_s = self._clock.wall_s() - self._clock.monotonic_s()
+        if abs(offset_s - self._clock_offset_s) * 1000 > self.config.clock_tolerance_ms:
+            self._clock_jumped = True
+        if self._leaf is not None and self.state == "up":
+            self.backlog.rest()
+        self.status.write()
+
+    # ---- for status and metrics ----
+
+    @property
+    def endpoint(self) -> str:
+        return self.dialer.status.endpoint
+
+    def statistics(self) -> dict[str, int | float | str | bool]:
+        """How the link is doing."""
+        now_s = self._clock.wall_s()
+        dial = self.dialer.status
+        link = self.dialer.link
+        return {
+            "state": self.state,
+            "hub": dial.endpoint,
+            "peer": "" if self._leaf is None else "clasp-edge" if self._leaf.kin else "reference",
+            "since": round(dial.since_us / 1e6, 3),
+            "queue": self.backlog.depth,
+            "queue_bytes": self.backlog.bytes,
+            "queue_age_s": round(max(0.0, now_s - self.backlog.oldest_s), 1) if self.backlog.oldest_s else 0.0,
+            "echo_rtt_ms": round(self.echo_rtt_s * 1000, 2),
+            "drops": self.backlog.dropped + sum(self.outward.dropped.values()),
+            "told": self.outward.told,
+            "refused": self._leaf.refused if self._leaf is not None else 0,
+            "connects": dial.connects,
+            "failures": dial.failures,
+            "bytes_in": dial.bytes_in + (link.bytes_in if link is not None else 0),
+            "bytes_out": dial.bytes_out + (link.bytes_out if link is not None else 0),
+            "last_error": self.last_error,
+        }
+
+
+def _life(instance: int) -> int:
+    """The hub's instance as it is kept among the places in the log: beyond all numbers of records, so that none is held
+    back for it."""
+    return instance & (_BEYOND - 1) | _BEYOND
+
+
+def with_stems(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The patterns, and beside each `/a/**` the address `/a` itself: the reference's matchers do not agree whether one
+    contains the other (federation.md 5)."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        stem = pattern.removesuffix("/**")
+        if stem and stem != pattern:
+            found[stem] = None
+        found[pattern] = None
+    return tuple(found)

@@ -1,0 +1,76 @@
+"""Small documents that other parts want stored under names of their own, and have back after the next start.
+
+Knows no disk: what has changed is asked for when a commit is due, and handed over with it. What documents say is their
+owner's business; a damaged one is not handed out.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable, Mapping
+
+log = logging.getLogger("clasp_edge.journal")
+
+LONGEST_NAME = 384
+"""Bytes; LMDB's keys have at most 511."""
+
+_CRC_BYTES = 4
+
+Source = Callable[[bool], Mapping[str, bytes | None]]
+"""Called when a commit is due: the documents that have changed since the last call, None for one that is no more; with
+True, every one there is."""
+
+
+class Documents:
+    """What the next commit has to store."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        """The source has something new."""
+        self._source: Source | None = None
+        self._due: dict[str, bytes | None] = {}
+        self._everything = False
+
+    def ask(self, source: Source) -> None:
+        """From now on this is whom to ask."""
+        self._source = source
+
+    def gather(self) -> bool:
+        """Ask what has changed; whether there is anything to store."""
+        self.wanted = False
+        if self._source is not None:
+            everything, self._everything = self._everything, False
+            try:
+                for name, data in self._source(everything).items():
+                    if not 0 < len(name.encode()) <= LONGEST_NAME:
+                        raise ValueError(f"a document's name has 1 to {LONGEST_NAME} bytes")
+                    self._due[name] = data
+            except Exception:  # the params are stored whatever is wrong with somebody's documents
+                log.exception("documents could not be stored")
+        return bool(self._due)
+
+    def take(self) -> dict[str, bytes | None]:
+        """What is to be stored now."""
+        taken, self._due = self._due, {}
+        return taken
+
+    def give_back(self, taken: Mapping[str, bytes | None]) -> None:
+        """A commit with these has failed; what came since is newer."""
+        self._due = {**taken, **self._due}
+
+    def all_again(self) -> None:
+        """The store is a new one."""
+        self._everything = True
+
+
+def sealed(data: bytes) -> bytes:
+    """A document as it is stored: LMDB does not notice when a disk gives back other bytes."""
+    return zlib.crc32(data).to_bytes(_CRC_BYTES, "big") + data
+
+
+def unsealed(stored: bytes) -> bytes | None:
+    """The document, None if it is damaged."""
+    data = stored[_CRC_BYTES:]
+    whole = len(stored) >= _CRC_BYTES and zlib.crc32(data).to_bytes(_CRC_BYTES, "big") == stored[:_CRC_BYTES]
+    return data if whole else None

@@ -1,0 +1,233 @@
+"""Params from the journal's state blocks back into the table, as they were: revision, time, writer, remaining life.
+
+For start-up, before anybody is connected; nothing is fanned out. A block has been checked by whoever read it; sizes are
+checked again here, because a wrong one would be read as memory that is not ours.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort
+from libc.string cimport memcpy
+
+from clasp_edge.dataplane.blocks cimport (
+    CLOCK_SYNCHRONISED,
+    RECORD_GONE,
+    RECORD_PARAM,
+    RECORD_RAW,
+    SAME_WRITER,
+    BlockHeader,
+    LogRecord,
+    RawSizes,
+    StateRecord,
+)
+from clasp_edge.dataplane.bytes cimport get16
+from clasp_edge.dataplane.outbox cimport Raw
+from clasp_edge.dataplane.plane cimport Plane
+from clasp_edge.dataplane.scan cimport value_size
+from clasp_edge.dataplane.table cimport FIRST_ID, TTL_DEFAULT, Entry, Table
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+
+def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict writers not None, bint clock_is_right):
+    """Apply one state block (header included). Returns how many of its records could not be used.
+
+    `writers` is kept between calls: the places of writers' names. `clock_is_right`: the wall clock may be believed now.
+    A deadline that a writer set is kept by the wall clock if that could be believed then, too; otherwise, and for the
+    server-wide lifetime, what was left of it is left still: nobody could touch a param while the router was off.
+    """
+    cdef size_t at = sizeof(BlockHeader)
+    cdef size_t end = <size_t>block.shape[0]
+    cdef StateRecord record
+    cdef BlockHeader header
+    cdef const uint8_t* p
+    cdef uint64_t size
+    cdef int refused = 0
+    if end < sizeof(BlockHeader):
+        raise ValueError("shorter than a block's header")
+    memcpy(&header, &block[0], sizeof(BlockHeader))
+    plane.core.tick()
+    clock_is_right = clock_is_right and header.flags & CLOCK_SYNCHRONISED
+    while at + sizeof(StateRecord) <= end:
+        memcpy(&record, &block[at], sizeof(StateRecord))
+        size = record.size
+        if (size < sizeof(StateRecord) + <uint64_t>record.address_size + record.writer_size or size > end - at
+                or record.writer_size > 36):
+            raise ValueError(f"a record of {size} bytes at {at}")
+        p = &block[at] + sizeof(StateRecord)
+        at += size
+        size -= sizeof(StateRecord) + record.address_size + record.writer_size
+        if header.version < 2:
+            record.qos = 1              # not told: as of a write that did not come by MQTT
+        if not _restore(plane, &record, p, <uint32_t>size, writers, clock_is_right):
+            refused += 1
+    return refused
+
+
+cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, size_t size, dict writers,
+                   bint clock_is_right) except -1:
+    """Apply one record; `size`: what comes after the writer's name. False if it cannot be used."""
+    cdef Table table = plane.table
+    cdef uint32_t hash = table.hash_of(address, record.address_size)
+    cdef Entry* entry = table.find(address, record.address_size, hash)
+    cdef const uint8_t* value = address + record.address_size + record.writer_size
+    cdef uint64_t remaining_ms = record.remaining_ms
+    cdef uint64_t now_ms = plane.core.mono_us // 1000
+    cdef uint64_t lifetime_ms
+    cdef uint32_t writer = 0
+    cdef RawSizes sizes
+    cdef Raw raw
+    if record.kind == RECORD_GONE:
+        if entry != NULL:
+            plane._forget(entry)
+        return True
+    if (record.kind != RECORD_PARAM and record.kind != RECORD_RAW) or record.revision == 0 or record.qos > 2:
+        return False
+    sizes.value_size = <uint32_t>size
+    if record.kind == RECORD_RAW:
+        if size < sizeof(RawSizes):
+            return False
+        memcpy(&sizes, value, sizeof(RawSizes))
+        value += sizeof(RawSizes)
+        size -= sizeof(RawSizes)
+        if <uint64_t>sizes.value_size + sizes.properties_size > size:
+            return False
+    if value_size(record.value_type, value, sizes.value_size, 0) != <Py_ssize_t>sizes.value_size:
+        return False
+    if record.ttl == TTL_DEFAULT:
+        lifetime_ms = <uint64_t>plane.param_ttl_s * 1000
+        if record.deadline_us == 0 or remaining_ms > lifetime_ms:
+            remaining_ms = lifetime_ms
+    elif record.deadline_us:
+        lifetime_ms = 1
+        if clock_is_right:
+            left_ms = <long long>(record.deadline_us // 1000) - <long long>(plane.core.wall_us // 1000)
+            remaining_ms = 0 if left_ms < 0 else left_ms if <uint64_t>left_ms < remaining_ms else remaining_ms
+    else:
+        lifetime_ms = 0
+    if lifetime_ms and remaining_ms == 0:
+        if entry != NULL:
+            plane._forget(entry)
+        return True
+    if entry == NULL:
+        text = PyBytes_FromStringAndSize(<const char*>address, record.address_size)
+        try:
+            route, strategy = plane.control.classify(text)
+        except ValueError:
+            return False
+        entry = table.insert(address, record.address_size, hash)
+        entry.route = route
+        entry.strategy = strategy
+        table.make_param(entry)
+        entry.revision = record.revision        # counted as a param from here on
+    else:
+        plane._release_writer(entry.writer)
+        entry.writer = 0
+    entry = table.store(entry, record.value_type, value, sizes.value_size)
+    if record.kind == RECORD_RAW:
+        raw.properties = value + sizes.value_size
+        raw.properties_size = sizes.properties_size
+        raw.payload = raw.properties + sizes.properties_size
+        raw.payload_size = size - sizes.value_size - sizes.properties_size
+        table.keep(entry, &raw)
+    else:
+        table.drop_kept(entry)
+    entry.qos = record.qos
+    entry.revision = record.revision
+    entry.written_us = record.written_us
+    entry.ttl = record.ttl
+    if record.writer_size:
+        name = PyBytes_FromStringAndSize(<const char*>address + record.address_size, record.writer_size)
+        writer = _writer(plane, name, writers)
+        plane.writer_uses[writer] += 1
+    entry.writer = writer
+    table.seq += 1
+    entry.seq = table.seq
+    table.touch(entry)
+    table.expires(entry, now_ms + remaining_ms if lifetime_ms else 0)
+    return True
+
+
+def finish_restore(Plane plane not None):
+    """After the last block: order the params by their last write, and keep no more of them than the configuration
+    allows now. Returns how many were dropped, oldest first; none where `state.eviction` says that nothing is."""
+    cdef Table table = plane.table
+    cdef uint32_t dropped = 0
+    cdef uint32_t id
+    cdef size_t count = 0
+    cdef size_t i
+    cdef Entry** found = <Entry**>malloc((table.params + 1) * sizeof(Entry*))
+    if found == NULL:
+        raise MemoryError
+    for id in range(FIRST_ID, table.top):
+        if table.entries[id] != NULL and table.entries[id].revision:
+            found[count] = table.entries[id]
+            count += 1
+    # A rewriting of the store has lost the order; the writers' clock is the best there is.
+    qsort(found, count, sizeof(Entry*), _by_time)
+    for i in range(count):
+        table.seq += 1
+        found[i].seq = table.seq
+        table.touch(found[i])
+    free(found)
+    while plane.evict and table.params > 1 and (
+            (plane.max_params and table.params > plane.max_params) or plane._over(0)):
+        plane._evict_oldest()
+        dropped += 1
+    return dropped
+
+
+cdef int _by_time(const void* one, const void* other) noexcept nogil:
+    cdef uint64_t first = (<Entry**>one)[0].written_us
+    cdef uint64_t second = (<Entry**>other)[0].written_us
+    if first != second:
+        return -1 if first < second else 1
+    # In the order in which they came: a restore goes through the blocks from the oldest on.
+    first = (<Entry**>one)[0].seq
+    second = (<Entry**>other)[0].seq
+    return -1 if first < second else 1
+
+
+cdef uint32_t _writer(Plane plane, bytes name, dict writers) except 0:
+    """The place of a writer who is not there any more: it lasts as long as a param names it."""
+    cdef uint32_t place
+    found = writers.get(name)
+    if found is not None and plane.writer_uses[<uint32_t>found] and plane.writer_texts[found] == name:
+        return found
+    if plane.free_writers:
+        place = plane.free_writers.pop()
+        plane.writer_texts[place] = name
+    else:
+        place = <uint32_t>len(plane.writer_texts)
+        plane.writer_texts.append(name)
+        if place >= plane.writer_room:
+            plane._writer_room(plane.writer_room * 2)
+    plane.writer_uses[place] = 0
+    plane.writer_locks[place] = 0
+    writers[name] = place
+    return place
+
+
+def refill_history(Plane plane not None, const uint8_t[::1] block not None):
+    """Put the frames of a log block into the ring that `history` is served from."""
+    cdef size_t at = sizeof(BlockHeader)
+    cdef size_t end = <size_t>block.shape[0]
+    cdef LogRecord record
+    cdef size_t head, frame_size
+    cdef const uint8_t* frame
+    if plane.ring.size == 0:
+        return
+    while at + sizeof(LogRecord) <= end:
+        memcpy(&record, &block[at], sizeof(LogRecord))
+        head = sizeof(LogRecord) + (0 if record.writer_size == SAME_WRITER else record.writer_size)
+        if record.size < head + 8 or record.size > end - at:
+            return
+        frame = &block[at] + head
+        frame_size = 4 + <size_t>get16(frame + 2)
+        if frame_size > record.size - head:
+            return
+        at += record.size
+        if frame_size >= 8 + <size_t>get16(frame + 6) and record.signal < 5:
+            plane.ring.append(frame, frame_size, record.signal, 8, get16(frame + 6))

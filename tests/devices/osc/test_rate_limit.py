@@ -1,0 +1,173 @@
+"""The pacer, on a clock that only moves when told to: distances are kept, and the last value always goes out."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clasp_edge.devices.osc.rate_limit import MAX_SLOTS, Pacer
+
+
+class Timer:
+    """What `call_at` gives back."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class SteppedClock:
+    """The timers of an event loop, with time that passes when `advance` is called."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self._timers: list[tuple[float, int, Timer, Callable[..., Any]]] = []
+        self._numbers = itertools.count()
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_at(self, when: float, callback: Callable[..., Any]) -> Timer:
+        timer = Timer()
+        heapq.heappush(self._timers, (when, next(self._numbers), timer, callback))
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        end_s = self.now_s + seconds
+        while self._timers and self._timers[0][0] <= end_s:
+            when, _, timer, callback = heapq.heappop(self._timers)
+            self.now_s = max(self.now_s, when)
+            if not timer.cancelled:
+                callback()
+        self.now_s = end_s
+
+
+class Rig:
+    """A pacer and what came out of it, with the time."""
+
+    def __init__(self, rate: float) -> None:
+        self.clock = SteppedClock()
+        self.sent: list[tuple[float, bytes, bytes]] = []
+        self.open = True
+        self.pacer = Pacer(cast("AbstractEventLoop", self.clock), rate, self._send)
+
+    def _send(self, key: bytes, packet: bytes) -> bool:
+        if self.open:
+            self.sent.append((self.clock.now_s, key, packet))
+        return self.open
+
+    def packets(self) -> list[bytes]:
+        return [packet for _, _, packet in self.sent]
+
+
+def test_without_a_rate_everything_goes_out_at_once() -> None:
+    rig = Rig(0)
+    for packet in (b"1", b"2", b"3"):
+        rig.pacer.offer(b"/a", packet)
+    assert rig.packets() == [b"1", b"2", b"3"]
+
+
+def test_the_first_goes_at_once_and_the_last_when_its_time_comes() -> None:
+    rig = Rig(10)
+    for packet in (b"1", b"2", b"3"):
+        rig.pacer.offer(b"/a", packet)
+    assert rig.packets() == [b"1"]
+    assert rig.pacer.waits(b"/a")
+    rig.clock.advance(0.2)
+    assert rig.packets() == [b"1", b"3"]
+    rig.clock.advance(10)
+    assert rig.packets() == [b"1", b"3"]
+
+
+def test_keys_do_not_wait_for_each_other() -> None:
+    rig = Rig(10)
+    for key in (b"/a", b"/b", b"/c"):
+        rig.pacer.offer(key, key)
+    assert rig.packets() == [b"/a", b"/b", b"/c"]
+
+
+def test_what_is_forgotten_is_not_sent() -> None:
+    rig = Rig(10)
+    rig.pacer.offer(b"/a", b"1")
+    rig.pacer.offer(b"/a", b"2")
+    rig.pacer.forget(b"/a")
+    rig.clock.advance(1)
+    assert rig.packets() == [b"1"]
+    rig.pacer.offer(b"/a", b"3")
+    assert rig.packets() == [b"1", b"3"]
+
+
+def test_what_is_postponed_waits_and_the_newest_comes() -> None:
+    rig = Rig(0)
+    rig.pacer.postpone(b"/a", rig.clock.now_s + 5)
+    rig.pacer.offer(b"/a", b"1")
+    rig.pacer.offer(b"/a", b"2")
+    rig.clock.advance(4.9)
+    assert rig.packets() == []
+    rig.clock.advance(0.2)
+    assert rig.packets() == [b"2"]
+
+
+def test_a_blocked_link_gets_the_newest_when_it_opens() -> None:
+    rig = Rig(0)
+    rig.open = False
+    rig.pacer.offer(b"/a", b"1")
+    rig.clock.advance(1)
+    rig.pacer.offer(b"/a", b"2")
+    rig.pacer.offer(b"/b", b"3")
+    rig.open = True
+    rig.clock.advance(1)
+    assert sorted(rig.packets()) == [b"2", b"3"]
+
+
+def test_the_line_is_bounded_and_nothing_in_it_is_lost() -> None:
+    rig = Rig(0.1)
+    keys = [str(i).encode() for i in range(MAX_SLOTS + 100)]
+    for key in keys:
+        rig.pacer.offer(key, b"first")
+        rig.pacer.offer(key, b"last")
+    assert sum(rig.pacer.waits(key) for key in keys) <= MAX_SLOTS
+    rig.clock.advance(100)
+    last = {key: packet for _, key, packet in rig.sent}
+    assert last == dict.fromkeys(keys, b"last")
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([b"/a", b"/b"]), st.floats(0, 0.3), st.sampled_from(["offer", "offer", "block", "forget"])
+    ),
+    max_size=40,
+)
+
+
+@given(steps, st.sampled_from([0, 5, 50]))
+def test_distances_are_kept_and_the_last_value_arrives(script: list[tuple[bytes, float, str]], rate: float) -> None:
+    rig = Rig(rate)
+    wanted: dict[bytes, bytes | None] = {}
+    for number, (key, pause, action) in enumerate(script):
+        if action == "offer":
+            wanted[key] = str(number).encode()
+            rig.pacer.offer(key, str(number).encode())
+        elif action == "forget":
+            if rig.pacer.waits(key):
+                wanted[key] = None
+            rig.pacer.forget(key)
+        else:
+            rig.open = not rig.open
+        rig.clock.advance(pause)
+    rig.open = True
+    rig.clock.advance(60)
+    for key, packet in wanted.items():
+        times = [at for at, k, _ in rig.sent if k == key]
+        if rate:
+            assert all(b - a >= 1 / rate - 0.0011 for a, b in itertools.pairwise(times))
+        if packet is not None:
+            assert [p for _, k, p in rig.sent if k == key][-1] == packet
