@@ -109,11 +109,12 @@ class Seen:
 
 class Arrival:
     """The run of writes that a connection is in the middle of. It is noted when it is announced; what of it does not
-    come before the connection ends would else be passed over when it is sent again. `router_id` is ours."""
+    come before the connection ends would else be passed over when it is sent again. `is_own(origin, epoch)` tells what
+    was first written here."""
 
-    def __init__(self, seen: Seen, router_id: str) -> None:
+    def __init__(self, seen: Seen, is_own: Callable[[str, int], bool]) -> None:
         self._seen = seen
-        self._router_id = router_id
+        self._is_own = is_own
         self._route = Route("", 0, 0)
         self._first = self._count = 0
         self._mask: bytes | None = None
@@ -121,7 +122,7 @@ class Arrival:
     def announce(self, route: Route, first: int, count: int) -> bytes | None:
         """A ROUTE: as `Seen.take`; none is new of what has come round."""
         self._route, self._first, self._count = route, first, count
-        if route.origin == self._router_id:
+        if self._is_own(route.origin, route.epoch):
             self._mask = b"\x01" * count
         else:
             self._mask = self._seen.take(route.origin, route.epoch, first, count) if first else None

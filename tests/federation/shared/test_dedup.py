@@ -30,7 +30,7 @@ def test_what_was_announced_and_has_not_come_is_new_when_it_does(runs: list[tupl
     seen = Seen()
     known: set[int] = set()
     for first, count, came in runs:
-        arrival = Arrival(seen, "us")
+        arrival = Arrival(seen, lambda origin, epoch: origin == "us")
         mask = arrival.announce(Route("a", 1, 1), first, count)
         assert (mask or bytes(count)) == bytes(number in known for number in range(first, first + count))
         arrival.broken_off(first + min(came, count))
