@@ -20,8 +20,8 @@ DATAGRAM_HEAD_BYTES = 28
 
 
 class Allowance:
-    """A `links.Link` to where `source` wants its values, which may be another port of its host. `withheld` tells whether
-    something was not sent because the source has not been confirmed."""
+    """A `links.Link` to where `source` wants its values, which may be another port of its host. `withheld`: something
+    was not sent because the source has not been confirmed."""
 
     def __init__(
         self, link: Link, source: Source, bytes_per_second: int, now_s: Callable[[], float], counters: Counters
