@@ -45,7 +45,7 @@ def bring(arrival: Arrival, first: int, numbers: Iterable[int], said: str = "", 
 
 @given(runs)
 def test_exactly_what_was_here_is_recognised(taken: list[tuple[int, int]]) -> None:
-    arrival = Arrival(Seen(), "us")
+    arrival = Arrival(Seen(), is_own)
     known: set[int] = set()
     for first, count in taken:
         arrival.announce(Route("a", 1, 1), first, count)
@@ -111,13 +111,13 @@ def test_two_connections_that_bring_the_same_run_at_once(turns: list[bool]) -> N
 
 
 def test_what_comes_round_is_not_new() -> None:
-    arrival = Arrival(Seen(), "us")
+    arrival = Arrival(Seen(), is_own)
     arrival.announce(Route("us", 1, 3), 1, 3)
     assert bring(arrival, 1, range(1, 5)) == [4]
 
 
 def test_epochs_and_origins_have_numbers_of_their_own() -> None:
-    arrival = Arrival(Seen(), "us")
+    arrival = Arrival(Seen(), is_own)
     for route in (Route("a", 1, 1), Route("a", 2, 1), Route("b", 1, 1)):
         arrival.announce(route, 5, 2)
         assert bring(arrival, 5, (5, 6)) == [5, 6]
