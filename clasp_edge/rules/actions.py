@@ -42,9 +42,11 @@ class Actions:
                 part.wrong("", f"has {' and '.join(verbs)}; an action has one of them")
             else:
                 near = next(iter(part.raw), "")
-                part.wrong("", f"is no action; {closest(str(near), list(_READERS))}" if near else f"needs one of {known}")
+                part.wrong(
+                    "", f"is no action; {closest(str(near), list(_READERS))}" if near else f"needs one of {known}"
+                )
             return Action("nothing")
-        action = _READERS[verbs[0]](self, part, self._count)
+        action: Action = _READERS[verbs[0]](self, part, self._count)
         part.finish()
         return action
 
@@ -139,7 +141,13 @@ def _increment(read: Actions, part: Table, number: int) -> Action:
     if wrap and (low is None or high is None):
         part.wrong("wrap", "needs min and max")
     return Action(
-        "increment", read.template(part, "increment"), by=part.number("by", 1), low=low, high=high, wrap=wrap, number=number
+        "increment",
+        read.template(part, "increment"),
+        by=part.number("by", 1),
+        low=low,
+        high=high,
+        wrap=wrap,
+        number=number,
     )
 
 

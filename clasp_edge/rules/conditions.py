@@ -288,5 +288,3 @@ def _between_times(part: Table) -> Condition:
         return None if inside else f"it is {int(now[0] // 3600):02}:{int(now[0] % 3600 // 60):02}"
 
     return between
-
-

@@ -33,7 +33,7 @@ def _cubic(t: float) -> float:
 
 
 def _expo(t: float) -> float:
-    return 0.0 if t <= 0 else 2.0 ** (10 * t - 10)
+    return 0.0 if t <= 0 else math.pow(2.0, 10 * t - 10)
 
 
 def _sine(t: float) -> float:
@@ -47,13 +47,13 @@ def _circ(t: float) -> float:
 def _elastic_in(t: float) -> float:
     if t <= 0 or t >= 1:
         return 0.0 if t <= 0 else 1.0
-    return -(2.0 ** (10 * t - 10)) * math.sin((10 * t - 10.75) * 2 * math.pi / 3)
+    return -math.pow(2.0, 10 * t - 10) * math.sin((10 * t - 10.75) * 2 * math.pi / 3)
 
 
 def _elastic_out(t: float) -> float:
     if t <= 0 or t >= 1:
         return 0.0 if t <= 0 else 1.0
-    return 2.0 ** (-10 * t) * math.sin((10 * t - 0.75) * 2 * math.pi / 3) + 1
+    return math.pow(2.0, -10 * t) * math.sin((10 * t - 0.75) * 2 * math.pi / 3) + 1
 
 
 def _bounce_out(t: float) -> float:

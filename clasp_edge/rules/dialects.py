@@ -53,11 +53,11 @@ def _rule(row: Any, index: int, remark: Remark) -> dict[str, Any]:
         row = dict(zip(("id", "name", "enabled", "trigger", "conditions", "actions", "cooldown"), row, strict=False))
     if not isinstance(row, Mapping):
         raise NotRules(f"rule {index + 1} is {quoted(row)}, not an object")
-    id = row.get("id")
-    if not isinstance(id, str) or not id:
+    given = row.get("id")
+    if not isinstance(given, str) or not given:
         raise NotRules(f'rule {index + 1} has no "id"')
-    where = f'rule "{id}"'
-    table: dict[str, Any] = {"id": _safe_id(id), "enabled": row.get("enabled") is not False}
+    where = f'rule "{given}"'
+    table: dict[str, Any] = {"id": _safe_id(given), "enabled": row.get("enabled") is not False}
     if isinstance(row.get("name"), str) and row["name"]:
         table["name"] = row["name"]
     table["trigger"] = _trigger(row.get("trigger"), where, remark)
@@ -71,8 +71,9 @@ def _rule(row: Any, index: int, remark: Remark) -> dict[str, Any]:
     return table
 
 
-def _safe_id(id: str) -> str:
-    return "".join(c if c.isascii() and (c.isalnum() or c in "_.:-") else "-" for c in id).lstrip("_.:-")[:128] or "rule"
+def _safe_id(given: str) -> str:
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "_.:-") else "-" for c in given)
+    return safe.lstrip("_.:-")[:128] or "rule"
 
 
 def _tagged(row: Any, where: str, what: str) -> tuple[str, Mapping[str, Any]]:
@@ -124,7 +125,11 @@ def _glob(pattern: Any, where: str, remark: Remark) -> Any:
 def _condition(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         raise NotRules(f"{where}: a condition is {quoted(row)}, not an object")
-    return {"address": row.get("address"), "op": _snake(str(row.get("op", row.get("operator")))), "value": row.get("value")}
+    return {
+        "address": row.get("address"),
+        "op": _snake(str(row.get("op", row.get("operator")))),
+        "value": row.get("value"),
+    }
 
 
 def _action(row: Any, where: str, remark: Remark) -> dict[str, Any]:

@@ -142,7 +142,9 @@ class DryRun:
                 self.engine.session(" ".join(name), joins=which == "join")
                 self._settle()
             case _:
-                raise BadLine('a line is "set ADDRESS JSON", "event ADDRESS [JSON]", "wait SECONDS", "at HH:MM", "join NAME"')
+                raise BadLine(
+                    'a line is "set ADDRESS JSON", "event ADDRESS [JSON]", "wait SECONDS", "at HH:MM", "join NAME"'
+                )
 
     def _until(self, time: str) -> float:
         fields = time.split(":")

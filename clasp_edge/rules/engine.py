@@ -124,13 +124,13 @@ class Engine(Lookup):
                     self._enter(trigger.pattern, "due", (state, trigger))
                 for bound in (trigger.above, trigger.below):
                     if isinstance(bound, str):
-                        self._enter(Pattern(bound.encode()), "bound", (state, trigger))
+                        self._enter(Pattern(bound.encode()), "bounds", (state, trigger))
             for pattern in state.rule.watched:
                 if state.rule.for_s:
-                    self._enter(pattern, "hold", state)
+                    self._enter(pattern, "holds", state)
                 if not pattern.literal and pattern.text not in self._members:
                     self._members[pattern.text] = members = known.get(pattern.text) or self._scanned(pattern)
-                    self._enter(pattern, "member", members)
+                    self._enter(pattern, "members", members)
 
     def _enter(self, pattern: Pattern, kind: str, what: Any) -> None:
         assert self._index is not None
@@ -192,7 +192,10 @@ class Engine(Lookup):
 
     def _fire_kind(self, kind: str, address: str, value: Any) -> None:
         found = [
-            (state, trigger) for state in self.states.values() for trigger in state.rule.triggers if trigger.kind == kind
+            (state, trigger)
+            for state in self.states.values()
+            for trigger in state.rule.triggers
+            if trigger.kind == kind
         ]
         self._evaluate_all(found, self._event(kind, address, value, MISSING, 0))
 
@@ -286,7 +289,7 @@ class Engine(Lookup):
             known = self._routes[address] = _Route([], [], [], [])
             for subscription in sorted(self._trie.matching(address.encode()), key=lambda found: found.id):
                 kind, what = self._entries[subscription.id]
-                {"due": known.due, "bound": known.bounds, "member": known.members, "hold": known.holds}[kind].append(what)
+                getattr(known, kind).append(what)
             if len(self._routes) > MAX_ROUTES:
                 self._routes.popitem(last=False)
         return known
@@ -335,18 +338,19 @@ class Engine(Lookup):
 
     def fire(self, state: RuleState, event: Event) -> None:
         """Carry out the rule's actions, unless it only watches."""
-        if not self._within_rate(state):
+        if not self._within_rate(state, 1 + event.depth):
             return
         self.timing.fired(state, event)
         self._note(state, event, fired=True, reason="")
         if state.rule.act:
             self.firings.start(state, event)
 
-    def _within_rate(self, state: RuleState) -> bool:
-        """The breaker: a bucket of what the rule may do in BREAKER_WINDOW_S."""
+    def _within_rate(self, state: RuleState, cost: int) -> bool:
+        """The breaker: a bucket of what the rule may do in BREAKER_WINDOW_S. The deeper in a cascade, the more a firing
+        costs: rules that set each other off in a ring are ended before people who turn knobs."""
         most = state.rule.max_per_second * BREAKER_WINDOW_S
         now = self.host.monotonic_s()
-        state.spent = max(0.0, state.spent - (now - state.spent_at_s) * state.rule.max_per_second) + 1
+        state.spent = max(0.0, state.spent - (now - state.spent_at_s) * state.rule.max_per_second) + cost
         state.spent_at_s = now
         if state.spent <= most:
             return True

@@ -102,7 +102,7 @@ class Firings:
         run.go_on()
 
     def _under_way(self, rule: str) -> int:
-        return sum(len(runs) for (id, _), runs in self._runs.items() if id == rule)
+        return sum(len(runs) for (owner, _), runs in self._runs.items() if owner == rule)
 
     def ended(self, run: Run) -> None:
         """A run has come to its end; the next in the queue begins."""
@@ -126,21 +126,21 @@ class Firings:
     def cancel(self, state: RuleState) -> list[str]:
         """End all that a rule is doing. Returns what is lost, in words."""
         lost: list[str] = []
-        id = state.rule.id
-        for key in [key for key in self._runs if key[0] == id]:
+        rule = state.rule.id
+        for key in [key for key in self._runs if key[0] == rule]:
             for run in self._runs.pop(key):
                 run.cancel()
                 if run.at < len(state.rule.actions):
-                    lost.append(f"rule {id}: {len(state.rule.actions) - run.at} actions after a delay")
-        for key in [key for key in self._queues if key[0] == id]:
-            lost.append(f"rule {id}: {len(self._queues.pop(key))} firings that waited their turn")
-        for key in [key for key in self._fades if key[0] == id]:
+                    lost.append(f"rule {rule}: {len(state.rule.actions) - run.at} actions after a delay")
+        queued = [key for key in self._queues if key[0] == rule]
+        lost += [f"rule {rule}: {len(self._queues.pop(key))} firings that waited their turn" for key in queued]
+        for key in [key for key in self._fades if key[0] == rule]:
             self._fades.pop(key).cancel()
-            lost.append(f"rule {id}: a fade of {key[1]}")
-        for timer in self._held.pop(id, []):
+            lost.append(f"rule {rule}: a fade of {key[1]}")
+        for timer in self._held.pop(rule, []):
             timer.cancel()
         if state.holding:
-            lost.append(f"rule {id}: {len(state.holding)} conditions that had begun to hold")
+            lost.append(f"rule {rule}: {len(state.holding)} conditions that had begun to hold")
         return lost
 
     # ---- single actions ----
@@ -310,7 +310,8 @@ def _toggled(value: Any) -> Any:
     given = number(value)
     if given is None:
         return value is not True
-    return type(given)(0) if given else type(given)(1)
+    switched = 0 if given else 1
+    return float(switched) if isinstance(given, float) else switched
 
 
 def _incremented(value: Any, action: Action) -> Any:

@@ -11,7 +11,9 @@ from clasp_edge.rules.templates import Captures, Template
 from clasp_edge.rules.transforms import Memory, Transform
 from clasp_edge.wire.pattern import Pattern
 
-TriggerKind = Literal["change", "set", "threshold", "event", "stream", "gesture", "silence", "interval", "time", "session", "start"]
+TriggerKind = Literal[
+    "change", "set", "threshold", "event", "stream", "gesture", "silence", "interval", "time", "session", "start"
+]
 RunMode = Literal["restart", "single", "queue", "parallel"]
 
 

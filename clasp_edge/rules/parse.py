@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clasp_edge.rules.actions import Actions
-from clasp_edge.rules.conditions import Compiler, Condition, days, time_of_day
-from clasp_edge.rules.model import Action, Event, Lookup, Rule, Source, Trigger
+from clasp_edge.rules.conditions import Compiler, days, time_of_day
+from clasp_edge.rules.model import Action, Condition, Event, Lookup, Rule, Source, Trigger
 from clasp_edge.rules.table import Report, Table
 from clasp_edge.rules.templates import Captures, Template
 from clasp_edge.rules.transforms import compile_transform
@@ -26,15 +26,18 @@ SHORTEST_INTERVAL_S = 0.1
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 TRIGGERS = (
-    "change", "set", "threshold", "event", "stream", "gesture", "silence", "interval", "time", "session", "link", "start",
+    "change", "set", "threshold", "event", "stream", "gesture", "silence", "interval", "time", "session", "link",
+    "start",
 )  # fmt: skip
 
-LINKS = {"uplink": "/clasp-edge/uplinks/{}/state", "peer": "/clasp-edge/peers/{}/state", "bridge": "/clasp-edge/bridges/{}/state"}
+LINKS = {
+    "uplink": "/clasp-edge/uplinks/{}/state",
+    "peer": "/clasp-edge/peers/{}/state",
+    "bridge": "/clasp-edge/bridges/{}/state",
+}
 
 
-def read_rules(
-    tables: Sequence[Any], maps: Sequence[Any], scenes: Mapping[str, Any], report: Report
-) -> list[Rule]:
+def read_rules(tables: Sequence[Any], maps: Sequence[Any], scenes: Mapping[str, Any], report: Report) -> list[Rule]:
     """The rules of a configuration, maps among them, in their order. What cannot be used is reported and left out."""
     names = frozenset(scenes)
     rules: list[Rule] = []
@@ -71,8 +74,8 @@ def read_rule(raw: Any, path: str, scenes: frozenset[str], report: Report) -> Ru
         report(path, "must be a table")
         return None
     part = Table(raw, path, report)
-    id = part.text("id", longest=128) or ""
-    if id and not _ID.fullmatch(id):
+    rule_id = part.text("id", longest=128) or ""
+    if rule_id and not _ID.fullmatch(rule_id):
         part.wrong("id", "must be letters, digits and _ . : - and begin with a letter or digit")
     triggers = tuple(_trigger(row) for row in part.tables("trigger"))
     if not triggers and "trigger" in raw and part.sound:
@@ -87,14 +90,14 @@ def read_rule(raw: Any, path: str, scenes: frozenset[str], report: Report) -> Ru
     if not actions and part.sound:
         part.wrong("do", "must be at least one action")
     rule = Rule(
-        id=id,
+        id=rule_id,
         raw=raw,
         origin=path,
         triggers=triggers,
         actions=actions,
         conditions=conditions,
         watched=tuple(compiler.watched),
-        name=part.text("name", "", empty=True) or id,
+        name=part.text("name", "", empty=True) or rule_id,
         enabled=part.flag("enabled", True),
         act=part.choice("mode", ("act", "watch"), "act") == "act",
         for_s=float(part.number("for_s", 0.0, low=0, high=LONGEST_S)),
@@ -241,8 +244,8 @@ def read_map(raw: Any, index: int, path: str, report: Report) -> list[Rule]:
         report(path, "must be a table")
         return []
     part = Table(raw, path, report)
-    id = part.text("id", f"map-{index + 1}", longest=120)
-    if not _ID.fullmatch(id):
+    rule_id = part.text("id", f"map-{index + 1}", longest=120)
+    if not _ID.fullmatch(rule_id):
         part.wrong("id", "must be letters, digits and _ . : - and begin with a letter or digit")
     source, target = part.text("from") or "", part.text("to") or ""
     both = part.flag("both", False)
@@ -260,9 +263,10 @@ def read_map(raw: Any, index: int, path: str, report: Report) -> list[Rule]:
         if scale is not None or both:
             part.wrong("transform", "goes one way, and in place of scale")
         there = compile_transform(raw["transform"], part, "transform")
-    ways = [(id, source, target, there)] + ([(f"{id}:back", target, source, back)] if both else [])
+    ways = [(rule_id, source, target, there)] + ([(f"{rule_id}:back", target, source, back)] if both else [])
     rules = [
-        _map_rule(part, path, raw, name, begins, ends, transform, kind, enabled=enabled) for name, begins, ends, transform in ways
+        _map_rule(part, path, raw, name, begins, ends, transform, kind, enabled=enabled)
+        for name, begins, ends, transform in ways
     ]
     return [rule for rule in rules if rule is not None] if part.finish() else []
 
@@ -274,7 +278,16 @@ def _scaling(part: Table, scale: tuple[float, ...], *, clamp: bool) -> Any:
 
 
 def _map_rule(
-    part: Table, path: str, raw: Any, id: str, source: str, target: str, transform: Any, signal: str, *, enabled: bool
+    part: Table,
+    path: str,
+    raw: Any,
+    rule_id: str,
+    source: str,
+    target: str,
+    transform: Any,
+    signal: str,
+    *,
+    enabled: bool,
 ) -> Rule | None:
     key = "from" if source == part.raw.get("from") else "to"
     try:
@@ -297,8 +310,8 @@ def _map_rule(
     verb = "set" if signal == "param" else "publish"
     action = Action(verb, template, Source("trigger", transform=transform), "event", number=1)
     return Rule(
-        id=id,
-        raw=(raw, id),
+        id=rule_id,
+        raw=(raw, rule_id),
         origin=path,
         triggers=(Trigger(kind, pattern, captures),),  # type: ignore[arg-type]
         actions=(action,),

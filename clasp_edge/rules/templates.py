@@ -78,7 +78,9 @@ class Template:
                     there = f"the trigger's pattern has {captures} wildcards" if captures else "nothing is captured"
                     raise ValueError(f'"{{{name}}}" stands for nothing: {there}')
             elif name not in NAMES:
-                raise ValueError(f'"{{{name}}}" is unknown; there are {{1}}, {{2}} ... {{address}}, {{value}}, {{previous}}')
+                raise ValueError(
+                    f'"{{{name}}}" is unknown; there are {{1}}, {{2}} ... {{address}}, {{value}}, {{previous}}'
+                )
         if re.sub(_PLACE, "", source).count("{") or re.sub(_PLACE, "", source).count("}"):
             raise ValueError('"{" and "}" only stand around a number or a name')
         self.fixed = not names

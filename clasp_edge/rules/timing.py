@@ -7,6 +7,7 @@ most one in each period and the last one at its end, `for_s` asks that trigger a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clasp_edge.rules.model import Event, Trigger
@@ -34,7 +35,9 @@ class Timing:
         if rule.settle_s:
             if (timer := state.settling.pop(key, None)) is not None:
                 timer.cancel()
-            state.settling[key] = self._host.call_later(rule.settle_s, lambda: self._settled(state, trigger, key, event))
+            state.settling[key] = self._host.call_later(
+                rule.settle_s, lambda: self._settled(state, trigger, key, event)
+            )
             return False
         if rule.throttle_s and not self._throttle(state, key, event):
             return False
@@ -85,8 +88,14 @@ class Timing:
 
     def _held(self, state: RuleState, key: str) -> None:
         held = state.holding.pop(key, None)
-        if held is not None and self._engine.holds(state, held[1]):
-            self._engine.fire(state, held[1])
+        if held is not None and self._engine.holds(state, event := self._as_it_is(held[1])):
+            self._engine.fire(state, event)
+
+    def _as_it_is(self, event: Event) -> Event:
+        """The event with the value that stands at its address now."""
+        if event.kind not in ("change", "set", "threshold"):
+            return event
+        return replace(event, value=self._engine.value(event.address))
 
     def release(self, state: RuleState, address: str) -> None:
         """The trigger does not hold any more (a value came back over its threshold)."""
@@ -97,7 +106,8 @@ class Timing:
     def review(self, state: RuleState) -> None:
         """Something that the conditions look at has changed."""
         for key, (timer, event) in list(state.holding.items()):
-            if any(condition(event, self._engine) is not None for condition in state.rule.conditions):
+            now = self._as_it_is(event)
+            if any(condition(now, self._engine) is not None for condition in state.rule.conditions):
                 timer.cancel()
                 del state.holding[key]
 

@@ -56,7 +56,11 @@ class Trace:
             self.refused += 1
         # What repeats itself word for word would push out what is worth reading.
         last = self.entries[-1] if self.entries else None
-        if last is None or entry.fired or (last.reason, last.kind, last.address) != (entry.reason, entry.kind, entry.address):
+        if (
+            last is None
+            or entry.fired
+            or (last.reason, last.kind, last.address) != (entry.reason, entry.kind, entry.address)
+        ):
             self.entries.append(entry)
 
     def fail(self, sentence: str) -> None:

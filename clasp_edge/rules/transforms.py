@@ -479,8 +479,8 @@ def _test(part: Table, kind: str, depth: int) -> Test:
     limit = part.number("value")
     if kind == "equals":
         tolerance = part.number("tolerance", 0.001, low=0)
-        return lambda value: (given := number(value)) is not None and (
-            abs(given - limit) < tolerance or equal(given, limit)
+        return lambda value: (
+            (given := number(value)) is not None and (abs(given - limit) < tolerance or equal(given, limit))
         )
     if kind == "greater_than":
         return lambda value: (given := number(value)) is not None and given > limit
