@@ -204,6 +204,7 @@ class Osc(Section, frozen=True, kw_only=True):
     arrays: Literal["flat", "brackets"] = "flat"
     max_subscribers: Annotated[int, Meta(ge=0, le=10_000)] = 256  # 0: nobody can subscribe
     subscriber_rate: Annotated[float, Meta(ge=0, le=10_000)] = 100.0  # 0: every change
+    subscriber_kib_per_second: Annotated[int, Meta(ge=0, le=LARGEST_ARENA_MIB * 1024)] = 512  # 0: unlimited
     tcp_listen: Listen | None = None
     tcp_framing: Literal["slip", "length"] = "slip"
     target: tuple[OscTarget, ...] = ()
