@@ -166,7 +166,7 @@ class RouterHost:
         pattern = _literal(address)
         if pattern is None:
             return MISSING
-        payload, _ = self._plane.snapshot(pattern, None, 0, SCAN_BYTES, 1)
+        payload, _ = self._plane.snapshot(pattern, None, b"", SCAN_BYTES, 1)
         if payload is None:
             return MISSING
         snapshot = decode_payload(payload)
@@ -175,7 +175,7 @@ class RouterHost:
 
     def scan(self, pattern: Pattern, most: int) -> list[tuple[str, Any]]:
         found: list[tuple[str, Any]] = []
-        cursor = 0
+        cursor = b""
         while len(found) < most:
             payload, cursor = self._plane.snapshot(pattern, None, cursor, SCAN_BYTES, SCAN_AT_ONCE)
             if payload is not None:
