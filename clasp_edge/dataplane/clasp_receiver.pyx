@@ -11,7 +11,7 @@ from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put64
 from clasp_edge.dataplane.outbox cimport BOUNDED, HEADROOM, JOBS_AT_ONCE, OLDEST_FIRST
-from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, STAGED, Staged, Write
+from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, OUTDATED, STAGED, Staged, Write
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE, value_size
 from clasp_edge.dataplane.table cimport Slot, Table
 from clasp_edge.dataplane.write_run cimport publish_content, set_content
@@ -361,11 +361,25 @@ cdef class ClaspReceiver(ClaspSender):
                 self._garbage(TRUNCATED)
                 return
             write.ttl = get32(payload + at)
+            at += 4
+        write.hlc = write.rank = 0
+        write.quiet = False
+        if self.versioned and size >= at + 16:
+            write.rank = get64(payload + at)
+            write.hlc = get64(payload + at + 8)
+            write.quiet = self.number == 0
+            write.flags &= 0x1F
         if self.run is not None and self.run.repeats(
                 set_content(write.flags & 0x0F, write.address, write.address_size + write.value_size)):
-            return
+            # A version tells by itself whether it is new.
+            if write.hlc == 0:
+                return
         verdict = self.plane.set(self, &write, &revision)
+        if verdict == OUTDATED:
+            return
         if verdict != ACCEPTED:
+            self.refused_hlc = write.hlc
+            self.refused_rank = write.rank
             self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
             return
         self.last_revision = revision
