@@ -374,6 +374,7 @@ cdef class ClaspReceiver(ClaspSender):
             # A version tells by itself whether it is new.
             if write.hlc == 0:
                 return
+            write.quiet = True
         verdict = self.plane.set(self, &write, &revision)
         if verdict == OUTDATED:
             return

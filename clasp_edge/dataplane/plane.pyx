@@ -202,6 +202,9 @@ cdef class Plane(State):
             revision[0] = entry.revision
             verdict = ACCEPTED
             if not self._newer(entry, write):
+                if write.hlc == entry.hlc and write.rank == entry.rank and not write.quiet:
+                    # Known from the comparison of states already; now it has its turn among the others.
+                    return self._replay(origin, write, entry)
                 self.outdated += 1
                 return OUTDATED
             if entry.lock_holder and entry.lock_holder != origin.writer and self._decides(entry):

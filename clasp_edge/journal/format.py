@@ -29,9 +29,7 @@ LOG_PREFIX = b"L"
 STATE_PREFIX = b"S"
 
 BLOCK_VERSION = 4
-"""Its params have versions; since 3, log records may have an MQTT message's own bytes behind the frame."""
-VERSIONED = 4
-"""The first with versions behind the writers' names."""
+"""Its params have versions (before, their size was 0); since 3, log records may have an MQTT message's own bytes."""
 OLDEST_BLOCK_VERSION = 1
 """Of a block without MQTT's quality of service and own bytes; the rest is the same."""
 
@@ -273,7 +271,7 @@ def params(block: Buffer) -> Iterator[Param]:
     while at < header.size:
         fields = _STATE.unpack_from(view, at)
         size, kind, value_type, writer_size, qos, address_size = fields[:6]
-        version_size = fields[6] if header.version >= VERSIONED else 0
+        version_size = fields[6]
         ttl, revision, written_us, deadline_us, left_ms = fields[7:]
         begin = at + _STATE.size
         end = at + size

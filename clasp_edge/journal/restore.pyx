@@ -56,8 +56,6 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
     while at + sizeof(StateRecord) <= end:
         memcpy(&record, &block[at], sizeof(StateRecord))
         size = record.size
-        if header.version < 4:
-            record.version_size = 0
         if (size < sizeof(StateRecord) + <uint64_t>record.address_size + record.writer_size + record.version_size
                 or size > end - at or (record.version_size and record.version_size != VERSION_BYTES)
                 or record.writer_size > 36):

@@ -38,8 +38,12 @@ def broken(before: Network, trace: tuple[str, ...]) -> str:
         owner = before.owners[param]
         if owner is None or any("restored" in event for event in trace):
             continue
-        others = any(f"r{n} {verb} p{param}" in trace for n in range(len(before.routers)) if n != owner
-                     for verb in ("writes", "clears"))
+        others = any(
+            f"r{n} {verb} p{param}" in trace
+            for n in range(len(before.routers))
+            if n != owner
+            for verb in ("writes", "clears")
+        )
         over = any(event.startswith(f"p{param} is over") for event in trace)
         if not others and not over and held != before.routers[owner].params[param]:
             return "the owner is not overruled by the past"

@@ -1,8 +1,8 @@
 """A network of routers as a value: what each has, what is under way on each link, and what can happen next.
 
-Small enough to be explored, and with the rules that the routers have: a write gets a version, a link carries it, whoever
-hears of it keeps the later one and passes it on; when a link comes up, each end tells what it has, and an owner overrules
-what was written while it was away. Versions are those of `federation.shared.versions`.
+Small enough to be explored, and with the rules that the routers have: a write gets a version, a link carries it,
+whoever hears of it keeps the later one and passes it on; when a link comes up, each end tells what it has, and an owner
+overrules what was written while it was away. Versions are those of `federation.shared.versions`.
 """
 
 from __future__ import annotations
@@ -136,14 +136,12 @@ class Network(NamedTuple):
         if ours is not None and (theirs.version, theirs.value) <= (ours.version, ours.value):
             return network
         owned = self.owners[message.param] == number
-        if message.sync and way == 1 and owned and ours is not None and ours.value != theirs.value:
-            if over(ours.version) != theirs.version:
-                clock_us = self.now * 1000 + self.skew[number]
-                last = network.routers[number].last
-                version = overruling(
-                    ours.version, theirs.version, clock_us, last, number + 1, raise_epoch=True
-                )
-                return network._take(number, message.param, Held(version, ours.value), None)
+        contested = ours is not None and ours.value != theirs.value and over(ours.version) != theirs.version
+        if message.sync and way == 1 and owned and ours is not None and contested:
+            clock_us = self.now * 1000 + self.skew[number]
+            last = network.routers[number].last
+            version = overruling(ours.version, theirs.version, clock_us, last, number + 1, raise_epoch=True)
+            return network._take(number, message.param, Held(version, ours.value), None)
         return network._take(number, message.param, theirs, index)
 
     # ---- pieces ----
@@ -190,9 +188,7 @@ class Network(NamedTuple):
     def _drained(self) -> Network:
         network = self
         while True:
-            busy = next(
-                ((i, way) for i, link in enumerate(network.links) for way in (0, 1) if link.ways[way]), None
-            )
+            busy = next(((i, way) for i, link in enumerate(network.links) for way in (0, 1) if link.ways[way]), None)
             if busy is None:
                 return network
             network = network.deliver(*busy)

@@ -16,7 +16,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
 from clasp_edge.dataplane.plane cimport Write
-from clasp_edge.dataplane.scan cimport value_size
+from clasp_edge.dataplane.scan cimport value_size as size_of_value
 from clasp_edge.dataplane.state cimport REPLAYED, version_hash
 from clasp_edge.dataplane.table cimport (
     BUCKETS,
@@ -164,7 +164,7 @@ cdef class Relay(Adapter):
         write.address = p + 4
         write.address_size = get16(p + 2)
         at = 4 + write.address_size
-        used = value_size(p[1] & 0x0F, p + at, size - at, 0)
+        used = size_of_value(p[1] & 0x0F, p + at, size - at, 0)
         if used < 0:
             raise ValueError("a SET's value cannot be read")
         write.hash = self.plane.table.hash_of(write.address, write.address_size)

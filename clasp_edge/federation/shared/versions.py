@@ -1,5 +1,5 @@
-"""Versions of params in Python: the rule that the compiled half goes by (dataplane/state.pxd), for those who compare one
-by one. The model (tests/model) is explored with this code.
+"""Versions of params in Python: the rule that the compiled half goes by (dataplane/state.pxd), for those who compare
+one by one. The model (tests/model) is explored with this code.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ LAST_EPOCH = 0xFFFE
 
 
 class Version(NamedTuple):
-    """When and where a state of a param was assigned. The order of the fields is the order of versions. `hlc` is odd for
-    a tombstone."""
+    """When and where a state of a param was assigned. The order of the fields is the order of versions. `hlc` is odd
+    for a tombstone."""
 
     epoch: int
     hlc: int

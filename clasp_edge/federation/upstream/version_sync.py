@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from clasp_edge.federation.shared.extensions import BUCKETS, digest_frame
 from clasp_edge.federation.shared.sender import VERSION_BYTES
 from clasp_edge.federation.shared.unpack import set_parts
+from clasp_edge.federation.shared.versions import over, read_version
 
 if TYPE_CHECKING:
     from clasp_edge.federation.upstream.hub_session import HubSession
@@ -93,12 +94,13 @@ class VersionSync:
             return False
         ours = self._outward.version(address)
         rank, hlc = (int.from_bytes(payload[at : at + 8], "big") for at in (-VERSION_BYTES, -8))
-        if ours is None or not _later(hlc, rank, *ours):
+        theirs = read_version(hlc, rank)
+        if ours is None or theirs <= read_version(*ours):
             return False
         held = self._outward.held(address)
         if held is None if hlc & 1 else held is not None and held[:2] == (value_type, value):
             return False  # the same, and its version may as well be theirs
-        if ours[0] | 1 == hlc and ours[1] == rank:
+        if over(read_version(*ours)) == theirs:
             return False  # its own time was over
         self._outward.overrule(address, hlc, rank, True)
         return True
@@ -164,8 +166,3 @@ class VersionSync:
         if self._outward.count_on(COUNTED_AT_ONCE):
             self._session.link.send([digest_frame(self._outward.root)])
         self._session.timers.start("roots", self._pause_s, self._look)
-
-
-def _later(hlc: int, rank: int, other_hlc: int, other_rank: int) -> bool:
-    """Whether the first version is the later one (dataplane/state.pxd)."""
-    return (rank >> 48, hlc, rank) > (other_rank >> 48, other_hlc, other_rank)
