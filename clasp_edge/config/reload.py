@@ -76,8 +76,14 @@ RESTART = frozenset(
         "data_dir",
         "federation.router_id",
         "websocket.listen",
+        "websocket.tls_listen",
         "tcp.listen",
+        "tcp.tls_listen",
+        "tls.certificate",
+        "tls.key",
+        "tls.client_ca",
         "mqtt.listen",
+        "mqtt.tls_listen",
         "mqtt.namespace",
         "mqtt.max_packet_kib",
         "limits.arena_mib",
@@ -112,8 +118,9 @@ def reloaded(old: Config, new: Config) -> Config:
         data_dir=old.data_dir,
         websocket=old.websocket,
         tcp=old.tcp,
+        tls=old.tls,
         mqtt=msgspec.structs.replace(
-            new.mqtt, listen=old.mqtt.listen, namespace=old.mqtt.namespace, max_packet_kib=old.mqtt.max_packet_kib
+            new.mqtt, listen=old.mqtt.listen, tls_listen=old.mqtt.tls_listen, namespace=old.mqtt.namespace, max_packet_kib=old.mqtt.max_packet_kib
         ),
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
         journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
