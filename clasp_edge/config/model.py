@@ -270,6 +270,7 @@ class Uplink(Section, frozen=True, kw_only=True):
     tls_cert: Annotated[str, Meta(max_length=4096)] = ""
     tls_key: Annotated[str, Meta(max_length=4096)] = ""
     tls_server_name: Annotated[str, Meta(max_length=253)] = ""
+    tls_pin: Annotated[str, Meta(max_length=71)] = ""
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from clasp_edge.config.model import Config, Osc, leaves
 # What devices have been served by since the start.
 OSC_RESTART = ("listen", "namespace", "floats", "arrays", "tcp_listen", "tcp_framing")
 
+MQTT_RESTART = ("listen", "tls_listen", "namespace", "max_packet_kib")
+
 # Read anew at each use, so a new value holds from the next message, session or sweep on.
 LIVE = frozenset(
     {
@@ -82,10 +84,7 @@ RESTART = frozenset(
         "tls.certificate",
         "tls.key",
         "tls.client_ca",
-        "mqtt.listen",
-        "mqtt.tls_listen",
-        "mqtt.namespace",
-        "mqtt.max_packet_kib",
+        *(f"mqtt.{key}" for key in MQTT_RESTART),
         "limits.arena_mib",
         "limits.history_kib",
         "security.mode",
@@ -119,9 +118,7 @@ def reloaded(old: Config, new: Config) -> Config:
         websocket=old.websocket,
         tcp=old.tcp,
         tls=old.tls,
-        mqtt=msgspec.structs.replace(
-            new.mqtt, listen=old.mqtt.listen, tls_listen=old.mqtt.tls_listen, namespace=old.mqtt.namespace, max_packet_kib=old.mqtt.max_packet_kib
-        ),
+        mqtt=msgspec.structs.replace(new.mqtt, **{key: getattr(old.mqtt, key) for key in MQTT_RESTART}),
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
         journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
         security=security,

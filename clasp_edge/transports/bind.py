@@ -117,6 +117,12 @@ def _tune(sock: socket.socket, kind: socket.SocketKind) -> None:
     sock.setblocking(False)
 
 
+def no_delay(sock: socket.socket) -> None:
+    """Have the kernel send at once what is written. A local socket knows no such delay."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 _behind: dict[int, str] = {}
 """Where connections come from that reach us over a pair of local sockets, by descriptor."""
 

@@ -8,7 +8,6 @@ the handshakes under way in number and time; knows nothing of what is said insid
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from ssl import SSLContext, SSLError
 from typing import cast
 
 from clasp_edge.config.listen import Listen
-from clasp_edge.transports.bind import bind, forget_peer, name_of, note_peer, peer_of
+from clasp_edge.transports.bind import bind, forget_peer, name_of, no_delay, note_peer
 
 log = logging.getLogger("clasp_edge.transports")
 
@@ -25,6 +24,9 @@ BUFFER_BYTES = 262_144
 
 HIGH_WATER_BYTES = 65_536
 """Encrypted bytes that may wait for the client; beyond it nothing more is taken from its outbox."""
+
+ACCEPTED_AT_ONCE = 64
+"""Connections taken before others get their turn."""
 
 Factory = Callable[[str], asyncio.BaseProtocol]
 """Makes the protocol that serves a decrypted connection; takes the client's address as `host:port`."""
@@ -49,58 +51,70 @@ class TlsListener:
         self._factory = factory
         self._max_handshakes = max_handshakes
         self._timeout_s = timeout_s
-        self._server: asyncio.Server | None = None
-        self._handshakes: dict[_Accepted, None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._sock: socket.socket | None = None
+        self._handshakes: dict[asyncio.Task[None], None] = {}
         self.failed = 0
         """Handshakes that came to nothing, since the start."""
 
     async def start(self) -> str:
         """Bind and listen; returns the address as `host:port`. Raises `bind.BindError`."""
-        sock = bind(self._listen, socket.SOCK_STREAM)
-        self._server = await self._loop.create_server(lambda: _Accepted(self), sock=sock, backlog=1024)
-        return name_of(sock)
+        self._sock = bind(self._listen, socket.SOCK_STREAM)
+        # Accepted by hand: a transport of the loop's would begin to read before TLS is there to take the bytes.
+        self._loop.add_reader(self._sock, self._accept)
+        return name_of(self._sock)
 
     @property
     def listening(self) -> bool:
         """Whether connections are accepted."""
-        return self._server is not None and self._server.is_serving()
+        return self._sock is not None
 
     def stop(self) -> None:
         """Accept no more connections."""
-        if self._server is not None:
-            self._server.close()
-        for accepted in list(self._handshakes):
-            accepted.abort()
+        if self._sock is not None:
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
+            self._sock = None
+        for handshake in list(self._handshakes):
+            handshake.cancel()
 
-    def accepted(self, accepted: _Accepted, transport: asyncio.Transport) -> None:
-        """A TCP connection: begin the handshake. Where too many are under way, the oldest of them goes."""
-        while len(self._handshakes) >= self._max_handshakes():
-            oldest = next(iter(self._handshakes))
-            del self._handshakes[oldest]
-            oldest.abort()
-        self._handshakes[accepted] = None
-        task = self._loop.create_task(self._serve(accepted, transport))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _accept(self) -> None:
+        """Take what has come and begin the handshakes. Where too many are under way, the oldest ends."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            assert self._sock is not None
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("no TLS connection can be accepted: %s", error.strerror)
+                return
+            sock.setblocking(False)
+            no_delay(sock)
+            while len(self._handshakes) >= self._max_handshakes():
+                oldest = next(iter(self._handshakes))
+                del self._handshakes[oldest]
+                oldest.cancel()
+            task = self._loop.create_task(self._serve(sock, f"{address[0]}:{address[1]}"))
+            self._handshakes[task] = None
 
-    async def _serve(self, accepted: _Accepted, transport: asyncio.Transport) -> None:
-        peer = peer_of(transport)
+    async def _serve(self, sock: socket.socket, peer: str) -> None:
         outer = _Outer()
         try:
-            encrypted = await self._loop.start_tls(
-                transport, outer, self._context, server_side=True, ssl_handshake_timeout=self._timeout_s()
+            encrypted, _ = await self._loop.connect_accepted_socket(
+                lambda: outer, sock, ssl=self._context, ssl_handshake_timeout=self._timeout_s()
             )
         except (OSError, SSLError, asyncio.CancelledError) as error:
             self.failed += 1
-            log.info("%s: TLS handshake failed: %s", peer, getattr(error, "reason", None) or error or "closed")
-            transport.abort()
+            reason = getattr(error, "reason", None) or str(error) or "closed to admit others (limits.max_half_open)"
+            log.info("%s: TLS handshake failed: %s", peer, reason)
+            sock.close()
             return
         finally:
-            self._handshakes.pop(accepted, None)
-        if encrypted is None or encrypted.is_closing():
-            return
-        await self._join(outer, encrypted, peer)
+            task = asyncio.current_task()
+            if task is not None:
+                self._handshakes.pop(task, None)
+        if not encrypted.is_closing():
+            await self._join(outer, encrypted, peer)
 
     async def _join(self, outer: _Outer, encrypted: asyncio.Transport, peer: str) -> None:
         """Connect the encrypted side with a protocol that serves plain connections."""
@@ -109,32 +123,11 @@ class TlsListener:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         note_peer(theirs, peer)
-        inner = _Inner(encrypted)
+        inner = _Inner(encrypted, theirs.fileno())
         encrypted.set_write_buffer_limits(HIGH_WATER_BYTES)
         plain, _ = await self._loop.create_connection(lambda: inner, sock=ours)
-        outer.join(encrypted, plain, inner, lambda: forget_peer(theirs.fileno()))
-        outer.fd = theirs.fileno()
+        outer.join(encrypted, plain, inner)
         await self._loop.connect_accepted_socket(lambda: self._factory(peer), theirs)
-
-
-class _Accepted(asyncio.Protocol):
-    """A connection whose handshake has not begun."""
-
-    def __init__(self, listener: TlsListener) -> None:
-        self._listener = listener
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.pause_reading()
-        with contextlib.suppress(OSError):
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._listener.accepted(self, self._transport)
-
-    def abort(self) -> None:
-        """Others wait for the place."""
-        if self._transport is not None:
-            self._transport.abort()
 
 
 class _Outer(asyncio.Protocol):
@@ -146,14 +139,12 @@ class _Outer(asyncio.Protocol):
         self._inner: _Inner | None = None
         self._early = b""
         self._ended = False
-        self.fd = -1
 
     def join(
         self,
         encrypted: asyncio.Transport,
         plain: asyncio.BaseTransport,
         inner: _Inner,
-        forget: Callable[[], None],
     ) -> None:
         """Both sides are there."""
         self._encrypted = encrypted
@@ -195,8 +186,9 @@ class _Outer(asyncio.Protocol):
 class _Inner(asyncio.Protocol):
     """The router's side: what the outbox has written goes out encrypted."""
 
-    def __init__(self, encrypted: asyncio.Transport) -> None:
+    def __init__(self, encrypted: asyncio.Transport, descriptor: int) -> None:
         self._encrypted = encrypted
+        self._descriptor = descriptor
         self._held: asyncio.Transport | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -218,4 +210,5 @@ class _Inner(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        forget_peer(self._descriptor)
         self._encrypted.close()
