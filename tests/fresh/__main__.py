@@ -46,8 +46,10 @@ def make_root(suite: str, mirror: str) -> Path:
     if not archive.exists():
         options = [f"--aptopt={line}" for line in apt_options()]
         command = ["mmdebstrap", "--quiet", "--variant=apt", f"--include={PACKAGES}", *options]
-        subprocess.run([*command, suite, f"{archive}.new", mirror, f"deb {mirror} {suite}-updates main"], check=True)
-        Path(f"{archive}.new").rename(archive)
+        unfinished = PLACE / f"{suite}.new.tar"
+        PLACE.mkdir(parents=True, exist_ok=True)
+        subprocess.run([*command, suite, unfinished, mirror, f"deb {mirror} {suite}-updates main"], check=True)
+        unfinished.rename(archive)
     if root.exists():
         subprocess.run(["rm", "-rf", "--one-file-system", root], check=True)
     root.mkdir(parents=True)
