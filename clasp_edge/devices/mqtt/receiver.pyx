@@ -15,6 +15,7 @@ from libc.string cimport memchr, memcpy
 from clasp_edge.dataplane.bytes cimport get16, get32
 from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
+from clasp_edge.dataplane.messages cimport Write
 from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Delivery, Raw
 from clasp_edge.dataplane.payload cimport Typed, type_payload
 from clasp_edge.dataplane.plane cimport (
@@ -23,7 +24,6 @@ from clasp_edge.dataplane.plane cimport (
     BAD_ADDRESS,
     NO_SCOPE,
     TOO_LARGE,
-    Write,
 )
 from clasp_edge.dataplane.scan cimport utf8_valid
 from clasp_edge.dataplane.trie cimport OPTION_SHARED
