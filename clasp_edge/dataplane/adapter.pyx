@@ -65,8 +65,8 @@ cdef class Adapter(Sink):
         return verdict, revision
 
     def publish(self, bytes payload not None, bytes address not None):
-        """Publish a compact PUBLISH payload whose address is `address` (both made by `wire`). Returns the verdict. Raises
-        ValueError for a payload that is none."""
+        """Publish a compact PUBLISH payload whose address is `address` (both made by `wire`). Returns the verdict.
+        Raises ValueError for a payload that is none."""
         cdef Published message
         cdef bint outer = self.plane.core.in_pass
         if (not 0 < len(payload) <= 65535 or (<const uint8_t*><char*>payload)[0] != PUBLISH

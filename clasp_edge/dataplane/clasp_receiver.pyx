@@ -9,7 +9,7 @@ import logging
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
-from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put64
+from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
 from clasp_edge.dataplane.messages cimport PUBLISH, Published, Write, read_publish, read_set
 from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE
 from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, STAGED, Staged

@@ -432,8 +432,8 @@ cdef class Plane(State):
         delivery.size = message.size + 4
         delivery.seq = 0
         # To a sink, PARAM means that the state has changed. A PUBLISH of that signal changes nothing and is stored
-        # nowhere (router.md 2.2): it is an event to all that is not a CLASP client, and only which subscriptions take it
-        # goes by its own signal.
+        # nowhere (router.md 2.2): it is an event to all that is not a CLASP client, and only which subscriptions take
+        # it goes by its own signal.
         delivery.signal = signal if signal != SIGNAL_PARAM else SIGNAL_EVENT
         delivery.loss = message.loss
         delivery.origin = <PyObject*>origin

@@ -98,8 +98,8 @@ def after(
 ) -> list[Logged]:
     """The records numbered above `number`, at most so many and of so many bytes (one is always given).
 
-    A record that cannot be used is passed over, and what comes behind it in its block where its size cannot be believed.
-    `faults` gets why, by its number.
+    A record that cannot be used is passed over, and what comes behind it in its block where its size cannot be
+    believed. `faults` gets why, by its number.
     """
     found: list[Logged] = []
     size = 0

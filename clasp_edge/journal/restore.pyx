@@ -39,7 +39,7 @@ cdef enum:
 
 
 def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict writers not None, bint clock_is_right):
-    """Apply one state block (header included). Returns how many of its records could not be used: they are named in the log.
+    """Apply one state block (header included). Returns how many of its records could not be used; the log names them.
 
     `writers` is kept between calls: the places of writers' names. `clock_is_right`: the wall clock may be believed now.
     A deadline that a writer set is kept by the wall clock if that could be believed then, too; otherwise, and for the

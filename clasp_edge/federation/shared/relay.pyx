@@ -36,9 +36,10 @@ cdef class Relay(Adapter):
     def on_deliveries(self, list deliveries):
         """As `Adapter.on_deliveries`, but each is `(kind, address, frame, route, number, logged)`.
 
-        `kind` is the signal (0: a SET; a PUBLISH of signal param is told as an event), with 0x80 for a param that was cleared; `frame` a whole frame, made for a router; `route`
-        and `number` as the writer had them, and `number` counts our own writes where `route` is None; `logged` is the
-        write's number in the journal's log, 0 if it has none.
+        `kind` is the signal (0: a SET; a PUBLISH of signal param is told as an event), with 0x80 for a param that was
+        cleared; `frame` a whole frame, made for a router; `route` and `number` as the writer had them, and `number`
+        counts our own writes where `route` is None; `logged` is the write's number in the journal's log, 0 if it has
+        none.
         """
 
     cdef void deliver(self, Delivery* delivery) noexcept:
@@ -83,7 +84,8 @@ cdef class Relay(Adapter):
                                           self.plane.table.hash_of(write.address, write.address_size))
             if entry != NULL:
                 ttl = self._lifetime(entry)
-        return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value, write.value_size, ttl)
+        return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
+                               write.value_size, ttl)
 
     cdef long long _lifetime(self, Entry* entry) noexcept:
         """The ttl word that gives the param, written there now, the life it has here."""
@@ -148,7 +150,8 @@ cdef class Relay(Adapter):
             raise ValueError("not the frame of a logged SET")
         if write.flags & SET_TTL:
             ttl = write.ttl
-        return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value, write.value_size, ttl)
+        return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
+                               write.value_size, ttl)
 
 
 cdef bint set_in(const uint8_t* frame, size_t size, Write* write) noexcept nogil:
