@@ -4,6 +4,7 @@
 #   make test           everything that can be checked
 #   make format         lay out and tidy the Python sources
 #   make fuzz           fuzz the decoders                          FUZZ_SECONDS=60 for each of them
+#   make adversary      attack the router as strangers would, at full length
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make outages        break the network between routers, at length         ARGS="--seconds 60 --only clock"
 #   make deb            build the Debian packages into dist/                 ARCH=arm64 SUITE=bookworm for just that one
@@ -28,7 +29,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz crash outages deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
+.PHONY: help run build test fuzz adversary crash outages deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
 .PHONY: format tools
 
 help:
@@ -91,6 +92,9 @@ fuzz: $(VENV)/.fuzz build
 		echo "== $$target, $(FUZZ_SECONDS) s"; \
 		$(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS); \
 	done
+
+adversary: $(VENV)/.test build
+	python -m pytest -q -m "long or not long" tests/adversary $(ARGS)
 
 crash: $(VENV)/.test build
 	python tests/crash $(ARGS)

@@ -15,6 +15,7 @@ from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE
 from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, STAGED, Staged
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE
 from clasp_edge.dataplane.table cimport Slot, Table
+from clasp_edge.dataplane.write_run cimport publish_content, set_content
 
 cdef extern from * nogil:
     void __builtin_prefetch(const void* address)
@@ -286,12 +287,12 @@ cdef class ClaspReceiver(ClaspSender):
         if qos == 3:
             qos = 0                 # reserved; read as Fire (wire.md 1.1)
         if self.greeted and (payload[0] == 0x21 or payload[0] == 0x20):
-            if self.skipping is not None and self._skips():
-                pass
-            elif payload[0] == 0x21:
+            if payload[0] == 0x21:
                 self._set(payload, size, qos)
             else:
                 self._publish(payload, size)
+            if self.run is not None:
+                self.run.next()
             if self.number:
                 self.number += 1
             return
@@ -299,22 +300,6 @@ cdef class ClaspReceiver(ClaspSender):
             self.on_message(PyBytes_FromStringAndSize(<const char*>payload, size), qos)
         except Exception:
             log.exception("a message could not be handled")
-
-    def skip(self, bytes mask):
-        """Pass over some of the next SETs and PUBLISHes: one byte for each, 1 = pass over. None: over none."""
-        self.skipping = mask
-        self.skipped = 0
-
-    cdef bint _skips(self) noexcept:
-        """Whether the next write is one that was here before."""
-        cdef bint skip
-        if self.skipped >= len(self.skipping):
-            self.skipping = None
-            self.skipped = 0
-            return False
-        skip = (<const uint8_t*><char*>self.skipping)[self.skipped] != 0
-        self.skipped += 1
-        return skip
 
     def submit(self, bytes payload not None, int qos):
         """Handle one compact payload on this peer's behalf (from a bundle, or translated from the legacy encoding)."""
@@ -326,6 +311,8 @@ cdef class ClaspReceiver(ClaspSender):
             self.core.finish()
 
     cdef void _garbage(self, int fault) noexcept:
+        if self.run is not None:
+            self.run.accepted = False
         try:
             self.on_garbage(FAULTS[fault])
         except Exception:
@@ -343,6 +330,9 @@ cdef class ClaspReceiver(ClaspSender):
             return
         write.raw = NULL
         write.hash = self.hash if self.hash_known else self.plane.table.hash_of(write.address, write.address_size)
+        if self.run is not None and self.run.repeats(
+                set_content(write.flags & 0x0F, write.address, write.address_size + write.value_size)):
+            return
         verdict = self.plane.set(self, &write, &revision)
         if verdict != ACCEPTED:
             self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
@@ -355,6 +345,8 @@ cdef class ClaspReceiver(ClaspSender):
 
     cdef void _refused(self, int verdict, const uint8_t* address, size_t size, uint64_t revision, uint64_t expected,
                        bint is_set) noexcept:
+        if self.run is not None:
+            self.run.accepted = False
         try:
             self.on_refused(verdict, PyBytes_FromStringAndSize(<const char*>address, size), revision, expected, is_set)
         except Exception:
@@ -393,6 +385,9 @@ cdef class ClaspReceiver(ClaspSender):
         cdef int fault = read_publish(payload, size, &message)
         if fault:
             self._garbage(fault)
+            return
+        if self.run is not None and self.run.repeats(
+                publish_content(message.flags, message.address, message.size - 4)):
             return
         if message.signal == SIGNAL_GESTURE:
             self._hand_up(payload, &message, message.phase)
