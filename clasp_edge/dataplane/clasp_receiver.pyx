@@ -398,6 +398,18 @@ cdef class ClaspReceiver(ClaspSender):
             self._hand_up(payload, &message, -1)
         elif verdict != ACCEPTED:
             self._refused(verdict, message.address, message.address_size, 0, 0, False)
+        else:
+            self._note_logged()
+
+    cdef void _note_logged(self) noexcept:
+        """A PUBLISH was accepted: if the log has it, what is answered from here on waits for its commit (strict)."""
+        if self.plane.journal_buffer is not None and self.plane.journal_buffer.last_number:
+            self.wrote_in = self.plane.journal_buffer.epoch
+
+    def await_commit(self):
+        """What is sent to the peer next tells of something that may not be stored yet, whoever wrote it (strict)."""
+        if self.plane.journal_buffer is not None and self.plane.journal_buffer.unstored:
+            self.wrote_in = self.plane.journal_buffer.epoch
 
     cdef void _hand_up(self, const uint8_t* payload, const Published* message, int phase) noexcept:
         cdef uint8_t* copy
@@ -429,5 +441,7 @@ cdef class ClaspReceiver(ClaspSender):
             self.on_special(payload, address)
         elif verdict != ACCEPTED:
             self._refused(verdict, message.address, message.address_size, 0, 0, False)
+        else:
+            self._note_logged()
         if not outer:
             self.core.finish()
