@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clasp_edge.cli import console_arguments, journal_arguments, rules_arguments
+from clasp_edge.cli import console_arguments, journal_arguments, rules_arguments, token_arguments
 from clasp_edge.cli.parser import Parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
+from clasp_edge.config.model import Config
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.version import __version__
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from clasp_edge.cli import rules
 
             return {"test": rules.test, "convert": rules.convert}[arguments.action](arguments.file)
-        case name if name == "rules" or name in console_arguments.COMMANDS:
+        case name if name in ("rules", "token") or name in console_arguments.COMMANDS:
             return _ask(arguments)
         case _:
             print(default_text(), end="")
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     console_arguments.add_parsers(commands, source)
     journal_arguments.add_parser(commands, source)
     rules_arguments.add_parser(commands, source)
+    token_arguments.add_parser(commands, source)
     commands.add_parser(
         "config",
         help="print the commented default configuration file",
@@ -122,9 +124,9 @@ def _ask(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_CONFIG
-    from clasp_edge.cli import console, rules
+    from clasp_edge.cli import console, rules, token
 
-    ask = rules.run_live if arguments.command == "rules" else console.run
+    ask = {"rules": rules.run_live, "token": token.run}.get(arguments.command, console.run)
     return ask(arguments, config, also_system=path in (None, SYSTEM_CONFIG) and not arguments.sets)
 
 
@@ -138,7 +140,7 @@ def _run(path: Path | None, sets: list[str]) -> int:
         for problem in error.problems:
             print(f"clasp-edge: {problem}", file=sys.stderr)
         return EXIT_NOT_STARTED
-    if not any(url.startswith("wss:") for uplink in config.uplink.values() for url in uplink.urls):
+    if not _speaks_tls(config):
         from clasp_edge.daemon.no_tls import import_loop_without_tls
 
         # Nothing else in the configuration asks for TLS on the event loop.
@@ -146,3 +148,10 @@ def _run(path: Path | None, sets: list[str]) -> int:
     from clasp_edge.daemon.main import run
 
     return run(config, path, sets)
+
+
+def _speaks_tls(config: Config) -> bool:
+    """Whether the event loop has to know TLS: for an uplink, or for a listener."""
+    if any(part.tls_listen is not None for part in (config.websocket, config.tcp, config.mqtt)):
+        return True
+    return any(url.startswith("wss:") for uplink in config.uplink.values() for url in uplink.urls)

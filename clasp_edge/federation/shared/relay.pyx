@@ -8,15 +8,16 @@ An `Adapter` whose peer is a router. Revisions and locks mean something at home 
 not live longer or shorter there than here. Knows no connection and no policy.
 """
 
+import logging
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
-from clasp_edge.dataplane.plane cimport Write
-from clasp_edge.dataplane.scan cimport value_size as size_of_value
+from clasp_edge.dataplane.bytes cimport put16, put32, put64
+from clasp_edge.dataplane.messages cimport SET, SET_TTL, Write, framed_payload, read_set, read_version
 from clasp_edge.dataplane.state cimport REPLAYED, version_hash
 from clasp_edge.dataplane.table cimport (
     BUCKETS,
@@ -28,6 +29,8 @@ from clasp_edge.dataplane.table cimport (
     entry_value,
 )
 from clasp_edge.dataplane.trie cimport Fanout
+
+log = logging.getLogger("clasp_edge.federation")
 
 cdef enum:
     RESERVED_SIZE = 12
@@ -154,35 +157,14 @@ cdef class Relay(Adapter):
         more is no news. Raises ValueError for a payload that is none."""
         cdef const uint8_t* p = <const uint8_t*><char*>payload
         cdef size_t size = len(payload)
-        cdef size_t at
-        cdef Py_ssize_t used
         cdef Write write
         cdef uint64_t revision = 0
         cdef bint outer = self.plane.core.in_pass
-        if size < 4 or p[0] != 0x21 or 4 + <size_t>get16(p + 2) > size:
-            raise ValueError("no SET")
-        write.address = p + 4
-        write.address_size = get16(p + 2)
-        at = 4 + write.address_size
-        used = size_of_value(p[1] & 0x0F, p + at, size - at, 0)
-        if used < 0:
-            raise ValueError("a SET's value cannot be read")
+        if size == 0 or p[0] != SET or read_set(p, size, &write) != 0 or not read_version(p, size, &write):
+            raise ValueError("no SET with a version")
         write.hash = self.plane.table.hash_of(write.address, write.address_size)
-        write.value = p + at
-        write.value_size = <size_t>used
-        at += <size_t>used + (8 if p[1] & 0x80 else 0)
-        write.expected = 0
-        write.ttl = 0
         write.raw = NULL
-        write.flags = p[1] & 0x1F
         write.quiet = quiet
-        if at + (4 if p[1] & 0x10 else 0) + VERSION_BYTES > size:
-            raise ValueError("a SET ends before its version")
-        if p[1] & 0x10:
-            write.ttl = get32(p + at)
-            at += 4
-        write.rank = get64(p + at)
-        write.hlc = get64(p + at + 8)
         self.plane.core.begin()
         verdict = self.plane.set(self, &write, &revision)
         if not outer:
@@ -209,9 +191,10 @@ cdef class Relay(Adapter):
     def on_deliveries(self, list deliveries):
         """As `Adapter.on_deliveries`, but each is `(kind, address, frame, route, number, logged)`.
 
-        `kind` is the signal, with 0x80 for a param that was cleared; `frame` a whole frame, made for a router; `route`
-        and `number` as the writer had them, and `number` counts our own writes where `route` is None; `logged` is the
-        write's number in the journal's log, 0 if it has none.
+        `kind` is the signal (0: a SET; a PUBLISH of signal param is told as an event), with 0x80 for a param that was
+        cleared; `frame` a whole frame, made for a router; `route` and `number` as the writer had them, and `number`
+        counts our own writes where `route` is None; `logged` is the write's number in the journal's log, 0 if it has
+        none.
         """
 
     cdef void deliver(self, Delivery* delivery) noexcept:
@@ -241,6 +224,8 @@ cdef class Relay(Adapter):
             if self.plane.journal_buffer is not None:
                 logged = self.plane.journal_buffer.last_number
             frame = self._frame(delivery)
+            if frame is None:
+                return
             if not self.inbox:
                 self.plane.core.adapters.append(self)
             self.inbox.append((
@@ -251,8 +236,9 @@ cdef class Relay(Adapter):
             pass
 
     cdef object _frame(self, Delivery* delivery):
+        """None where it is no frame that another router could be told."""
         cdef Entry* entry
-        cdef size_t fixed = 16
+        cdef Write write
         cdef long long ttl = NO_TTL
         if delivery.signal != 0:
             return PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
@@ -260,17 +246,18 @@ cdef class Relay(Adapter):
             # Over as soon as it has been told (wire.md 2.3, SET).
             return self._set_frame(delivery.address, delivery.address_size, 0, NULL, 0, TTL_ABSOLUTE, delivery.hlc,
                                    delivery.rank)
-        if delivery.frame[5] & 0x10:
-            fixed += 4
-            ttl = get32(delivery.frame + delivery.size - 4)
+        if not set_in(delivery.frame, delivery.size, &write):
+            log.error("a SET could not be told to another router: its frame cannot be read")
+            return None
+        if write.flags & SET_TTL:
+            ttl = write.ttl
         else:
-            entry = self.plane.table.find(delivery.address, delivery.address_size,
-                                          self.plane.table.hash_of(delivery.address, delivery.address_size))
+            entry = self.plane.table.find(write.address, write.address_size,
+                                          self.plane.table.hash_of(write.address, write.address_size))
             if entry != NULL:
                 ttl = self._lifetime(entry)
-        return self._set_frame(delivery.address, delivery.address_size, delivery.frame[5] & 0x0F,
-                               delivery.frame + 8 + delivery.address_size,
-                               delivery.size - fixed - delivery.address_size, ttl, delivery.hlc, delivery.rank)
+        return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
+                               write.value_size, ttl, delivery.hlc, delivery.rank)
 
     cdef object _state_frame(self, Entry* entry):
         """The frame that tells a param, or a tombstone, as it is now."""
@@ -341,18 +328,18 @@ cdef class Relay(Adapter):
 
     def relayed(self, bytes frame not None):
         """A logged SET's frame (as subscribers saw it) as it is told to a router now."""
-        cdef const uint8_t* p = <const uint8_t*><char*>frame
-        cdef size_t size = len(frame)
-        cdef size_t fixed = 16
+        cdef Write write
         cdef long long ttl = NO_TTL
-        cdef size_t address_size
-        if size < 16 or p[4] != 0x21:
+        if not set_in(<const uint8_t*><char*>frame, len(frame), &write):
             raise ValueError("not the frame of a logged SET")
-        address_size = get16(p + 6)
-        if p[5] & 0x10:
-            fixed += 4
-            ttl = get32(p + size - 4)
-        if size < fixed + address_size:
-            raise ValueError("not the frame of a logged SET")
-        return self._set_frame(p + 8, address_size, p[5] & 0x0F, p + 8 + address_size, size - fixed - address_size, ttl,
-                               0, REPLAYED)
+        if write.flags & SET_TTL:
+            ttl = write.ttl
+        return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
+                               write.value_size, ttl, 0, REPLAYED)
+
+
+cdef bint set_in(const uint8_t* frame, size_t size, Write* write) noexcept nogil:
+    """Take the SET apart that a frame of ours holds. False where it holds none."""
+    cdef size_t payload_size
+    cdef const uint8_t* payload = framed_payload(frame, size, &payload_size)
+    return payload != NULL and payload[0] == SET and read_set(payload, payload_size, write) == 0
