@@ -11,7 +11,7 @@
 #   make adversary      attack the router as strangers would, at full length
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make model          explore the protocol between routers to a depth      ARGS="--depth 5" for more
-#   make outages        break the network between routers, at length         ARGS="--seconds 60 --only clock"
+#   make outages        break the network between routers, at length         ARGS="--histories 500" for random ones
 #   make deb            build the Debian packages into dist/                 ARCH=arm64 SUITE=bookworm for just that one
 #   make deb-test       build the package for this machine twice, check it, and use it under a systemd of its own
 #   make deb-lock       pin the libraries inside them at the versions installed here
