@@ -1,8 +1,8 @@
 """Random histories: routers that are linked in some way, clients that write, and faults, all from one seed; then peace.
 
 After that, what must hold: every router has the same params; nobody who owns a param has lost what it has
-acknowledged, where nobody else wrote it; no event is in a journal twice; in `strict` mode no acknowledged event is missing
-where it was to arrive. A router that a backup was put back into may lack what it had, and is asked for less.
+acknowledged, where nobody else wrote it; no event is in a journal twice; in `strict` mode no acknowledged event is
+missing where it was to arrive. A router that a backup was put back into may lack what it had, and is asked for less.
 """
 
 from __future__ import annotations
