@@ -81,6 +81,7 @@ class History:
             await link.listen()
         await asyncio.gather(*(router.start() for router in self.routers.values()))
         try:
+            await self._linked()
             writers = [asyncio.ensure_future(self._write(name)) for name in self.routers]
             await asyncio.sleep(1.0)
             until_s = time.monotonic() + self.seconds
@@ -99,6 +100,17 @@ class History:
                 await router.end()
             for link in self.links.values():
                 link.refuse()
+
+    async def _linked(self) -> None:
+        """Until every link has been up once: what a router says before that is not kept for those it has not seen."""
+        for name, hubs in self._shape.items():
+            for _ in range(200 if hubs else 0):
+                client = await Client(self.routers[name].tcp).open()
+                params = await client.params(everything=True)
+                client.close()
+                if params.get("/clasp-edge/uplinks/main/state") == "up":
+                    break
+                await asyncio.sleep(0.1)
 
     # ---- clients ----
 

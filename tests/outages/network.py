@@ -195,8 +195,8 @@ class Client:
                 if isinstance(message, kind):
                     return message
 
-    async def params(self) -> dict[str, object]:
-        """All params but the router's own."""
+    async def params(self, *, everything: bool = False) -> dict[str, object]:
+        """All params; of the router's own only with `everything`."""
         self.send(wire.Get("/**"))
         found: dict[str, object] = {}
         snapshot = await self.answer(wire.Snapshot)
@@ -205,7 +205,8 @@ class Client:
                 assert isinstance(snapshot, wire.Snapshot)
                 found |= {param.address: param.value for param in snapshot.params}
                 snapshot = await self.answer(wire.Snapshot, SNAPSHOT_GAP_S)
-        return {address: value for address, value in found.items() if not address.startswith("/clasp-edge/")}
+        own = "/clasp-edge/"
+        return {address: value for address, value in found.items() if everything or not address.startswith(own)}
 
     def close(self) -> None:
         self._task.cancel()
