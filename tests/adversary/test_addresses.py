@@ -80,7 +80,7 @@ def test_what_others_are_told_stays_whole(daemon: Daemon, clients: Crowd) -> Non
     assert "NUL" in refused(writer, BAD, 1).message
     put(writer, "/osc/b", 2)
     with Device(daemon.osc_address) as device:
-        device.send("/clasp/subscribe", "/**", 60)
+        device.say("/clasp/subscribe", "/**", 60)
         heard = {device.hear()[0] for _ in range(3)}
     assert {"/a", "/b"} <= heard
     assert "Traceback" not in daemon.stderr
