@@ -8,7 +8,7 @@ cdef struct Kept:           # the bytes an MQTT client published, where the valu
 
 
 cdef struct Entry:
-    uint64_t revision       # 0: no param here, only a cached route for publishes or, where it has a version, a tombstone
+    uint64_t revision       # 0: no param here, only a cached route for publishes or (with a version) a tombstone
     uint64_t hlc            # the version (state.pxd); 0: none
     uint64_t rank
     uint64_t seq            # the table's change counter at the last write
