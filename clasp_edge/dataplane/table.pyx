@@ -12,14 +12,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from cpython.ref cimport Py_XDECREF, PyObject
 
-cdef extern from *:
-    """
-    static inline unsigned long long clasp_fold(unsigned long long a, unsigned long long b) {
-        unsigned __int128 product = (unsigned __int128)a * b;
-        return (unsigned long long)product ^ (unsigned long long)(product >> 64);
-    }
-    """
-    uint64_t clasp_fold(uint64_t a, uint64_t b) nogil
+from clasp_edge.dataplane.hashing cimport keyed_hash
 
 cdef enum:
     INITIAL_IDS = 1024
@@ -59,20 +52,7 @@ cdef class Table:
     # ---- the hash table ----
 
     cdef uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil:
-        """Multiply and fold, eight bytes at a time. The multiplier is secret too: with a known one, differences that
-        cancel each other out could be written down without knowing the seed."""
-        cdef uint64_t h = self.seed ^ (size * <uint64_t>0x9E3779B97F4A7C15)
-        cdef uint64_t word
-        while size >= 8:
-            memcpy(&word, address, 8)
-            h = clasp_fold(h ^ word, self.key)
-            address += 8
-            size -= 8
-        if size:
-            word = 0
-            memcpy(&word, address, size)
-            h = clasp_fold(h ^ word, self.key)
-        return <uint32_t>clasp_fold(h, self.key)
+        return <uint32_t>keyed_hash(self.seed, self.key, address, size)
 
     cdef Entry* find(self, const uint8_t* address, size_t size, uint32_t hash) noexcept:
         cdef size_t place = hash & self.mask

@@ -45,6 +45,7 @@ class Session(ClaspReceiver):
     """A connection of a CLASP client, from its first byte on. `greeted` turns true with WELCOME."""
 
     __slots__ = (
+        "bundle_number",
         "closing",
         "confinement",
         "connected_s",
@@ -82,6 +83,7 @@ class Session(ClaspReceiver):
         self.p2p_capable = False
         self.closing = False
         self.scheduled = 0
+        self.bundle_number = 0
         self.connected_s = router.clock.monotonic_s()
         self.pinged_us = 0
         self.told_drops_s = 0.0

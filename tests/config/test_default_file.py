@@ -17,7 +17,7 @@ from clasp_edge.config.model import Config, Section, leaves
 from clasp_edge.config.reload import RESTART
 
 EXAMPLE_NAME = "site"
-TABLES_OF_VALUES = {"policy"}
+TABLES_OF_VALUES = {"policy", "types"}
 """Keys of the model whose own keys are anybody's."""
 
 
@@ -80,6 +80,7 @@ def test_every_default_is_written_out() -> None:
         "state.strategy",
         "security.token",
         "osc.target",
+        "osc.device",
         "bridge",
         "uplink",
     }

@@ -108,7 +108,12 @@ cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* 
         return NOT_OSC
     length = _string(p, size, &at)
     if length < 0:
-        return TRUNCATED
+        # An address alone that even lacks its NUL; text of any other kind is none.
+        for i in range(<int>size):
+            if not 0x20 < p[i] < 0x7F:
+                return TRUNCATED
+        length = size
+        at = size
     message.address = p
     message.address_size = <size_t>length
     message.is_pattern = False
@@ -129,20 +134,19 @@ cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* 
         return 0                            # an address alone can only mean: no arguments
     if p[0] != c",":
         # Type tags that lack their comma; anything else would have to fit by chance to the last byte.
-        return NO_TYPE_TAGS if _read(p, p, size, True, room, message) else 0
-    fault = _read(p, p + 1, size, False, room, message)
-    if fault == TRUNCATED and not _read(p, p + 1, size, True, room, message):
+        return NO_TYPE_TAGS if p[0] == 0 or _read(p, p, size, True, True, room, message) else 0
+    fault = _read(p, p + 1, size, False, True, room, message)
+    if fault == TRUNCATED and not _read(p, p + 1, size, True, False, room, message):
         return 0
     return fault
 
 
-cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint strict, uint8_t* room,
+cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint strict, bint padded, uint8_t* room,
                OscMessage* message) noexcept nogil:
     """The arguments whose type tags begin at `tags`; the string they are in begins at `start`, where `size` bytes are.
-    With `strict` the arguments may begin right behind the tags' NUL, and must end where the packet does."""
+    With `strict` the arguments must end where the packet does; without `padded` they begin right behind the tags' NUL."""
     cdef const uint8_t* p = start
     cdef const uint8_t* end = start + size
-    cdef const uint8_t* first
     cdef bint sloppy = strict
     cdef uint8_t* out = room + 2            # the count of arguments comes first, if there are several
     cdef uint8_t* room_end = room + VALUE_ROOM
@@ -160,10 +164,9 @@ cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint stri
     length = _string(p, end - p, &at)
     if length < 0:
         return TRUNCATED
-    if strict and at != <size_t>(length + 1):
+    if not padded:
         at = <size_t>(length + 1)
     p += at
-    first = p
     message.plain = True
     counts[0] = 0
     while True:

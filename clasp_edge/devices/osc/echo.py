@@ -1,6 +1,7 @@
 """What one device was told and what it said, by address: so that it is not believed when it only repeats.
 
-A motor fader reports the positions it was just moved to, late and one after the other; a feedback mapping sends back what
+A motor fader reports the positions it was just moved to, late and one after the other; a feedback mapping sends back
+what
 it was sent. Either, taken for news, runs round between two devices for ever. What comes back as another number type is
 the same value. Also notices a loop over two addresses, which no comparison of values finds. Knows no sockets.
 """

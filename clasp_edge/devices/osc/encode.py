@@ -41,8 +41,8 @@ class Encoder:
 
     `floats`: "single" sends f, "exact" f where no digit is lost and else d, "double" always d. `arrays`: "flat" sends
     nested arrays as one row of arguments, as the reference router does and most devices need; "brackets" keeps their
-    shape by `[` and `]`. `kinds`: what the addresses (as OSC has them) of a pattern want; the first that matches counts.
-    """
+    shape by `[` and `]`. `kinds`: what the addresses (as OSC has them) of a pattern want; the first that matches
+    counts."""
 
     def __init__(
         self, floats: Floats = "single", arrays: Arrays = "flat", kinds: Sequence[tuple[Pattern, Kind]] = ()

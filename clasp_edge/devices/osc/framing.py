@@ -1,6 +1,7 @@
 """OSC packets on a stream of bytes, without I/O: each behind its length (OSC 1.0) or between SLIP ends (OSC 1.1).
 
-Which of the two a connection speaks is told by its first bytes: a SLIP end or an address, or a size. Programs that write
+Which of the two a connection speaks is told by its first bytes: a SLIP end or an address, or a size. Programs that
+write
 the size the wrong way round, or no framing at all, are understood as far as that can be, and named. After a packet that
 is too large or damaged the stream is followed from the next end or size on. `wrap` makes a packet ready to send.
 """

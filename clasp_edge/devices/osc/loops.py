@@ -1,11 +1,12 @@
 """Loops between devices: recognised by hops per second, whatever the values, and broken at the newest hand-made value.
 
 A hop is what a device says, and that is no echo, within half a second of being told the same address. A hand makes hops
-too where two move the same fader at once, but no more than a few times as many as the other hand; and the one that moved
+too where two move the same fader at once, but no more than a few times as many as the other hand; and the one that
+moved
 first is a hand for as long as it goes on. A loop makes more, and goes on when no hand does. Then what the devices that
 hop say at this address is ignored until they are silent, and the value that came from a hand last is written again.
-Values from other routers count as hand-made only where no hand here has made one. Knows no sockets; times are seconds of
-one clock.
+Values from other routers count as hand-made only where no hand here has made one. Knows no sockets; times are seconds
+of one clock.
 """
 
 from __future__ import annotations
@@ -27,13 +28,17 @@ HOPS_ALONE = 16
 """Within the long window, in which no hand made anything: two devices that answer each other after 100 ms make 20."""
 
 EVENT_HOPS = 500
-"""Of events within the long window: two people at two encoders make 80, a loop of events runs as fast as the network."""
+"""Of events within the long window: two people at two encoders make 80, a loop of events runs as fast as the
+network."""
 
 HOLD_S = 1.0
 """A device that hopped is ignored until it has said nothing in answer for so long."""
 
 HAND_S = 2.0
 """What came from a hand here within this time counts before what came from elsewhere."""
+
+MOST_TURNS = 100
+"""A hand that says something whenever it was answered, and never twice in between, is none: it answers as well."""
 
 MAX_RECORDS = 4096
 MAX_TIMES = 1024
@@ -62,8 +67,20 @@ class _Times:
 
 class _Record:
     __slots__ = (
-        "events", "hand", "hand_party", "hand_s", "hands", "hands_lately", "hoppers", "hops", "hops_lately", "ignored",
-        "local_s", "newest",
+        "events",
+        "hand",
+        "hand_party",
+        "hand_s",
+        "hands",
+        "hands_lately",
+        "hop_s",
+        "hoppers",
+        "hops",
+        "hops_lately",
+        "ignored",
+        "local_s",
+        "newest",
+        "turns",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -76,7 +93,8 @@ class _Record:
         self.ignored: dict[object, float] = {}
         self.hand: Known | None = None
         self.hand_party: object = None
-        self.hand_s = self.local_s = -1e9
+        self.hand_s = self.local_s = self.hop_s = -1e9
+        self.turns = 0
         self.newest = b""
 
 
@@ -88,7 +106,9 @@ class Loops:
         self._on_loop = on_loop
         self._records: OrderedDict[bytes, _Record] = OrderedDict()
 
-    def said(self, address: bytes, party: object, known: Known | None, now_s: float, *, answer: bool) -> tuple[bool, bool]:
+    def said(
+        self, address: bytes, party: object, known: Known | None, now_s: float, *, answer: bool
+    ) -> tuple[bool, bool]:
         """A device said this (None: an event); `answer`: it was told something at this address a moment before. Returns
         whether it is to be ignored, and whether it is a hop."""
         record = self._record(address)
@@ -102,11 +122,18 @@ class Loops:
             self._hand(record, party, known, now_s)
             return False, False
         if record.hand_party is party and now_s - record.hand_s < ANSWER_S:
-            self._hand(record, party, known, now_s)
-            return False, False
+            record.turns = record.turns + 1 if record.hop_s > record.hand_s else 0
+            if record.turns < MOST_TURNS:
+                self._hand(record, party, known, now_s)
+                return False, False
+            # It was none.
+            record.hand_party = None
+            record.hands.clear()
+            record.hands_lately.clear()
         if not record.hops.count(now_s) and not record.events.count(now_s):
             record.hoppers.clear()
         record.hoppers[party] = None
+        record.hop_s = now_s
         if known is None:
             record.events.add(now_s)
             looping = record.events.count(now_s) >= EVENT_HOPS
@@ -128,7 +155,8 @@ class Loops:
         return True, True
 
     def written(self, address: bytes, known: Known, frame: bytes, now_s: float, *, remote: bool) -> None:
-        """Somebody else wrote this, a client or another router. Every device that is told it says so, with the frame."""
+        """Somebody else wrote this, a client or another router. Every device that is told it says so, with the
+        frame."""
         record = self._record(address)
         if frame == record.newest:
             return

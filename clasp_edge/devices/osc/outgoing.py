@@ -36,7 +36,10 @@ class Outgoing:
 
     def param(self, address: bytes, value: Value, tail: bytes | None = None) -> bytes:
         """The message that tells a param's value, as a device said it last if one did."""
-        shown = self.address(address)
+        return self.answer(self.address(address), value, tail)
+
+    def answer(self, shown: bytes, value: Value, tail: bytes | None) -> bytes:
+        """The message that answers a question at this OSC address."""
         if tail is not None and self.encoder.kind_of(shown) is None:
             return padded(shown) + tail
         return self.encoder.message(shown, value)

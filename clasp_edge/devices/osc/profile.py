@@ -71,6 +71,7 @@ def default_profile(osc: Osc, rate: float) -> Profile:
 
 
 def profile_of(osc: Osc, device: OscDevice) -> Profile:
+    """Of a configured device."""
     return _profile(osc, device)
 
 

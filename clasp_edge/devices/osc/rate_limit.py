@@ -1,6 +1,8 @@
-"""How often a device is sent what: a minimum distance for each address, a rate for all together, and the sender's order.
+"""How often a device is sent what: a minimum distance for each address, a rate for all together, and the sender's
+order.
 
-One `Pacer` for each device. A param that waits is replaced by what is newer, and the last value always gets its turn. The
+One `Pacer` for each device. A param that waits is replaced by what is newer, and the last value always gets its turn.
+The
 members of a bundle stay together. An event is never replaced; it waits only where the link or the rate for all takes
 nothing, and what its sender sent before it goes out before it. Knows no OSC: keys and items are whatever the owner has.
 """
@@ -22,6 +24,9 @@ MAX_SLOTS = 4096
 
 MAX_WAITING_BYTES = 1024 * 1024
 """What may wait for one device; above it the oldest is given up, and the owner told."""
+
+FULL = 64
+"""So much waiting is enough to keep a device busy: what could come as well is not hurried."""
 
 BURST_S = 0.02
 """Of the rate for all: what may go out at once."""
@@ -79,6 +84,12 @@ class Pacer:
         self._numbers = count()
         self._timer: TimerHandle | None = None
         self._timer_s = 0.0
+        self._blocked_until_s = 0.0
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the link took nothing just now, or so much waits that more would only be replaced."""
+        return self._blocked_until_s > self._loop.time() or len(self._waiting) > FULL
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -140,8 +151,8 @@ class Pacer:
                     due_s = max(due_s, slot.due_s)
                 elif slot.due_s > now_s:
                     due_s = slot.due_s
-        unit.due_s = due_s
-        if due_s <= now_s and (not ordered or self._flush(unit.sender, now_s)) and self._send_now(unit, now_s):
+        unit.due_s = max(due_s, self._blocked_until_s)
+        if unit.due_s <= now_s and (not ordered or self._flush(unit.sender, now_s)) and self._send_now(unit, now_s):
             return
         self._wait(unit)
 
@@ -150,7 +161,9 @@ class Pacer:
         for unit in list(self._by_sender.get(sender, ())):
             if unit is before:
                 break
-            if not self._is_held(unit, now_s) and not self._try(unit, now_s):
+            if self._is_held(unit, now_s):
+                continue
+            if self._blocked_until_s > now_s + 0.001 or not self._try(unit, now_s):
                 return False
         return True
 
@@ -179,7 +192,7 @@ class Pacer:
             self._filled_s = now_s
             allowed = min(allowed, int(self._tokens + 1e-6))
             if not allowed:
-                unit.due_s = now_s + max(0.002, (1 - self._tokens) / self._total)
+                unit.due_s = self._blocked_until_s = now_s + max(0.002, (1 - self._tokens) / self._total)
                 return False
         sent = self._send(members[:allowed])
         self._tokens -= sent
@@ -193,7 +206,8 @@ class Pacer:
         if sent == len(members):
             return True
         del members[:sent]
-        unit.due_s = now_s + (max(0.002, 1 / self._total) if sent == allowed else RETRY_S)
+        self._blocked_until_s = now_s + (max(0.002, 1 / self._total) if sent == allowed else RETRY_S)
+        unit.due_s = self._blocked_until_s
         return False
 
     # ---- what waits ----
@@ -261,7 +275,7 @@ class Pacer:
     def _arm(self) -> None:
         if not self._line:
             return
-        due_s = self._line[0][0]
+        due_s = max(self._line[0][0], self._blocked_until_s)
         if self._timer is not None:
             if self._timer_s <= due_s:
                 return
@@ -273,7 +287,8 @@ class Pacer:
         self._timer = None
         now_s = self._loop.time()
         # The loop's timers are as coarse as a millisecond: what is due within it goes out too.
-        while self._line and self._line[0][0] <= now_s + 0.001:
+        # One attempt at a blocked link is enough: the others wait in line as they are.
+        while self._line and max(self._line[0][0], self._blocked_until_s) <= now_s + 0.001:
             due_s, _, unit = heapq.heappop(self._line)
             if unit not in self._waiting or due_s < unit.due_s:
                 continue

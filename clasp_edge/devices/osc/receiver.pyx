@@ -49,6 +49,7 @@ cdef enum:
     INET_KEY = 8                # of sockaddr_in: family, port, address
     MAX_ADDRESS = 1024          # wire/limits.py MAX_ADDRESS_BYTES: what is longer is refused by the plane anyway
     NTP_TO_UNIX_S = 2208988800  # 1900 to 1970
+    HEAD_BYTES = 28             # of IPv4 and UDP
     IMMEDIATELY = 1             # the time tag that means: now
     OVERFLOW_BYTES = 262144     # what may wait above the rate, of one source and of all
     ALL_OVERFLOW_BYTES = 8388608
@@ -268,6 +269,8 @@ cdef class OscReceiver(SourceTable):
         cdef bint back = False
         cdef int count
         self.packets += 1
+        source.packets += 1
+        source.received_bytes += size + HEAD_BYTES
         source.heard_us = now_us
         if source.listed and source is not self.newest:
             self._unlink(source)

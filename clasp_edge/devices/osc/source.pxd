@@ -31,6 +31,10 @@ cdef class Source(Sink):
     cdef bint listed                    # among the senders of datagrams, which make room for one another
     cdef readonly uint64_t heard_us
     cdef public uint64_t messages
+    cdef public uint64_t packets
+    cdef public uint64_t received_bytes     # with the headers of IPv4 and UDP
+    cdef public uint64_t answered_bytes     # sent to it while it was not confirmed (allowance.py)
+    cdef public bint confirmed              # it is really there: it has renewed, or it is a connection
     cdef public uint64_t bad
     cdef public uint64_t over_rate
     cdef public uint64_t refused

@@ -26,6 +26,10 @@ class Source(Sink):
     link: Any
     sock: Any
     messages: int
+    packets: int
+    received_bytes: int
+    answered_bytes: int
+    confirmed: bool
     bad: int
     over_rate: int
     refused: int

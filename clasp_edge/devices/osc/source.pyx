@@ -56,6 +56,7 @@ cdef class Source(Sink):
         self.port = port
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.link = link
+        self.confirmed = link is not None
         self.rate = -1
 
     def __repr__(self):

@@ -1,6 +1,7 @@
 """A device that is sent values: its subscriptions in the router's trie, how often it is sent what, and what it knows.
 
-A param or a sample may be replaced by a newer one while it waits for its turn; an event may not, and is never told again.
+A param or a sample may be replaced by a newer one while it waits for its turn; an event may not, and is never told
+again.
 The device's own values do not come back to it, nor are its repetitions believed (`echo`, `loops`). Knows no sockets:
 `link` is the way out.
 """
@@ -43,6 +44,9 @@ JUST_SAID_S = 0.1
 
 CHECK_S = 0.3
 """After something that was not believed: whether what the device has is what the param has. Later than most echoes."""
+
+MAX_HOPPED = 1024
+"""Addresses at which a device has answered with a value of its own."""
 
 BUNDLE_BYTES = 1400
 """Of the bundles a device is sent: what fits one frame of the network."""
@@ -92,6 +96,7 @@ class Target(Party):
         self._untold: Iterator[bytes | None] = iter(())
         self._resync_since_s = 0.0
         self._unbelieved: dict[bytes, Known] = {}
+        self._hopped: dict[bytes, Known] = {}
         self._check: TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -170,14 +175,34 @@ class Target(Party):
         what it was told or is part of a loop, and whether it may be an answer to what it was told."""
         now_s = self._loop.time()
         if known is not None and self._memory.repeats(address, known, now_s):
+            if self._corrects(address, known):
+                return False, True
             self._counters.echoes += 1
             self._unbelieve(address, known)
             return True, False
         answer = self._memory.answers(address, now_s)
         ignored, hop = self._loops.said(address, self, known, now_s, answer=answer)
-        if ignored and known is not None:
-            self._unbelieve(address, known)
+        if known is not None:
+            if ignored:
+                self._unbelieve(address, known)
+            elif hop:
+                if len(self._hopped) >= MAX_HOPPED:
+                    self._hopped.clear()
+                self._hopped[address] = known
         return ignored, hop
+
+    def _corrects(self, address: bytes, known: Known) -> bool:
+        """Whether a repetition takes back what the device itself has just made of an earlier value: a motor fader that
+        reports its steps comes in late, and the last it says is where it is."""
+        hopped = self._hopped.pop(address, None)
+        if hopped is None:
+            return False
+        described = self.plane.describe(address)
+        return (
+            described is not None
+            and comparable(described[1:3]) == comparable(hopped)
+            and comparable(hopped) != comparable(known)
+        )
 
     def refresh(self, address: bytes) -> None:
         """Tell it the value as it stands, because its own was refused."""
@@ -196,6 +221,8 @@ class Target(Party):
     def tell_some(self, count: int) -> bool:
         if self.link is None:
             return False
+        if self._pacer.blocked:
+            return True
         events = self.profile.events
         for _ in range(count):
             address = next(self._untold, b"")
@@ -240,7 +267,8 @@ class Target(Party):
     def _send_bundles(self, link: Link, members: Sequence[Member], packets: list[bytes | None]) -> int:
         start = 0
         while start < len(packets):
-            end, size, parts = start, 16, []
+            end, size = start, 16
+            parts: list[bytes] = []
             while end < len(packets):
                 packet = packets[end]
                 if packet is not None:

@@ -176,7 +176,8 @@ class Peers:
     def _forget_session(self, peer: Peer) -> None:
         if peer.session is not None:
             self._by_session.pop(peer.session, None)
-            peer.arrival.broken_off(peer.session.number)
+            peer.arrival.end()
+            peer.session.run = None
             peer.session = None
         if peer.downlink is not None:
             peer.downlink.drop()
@@ -238,7 +239,8 @@ class Peers:
         if peer is None:
             session.close(CloseCode.POLICY_VIOLATION, "a ROUTE from a router that has not said who it is")
             return
-        session.skip(peer.arrival.announce(route, first, count))
+        peer.arrival.announce(route, first, count)
+        session.run = peer.arrival.run
         session.route = route._replace(hops=route.hops + 1, via=peer.router_id)
         session.way = way_of(session.route)
         session.number = first

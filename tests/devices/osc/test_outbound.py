@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from support.daemon import Daemon
 from support.live import Crowd, eventually, put, subscribe
-from support.osc import Device
+from support.osc import Device, bundle, packet
 
 from clasp_edge import wire
 
@@ -19,6 +20,7 @@ def joined(device: Device, pattern: str, *more: object) -> None:
     """Subscribe to something nobody has written to yet."""
     device.say("/clasp/subscribe", pattern, *more)
     assert device.hear()[0] == "/clasp/subscribed"
+    device.renew(pattern, *more)
 
 
 # Subscriptions
@@ -31,6 +33,7 @@ def test_a_subscriber_gets_the_state_then_every_change(clients: Crowd, device: D
     device.say("/clasp/subscribe", f"{base}/**", 30)
     assert device.hear() == ("/clasp/subscribed", [f"{base}/**", 30])
     assert sorted(device.hear_all(2)) == [(f"{base}/a", [1]), (f"{base}/b", ["two"])]
+    device.renew(f"{base}/**", 30)
     put(client, f"/osc{base}/c/d", [1, 2.5])
     assert device.hear() == (f"{base}/c/d", [1, 2.5])
     put(client, f"{base}/outside", 1)
@@ -45,7 +48,7 @@ def test_a_subscriber_gets_the_state_then_every_change(clients: Crowd, device: D
         (-3, [-3]),
         (2**40, [2**40]),
         (0.5, [0.5]),
-        (0.1, [0.1]),
+        (0.1, [struct.unpack("f", struct.pack("f", 0.1))[0]]),
         ("é", ["é"]),
         (b"\0\xff", [b"\0\xff"]),
         ([], []),
@@ -225,7 +228,7 @@ def test_a_loop_is_broken_named_and_over_after_a_while() -> None:
             pytest.fail("the loop goes on")
         assert 5 < bounces < 500
         assert "OSC loop: 127.0.0.1:" in daemon.stderr
-        assert "answers /osc/x with the same values again and again" in daemon.stderr
+        assert "answers /osc/x again and again" in daemon.stderr
         # Other addresses are not affected, and in the end both are told how it stands.
         joined(one, "/y")
         put(crowd.ws(), "/osc/y", 1)
@@ -379,3 +382,67 @@ def test_a_target_that_had_subscribed_as_well_is_known_as_itself_again(target: D
         assert target.hear()[0] == "/clasp/unsubscribed"
         target.say("/a", 1)
         assert target.hears_nothing()
+
+
+# What an address may be sent that only asked once
+
+
+@pytest.fixture
+def remote(daemon: Daemon) -> Iterator[Device]:
+    """A device at an address that is not the one of this machine's own programs."""
+    with Device(daemon.osc_address, "127.0.0.2") as one:
+        yield one
+
+
+def test_a_program_of_this_machine_is_believed_at_once() -> None:
+    with Daemon(osc=True) as daemon, Device(daemon.osc_address) as device:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        for number in range(100):
+            put(client, f"/osc/{number}", number)
+        device.say("/clasp/subscribe", "/**", 3600)
+        assert len({address for address, _ in device.hear_all(101)}) == 101
+        crowd.leave()
+
+
+def test_who_asks_once_is_sent_three_times_what_it_sent(clients: Crowd, remote: Device, base: str) -> None:
+    device = remote
+    client = clients.ws()
+    for number in range(200):
+        put(client, f"/osc{base}/{number}", number)
+    asked = packet("/clasp/subscribe", f"{base}/**", 3600)
+    device.send(asked)
+    sent = 0
+    while not device.hears_nothing():
+        sent += 1
+    assert sent < 6, "three times the size of the question"
+    device.say("/clasp/renew", f"{base}/**", 3600)
+    heard = {address for address, _ in device.hear_all(201)}
+    assert {f"{base}/{number}" for number in range(200)} < heard, "and all of it when it asks again"
+
+
+def test_two_questions_in_one_packet_are_one(clients: Crowd, remote: Device, base: str) -> None:
+    device = remote
+    client = clients.ws()
+    for number in range(100):
+        put(client, f"/osc{base}/{number}", number)
+    question = packet("/clasp/subscribe", f"{base}/**", 3600)
+    device.send(bundle(0, question, question))
+    sent = 0
+    while not device.hears_nothing():
+        sent += 1
+    assert sent < 12
+
+
+def test_a_subscriber_has_a_total_rate() -> None:
+    with Daemon(osc=True, sets={"osc.subscriber_kib_per_second": 1}) as daemon, Device(daemon.osc_address) as device:
+        device.say("/clasp/subscribe", "/**", 60)
+        assert device.hear()[0] == "/clasp/subscribed"
+        device.renew("/**", 60)
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        for number in range(400):
+            client.send(wire.Set(address=f"/osc/{number % 40}", value=number))
+        heard = device.hear_until(("/39", [399]))
+        assert len(heard) < 200, "values were replaced while they waited"
+        crowd.leave()
