@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -48,18 +48,29 @@ class Websocket(Section, frozen=True, kw_only=True):
     """`[websocket]`."""
 
     listen: Listen | None = Listen("0.0.0.0", 7330)
+    tls_listen: Listen | None = None
 
 
 class Tcp(Section, frozen=True, kw_only=True):
     """`[tcp]`: frames with a length prefix."""
 
     listen: Listen | None = None
+    tls_listen: Listen | None = None
+
+
+class Tls(Section, frozen=True, kw_only=True):
+    """`[tls]`: the certificate of encrypted listeners; paths in PEM. "" is one made once and kept in data_dir."""
+
+    certificate: Annotated[str, Meta(max_length=4096)] = ""
+    key: Annotated[str, Meta(max_length=4096)] = ""
+    client_ca: Annotated[str, Meta(max_length=4096)] = ""
 
 
 class Mqtt(Section, frozen=True, kw_only=True):
     """`[mqtt]`: the server for MQTT clients."""
 
     listen: Listen | None = Listen("0.0.0.0", 1883)
+    tls_listen: Listen | None = None
     namespace: Annotated[str, Meta(min_length=2, max_length=256)] = "/mqtt"
     unretained: Literal["event", "param"] = "event"
     max_packet_kib: Annotated[int, Meta(ge=1, le=256)] = 64
@@ -146,6 +157,13 @@ class Journal(Section, frozen=True, kw_only=True):
     retention_s: Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_S)] = 604_800.0  # 0: no limit
     retention_records: Annotated[int, Meta(ge=0, le=MOST_RECORDS)] = 0  # 0: no limit
     wear_budget_gb_per_day: Annotated[float, Meta(ge=0, le=1_000_000)] = 24.0  # 0: no budget
+
+
+class Rules(Section, frozen=True, kw_only=True):
+    """`[rules]`: where further rules are, and the one switch for all."""
+
+    enabled: bool = True
+    files: tuple[str, ...] = ()
 
 
 class Console(Section, frozen=True, kw_only=True):
@@ -305,6 +323,7 @@ class Uplink(Section, frozen=True, kw_only=True):
     tls_cert: Annotated[str, Meta(max_length=4096)] = ""
     tls_key: Annotated[str, Meta(max_length=4096)] = ""
     tls_server_name: Annotated[str, Meta(max_length=253)] = ""
+    tls_pin: Annotated[str, Meta(max_length=71)] = ""
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -333,6 +352,7 @@ class Config(Section, frozen=True, kw_only=True):
     data_dir: Path = msgspec.field(default_factory=default_data_dir)
     websocket: Websocket = Websocket()
     tcp: Tcp = Tcp()
+    tls: Tls = Tls()
     mqtt: Mqtt = Mqtt()
     limits: Limits = Limits()
     state: State = State()
@@ -342,6 +362,10 @@ class Config(Section, frozen=True, kw_only=True):
     uplink: dict[str, Uplink] = {}
     federation: Federation = Federation()
     journal: Journal = Journal()
+    rules: Rules = Rules()
+    rule: tuple[dict[str, Any], ...] = ()  # what is in them is known to the room `rules`
+    map: tuple[dict[str, Any], ...] = ()
+    scene: dict[str, dict[str, Any]] = {}
     console: Console = Console()
     log: Log = Log()
 

@@ -12,6 +12,8 @@ from clasp_edge.config.model import Config, Osc, leaves
 # What devices have been served by since the start.
 OSC_RESTART = ("listen", "also_listen", "groups", "namespace", "tcp_listen", "tcp_framing")
 
+MQTT_RESTART = ("listen", "tls_listen", "namespace", "max_packet_kib")
+
 # Read anew at each use, so a new value holds from the next message, session or sweep on.
 LIVE = frozenset(
     {
@@ -47,6 +49,11 @@ LIVE = frozenset(
         "journal.retention_records",
         "journal.wear_budget_gb_per_day",
         "bridge",
+        "rules.enabled",
+        "rules.files",
+        "rule",
+        "map",
+        "scene",
         *(f"osc.{key}" for key in Osc.__struct_fields__ if key not in OSC_RESTART),
         "console.metrics_from",
         "federation.exclusive",
@@ -71,10 +78,13 @@ RESTART = frozenset(
         "data_dir",
         "federation.router_id",
         "websocket.listen",
+        "websocket.tls_listen",
         "tcp.listen",
-        "mqtt.listen",
-        "mqtt.namespace",
-        "mqtt.max_packet_kib",
+        "tcp.tls_listen",
+        "tls.certificate",
+        "tls.key",
+        "tls.client_ca",
+        *(f"mqtt.{key}" for key in MQTT_RESTART),
         "limits.arena_mib",
         "limits.history_kib",
         "security.mode",
@@ -107,9 +117,8 @@ def reloaded(old: Config, new: Config) -> Config:
         data_dir=old.data_dir,
         websocket=old.websocket,
         tcp=old.tcp,
-        mqtt=msgspec.structs.replace(
-            new.mqtt, listen=old.mqtt.listen, namespace=old.mqtt.namespace, max_packet_kib=old.mqtt.max_packet_kib
-        ),
+        tls=old.tls,
+        mqtt=msgspec.structs.replace(new.mqtt, **{key: getattr(old.mqtt, key) for key in MQTT_RESTART}),
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
         journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
         security=security,

@@ -106,8 +106,9 @@ cdef class JournalBuffer:
 
     cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin,
                         const Raw* raw) noexcept:
+        """A PUBLISH was accepted. One of signal param is stored nowhere: in the log, PARAM means a SET."""
         self.last_number = 0
-        if not self.signals & (1 << signal):
+        if signal == 0 or not self.signals & (1 << signal):
             return
         if not entry.journal & JOURNAL_KNOWN:
             self._select(entry)
@@ -277,6 +278,11 @@ cdef class JournalBuffer:
     def oldest_monotonic_us(self):
         """When the first change since the last `collect` was made; 0 if there is none."""
         return self.oldest_us if self.woken else 0
+
+    @property
+    def unstored(self):
+        """Whether something has changed that no commit has stored yet."""
+        return self.woken or self.in_flight or self.again
 
     @property
     def busy(self):
@@ -536,6 +542,19 @@ cdef class JournalBuffer:
                 or not self.core.arena.append(&peer.held_next, data, size)):
             peer._die()
         return True
+
+    cdef bint hold_delivery(self, Outbox peer, const uint8_t* data, size_t size) noexcept:
+        """Keep a delivery behind the replies that wait: an answer must not overtake what was written after it. Not
+        where that would take much memory; then what lives goes first."""
+        if peer.held_next.size + peer.held_now.size + size > self.core.mark():
+            return False
+        if peer.held_next.head == NULL:
+            try:
+                self.waiting.append(peer)
+            except MemoryError:
+                return False
+            self._wake()
+        return self.core.arena.append(&peer.held_next, data, size)
 
     cdef void _release(self, Outbox peer) noexcept:
         cdef Chunk* chunk

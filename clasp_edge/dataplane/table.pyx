@@ -25,6 +25,7 @@ cdef class Table:
         if self.slots == NULL:
             raise MemoryError
         self.mask = INITIAL_SLOTS - 1
+        self.index = AddressIndex()
         self.top = FIRST_ID
         self._grow_ids()
         self.older[LIST_PARAMS] = self.newer[LIST_PARAMS] = LIST_PARAMS
@@ -167,6 +168,7 @@ cdef class Table:
         self.slots[hole].id = 0
         if entry.revision:
             self.params -= 1
+            self.index.remove(self.entries, entry)
         else:
             self.routes -= 1
         self._unlink(id)
@@ -239,12 +241,14 @@ cdef class Table:
         self.newer[self.older[id]] = self.newer[id]
         self.older[self.newer[id]] = self.older[id]
 
-    cdef void make_param(self, Entry* entry) noexcept:
+    cdef int make_param(self, Entry* entry) except -1:
         """Move a route entry over to the params."""
+        self.index.insert(self.entries, entry)
         self._unlink(entry.id)
         self._link(LIST_PARAMS, entry.id)
         self.routes -= 1
         self.params += 1
+        return 0
 
     cdef void touch(self, Entry* entry) noexcept:
         """Make the entry the newest of its list."""

@@ -44,8 +44,9 @@ class Kept:
         strict: bool = False,
         buffer_bytes: int = 1 << 20,
         retention: Retention | None = None,
+        history_bytes: int = 0,
     ) -> None:
-        self.rig = Rig()
+        self.rig = Rig(history=history_bytes)
         for name, value in (settings or {}).items():
             setattr(self.rig.plane, name, value)
         self.found = Found()
@@ -85,7 +86,7 @@ class Kept:
     def params(self) -> dict[str, ParamValue]:
         """What a new client would see."""
         found: dict[str, ParamValue] = {}
-        cursor = 0
+        cursor = b""
         while True:
             payload, cursor = self.rig.plane.snapshot(EVERYTHING, None, cursor, 60_000, 1 << 20)
             if payload is not None:

@@ -16,8 +16,9 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from clasp_edge.dataplane.bytes cimport get32, put16
-from clasp_edge.dataplane.outbox cimport BOUNDED, Core
-from clasp_edge.dataplane.plane cimport ACCEPTED, Plane, Write
+from clasp_edge.dataplane.messages cimport Published, Write, read_publish
+from clasp_edge.dataplane.outbox cimport Core
+from clasp_edge.dataplane.plane cimport ACCEPTED, Plane
 from clasp_edge.devices.osc.decode cimport VALUE_ROOM, OscMessage, check_packet, is_bundle, read_message
 from clasp_edge.devices.osc.source cimport TIMETAGS_IGNORE, TIMETAGS_RELATIVE, Party, Source, SourceTable
 
@@ -525,6 +526,7 @@ cdef class OscReceiver(SourceTable):
         cdef int verdict
         cdef uint8_t* p
         cdef uint32_t hash
+        cdef Published published
         source.hop = False
         if source.party is not None and self.control.heard(
                 source, PyBytes_FromStringAndSize(<const char*>address, address_size), event, value_type,
@@ -548,8 +550,10 @@ cdef class OscReceiver(SourceTable):
             if 5 + address_size + value_size > 65535:
                 self.control.bad_packet(source, "a value too large for CLASP")
                 return
-            verdict = self.plane.publish(source, p, 5 + address_size + value_size, address, address_size, hash, p[1],
-                                         BOUNDED)
+            if read_publish(p, 5 + address_size + value_size, &published) != 0:
+                self.control.bad_packet(source, "a value that is none in CLASP")
+                return
+            verdict = self.plane.publish(source, p, &published, hash)
         else:
             memset(&write, 0, sizeof(write))    # no ttl, no expected revision, nothing kept of what MQTT sent
             write.address = address

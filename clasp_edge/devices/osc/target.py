@@ -288,6 +288,8 @@ class Target(Party):
 
     def _packet(self, address: bytes, item: tuple[bytes, bytes | None, bool, bool]) -> bytes | None:
         data, tail = item[0], item[1]
+        if b"\0" in address:
+            return None  # an OSC address would end there, and be another
         return data if data.startswith(b"/") else self._outgoing.frame(address, data, tail)
 
     def _note(self, member: Member, packet: bytes) -> None:
