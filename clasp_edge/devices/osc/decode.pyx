@@ -2,8 +2,8 @@
 
 OSC 1.0 with the common types of 1.1. The value mapping is that of router.md 10: no argument is null, one is that value,
 several are an array. Lenient where devices are sloppy and nothing can be misunderstood: missing padding at the very
-end, bytes after the last argument, an address alone, spaces between type tags, type tags without their comma or padding,
-a blob whose size is little-endian. Knows no socket and no param.
+end, bytes after the last argument, an address alone, spaces between type tags, type tags without their comma or
+padding, a blob whose size is little-endian. Knows no socket and no param.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -144,7 +144,8 @@ cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* 
 cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint strict, bint padded, uint8_t* room,
                OscMessage* message) noexcept nogil:
     """The arguments whose type tags begin at `tags`; the string they are in begins at `start`, where `size` bytes are.
-    With `strict` the arguments must end where the packet does; without `padded` they begin right behind the tags' NUL."""
+    With `strict` the arguments must end where the packet does; without `padded` they begin right behind the tags'
+    NUL."""
     cdef const uint8_t* p = start
     cdef const uint8_t* end = start + size
     cdef bint sloppy = strict

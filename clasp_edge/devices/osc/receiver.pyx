@@ -1,8 +1,8 @@
 """Datagrams in, params out: many datagrams per wake-up, each message straight into `Plane.set` without a Python object.
 
 Also keeps the sources, whoever packets come from: bounded, the one silent for longest has to go, each with a rate of
-its own, above which messages wait, of a param the newest. What is rare (a new source, an address with wildcards, a bundle
-for later, anything bad) is asked of `control`.
+its own, above which messages wait, of a param the newest. What is rare (a new source, an address with wildcards, a
+bundle for later, anything bad) is asked of `control`.
 """
 
 import logging
@@ -74,9 +74,10 @@ cdef class OscReceiver(SourceTable):
     `bad_packet(source, reason)`, `too_fast(source)`, `refused(source, address, verdict)`;
     `overflowing(source)` when messages begin to wait above the rate: `drain` is to be called until it says False;
     `asked(source, osc_address, address) -> bool` for a question, True when it was answered;
-    `heard(source, address, is_event, value_type, value) -> bool` for a message of a device we also send to, True when it
-    is to be ignored; `spoken(address, value_type, value, tail)` for one whose type tags its value does not give back;
-    `returned(party)` when such a device is heard after `silence_us`; `pause()` when the socket is busy: `poll` is to be
+    `heard(source, address, is_event, value_type, value) -> bool` for a message of a device we also send to, True when
+    it is to be ignored; `spoken(address, value_type, value, tail)` for one whose type tags its value does not give
+    back; `returned(party)` when such a device is heard after `silence_us`; `pause()` when the socket is busy: `poll`
+    is to be
     called a moment later, until it says False.
     `rate` is messages per second and source, 0 for any.
     """
@@ -490,7 +491,8 @@ cdef class OscReceiver(SourceTable):
         memcpy(self.address + base_size, message.address, message.address_size)
         event = not message.has_arguments
         if not event and (self.events is not None or source.events is not None):
-            event = self._is_event(source, PyBytes_FromStringAndSize(<const char*>message.address, message.address_size))
+            event = self._is_event(
+                source, PyBytes_FromStringAndSize(<const char*>message.address, message.address_size))
         if not message.has_arguments and source.asks and self.control.asked(
                 source, PyBytes_FromStringAndSize(<const char*>message.address, message.address_size),
                 PyBytes_FromStringAndSize(<const char*>self.address, message.address_size + base_size)):

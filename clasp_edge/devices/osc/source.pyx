@@ -19,9 +19,9 @@ REMOTE = MARK_REMOTE
 cdef class Party(Adapter):
     """A device that values are sent to. `heard_us` is when one of its sources last sent something (monotonic).
 
-    `on_deliveries` gets `(origin, signal, frame, tail, bundle, marks)`: `tail` is the type tags and arguments of the OSC
-    message behind it or None, `bundle` a number for all members of a bundle or 0, `marks` a sum of HOP and REMOTE."""
-
+    `on_deliveries` gets `(origin, signal, frame, tail, bundle, marks)`: `tail` is the type tags and arguments of the
+    OSC message behind it or None, `bundle` a number for all members of a bundle or 0, `marks` a sum of HOP and
+    REMOTE."""
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef Sink origin = <Sink>delivery.origin
         cdef Source source
@@ -42,7 +42,8 @@ cdef class Party(Adapter):
             if not self.inbox:
                 self.plane.core.adapters.append(self)
             self.inbox.append((origin, delivery.signal,
-                               PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size), tail, number, marks))
+                               PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size), tail, number,
+                               marks))
         except Exception:
             pass                        # no memory: a param is told again with its next change
 
