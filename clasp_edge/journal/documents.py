@@ -33,13 +33,14 @@ class Documents:
         self._everything = False
 
     def ask(self, source: Source) -> None:
-        """From now on this is one of those to ask."""
+        """From now on this one is asked too."""
         self._sources.append(source)
 
     def gather(self) -> bool:
         """Ask what has changed; whether there is anything to store."""
         self.wanted = False
-        everything, self._everything = self._everything, False
+        everything = self._everything and bool(self._sources)
+        self._everything = self._everything and not everything
         for source in self._sources:
             try:
                 for name, data in source(everything).items():
