@@ -38,6 +38,7 @@ cdef class ClaspReceiver(ClaspSender):
     cdef void _turn_over(self) noexcept
     cdef void _set(self, const uint8_t* payload, size_t size, int qos) noexcept
     cdef void _publish(self, const uint8_t* payload, size_t size) noexcept
+    cdef void _note_logged(self) noexcept
     cdef void _ack(self, const uint8_t* address, size_t size, uint64_t revision, bint locked) noexcept
     cdef void _refused(self, int verdict, const uint8_t* address, size_t size, uint64_t revision, uint64_t expected,
                        bint is_set) noexcept

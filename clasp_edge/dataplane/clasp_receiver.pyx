@@ -541,6 +541,18 @@ cdef class ClaspReceiver(ClaspSender):
             self._hand_up(payload, at, flags, payload + 4, address_size, -1, 0)
         elif verdict != ACCEPTED:
             self._refused(verdict, payload + 4, address_size, 0, 0, False)
+        else:
+            self._note_logged()
+
+    cdef void _note_logged(self) noexcept:
+        """A PUBLISH was accepted: if the log has it, what is answered from here on waits for its commit (strict)."""
+        if self.plane.journal_buffer is not None and self.plane.journal_buffer.last_number:
+            self.wrote_in = self.plane.journal_buffer.epoch
+
+    def await_commit(self):
+        """What is sent to the peer next tells of something that may not be stored yet, whoever wrote it (strict)."""
+        if self.plane.journal_buffer is not None and self.plane.journal_buffer.unstored:
+            self.wrote_in = self.plane.journal_buffer.epoch
 
     cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address,
                        size_t address_size, int phase, uint32_t gesture_id) noexcept:
@@ -573,5 +585,7 @@ cdef class ClaspReceiver(ClaspSender):
             self.on_special(payload, address)
         elif verdict != ACCEPTED:
             self._refused(verdict, <const uint8_t*><char*>address, len(address), 0, 0, False)
+        else:
+            self._note_logged()
         if not outer:
             self.core.finish()

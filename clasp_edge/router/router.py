@@ -62,6 +62,7 @@ class Router:
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
         self.errors: Counter[int] = Counter()
+        self.on_admitted: list[Callable[[Session], None]] = []
         self.on_ended: list[Callable[[Session], None]] = []
         self.extensions = False  # WELCOME tells other routers that this is a clasp-edge
         self.handlers: dict[MessageType, Handler] = {

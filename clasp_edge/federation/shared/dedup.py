@@ -136,19 +136,20 @@ class Seen:
 
 class Arrival:
     """The run of writes that a connection is in the middle of. Each counts as having been here once it has come and was
-    accepted: what was only announced may yet come by another way. `router_id` is ours."""
+    accepted: what was only announced may yet come by another way. `is_own(origin, epoch)` tells what was first
+    written here."""
 
-    def __init__(self, seen: Seen, router_id: str) -> None:
+    def __init__(self, seen: Seen, is_own: Callable[[str, int], bool]) -> None:
         self.run = WriteRun()
         self._seen = seen
-        self._router_id = router_id
+        self._is_own = is_own
         self._key: tuple[str, int] | None = None
         self._first = self._count = self._settled = 0
 
     def announce(self, route: Route, first: int, count: int) -> None:
         """A ROUTE. What has come round to where it was made is not new, whatever it is."""
         self.end()
-        if route.origin == self._router_id:
+        if self._is_own(route.origin, route.epoch):
             self.run.begin(None, count, all_known=True)
             return
         if not first:

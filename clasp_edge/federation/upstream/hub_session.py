@@ -67,6 +67,7 @@ class Owner(Protocol):
     loop: AbstractEventLoop
     former_sessions: list[bytes]
 
+    def is_own(self, origin: str, epoch: int) -> bool: ...
     def hello_name(self) -> str: ...
     def token(self) -> str: ...
     def owns(self) -> Sequence[str]: ...
@@ -109,7 +110,7 @@ class HubSession:
         self._heartbeat = Heartbeat(self)
         self._number = 0
         self._stored_up_to = 0
-        self._arrival = Arrival(owner.seen, owner.router_id)
+        self._arrival = Arrival(owner.seen, owner.is_own)
         self._contested: dict[bytes, bool] = {}  # whether it is gone here too, if the hub turns out to have none
         self._asked: dict[bytes, bool] = {}
         self._ended = False

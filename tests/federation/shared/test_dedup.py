@@ -25,6 +25,10 @@ from clasp_edge.wire import FederationOp, FederationSync, decode, encode
 runs = st.lists(st.tuples(st.integers(1, 200), st.integers(1, 90)), max_size=30)
 
 
+def is_own(origin: str, epoch: int) -> bool:
+    return origin == "us"
+
+
 def payload(number: int, said: str = "") -> bytes:
     return publish_payload(b"/e", f"{number}{said}".encode())
 
@@ -41,7 +45,7 @@ def bring(arrival: Arrival, first: int, numbers: Iterable[int], said: str = "", 
 
 @given(runs)
 def test_exactly_what_was_here_is_recognised(taken: list[tuple[int, int]]) -> None:
-    arrival = Arrival(Seen(), "us")
+    arrival = Arrival(Seen(), is_own)
     known: set[int] = set()
     for first, count in taken:
         arrival.announce(Route("a", 1, 1), first, count)
@@ -55,7 +59,7 @@ def test_what_was_announced_and_has_not_come_is_new_when_it_does(runs: list[tupl
     seen = Seen()
     known: set[int] = set()
     for first, count, came in runs:
-        arrival = Arrival(seen, "us")
+        arrival = Arrival(seen, is_own)
         arrival.announce(Route("a", 1, 1), first, count)
         numbers = range(first, first + min(came, count))
         assert bring(arrival, first, numbers) == [number for number in numbers if number not in known]
@@ -64,14 +68,14 @@ def test_what_was_announced_and_has_not_come_is_new_when_it_does(runs: list[tupl
         else:
             arrival.announce(Route("b", 1, 1), 1, 1)
         known.update(numbers)
-    arrival = Arrival(seen, "us")
+    arrival = Arrival(seen, is_own)
     arrival.announce(Route("a", 1, 1), 1, 90)
     assert bring(arrival, 1, range(1, 91)) == [number for number in range(1, 91) if number not in known]
 
 
 def test_a_number_under_which_something_else_came_is_new() -> None:
     seen = Seen()
-    liar, honest = Arrival(seen, "us"), Arrival(seen, "us")
+    liar, honest = Arrival(seen, is_own), Arrival(seen, is_own)
     liar.announce(Route("a", 1, 1), 1, 10)
     bring(liar, 1, range(1, 11), "forged")
     honest.announce(Route("a", 1, 1), 1, 10)
@@ -80,7 +84,7 @@ def test_a_number_under_which_something_else_came_is_new() -> None:
 
 def test_what_was_refused_has_not_been_here() -> None:
     seen = Seen()
-    liar, honest = Arrival(seen, "us"), Arrival(seen, "us")
+    liar, honest = Arrival(seen, is_own), Arrival(seen, is_own)
     liar.announce(Route("a", 1, 1), 1, 10)
     bring(liar, 1, range(1, 11), accepted=False)
     liar.end()
@@ -94,7 +98,7 @@ def test_what_was_refused_has_not_been_here() -> None:
 def test_two_connections_that_bring_the_same_run_at_once(turns: list[bool]) -> None:
     """Whoever brings a write first: it is new once."""
     seen = Seen()
-    arrivals = Arrival(seen, "us"), Arrival(seen, "us")
+    arrivals = Arrival(seen, is_own), Arrival(seen, is_own)
     at = [1, 1]
     new: list[int] = []
     for turn in [False, *turns, True, *[False] * 10, *[True] * 10]:
@@ -107,13 +111,13 @@ def test_two_connections_that_bring_the_same_run_at_once(turns: list[bool]) -> N
 
 
 def test_what_comes_round_is_not_new() -> None:
-    arrival = Arrival(Seen(), "us")
+    arrival = Arrival(Seen(), is_own)
     arrival.announce(Route("us", 1, 3), 1, 3)
     assert bring(arrival, 1, range(1, 5)) == [4]
 
 
 def test_epochs_and_origins_have_numbers_of_their_own() -> None:
-    arrival = Arrival(Seen(), "us")
+    arrival = Arrival(Seen(), is_own)
     for route in (Route("a", 1, 1), Route("a", 2, 1), Route("b", 1, 1)):
         arrival.announce(route, 5, 2)
         assert bring(arrival, 5, (5, 6)) == [5, 6]
