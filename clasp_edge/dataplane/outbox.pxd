@@ -76,7 +76,9 @@ cdef class Core:
     cdef bint in_pass
     cdef list adapters                  # that consumed something in this pass
     cdef object waiting                 # parties with work in parts, in turns; each has `resume`
+    cdef bint heavy                     # something was done that takes longer than a plain message
     cdef bint round_due                 # `run_round` is scheduled
+    cdef uint64_t measured_us           # how long the pass had lasted when its time was last charged
     cdef uint64_t slice_ends_us         # when work in parts has to stop for this round of the loop (monotonic)
     cdef PyObject** dirty               # outlets with unsent bytes; owned references
     cdef size_t dirty_count
@@ -102,6 +104,8 @@ cdef class Core:
             self.in_pass = True
             self.passes += 1
             self.tick()
+            self.heavy = False
+            self.measured_us = 0
             if not self.round_due:
                 self.slice_ends_us = self.mono_us + SLICE_US
     cdef void open_round(self) noexcept

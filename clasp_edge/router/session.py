@@ -123,7 +123,11 @@ class Session(ClaspReceiver):
 
     def _update_scopes(self) -> None:
         self.scopes = self.granted if self.confinement is None else ConfinedAccess(self.granted, self.confinement)
-        self.router.plane.scopes_changed()
+        if self.subscriptions:
+            self.router.plane.scopes_changed()
+        else:
+            # Nobody's fan-out depends on what a session may read that has asked for nothing.
+            self.router.plane.gate_changed()
 
     # ---- sending ----
 

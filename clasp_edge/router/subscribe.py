@@ -19,6 +19,12 @@ MAX_PARTIAL_PATTERNS = 100
 """Patterns like `zone*` that a session may have: the trie finds them by their other segments only, and each one found
 costs a walk of the pattern whenever the fan-out of an address is built."""
 
+MAX_PARTIAL_COST = 2048
+"""Sum of `Pattern.cost` of a session's patterns: a hundred names with a wildcard or two, or two of the longest."""
+
+MAX_PARTIAL_COST_OF_ALL = 8 * MAX_PARTIAL_COST
+"""The same for all clients together: a new address of the longest kind is matched with them in some 20 ms."""
+
 HISTORY_COST = 8
 """Messages that asking for history costs on top of the SUBSCRIBE: it looks through everything that is remembered."""
 
@@ -44,6 +50,13 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
         text = f"Subscription limit reached (max {MAX_PARTIAL_PATTERNS} with a wildcard inside a segment)"
         session.error(ErrorCode.RATE_LIMITED, text, message.pattern[:256])
         return
+    if pattern.cost and (
+        _partial_cost(session, message.id) + pattern.cost > MAX_PARTIAL_COST
+        or session.router.plane.trie.partial_cost + pattern.cost > MAX_PARTIAL_COST_OF_ALL
+    ):
+        text = "Subscription limit reached (patterns with a wildcard inside a segment take too much to match)"
+        session.error(ErrorCode.RATE_LIMITED, text, message.pattern[:256])
+        return
     if session.scopes is not None and not session.scopes.covers("read", pattern):
         session.error(ErrorCode.FORBIDDEN, "Insufficient scope for subscription", message.pattern)
         return
@@ -59,6 +72,10 @@ def _partial_patterns(session: Session, besides: int) -> int:
     return sum(
         1 for id_, subscription in session.subscriptions.items() if subscription.pattern.partial and id_ != besides
     )
+
+
+def _partial_cost(session: Session, besides: int) -> int:
+    return sum(subscription.pattern.cost for id_, subscription in session.subscriptions.items() if id_ != besides)
 
 
 def add_subscription(session: Session, message: Subscribe, pattern: Pattern, mask: int) -> None:

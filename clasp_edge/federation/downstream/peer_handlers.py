@@ -18,7 +18,13 @@ from clasp_edge.federation.shared.namespace import Namespaces, read_pattern
 from clasp_edge.federation.shared.unpack import snapshot_params
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE, snapshot_job
-from clasp_edge.router.subscribe import ALL_TYPES, MAX_PARTIAL_PATTERNS, add_subscription, drop_subscription
+from clasp_edge.router.subscribe import (
+    ALL_TYPES,
+    MAX_PARTIAL_COST,
+    MAX_PARTIAL_PATTERNS,
+    add_subscription,
+    drop_subscription,
+)
 from clasp_edge.wire import (
     Ack,
     Error,
@@ -133,6 +139,10 @@ def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
     partial = sum(1 for pattern in new.patterns if pattern is not None and pattern.partial)
     if partial > MAX_PARTIAL_PATTERNS:
         reason = f"{partial} with a wildcard inside a segment (max {MAX_PARTIAL_PATTERNS})"
+        session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {reason}")
+        return
+    if sum(pattern.cost for pattern in new.patterns if pattern is not None) > MAX_PARTIAL_COST:
+        reason = "those with a wildcard inside a segment take too much to match"
         session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {reason}")
         return
     for text, pattern in zip(message.patterns, new.patterns, strict=True):
