@@ -18,6 +18,9 @@ from clasp_edge.router.router import Router
 from clasp_edge.version import __version__
 from clasp_edge.wire import SignalType
 
+MAX_PRINCIPALS = 10
+"""Those that hold most memory, told one by one."""
+
 _TRANSPORTS = {Framing.WS: "websocket", Framing.TCP: "tcp"}
 
 
@@ -101,12 +104,18 @@ class RouterReport:
         return {str(int(code)): count for code, count in sorted(self._router.errors.items())}
 
     def memory(self) -> dict[str, Any]:
-        core = self._router.core
+        core, accounts = self._router.core, self._router.accounts
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         return {
             "resident_bytes": resident,
             "arena_bytes": core.arena_total,
             "arena_used_bytes": core.arena_total - core.arena_free,
+            "kept_bytes": accounts.used,
+            "kept_limit_bytes": accounts.total,
+            "kept_by_kind": accounts.kinds(),
+            "kept_by_principal": {one.principal: one.used for one in accounts.heaviest(MAX_PRINCIPALS)},
+            "principals": len(accounts),
+            "refused": accounts.refusals,
         }
 
     def loop(self) -> dict[str, Any]:
@@ -158,6 +167,11 @@ _MEMORY = (
     Family("clasp_edge_resident_memory_bytes", GAUGE, "Resident memory of the process.", ("resident_bytes",)),
     Family("clasp_edge_arena_bytes", GAUGE, "Memory for what waits to be sent.", ("arena_bytes",)),
     Family("clasp_edge_arena_used_bytes", GAUGE, "How much of it is lent out.", ("arena_used_bytes",)),
+    Family(
+        "clasp_edge_kept_bytes", GAUGE, "What is kept for clients, by kind, about.", ("kept_by_kind", "*"), ("kind",)
+    ),
+    Family("clasp_edge_kept_limit_bytes", GAUGE, "limits.memory_mib; 0 is unlimited.", ("kept_limit_bytes",)),
+    Family("clasp_edge_kept_refused_total", COUNTER, "What found no room on its principal's account.", ("refused",)),
 )
 _LOOP = (
     Family("clasp_edge_loop_lag_seconds", GAUGE, "How late the event loop was at its last look.", ("lag_s",)),

@@ -118,6 +118,7 @@ cdef class Table:
         self.slots[place].hash = hash
         self.slots[place].id = id
         self.routes += 1
+        self.route_bytes += size
         self._link(LIST_ROUTES, id)
         return entry
 
@@ -189,6 +190,7 @@ cdef class Table:
             self.params -= 1
         else:
             self.routes -= 1
+            self.route_bytes -= entry.address_size
         self._unlink(id)
         self._heap_drop(id)
         self.entries[id] = NULL
@@ -264,6 +266,7 @@ cdef class Table:
         self._unlink(entry.id)
         self._link(LIST_PARAMS, entry.id)
         self.routes -= 1
+        self.route_bytes -= entry.address_size
         self.params += 1
 
     cdef void touch(self, Entry* entry) noexcept:

@@ -16,13 +16,16 @@ from typing import Any
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.dataplane import Core, Framing, Plane, Route, Strategy, Verdict
+from clasp_edge.dataplane.account import Account, Accounts, Charge, Holding
 from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.router import bundle, hello, requests, signals, subscribe
-from clasp_edge.router.access import Authenticator, Refused
+from clasp_edge.router.access import Authenticator, Identity, Refused
 from clasp_edge.router.admission import Places
 from clasp_edge.router.gesture import GestureThrottle
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.router.p2p import P2p, is_p2p
+from clasp_edge.router.principal import RefusalLog, principal_of
 from clasp_edge.router.schedule import Schedule
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.router.signals import SignalRegistry
@@ -54,6 +57,8 @@ class Router:
         self.core.loop = loop
         self.plane = Plane(self.core, limits.history_kib * 1024)
         self.plane.control = self
+        self.accounts = Accounts()
+        self._refusals = RefusalLog(self.accounts, clock)
         self.sessions: dict[str, Session] = {}
         self.connections: set[Session] = set()
         self.places = Places()
@@ -86,6 +91,7 @@ class Router:
         state, limits = config.state, config.limits
         self.core.high_water = limits.outbox_kib * 1024
         self.core.event_backlog = limits.event_backlog_kib * 1024
+        self.accounts.total = limits.memory_mib << 20
         self.plane.max_params = state.max_params
         self.plane.max_bytes = state.max_mib * 1024 * 1024
         self.plane.evict = state.eviction == "lru"
@@ -236,6 +242,26 @@ class Router:
                 f"{MAX_PAYLOAD_BYTES - SNAPSHOT_OVERHEAD_BYTES} bytes together"
             )
         return ErrorCode.REVISION_CONFLICT, "AtCapacity"
+
+    def account_of(self, host: str, identity: Identity | None = None) -> Account:
+        """The account of who is there: of its token, else of its host."""
+        return self.accounts.of(principal_of(host, identity))
+
+    def charge_subscription(self, holding: Holding, pattern: Pattern, replaces: bool = False) -> str | None:
+        """Take a subscription's memory from its owner's account (give it back with `release_subscription`). Why it
+        cannot be had, where it cannot; None if it can. `replaces`: it takes the place of another one."""
+        full = self.no_room_for_subscription(replaces)
+        if full is None and not holding.charge(subscription_bytes(pattern), Charge.SUBSCRIPTIONS):
+            full = self.memory_full()
+        return full
+
+    def release_subscription(self, holding: Holding, pattern: Pattern) -> None:
+        """It is no more."""
+        holding.release(subscription_bytes(pattern), Charge.SUBSCRIPTIONS)
+
+    def memory_full(self) -> str:
+        """What somebody is told whose account has no room."""
+        return f"your share of the {self.config.limits.memory_mib} MiB of limits.memory_mib is used up"
 
     def no_room_for_subscription(self, replaces: bool = False) -> str | None:
         """Why no client can have a further subscription now, or one in place of another; None if it can."""

@@ -117,6 +117,11 @@ class Connection:
         assert self._session is not None
         self._session.close(CloseCode.POLICY_VIOLATION, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
 
+    def no_memory(self) -> None:
+        """The client's account has no room for a message in several frames."""
+        assert self._session is not None
+        self._session.close(CloseCode.TRY_AGAIN_LATER, self._server.router.memory_full())
+
     def reserved_bits(self) -> None:
         """RFC 6455, 5.2: no extension was agreed on, so none of these bits has a meaning."""
         assert self._session is not None

@@ -7,6 +7,7 @@ from libc.stdint cimport uint8_t
 
 from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
 
+from clasp_edge.dataplane.account cimport INPUT
 from clasp_edge.dataplane.clasp_receiver cimport ClaspReceiver
 
 cdef enum:
@@ -54,8 +55,13 @@ cdef class ClientListener(WSListener):
         elif frame.msg_type == WSMsgType.BINARY or frame.msg_type == WSMsgType.CONTINUATION:
             if frame.msg_type == WSMsgType.BINARY:
                 self.fragments = bytearray()
+                self.peer.holding.release_all(INPUT)
             elif self.fragments is None:
                 return              # the rest of a text message
+            if not self.peer.holding.charge(frame.payload_size, INPUT):
+                self.fragments = None
+                self.connection.no_memory()
+                return
             self.fragments += frame.get_payload_as_bytes()
             if len(self.fragments) > MAX_MESSAGE:
                 self.fragments = None
@@ -63,6 +69,7 @@ cdef class ClientListener(WSListener):
             elif frame.fin:
                 whole = bytes(self.fragments)
                 self.fragments = None
+                self.peer.holding.release_all(INPUT)
                 self.peer.feed(<const uint8_t*><char*>whole, len(whole))
                 self.peer.end_of_buffer()   # while `whole` is alive
         elif frame.msg_type == WSMsgType.TEXT:

@@ -12,6 +12,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from clasp_edge.config.model import Config
+from clasp_edge.dataplane.account import Account
 from clasp_edge.dataplane.payload import use_converters
 from clasp_edge.devices.mqtt.address import to_address, to_topic
 from clasp_edge.devices.mqtt.codec import Reason
@@ -152,9 +153,9 @@ class MqttServer:
 
     # ---- sessions ----
 
-    def new_session(self, client_id: str) -> Session:
-        """A fresh session for this client."""
-        session = Session(self.router.core, self.context, self, client_id)
+    def new_session(self, client_id: str, account: Account) -> Session:
+        """A fresh session for this client. What is kept for it is charged to `account`."""
+        session = Session(self.router.core, self.context, self, client_id, account)
         self.sessions[client_id] = session
         return session
 

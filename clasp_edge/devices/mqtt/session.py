@@ -11,6 +11,7 @@ from asyncio import TimerHandle
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane import Verdict
+from clasp_edge.dataplane.account import Account, Charge, Holding
 from clasp_edge.devices.mqtt import subscribe
 from clasp_edge.devices.mqtt.codec import (
     Ack,
@@ -43,6 +44,9 @@ NO_LIMIT = 2**63
 MAX_WRITER_BYTES = 36
 """What names a param's writer in snapshots (dataplane/plane.pyx)."""
 
+SESSION_BYTES = 3072
+"""What a session takes before it has asked for anything."""
+
 KEEP_ALIVE_FACTOR = 1.5
 """Of the keep-alive, after which a silent client is taken for gone [MQTT-3.1.2-22]."""
 
@@ -70,7 +74,7 @@ class Session(MqttReceiver):
         "will",
     )
 
-    def __init__(self, core: Any, context: Any, server: MqttServer, client_id: str) -> None:
+    def __init__(self, core: Any, context: Any, server: MqttServer, client_id: str, account: Account) -> None:
         self.server = server
         self.client_id = client_id
         self.connection: Connection | None = None
@@ -85,6 +89,8 @@ class Session(MqttReceiver):
         self._silent_after_s = 0.0
         self._noticed_s = -NOTICE_PERIOD_S
         self._expiry: TimerHandle | None = None
+        self.holding = Holding(account)
+        self.holding.force(SESSION_BYTES, Charge.SESSIONS)
         server.router.plane.register(self, f"mqtt:{client_id}".encode()[:MAX_WRITER_BYTES])
 
     def __repr__(self) -> str:
@@ -207,6 +213,7 @@ class Session(MqttReceiver):
         self.close_outlet()
         self.server.router.plane.unregister(self)
         self.server.forget(self)
+        self.holding.close()
 
     def _part(self) -> None:
         """End the connection from our side. After DISCONNECT nothing may follow, so the session leaves it at once."""

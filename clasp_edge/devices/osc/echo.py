@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+from clasp_edge.dataplane.account import Charge, Holding
+
 Known = tuple[int, bytes]
 """A value type and its encoded data (wire.md 2.2)."""
 
@@ -36,6 +38,8 @@ HOLD_S = 5.0
 
 KEEP_S = 10.0
 MAX_RECORDS = 4096
+_RECORD_BYTES = 800
+"""What an address is charged, with values of ordinary size."""
 
 
 class _Record:
@@ -64,7 +68,8 @@ class _Record:
 class EchoMemory:
     """One device. `on_loop(address, until_s)` is called when a loop is broken. Times are seconds of one clock."""
 
-    def __init__(self, rate: float, on_loop: Callable[[bytes, float], None]) -> None:
+    def __init__(self, rate: float, on_loop: Callable[[bytes, float], None], holding: Holding | None = None) -> None:
+        self._holding = holding
         # A loop through a slow device is slow itself.
         self._window_s = max(WINDOW_S, 1.5 * REFLECTIONS / rate) if rate else WINDOW_S
         self._on_loop = on_loop
@@ -102,13 +107,19 @@ class EchoMemory:
 
     def _record(self, address: bytes, now_s: float) -> _Record:
         record = self._records.get(address)
+        holding = self._holding
         if record is None:
             while self._records:
                 oldest = next(iter(self._records.values()))
-                if len(self._records) < MAX_RECORDS and max(oldest.touched_s + KEEP_S, oldest.held_s) > now_s:
+                fits = len(self._records) < MAX_RECORDS and (holding is None or holding.account.within())
+                if fits and max(oldest.touched_s + KEEP_S, oldest.held_s) > now_s:
                     break
                 self._records.popitem(last=False)
+                if holding is not None:
+                    holding.release(_RECORD_BYTES, Charge.OSC)
             record = self._records[address] = _Record(now_s)
+            if holding is not None:
+                holding.force(_RECORD_BYTES, Charge.OSC)
         else:
             record.touched_s = now_s
             self._records.move_to_end(address)

@@ -11,11 +11,17 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections import OrderedDict
 from collections.abc import Callable
 
+from clasp_edge.dataplane.account import Charge, Holding
+
 RETRY_S = 0.01
 """Pause before a link that took nothing is tried again."""
 
 MAX_SLOTS = 4096
 """Addresses of one device whose turn is still to come; above it the one longest in line goes out early."""
+
+
+_SLOT_BYTES = 600
+"""What an address with its turn to come is charged, a packet of ordinary size included."""
 
 
 class _Slot:
@@ -30,8 +36,11 @@ class _Slot:
 class Pacer:
     """`send(key, packet)` sends at once and says whether the link took it. `rate` is per second and key, 0 for any."""
 
-    def __init__(self, loop: AbstractEventLoop, rate: float, send: Callable[[bytes, bytes], bool]) -> None:
+    def __init__(
+        self, loop: AbstractEventLoop, rate: float, send: Callable[[bytes, bytes], bool], holding: Holding | None = None
+    ) -> None:
         self._loop = loop
+        self._holding = holding
         self._interval_s = 1 / rate if rate else 0.0
         self._send = send
         self._slots: OrderedDict[bytes, _Slot] = OrderedDict()
@@ -78,7 +87,8 @@ class Pacer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._slots.clear()
+        while self._slots:
+            self._pop()
         self._line.clear()
 
     def _send_now(self, key: bytes, packet: bytes, now_s: float) -> None:
@@ -104,13 +114,23 @@ class Pacer:
             oldest = next(iter(self._slots.values()))
             if oldest.queued or oldest.due_s > now_s:
                 break
-            self._slots.popitem(last=False)
-        if len(self._slots) >= MAX_SLOTS:
-            crowded, evicted = self._slots.popitem(last=False)
+            self._pop()
+        while self._slots and (len(self._slots) >= MAX_SLOTS or not self._fits()):
+            crowded, evicted = self._pop()
             if evicted.packet is not None:
                 self._send(crowded, evicted.packet)
         slot = self._slots[key] = _Slot()
+        if self._holding is not None:
+            self._holding.force(_SLOT_BYTES, Charge.OSC)
         return slot
+
+    def _fits(self) -> bool:
+        return self._holding is None or self._holding.account.within()
+
+    def _pop(self) -> tuple[bytes, _Slot]:
+        if self._holding is not None:
+            self._holding.release(_SLOT_BYTES, Charge.OSC)
+        return self._slots.popitem(last=False)
 
     def _queue(self, key: bytes, slot: _Slot) -> None:
         if slot.queued:

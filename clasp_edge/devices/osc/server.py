@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from clasp_edge.config.model import Osc, OscTarget
 from clasp_edge.dataplane import Verdict
+from clasp_edge.dataplane.account import Holding
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
@@ -82,7 +83,7 @@ class OscServer:
         self.static = ConfiguredTargets(router.loop, udp, self.counters, self._new_static, self._found)
         self.leases = Subscribers(
             router.loop, config.namespace, self._new_subscriber, self._link_to, self._left,
-            router.no_room_for_subscription,
+            router.charge_subscription, router.release_subscription, router.account_of,
         )  # fmt: skip
         self._adopt(config, access)
 
@@ -226,7 +227,7 @@ class OscServer:
             self._refused_told_us = now_us
             log.warning("OSC %s:%d: refused, osc.allow has no network it is in", host, port)
 
-    def _new_target(self, name: str, link: Link | None, rate: float) -> Target:
+    def _new_target(self, name: str, link: Link | None, rate: float, holding: Holding | None = None) -> Target:
         target = Target(
             self.router.plane,
             name,
@@ -237,6 +238,7 @@ class OscServer:
             counters=self.counters,
             rate=rate,
             on_loop=self._loop_broken,
+            holding=holding,
         )
         target.scopes = self._access
         return target
@@ -247,8 +249,8 @@ class OscServer:
             target.subscribe(text, Pattern(text.encode()))
         return target
 
-    def _new_subscriber(self, name: str, link: Link) -> Target:
-        return self._new_target(name, link, self._config.subscriber_rate)
+    def _new_subscriber(self, name: str, link: Link, holding: Holding) -> Target:
+        return self._new_target(name, link, self._config.subscriber_rate, holding)
 
     def _link_to(self, source: Source, port: int) -> Link:
         if source.link is not None:

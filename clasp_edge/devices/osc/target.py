@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Plane, Sink, Subscription
+from clasp_edge.dataplane.account import Holding
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.decode import decode_message
 from clasp_edge.devices.osc.echo import EchoMemory, Known
@@ -41,7 +42,8 @@ JUST_SAID_S = 0.1
 
 
 class Target(Party):
-    """One device. `link` is None until its address is known. `on_loop(target, address)` tells of a broken loop."""
+    """One device. `link` is None until its address is known. `on_loop(target, address)` tells of a broken loop.
+    `holding`: on whose account it is, None for one that is configured."""
 
     def __init__(
         self,
@@ -55,7 +57,9 @@ class Target(Party):
         counters: Counters,
         rate: float,
         on_loop: Callable[[Target, bytes], None],
+        holding: Holding | None = None,
     ) -> None:
+        self.holding = holding
         self.name = name
         self.link = link
         self.subscriptions: dict[str, Subscription] = {}
@@ -63,8 +67,8 @@ class Target(Party):
         self._outward = outward
         self._counters = counters
         self._tell_loop = on_loop
-        self._pacer = Pacer(loop, rate, self._send)
-        self._memory = EchoMemory(rate, self._looped)
+        self._pacer = Pacer(loop, rate, self._send, holding)
+        self._memory = EchoMemory(rate, self._looped, holding)
         self._resyncs = resyncs
         self._untold: Iterator[bytes | None] = iter(())
         self._resync_since_s = 0.0
