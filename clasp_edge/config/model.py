@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -147,6 +147,13 @@ class Journal(Section, frozen=True, kw_only=True):
     retention_s: Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_S)] = 604_800.0  # 0: no limit
     retention_records: Annotated[int, Meta(ge=0, le=MOST_RECORDS)] = 0  # 0: no limit
     wear_budget_gb_per_day: Annotated[float, Meta(ge=0, le=1_000_000)] = 24.0  # 0: no budget
+
+
+class Rules(Section, frozen=True, kw_only=True):
+    """`[rules]`: where further rules are, and the one switch for all."""
+
+    enabled: bool = True
+    files: tuple[str, ...] = ()
 
 
 class Console(Section, frozen=True, kw_only=True):
@@ -290,6 +297,10 @@ class Config(Section, frozen=True, kw_only=True):
     uplink: dict[str, Uplink] = {}
     federation: Federation = Federation()
     journal: Journal = Journal()
+    rules: Rules = Rules()
+    rule: tuple[dict[str, Any], ...] = ()  # what is in them is known to the room `rules`
+    map: tuple[dict[str, Any], ...] = ()
+    scene: dict[str, dict[str, Any]] = {}
     console: Console = Console()
     log: Log = Log()
 

@@ -11,6 +11,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import Part
 from clasp_edge.federation.shared.cursor_names import HUB, PEER, UPLINK
+from clasp_edge.federation.shared.run_ids import begin_run
 from clasp_edge.router.router import Router
 from clasp_edge.wire import MessageType
 
@@ -37,6 +38,8 @@ class FederationPart(Part):
         self._router = router
         self._config = config
         self._journal = journal
+        # At each start, also where no other router comes: what is logged now may be told to one later.
+        self._runs = begin_run(journal)
         self._common: tuple[Identity, Seen, DedupRecovery] | None = None
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
@@ -104,7 +107,7 @@ class FederationPart(Part):
                 store = self._journal.cursor(EPOCH) or wall_us
                 self._journal.set_cursor(EPOCH, store)
             config = self._config
-            identity = Identity(config.data_dir, wall_us, store, run, config.federation.router_id)
+            identity = Identity(config.data_dir, wall_us, store, run, config.federation.router_id, self._runs)
             seen = Seen()
             self._common = identity, seen, DedupRecovery(self._journal, seen)
         return self._common

@@ -13,6 +13,7 @@ from clasp_edge.daemon.federation import FederationPart
 from clasp_edge.daemon.listeners import TcpPart, WebSocketPart
 from clasp_edge.daemon.notices import notices
 from clasp_edge.daemon.part import Part
+from clasp_edge.daemon.rules import RulesPart
 from clasp_edge.router.router import Router
 from clasp_edge.router.session_monitor import SessionMonitor
 
@@ -71,6 +72,7 @@ class Parts:
             from clasp_edge.daemon.osc import OscPart
 
             self.all.append(OscPart(router, config))
+        self.all.append(RulesPart(router, config))
         health = Health(monitor, lambda: [part.name for part in self.all if not part.listening])
         self.console = ConsolePart(router, config, health, self.all)
         self.all.append(self.console)

@@ -28,6 +28,7 @@ def handle_get(session: Session, message: Get, envelope: Envelope) -> None:
     if session.scopes is not None and not session.scopes.allows("read", address):
         session.error(ErrorCode.FORBIDDEN, "Insufficient scope for read operation", shown)
         return
+    session.await_commit()
     payload = session.router.plane.read(address)
     if payload is None:
         session.error(ErrorCode.ADDRESS_NOT_FOUND, "Address not found", shown)
