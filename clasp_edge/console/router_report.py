@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 import resource
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from clasp_edge.console.health import Health
 from clasp_edge.console.sources import COUNTER, GAUGE, Family, StatusSources
-from clasp_edge.dataplane import Framing
 from clasp_edge.router.router import Router
 from clasp_edge.version import __version__
 from clasp_edge.wire import SignalType
@@ -21,7 +19,7 @@ from clasp_edge.wire import SignalType
 MAX_PRINCIPALS = 10
 """Those that hold most memory, told one by one."""
 
-_TRANSPORTS = {Framing.WS: "websocket", Framing.TCP: "tcp"}
+_KINDS = ("websocket", "tcp", "mqtt", "osc")
 
 
 class RouterReport:
@@ -67,10 +65,11 @@ class RouterReport:
 
     def sessions(self) -> dict[str, Any]:
         router = self._router
-        kinds = Counter(_TRANSPORTS[Framing(session.framing)] for session in router.sessions.values())
         return {
-            "by_kind": {kind: kinds[kind] for kind in _TRANSPORTS.values()} | {"mqtt": router.guests},
-            "half_open": len(router.connections) - len(router.sessions),
+            "by_kind": {kind: router.places.by_kind[kind] for kind in _KINDS},
+            "half_open": len(router.half_open),
+            "moved": router.places.moved,
+            "half_open_evicted": router.half_open.evicted,
             "max": router.config.limits.max_sessions,
             "subscriptions": router.plane.trie.size,
             "subscription_bytes": router.plane.trie.memory_bytes,
@@ -136,7 +135,14 @@ _ROUTER = (
 _SESSIONS = (
     Family("clasp_edge_sessions", GAUGE, "Clients, by what they speak.", ("by_kind", "*"), ("kind",)),
     Family("clasp_edge_sessions_limit", GAUGE, "limits.max_sessions; 0 is unlimited.", ("max",)),
-    Family("clasp_edge_half_open_connections", GAUGE, "Connections without a HELLO so far.", ("half_open",)),
+    Family("clasp_edge_half_open_connections", GAUGE, "Connections without HELLO or CONNECT so far.", ("half_open",)),
+    Family("clasp_edge_sessions_moved_total", COUNTER, "Sessions closed to admit another host's client.", ("moved",)),
+    Family(
+        "clasp_edge_half_open_evicted_total",
+        COUNTER,
+        "Connections closed because limits.max_half_open was reached.",
+        ("half_open_evicted",),
+    ),
     Family("clasp_edge_subscriptions", GAUGE, "Subscriptions of all kinds of clients and devices.", ("subscriptions",)),
     Family("clasp_edge_subscriptions_bytes", GAUGE, "What they take, about.", ("subscription_bytes",)),
 )

@@ -33,7 +33,11 @@ cdef class Account:
     cdef readonly size_t used
     cdef readonly size_t queued         # of it, in MQTT queues
     cdef readonly uint64_t refusals
+    cdef double log_tokens              # bytes of the journal's log that it may write now, while the log is rationed
+    cdef uint64_t log_us
+    cdef readonly uint64_t log_dropped  # records
 
+    cdef bint may_log(self, size_t size, double bytes_per_second, uint64_t now_us) noexcept
     cdef bint has_room(self, size_t size) noexcept
     cdef void refuse(self) noexcept
 

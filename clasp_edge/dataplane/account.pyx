@@ -14,6 +14,8 @@ from weakref import WeakValueDictionary
 
 cdef enum:
     RESERVED_PART = 8           # of the total: for principals that hold next to nothing
+    LOG_BURST_S = 10            # what may be logged at once, as a time at the rate
+    LEAST_BURST = 1 << 17       # and at least: a record of any size
     SMALL_PART = 1024           # of the total: that is next to nothing
 
 KIND_NAMES = ("subscriptions", "queues", "sessions", "aliases", "wills", "schedule", "filters", "announces",
@@ -44,6 +46,11 @@ cdef class Accounts:
         """Bytes held, by what they are for."""
         return {name: self.by_kind[kind] for kind, name in enumerate(KIND_NAMES)}
 
+    def dropped_log(self):
+        """Records of each principal that the log did not take, by principal."""
+        return {account.principal: account.log_dropped for account in list(self.by_principal.values())
+                if account.log_dropped}
+
     def heaviest(self, Py_ssize_t count):
         """The accounts that hold most, the heaviest first."""
         return sorted(self.by_principal.values(), key=lambda account: -account.used)[:count]
@@ -67,6 +74,21 @@ cdef class Account:
         free = all.total - all.total // RESERVED_PART
         free = free - all.used if free > all.used else 0
         return self.used + size <= free
+
+    cdef bint may_log(self, size_t size, double bytes_per_second, uint64_t now_us) noexcept:
+        """Whether the log takes a record of it now, at that rate: a bucket that holds `LOG_BURST_S` of it."""
+        cdef double burst = bytes_per_second * LOG_BURST_S
+        if burst < LEAST_BURST:
+            burst = LEAST_BURST
+        self.log_tokens += (now_us - self.log_us) * 1e-6 * bytes_per_second
+        if self.log_us == 0 or self.log_tokens > burst:
+            self.log_tokens = burst
+        self.log_us = now_us
+        if self.log_tokens < size:
+            self.log_dropped += 1
+            return False
+        self.log_tokens -= size
+        return True
 
     def within(self):
         """Whether it holds no more than its share."""

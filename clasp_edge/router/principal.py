@@ -11,6 +11,7 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane.account import Account, Accounts
+from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from clasp_edge.clock import Clock
@@ -21,6 +22,8 @@ log = logging.getLogger("clasp_edge.router")
 NOTICE_PERIOD_S = 60.0
 MAX_NOTICED = 256
 """A principal that is refused memory is logged once in this time, and so many are remembered."""
+
+_EVERYTHING = Pattern(b"/**")
 
 _IPV6_HOST_BITS = 64
 
@@ -43,7 +46,14 @@ def principal_of(host: str, identity: Identity | None = None) -> str:
         return f"host {bare}"
     if address.ipv4_mapped is not None:
         return f"host {address.ipv4_mapped}"
+    if address.is_link_local:
+        return f"host {address}"  # all of these share one prefix
     return f"host {IPv6Address(int(address) >> _IPV6_HOST_BITS << _IPV6_HOST_BITS)}/{_IPV6_HOST_BITS}"
+
+
+def may_administrate(identity: Identity | None) -> bool:
+    """Whether the token is one of those who look after the router (`admin:/**`)."""
+    return identity is not None and identity.scopes.covers("admin", _EVERYTHING)
 
 
 class RefusalLog:

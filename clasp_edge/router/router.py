@@ -21,11 +21,11 @@ from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.router import bundle, hello, requests, signals, subscribe
 from clasp_edge.router.access import Authenticator, Identity, Refused
-from clasp_edge.router.admission import Places
 from clasp_edge.router.gesture import GestureThrottle
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.router.p2p import P2p, is_p2p
-from clasp_edge.router.principal import RefusalLog, principal_of
+from clasp_edge.router.places import HalfOpen, Places
+from clasp_edge.router.principal import RefusalLog, host_of, may_administrate, principal_of
 from clasp_edge.router.schedule import Schedule
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.router.signals import SignalRegistry
@@ -38,6 +38,8 @@ log = logging.getLogger("clasp_edge.router")
 
 SNAPSHOT_OVERHEAD_BYTES = 61
 """What a param takes in a snapshot of its own beside address and value (dataplane/plane.pyx)."""
+
+_KINDS = {Framing.WS: "websocket", Framing.TCP: "tcp"}
 
 Handler = Callable[[Session, Any, Envelope], None]
 
@@ -61,8 +63,8 @@ class Router:
         self._refusals = RefusalLog(self.accounts, clock)
         self.sessions: dict[str, Session] = {}
         self.connections: set[Session] = set()
-        self.places = Places()
-        self.guests = 0  # clients of other protocols' servers, which count as sessions too
+        self.places = Places(lambda: self.config.limits.max_sessions)
+        self.half_open = HalfOpen(lambda: self.config.limits.max_half_open)
         self.signals = SignalRegistry(clock)
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
@@ -110,46 +112,32 @@ class Router:
     # ---- connections and sessions ----
 
     def connect(self, link: Link, fd: int, framing: Framing) -> Session:
-        """A new connection. It is half-open until its HELLO; when too many are, the oldest of those has to go."""
+        """A new connection. It is half-open until its HELLO."""
         session = Session(self.core, self.plane, self, link, fd, framing)
         self.connections.add(session)
-        half_open = len(self.connections) - len(self.sessions)
-        if half_open > self.config.limits.max_half_open:
-            # Whoever means it says HELLO at once: the one that has had the longest time for it makes room.
-            waiting = (s for s in self.connections if not s.greeted and not s.closing and s is not session)
-            oldest = min(waiting, key=lambda s: s.connected_s, default=None)
-            if oldest is not None:
-                oldest.close(CloseCode.TRY_AGAIN_LATER, "no HELLO while others wait")
+        self.half_open.add(session, host_of(link.remote), session.give_up_place)
         return session
 
-    def full(self, remote: str) -> bool:
-        """Whether no further session can be admitted from this address (`host:port`)."""
-        return self._places_taken() and self._yielding(remote) is None
+    def open_to(self, remote: str) -> bool:
+        """Whether somebody from this address (`host:port`) may become a session. With tokens only HELLO can tell."""
+        host = host_of(remote)
+        return self.authenticator is not None or self.places.open_to(principal_of(host), host)
 
-    def make_room(self, remote: str) -> bool:
-        """Have a place free for a newcomer from this address, by closing a session if that is due."""
-        if self._places_taken():
-            session = self._yielding(remote)
-            if session is None:
-                return False
-            self.places.give_back(session)
-            session.close(CloseCode.TRY_AGAIN_LATER, "the place is needed for another host")
-        return True
-
-    def _places_taken(self) -> bool:
-        limit = self.config.limits.max_sessions
-        return limit > 0 and len(self.places) + self.guests >= limit
-
-    def _yielding(self, remote: str) -> Session | None:
-        return self.places.held_against(remote, len(self.places) + self.guests)
+    @property
+    def guests(self) -> int:
+        """Clients of other protocols' servers, which have places too."""
+        return len(self.places) - len(self.sessions)
 
     def admit(self, session: Session) -> bool:
         """Turn a half-open connection into a session, if there is room."""
-        if not self.make_room(session.link.remote):
+        host, identity = host_of(session.link.remote), session.identity
+        kind = _KINDS[Framing(session.framing)]
+        principal = principal_of(host, identity)
+        if not self.places.take(session, kind, principal, host, admin=may_administrate(identity)):
             return False
+        self.half_open.discard(session)
         self.plane.register(session, session.id.encode())
         self.sessions[session.id] = session
-        self.places.take(session)
         self._apply_limits(session)
         return True
 
@@ -168,6 +156,7 @@ class Router:
     def ended(self, session: Session) -> None:
         """A connection is gone: cancel its strokes, drop its subscriptions, release its locks after a grace."""
         self.connections.discard(session)
+        self.half_open.discard(session)
         if self.sessions.pop(session.id, None) is None:
             return
         self.places.give_back(session)

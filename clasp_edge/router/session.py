@@ -204,6 +204,10 @@ class Session(ClaspReceiver):
             log.info("%r: closing: %s", self, reason)
             self.link.close(code, reason)
 
+    def give_up_place(self, reason: str) -> None:
+        """As `places.Holder`."""
+        self.close(CloseCode.TRY_AGAIN_LATER, reason)
+
     def stop_listening(self) -> None:
         """The end has begun: nothing the client still says counts."""
         self.closing = True

@@ -41,7 +41,7 @@ class TcpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.remote = peer_of(transport)
-        if self._server.router.full(self.remote):
+        if not self._server.router.open_to(self.remote):
             self._transport.abort()
             return
         sock = transport.get_extra_info("socket")

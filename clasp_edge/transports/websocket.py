@@ -190,7 +190,7 @@ class WebSocketServer:
         self._server: asyncio.Server | None = None
         self._waiting = Waiting(
             self.loop,
-            lambda: self.router.config.limits.max_half_open,
+            router.half_open,
             lambda: self.router.config.limits.handshake_timeout_s,
         )
 
@@ -215,7 +215,7 @@ class WebSocketServer:
         return HttpGate(self._upgrade, self._refusal, self._waiting, self.pages)
 
     def _refusal(self, transport: asyncio.Transport) -> str | None:
-        return "too many sessions" if self.router.full(peer_of(transport)) else None
+        return None if self.router.open_to(peer_of(transport)) else "too many sessions"
 
     def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
         connection = Connection(self)

@@ -13,7 +13,7 @@ from clasp_edge.devices.mqtt.codec.types import V5, V311, PacketType
 from clasp_edge.devices.mqtt.session import NO_LIMIT, Session
 from clasp_edge.devices.mqtt.will import PendingWill
 from clasp_edge.router.access import Identity, Refused
-from clasp_edge.router.principal import host_of
+from clasp_edge.router.principal import host_of, may_administrate
 from clasp_edge.wire import ErrorCode
 
 if TYPE_CHECKING:
@@ -96,7 +96,10 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     if session is not None and server.foreign(session, identity):
         raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "the client identifier is somebody else's")
     session = server.sessions.get(client_id)  # its owner's token may have ended it
-    if (session is None or session.connection is None) and not router.make_room(connection.remote):
+    host = host_of(connection.remote)
+    admin = may_administrate(identity)
+    connected = session is not None and session.connection is not None
+    if not connected and not router.places.open_to(account.principal, host, admin=admin):
         raise MqttError(Reason.SERVER_BUSY, "too many sessions")
     will = None
     if packet.will is not None:
@@ -116,6 +119,7 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     session.holding.move(account)
     expiry_s = _expiry(packet, server.config.max_session_expiry_s)
     session.identify(identity)
+    router.places.take(session, "mqtt", account.principal, host, admin=admin)
     session.begin(connection, packet, expiry_s)
     session.will = will
     session.attach(connection.fileno(), packet.version, connection.websocket, _aliases_out(packet))

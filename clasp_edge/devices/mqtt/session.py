@@ -137,7 +137,15 @@ class Session(MqttReceiver):
         self.accept_aliases(TOPIC_ALIASES_IN if packet.version == V5 else 0)
         self.set_rate(self.server.router.config.limits.messages_per_second)
         self.server.connected += 1
-        self.server.router.guests += 1
+
+    @property
+    def holds_something(self) -> bool:
+        """Whether anything would be lost with it: subscriptions, messages that wait, a will that is still due."""
+        return bool(self.subscriptions or self.waiting_bytes or self.will is not None or self.unreleased_count)
+
+    def give_up_place(self, reason: str) -> None:
+        """As `places.Holder`."""
+        self.disconnect(Reason.SERVER_BUSY, reason)
 
     def taken_over(self) -> None:
         """Another connection uses the client's identifier: this one ends now [MQTT-3.1.4-3]."""
@@ -152,7 +160,7 @@ class Session(MqttReceiver):
         log.info("%r: disconnected", self)
         self.connection = None
         self.server.connected -= 1
-        self.server.router.guests -= 1
+        self.server.router.places.give_back(self)
         self.detach()
         if self.will is not None:
             if self.will.delay_s and self.expiry_s > 0 and not self.ended:

@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from clasp_edge.config.model import Osc, OscTarget
 from clasp_edge.dataplane import Verdict
-from clasp_edge.dataplane.account import Holding
+from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
@@ -31,12 +31,16 @@ from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
 from clasp_edge.devices.osc.timetags import WaitingBundles
 from clasp_edge.router.access import Access
+from clasp_edge.router.principal import principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import NotScheduled
 from clasp_edge.wire import decode_value
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 log = logging.getLogger("clasp_edge.osc")
+
+SOURCE_BYTES = 700
+"""What a sender takes. `max_sources` bounds them; it is charged so that it counts."""
 
 COMPLAINT_PERIOD_US = 60_000_000
 """What is wrong with a source is logged once in this time."""
@@ -178,6 +182,7 @@ class OscServer:
             self._refuse(host, port)
             return None
         source = Source(key, host, port)
+        self._charge(source)
         source.scopes = self._access
         source.party = self.leases.party_of(host, port) or self.static.party_of(host, port)
         if self._sweep is None:
@@ -192,11 +197,18 @@ class OscServer:
         source = Source(b"tcp" + host.encode() + port.to_bytes(2, "big"), host, port, link)
         source.scopes = self._access
         source.party = self.static.party_of(host, port)
+        self._charge(source)
+        if not self.router.places.take(link, "osc", principal_of(host), host):
+            return None
         # Apart from the senders of datagrams: anybody can make up as many of those as it takes to push others out.
         self._connections[source.key] = source
         if len(self._connections) > self._config.max_sources:
             self.intake.drop(self._connections.popitem(last=False)[1])
         return source
+
+    def _charge(self, source: Source) -> None:
+        source.holding = Holding(self.router.account_of(source.host))
+        source.holding.force(SOURCE_BYTES, Charge.OSC)
 
     def active(self, source: Source) -> None:
         """Something came over a TCP connection."""

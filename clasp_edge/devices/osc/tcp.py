@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +12,8 @@ from clasp_edge.devices.osc.receiver import Source
 
 if TYPE_CHECKING:
     from clasp_edge.devices.osc.server import OscServer
+
+log = logging.getLogger("clasp_edge.osc")
 
 BACKLOG_BYTES = 65536
 """What may wait in a connection for its reader before it counts as blocked: then values wait in the pacer, the newest
@@ -58,8 +61,21 @@ class OscConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._server.router.places.give_back(self)
         if self._source is not None:
             self._server.disconnected(self._source)
+
+    # ---- places.Holder ----
+
+    @property
+    def heard_us(self) -> int:
+        """When the device was last heard (monotonic)."""
+        return self._source.heard_us if self._source is not None else 0
+
+    def give_up_place(self, reason: str) -> None:
+        """Somebody else gets the place: OSC has no word for it."""
+        log.info("OSC %s: %s", self._source.name if self._source is not None else "?", reason)
+        self.abort()
 
     # ---- Link ----
 
