@@ -65,9 +65,7 @@ def environment(directory: Path) -> Iterator[lmdb.Environment]:
     if not (directory / DATA_FILE).exists():
         raise Unavailable(f"there is no journal in {directory}")
     try:
-        with lmdb.open(
-            str(directory), readonly=True, create=False, map_size=_map_size(directory), max_dbs=0
-        ) as env:
+        with lmdb.open(str(directory), readonly=True, create=False, map_size=_map_size(directory), max_dbs=0) as env:
             yield env
     except BadBlock as error:
         raise Damaged(str(error)) from None

@@ -15,7 +15,7 @@ SHORTEST_S = 60.0
 """Until a minute is over nothing is told from it: a start writes more than usual."""
 
 PRINCIPAL_PART = 4
-"""What one principal gets of the budget when it is exceeded. A byte logged is written twice (small blocks are joined)."""
+"""What one principal gets of the budget when it is exceeded. Blocks are joined later: a byte is written twice."""
 
 STEP_S = 30.0
 LARGEST_FACTOR = 64

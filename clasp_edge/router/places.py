@@ -1,5 +1,5 @@
-"""Places among the sessions, and among the connections that have not said who they are: shared by principal and host, over
-all transports and protocols (router.md 1.2).
+"""Places among the sessions, and among the connections that have not said who they are: shared by principal and host,
+over all transports and protocols (router.md 1.2).
 
 Nobody is refused or moved before all places are taken, so clients behind one proxy, or all on this machine, may have
 every one. Then the principal that has most of them makes room for a newcomer that has fewer, by the session that has
@@ -31,7 +31,7 @@ class Holder(Protocol):
 
 
 class Places:
-    """The sessions that have a place. `len` is how many there are; `limit()` how many there may be, 0 for any number."""
+    """The sessions that have a place. `len` is how many there are; `limit()` how many there may be, 0: any number."""
 
     def __init__(self, limit: Callable[[], int]) -> None:
         self._limit = limit
@@ -101,8 +101,8 @@ class Places:
 
 
 class HalfOpen:
-    """Connections that have not said who they are, whatever they will speak, at most `limit()`: beyond that, of the host
-    that has most the oldest has to go. A silent one costs nobody else anything; how long it may be silent is up to its
+    """Connections that have not said who they are, whatever they will speak, at most `limit()`: beyond that, the oldest
+    of the host that has most has to go. A silent one costs nobody else anything; how long it may be silent is up to its
     transport."""
 
     def __init__(self, limit: Callable[[], int]) -> None:
