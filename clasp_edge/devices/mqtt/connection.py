@@ -194,16 +194,18 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
     """A client on a plain socket. All connections read into one buffer, of which each keeps only the start of a packet:
     an idle client holds no buffer."""
 
-    def __init__(self, server: MqttServer) -> None:
+    def __init__(self, server: MqttServer, remote: str = "") -> None:
         super().__init__(server)
+        self._behind = remote
         self._transport: asyncio.Transport | None = None
         self._reading = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else self._behind or "local"
+        if not self._behind:  # behind a local socket nothing is delayed
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.waiting.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
