@@ -5,7 +5,8 @@ refuses it, with the protocol's own code, where there is no room; a holding that
 
 The share of one principal is as much as is left for others (a dynamic threshold, Choudhury and Hahne 1998): one alone
 gets half, two a third each. An eighth of the total is kept for those that hold next to nothing. So a few greedy
-principals leave room for all others, and there are no shares to configure. Params are not charged here: they make room for one another (`state.max_mib`).
+principals leave room for all others, and there are no shares to configure. Params are not charged here: they make
+room for one another (`state.max_mib`).
 
 Compiled because queues and params are charged where messages pass. Knows nothing of what is kept.
 """

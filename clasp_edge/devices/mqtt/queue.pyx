@@ -216,11 +216,11 @@ cdef class MqttQueue(Outbox):
         """Whether so much more may wait here: neither a session nor a principal gets more of the queues' memory than it
         leaves to others."""
         cdef MqttContext context = self.context
-        cdef size_t free
+        cdef size_t spare
         if self.waiting_bytes + size > context.session_queue or context.queued + size > context.total_queue:
             return False
-        free = context.total_queue - context.queued
-        return ((self.waiting_bytes + size <= free and self.holding.account.queued + size <= free)
+        spare = context.total_queue - context.queued
+        return ((self.waiting_bytes + size <= spare and self.holding.account.queued + size <= spare)
                 or self.waiting_bytes + size <= context.total_queue // SMALLEST_PART)
 
     cdef void _count(self, size_t size) noexcept:
