@@ -62,6 +62,7 @@ class Router:
         self.accounts = Accounts()
         self._refusals = RefusalLog(self.accounts, clock)
         self.sessions: dict[str, Session] = {}
+        self.on_peer_refused: Callable[[Session, Verdict, bytes], None] | None = None
         self.connections: set[Session] = set()
         self.places = Places(lambda: self.config.limits.max_sessions)
         self.half_open = HalfOpen(lambda: self.config.limits.max_half_open)
@@ -250,6 +251,8 @@ class Router:
             return self.config.security.lock_error_code, f'LockHeld {{ holder: "{holder}" }}'
         if verdict is Verdict.STRATEGY_REJECTED:
             return ErrorCode.REVISION_CONFLICT, "ConflictRejected"
+        if verdict is Verdict.FROM_FUTURE:
+            return ErrorCode.REVISION_CONFLICT, "the version is from the future: the clock is wrong"
         if verdict is Verdict.TOO_LARGE:
             return ErrorCode.INVALID_VALUE, (
                 "Value too large: address and value may take "

@@ -11,7 +11,7 @@ from support.federated import JOURNAL, await_up, await_value, box, client, state
 from support.live import eventually, fresh, get, of_type, put, subscribe
 from support.mqtt_client import MqttClient
 
-from clasp_edge.wire import Phase, Publish, Set, SignalType, Ttl, TtlMode
+from clasp_edge.wire import Error, ErrorCode, Phase, Publish, Set, SignalType, Ttl, TtlMode
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,8 @@ def test_a_write_that_the_hub_refuses_is_taken_back(ends: tuple[WsClient, WsClie
     put(there, address, "mine", lock=True)
     await_value(linked, address, "mine")
     put(here, address, "yours")
+    refusal = here.recv_until(Error)
+    assert (refusal.code, refusal.address) == (ErrorCode.REVISION_CONFLICT, address), refusal
     await_value(linked, address, "mine")
     put(there, address, "still mine")
     await_value(linked, address, "still mine")
@@ -214,7 +216,7 @@ def test_the_hub_shows_the_peer(hub: Daemon, linked: Daemon) -> None:
         peers = [param for param in there.snapshot if param.address.startswith("/clasp-edge/peers/")]
         assert [param.value for param in peers] == ["up"]
     assert state(linked, key="peer") == "clasp-edge"
-    assert state(linked, key="queue") == 0
+    await_value(linked, "/clasp-edge/uplinks/hub/queue", 0)  # told once a second
 
 
 def test_sighup_at_the_hub_leaves_the_link_unlimited(
