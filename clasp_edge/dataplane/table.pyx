@@ -281,6 +281,7 @@ cdef class Table:
             self.gone -= 1
         else:
             self.routes -= 1
+            self.route_bytes -= entry.address_size
         self.gone += 1
         entry.revision = 0
         entry.ttl = TTL_DEFAULT
