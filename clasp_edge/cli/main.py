@@ -142,9 +142,10 @@ def _ask(arguments: argparse.Namespace) -> int:
 
 
 def _run(path: Path | None, sets: list[str]) -> int:
-    from clasp_edge.dataplane.system import decline_huge_pages
+    from clasp_edge.dataplane.system import decline_huge_pages, keep_heap_small
 
     decline_huge_pages()
+    keep_heap_small()
     try:
         config = load_verified(path, sets)
     except ConfigError as error:

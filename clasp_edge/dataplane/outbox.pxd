@@ -2,6 +2,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
+from clasp_edge.dataplane.account cimport Holding
 from clasp_edge.dataplane.arena cimport Arena, Queue
 
 cdef enum:
@@ -123,6 +124,7 @@ cdef class Core:
 
 cdef class Sink:
     cdef public object scopes           # security.Scopes, or None: everything is allowed
+    cdef public Holding holding         # what is kept for it, on its principal's account; None for our own parts
     cdef readonly uint32_t writer       # index in the plane's table of writers; 0 until registered
     cdef uint64_t fan_index             # used while a fan-out is built
     cdef bint native                    # wants no CLASP frame

@@ -58,6 +58,9 @@ class Sink:
     scopes: Any
     """`router.access.Access`, or None: everything is allowed. The data plane asks it for `allows` only."""
 
+    holding: Any
+    """`account.Holding` of a remote party, None for the router's own parts."""
+
     @property
     def writer(self) -> int: ...
 

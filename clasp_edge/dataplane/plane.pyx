@@ -44,6 +44,7 @@ cdef enum:
     MAX_FRAME = 65547           # wire.md 1
     MAX_PAYLOAD = 65535
     MAX_ROUTES = 65536          # addresses that are only published to; a remote party can grow this table
+    MAX_ROUTE_BYTES = 1 << 23   # of their addresses
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
     SIGNAL_PARAM = 0
     SIGNAL_EVENT = 1
@@ -180,7 +181,8 @@ cdef class Plane(State):
         try:
             text = PyBytes_FromStringAndSize(<const char*>address, size)
             route, strategy = self.control.classify(text)
-            if self.table.routes >= MAX_ROUTES:
+            while self.table.routes and (self.table.routes >= MAX_ROUTES
+                                         or self.table.route_bytes + size > MAX_ROUTE_BYTES):
                 self._forget(self.table.entries[self.table.newer[LIST_ROUTES]])
             entry = self.table.insert(address, size, hash)
             entry.route = route

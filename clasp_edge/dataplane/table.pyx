@@ -111,6 +111,7 @@ cdef class Table:
         self.slots[place].hash = hash
         self.slots[place].id = id
         self.routes += 1
+        self.route_bytes += size
         self._link(LIST_ROUTES, id)
         return entry
 
@@ -185,6 +186,7 @@ cdef class Table:
             self.gone -= 1
         else:
             self.routes -= 1
+            self.route_bytes -= entry.address_size
         self._unlink(id)
         self._heap_drop(id)
         self.entries[id] = NULL
@@ -264,6 +266,7 @@ cdef class Table:
             self.gone -= 1
         else:
             self.routes -= 1
+            self.route_bytes -= entry.address_size
         self.params += 1
         return 0
 
@@ -278,6 +281,7 @@ cdef class Table:
             self.gone -= 1
         else:
             self.routes -= 1
+            self.route_bytes -= entry.address_size
         self.gone += 1
         entry.revision = 0
         entry.ttl = TTL_DEFAULT

@@ -126,6 +126,11 @@ cdef Py_ssize_t _bytes_of(Pattern pattern):
             + SEGMENT_BYTES * len(pattern.segments) + len(pattern._program) + len(pattern._classes))
 
 
+def subscription_bytes(Pattern pattern not None):
+    """What a subscription with this pattern takes at most: with all nodes of the trie that lead to it."""
+    return _bytes_of(pattern) + NODE_BYTES * len(pattern.segments)
+
+
 cdef class Trie:
     """All subscriptions of the router: `size` of them, on `nodes` nodes, in about `memory_bytes`. Every change raises
     `generation`, which outdates the cached fan-outs of the addresses that it is about. `partial_cost` is the sum of

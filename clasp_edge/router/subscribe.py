@@ -37,10 +37,6 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
         if limit and len(session.subscriptions) >= limit:
             session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern[:256])
             return
-    full = session.router.no_room_for_subscription(message.id in session.subscriptions)
-    if full is not None:
-        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached ({full})", message.pattern[:256])
-        return
     try:
         pattern = Pattern(message.pattern.encode())
     except PatternError as error:
@@ -59,6 +55,10 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
         return
     if session.scopes is not None and not session.scopes.covers("read", pattern):
         session.error(ErrorCode.FORBIDDEN, "Insufficient scope for subscription", message.pattern)
+        return
+    full = session.router.charge_subscription(session.holding, pattern, message.id in session.subscriptions)
+    if full is not None:
+        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached ({full})", message.pattern[:256])
         return
     mask = types_to_mask(message.types) & ALL_TYPES or ALL_TYPES
     add_subscription(session, message, pattern, mask)
@@ -79,7 +79,7 @@ def _partial_cost(session: Session, besides: int) -> int:
 
 
 def add_subscription(session: Session, message: Subscribe, pattern: Pattern, mask: int) -> None:
-    """Put the subscription into the trie, in place of one with the same id."""
+    """Put the subscription into the trie, in place of one with the same id. It has been charged."""
     trie = session.router.plane.trie
     old = session.subscriptions.get(message.id)
     thinner = SubscriptionFilter.wanted(session, message.options)
@@ -111,6 +111,7 @@ def drop_all(session: Session) -> None:
 
 def _discard(session: Session, subscription: Subscription) -> None:
     session.router.plane.trie.discard(subscription)
+    session.router.release_subscription(session.holding, subscription.pattern)
     if subscription.filter is not None:
         subscription.filter.cancel()
 

@@ -13,8 +13,10 @@ import socket
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, cast
 
+from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.mqtt.codec.types import PacketType
 from clasp_edge.devices.mqtt.handshake import Refusal, open_session, refusal_of
+from clasp_edge.router.principal import host_of
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.server import MqttServer
@@ -24,6 +26,9 @@ log = logging.getLogger("clasp_edge.mqtt")
 
 LINGER_S = 1.0
 """How long input is still read and thrown away after our last packet: closing at once would take that packet back."""
+
+SMALL_REST_BYTES = 4096
+"""The beginning of a packet up to this size is not charged."""
 
 SHORTEST_PAUSE_S = 0.002
 """Of a client over its rate: below this the pause would cost more than it brings."""
@@ -40,6 +45,7 @@ class Connection(ABC):
         self.remote = "?"
         self.rest: bytes | bytearray = b""
         self.closing = False
+        self._holding: Holding | None = None
         self._resuming: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -50,6 +56,8 @@ class Connection(ABC):
     def received(self, data: bytes | bytearray, filled: int) -> None:
         """The first `filled` bytes of `data`, which begin with what the last call left as `rest`."""
         self.rest = b""
+        if self._holding is not None:
+            self._holding.release_all(Charge.INPUT)
         if self.closing:
             return
         used = 0
@@ -62,7 +70,21 @@ class Connection(ABC):
             elif used < filled:
                 used += session.receive(memoryview(data)[used:filled], filled - used)
         if used < filled and not self.closing:
-            self.rest = data[used:filled]
+            self._keep(data[used:filled])
+
+    def _keep(self, rest: bytes | bytearray) -> None:
+        """The beginning of a packet, whose end is still to come: a large one is charged."""
+        holding, size = self._holding, len(rest) if len(rest) > SMALL_REST_BYTES else 0
+        if holding is None and size:
+            router = self.server.router
+            holding = self._holding = Holding(router.account_of(host_of(self.remote)))
+        if holding is not None:
+            holding.release_all(Charge.INPUT)
+            if size and not holding.charge(size, Charge.INPUT):
+                log.info("%r: closed, %s", self.session or self, self.server.router.memory_full())
+                self.abort()
+                return
+        self.rest = rest
 
     def _handshake(self, data: bytes | bytearray, filled: int) -> int:
         """Look for a whole CONNECT; returns the bytes it took."""
@@ -133,6 +155,7 @@ class Connection(ABC):
         """The transport is gone."""
         self.closing = True
         self.rest = b""
+        self._holding = None
         self.server.waiting.discard(self)
         if self._resuming is not None:
             self._resuming.cancel()

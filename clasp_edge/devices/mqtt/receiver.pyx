@@ -12,8 +12,10 @@ from cpython.ref cimport PyObject
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcpy
 
+from clasp_edge.dataplane.account cimport ALIASES
 from clasp_edge.dataplane.bytes cimport get16, get32
 from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
+from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.dataplane.messages cimport Write
 from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Delivery, Raw
@@ -114,6 +116,9 @@ cdef class MqttReceiver(MqttJournaled):
         self.stopped = False
         self.input_paused = False
         self.heard_us = self.core.mono_us
+
+    def forget_aliases(self):
+        self.topics = None
 
     def set_rate(self, double messages_per_second):
         """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth."""
@@ -369,6 +374,12 @@ cdef class MqttReceiver(MqttJournaled):
             self._fault(TOPIC_ALIAS_INVALID, "the topic alias is above the maximum")
             return False
         if not known:
+            if self.topics[alias] is not None:
+                self.holding.release(ALIAS_BYTES + <size_t>len(<bytes>self.topics[alias]), ALIASES)
+                self.topics[alias] = None
+            if not self.holding.charge(ALIAS_BYTES + self.address_size, ALIASES):
+                self._fault(QUOTA_EXCEEDED, "no room for the topic alias (limits.memory_mib)")
+                return False
             self.topics[alias] = PyBytes_FromStringAndSize(<const char*>self.context.address, self.address_size)
             return True
         if self.topics[alias] is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Subscription
+from clasp_edge.dataplane.account import Charge
+from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.devices.mqtt.address import check_filter, to_pattern
 from clasp_edge.devices.mqtt.codec import (
     MqttError,
@@ -36,16 +38,25 @@ _RETAIN_AS_PUBLISHED = 8
 _ALWAYS, _IF_NEW = 0, 1  # retain handling; 2 is never (5.0, 3.8.3.1)
 
 
+_HELD_BYTES = 400
+_COPIES = 3
+"""What a filter takes beside its subscription in the trie; its text is there up to so many times."""
+
+MAX_KEPT_FILTER_BYTES = 262_144
+"""Of all filters of a session that outlives its connection: they are stored together whenever one changes."""
+
+
 class Held:
     """One subscription of a session, under its filter. `subscription` is None for what is not in the trie as such.
-    `since` is the last record that the journal's log had when it was made."""
+    `since` is the last record that the journal's log had when it was made; `size` is what it is charged."""
 
-    __slots__ = ("group", "identifier", "options", "since", "subscription")
+    __slots__ = ("group", "identifier", "options", "since", "size", "subscription")
 
     def __init__(
-        self, options: int, identifier: int, since: int, subscription: Subscription | None,
+        self, options: int, identifier: int, since: int, size: int, subscription: Subscription | None,
         group: tuple[str, str] | None = None,
     ) -> None:  # fmt: skip
+        self.size = size
         self.options = options
         self.identifier = identifier
         self.since = since
@@ -108,6 +119,9 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Patt
     full = server.router.no_room_for_subscription(entry.filter in session.subscriptions)
     if full is not None:
         raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached ({full})")
+    if session.keeps and _filter_bytes(session) + len(entry.filter) > MAX_KEPT_FILTER_BYTES:
+        raise MqttError(Reason.QUOTA_EXCEEDED, f"filters of a kept session have at most {MAX_KEPT_FILTER_BYTES} bytes")
+    size = _HELD_BYTES + _COPIES * len(entry.filter.encode())
     options = entry.qos
     options |= _NO_LOCAL if entry.no_local else 0
     options |= _RETAIN_AS_PUBLISHED if entry.retain_as_published else 0
@@ -117,8 +131,9 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Patt
         # Nothing in the namespace has such a topic; of $SYS the server itself is the publisher.
         if shown.startswith(SYS) and not may_read_sys(session):
             raise MqttError(Reason.NOT_AUTHORIZED, f"$SYS needs the scope read:{SYS_SCOPE.text.decode()}")
+        _charge(session, size)
         drop(session, entry.filter)
-        session.subscriptions[entry.filter] = Held(options, identifier, since, None)
+        session.subscriptions[entry.filter] = Held(options, identifier, since, size, None)
         if shown.startswith(SYS) and not group:
             server.sys_topics.subscribe(session, entry.filter, options, identifier)
         return None
@@ -128,17 +143,30 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Patt
         raise MqttError(Reason.TOPIC_FILTER_INVALID, str(error)) from None
     if session.scopes is not None and not session.scopes.covers("read", pattern):
         raise MqttError(Reason.NOT_AUTHORIZED, "the token does not allow to read all of this")
+    size += subscription_bytes(pattern)
+    _charge(session, size)
     drop(session, entry.filter)
     if group:
         key = (group, shown)
         encoded = b"\x0b" + put_varint(identifier) if identifier else None
         server.shared.join(key, pattern, session, options, encoded)
-        session.subscriptions[entry.filter] = Held(options, identifier, since, None, key)
+        session.subscriptions[entry.filter] = Held(options, identifier, since, size, None, key)
         return pattern
     subscription = Subscription(session, 0, pattern, ALL_SIGNALS, None, options, identifier)
     server.router.plane.trie.add(subscription)
-    session.subscriptions[entry.filter] = Held(options, identifier, since, subscription)
+    session.subscriptions[entry.filter] = Held(options, identifier, since, size, subscription)
     return pattern
+
+
+def _filter_bytes(session: Session) -> int:
+    return sum(map(len, session.subscriptions))
+
+
+def _charge(session: Session, size: int) -> None:
+    """Take a subscription's memory from the client's account. Raises MqttError."""
+    if not session.holding.charge(size, Charge.SUBSCRIPTIONS):
+        full = session.server.router.memory_full()
+        raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached ({full})")
 
 
 def handle_unsubscribe(session: Session, packet: Unsubscribe) -> None:
@@ -153,6 +181,7 @@ def drop(session: Session, text: str) -> bool:
     held = session.subscriptions.pop(text, None)
     if held is None:
         return False
+    session.holding.release(held.size, Charge.SUBSCRIPTIONS)
     if held.subscription is not None:
         session.server.router.plane.trie.discard(held.subscription)
     elif held.group is not None:
