@@ -6,6 +6,7 @@ what others wrote while the link was down. Knows nothing of the handshake or of 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,7 @@ class VersionSync:
         if not self._session.owner.owned(address):
             return False
         ours = self._outward.version(address)
-        rank, hlc = (int.from_bytes(payload[at : at + 8], "big") for at in (-VERSION_BYTES, -8))
+        rank, hlc = struct.unpack(">QQ", payload[-VERSION_BYTES:])
         theirs = read_version(hlc, rank)
         if ours is None or theirs <= read_version(*ours):
             return False
