@@ -214,14 +214,15 @@ cdef class State:
         self.core.tick()
         return max(self.core.mono_us + self.base_us, self.hlc)
 
-    def retime(self, long long delta_us, uint64_t since, uint64_t latest):
+    def retime(self, long long delta_us, uint64_t since, uint64_t latest, floor=None):
         """The clock was wrong by `delta_us`: move the versions that were assigned here after `since`, though not behind
-        that, and bring those that lie beyond `latest` to shortly after it. What was later than something else stays so:
+        `floor` (as `since`, where it is not given), and bring those that lie beyond `latest` to shortly after it. What was later than something else stays so:
         it may have overwritten it. How many have changed."""
         cdef uint32_t id
         cdef Entry* entry
         cdef uint64_t hlc, old
         cdef uint64_t highest = 0
+        cdef uint64_t lowest = since if floor is None else floor
         cdef int changed = 0
         delta_us = delta_us & ~<long long>1
         self.core.tick()
@@ -233,8 +234,8 @@ cdef class State:
             hlc = entry.hlc
             if delta_us and hlc > since and entry.rank & ~EPOCH_MASK == self.tag:
                 hlc = <uint64_t>(<long long>hlc + delta_us)
-                if hlc <= since:
-                    hlc = squeezed(entry.hlc, since)
+                if hlc <= lowest:
+                    hlc = squeezed(entry.hlc, lowest)
             if hlc > latest + SQUEEZED_US:
                 hlc = squeezed(hlc, latest)
             if hlc != entry.hlc:
