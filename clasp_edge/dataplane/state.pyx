@@ -216,8 +216,8 @@ cdef class State:
 
     def retime(self, long long delta_us, uint64_t since, uint64_t latest, floor=None):
         """The clock was wrong by `delta_us`: move the versions that were assigned here after `since`, though not behind
-        `floor` (as `since`, where it is not given), and bring those that lie beyond `latest` to shortly after it. What was later than something else stays so:
-        it may have overwritten it. How many have changed."""
+        `floor` (as `since`, where it is not given), and bring those that lie beyond `latest` to shortly after it. What
+        was later than something else stays so: it may have overwritten it. How many have changed."""
         cdef uint32_t id
         cdef Entry* entry
         cdef uint64_t hlc, old
