@@ -133,8 +133,8 @@ class FederationPart(Part):
             plane.base_us += ahead_us
 
     def _keep_time(self) -> None:
-        """Versions go by the monotonic clock, so that the wall clock may be set. The router above all follows that;
-        others do until a hub has told its time."""
+        """Versions go by the monotonic clock, so that the wall clock may be set. The router above all follows that
+        when it goes forward; others do until a hub has told its time."""
         self._router.loop.call_later(KEEP_TIME_S, self._keep_time)
         plane = self._router.plane
         uplinks = self._uplinks.running.values() if self._uplinks is not None else ()
@@ -142,7 +142,8 @@ class FederationPart(Part):
         if abs(drift_us) < LARGEST_DRIFT_US or any(uplink.time_known for uplink in uplinks):
             return
         if not uplinks:
-            plane.base_us += drift_us
+            # Never back: what others have written since would be from the future.
+            plane.base_us += max(0, drift_us)
         elif clock_synchronised():
             plane.retime(drift_us, self._start_hlc, plane.clock_us + drift_us)
 

@@ -35,10 +35,19 @@ cdef enum:
     MAX_PAYLOAD = 65535
     SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
     SLIDING_STEPS = 64          # being read prolongs a param's life in steps of this part of it
+    SQUEEZED_US = 1000000       # versions from the future are brought within so much of the present
     MAX_GONE = 20000            # tombstones: some 2.5 MB
     EXPIRE_AT_ONCE = 32         # removals before the clock is looked at, so that a mass expiry does not hold up traffic
     EXPIRE_US = 1000
     LOCKS_AT_ONCE = 1024        # params looked at for locks before the clock is
+
+
+cdef uint64_t squeezed(uint64_t hlc, uint64_t after) noexcept nogil:
+    """A version's time brought close after another one, in the order of seconds."""
+    cdef uint64_t steps = (hlc - after) >> 20
+    if steps > SQUEEZED_US // 2 - 4:
+        steps = SQUEEZED_US // 2 - 4
+    return (((after + 2) & ~<uint64_t>1) + (steps << 1)) | (hlc & 1)
 
 
 cdef class State:
@@ -205,13 +214,15 @@ cdef class State:
         self.core.tick()
         return max(self.core.mono_us + self.base_us, self.hlc)
 
-    def retime(self, long long delta_us, uint64_t since, uint64_t latest):
-        """The clock was wrong by `delta_us`: move the versions that were assigned here after `since`, and give those
-        that lie beyond `latest` new ones. How many have changed."""
+    def retime(self, long long delta_us, uint64_t since, uint64_t latest, floor=None):
+        """The clock was wrong by `delta_us`: move the versions that were assigned here after `since`, though not behind
+        `floor` (as `since`, where it is not given), and bring those that lie beyond `latest` to shortly after it. What
+        was later than something else stays so: it may have overwritten it. How many have changed."""
         cdef uint32_t id
         cdef Entry* entry
         cdef uint64_t hlc, old
         cdef uint64_t highest = 0
+        cdef uint64_t lowest = since if floor is None else floor
         cdef int changed = 0
         delta_us = delta_us & ~<long long>1
         self.core.tick()
@@ -223,8 +234,10 @@ cdef class State:
             hlc = entry.hlc
             if delta_us and hlc > since and entry.rank & ~EPOCH_MASK == self.tag:
                 hlc = <uint64_t>(<long long>hlc + delta_us)
-            if hlc > latest:
-                hlc = latest & ~<uint64_t>1 | hlc & 1
+                if hlc <= lowest:
+                    hlc = squeezed(entry.hlc, lowest)
+            if hlc > latest + SQUEEZED_US:
+                hlc = squeezed(hlc, latest)
             if hlc != entry.hlc:
                 old = version_hash(entry.hlc, entry.rank)
                 entry.hlc = hlc

@@ -222,9 +222,10 @@ class HubSession:
             self._state_sync = VersionSync(self)
         else:
             self._state_sync = StateSync(self, self.owner.terms(self._hub_time_us), same_life=self._same_life)
+        on_set = self._on_version_set if self.versioned else self._on_edge_set if self.kin else self._on_set
         self._handlers |= {
             MessageType.ACK: self._on_ack,
-            MessageType.SET: self._on_edge_set if self.kin else self._on_set,
+            MessageType.SET: on_set,
             MessageType.PUBLISH: self._on_publish,
             MessageType.SNAPSHOT: self._on_snapshot,
         }
@@ -336,21 +337,32 @@ class HubSession:
         fresh = self._fresh(payload)
         accepted = False
         try:
-            if isinstance(self._state_sync, VersionSync):
-                accepted = self._take_version(self._state_sync, payload, fresh, quiet=not numbered)
-            else:
-                accepted = self._take_edge_set(payload, fresh, numbered != 0)
+            accepted = self._take_edge_set(payload, fresh, numbered != 0)
         finally:
             self._done(accepted)
 
-    def _take_version(self, sync: VersionSync, payload: bytes, fresh: bool, *, quiet: bool) -> bool:
-        """Merge a SET with a version; whether it was not refused here."""
-        if not fresh and payload.endswith(PAST):
-            return True
+    def _on_version_set(self, payload: bytes) -> None:
+        """A SET with a version. Live traffic comes through here, so it is short."""
+        number = self.owner.outward.number = self._number
+        run = self._arrival.run
+        repeated = run.check(payload)
+        if number:
+            self._number = number + 1
+        accepted = True
+        try:
+            if not (repeated and payload.endswith(PAST)):
+                accepted = self._merge(payload, quiet=repeated or not number)
+        finally:
+            run.finish(accepted)
+
+    def _merge(self, payload: bytes, *, quiet: bool) -> bool:
+        """Whether it was not refused here."""
+        sync, outward = self._state_sync, self.owner.outward
+        assert isinstance(sync, VersionSync)
         if sync.active and sync.overrules(payload):
             return True
-        verdict, address, hlc, rank = self.owner.outward.merge(payload, quiet)
-        if verdict == Written.ACCEPTED or self.owner.outward.version(address) == (hlc, rank):
+        verdict, address, hlc, rank = outward.merge(payload, quiet)
+        if sync.comparing and (verdict == Written.ACCEPTED or outward.version(address) == (hlc, rank)):
             sync.note(address)
         if verdict in (Written.ACCEPTED, Written.OUTDATED):
             return True

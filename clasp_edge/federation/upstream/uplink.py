@@ -223,7 +223,9 @@ class Uplink:
         if not hub_us:
             return
         if abs(apart_us) > tolerance_us:
-            changed = plane.retime(apart_us, self._apart_since, hub_us)
+            # Before the first hub has told its time, the clock was as wrong when this run began as it is now.
+            floor = self._apart_since if self.time_known else max(0, self._apart_since + min(0, apart_us))
+            changed = plane.retime(apart_us, self._apart_since, hub_us, floor)
             log.warning(
                 "uplink %s: our clock is %.1f s %s the hub's: the hub's time counts, %d params moved",
                 self.name, abs(apart_us) / 1e6, "behind" if apart_us > 0 else "ahead of", changed,

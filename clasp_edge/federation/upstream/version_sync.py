@@ -6,6 +6,7 @@ what others wrote while the link was down. Knows nothing of the handshake or of 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,8 @@ class VersionSync:
         self.mended = 0
         self._session = session
         self._outward = session.owner.outward
-        self._asked = False
+        self.comparing = False
+        """A digest was sent and not all of what differs has been told."""
         self._progress = 0
         self._heard: set[bytes] = set()
         self._job: Iterator[None] | None = None
@@ -72,9 +74,9 @@ class VersionSync:
 
     def compare(self) -> None:
         """Send all of the digest; the hub answers with what differs."""
-        if self._asked:
+        if self.comparing:
             return
-        self._asked = True
+        self.comparing = True
         self._session.timers.cancel("roots")
         self._session.link.send([digest_frame(self._outward.root, self._outward.digest)])
         self._session.timers.start("digest", ANSWER_TIMEOUT_S, self._waited)
@@ -93,7 +95,7 @@ class VersionSync:
         if not self._session.owner.owned(address):
             return False
         ours = self._outward.version(address)
-        rank, hlc = (int.from_bytes(payload[at : at + 8], "big") for at in (-VERSION_BYTES, -8))
+        rank, hlc = struct.unpack(">QQ", payload[-VERSION_BYTES:])
         theirs = read_version(hlc, rank)
         if ours is None or theirs <= read_version(*ours):
             return False
@@ -107,13 +109,12 @@ class VersionSync:
 
     def note(self, address: bytes) -> None:
         """The hub has told a param, and we have the same now."""
-        if self._asked:
-            self._progress = 1
-            self._heard.add(address)
+        self._progress = 1
+        self._heard.add(address)
 
     def mend(self, buckets: Mapping[int, int]) -> None:
         """MEND: the hub has sent what it has in these; now what we have."""
-        if not self._asked or self._job is not None:
+        if not self.comparing or self._job is not None:
             return
         self._session.timers.cancel("digest")
         self._differed = self._differed + 1 if buckets else 0
@@ -149,7 +150,7 @@ class VersionSync:
                 next(self._job)
         except StopIteration:
             self._job = None
-            self._asked = False
+            self.comparing = False
             self._progress = 0
             if self.active:
                 self.active = False

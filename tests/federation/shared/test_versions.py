@@ -154,11 +154,37 @@ def test_clocks_that_were_wrong_are_put_right_for_what_was_written_meanwhile(rou
     router.write(b"/b/c", 2)
     before = router.state()
     now = router.plane.clock_us
-    assert router.plane.retime(-1_000_000, since, now) == 1
+    assert router.plane.retime(60_000_000, since, now + 60_000_000) == 1
     after = router.state()
     assert after[b"/a"] == before[b"/a"]
-    assert after[b"/b/c"][0].hlc == before[b"/b/c"][0].hlc - 1_000_000
-    assert router.plane.clock_us < now
+    assert after[b"/b/c"][0].hlc == before[b"/b/c"][0].hlc + 60_000_000
+    assert router.plane.clock_us > now + 59_000_000
+
+
+@pytest.mark.parametrize("back_s", [1, 3600, 400_000_000])
+def test_a_clock_that_goes_back_makes_nothing_earlier_than_what_it_has_overwritten(router: Router, back_s: int) -> None:
+    router.write(b"/a", 1)
+    told = router.state()[b"/a"][0]
+    since = router.plane.hlc
+    router.write(b"/a", 2)
+    back_us = back_s * 1_000_000
+    router.plane.retime(-back_us, since, router.plane.clock_us)
+    assert told < router.state()[b"/a"][0]
+    assert router.state()[b"/a"][0].hlc < told.hlc + 2_000_000
+
+
+def test_what_lies_in_the_future_is_brought_to_the_present_in_its_order(router: Router) -> None:
+    now = router.plane.clock_us
+    router.plane.base_us += 20_000_000_000
+    seconds = (0, 10, 3000)
+    for address, after_s in zip(ADDRESSES, seconds, strict=True):
+        router.merge(payload(address, 1, Version(0, (now + 3_600_000_000 + after_s * 2_000_000) & ~1, 9)))
+    router.plane.base_us -= 20_000_000_000
+    router.plane.retime(0, 0, now)
+    found = [router.state()[address][0].hlc for address in ADDRESSES]
+    assert found == sorted(set(found))
+    assert now < found[0]
+    assert found[-1] < now + 2_000_000
 
 
 class TwoRouters(RuleBasedStateMachine):
