@@ -56,6 +56,7 @@ LIVE = frozenset(
         "uplink",
         "log.level",
         "mqtt.unretained",
+        "mqtt.events",
         "mqtt.max_inflight",
         "mqtt.offline_queue_kib",
         "mqtt.queues_mib",
@@ -74,6 +75,7 @@ RESTART = frozenset(
         "tcp.listen",
         "mqtt.listen",
         "mqtt.namespace",
+        "mqtt.mount",
         "mqtt.max_packet_kib",
         "limits.arena_mib",
         "limits.history_kib",
@@ -108,7 +110,11 @@ def reloaded(old: Config, new: Config) -> Config:
         websocket=old.websocket,
         tcp=old.tcp,
         mqtt=msgspec.structs.replace(
-            new.mqtt, listen=old.mqtt.listen, namespace=old.mqtt.namespace, max_packet_kib=old.mqtt.max_packet_kib
+            new.mqtt,
+            listen=old.mqtt.listen,
+            namespace=old.mqtt.namespace,
+            mount=old.mqtt.mount,
+            max_packet_kib=old.mqtt.max_packet_kib,
         ),
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
         journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),

@@ -68,6 +68,7 @@ cdef class Plane(State):
     cdef int _judge(self, uint64_t revision, uint32_t holder, Sink origin, int flags, uint64_t expected) noexcept
     cdef bint _over(self, size_t more) noexcept
     cdef void _evict_oldest(self) noexcept
+    cdef bint _keep_retained(self, Entry* entry) except -1
     cdef int _apply(self, Sink origin, Write* write, Entry** entry) noexcept
     cdef Fanout fan(self, Entry* entry)
     cdef void _fan_out(self, Entry* entry, Sink excluded, Delivery* delivery) noexcept

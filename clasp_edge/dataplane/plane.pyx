@@ -13,7 +13,7 @@ from libc.string cimport memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
 from clasp_edge.dataplane.outbox cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
-from clasp_edge.dataplane.payload cimport put_event
+from clasp_edge.dataplane.payload cimport print_value, put_event
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.table cimport (
     LIST_PARAMS,
@@ -45,6 +45,7 @@ cdef enum:
     MAX_ROUTES = 65536          # addresses that are only published to; a remote party can grow this table
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
     SIGNAL_EVENT = 1
+    PRINTED_BYTES = 262144      # four times the largest value, which JSON may need
 
 # Default QoS of a PUBLISH by signal (wire.md 2.1), in the frame's flag bits: param, event, stream, gesture, timeline.
 cdef uint8_t* PUBLISH_FLAGS = [0x41, 0x41, 0x01, 0x01, 0x81]
@@ -314,6 +315,34 @@ cdef class Plane(State):
         self.evicted += 1
         self._forget(self.table.entries[self.table.newer[LIST_PARAMS]])
 
+    cdef bint _keep_retained(self, Entry* entry) except -1:
+        """Keep the param's value as the retained MQTT message that it is, before one that is not retained takes its
+        place [MQTT-3.3.1-8]. False without memory."""
+        cdef const uint8_t* text
+        cdef Raw raw
+        cdef Py_ssize_t size
+        cdef uint8_t* target
+        if entry.kept != NULL:
+            return True
+        target = <uint8_t*>malloc(PRINTED_BYTES)
+        if target == NULL:
+            return False
+        try:
+            size = print_value(entry.value_type, entry_value(entry), entry.value_size, target, PRINTED_BYTES, &text)
+            if size < 0:
+                return False
+            if size == 0:
+                text = <const uint8_t*>b'""'
+                size = 2
+            raw.payload = text
+            raw.payload_size = <size_t>size
+            raw.properties = text
+            raw.properties_size = 0
+            self.table.keep(entry, &raw)
+            return True
+        finally:
+            free(target)
+
     cdef int _apply(self, Sink origin, Write* write, Entry** found) noexcept:
         """Change the param: strategy, lock, value, revision, ttl."""
         cdef Entry* entry = found[0]
@@ -322,6 +351,8 @@ cdef class Plane(State):
         cdef size_t size = write.value_size
         cdef uint64_t lifetime_s
         cdef int evictions = 0
+        cdef bint unretained = write.raw != NULL and not write.raw.retain and entry.strategy != STRATEGY_MERGE
+        cdef bint shadowed = False      # the address has a retained MQTT message, and this write is none
         merged = None
         try:
             if entry.strategy != STRATEGY_LWW and entry.revision:
@@ -339,6 +370,8 @@ cdef class Plane(State):
                 if entry.revision:
                     return AT_CAPACITY
                 raise MemoryError
+            if unretained and entry.revision:
+                shadowed = entry.kept != NULL if entry.unretained else self._keep_retained(entry)
             entry = self.table.store(entry, value_type, value, <uint32_t>size)
         except Exception as error:
             if not isinstance(error, MemoryError):
@@ -350,14 +383,21 @@ cdef class Plane(State):
                 self.table.remove(entry)
             return AT_CAPACITY
         found[0] = entry
-        entry.qos = 1 if write.raw == NULL else write.raw.qos
-        if write.raw != NULL and not write.raw.exact and merged is None:
-            try:
-                self.table.keep(entry, write.raw)
-            except MemoryError:
-                pass                    # the value is there; only its spelling is lost
-        elif entry.kept != NULL:
-            self.table.drop_kept(entry)
+        if unretained:
+            # What was retained stays so, with its quality and its lifetime.
+            if not shadowed:
+                self.table.drop_kept(entry)
+            self.table.mark_unretained(entry, True)
+        else:
+            entry.qos = 1 if write.raw == NULL else write.raw.qos
+            self.table.mark_unretained(entry, False)
+            if write.raw != NULL and not write.raw.exact and merged is None:
+                try:
+                    self.table.keep(entry, write.raw)
+                except MemoryError:
+                    pass                # the value is there; only its spelling is lost
+            elif entry.kept != NULL:
+                self.table.drop_kept(entry)
         if write.flags & SET_UNLOCK:
             self._unlock(entry)
         if write.flags & SET_LOCK and origin.writer and entry.lock_holder == 0:
@@ -379,7 +419,12 @@ cdef class Plane(State):
         while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
             evictions += 1
             self._evict_oldest()
-        if write.flags & SET_HAS_TTL:
+        if shadowed:
+            if entry.ttl & TTL_ABSOLUTE and entry.ttl != TTL_DEFAULT:
+                return ACCEPTED         # it goes with the retained message
+        elif unretained and not write.flags & SET_HAS_TTL:
+            entry.ttl = TTL_DEFAULT
+        if write.flags & SET_HAS_TTL and not shadowed:
             # The longest sliding one is our word for none of its own; 68 years less a second must do instead.
             entry.ttl = write.ttl if write.ttl != TTL_DEFAULT else TTL_DEFAULT - 1
         if entry.ttl == TTL_DEFAULT:

@@ -27,13 +27,21 @@ cdef enum:
 
 
 cdef enum:
+    MQTT_EVENT_UNKNOWN = 0  # whether an unretained message to this address is an event: not asked yet
+    MQTT_EVENT_NO = 1
+    MQTT_EVENT_YES = 2
+
+
+cdef enum:
     JOURNAL_DIRTY = 1       # changed since its image was last taken
     JOURNAL_KNOWN = 2       # the two below have been found out
     JOURNAL_LOG = 4         # writes are logged
     JOURNAL_STATE = 8       # the param is kept
 
 
-cdef struct Kept:           # the bytes an MQTT client published, where the value alone would not give them back
+# The retained MQTT message of an address, where the value alone would not give its bytes back, or where the value is of
+# a later message that was not retained.
+cdef struct Kept:
     uint32_t capacity
     uint32_t properties_size
     uint32_t payload_size
@@ -62,7 +70,9 @@ cdef struct Entry:
     uint8_t strategy
     uint8_t route
     uint8_t journal         # bits JOURNAL_...
-    uint8_t qos             # MQTT quality of service the value was published with
+    uint8_t qos             # MQTT quality of service the retained message was published with
+    uint8_t unretained      # the value came as an MQTT message without the retain flag: `kept` alone is retained
+    uint8_t mqtt_event      # MQTT_EVENT_...
     uint8_t data[1]         # address, then value
 
 
@@ -97,6 +107,7 @@ cdef class Table:
     cdef uint64_t seq               # counts every change of a param
     cdef readonly uint32_t params
     cdef readonly uint32_t routes
+    cdef readonly uint32_t unretained   # params whose value is no retained MQTT message
     cdef readonly uint64_t bytes    # of addresses, values and what is kept beside them
 
     cdef uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil
@@ -105,6 +116,7 @@ cdef class Table:
     cdef Entry* store(self, Entry* entry, int value_type, const uint8_t* value, uint32_t size) except NULL
     cdef int keep(self, Entry* entry, const Raw* raw) except -1
     cdef void drop_kept(self, Entry* entry) noexcept
+    cdef void mark_unretained(self, Entry* entry, bint unretained) noexcept
     cdef void remove(self, Entry* entry) noexcept
     cdef void make_param(self, Entry* entry) noexcept
     cdef void touch(self, Entry* entry) noexcept

@@ -34,7 +34,7 @@ OLDEST_BLOCK_VERSION = 1
 """Of a block without MQTT's quality of service and own bytes; the rest is the same."""
 
 CLOCK_SYNCHRONISED = 1
-LARGEST_BLOCK = 1 << 19
+LARGEST_BLOCK = 18 << 20
 """Above what the data plane makes of one block with the largest record in it."""
 
 _HEADER = struct.Struct("<4sHHIIIIQQQQQII")
@@ -53,6 +53,8 @@ _NUMBER_BYTES = 8
 """Of a write from another router: its number there, behind the way it has come (dataplane/blocks.pxd)."""
 
 _PARAM_KIND, _GONE_KIND, _RAW_KIND = 1, 2, 3
+_UNRETAINED = 1
+"""Flag of a state record."""
 
 LARGEST_QOS = 2
 DEFAULT_QOS = 1
@@ -115,6 +117,9 @@ class Param(NamedTuple):
     data: bytes
     qos: int = DEFAULT_QOS
     raw: Raw | None = None
+    """The retained MQTT message, where the value alone does not give it."""
+    unretained: bool = False
+    """The value is no retained MQTT message."""
 
     @property
     def value(self) -> Value:
@@ -269,7 +274,7 @@ def params(block: Buffer) -> Iterator[Param]:
     while at < header.size:
         fields = _STATE.unpack_from(view, at)
         size, kind, value_type, writer_size, qos, address_size = fields[:6]
-        ttl, revision, written_us, deadline_us, left_ms = fields[7:]
+        flags, ttl, revision, written_us, deadline_us, left_ms = fields[6:]
         begin = at + _STATE.size
         end = at + size
         if size < _STATE.size + address_size + writer_size or end > header.size:
@@ -293,7 +298,10 @@ def params(block: Buffer) -> Iterator[Param]:
         data = bytes(view[begin:value_end])
         if header.version < 2:
             qos = DEFAULT_QOS
-        yield Param(address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data, qos, raw)
+        yield Param(
+            address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data, qos, raw,
+            bool(flags & _UNRETAINED),
+        )  # fmt: skip
         at = end
 
 
@@ -319,7 +327,8 @@ def _image(param: Param) -> bytes:
         value = _RAW.pack(len(value), len(param.raw.properties)) + value + param.raw.properties + param.raw.payload
     size = _STATE.size + len(param.address) + len(writer) + len(value)
     head = _STATE.pack(
-        size, kind, param.value_type, len(writer), param.qos, len(param.address), 0,
+        size, kind, param.value_type, len(writer), param.qos, len(param.address),
+        _UNRETAINED if param.unretained else 0,
         param.ttl, param.revision, param.written_us, param.deadline_us, param.remaining_ms,
     )  # fmt: skip
     return head + param.address + writer + value

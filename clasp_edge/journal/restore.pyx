@@ -17,6 +17,7 @@ from clasp_edge.dataplane.blocks cimport (
     RECORD_PARAM,
     RECORD_RAW,
     SAME_WRITER,
+    STATE_UNRETAINED,
     BlockHeader,
     LogRecord,
     RawSizes,
@@ -135,6 +136,7 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
     else:
         table.drop_kept(entry)
     entry.qos = record.qos
+    table.mark_unretained(entry, record.flags & STATE_UNRETAINED != 0)
     entry.revision = record.revision
     entry.written_us = record.written_us
     entry.ttl = record.ttl

@@ -11,10 +11,11 @@ import contextlib
 import logging
 import socket
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from clasp_edge.devices.mqtt.codec.types import PacketType
 from clasp_edge.devices.mqtt.handshake import Refusal, open_session, refusal_of
+from clasp_edge.devices.mqtt.input_buffer import LARGE_REST_BYTES, InputBuffer
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.server import MqttServer
@@ -25,8 +26,17 @@ log = logging.getLogger("clasp_edge.mqtt")
 LINGER_S = 1.0
 """How long input is still read and thrown away after our last packet: closing at once would take that packet back."""
 
-SHORTEST_PAUSE_S = 0.002
+SHORTEST_PAUSE_S = 0.01
 """Of a client over its rate: below this the pause would cost more than it brings."""
+
+MOST_WAITING_BYTES = 1 << 20
+"""Read ahead from a client over its rate, so that its PINGREQs are found; the rest stays in the kernel."""
+
+MOST_CONNECT_BYTES = 1 << 17
+"""A CONNECT with will, name and password of 64 KiB in all fits twice; it comes from somebody unknown."""
+
+SMALL_READ_BYTES = 1400
+"""A segment that is not full: its sender may wait for our acknowledgement before it sends on."""
 
 
 class Connection(ABC):
@@ -39,6 +49,7 @@ class Connection(ABC):
         self.session: Session | None = None
         self.remote = "?"
         self.rest: bytes | bytearray = b""
+        self.input: InputBuffer | None = None
         self.closing = False
         self._resuming: asyncio.TimerHandle | None = None
 
@@ -63,6 +74,65 @@ class Connection(ABC):
                 used += session.receive(memoryview(data)[used:filled], filled - used)
         if used < filled and not self.closing:
             self.rest = data[used:filled]
+            waits = session is not None and (session.input_paused or session.occupied)
+            if filled - used > LARGE_REST_BYTES or waits:
+                self._own_buffer()
+
+    # ---- a buffer of its own ----
+
+    def _own_buffer(self) -> None:
+        self.input = InputBuffer(self.rest)
+        self.rest = b""
+        self.server.inputs.add(self)
+        self._look_ahead()
+
+    def _drop_buffer(self) -> None:
+        if self.input is not None:
+            self.input = None
+            self.server.inputs.discard(self)
+
+    def received_own(self, nbytes: int) -> None:
+        """So many more bytes are in the buffer of its own."""
+        buffer = self.input
+        if buffer is None or self.closing:
+            return
+        buffer.end += nbytes
+        if self.session is not None and (self.session.input_paused or self.session.occupied):
+            self._look_ahead()
+        else:
+            self._use_own()
+        self.server.inputs.check()
+
+    def _use_own(self) -> None:
+        buffer, session = self.input, self.session
+        if buffer is None or self.closing:
+            return
+        if session is None:
+            # A CONNECT in many pieces.
+            used = self._handshake(buffer.data, buffer.end) if buffer.begin == 0 else 0
+            session = self.session
+            buffer.used(used)
+        if session is not None and len(buffer):
+            buffer.used(session.receive(buffer.rest(), len(buffer)))
+        if self.closing:
+            return
+        if session is not None and (session.input_paused or session.occupied):
+            self._look_ahead()
+        elif len(buffer) <= LARGE_REST_BYTES:
+            self.rest = bytes(buffer.rest())
+            self._drop_buffer()
+
+    def _look_ahead(self) -> None:
+        """The client sends faster than it may: what it has sent waits here, but its PINGREQs are answered in time."""
+        buffer, session = self.input, self.session
+        if buffer is None or session is None or not (session.input_paused or session.occupied):
+            return
+        at = session.answer_pings(buffer.rest(), buffer.scanned - buffer.begin, len(buffer))
+        buffer.scanned = buffer.begin + at
+        if len(buffer) < MOST_WAITING_BYTES and self.server.inputs.room and not session.pressed:
+            self.resume_reading()
+        else:
+            self.pause_reading()
 
     def _handshake(self, data: bytes | bytearray, filled: int) -> int:
         """Look for a whole CONNECT; returns the bytes it took."""
@@ -79,7 +149,7 @@ class Connection(ABC):
             if at > 4:
                 self.abort()
                 return 0
-        if data[0] != PacketType.CONNECT << 4 or at + remaining > self.server.max_packet:
+        if data[0] != PacketType.CONNECT << 4 or at + remaining > min(self.server.max_packet, MOST_CONNECT_BYTES):
             self.abort()  # [MQTT-3.1.0-1]
             return 0
         if filled < at + remaining:
@@ -110,10 +180,15 @@ class Connection(ABC):
         self._resuming = None
         if self.closing or self.session is None:
             return
-        rest, self.rest = self.rest, b""
-        if rest:
-            self.received(rest, len(rest))
-        if not self.session.input_paused and not self.closing:
+        if self.input is not None:
+            self._use_own()
+        else:
+            rest, self.rest = self.rest, b""
+            if rest:
+                self.received(rest, len(rest))
+        if self.session is None:
+            return
+        if not self.session.input_paused and not self.session.occupied and not self.closing:
             self.resume_reading()
 
     # ---- the end ----
@@ -133,6 +208,7 @@ class Connection(ABC):
         """The transport is gone."""
         self.closing = True
         self.rest = b""
+        self._drop_buffer()
         self.server.waiting.discard(self)
         if self._resuming is not None:
             self._resuming.cancel()
@@ -175,15 +251,19 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         super().__init__(server)
         self._transport: asyncio.Transport | None = None
         self._reading = True
+        self._socket: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = transport.get_extra_info("socket")
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.waiting.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
+        if self.input is not None:
+            return self.input.room()
         size = len(self.rest)
         if size:
             self.server.buffer[:size] = self.rest
@@ -191,7 +271,16 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         return self.server.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.received(self.server.buffer, len(self.rest) + nbytes)
+        session = self.session
+        before = session.sent_bytes if session is not None else 0
+        if self.input is not None:
+            self.received_own(nbytes)
+        else:
+            self.received(self.server.buffer, len(self.rest) + nbytes)
+        if nbytes < SMALL_READ_BYTES and session is not None and session.sent_bytes == before and not self.closing:
+            # Nothing went back that would carry the acknowledgement: a sender that gathers small writes (Nagle) would
+            # wait for it until the kernel's timer of 40 ms.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def eof_received(self) -> bool:
         return False

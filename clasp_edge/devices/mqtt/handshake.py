@@ -6,7 +6,7 @@ import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from clasp_edge.devices.mqtt.codec import Connack, Connect, MqttError, Property, Reason, decode, encode
+from clasp_edge.devices.mqtt.codec import Connack, Connect, MqttError, Property, Reason, Will, decode, encode
 from clasp_edge.devices.mqtt.codec.reason import connect_return
 from clasp_edge.devices.mqtt.codec.types import V5, V311, PacketType
 from clasp_edge.devices.mqtt.session import NO_LIMIT, Session
@@ -42,7 +42,7 @@ def refusal_of(refusal: Refusal, body: bytes) -> bytes:
     version = refusal.version if refusal.version is not None else _spoken_version(body)
     if version is None:
         return b""
-    if version >= V5:
+    if version == V5:
         return encode(Connack(reason=refusal.reason, properties={Property.REASON_STRING: refusal.text}), V5)
     code = connect_return(refusal.reason)
     return encode(Connack(reason=code), V311) if code is not None else b""
@@ -78,6 +78,8 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     router = server.router
     if Property.AUTHENTICATION_METHOD in packet.properties:
         raise MqttError(Reason.BAD_AUTHENTICATION_METHOD, "enhanced authentication is not offered")
+    if packet.will is not None:
+        _check_will(connection, packet.will)
     client_id = packet.client_id
     if len(client_id.encode()) > MAX_CLIENT_ID_BYTES:
         raise MqttError(
@@ -90,6 +92,9 @@ def _admit(connection: Connection, packet: Connect) -> Session:
         client_id = f"auto-{uuid.uuid4().hex}"
     identity = _identify(connection, packet)
     session = server.sessions.get(client_id)
+    if session is not None and session.is_ghost:
+        session.revive()
+        session = None
     if session is not None and server.foreign(session, identity):
         raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "the client identifier is somebody else's")
     session = server.sessions.get(client_id)  # its owner's token may have ended it
@@ -108,8 +113,10 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     expiry_s = _expiry(packet, server.config.max_session_expiry_s)
     session.identify(identity)
     session.begin(connection, packet, expiry_s)
+    session.bridge = packet.bridge
     if packet.will is not None:
         session.will = PendingWill(packet.will)
+        session.changed()
     session.attach(connection.fileno(), packet.version, connection.websocket, _aliases_out(packet))
     answer: dict[int, Any] = {}
     if packet.version == V5:
@@ -122,6 +129,13 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     session.send(Connack(session_present=present, properties=answer))
     session.continue_sending()
     return session
+
+
+def _check_will(connection: Connection, will: Will) -> None:
+    """A will that could never be published is refused now [MQTT-3.3.2-2; 5.0, 4.7.2]."""
+    topic = will.topic.encode()
+    if topic.startswith(b"$") or not connection.server.usable_topic(topic):
+        raise MqttError(Reason.TOPIC_NAME_INVALID, f"will topic {will.topic[:64]!r} cannot be published to")
 
 
 def _announced(receive_maximum: int, max_packet: int) -> dict[int, Any]:

@@ -276,7 +276,7 @@ class LogReplay:
                 found = [
                     held
                     for held in session.subscriptions.values()
-                    if held.subscription is not None and held.subscription.pattern.matches(address)
+                    if any(one.pattern.matches(address) for one in held.subscriptions)
                 ]
             if len(self._matches) >= MOST_ADDRESSES:
                 self._matches.clear()
@@ -284,7 +284,11 @@ class LogReplay:
         return found
 
     def _topic(self, address: bytes) -> bytes | None:
-        """As the data plane has it: some addresses have no topic (dataplane/context.pyx)."""
+        """As the data plane has it: some addresses have no topic (context.pyx)."""
+        mounts = self._session.context.mounts
+        found: bytes | None = mounts.topic_of(address) if mounts is not None else None
+        if found is not None:
+            return found or None
         prefix = self._session.context.prefix
         below = address[len(prefix) :]
         if not address.startswith(prefix) or not below or below.startswith(b"$") or set(b"+#\0") & set(below):
@@ -293,11 +297,13 @@ class LogReplay:
 
     def _waited_s(self, record: Logged) -> int:
         """How much of its time a message has used up. That is known if the clock was right at both ends, or nobody has
-        set it in between; otherwise the message has all that was left."""
+        set it in between; otherwise it is at least the time since the router started."""
         right = clock_synchronised()
+        server = self._session.server
         if not (record.synchronised and right) and (record.run != self._journal.run or record.synchronised != right):
-            return 0
-        return max(0, self._session.server.router.clock.wall_us() - record.wall_us) // 1_000_000
+            # As long as this life of the router lasts, at least.
+            return int(server.router.clock.monotonic_s() - server.started_s)
+        return max(0, server.router.clock.wall_us() - record.wall_us) // 1_000_000
 
 
 def _payload(record: Logged) -> bytes | None:
