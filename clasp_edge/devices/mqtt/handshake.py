@@ -28,6 +28,9 @@ TOPIC_ALIASES_OUT = 64
 
 NEVER = 0xFFFFFFFF
 
+BRIDGE_NOTES = b"$SYS/broker/connection/"
+"""Where a bridge of Mosquitto says by its will that it is gone. Nobody may publish there, but it has to get in."""
+
 
 class Refusal(MqttError):
     """The connection is not accepted."""
@@ -134,6 +137,8 @@ def _admit(connection: Connection, packet: Connect) -> Session:
 def _check_will(connection: Connection, will: Will) -> None:
     """A will that could never be published is refused now [MQTT-3.3.2-2; 5.0, 4.7.2]."""
     topic = will.topic.encode()
+    if topic.startswith(BRIDGE_NOTES):
+        return
     if topic.startswith(b"$") or not connection.server.usable_topic(topic):
         raise MqttError(Reason.TOPIC_NAME_INVALID, f"will topic {will.topic[:64]!r} cannot be published to")
 

@@ -46,6 +46,7 @@ MOST_ADDRESSES = 4096
 MAX_WRITER_BYTES = 36
 """What is left of a client's name in a record of the log (dataplane/plane.pyx)."""
 
+EMPTY_TEXT = b'""'
 _QOS = 3
 _NO_LOCAL = 4
 _RETAIN_AS_PUBLISHED = 8
@@ -256,6 +257,8 @@ class LogReplay:
             if expiry_s <= 0:
                 return None
         payload = own.payload if own is not None and own.payload is not None else _payload(record)
+        if own is not None and own.payload is None and payload == EMPTY_TEXT:
+            payload = b""  # what a value is printed as, where the value is all that was published
         topic = self._topic(record.address)
         if payload is None or topic is None:
             return None
@@ -312,7 +315,7 @@ def _payload(record: Logged) -> bytes | None:
     at = 8 + len(record.address)
     if frame[4] == MessageType.SET:
         end = len(frame) - (8 if frame[5] & _SET_REVISION else 0) - (4 if frame[5] & _SET_TTL else 0)
-        return printed_value(frame[5] & 0x0F, frame[at:end]) or b'""'  # an empty one would say that it is gone
+        return printed_value(frame[5] & 0x0F, frame[at:end]) or EMPTY_TEXT  # an empty one would say that it is gone
     if frame[at : at + 1] != b"\x01":
         return None
     value = decode(frame)[1]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.config.checks import is_topic_filter
 from clasp_edge.config.model import Config
-from clasp_edge.dataplane.payload import use_converters
 from clasp_edge.devices.mqtt.address import to_address, to_pattern, to_topic
 from clasp_edge.devices.mqtt.codec import Reason
 from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
@@ -24,10 +23,9 @@ from clasp_edge.devices.mqtt.notices import Notices
 from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.shared import SharedGroups
 from clasp_edge.devices.mqtt.sys_topics import SysTopics
-from clasp_edge.devices.values import encoded_value_of, payload_of
+from clasp_edge.devices.values import use_in_dataplane
 from clasp_edge.router.access import Identity
 from clasp_edge.router.router import Router
-from clasp_edge.wire import decode_value
 from clasp_edge.wire.address import AddressError, validate_address
 from clasp_edge.wire.pattern import Pattern
 
@@ -54,10 +52,6 @@ KEPT_CURSOR = "mqtt-sessions"
 """The place in the journal's log before which no session needs anything."""
 
 
-def _payload_of(value_type: int, data: bytes) -> bytes:
-    return payload_of(decode_value(value_type, data))
-
-
 class MqttServer:
     """All MQTT clients of one router."""
 
@@ -70,7 +64,7 @@ class MqttServer:
         self.context = MqttContext(router.plane, config.namespace.encode(), to_topic, to_address, self.max_packet)
         if config.mount:
             self.context.mounts = Mounts(config.mount)
-        use_converters(encoded_value_of, _payload_of)
+        use_in_dataplane()
         self.sessions: dict[str, Session] = {}
         self.kept: SessionStore | None = None
         self._journal: Journal | None = None

@@ -21,6 +21,7 @@ from clasp_edge.devices.mqtt.codec.primitives import put_varint
 from clasp_edge.devices.mqtt.codec.reason import SUBACK_FAILURE
 from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.shared import Key
+from clasp_edge.security.scope import Action, Scopes
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
         patterns = [Pattern(text) for text in server.patterns_of(shown)]
     except PatternError as error:
         raise MqttError(Reason.TOPIC_FILTER_INVALID, str(error)) from None
+    if session.scopes is not None and not any(_readable(session.scopes, pattern) for pattern in patterns):
+        raise MqttError(Reason.NOT_AUTHORIZED, "the token does not allow to read any of this")
     drop(session, entry.filter)
     if group:
         encoded = b"\x0b" + put_varint(identifier) if identifier else None
@@ -179,6 +182,24 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
         server.router.plane.trie.add(subscription)
     session.subscriptions[entry.filter] = Held(options, identifier, since, subscriptions)
     return patterns
+
+
+def _readable(scopes: Scopes, pattern: Pattern) -> bool:
+    """Whether the token allows to read anything that the pattern takes; what it does not is left out of deliveries."""
+    wanted = pattern.text.split(b"/")
+    return any(_overlap(wanted, allowed.text.split(b"/")) for allowed in scopes.patterns(Action.READ))
+
+
+def _overlap(one: Sequence[bytes], other: Sequence[bytes]) -> bool:
+    """Whether one address may match both; a partial wildcard is taken to match any segment."""
+    if not one or not other:
+        return all(segment == b"**" for segment in (*one, *other))
+    if b"**" in (one[0], other[0]):
+        first, second = (one, other) if one[0] == b"**" else (other, one)
+        return _overlap(first[1:], second) or _overlap(first, second[1:])
+    if b"*" in one[0] or b"*" in other[0] or one[0] == other[0]:
+        return _overlap(one[1:], other[1:])
+    return False
 
 
 def handle_unsubscribe(session: Session, packet: Unsubscribe) -> None:

@@ -35,7 +35,7 @@ from clasp_edge.devices.mqtt_bridge.queue import Message, OutQueue, Record
 from clasp_edge.devices.mqtt_bridge.resync import Resync
 from clasp_edge.devices.mqtt_bridge.status import Status
 from clasp_edge.devices.mqtt_bridge.versions import Versions
-from clasp_edge.devices.values import encoded_value_of, payload_of
+from clasp_edge.devices.values import encoded_value_of, payload_of, use_in_dataplane
 from clasp_edge.wire import (
     Absent,
     MessageType,
@@ -93,6 +93,7 @@ class Bridge(RawAdapter):
         self, plane: Plane, name: str, config: BridgeConfig, client_id: str, daemon_id: str, loop: AbstractEventLoop,
         clock: Clock, random: Random,
     ) -> None:  # fmt: skip
+        use_in_dataplane()
         self.name = name
         self.config = config
         self._loop = loop
@@ -111,6 +112,7 @@ class Bridge(RawAdapter):
         self._named_s = 0.0
         self._expiries: dict[bytes, TimerHandle] = {}
         self._settling: TimerHandle | None = None
+        self._is_first = True  # since the process started, nothing has been compared with a broker
         self._resync: Resync | None = None
         self._handover = Handover(loop, self._on_events, self._on_room)
         filters = [
@@ -382,12 +384,14 @@ class Bridge(RawAdapter):
         if self._table.mappings:
             # A broker that names nothing at all has lost what it had; it does not say that it was cleared.
             self._resync = Resync(self, self._loop, self._named, self._resynced, clear=bool(self._named))
-            self._resync.start(self._table.mappings)
+            # A log is complete but for what waited when the process ended.
+            self._resync.start([m for m in self._table.mappings if m.config.policy == "latest" or self._is_first])
         else:
             self._resynced()
 
     def _resynced(self) -> None:
         self._resync = None
+        self._is_first = False
         self._named = set()
         self._pump()
 
@@ -495,7 +499,7 @@ class Bridge(RawAdapter):
             if described is None or described[1:3] != (code, data) or not retained:
                 self._taken(message, self.set(address, code, data)[0])
             return
-        if retained and message.payload and mapping.config.policy != "log":
+        if retained and message.payload and (mapping.config.policy != "log" or self._is_first):
             # Retained messages come again with every connection.
             here = self.retained(address)
             if here is not None and here[:2] == (message.payload, message.properties):

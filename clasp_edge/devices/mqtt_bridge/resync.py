@@ -1,7 +1,7 @@
 """The walk over the state after which a broker that may have lost something has again what it had from us, and we have
 no more what was cleared there.
 
-Repeats each retained param that a map carries out under `latest` and that the broker has not named, unless its value
+Repeats each retained param that a map carries out and that the broker has not named, unless its value
 came from the bridge itself: that was cleared there. In steps, so that a large state does not hold up the clients.
 """
 
@@ -42,7 +42,7 @@ class Resync:
 
     def start(self, mappings: Sequence[Mapping]) -> None:
         """Begin."""
-        self._patterns = [(Pattern(m.config.address.encode()), m) for m in mappings if m.config.policy == "latest"]
+        self._patterns = [(Pattern(m.config.address.encode()), m) for m in mappings]
         self._next = self._loop.call_soon(self._step)
 
     def cancel(self) -> None:

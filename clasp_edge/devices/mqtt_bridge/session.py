@@ -57,6 +57,7 @@ class Session:
         self._handover = handover
         self._config = config
         self._greeted = False
+        self._subscribed = False
         self._answered = False
         self._remembered = False
         self._connection = 0
@@ -189,7 +190,7 @@ class Session:
                     noLocal=True,
                     retainAsPublished=True,
                     retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
-                    if wanted.replay
+                    if wanted.replay or not self._subscribed
                     else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB,
                 )
                 _, mid = self._client.subscribe(wanted.topic, options=options)
@@ -197,6 +198,7 @@ class Session:
                 _, mid = self._client.subscribe(wanted.topic, wanted.qos)
             if mid is not None:
                 self._asked[mid] = [wanted.topic]
+        self._subscribed = True
 
     def publish(self, message: Outgoing) -> None:
         """Publish; `Done` follows."""

@@ -72,7 +72,7 @@ def test_clearing_takes_both_away(mqtt: Broker, clasp: Crowd) -> None:
 
 def test_a_subscriber_gets_each_message_once(mqtt: Broker) -> None:
     topic = fresh()
-    lamp = mqtt.client(client_id=fresh("lamp"), clean=False, props={"session_expiry": 60})
+    lamp = mqtt.client(client_id=fresh("lamp"), clean=False, props={"session_expiry_interval": 60})
     lamp.subscribe(topic, options=1)
     desk = mqtt.client()
     for _ in range(3):
@@ -102,13 +102,13 @@ def test_neither_after_a_restart() -> None:
         device.publish("a", b"GO", qos=1)
         device.publish("b", b"21.50", qos=1, retain=True)
         device.publish("b", b"22.50", qos=1)
-        lamp = broker.client(client_id="lamp", clean=False, props={"session_expiry": 60})
+        lamp = broker.client(client_id="lamp", clean=False, props={"session_expiry_interval": 60})
         lamp.subscribe("#", options=1)
         lamp.publishes()
         broker.leave()
         daemon.restart()
         broker = Broker(daemon.mqtt_address)
-        again = broker.client(client_id="lamp", clean=False, props={"session_expiry": 60})
+        again = broker.client(client_id="lamp", clean=False, props={"session_expiry_interval": 60})
         assert again.connack.session_present
         assert [found.payload for found in again.publishes() if not found.dup] == []
         late = broker.client()

@@ -20,7 +20,7 @@ def maps(prefix: str) -> list[Map]:
         {"topic": "log/+/#", "address": f"{prefix}/log/*/**", "policy": "log", "qos": 2},
         {"direction": "in", "topic": "bells/#", "address": f"{prefix}/bells/**", "arrives_as": "event"},
         {"direction": "out", "topic": "plain/#", "address": f"{prefix}/plain/**", "qos": 0, "retain": False},
-        {"topic": "site/#", "address": f"{prefix}/**"},
+        {"topic": "site/#", "address": f"{prefix}/**", "arrives_as": "param"},
     ]
 
 
