@@ -1,9 +1,13 @@
 # The two commands that matter are `make run` and `make test`; each does all of its own set-up.
 #
 #   make run            build into .venv and start the router      ARGS="--set tcp.listen=:7331" passes options on
-#   make test           everything that can be checked
+#   make test           everything that must hold                  ARGS="-k bridge" for some of the tests
+#   make check          what takes less than a minute: lint, and the tests that start no process
+#   make lint           what needs no test
+#   make fresh-test     both commands on a fresh Debian 12 and 13  ARGS="--suite trixie" for one of them
 #   make format         lay out and tidy the Python sources
 #   make fuzz           fuzz the decoders                          FUZZ_SECONDS=60 for each of them
+#   make adversary      attack the router as strangers would, at full length
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make outages        break the network between routers, at length         ARGS="--seconds 60 --only clock"
 #   make deb            build the Debian packages into dist/                 ARCH=arm64 SUITE=bookworm for just that one
@@ -28,8 +32,8 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz crash outages deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
-.PHONY: format tools
+.PHONY: help run build test fuzz adversary crash outages deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
+.PHONY: format tools lint check fresh-test
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -70,17 +74,33 @@ build: $(VENV)/.package
 
 # Programs that tests talk to.
 tools:
-	@.ci/need node mqtt osc systemd
+	@.ci/need node mqtt osc systemd network disk
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 
-test: $(VENV)/.test build tools
+# .pre-commit-config.yaml has the same.
+lint: $(VENV)/.test build
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports --no-cache --verbose > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 	cython-lint clasp_edge
-	python -m pytest -q $(ARGS)
+
+check: lint
+	python -m pytest -q -m unit $(ARGS)
+
+# The reference router takes a Rust toolchain, which no machine needs for anything else.
+REFERENCE = $(or $(CARGO_TARGET_DIR),benchmarks/peers/clasp_router/target)/release/clasp-router-peer
+
+test: lint tools
+	@set --; test -x $(REFERENCE) || { set -- -m "not reference"; \
+		echo "without the tier 'reference': the reference router is not built (make bench-peers)"; }; \
+	echo python -m pytest -q "$$@" $(ARGS); python -m pytest -q "$$@" $(ARGS)
+
+# In an hour or two, most of it for the tests, twice. Needs root.
+fresh-test: $(VENV)/.test
+	@.ci/need root
+	@python tests/fresh $(ARGS)
 
 format: $(VENV)/.test
 	ruff check --fix .
@@ -91,6 +111,9 @@ fuzz: $(VENV)/.fuzz build
 		echo "== $$target, $(FUZZ_SECONDS) s"; \
 		$(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS); \
 	done
+
+adversary: $(VENV)/.test build
+	python -m pytest -q -m "long or not long" tests/adversary $(ARGS)
 
 crash: $(VENV)/.test build
 	python tests/crash $(ARGS)

@@ -10,6 +10,8 @@ import pytest
 # Tests are imported by path (importlib mode), so their common helpers in tests/support need this directory on the path.
 sys.path.append(str(Path(__file__).parent))
 
+pytest_plugins = ["tiers"]
+
 
 @pytest.fixture(scope="session")
 def data() -> Path:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clasp_edge.cli import console_arguments, journal_arguments
+from clasp_edge.cli import console_arguments, journal_arguments, rules_arguments
 from clasp_edge.cli.parser import Parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.daemon.verify import load_verified
@@ -36,7 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(_config_path(arguments.config), arguments.sets)
         case "journal":
             return _journal(arguments)
-        case name if name in console_arguments.COMMANDS:
+        case "rules" if arguments.action in ("test", "convert"):
+            from clasp_edge.cli import rules
+
+            return {"test": rules.test, "convert": rules.convert}[arguments.action](arguments.file)
+        case name if name == "rules" or name in console_arguments.COMMANDS:
             return _ask(arguments)
         case _:
             print(default_text(), end="")
@@ -72,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     console_arguments.add_parsers(commands, source)
     journal_arguments.add_parser(commands, source)
+    rules_arguments.add_parser(commands, source)
     commands.add_parser(
         "config",
         help="print the commented default configuration file",
@@ -117,9 +122,10 @@ def _ask(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_CONFIG
-    from clasp_edge.cli import console
+    from clasp_edge.cli import console, rules
 
-    return console.run(arguments, config, also_system=path in (None, SYSTEM_CONFIG) and not arguments.sets)
+    ask = rules.run_live if arguments.command == "rules" else console.run
+    return ask(arguments, config, also_system=path in (None, SYSTEM_CONFIG) and not arguments.sets)
 
 
 def _run(path: Path | None, sets: list[str]) -> int:

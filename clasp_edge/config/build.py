@@ -145,10 +145,14 @@ def describe(wanted: Any) -> str:
             # From the declaration, which has the order of meaning; msgspec sorts them.
             *first, last = (f'"{value}"' if isinstance(value, str) else str(value) for value in get_args(wanted))
             return f"{', '.join(first)} or {last}"
+        case inspect.VarTupleType(item_type=inspect.DictType()):
+            return "a list of tables"
         case inspect.VarTupleType(min_length=shortest):
             return "a list of at least one text" if shortest else "a list of texts"
         case inspect.UnionType():
             return "text or a list of texts"
+        case inspect.DictType(value_type=inspect.DictType()):
+            return "tables with names"
         case inspect.DictType(value_type=inspect.LiteralType()):
             *first, last = (f'"{value}"' for value in get_args(get_args(wanted)[1]))
             return f"a table of patterns, each with {', '.join(first)} or {last}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -158,6 +158,13 @@ class Journal(Section, frozen=True, kw_only=True):
     wear_budget_gb_per_day: Annotated[float, Meta(ge=0, le=1_000_000)] = 24.0  # 0: no budget
 
 
+class Rules(Section, frozen=True, kw_only=True):
+    """`[rules]`: where further rules are, and the one switch for all."""
+
+    enabled: bool = True
+    files: tuple[str, ...] = ()
+
+
 class Console(Section, frozen=True, kw_only=True):
     """`[console]`: how the running router is asked how it is, and by whom."""
 
@@ -207,6 +214,7 @@ class Osc(Section, frozen=True, kw_only=True):
     arrays: Literal["flat", "brackets"] = "flat"
     max_subscribers: Annotated[int, Meta(ge=0, le=10_000)] = 256  # 0: nobody can subscribe
     subscriber_rate: Annotated[float, Meta(ge=0, le=10_000)] = 100.0  # 0: every change
+    subscriber_kib_per_second: Annotated[int, Meta(ge=0, le=LARGEST_ARENA_MIB * 1024)] = 512  # 0: unlimited
     tcp_listen: Listen | None = None
     tcp_framing: Literal["slip", "length"] = "slip"
     target: tuple[OscTarget, ...] = ()
@@ -298,6 +306,10 @@ class Config(Section, frozen=True, kw_only=True):
     uplink: dict[str, Uplink] = {}
     federation: Federation = Federation()
     journal: Journal = Journal()
+    rules: Rules = Rules()
+    rule: tuple[dict[str, Any], ...] = ()  # what is in them is known to the room `rules`
+    map: tuple[dict[str, Any], ...] = ()
+    scene: dict[str, dict[str, Any]] = {}
     console: Console = Console()
     log: Log = Log()
 

@@ -79,6 +79,7 @@ _OSC = (
     _osc_counter("echoes", "suppressed_echoes", "Messages of devices that only repeated what they were told."),
     _osc_counter("loops", "loops_broken", "Loops between the router and a device that were broken."),
     _osc_counter("late_bundles_refused", "refused_bundles", "Bundles for later that were refused."),
+    _osc_counter("withheld", "withheld_packets", "Packets not sent to addresses that had not renewed yet."),
     _osc_counter("expansions", "expanded_patterns", "Messages with wildcards in their address."),
     Family("clasp_edge_osc_sources", GAUGE, "Senders of datagrams that are remembered.", ("sources",)),
     Family("clasp_edge_osc_connections", GAUGE, "Connections over TCP.", ("connections",)),

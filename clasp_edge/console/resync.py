@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.console.requests import Refused
@@ -19,15 +19,16 @@ MAX_NAMES = 50
 
 
 class Resync:
-    """The handler. `osc` is None where OSC is switched off."""
+    """The handler. `osc()` is None where OSC is switched off."""
 
-    def __init__(self, osc: OscServer | None) -> None:
+    def __init__(self, osc: Callable[[], OscServer | None]) -> None:
         self._osc = osc
 
     def __call__(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        if self._osc is None:
+        osc = self._osc()
+        if osc is None:
             raise Refused("osc-off", 'OSC is switched off (osc.listen = "off")')
-        targets = self._osc.targets()
+        targets = osc.targets()
         name = request.get("target")
         if request.get("all") is True:
             chosen = dict(targets)

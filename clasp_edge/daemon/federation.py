@@ -8,17 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
+from clasp_edge.console.sources import StatusSources
+from clasp_edge.daemon.part import Part
 from clasp_edge.federation.shared.cursor_names import HUB, PEER, UPLINK
+from clasp_edge.federation.shared.run_ids import begin_run
 from clasp_edge.router.router import Router
 from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
-    from clasp_edge.daemon.journal import JournalService
     from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
     from clasp_edge.federation.shared.dedup import Seen
     from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
     from clasp_edge.federation.shared.identity import Identity
     from clasp_edge.federation.upstream.manager import Uplinks
+    from clasp_edge.journal.journal import Journal
     from clasp_edge.router.session import Envelope, Session
     from clasp_edge.wire import FederationSync
 
@@ -26,20 +29,27 @@ EPOCH = "federation-epoch"
 """A place in the journal that no reader has: it says which store this is (`Identity`), and is gone with it."""
 
 
-class Federation:
-    """`apply` with every configuration, `stop` at the end."""
+class FederationPart(Part):
+    """Uplinks and routers that dial in. `journal` is the one that keeps a log, if any does."""
 
-    def __init__(self, router: Router, config: Config, keeping: JournalService | None) -> None:
+    name = "federation"
+
+    def __init__(self, router: Router, config: Config, journal: Journal | None) -> None:
         self._router = router
         self._config = config
-        self._journal = keeping.log if keeping is not None else None
+        self._journal = journal
+        # At each start, also where no other router comes: what is logged now may be told to one later.
+        self._runs = begin_run(journal)
         self._common: tuple[Identity, Seen, DedupRecovery] | None = None
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
         router.extensions = True
         router.handlers[MessageType.FEDERATION_SYNC] = self._first
 
-    def apply(self, config: Config) -> None:
+    def ready(self) -> None:
+        self.apply_config(self._config)
+
+    def apply_config(self, config: Config) -> None:
         """Run the uplinks of this configuration."""
         self._config = config
         if config.uplink and self._uplinks is None:
@@ -55,6 +65,11 @@ class Federation:
                     self._serve()  # something is kept for routers that may come no more
                 elif name.startswith((UPLINK, HUB)) and name.partition(":")[2] not in config.uplink:
                     self._journal.forget_cursor(name)
+
+    def describe(self, sources: StatusSources) -> None:
+        from clasp_edge.console.federation_report import add_federation
+
+        add_federation(sources, self.statistics)
 
     def stop(self) -> None:
         """Disconnect the uplinks; sessions of other routers end as all do."""
@@ -92,7 +107,7 @@ class Federation:
                 store = self._journal.cursor(EPOCH) or wall_us
                 self._journal.set_cursor(EPOCH, store)
             config = self._config
-            identity = Identity(config.data_dir, wall_us, store, run, config.federation.router_id)
+            identity = Identity(config.data_dir, wall_us, store, run, config.federation.router_id, self._runs)
             seen = Seen()
             self._common = identity, seen, DedupRecovery(self._journal, seen)
         return self._common

@@ -9,6 +9,8 @@ import logging
 from pathlib import Path
 
 from clasp_edge.config.model import Config
+from clasp_edge.console.sources import StatusSources
+from clasp_edge.daemon.part import CannotStart, Part
 from clasp_edge.journal.journal import Journal
 from clasp_edge.journal.lock import DirectoryLock, InUse
 from clasp_edge.journal.replay import Replays
@@ -20,10 +22,6 @@ log = logging.getLogger("clasp_edge")
 FLUSH_TIMEOUT_S = 1.2
 CLOSE_TIMEOUT_S = 0.4
 """Together with what clients get to take their leave, within what a service manager allows."""
-
-
-class AlreadyRunning(Exception):
-    """Another process has the data directory; the text says which."""
 
 
 class _Claim:
@@ -44,17 +42,14 @@ class _Claim:
             self._lock.release()
 
 
-class JournalService:
+class JournalPart(Part):
     """A journal that is being kept, and the lock that goes with it."""
+
+    name = "journal"
 
     def __init__(self, journal: Journal, claim: _Claim) -> None:
         self._journal = journal
         self._claim = claim
-
-    @property
-    def journal(self) -> Journal:
-        """For those who follow the log or tell its numbers."""
-        return self._journal
 
     @property
     def log(self) -> Journal | None:
@@ -64,7 +59,13 @@ class JournalService:
     def apply_config(self, config: Config) -> None:
         self._journal.apply_config(config.journal)
 
-    def flush(self) -> None:
+    def describe(self, sources: StatusSources) -> None:
+        from clasp_edge.console.journal_report import add_journal
+
+        add_journal(sources, self._journal)
+
+    def stop(self) -> None:
+        # Before the goodbye: in strict mode replies wait for it.
         self._journal.flush(FLUSH_TIMEOUT_S)
 
     def close(self) -> None:
@@ -72,16 +73,16 @@ class JournalService:
         self._claim.release()
 
 
-def keep_journal(router: Router, config: Config) -> tuple[JournalService, str]:
+def keep_journal(router: Router, config: Config) -> tuple[JournalPart, str]:
     """Restore what is stored and keep the journal from now on; returns what the start's greeting says about it.
 
-    Raises AlreadyRunning. A directory that cannot be used is no reason not to start: it is said, loudly.
+    Raises CannotStart. A directory that cannot be used is no reason not to start: it is said, loudly.
     """
     claim = _Claim(config.data_dir)
     try:
         claim()
     except InUse as error:
-        raise AlreadyRunning(str(error)) from None
+        raise CannotStart(str(error)) from None
     except OSError as error:
         log.warning("the data directory %s cannot be locked: %s", config.data_dir, error.strerror)
     journal = Journal(router, config.journal, config.data_dir, claim)
@@ -90,4 +91,4 @@ def keep_journal(router: Router, config: Config) -> tuple[JournalService, str]:
         router.handlers[MessageType.REPLAY] = Replays(journal).handle
     else:
         journal.forget_notes()
-    return JournalService(journal, claim), greeting
+    return JournalPart(journal, claim), greeting

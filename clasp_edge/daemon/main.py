@@ -21,27 +21,18 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
-from clasp_edge.console.control import Unavailable
 from clasp_edge.daemon import logs
 from clasp_edge.daemon.auth import TokenAuthenticator
-from clasp_edge.daemon.console import ConsoleService, Listening
-from clasp_edge.daemon.federation import Federation
 from clasp_edge.daemon.greeting import greeting
-from clasp_edge.daemon.notices import Notices, notices
+from clasp_edge.daemon.part import CannotStart
+from clasp_edge.daemon.parts import Parts
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.router import Router
-from clasp_edge.router.session_monitor import SessionMonitor
 from clasp_edge.transports.bind import BindError
-from clasp_edge.transports.tcp import TcpServer
-from clasp_edge.transports.websocket import WebSocketServer
 
 if TYPE_CHECKING:
-    from clasp_edge.daemon.journal import JournalService
-    from clasp_edge.daemon.mqtt import MqttService
-    from clasp_edge.daemon.osc import OscService
     from clasp_edge.daemon.service import Service
-    from clasp_edge.devices.mqtt_bridge.manager import Bridges
 
 log = logging.getLogger("clasp_edge")
 
@@ -66,7 +57,7 @@ def _raise_file_limit() -> None:
 
 
 class Daemon:
-    """One running clasp-edge."""
+    """One running clasp-edge: the router, its parts (`daemon.part`), and the service manager if there is one."""
 
     def __init__(self, config: Config, config_path: Path | None, sets: list[str]) -> None:
         self._config = config
@@ -74,127 +65,70 @@ class Daemon:
         self._sets = sets
         self._clock = Clock()
         self._authenticator: TokenAuthenticator | None = None
-        self._mqtt: MqttService | None = None
-        self._osc: OscService | None = None
         self._stopping = asyncio.Event()
-        self._keeping: JournalService | None = None
-        self._bridges: Bridges | None = None
         self._service: Service | None = None
-        self._notices: Notices | None = None
 
     async def run(self) -> int:
-        """Start everything, wait for the end, stop everything."""
-        loop = asyncio.get_running_loop()
+        """Start everything, wait for the end, stop everything; returns the exit status."""
         config = self._config
         if config.security.mode == "authenticated":
             self._authenticator = TokenAuthenticator(config, self._clock)
-        self._router = Router(config, loop, self._clock, self._authenticator)
-        kept = ""
-        if config.journal.mode != "off":
-            from clasp_edge.daemon.journal import AlreadyRunning, keep_journal
-
-            try:
-                self._keeping, kept = keep_journal(self._router, config)
-            except AlreadyRunning as error:
-                print(f"clasp-edge: {error}", file=sys.stderr)
-                return EXIT_CANNOT_START
-        self._federation = Federation(self._router, config, self._keeping)
-        self._monitor = SessionMonitor(self._router)
+        self._router = Router(config, asyncio.get_running_loop(), self._clock, self._authenticator)
+        try:
+            self._parts = Parts(self._router, config)
+        except CannotStart as error:
+            return _cannot_start(error)
         if "NOTIFY_SOCKET" in os.environ or "LISTEN_PID" in os.environ:
             from clasp_edge.daemon.service import Service
 
-            self._service = Service(self._router, self._federation)
-        servers: list[tuple[str, WebSocketServer | TcpServer | MqttService]] = []
-        if config.websocket.listen is not None:
-            servers.append(("ws", WebSocketServer(self._router, config.websocket.listen)))
-        if config.tcp.listen is not None:
-            servers.append(("tcp", TcpServer(self._router, config.tcp.listen)))
-        if config.mqtt.listen is not None:
-            from clasp_edge.daemon.mqtt import MqttService
-
-            self._mqtt = MqttService(self._router, config.mqtt.listen)
-            if self._keeping is not None and self._keeping.log is not None:
-                self._mqtt.server.keep_sessions(self._keeping.log)
-            for _, server in servers:
-                if isinstance(server, WebSocketServer):
-                    server.mqtt = self._mqtt.server
-            servers.append(("mqtt", self._mqtt))
-        if config.osc.listen is not None:
-            from clasp_edge.daemon.osc import OscService
-
-            self._osc = OscService(self._router, config)
-        devices = [self._osc] if self._osc is not None else []
-        listeners: dict[str, Listening] = dict(servers)
-        if self._osc is not None:
-            listeners["osc"] = self._osc
-        self._console = console = ConsoleService(self._router, config, self._monitor, listeners)
-        for _, server in servers:
-            if isinstance(server, WebSocketServer):
-                server.pages = console.pages
+            self._service = Service(self._router, self._parts.federation)
         try:
-            addresses = [f"{scheme}://{await server.start()}" for scheme, server in servers]
-            for device in devices:
-                addresses += await device.start()
-            console.describe(addresses, self._mqtt, self._osc, self._keeping, lambda: self._bridges, self._federation)
-            control = await console.start()
-        except (BindError, Unavailable) as error:
-            print(f"clasp-edge: {error.strerror or error}", file=sys.stderr)
-            for part in (*devices, *(server for _, server in servers)):
-                part.stop()
-            if self._keeping is not None:
-                self._keeping.close()
-            return EXIT_CANNOT_START
-        for number, handler in (
-            (signal.SIGTERM, self._stopping.set),
-            (signal.SIGINT, self._stopping.set),
-            (signal.SIGHUP, self._reload),
-        ):
-            loop.add_signal_handler(number, handler)
-        self._monitor.start()
-        console.health.ready = True
-        self._apply_bridges()
-        self._federation.apply(config)
-        self._notices = notices(self._router.plane)
-        if self._notices is not None:
-            self._notices.tell()
+            addresses = await self._start()
+        except (CannotStart, BindError) as error:
+            self._stop_parts()
+            self._close_parts()
+            return _cannot_start(error)
+        self._ready(addresses)
+        await self._stopping.wait()
+        if self._service is not None:
+            self._service.stopping()
+        self._stop_parts()
+        self._router.stop()
+        await self._drain()
+        self._close_parts()
+        return 0
+
+    async def _start(self) -> list[str]:
+        addresses: list[str] = []
+        for part in self._parts.all:
+            addresses += await part.start()
+        return addresses
+
+    def _ready(self, addresses: list[str]) -> None:
+        loop = self._router.loop
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        loop.add_signal_handler(signal.SIGINT, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._parts.console.addresses = addresses
+        for part in self._parts.all:
+            part.ready()
         # What start-up made lives as long as the process: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
         give_memory_back()
-        self._greet(addresses, kept, control)
-        if self._service is not None:
-            self._service.ready()
-        await self._stopping.wait()
-        if self._service is not None:
-            self._service.stopping()
-        console.stop()
-        for part in (*devices, *(server for _, server in servers)):
-            part.stop()
-        if self._bridges is not None:
-            self._bridges.stop()
-        self._federation.stop()
-        self._monitor.stop()
-        if self._keeping is not None:
-            # Before the goodbye: in strict mode replies wait for it.
-            self._keeping.flush()
-        self._router.stop()
-        await self._drain()
-        if self._keeping is not None:
-            self._keeping.close()
-        return 0
-
-    def _apply_bridges(self) -> None:
-        if self._config.bridge and self._bridges is None:
-            from clasp_edge.devices.mqtt_bridge.manager import Bridges
-
-            self._bridges = Bridges(self._router)
-        if self._bridges is not None:
-            self._bridges.apply(self._config)
-
-    def _greet(self, addresses: list[str], kept: str, control: Path | None) -> None:
-        for line in greeting(self._config, addresses, kept, control):
+        for line in greeting(self._config, addresses, self._parts.journal_text, self._parts.console.socket_path):
             print(line)
         print("ready " + " ".join(addresses), flush=True)
+        if self._service is not None:
+            self._service.ready()
+
+    def _stop_parts(self) -> None:
+        for part in reversed(self._parts.all):
+            part.stop()
+
+    def _close_parts(self) -> None:
+        for part in reversed(self._parts.all):
+            part.close()
 
     async def _drain(self) -> None:
         """Give clients the time to take what is queued for them and to answer the close."""
@@ -206,36 +140,33 @@ class Daemon:
         await asyncio.sleep(0)
 
     def _reload(self) -> None:
+        """SIGHUP has come."""
         if self._service is not None:
             self._service.reloading()
-        self._take_over()
+        self._apply_changes()
         if self._service is not None:
             self._service.reloaded()
 
-    def _take_over(self) -> None:
-        """SIGHUP: take over what can change without dropping a client, and say what cannot."""
+    def _apply_changes(self) -> None:
+        """Take over what can change without dropping a client, and say what cannot."""
         try:
             new = load_verified(self._config_path, self._sets)
         except ConfigError as error:
             log.error("reload: the configuration was not changed: %s", error)
             return
         applied, restart = reloadable_changes(self._config, new)
-        self._config = reloaded(self._config, new)
-        logging.getLogger().setLevel(self._config.log.level.upper())
+        self._config = config = reloaded(self._config, new)
+        logging.getLogger().setLevel(config.log.level.upper())
         if self._authenticator is not None:
-            self._authenticator.reload(self._config)
-        self._router.apply_config(self._config)
-        if self._keeping is not None:
-            self._keeping.apply_config(self._config)
-        self._apply_bridges()
-        self._federation.apply(self._config)
-        if self._notices is not None:
-            self._notices.tell()
-        if self._mqtt is not None:
-            self._mqtt.server.apply_config(self._config)
-        if self._osc is not None:
-            self._osc.apply_config(self._config)
-        self._console.pages.apply_config(self._config)
+            self._authenticator.reload(config)
+        self._router.apply_config(config)
+        for part in self._parts.all:
+            part.apply_config(config)
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))
+
+
+def _cannot_start(error: OSError) -> int:
+    print(f"clasp-edge: {error.strerror or error}", file=sys.stderr)
+    return EXIT_CANNOT_START

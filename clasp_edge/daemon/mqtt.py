@@ -1,33 +1,51 @@
-"""Starts and stops the MQTT server: binds its socket, which the devices' rooms do not."""
+"""The MQTT server as a part of the process: binds its socket, which the devices' rooms do not. Imported only if it is
+on."""
 
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 from clasp_edge.config.listen import Listen
+from clasp_edge.config.model import Config
+from clasp_edge.console.sources import StatusSources
+from clasp_edge.daemon.part import Part
 from clasp_edge.devices.mqtt.server import MqttServer
 from clasp_edge.router.router import Router
 from clasp_edge.transports.bind import bind, name_of
 
+if TYPE_CHECKING:
+    from clasp_edge.journal.journal import Journal
 
-class MqttService:
-    """The MQTT server on its own listener."""
 
-    def __init__(self, router: Router, listen: Listen) -> None:
+class MqttPart(Part):
+    """The MQTT server on its own listener. `journal` is the one that keeps a log, if any does: with it, sessions
+    outlive the process."""
+
+    name = "mqtt"
+
+    def __init__(self, router: Router, listen: Listen, journal: Journal | None) -> None:
         self.server = MqttServer(router)
         self._listen = listen
+        if journal is not None:
+            self.server.keep_sessions(journal)
 
-    async def start(self) -> str:
-        """Bind and listen; returns the address as `host:port`. Raises `bind.BindError`."""
+    async def start(self) -> list[str]:
         sock = bind(self._listen, socket.SOCK_STREAM)
         await self.server.start(sock)
-        return name_of(sock)
+        return [f"mqtt://{name_of(sock)}"]
+
+    def apply_config(self, config: Config) -> None:
+        self.server.apply_config(config)
+
+    def describe(self, sources: StatusSources) -> None:
+        from clasp_edge.console.devices_report import add_mqtt
+
+        add_mqtt(sources, self.server)
 
     @property
     def listening(self) -> bool:
-        """Whether clients are accepted."""
         return self.server.listening
 
     def stop(self) -> None:
-        """Accept no more clients, and say goodbye."""
         self.server.stop()

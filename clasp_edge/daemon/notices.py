@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from clasp_edge.config.model import Config
+from clasp_edge.daemon.part import Part
 from clasp_edge.dataplane import Plane
 from clasp_edge.federation.shared.status import Params
 
@@ -19,13 +21,21 @@ MAX_BYTES = 16 * 1024
 """Far more than a board has ever had to say, and little enough for one message."""
 
 
-class Notices:
+class Notices(Part):
     """The file as a param: a list of sentences, empty when all is well."""
+
+    name = "board"
 
     def __init__(self, plane: Plane, file: Path) -> None:
         self._params = Params(plane, "board")
         self._params.open()
         self._file = file
+
+    def ready(self) -> None:
+        self.tell()
+
+    def apply_config(self, config: Config) -> None:
+        self.tell()
 
     def tell(self) -> None:
         """Read the file again, and tell what has changed. A file that cannot be read says nothing."""

@@ -1,4 +1,4 @@
-"""OSC as the configuration asks for it: sockets bound, server built. Imported only if OSC is on."""
+"""OSC as a part of the process: sockets bound, server built. Imported only if OSC is on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import logging
 import socket
 
 from clasp_edge.config.model import Config
+from clasp_edge.console.requests import Requests
+from clasp_edge.console.resync import Resync
+from clasp_edge.console.sources import StatusSources
+from clasp_edge.daemon.part import Part
 from clasp_edge.devices.osc.server import OscServer
 from clasp_edge.router.router import Router
 from clasp_edge.security.scope import Scope, Scopes
@@ -14,16 +18,17 @@ from clasp_edge.transports.bind import bind, name_of
 log = logging.getLogger("clasp_edge")
 
 
-class OscService:
-    """`start` and `stop` once each; `stop` also after a `start` that failed."""
+class OscPart(Part):
+    """The OSC server on UDP and, where the configuration asks for it, on TCP."""
+
+    name = "osc"
 
     def __init__(self, router: Router, config: Config) -> None:
         self._router = router
         self._config = config
-        self.server: OscServer | None = None
+        self._server: OscServer | None = None
 
     async def start(self) -> list[str]:
-        """Bind and serve; returns the addresses for the line `ready`. Raises `bind.BindError`."""
         osc = self._config.osc
         assert osc.listen is not None
         udp = bind(osc.listen, socket.SOCK_DGRAM)
@@ -35,25 +40,32 @@ class OscService:
         names = [f"osc://{name_of(udp)}"]
         if tcp is not None:
             names.append(f"osc+tcp://{name_of(tcp)}")
-        self.server = OscServer(self._router, osc, udp, tcp, _access(self._config))
-        await self.server.start()
+        self._server = OscServer(self._router, osc, udp, tcp, _access(self._config))
+        await self._server.start()
         return names
 
     def apply_config(self, config: Config) -> None:
-        """Take over what can change while running."""
         self._config = config
-        if self.server is not None:
-            self.server.apply_config(config.osc, _access(config))
+        if self._server is not None:
+            self._server.apply_config(config.osc, _access(config))
+
+    def describe(self, sources: StatusSources) -> None:
+        from clasp_edge.console.devices_report import add_osc
+
+        if self._server is not None:
+            add_osc(sources, self._server)
+
+    def offer(self, requests: Requests) -> None:
+        requests.add("resync", Resync(lambda: self._server))
 
     @property
     def listening(self) -> bool:
-        """Whether devices are heard."""
-        return self.server is not None and self.server.listening
+        return self._server is not None and self._server.listening
 
     def stop(self) -> None:
-        if self.server is not None:
-            self.server.stop()
-            self.server = None
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
 
 def _access(config: Config) -> Scopes | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 
-from clasp_edge.daemon.federation import Federation
+from clasp_edge.daemon.federation import FederationPart
 from clasp_edge.daemon.probe import Probe
 from clasp_edge.daemon.sd_notify import Notifier
 from clasp_edge.daemon.socket_activation import LastingSockets
@@ -19,7 +19,7 @@ from clasp_edge.transports.bind import draw_on
 class Service:
     """To be made before the first listener is bound. Nothing it does can fail the router."""
 
-    def __init__(self, router: Router, federation: Federation) -> None:
+    def __init__(self, router: Router, federation: FederationPart) -> None:
         self._router = router
         self._federation = federation
         # The watchdog's SIGABRT then leaves a traceback of where the loop was held up.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clasp_edge.config.load import ConfigError, Problem, load_with_origins
 from clasp_edge.config.model import Config
+from clasp_edge.daemon.rules import has_rules, read_configured
 from clasp_edge.security.scope import Scope, ScopeError
 from clasp_edge.wire.pattern import Pattern, PatternError
 
@@ -46,6 +47,21 @@ def _unreadable(config: Config) -> Iterator[tuple[str, str]]:
                 Pattern(part.address.encode())
             except PatternError as error:
                 yield f"bridge.{name}.map[{index}].address", str(error)
+
+    yield from _wrong_rules(config)
+
+
+def _wrong_rules(config: Config) -> Iterator[tuple[str, str]]:
+    for index, name in enumerate(config.rules.files):
+        if not Path(name).is_absolute():
+            yield f"rules.files[{index}]", f'must be a whole path such as "/etc/clasp-edge/rules.json", not "{name}"'
+            return
+    if not has_rules(config):
+        return
+    rules, problems, _ = read_configured(config)
+    yield from problems
+    for rule in rules:
+        yield from _unreadable_scopes(f"{rule.origin}.scopes", rule.scopes)
 
 
 def _unreadable_scopes(key: str, scopes: Sequence[str]) -> Iterator[tuple[str, str]]:

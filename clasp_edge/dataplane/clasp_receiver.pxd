@@ -2,6 +2,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.clasp_sender cimport ClaspSender
+from clasp_edge.dataplane.write_run cimport WriteRun
 
 
 cdef class ClaspReceiver(ClaspSender):
@@ -15,8 +16,7 @@ cdef class ClaspReceiver(ClaspSender):
     cdef readonly uint64_t received
     cdef readonly uint64_t over_rate
     cdef readonly uint64_t last_revision    # of the peer's last accepted SET
-    cdef bytes skipping                 # one byte for each SET and PUBLISH to come: 1 = was here before, by another way
-    cdef Py_ssize_t skipped             # of them, how many have come
+    cdef public WriteRun run            # of another router: the writes that it has announced
     cdef list deferred                  # frames read while the peer does not take its replies
     cdef bint input_paused
     cdef bint resuming
@@ -31,9 +31,9 @@ cdef class ClaspReceiver(ClaspSender):
     cdef void _handle(self, const uint8_t* data, size_t size) noexcept
     cdef void _payload(self, const uint8_t* payload, size_t size, int qos) noexcept
     cdef bint _spend(self) noexcept
-    cdef bint _skips(self) noexcept
     cdef void _set(self, const uint8_t* payload, size_t size, int qos) noexcept
     cdef void _publish(self, const uint8_t* payload, size_t size) noexcept
+    cdef void _note_logged(self) noexcept
     cdef void _ack(self, const uint8_t* address, size_t size, uint64_t revision, bint locked) noexcept
     cdef void _refused(self, int verdict, const uint8_t* address, size_t size, uint64_t revision, uint64_t expected,
                        bint is_set) noexcept

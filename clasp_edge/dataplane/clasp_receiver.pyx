@@ -14,6 +14,7 @@ from clasp_edge.dataplane.outbox cimport BOUNDED, HEADROOM, JOBS_AT_ONCE, OLDEST
 from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, STAGED, Staged, Write
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE, value_size
 from clasp_edge.dataplane.table cimport Slot, Table
+from clasp_edge.dataplane.write_run cimport publish_content, set_content
 
 cdef extern from * nogil:
     void __builtin_prefetch(const void* address)
@@ -289,12 +290,12 @@ cdef class ClaspReceiver(ClaspSender):
         if qos == 3:
             qos = 0                 # reserved; read as Fire (wire.md 1.1)
         if self.greeted and (payload[0] == 0x21 or payload[0] == 0x20):
-            if self.skipping is not None and self._skips():
-                pass
-            elif payload[0] == 0x21:
+            if payload[0] == 0x21:
                 self._set(payload, size, qos)
             else:
                 self._publish(payload, size)
+            if self.run is not None:
+                self.run.next()
             if self.number:
                 self.number += 1
             return
@@ -302,22 +303,6 @@ cdef class ClaspReceiver(ClaspSender):
             self.on_message(PyBytes_FromStringAndSize(<const char*>payload, size), qos)
         except Exception:
             log.exception("a message could not be handled")
-
-    def skip(self, bytes mask):
-        """Pass over some of the next SETs and PUBLISHes: one byte for each, 1 = pass over. None: over none."""
-        self.skipping = mask
-        self.skipped = 0
-
-    cdef bint _skips(self) noexcept:
-        """Whether the next write is one that was here before."""
-        cdef bint skip
-        if self.skipped >= len(self.skipping):
-            self.skipping = None
-            self.skipped = 0
-            return False
-        skip = (<const uint8_t*><char*>self.skipping)[self.skipped] != 0
-        self.skipped += 1
-        return skip
 
     def submit(self, bytes payload not None, int qos):
         """Handle one compact payload on this peer's behalf (from a bundle, or translated from the legacy encoding)."""
@@ -329,6 +314,8 @@ cdef class ClaspReceiver(ClaspSender):
             self.core.finish()
 
     cdef void _garbage(self, int fault) noexcept:
+        if self.run is not None:
+            self.run.accepted = False
         try:
             self.on_garbage(FAULTS[fault])
         except Exception:
@@ -374,6 +361,9 @@ cdef class ClaspReceiver(ClaspSender):
                 self._garbage(TRUNCATED)
                 return
             write.ttl = get32(payload + at)
+        if self.run is not None and self.run.repeats(
+                set_content(write.flags & 0x0F, write.address, write.address_size + write.value_size)):
+            return
         verdict = self.plane.set(self, &write, &revision)
         if verdict != ACCEPTED:
             self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
@@ -386,6 +376,8 @@ cdef class ClaspReceiver(ClaspSender):
 
     cdef void _refused(self, int verdict, const uint8_t* address, size_t size, uint64_t revision, uint64_t expected,
                        bint is_set) noexcept:
+        if self.run is not None:
+            self.run.accepted = False
         try:
             self.on_refused(verdict, PyBytes_FromStringAndSize(<const char*>address, size), revision, expected, is_set)
         except Exception:
@@ -466,6 +458,8 @@ cdef class ClaspReceiver(ClaspSender):
         if phase > 3:
             phase = 0
         flags = (signal << 5) | (flags & 0x18) | phase
+        if self.run is not None and self.run.repeats(publish_content(flags, payload + 4, at - 4)):
+            return
         if signal == SIGNAL_GESTURE:
             self._hand_up(payload, at, flags, payload + 4, address_size, phase, gesture_id)
             return
@@ -479,6 +473,18 @@ cdef class ClaspReceiver(ClaspSender):
             self._hand_up(payload, at, flags, payload + 4, address_size, -1, 0)
         elif verdict != ACCEPTED:
             self._refused(verdict, payload + 4, address_size, 0, 0, False)
+        else:
+            self._note_logged()
+
+    cdef void _note_logged(self) noexcept:
+        """A PUBLISH was accepted: if the log has it, what is answered from here on waits for its commit (strict)."""
+        if self.plane.journal_buffer is not None and self.plane.journal_buffer.last_number:
+            self.wrote_in = self.plane.journal_buffer.epoch
+
+    def await_commit(self):
+        """What is sent to the peer next tells of something that may not be stored yet, whoever wrote it (strict)."""
+        if self.plane.journal_buffer is not None and self.plane.journal_buffer.unstored:
+            self.wrote_in = self.plane.journal_buffer.epoch
 
     cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address,
                        size_t address_size, int phase, uint32_t gesture_id) noexcept:
@@ -510,5 +516,7 @@ cdef class ClaspReceiver(ClaspSender):
             self.on_special(payload, address)
         elif verdict != ACCEPTED:
             self._refused(verdict, <const uint8_t*><char*>address, len(address), 0, 0, False)
+        else:
+            self._note_logged()
         if not outer:
             self.core.finish()

@@ -54,6 +54,9 @@ cdef class ClaspSender(Outbox):
         if self.dead or self.silent:
             return
         start = self._transport_header(delivery.frame, delivery.size)
+        if (self.held_next.size or self.held_now.size) and self.plane.journal_buffer is not None:
+            if self.plane.journal_buffer.hold_delivery(self, start, delivery.size + (delivery.frame - start)):
+                return
         self.push(start, delivery.size + (delivery.frame - start), delivery)
 
     cdef void _send(self, uint8_t* frame, size_t size) noexcept:

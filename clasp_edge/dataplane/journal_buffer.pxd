@@ -52,6 +52,7 @@ cdef class JournalBuffer:
     cdef void prolonged(self, Entry* entry) noexcept
     cdef void forgotten(self, Entry* entry) noexcept
     cdef bint hold(self, Outbox peer, const uint8_t* data, size_t size) noexcept
+    cdef bint hold_delivery(self, Outbox peer, const uint8_t* data, size_t size) noexcept
     cdef void _select(self, Entry* entry) noexcept
     cdef void _mark(self, Entry* entry) noexcept
     cdef void _wake(self) noexcept

@@ -281,6 +281,11 @@ cdef class JournalBuffer:
         return self.oldest_us if self.woken else 0
 
     @property
+    def unstored(self):
+        """Whether something has changed that no commit has stored yet."""
+        return self.woken or self.in_flight or self.again
+
+    @property
     def busy(self):
         """Whether what was collected last has not been released."""
         return self.in_flight
@@ -538,6 +543,19 @@ cdef class JournalBuffer:
                 or not self.core.arena.append(&peer.held_next, data, size)):
             peer._die()
         return True
+
+    cdef bint hold_delivery(self, Outbox peer, const uint8_t* data, size_t size) noexcept:
+        """Keep a delivery behind the replies that wait: an answer must not overtake what was written after it. Not
+        where that would take much memory; then what lives goes first."""
+        if peer.held_next.size + peer.held_now.size + size > self.core.mark():
+            return False
+        if peer.held_next.head == NULL:
+            try:
+                self.waiting.append(peer)
+            except MemoryError:
+                return False
+            self._wake()
+        return self.core.arena.append(&peer.held_next, data, size)
 
     cdef void _release(self, Outbox peer) noexcept:
         cdef Chunk* chunk

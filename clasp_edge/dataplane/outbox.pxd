@@ -12,6 +12,10 @@ cdef enum:
     JOBS_AT_ONCE = 16   # snapshots and replays in progress per peer; more wait as unread input
 
 
+cdef enum:
+    SLICE_US = 2000     # of work in parts (snapshots, scans, bundles) in each round of the loop, of all together
+
+
 cdef enum Loss:         # what may happen to a delivery under pressure (architecture.md 5)
     CONVERGES = 0       # params: the newest value arrives in the end
     BOUNDED = 1         # events, timelines, gesture edges: queued up to a bound, then dropped and told
@@ -63,6 +67,9 @@ cdef class Core:
     cdef uint64_t mono_us
     cdef bint in_pass
     cdef list adapters                  # that consumed something in this pass
+    cdef object waiting                 # parties with work in parts, in turns; each has `resume`
+    cdef bint round_due                 # `run_round` is scheduled
+    cdef uint64_t slice_ends_us         # when work in parts has to stop for this round of the loop (monotonic)
     cdef PyObject** dirty               # outlets with unsent bytes; owned references
     cdef size_t dirty_count
     cdef size_t dirty_room
@@ -87,6 +94,11 @@ cdef class Core:
             self.in_pass = True
             self.passes += 1
             self.tick()
+            if not self.round_due:
+                self.slice_ends_us = self.mono_us + SLICE_US
+    cdef void open_round(self) noexcept
+    cdef bint is_slice_over(self) noexcept
+    cdef uint64_t elapsed_us(self) noexcept
     cdef void finish(self) noexcept
     cdef void end_read(self, void* reader) noexcept
     cdef void mark_dirty(self, Outbox outlet) noexcept

@@ -6,6 +6,7 @@ streams lose the oldest first. Knows sockets by their descriptor only; what the 
 
 import logging
 import os
+from collections import deque
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -49,6 +50,7 @@ cdef enum:
     STREAM_BACKLOG_BYTES = 65536    # streams held back per peer: half a second of a 60 Hz stream with 2 KiB of samples
     FILL_ROUNDS = 4                 # refill-and-send rounds before other peers get their turn
     EVENT_RESERVE_CHUNKS = 16       # chunks that events leave to replies
+    SLICE_BESIDE_US = 500           # of work that begins anew in a round in which older work has had its slice
 
 cdef double ARENA_RETRY_S = 0.02    # until an outlet that found the arena lent out looks again
 
@@ -65,6 +67,7 @@ cdef class Core:
     def __cinit__(self, arena_mib, high_water, event_backlog):
         self.arena = Arena(arena_mib)
         self.adapters = []
+        self.waiting = deque()
         self.high_water = high_water
         self.event_backlog = event_backlog
         self.tick()
@@ -91,6 +94,65 @@ cdef class Core:
         Py_INCREF(outlet)
         self.dirty[self.dirty_count] = <PyObject*>outlet
         self.dirty_count += 1
+
+    # ---- work in parts: nobody's question may keep the others waiting ----
+
+    cdef uint64_t elapsed_us(self) noexcept:
+        """Microseconds since the pass began."""
+        cdef timespec now
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        return <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000 - self.mono_us
+
+    cdef bint is_slice_over(self) noexcept:
+        return self.mono_us + self.elapsed_us() >= self.slice_ends_us
+
+    @property
+    def slice_over(self):
+        """Whether work in parts has had its time in this round of the loop: the rest is for `go_on`."""
+        return self.is_slice_over()
+
+    cdef void open_round(self) noexcept:
+        """Work in parts has begun: what begins beside it until the loop's next round shares the slice."""
+        if self.round_due:
+            return
+        try:
+            self.loop.call_soon(self.run_round)
+            self.round_due = True
+        except Exception:
+            log.exception("cannot schedule work in parts")
+
+    def go_on(self, party):
+        """Have `party.resume()` called in a later round of the loop, when its turn has come."""
+        self.waiting.append(party)
+        self.open_round()
+
+    def start_work(self, steps):
+        """Run the iterator `steps` to its end, in turns with all other work in parts: each of its steps is to be short.
+        Returns the `Work`."""
+        work = Work(self, steps)
+        self.go_on(work)
+        return work
+
+    def run_round(self):
+        """Called by the loop: everybody who waits in turn, as far as the slice lasts."""
+        cdef bint outer = self.in_pass
+        self.round_due = False
+        waiting, self.waiting = self.waiting, deque()
+        self.begin()
+        self.slice_ends_us = self.mono_us + SLICE_US
+        while waiting and not self.is_slice_over():
+            party = waiting.popleft()
+            try:
+                party.resume()
+            except Exception:
+                log.exception("work in parts failed")
+        waiting.extend(self.waiting)
+        self.waiting = waiting
+        if waiting:
+            self.open_round()
+            self.slice_ends_us = self.mono_us + self.elapsed_us() + SLICE_BESIDE_US
+        if not outer:
+            self.finish()
 
     cdef void finish(self) noexcept:
         """End of a pass: one write per outlet that got something. Sending may wake jobs that dirty further outlets."""
@@ -197,6 +259,30 @@ cdef class Core:
     @property
     def arena_total(self):
         return self.arena.total * 4080
+
+
+class Work:
+    """An iterator that is run in parts (`Core.start_work`)."""
+
+    __slots__ = ("_core", "_steps")
+
+    def __init__(self, core, steps):
+        self._core = core
+        self._steps = steps
+
+    def cancel(self):
+        """Do no more of it."""
+        self._steps = None
+
+    def resume(self):
+        """The next part."""
+        ended = object()
+        while self._steps is not None:
+            if next(self._steps, ended) is ended:
+                self._steps = None
+            elif self._core.slice_over:
+                self._core.go_on(self)
+                return
 
 
 cdef class Sink:
@@ -473,7 +559,10 @@ cdef class Outbox(Sink):
         if self.resume_due or self.dead:
             return
         try:
-            self.core.loop.call_later(delay_s, self.resume)
+            if delay_s > 0:
+                self.core.loop.call_later(delay_s, self.resume)
+            else:
+                self.core.go_on(self)
             self.resume_due = True
         except Exception:
             log.exception("cannot schedule the rest of an outbox")
@@ -482,6 +571,10 @@ cdef class Outbox(Sink):
         while self.jobs and self.out.size < limit:
             try:
                 if self.held is None:
+                    if self.core.is_slice_over():
+                        self._resume_later(0)
+                        return
+                    self.core.open_round()
                     self.held = <bytes>next(self.jobs[0], None)
                     if self.held is None:
                         del self.jobs[0]

@@ -303,7 +303,10 @@ cdef class Plane(State):
         while self.max_params and self.table.params >= self.max_params and evictions < EVICT_AT_ONCE:
             evictions += 1
             self._evict_oldest()
-        self.table.make_param(entry)
+        try:
+            self.table.make_param(entry)
+        except MemoryError:
+            return AT_CAPACITY
         found[0] = entry
         return ACCEPTED
 

@@ -11,6 +11,11 @@ cdef enum:
     SNAPSHOT_OVERHEAD = 3 + 2 + 1 + 8 + 1 + 2 + 36 + 8
 
 
+cdef enum:
+    STEPS = 32              # addresses that a scan looks at before the clock is looked at
+    STEPS_OF_PARTIAL = 4    # the same for patterns that may take microseconds each
+
+
 cdef class State:
     cdef readonly Core core
     cdef Table table

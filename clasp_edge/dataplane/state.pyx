@@ -11,6 +11,7 @@ from cpython.ref cimport Py_XDECREF, PyObject
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
+from clasp_edge.dataplane.address_index cimport AddressScan
 from clasp_edge.dataplane.bytes cimport put16, put64
 from clasp_edge.dataplane.table cimport FIRST_ID, TTL_ABSOLUTE, TTL_DEFAULT, entry_address, entry_value
 from clasp_edge.wire.pattern cimport Pattern
@@ -22,7 +23,9 @@ cdef enum:
     MAX_PAYLOAD = 65535
     SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
     SLIDING_STEPS = 64          # being read prolongs a param's life in steps of this part of it
-    EXPIRE_AT_ONCE = 2000       # removals per call, so that a mass expiry does not hold up traffic
+    EXPIRE_AT_ONCE = 32         # removals before the clock is looked at, so that a mass expiry does not hold up traffic
+    EXPIRE_US = 1000
+    LOCKS_AT_ONCE = 1024        # params looked at for locks before the clock is
 
 
 cdef class State:
@@ -93,19 +96,26 @@ cdef class State:
         return self.writer_locks[origin.writer]
 
     def release_locks(self, uint32_t writer, bytes text not None):
-        """Release every lock of the writer `text` at place `writer` (its session ended). Returns how many."""
-        cdef uint32_t id
+        """Release every lock of the writer `text` at place `writer` (its session ended), a part of the params at a
+        time: an iterator over how many were released in each part."""
+        cdef uint32_t id = FIRST_ID
+        cdef uint32_t end
         cdef Entry* entry
-        cdef int released = 0
-        # The place may have a new tenant by now.
-        if writer == 0 or self.writer_locks[writer] == 0 or self.writer_texts[writer] != text:
-            return 0
-        for id in range(FIRST_ID, self.table.top):
-            entry = self.table.entries[id]
-            if entry != NULL and entry.lock_holder == writer:
-                self._unlock(entry)
-                released += 1
-        return released
+        cdef int released
+        # The place may have a new tenant by now, or get one between two parts.
+        while (id < self.table.top and writer and self.writer_locks[writer]
+               and self.writer_texts[writer] == text):
+            released = 0
+            end = min(id + LOCKS_AT_ONCE, self.table.top)
+            while id < end:
+                entry = self.table.entries[id]
+                id += 1
+                if entry != NULL and entry.lock_holder == writer:
+                    self._unlock(entry)
+                    released += 1
+                    if self.writer_locks[writer] == 0 or self.writer_texts[writer] != text:
+                        break
+            yield released
 
     cdef void _unlock(self, Entry* entry) noexcept:
         if entry.lock_holder:
@@ -188,24 +198,26 @@ cdef class State:
         put64(p, entry.written_us)
         return p + 8 - start
 
-    def snapshot(self, Pattern pattern not None, object scopes, uint32_t cursor, size_t max_bytes, uint32_t max_scan,
+    def snapshot(self, Pattern pattern not None, object scopes, bytes cursor, size_t max_bytes, uint32_t max_scan,
                  uint64_t newer_than=0):
-        """One SNAPSHOT payload of the params that match, starting at `cursor` (0 at first).
+        """One SNAPSHOT payload of the params that match, in the order of their addresses, from `cursor` on (b"" at
+        first).
 
-        Returns `(payload or None when nothing matched, next cursor or 0 at the end)`. Cut at `max_bytes` (one param
-        always fits), at 800 params, and after looking at `max_scan` params, so that a large state never holds up
-        traffic. Each param is read as it is now; it can only be newer than what the reader has seen. `newer_than`
-        leaves out params at or below that revision.
+        Returns `(payload or None when nothing matched, next cursor or b"" at the end)`. Cut at `max_bytes` (one param
+        always fits), at 800 params, after looking at `max_scan` addresses and when the slice is over, so that a large
+        state never holds up traffic. Each param is read as it is now; it can only be newer than what the reader has
+        seen. `newer_than` leaves out params at or below that revision.
         """
         # A buffer of its own: jobs run while a frame in `scratch` is still being handed out.
         cdef uint8_t buffer[MAX_FRAME]
         cdef uint8_t* p = buffer
         cdef size_t size = 3
-        cdef uint32_t id = cursor if cursor >= FIRST_ID else FIRST_ID
-        cdef uint32_t scanned = 0
+        cdef uint32_t steps = 0
+        cdef uint32_t at_once = STEPS_OF_PARTIAL if pattern.partial else STEPS
+        cdef uint64_t left = max_scan
         cdef int count = 0
         cdef Entry* entry
-        cdef uint64_t now_ms = self.core.mono_us // 1000
+        cdef AddressScan scan
         if max_bytes > MAX_PAYLOAD:
             max_bytes = MAX_PAYLOAD
         if pattern.literal:
@@ -215,27 +227,31 @@ cdef class State:
                     scopes is None or scopes.allows("read", pattern.text)):
                 size += self._snapshot_entry(entry, p + 3)
                 count = 1
-            id = self.table.top
-        while id < self.table.top and scanned < max_scan and count < SNAPSHOT_ENTRIES:
-            entry = self.table.entries[id]
-            id += 1
-            if entry == NULL or entry.revision == 0:
-                continue
-            scanned += 1
-            if entry.revision <= newer_than or (entry.deadline_ms and entry.deadline_ms <= now_ms):
-                continue
-            if count and size + entry.address_size + entry.value_size + SNAPSHOT_OVERHEAD - 3 > max_bytes:
-                id -= 1
-                break
-            address = PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)
-            if not pattern.matches(address) or (scopes is not None and not scopes.allows("read", address)):
-                continue
-            size += self._snapshot_entry(entry, p + size)
-            count += 1
+            following = b""
+        else:
+            scan = AddressScan(pattern, cursor)
+            while count < SNAPSHOT_ENTRIES and not scan.done:
+                if steps == 0:
+                    if left == 0 or (scan.begun and self.core.is_slice_over()):
+                        break
+                    steps = at_once if at_once < left else <uint32_t>left
+                    left -= steps
+                entry = scan.next(self.table.index, self.table.entries, self.core.mono_us // 1000, &steps)
+                if entry == NULL or entry.revision <= newer_than:
+                    continue
+                if count and size + entry.address_size + entry.value_size + SNAPSHOT_OVERHEAD - 3 > max_bytes:
+                    scan.back()
+                    break
+                if scopes is not None and not scopes.allows(
+                        "read", PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)):
+                    continue
+                size += self._snapshot_entry(entry, p + size)
+                count += 1
+            scan.stay(self.table.index, self.table.entries)
+            following = b"" if scan.done else scan.cursor
         p[0] = 0x23
         put16(p + 1, <uint16_t>count)
-        return (PyBytes_FromStringAndSize(<const char*>p, size) if count else None,
-                id if id < self.table.top else 0)
+        return (PyBytes_FromStringAndSize(<const char*>p, size) if count else None, following)
 
     def read(self, bytes address not None):
         """GET: like `snapshot` for one address, and a use of the param: a sliding ttl starts again (router.md 3.4)."""
@@ -303,11 +319,13 @@ cdef class State:
         self.core.tick()
         now_ms = self.core.mono_us // 1000
         self.armed_ms = <uint64_t>-1
-        while count < EXPIRE_AT_ONCE:
+        while True:
             entry = self.table.next_expired(now_ms)
             if entry == NULL:
                 break
             count += 1
+            if count % EXPIRE_AT_ONCE == 0 and self.core.elapsed_us() > EXPIRE_US:
+                break
             self.expired += 1
             self._forget(entry)
         if self.table.next_deadline():

@@ -1,6 +1,8 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
+from clasp_edge.dataplane.address_index cimport AddressIndex
+from clasp_edge.dataplane.entry cimport Entry, Kept, entry_address, entry_value
 from clasp_edge.dataplane.outbox cimport Raw
 
 cdef enum:
@@ -39,51 +41,6 @@ cdef enum:
     JOURNAL_STATE = 8       # the param is kept
 
 
-# The retained MQTT message of an address, where the value alone would not give its bytes back, or where the value is of
-# a later message that was not retained.
-cdef struct Kept:
-    uint32_t capacity
-    uint32_t properties_size
-    uint32_t payload_size
-    uint8_t data[1]         # properties, then payload
-
-
-cdef struct Entry:
-    uint64_t revision       # 0: no param here, only a cached route for publishes
-    uint64_t seq            # the table's change counter at the last write
-    uint64_t written_us     # Unix microseconds of the last write
-    uint64_t deadline_ms    # monotonic; 0 = never expires
-    void* fan               # Fanout of the current or an older generation; owned reference
-    uint64_t fan_generation
-    Kept* kept              # or NULL; owned
-    uint32_t id
-    uint32_t hash
-    uint32_t writer         # index into the writers' table
-    uint32_t lock_holder    # the same, 0 = not locked
-    uint32_t gate_writer    # who passed the gate here last
-    uint32_t gate_generation
-    uint32_t ttl            # the wire's word, or TTL_DEFAULT
-    uint32_t value_size     # without its type byte
-    uint32_t capacity       # bytes available for the value
-    uint16_t address_size
-    uint8_t value_type
-    uint8_t strategy
-    uint8_t route
-    uint8_t journal         # bits JOURNAL_...
-    uint8_t qos             # MQTT quality of service the retained message was published with
-    uint8_t unretained      # the value came as an MQTT message without the retain flag: `kept` alone is retained
-    uint8_t mqtt_event      # MQTT_EVENT_...
-    uint8_t data[1]         # address, then value
-
-
-cdef inline uint8_t* entry_address(Entry* entry) noexcept nogil:
-    return &entry.data[0]
-
-
-cdef inline uint8_t* entry_value(Entry* entry) noexcept nogil:
-    return &entry.data[0] + entry.address_size
-
-
 cdef struct Slot:
     uint32_t hash
     uint32_t id             # 0 = empty
@@ -105,6 +62,7 @@ cdef class Table:
     cdef uint64_t seed
     cdef uint64_t key
     cdef uint64_t seq               # counts every change of a param
+    cdef AddressIndex index         # the params in the order of their addresses
     cdef readonly uint32_t params
     cdef readonly uint32_t routes
     cdef readonly uint32_t unretained   # params whose value is no retained MQTT message
@@ -118,7 +76,7 @@ cdef class Table:
     cdef void drop_kept(self, Entry* entry) noexcept
     cdef void mark_unretained(self, Entry* entry, bint unretained) noexcept
     cdef void remove(self, Entry* entry) noexcept
-    cdef void make_param(self, Entry* entry) noexcept
+    cdef int make_param(self, Entry* entry) except -1
     cdef void touch(self, Entry* entry) noexcept
     cdef void expires(self, Entry* entry, uint64_t deadline_ms) noexcept
     cdef Entry* next_expired(self, uint64_t now_ms) noexcept

@@ -12,14 +12,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from cpython.ref cimport Py_XDECREF, PyObject
 
-cdef extern from *:
-    """
-    static inline unsigned long long clasp_fold(unsigned long long a, unsigned long long b) {
-        unsigned __int128 product = (unsigned __int128)a * b;
-        return (unsigned long long)product ^ (unsigned long long)(product >> 64);
-    }
-    """
-    uint64_t clasp_fold(uint64_t a, uint64_t b) nogil
+from clasp_edge.dataplane.hashing cimport keyed_hash
 
 cdef enum:
     INITIAL_IDS = 1024
@@ -32,6 +25,7 @@ cdef class Table:
         if self.slots == NULL:
             raise MemoryError
         self.mask = INITIAL_SLOTS - 1
+        self.index = AddressIndex()
         self.top = FIRST_ID
         self._grow_ids()
         self.older[LIST_PARAMS] = self.newer[LIST_PARAMS] = LIST_PARAMS
@@ -59,20 +53,7 @@ cdef class Table:
     # ---- the hash table ----
 
     cdef uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil:
-        """Multiply and fold, eight bytes at a time. The multiplier is secret too: with a known one, differences that
-        cancel each other out could be written down without knowing the seed."""
-        cdef uint64_t h = self.seed ^ (size * <uint64_t>0x9E3779B97F4A7C15)
-        cdef uint64_t word
-        while size >= 8:
-            memcpy(&word, address, 8)
-            h = clasp_fold(h ^ word, self.key)
-            address += 8
-            size -= 8
-        if size:
-            word = 0
-            memcpy(&word, address, size)
-            h = clasp_fold(h ^ word, self.key)
-        return <uint32_t>clasp_fold(h, self.key)
+        return <uint32_t>keyed_hash(self.seed, self.key, address, size)
 
     cdef Entry* find(self, const uint8_t* address, size_t size, uint32_t hash) noexcept:
         cdef size_t place = hash & self.mask
@@ -195,6 +176,7 @@ cdef class Table:
         self.slots[hole].id = 0
         if entry.revision:
             self.params -= 1
+            self.index.remove(self.entries, entry)
         else:
             self.routes -= 1
         self._unlink(id)
@@ -268,12 +250,14 @@ cdef class Table:
         self.newer[self.older[id]] = self.newer[id]
         self.older[self.newer[id]] = self.older[id]
 
-    cdef void make_param(self, Entry* entry) noexcept:
+    cdef int make_param(self, Entry* entry) except -1:
         """Move a route entry over to the params."""
+        self.index.insert(self.entries, entry)
         self._unlink(entry.id)
         self._link(LIST_PARAMS, entry.id)
         self.routes -= 1
         self.params += 1
+        return 0
 
     cdef void touch(self, Entry* entry) noexcept:
         """Make the entry the newest of its list."""

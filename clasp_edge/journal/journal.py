@@ -523,14 +523,14 @@ class Journal:
         for then in told:
             then()
 
-    def fetch_ways(self, sequence: int, then: Callable[[list[tuple[bytes, int, int]] | Exception], None]) -> None:
-        """Of the stored records after number `sequence` that came from other routers: `(way, first number, how many)`
+    def fetch_ways(self, sequence: int, then: Callable[[list[tuple[bytes, int, bytes]] | Exception], None]) -> None:
+        """Of the stored records after number `sequence` that came from other routers: `(way, first number, contents)`
         for each run of consecutive numbers. `then` is called on the loop's thread, with them or with what went wrong.
         """
         stored = self._buffer.tail_begins if self._buffer is not None else 0
 
-        def work() -> list[tuple[bytes, int, int]]:
-            found: list[tuple[bytes, int, int]] = []
+        def work() -> list[tuple[bytes, int, bytes]]:
+            found: list[tuple[bytes, int, bytes]] = []
             at = sequence + 1
             while at < stored:
                 piece = self.read_log(at, stored - 1, 0, MOST, ALL_SIGNALS, WAYS_BYTES)

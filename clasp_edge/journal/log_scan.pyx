@@ -1,12 +1,14 @@
 """Finds the records of a log block that a REPLAY asks for. Knows the block's layout, not where it came from."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.blocks cimport SAME_WRITER, BlockHeader, LogRecord
 from clasp_edge.dataplane.bytes cimport get16, put16
 from clasp_edge.wire.pattern cimport Pattern
+
+from clasp_edge.dataplane.write_run import content_of
 
 cdef enum:
     WAY_FIXED = 9           # a zero before a way, a number behind it (blocks.pxd)
@@ -69,29 +71,30 @@ def select_records(const uint8_t[::1] block not None, Pattern pattern not None, 
 
 
 def ways_in(const uint8_t[::1] block not None):
-    """Of the records of a log block that came from other routers: `(way, first number, how many)` for each run of
-    consecutive numbers. Those without a number are left out. Raises ValueError for a block whose sizes do not add up.
+    """Of the records of a log block that came from other routers: `(way, first number, contents)` for each run of
+    consecutive numbers, `contents` as of `dataplane.write_run`. Those without a number are left out. Raises ValueError
+    for a block whose sizes do not add up.
     """
     cdef size_t at = sizeof(BlockHeader)
     cdef size_t end = <size_t>block.shape[0]
     cdef LogRecord record
     cdef const uint8_t* name
-    cdef size_t size
+    cdef size_t size, head
+    cdef uint32_t content
     cdef uint64_t number = 0
-    cdef uint64_t count = 0
     cdef bytes way = b""
+    cdef bytearray contents = bytearray()
     cdef list found = []
     while at + sizeof(LogRecord) <= end:
         memcpy(&record, &block[at], sizeof(LogRecord))
-        if record.writer_size == SAME_WRITER:
-            count += 1
-        else:
+        head = sizeof(LogRecord) + (0 if record.writer_size == SAME_WRITER else record.writer_size)
+        if record.size < head + 8 or record.size > end - at:
+            raise ValueError(f"a record of {record.size} bytes at {at}")
+        if record.writer_size != SAME_WRITER:
             if number:
-                found.append((way, number, count))
+                found.append((way, number, bytes(contents)))
             number = 0
-            count = 1
-            if record.size < sizeof(LogRecord) + record.writer_size or record.size > end - at:
-                raise ValueError(f"a record of {record.size} bytes at {at}")
+            contents = bytearray()
             name = &block[at] + sizeof(LogRecord)
             size = 0
             while size < record.writer_size and name[size]:
@@ -100,11 +103,15 @@ def ways_in(const uint8_t[::1] block not None):
                 way = PyBytes_FromStringAndSize(<const char*>name + size + 1,
                                                 record.writer_size - size - WAY_FIXED)
                 memcpy(&number, name + record.writer_size - 8, 8)
-        if record.size < sizeof(LogRecord) or record.size > end - at:
-            raise ValueError(f"a record of {record.size} bytes at {at}")
+        if number:
+            size = 4 + <size_t>get16(&block[at] + head + 2)
+            if size > record.size - head:
+                raise ValueError(f"a frame of {size} bytes at {at}")
+            content = content_of(block[at + head + 4:at + head + size])
+            contents += PyBytes_FromStringAndSize(<const char*>&content, 4)
         at += record.size
     if number:
-        found.append((way, number, count))
+        found.append((way, number, bytes(contents)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Who gets a place among the sessions when all are taken (router.md 1.2, OURS): one host cannot lock out all others.
+"""Who gets a place among the sessions when all are taken (router.md 1.2): one host cannot lock out all others.
 
 Counts sessions by the host they come from. Nobody is refused or moved before the router is full, so clients behind one
 proxy, or all on this machine, may have every place. Knows no protocol and closes nothing itself.

@@ -1,4 +1,4 @@
-"""BUNDLE: all or nothing, in the listed order, now or at a given time (router.md 6, OURS).
+"""BUNDLE: all or nothing, in the listed order, now or at a given time (router.md 6).
 
 Everything that could refuse one of its writes is checked before the first is applied: addresses, scopes, revisions,
 locks, strategies, sizes, capacity. Between check and application nothing else runs.

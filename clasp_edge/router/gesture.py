@@ -1,4 +1,4 @@
-"""Gestures as a throttle with leading and trailing edge, per session, address and gesture id (router.md 5.3, OURS).
+"""Gestures as a throttle with leading and trailing edge, per session, address and gesture id (router.md 5.3).
 
 The first move goes out at once, then at most one per interval with the newest data; end and cancel take the last move
 with them. Whoever leaves in the middle of a stroke is given a Cancel, so that nobody waits for the end of it.

@@ -55,3 +55,6 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
     )
     session.send(with_extensions(welcome) if router.extensions and "federation" in session.features else welcome)
     session.start_job(snapshot_job(session, EVERYTHING, even_if_empty=True))
+    if first:
+        for told in router.on_admitted:
+            told(session)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def handle_get(session: Session, message: Get, envelope: Envelope) -> None:
-    """One param as a SNAPSHOT of one; all that match a pattern; ERROR 201 for a missing one (router.md 2.3, OURS)."""
+    """One param as a SNAPSHOT of one; all that match a pattern; ERROR 201 for a missing one (router.md 2.3)."""
     address = message.address.encode()
     shown = message.address[:256]
     if "*" in message.address:
@@ -28,6 +28,7 @@ def handle_get(session: Session, message: Get, envelope: Envelope) -> None:
     if session.scopes is not None and not session.scopes.allows("read", address):
         session.error(ErrorCode.FORBIDDEN, "Insufficient scope for read operation", shown)
         return
+    session.await_commit()
     payload = session.router.plane.read(address)
     if payload is None:
         session.error(ErrorCode.ADDRESS_NOT_FOUND, "Address not found", shown)
@@ -45,7 +46,7 @@ def _get_pattern(session: Session, text: bytes, shown: str) -> None:
 
 
 def handle_sync(session: Session, message: Sync, envelope: Envelope) -> None:
-    """Stamped when the pass began to read, and again as the answer is written (router.md 8.3, OURS)."""
+    """Stamped when the pass began to read, and again as the answer is written (router.md 8.3)."""
     router = session.router
     session.reply(Sync(t1=message.t1, t2=router.core.now_us, t3=max(router.core.now_us, router.clock.wall_us())))
 

@@ -62,6 +62,7 @@ class Router:
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
         self.errors: Counter[int] = Counter()
+        self.on_admitted: list[Callable[[Session], None]] = []
         self.on_ended: list[Callable[[Session], None]] = []
         self.extensions = False  # WELCOME tells other routers that this is a clasp-edge
         self.handlers: dict[MessageType, Handler] = {
@@ -180,9 +181,12 @@ class Router:
         # Also after each bundle that was still to come: it may have taken locks.
         if self.plane.locks_held(session):
             grace_s = self.config.state.lock_grace_s
-            self.loop.call_later(grace_s, self.plane.release_locks, session.writer, session.id.encode())
+            self.loop.call_later(grace_s, self._release_locks, session.writer, session.id.encode())
         if not session.scheduled:
             self.plane.unregister(session)
+
+    def _release_locks(self, writer: int, name: bytes) -> None:
+        self.core.start_work(self.plane.release_locks(writer, name))
 
     def lost_access(self, session: Session) -> Refused | None:
         """Why the session's token no longer admits it, if it has expired or been revoked since its HELLO."""

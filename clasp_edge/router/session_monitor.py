@@ -1,6 +1,6 @@
 """The once-a-second look at every connection: who is silent, who is slow, who has lost the right to be here.
 
-router.md 1.5 and 7.2, OURS: any inbound byte is a sign of life, a silent peer is asked before it is given up, and
+router.md 1.5 and 7.2: any inbound byte is a sign of life, a silent peer is asked before it is given up, and
 whoever is given up is told why.
 """
 

@@ -35,7 +35,7 @@ def snapshot_job(
     params at or below that revision (RequestSync, router.md 8.6).
     """
     plane = session.router.plane
-    cursor = 0
+    cursor = b""
     sent = False
     while True:
         payload, cursor = plane.snapshot(pattern, session.scopes, cursor, PIECE_BYTES, SCAN_AT_ONCE, newer_than)

@@ -17,7 +17,7 @@ from clasp_edge.config.model import Config, Section, leaves
 from clasp_edge.config.reload import RESTART
 
 EXAMPLE_NAME = "site"
-TABLES_OF_VALUES = {"policy"}
+TABLES_OF_VALUES = {"uplink.site.policy", "rule", "map", "scene"}
 """Keys of the model whose own keys are anybody's."""
 
 
@@ -30,9 +30,10 @@ def model_keys(kind: type[Section] = Config, path: str = "") -> Iterator[tuple[s
     """(dotted path, type) of every key of the model, those of lists of tables included."""
     for field in msgspec.structs.fields(kind):
         wanted = get_args(field.type)[0] if get_origin(field.type) is tuple else field.type
-        if get_origin(wanted) is dict and isinstance(get_args(wanted)[1], type):
+        inner = get_args(wanted)[1] if get_origin(wanted) is dict else None
+        if isinstance(inner, type) and issubclass(inner, Section):
             # Tables with names of their own: the example in the file has one.
-            yield from model_keys(get_args(wanted)[1], f"{path}{field.name}.{EXAMPLE_NAME}.")
+            yield from model_keys(inner, f"{path}{field.name}.{EXAMPLE_NAME}.")
             continue
         if isinstance(wanted, type) and issubclass(wanted, Section):
             yield from model_keys(wanted, f"{path}{field.name}.")
@@ -43,7 +44,7 @@ def model_keys(kind: type[Section] = Config, path: str = "") -> Iterator[tuple[s
 def file_keys(table: dict[str, Any], path: str = "") -> Iterator[str]:
     for key, value in table.items():
         inner = value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else value
-        if isinstance(inner, dict) and key not in TABLES_OF_VALUES:
+        if isinstance(inner, dict) and path + key not in TABLES_OF_VALUES:
             yield from file_keys(inner, f"{path}{key}.")
         else:
             yield path + key
@@ -82,6 +83,9 @@ def test_every_default_is_written_out() -> None:
         "osc.target",
         "bridge",
         "uplink",
+        "rule",
+        "map",
+        "scene",
     }
 
 

@@ -66,6 +66,7 @@ def test_all_of_them(daemon: Daemon, desk: Device) -> None:
     with Device(daemon.osc_address) as asker:
         asker.say("/clasp/subscribe", "/lamp", 60)
         asker.hear_until(("/lamp", [7]))
+        asker.renew("/lamp", 60)
         result = ask(daemon.control_path, request="resync", all=True)["result"]
         assert {one["name"]: one["reachable"] for one in result["targets"]} == {
             "front desk": True,
@@ -82,6 +83,8 @@ def test_a_device_that_asked_goes_by_its_address(daemon: Daemon, desk: Device) -
     with Device(daemon.osc_address) as asker, Device(daemon.osc_address) as ear:
         asker.say("/clasp/subscribe", "/fader/*", 60, ear.port)
         ear.hear_all(3)
+        asker.say("/clasp/renew", "/fader/*", 60, ear.port)
+        ear.hear()
         name = f"127.0.0.1:{ear.port}"
         answer = ask(daemon.control_path, request="resync", target=name)
         assert answer["result"]["targets"] == [{"name": name, "patterns": 1, "reachable": True}]

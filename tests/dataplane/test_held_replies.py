@@ -18,7 +18,7 @@ def test_a_write_does_not_overtake_the_snapshot_that_waits_for_memory() -> None:
     writer.feed([set_payload(b"/p", LARGE)])
 
     def snapshot() -> Iterator[bytes]:
-        payload, _ = rig.plane.snapshot(EVERYTHING, None, 0, 60_000, 4096)
+        payload, _ = rig.plane.snapshot(EVERYTHING, None, b"", 60_000, 4096)
         yield reader.peer.image(encode_frame(payload))
 
     while rig.core.arena_free > len(LARGE) // 2:

@@ -47,7 +47,7 @@ def some():
         rig.plane.expire()
         for n in range(40):
             rig.plane.describe(b"/p/%d" % n)
-        cursor = 0
+        cursor = b""
         while True:
             payload, cursor = rig.plane.snapshot(Pattern(b"/p/*"), None, cursor, 4000, 200)
             if not cursor:
@@ -56,7 +56,7 @@ def some():
         line.peer.refused.clear()
         line.peer.garbage.clear()
         stays.read_frames()
-        rig.plane.release_locks(line.peer.writer, line.name)
+        list(rig.plane.release_locks(line.peer.writer, line.name))
         rig.hang_up(line)
         operations += 200
     rig.control.armed_ms.clear()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 from clasp_board.slots import SIZE, SlotState, other, read_state, write_state
+from support.needs import program
 
 from image.initramfs import APPLETS
 
@@ -19,8 +19,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "image/initramfs/slots.sh"
 def shell(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine's shell and tools, and those that the first stage has."""
     if request.param == "busybox":
-        busybox = shutil.which("busybox")
-        assert busybox is not None
+        busybox = program("busybox", "disk")
         tools = tmp_path / "tools"
         tools.mkdir()
         for applet in APPLETS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ from clasp_board.apply import HOST_KEY, make_host_key
 from clasp_board.places import Places
 from clasp_board.problems import read_problems
 from clasp_board.start import ROUTER_ID, know_board, start
-
-needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 
 
 @pytest.fixture
@@ -50,7 +47,6 @@ def test_a_copied_card_is_a_router_of_its_own_in_another_board(card: Places) -> 
     assert (card.data / ROUTER_ID).read_text() == "two"
 
 
-@needs_ssh
 @pytest.mark.parametrize("left", [b"", b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz", bytes(400)])
 def test_a_host_key_that_a_power_cut_has_spoilt_is_made_anew(board: Places, left: bytes) -> None:
     make_host_key(board)

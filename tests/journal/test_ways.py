@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.config.model import Journal as Settings
 from clasp_edge.dataplane import Adapter
+from clasp_edge.dataplane.write_run import content_of
 from clasp_edge.journal import coalesce
 from clasp_edge.journal.format import records
 from clasp_edge.journal.journal import Journal
@@ -64,7 +66,10 @@ def test_each_record_keeps_its_way(
         blocks = kept.store.read_log(0, FOREVER, 0, FOREVER, 0x1F, FOREVER).blocks
         found = [(record.writer, record.way, record.way_number) for block in blocks for record in records(block)]
         runs = [
-            (way, first + offset) for block in blocks for way, first, many in ways_in(block) for offset in range(many)
+            (way, first + offset)
+            for block in blocks
+            for way, first, contents in ways_in(block)
+            for offset in range(len(contents) // 4)
         ]
         kept.close()
     assert found == expected
@@ -101,7 +106,9 @@ async def _tells(tmp_path: Path) -> None:
         writer.way, writer.number = (b"way", number + 10) if number != 3 else (None, 0)
         writer.publish(publish_payload(b"/a", b"value"), b"/a")
     assert journal.flush(5)
-    for sequence, wanted in ((0, [(b"way", 11, 2), (b"way", 14, 2)]), (3, [(b"way", 11, 2), (b"way", 14, 2)]), (5, [])):
+    content = content_of(publish_payload(b"/a", b"value")).to_bytes(4, sys.byteorder)
+    both = [(b"way", 11, 2 * content), (b"way", 14, 2 * content)]
+    for sequence, wanted in ((0, both), (3, both), (5, [])):
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         journal.fetch_ways(sequence, answer.set_result)
         assert await asyncio.wait_for(answer, 10) == wanted

@@ -1,4 +1,4 @@
-"""When every place is taken, one host cannot keep all others out (router.md 1.2, OURS)."""
+"""When every place is taken, one host cannot keep all others out (router.md 1.2)."""
 
 from __future__ import annotations
 

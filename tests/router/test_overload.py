@@ -1,6 +1,6 @@
 """Clients that do not keep up: params converge, losses are told, memory is bounded, nobody else suffers.
 
-router.md 7.2, OURS.
+router.md 7.2.
 """
 
 from __future__ import annotations

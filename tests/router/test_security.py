@@ -1,6 +1,6 @@
 """Mode `authenticated`: tokens at the door, scopes at every write, read, subscription, delivery and query.
 
-router.md 1.4, 4.1, OURS.
+router.md 1.4, 4.1.
 """
 
 from __future__ import annotations

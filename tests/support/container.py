@@ -7,12 +7,13 @@ are its own. Nothing in it can change a setting of this machine's kernel. Needs 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from support.needs import program
 
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-systemd", "procps")
 """What a package of ours depends on, and an init."""
@@ -50,9 +51,6 @@ def why_not() -> str | None:
     """Why there can be no such machine here, or None."""
     if os.geteuid() != 0:
         return "namespaces with a systemd of their own need root"
-    for program in ("unshare", "nsenter", "mmdebstrap"):
-        if shutil.which(program) is None:
-            return f"{program} is not installed"
     return None
 
 
@@ -62,8 +60,8 @@ def make_root(suite: str, mirror: str, archive: Path) -> None:
         return
     archive.parent.mkdir(parents=True, exist_ok=True)
     made = archive.with_suffix(".new.tar")
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, made, mirror]
-    subprocess.run(command, check=True, timeout=1200)
+    words = ["--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    subprocess.run([program("mmdebstrap", "root"), *words, suite, made, mirror], check=True, timeout=1200)
     made.replace(archive)
 
 

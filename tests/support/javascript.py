@@ -17,13 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pytest
 from support.client import DEFAULT_TIMEOUT_S
 from support.daemon import PROJECT_ROOT
+from support.needs import Missing, program
 from support.received import Received
 
 SOURCES = PROJECT_ROOT / "tests" / "interop" / "js"
-INSTALL_TIMEOUT_S = 60.0
+INSTALL_TIMEOUT_S = 240.0
 NPM_OPTIONS = [
     "--no-audit",
     "--no-fund",
@@ -36,31 +36,25 @@ NPM_OPTIONS = [
 CALL_TIMEOUT_S = 10.0
 """Longer than the five seconds after which the client itself gives up waiting."""
 
-# What npm says when there is no way to the registry; any other failure is one of ours.
-_UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "ENOTCACHED")
-
 
 def installed() -> Path:
-    """The directory with the programs and the packages they need; skips the test where they cannot be had."""
-    directory, missing = _prepared()
-    if missing is not None:
-        pytest.skip(f"{missing}: the JavaScript client was not tested")
-    return directory
+    """The directory with the programs and the packages they need; installed by the first who asks."""
+    return _prepared()
 
 
-@functools.cache  # what could not be had for the first test is not looked for by the next ones
-def _prepared() -> tuple[Path, str | None]:
+@functools.cache
+def _prepared() -> Path:
     sources = sorted(SOURCES.iterdir())
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     directory = PROJECT_ROOT / "build" / "interop-js" / digest
-    for tool in ("node", "npm"):
-        if shutil.which(tool) is None:
-            return directory, f"{tool} is not installed"
-    return directory, None if directory.exists() else _install(sources, directory)
+    program("node", "node")
+    if not directory.exists():
+        _install(sources, directory)
+    return directory
 
 
-def _install(sources: list[Path], directory: Path) -> str | None:
-    """Install, whole or not at all. Returns why it cannot be done here."""
+def _install(sources: list[Path], directory: Path) -> None:
+    """Install, whole or not at all. Raises Missing."""
     unfinished = directory.with_name(f"{directory.name}.{os.getpid()}")
     unfinished.mkdir(parents=True)
     try:
@@ -68,7 +62,7 @@ def _install(sources: list[Path], directory: Path) -> str | None:
             shutil.copy(path, unfinished)
         try:
             npm = subprocess.run(
-                ["npm", "install", *NPM_OPTIONS],
+                [program("npm", "node"), "install", *NPM_OPTIONS],
                 cwd=unfinished,
                 capture_output=True,
                 text=True,
@@ -76,14 +70,11 @@ def _install(sources: list[Path], directory: Path) -> str | None:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return f"npm did not get the packages within {INSTALL_TIMEOUT_S:g} s"
+            raise Missing(f"npm did not get the packages of {SOURCES} within {INSTALL_TIMEOUT_S:g} s") from None
         if npm.returncode != 0:
-            if any(word in npm.stderr for word in _UNREACHABLE):
-                return f"npm cannot reach its registry ({npm.stderr.splitlines()[0]})"
-            raise AssertionError(f"npm install failed\n{npm.stderr}")
+            raise Missing(f"npm cannot install the packages of {SOURCES}\n{npm.stderr}")
         if not directory.exists():
             unfinished.rename(directory)
-        return None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

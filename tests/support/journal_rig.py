@@ -85,7 +85,7 @@ class Kept:
     def params(self) -> dict[str, ParamValue]:
         """What a new client would see."""
         found: dict[str, ParamValue] = {}
-        cursor = 0
+        cursor = b""
         while True:
             payload, cursor = self.rig.plane.snapshot(EVERYTHING, None, cursor, 60_000, 1 << 20)
             if payload is not None:

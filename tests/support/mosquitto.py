@@ -17,13 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from support.needs import program
+
 READY_TIMEOUT_S = 10.0
 POLL_S = 0.01
-
-
-def find_mosquitto() -> str | None:
-    """The program, or None where it is not installed. Debian keeps it out of an ordinary user's path."""
-    return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -82,10 +79,8 @@ class Mosquitto:
 
     def start(self) -> Self:
         """Start, and wait until it accepts connections."""
-        program = find_mosquitto()
-        assert program is not None
         with (self.directory / "log").open("ab") as log:
-            command = [*self._prefix, program, "-c", str(self.directory / "mosquitto.conf"), "-v"]
+            command = [*self._prefix, program("mosquitto", "mqtt"), "-c", str(self.directory / "mosquitto.conf"), "-v"]
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline_s = time.monotonic() + READY_TIMEOUT_S
         while True:

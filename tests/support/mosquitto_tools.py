@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
 from types import TracebackType
 from typing import Self
 
-import pytest
 from support.mqtt_packets import V5, V311
+from support.needs import program
 from support.received import Received
 
 VERSIONS = {V311: "311", V5: "5"}
@@ -17,10 +16,8 @@ TIMEOUT_S = 10.0
 
 
 def _command(tool: str, address: tuple[str, int], version: int, *words: str) -> list[str]:
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed (mosquitto-clients)")
     host, port = address
-    return [tool, "-h", host, "-p", str(port), "-V", VERSIONS[version], *words]
+    return [program(tool, "mqtt"), "-h", host, "-p", str(port), "-V", VERSIONS[version], *words]
 
 
 def publish(

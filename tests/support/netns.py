@@ -1,29 +1,28 @@
 """A network namespace joined to ours by a pair of virtual interfaces, and cutting the wire between them.
 
-Needs root and iproute2; `why_not` says what is missing.
+Needs root and a kernel that can do it; `why_not` says what is missing.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from types import TracebackType
 from typing import Self
+
+from support.needs import program
 
 OURS, THEIRS = "10.199.77.1", "10.199.77.2"
 
 
 def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=10)
+    subprocess.run([program("ip", "network"), *words], check=True, capture_output=True, text=True, timeout=10)
 
 
 def why_not() -> str | None:
     """Why there can be no namespace, or None."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    if shutil.which("ip") is None:
-        return "the program ip (iproute2) is not installed"
     probe = f"edge-probe-{os.getpid()}"
     try:
         _ip("netns", "add", probe)

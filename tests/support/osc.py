@@ -52,6 +52,12 @@ class Device:
     def say(self, address: str, *arguments: Any, tags: str | None = None) -> None:
         self.send(packet(address, *arguments, tags=tags))
 
+    def renew(self, pattern: str, *more: Any) -> None:
+        """After `/clasp/subscribe`: show that we are there, so that more than three times our own bytes may come."""
+        self.say("/clasp/renew", pattern, *more)
+        while self.hear()[0] != "/clasp/subscribed":
+            pass
+
     def send(self, data: bytes) -> None:
         self.socket.sendto(data, self.router)
 

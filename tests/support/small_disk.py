@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from support.needs import program
 
 KINDS = ("tmpfs", "ext4")
 """One that is full when a page is written, one that may say so only when it is synced."""
@@ -23,8 +24,6 @@ def why_not(kind: str) -> str | None:
     """Why there can be no such file system, or None."""
     if os.geteuid() != 0:
         return "mounting a file system needs root"
-    if kind == "ext4" and shutil.which("mkfs.ext4") is None:
-        return "the program mkfs.ext4 (e2fsprogs) is not installed"
     try:
         with small_disk(kind, 1):
             pass
@@ -45,7 +44,7 @@ def small_disk(kind: str, mib: int) -> Iterator[Path]:
             image = Path(name) / "image"
             with image.open("wb") as file:
                 file.truncate(mib << 20)
-            _run("mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", image)
+            _run(program("mkfs.ext4", "disk"), "-q", "-m", "0", "-O", "^has_journal", image)
             _run("mount", "-o", "loop", image, place)
         try:
             yield place

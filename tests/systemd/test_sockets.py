@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from support.callers import Callers
 from support.client import WsClient
 from support.daemon import PROJECT_ROOT, Daemon
 from support.live import eventually, put
+from support.needs import program
 from support.service_manager import ServiceManager
 
 RESTARTS = 3
@@ -172,11 +172,10 @@ def test_variables_meant_for_another_process_are_not_ours() -> None:
             put(client, "/a", 1)
 
 
-@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not installed")
 def test_systemds_own_tool_for_socket_activation(tmp_path: Path) -> None:
     with listening() as free, listening() as free_too:
         ws, mqtt = (sock.getsockname()[1] for sock in (free, free_too))
-    command = ["systemd-socket-activate", f"--listen=127.0.0.1:{ws}", f"--listen=127.0.0.1:{mqtt}"]
+    command = [program("systemd-socket-activate", "systemd"), f"--listen=127.0.0.1:{ws}", f"--listen=127.0.0.1:{mqtt}"]
     command += ["--fdname=ws:mqtt", f"--setenv=PYTHONPATH={PROJECT_ROOT}"]
     command += [sys.executable, "-m", "clasp_edge", "run"]
     for setting in (f"websocket.listen=127.0.0.1:{ws}", f"mqtt.listen=127.0.0.1:{mqtt}", "osc.listen=off"):

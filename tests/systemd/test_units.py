@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 from support.daemon import PROJECT_ROOT
+from support.needs import program as installed
 
 from clasp_edge.config.load import load_config
 from clasp_edge.config.model import Config, leaves
@@ -21,15 +20,12 @@ MOST_EXPOSED = 15
 SINCE_254 = ("RestartSteps", "RestartMaxDelaySec")
 """Older releases say that they do not know them."""
 
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-
 
 def analyze(*words: str) -> subprocess.CompletedProcess[str]:
-    command = ["systemd-analyze", *words]
+    command = [installed("systemd-analyze", "systemd"), *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@needs_systemd
 def test_systemd_finds_nothing_wrong_in_the_units(tmp_path: Path) -> None:
     program = tmp_path / "clasp-edge"
     program.write_text("#!/bin/sh\n")
@@ -44,14 +40,12 @@ def test_systemd_finds_nothing_wrong_in_the_units(tmp_path: Path) -> None:
     assert [line for line in ours if not any(f"'{key}'" in line for key in SINCE_254)] == []
 
 
-@needs_systemd
 def test_a_fault_in_a_unit_would_be_seen(tmp_path: Path) -> None:
     unit = tmp_path / "clasp-edge.service"
     unit.write_text((UNITS / "clasp-edge.service").read_text().replace("WatchdogSec=15s", "WatchdogSec=often"))
     assert "often" in analyze("verify", "--man=no", str(unit)).stderr
 
 
-@needs_systemd
 def test_the_sandbox_is_tight() -> None:
     done = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSED}", str(UNITS / "clasp-edge.service"))
     assert done.returncode == 0, done.stdout

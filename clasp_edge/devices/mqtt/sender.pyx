@@ -11,6 +11,7 @@ import logging
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF
 
+from clasp_edge.dataplane.address_index cimport AddressScan
 from clasp_edge.dataplane.bytes cimport put16
 from clasp_edge.devices.mqtt.context cimport MqttContext
 from clasp_edge.devices.mqtt.publish_packet cimport (
@@ -25,7 +26,8 @@ from clasp_edge.devices.mqtt.publish_packet cimport (
 )
 from clasp_edge.devices.mqtt.queue cimport AWAITS_PUBACK, AWAITS_PUBREC, ITEM_BYTES, LONGEST_SPAN, PACKET_IDS, Item
 from clasp_edge.dataplane.outbox cimport BOUNDED, CONVERGES, NO_EXPIRY, OLDEST_FIRST
-from clasp_edge.dataplane.table cimport FIRST_ID, LIST_PARAMS, entry_address
+from clasp_edge.dataplane.state cimport STEPS, STEPS_OF_PARTIAL, State
+from clasp_edge.dataplane.table cimport LIST_PARAMS, entry_address
 from clasp_edge.dataplane.trie cimport (
     OPTION_NO_LOCAL,
     OPTION_OWN_APART,
@@ -41,8 +43,6 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     ALIAS_RESERVE_CHUNKS = 64   # an alias is introduced only if its packet cannot get lost
-    SENT_AT_ONCE = 1000         # retained messages sent before others get their turn: a few milliseconds
-    SCAN_AT_ONCE = 4096         # params looked at before others get their turn
 
 
 cdef class MqttSender(MqttQueue):
@@ -392,7 +392,7 @@ cdef class MqttSender(MqttQueue):
     def send_retained(self, Pattern pattern not None, int options, bytes identifiers=None):
         """Send the params that match as retained messages, as far as the client takes them now; the rest follows."""
         cdef bint outer = self.core.in_pass
-        self.retained.append([pattern, 0, options, identifiers])
+        self.retained.append([pattern, AddressScan(pattern), options, identifiers])
         self.core.begin()
         self.wanting = True
         self._pump(self.core.mark() >> 1)
@@ -403,42 +403,42 @@ cdef class MqttSender(MqttQueue):
         """Go on with the first of `retained`. False when it has to wait."""
         cdef list job = <list>self.retained[0]
         cdef Pattern pattern = <Pattern>job[0]
-        cdef uint32_t id = <uint32_t>job[1]
+        cdef AddressScan scan = <AddressScan>job[1]
         cdef int options = <int>job[2]
         cdef PyObject* extra = NULL if job[3] is None else <PyObject*>job[3]
-        cdef uint32_t scanned = 0
-        cdef uint32_t sent = 0
+        cdef State plane = self.context.plane
+        cdef uint32_t steps = 0
         cdef Entry* entry
-        cdef uint64_t now_ms = self.core.mono_us // 1000
         try:
             if pattern.literal:
-                entry = self.context.plane.live(
+                entry = plane.live(
                     <const uint8_t*><char*>pattern.text, len(pattern.text),
-                    self.context.plane.table.hash_of(<const uint8_t*><char*>pattern.text, len(pattern.text)))
+                    plane.table.hash_of(<const uint8_t*><char*>pattern.text, len(pattern.text)))
                 if entry != NULL and entry.revision and (
                         self.scopes is None or self.scopes.allows("read", pattern.text)):
                     if not self._send_entry(entry, options, extra, True):
                         return False
                 del self.retained[0]
                 return True
-            if id < FIRST_ID:
-                id = FIRST_ID
-            while id < self.context.plane.table.top:
-                if self.out.size >= limit or scanned >= SCAN_AT_ONCE or sent >= SENT_AT_ONCE:
-                    job[1] = id
-                    if scanned >= SCAN_AT_ONCE or sent >= SENT_AT_ONCE:
+            if self.core.is_slice_over():
+                self._resume_later(0)
+                return False
+            self.core.open_round()
+            while not scan.done:
+                if self.out.size >= limit or (steps == 0 and scan.begun and self.core.is_slice_over()):
+                    scan.stay(plane.table.index, plane.table.entries)
+                    if self.out.size < limit:
                         self._resume_later(0)
                     return False
-                entry = self.context.plane.table.entries[id]
-                scanned += 1
-                if entry != NULL and entry.revision and not (entry.unretained and entry.kept == NULL) and not (entry.deadline_ms and entry.deadline_ms <= now_ms):
-                    address = PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)
-                    if pattern.matches(address) and (self.scopes is None or self.scopes.allows("read", address)):
-                        if not self._send_entry(entry, options, extra, True):
-                            job[1] = id
-                            return False
-                        sent += 1
-                id += 1
+                if steps == 0:
+                    steps = STEPS_OF_PARTIAL if pattern.partial else STEPS
+                entry = scan.next(plane.table.index, plane.table.entries, self.core.mono_us // 1000, &steps)
+                if entry != NULL and (self.scopes is None or self.scopes.allows(
+                        "read", PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size))):
+                    if not self._send_entry(entry, options, extra, True):
+                        scan.back()
+                        scan.stay(plane.table.index, plane.table.entries)
+                        return False
         except Exception:
             log.exception("retained messages could not be sent")
         del self.retained[0]

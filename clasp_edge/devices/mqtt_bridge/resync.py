@@ -37,7 +37,7 @@ class Resync:
         self._finished = finished
         self._writer = f"bridge:{bridge.name}"
         self._patterns: list[tuple[Pattern, Mapping]] = []
-        self._cursor = 0
+        self._cursor = b""
         self._next: Handle | None = None
 
     def start(self, mappings: Sequence[Mapping]) -> None:

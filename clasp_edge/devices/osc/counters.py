@@ -19,3 +19,5 @@ class Counters:
     sent: int = 0
     lost: int = 0
     """Events that a device's link had no room for, and packets that cannot be sent at all (too long, no route)."""
+    withheld: int = 0
+    """Packets not sent to an address that has asked once and has not renewed (allowance.py)."""

@@ -38,6 +38,12 @@ class Pacer:
         self._line: list[tuple[float, bytes]] = []
         self._timer: TimerHandle | None = None
         self._timer_s = 0.0
+        self._blocked_until_s = 0.0
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the link took nothing just now."""
+        return self._blocked_until_s > self._loop.time()
 
     def offer(self, key: bytes, packet: bytes) -> None:
         """Send now if the key's time has come, else when it comes, unless something newer is offered until then."""
@@ -46,6 +52,8 @@ class Pacer:
         if slot is not None and (slot.packet is not None or slot.due_s > now_s):
             slot.packet = packet
             self._queue(key, slot)
+        elif self._blocked_until_s > now_s:
+            self._wait(key, packet, now_s)
         else:
             self._send_now(key, packet, now_s)
 
@@ -75,13 +83,17 @@ class Pacer:
 
     def _send_now(self, key: bytes, packet: bytes, now_s: float) -> None:
         if not self._send(key, packet):
-            slot = self._slot(key, now_s)
-            slot.packet = packet
-            slot.due_s = max(slot.due_s, now_s + RETRY_S)
-            self._queue(key, slot)
+            self._blocked_until_s = now_s + RETRY_S
+            self._wait(key, packet, now_s)
         elif self._interval_s:
             slot = self._slot(key, now_s)
             slot.due_s = max(slot.due_s, now_s + self._interval_s)
+
+    def _wait(self, key: bytes, packet: bytes, now_s: float) -> None:
+        slot = self._slot(key, now_s)
+        slot.packet = packet
+        slot.due_s = max(slot.due_s, self._blocked_until_s)
+        self._queue(key, slot)
 
     def _slot(self, key: bytes, now_s: float) -> _Slot:
         slot = self._slots.get(key)
@@ -110,7 +122,7 @@ class Pacer:
     def _arm(self) -> None:
         if not self._line:
             return
-        due_s = self._line[0][0]
+        due_s = max(self._line[0][0], self._blocked_until_s)
         if self._timer is not None:
             if self._timer_s <= due_s:
                 return
@@ -122,7 +134,8 @@ class Pacer:
         self._timer = None
         now_s = self._loop.time()
         # The loop's timers are as coarse as a millisecond: what is due within it goes out too.
-        while self._line and self._line[0][0] <= now_s + 0.001:
+        # One attempt at a blocked link is enough: the others wait in line as they are.
+        while self._line and self._line[0][0] <= now_s + 0.001 and self._blocked_until_s <= now_s + 0.001:
             _, key = heapq.heappop(self._line)
             slot = self._slots.get(key)
             if slot is None or not slot.queued:

@@ -17,7 +17,13 @@ class Source(Sink):
     over_rate: int
     complained_us: int
     untold: int
+    answered_bytes: int
+    confirmed: bool
 
+    @property
+    def packets(self) -> int: ...
+    @property
+    def received_bytes(self) -> int: ...
     @property
     def key(self) -> bytes: ...
     @property

@@ -53,6 +53,7 @@ cdef enum:
     INET_KEY = 8                # of sockaddr_in: family, port, address
     MAX_ADDRESS = 1024          # wire/limits.py MAX_ADDRESS_BYTES: what is longer is refused by the plane anyway
     NTP_TO_UNIX_S = 2208988800  # 1900 to 1970
+    HEAD_BYTES = 28             # of IPv4 and UDP
     IMMEDIATELY = 1             # the time tag that means: now
 
 
@@ -77,6 +78,10 @@ cdef class Source(Sink):
     cdef bint listed                    # among the senders of datagrams, which make room for one another
     cdef readonly uint64_t heard_us
     cdef readonly uint64_t messages
+    cdef readonly uint64_t packets
+    cdef readonly uint64_t received_bytes   # with the headers of IPv4 and UDP
+    cdef public uint64_t answered_bytes     # sent to it while it was not confirmed (allowance.py)
+    cdef public bint confirmed              # it is really there: it has renewed, or it is a connection
     cdef public uint64_t bad
     cdef public uint64_t over_rate
     cdef public uint64_t complained_us  # when something bad was last logged; what has come since
@@ -91,6 +96,7 @@ cdef class Source(Sink):
         self.port = port
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.link = link
+        self.confirmed = link is not None
 
     def __repr__(self):
         return f"<OSC {self.name}>"
@@ -326,6 +332,8 @@ cdef class OscReceiver:
         cdef bint back = False
         cdef int count
         self.packets += 1
+        source.packets += 1
+        source.received_bytes += size + HEAD_BYTES
         source.heard_us = now_us
         if source.listed and source is not self.newest:
             self._unlink(source)

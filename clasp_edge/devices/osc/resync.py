@@ -66,7 +66,7 @@ class Resyncs:
 def addresses_of(plane: Plane, patterns: list[Pattern], scopes: object) -> Iterator[bytes | None]:
     """The addresses of all params that match, each once; None where much was looked at and others should get a turn."""
     for index, pattern in enumerate(patterns):
-        cursor = 0
+        cursor = b""
         while True:
             payload, cursor = plane.snapshot(pattern, scopes, cursor, PIECE_BYTES, SCAN_AT_ONCE)
             if payload is not None:

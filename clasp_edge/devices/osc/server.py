@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from clasp_edge.config.model import Osc, OscTarget
 from clasp_edge.dataplane import Verdict
+from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.encode import Encoder
@@ -253,7 +254,10 @@ class OscServer:
         if source.link is not None:
             link: Link = source.link
             return link
-        return UdpLink(self._udp, source.host, port or source.port, self.counters)
+        return Allowance(
+            UdpLink(self._udp, source.host, port or source.port, self.counters), source,
+            self._config.subscriber_kib_per_second * 1024, self.router.loop.time, self.counters,
+        )  # fmt: skip
 
     def _found(self, target: Target) -> None:
         """A configured device's address is known: who was heard before that may be it."""

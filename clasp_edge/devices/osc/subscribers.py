@@ -15,6 +15,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.encode import Encoder
 from clasp_edge.devices.osc.links import Link
 from clasp_edge.devices.osc.receiver import Source
@@ -48,6 +49,8 @@ class ControlError(ValueError):
 class _Lease:
     target: Target
     key: tuple[str, int]
+    link: Link
+    packets: int
     sender: tuple[str, int]
     expires_s: dict[str, float] = field(default_factory=dict)
 
@@ -98,7 +101,17 @@ class Subscribers:
             else:
                 self._unsubscribe(source, arguments)
         except (ControlError, PatternError) as error:
-            self._answer(source, 0, b"/clasp/error", (address.decode(), str(error)))
+            self._refuse(source, address.decode(), str(error))
+
+    def _refuse(self, source: Source, about: str, reason: str) -> None:
+        """Say why not, in as many words as the source may be sent."""
+        link = self._link_to(source, 0)
+        room = link.room if isinstance(link, Allowance) else None
+        packet = self._encoder.arguments(b"/clasp/error", (about, reason))
+        if room is not None and len(packet) > room:
+            reason = reason.encode()[: max(0, len(reason.encode()) - (len(packet) - room))].decode(errors="ignore")
+            packet = self._encoder.arguments(b"/clasp/error", (about, reason))
+        link.send(packet)
 
     def ended(self, source: Source) -> None:
         """The way back to this source is gone (a TCP connection)."""
@@ -131,6 +144,8 @@ class Subscribers:
             if len(self._leases) >= self.max_subscribers:
                 raise ControlError(f"{self.max_subscribers} devices have subscribed already, no more are allowed")
             lease = self._admit(source, key, port)
+        else:
+            self._confirm(lease, source)
         known = text in lease.expires_s
         if not known and len(lease.expires_s) >= MAX_PATTERNS:
             raise ControlError(f"at most {MAX_PATTERNS} patterns for one device")
@@ -141,7 +156,7 @@ class Subscribers:
         self._by_sender[lease.sender] = lease.target
         source.party = lease.target
         lease.target.heard_us = source.heard_us
-        self._answer(source, port, b"/clasp/subscribed", (text, seconds))
+        self._answer(lease.link, b"/clasp/subscribed", (text, seconds))
         if anew or not known:
             lease.target.resync(None if len(lease.expires_s) == 1 else pattern)
         if self._timer is None:
@@ -149,9 +164,21 @@ class Subscribers:
 
     def _admit(self, source: Source, key: tuple[str, int], port: int) -> _Lease:
         name = source.name if key[1] == source.port else f"{source.name} at port {port}"
-        lease = _Lease(self._new_target(name, self._link_to(source, port)), key, key)
+        link = self._link_to(source, port)
+        lease = _Lease(self._new_target(name, link), key, link, source.packets, key)
         self._leases[key] = lease
         return lease
+
+    def _confirm(self, lease: _Lease, source: Source) -> None:
+        """It asks again, by a packet of its own: it is there. What it was not sent until now it is sent."""
+        link = lease.link
+        if not isinstance(link, Allowance) or (source is link.source and source.packets == lease.packets):
+            return
+        source.confirmed = True
+        link.source = source
+        if link.withheld:
+            link.withheld = False
+            lease.target.resync()
 
     def _unsubscribe(self, source: Source, arguments: list[Value]) -> None:
         text = arguments[0] if arguments else None
@@ -164,10 +191,10 @@ class Subscribers:
                 lease.expires_s.pop(pattern, None)
             if not lease.expires_s:
                 self._drop(lease)
-        self._answer(source, 0, b"/clasp/unsubscribed", (text or "",))
+        self._answer(self._link_to(source, 0), b"/clasp/unsubscribed", (text or "",))
 
-    def _answer(self, source: Source, port: int, address: bytes, arguments: tuple[Value, ...]) -> None:
-        self._link_to(source, port).send(self._encoder.arguments(address, arguments))
+    def _answer(self, link: Link, address: bytes, arguments: tuple[Value, ...]) -> None:
+        link.send(self._encoder.arguments(address, arguments))
 
     def _look(self) -> None:
         self._timer = None

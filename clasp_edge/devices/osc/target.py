@@ -127,6 +127,8 @@ class Target(Party):
     def tell_some(self, count: int) -> bool:
         if self.link is None:
             return False
+        if self._pacer.blocked:
+            return True
         for _ in range(count):
             address = next(self._untold, b"")
             if address is None:

@@ -229,7 +229,7 @@ def _sync_job(
 
 def _edge_snapshots(session: Session, pattern: Pattern, kin: Downlink) -> Iterator[bytes]:
     """The state for a clasp-edge: each SNAPSHOT after the lifetimes of its params, which it has no place for."""
-    cursor = 0
+    cursor = b""
     while True:
         payload, cursor = session.router.plane.snapshot(pattern, session.scopes, cursor, KIN_PIECE_BYTES, SCAN_AT_ONCE)
         if payload is None:
@@ -305,7 +305,7 @@ def _newer_param(session: Session, namespaces: Namespaces, text: str, revision: 
     address = read_pattern(text)
     if address is None or not address.literal or not namespaces.admits(address.text):
         return None
-    payload, _ = session.router.plane.snapshot(address, session.scopes, 0, PIECE_BYTES, SCAN_AT_ONCE, revision)
+    payload, _ = session.router.plane.snapshot(address, session.scopes, b"", PIECE_BYTES, SCAN_AT_ONCE, revision)
     return payload[_SNAPSHOT_HEAD.size :] if payload is not None else None
 
 

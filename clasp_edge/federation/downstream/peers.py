@@ -148,7 +148,7 @@ class Peers:
             self._forget_session(other)
             if stale is not None and other.instance:
                 stale.close(CloseCode.POLICY_VIOLATION, "the same router has connected anew")
-        peer = Peer(router_id, link, instance, session, owns, Arrival(self._seen, self.identity.router_id))
+        peer = Peer(router_id, link, instance, session, owns, Arrival(self._seen, self.identity.is_own))
         self._by_id[router_id, link] = self._by_session[session] = peer
         while len(self._by_id) > MAX_REMEMBERED:
             gone = next((key for key, known in self._by_id.items() if known.session is None), None)
@@ -176,7 +176,8 @@ class Peers:
     def _forget_session(self, peer: Peer) -> None:
         if peer.session is not None:
             self._by_session.pop(peer.session, None)
-            peer.arrival.broken_off(peer.session.number)
+            peer.arrival.end()
+            peer.session.run = None
             peer.session = None
         if peer.downlink is not None:
             peer.downlink.drop()
@@ -238,7 +239,8 @@ class Peers:
         if peer is None:
             session.close(CloseCode.POLICY_VIOLATION, "a ROUTE from a router that has not said who it is")
             return
-        session.skip(peer.arrival.announce(route, first, count))
+        peer.arrival.announce(route, first, count)
+        session.run = peer.arrival.run
         session.route = route._replace(hops=route.hops + 1, via=peer.router_id)
         session.way = way_of(session.route)
         session.number = first
@@ -253,7 +255,9 @@ class Peers:
         peer.downlink.port.send([reached_frame(number)])
         buffer = self._router.plane.journal_buffer
         if buffer is not None and buffer.strict:
-            session.send(stored_frame(number))  # held until the commit
+            # Held until the commit, also where what the peer has sent was here before, by another way.
+            session.await_commit()
+            session.send(stored_frame(number))
 
     def stored(self, session: Session, number: int) -> None:
         """STORED: it has got everything before that checkpoint of ours, and its journal, if it has one, has it too."""

@@ -64,7 +64,7 @@ class LeafOutlet(PeerSender):
     def present(self, patterns: Iterable[Pattern]) -> Iterator[bytes]:
         """Wire images: each param below the patterns as a SET."""
         for pattern in patterns:
-            cursor = 0
+            cursor = b""
             while True:
                 payload, cursor = self.plane.snapshot(pattern, self.scopes, cursor, PIECE_BYTES, SCAN_AT_ONCE)
                 yield b"".join(map(self._session.image, self._images(payload))) if payload is not None else b""

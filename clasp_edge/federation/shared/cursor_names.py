@@ -13,3 +13,6 @@ HUB = "hub:"
 
 PEER = "peer:"
 """The place of a router that dials in, by its link and id (`places`)."""
+
+RUN = "run:"
+"""The id of one of this router's runs, by the run's number, in the place of a record's number."""

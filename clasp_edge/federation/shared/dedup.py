@@ -2,18 +2,20 @@
 
 Numbers are counted by the router of origin, in an epoch: a life of its process has one for writes that are logged,
 which have their number in the log, and one for the others. The journal keeps the way that a logged write has come, so
-that it is known by that name when it is read again. Knows nothing of messages.
+that it is known by that name when it is read again. A number alone proves nothing, since anybody may announce any: a
+write was here if one of its number *and* its content was accepted (`dataplane.write_run`).
 """
 
 from __future__ import annotations
 
 import struct
-from array import array
-from bisect import bisect_right
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from clasp_edge.dataplane.write_run import WriteRun
 
 if TYPE_CHECKING:
     from clasp_edge.journal.cursors import Logged
@@ -24,11 +26,14 @@ MAX_HOPS = 16
 MAX_ORIGINS = 1024
 """Epochs of routers whose numbers are remembered; the one that was silent for longest is forgotten."""
 
-MAX_GAPS = 40_000
-MAX_STRETCHES = 200_000
-"""Stretches of numbers remembered, per epoch and together (16 bytes each): writes that go elsewhere leave gaps. No link
-has more messages under way than an epoch may have stretches."""
+MAX_ORIGIN_BYTES = 256
+"""Of a router's id in a message: what a configuration allows, in any script."""
 
+NUMBERS_PER_PAGE = 64
+MAX_PAGES_PER_EPOCH = 4096
+MAX_PAGES = 12_288
+"""Writes are remembered by the page, 0.4 KB each with what Python needs for it: 5 MB at most. An epoch has room for
+262,144 writes in a row; no link has more messages under way than an eighth of that."""
 
 LONGEST_ID = 95
 """Bytes of a router's id that the log has room for, twice."""
@@ -72,135 +77,175 @@ def route_of_record(record: Logged, of_run: Callable[[int], Route]) -> tuple[Rou
 
 
 class Seen:
-    """Which numbers of which epoch have been here. Bounded; what it has forgotten counts as new."""
+    """What the numbered writes of each epoch said that have been here. Bounded; what it has forgotten counts as new."""
 
     def __init__(self) -> None:
         self._epochs: OrderedDict[tuple[str, int], _Numbers] = OrderedDict()
-        self._stretches = 0
+        self._open: dict[tuple[str, int], list[Arrival]] = {}
+        self._pages = 0
 
-    def take(self, origin: str, epoch: int, first: int, count: int) -> bytes | None:
-        """Note `count` numbers from `first` on. None if all are new, else one byte for each: 1 = was here before."""
+    def known(self, origin: str, epoch: int, first: int, count: int) -> bytes | None:
+        """What is known of `count` numbers from `first` on, 4 bytes each (`WriteRun.begin`); None if nothing is."""
+        numbers = self._epochs.get((origin, epoch))
+        return numbers.known(first, count) if numbers is not None else None
+
+    def note(self, origin: str, epoch: int, first: int, contents: bytes) -> None:
+        """These writes have come, from number `first` on: the content of each in 4 bytes."""
+        if not contents:
+            return
         key = (origin, epoch)
         numbers = self._epochs.get(key)
         if numbers is None:
             numbers = self._epochs[key] = _Numbers()
             if len(self._epochs) > MAX_ORIGINS:
-                self._forget_one()
+                self._pages -= len(self._epochs.popitem(last=False)[1])
         else:
             self._epochs.move_to_end(key)
         before = len(numbers)
-        mask = numbers.take(first, first + count)
-        self._stretches += len(numbers) - before
-        while self._stretches > MAX_STRETCHES and len(self._epochs) > 1:
-            self._forget_one()
-        return mask
+        numbers.note(first, contents)
+        self._pages += len(numbers) - before
+        while self._pages > MAX_PAGES:
+            oldest = next(iter(self._epochs))
+            self._epochs[oldest].forget_one()
+            self._pages -= 1
+            if not len(self._epochs[oldest]):
+                del self._epochs[oldest]
 
-    def give_back(self, origin: str, epoch: int, first: int, count: int) -> None:
-        """These were noted and have not come after all."""
-        numbers = self._epochs.get((origin, epoch))
-        if numbers is not None and count:
-            before = len(numbers)
-            numbers.give_back(first, first + count)
-            self._stretches += len(numbers) - before
+    def opened(self, arrival: Arrival, key: tuple[str, int], first: int, count: int) -> bool:
+        """A run begins. Whether another connection is in the middle of one with some of the same numbers."""
+        others = self._open.setdefault(key, [])
+        contested = False
+        for other in others:
+            other.settle()
+            contested |= other.contend(first, count)
+        others.append(arrival)
+        return contested
 
-    def _forget_one(self) -> None:
-        self._stretches -= len(self._epochs.popitem(last=False)[1])
+    def closed(self, arrival: Arrival, key: tuple[str, int]) -> None:
+        """The run is over."""
+        others = self._open[key]
+        others.remove(arrival)
+        if not others:
+            del self._open[key]
+
+    def settle(self, key: tuple[str, int]) -> None:
+        """Note what has come of all runs that are under way."""
+        for arrival in self._open.get(key, ()):
+            arrival.settle()
 
 
 class Arrival:
-    """The run of writes that a connection is in the middle of. It is noted when it is announced; what of it does not
-    come before the connection ends would else be passed over when it is sent again. `router_id` is ours."""
+    """The run of writes that a connection is in the middle of. Each counts as having been here once it has come and was
+    accepted: what was only announced may yet come by another way. `is_own(origin, epoch)` tells what was first
+    written here."""
 
-    def __init__(self, seen: Seen, router_id: str) -> None:
+    def __init__(self, seen: Seen, is_own: Callable[[str, int], bool]) -> None:
+        self.run = WriteRun()
         self._seen = seen
-        self._router_id = router_id
-        self._route = Route("", 0, 0)
-        self._first = self._count = 0
-        self._mask: bytes | None = None
+        self._is_own = is_own
+        self._key: tuple[str, int] | None = None
+        self._first = self._count = self._settled = 0
 
-    def announce(self, route: Route, first: int, count: int) -> bytes | None:
-        """A ROUTE: as `Seen.take`; none is new of what has come round."""
-        self._route, self._first, self._count = route, first, count
-        if route.origin == self._router_id:
-            self._mask = b"\x01" * count
-        else:
-            self._mask = self._seen.take(route.origin, route.epoch, first, count) if first else None
-        return self._mask
+    def announce(self, route: Route, first: int, count: int) -> None:
+        """A ROUTE. What has come round to where it was made is not new, whatever it is."""
+        self.end()
+        if self._is_own(route.origin, route.epoch):
+            self.run.begin(None, count, all_known=True)
+            return
+        if not first:
+            self.run.begin(None, 0)
+            return
+        self._key, self._first, self._count, self._settled = (route.origin, route.epoch), first, count, 0
+        contested = self._seen.opened(self, self._key, first, count)
+        self.run.begin(self._seen.known(*self._key, first, count), count)
+        if contested:
+            self.run.contested = self._repeats
 
-    def broken_off(self, number: int) -> None:
-        """The connection has ended, and the next write would have been the one with this number."""
-        end = self._first + self._count
-        if not self._first <= number < end or not self._first:
-            return
-        origin, epoch, mask, first = self._route.origin, self._route.epoch, self._mask, self._first
-        self._count = 0
-        if mask is None:
-            self._seen.give_back(origin, epoch, number, end - number)
-            return
-        for missing in range(number, end):
-            if not mask[missing - first]:
-                self._seen.give_back(origin, epoch, missing, 1)
+    def contend(self, first: int, count: int) -> bool:
+        """Another connection brings a run. Whether some of its numbers are still to come by this one."""
+        if first + count <= self._first + self.run.at or self._first + self._count <= first:
+            return False
+        self.run.contested = self._repeats
+        return True
+
+    def settle(self) -> None:
+        """Note what has come since the last time."""
+        if self._key is not None and self.run.at > self._settled:
+            self._seen.note(*self._key, self._first + self._settled, self.run.came_from(self._settled))
+            self._settled = self.run.at
+
+    def end(self) -> None:
+        """The run is over, whole or broken off."""
+        if self._key is not None:
+            self.settle()
+            self._seen.closed(self, self._key)
+            self._key = None
+            self.run.begin(None, 0)
+
+    def _repeats(self, at: int, content: int) -> bool:
+        """Where two connections bring the same numbers at once, each write is looked up as it comes."""
+        if self._key is None:
+            return False
+        self._seen.settle(self._key)
+        known = self._seen.known(*self._key, self._first + at, 1)
+        return known is not None and int.from_bytes(known, sys.byteorder) == content
 
 
 class _Numbers:
-    """A set of integers as sorted, disjoint, half-open stretches."""
+    """What is known of one epoch: pages of 4 bytes for each number, 0 where nothing is."""
 
-    __slots__ = ("_begins", "_ends")
+    __slots__ = ("_highest", "_pages")
 
     def __init__(self) -> None:
-        self._begins = array("Q")
-        self._ends = array("Q")
+        self._pages: dict[int, bytearray] = {}
+        self._highest = -1
 
     def __len__(self) -> int:
-        return len(self._begins)
+        return len(self._pages)
 
-    def take(self, begin: int, end: int) -> bytes | None:
-        begins, ends = self._begins, self._ends
-        if ends and begin == ends[-1]:
-            ends[-1] = end  # the usual case: the next ones
+    def known(self, first: int, count: int) -> bytes | None:
+        begin, end = first // NUMBERS_PER_PAGE, (first + count - 1) // NUMBERS_PER_PAGE
+        if begin > self._highest:
+            return None  # the usual case: the next ones
+        if end - begin < len(self._pages):
+            there = [page for page in range(begin, end + 1) if page in self._pages]
+        else:
+            there = [page for page in self._pages if begin <= page <= end]
+        if not there:
             return None
-        if not ends or begin > ends[-1]:
-            begins.append(begin)
-            ends.append(end)
-            self._trim()
-            return None
-        return self._insert(begin, end)
+        found = bytearray(4 * count)
+        for page in there:
+            base = page * NUMBERS_PER_PAGE
+            low, high = max(first, base), min(first + count, base + NUMBERS_PER_PAGE)
+            found[4 * (low - first) : 4 * (high - first)] = self._pages[page][4 * (low - base) : 4 * (high - base)]
+        return bytes(found) if any(found) else None
 
-    def _insert(self, begin: int, end: int) -> bytes | None:
-        begins, ends = self._begins, self._ends
-        at = max(bisect_right(begins, begin) - 1, 0)
-        while at < len(ends) and ends[at] < begin:
-            at += 1
-        # From `at` on, stretches touch or overlap the new one, until one begins behind it.
-        upto = at
-        mask = bytearray(end - begin)
-        known = False
-        low, high = begin, end
-        while upto < len(begins) and begins[upto] <= end:
-            first, last = max(begins[upto], begin), min(ends[upto], end)
-            if first < last:
-                known = True
-                mask[first - begin : last - begin] = b"\x01" * (last - first)
-            low, high = min(low, begins[upto]), max(high, ends[upto])
-            upto += 1
-        begins[at:upto] = array("Q", [low])
-        ends[at:upto] = array("Q", [high])
-        self._trim()
-        return bytes(mask) if known else None
+    def note(self, first: int, contents: bytes) -> None:
+        at, end = first, first + len(contents) // 4
+        while at < end:
+            number, offset = divmod(at, NUMBERS_PER_PAGE)
+            size = min(NUMBERS_PER_PAGE - offset, end - at)
+            page = self._pages.get(number)
+            if page is None:
+                page = self._pages[number] = bytearray(4 * NUMBERS_PER_PAGE)
+                self._highest = max(self._highest, number)
+                if len(self._pages) > MAX_PAGES_PER_EPOCH:
+                    self.forget_one()
+            piece = contents[4 * (at - first) : 4 * (at - first + size)]
+            if page.count(0, 4 * offset, 4 * (offset + size)) == len(piece):
+                page[4 * offset : 4 * (offset + size)] = piece
+            else:
+                _lay_over(page, 4 * offset, piece)
+            at += size
 
-    def give_back(self, begin: int, end: int) -> None:
-        begins, ends = self._begins, self._ends
-        at = upto = bisect_right(ends, begin)
-        while upto < len(begins) and begins[upto] < end:
-            upto += 1
-        if at == upto:
-            return
-        left = [(begins[at], begin)] if begins[at] < begin else []
-        left += [(end, ends[upto - 1])] if ends[upto - 1] > end else []
-        begins[at:upto] = array("Q", [stretch[0] for stretch in left])
-        ends[at:upto] = array("Q", [stretch[1] for stretch in left])
+    def forget_one(self) -> None:
+        """The page that was begun first."""
+        del self._pages[next(iter(self._pages))]
 
-    def _trim(self) -> None:
-        if len(self._begins) > MAX_GAPS:
-            # Not one by one: that would move all the others each time.
-            del self._begins[: MAX_GAPS // 8], self._ends[: MAX_GAPS // 8]
+
+def _lay_over(page: bytearray, at: int, piece: bytes) -> None:
+    """What was refused here says nothing about what was accepted under the number before."""
+    for offset in range(0, len(piece), 4):
+        content = piece[offset : offset + 4]
+        if any(content):
+            page[at + offset : at + offset + 4] = content

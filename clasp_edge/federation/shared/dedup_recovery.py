@@ -17,7 +17,7 @@ RECALLED_RECORDS = 100_000
 """Records of the log that are looked at, from its end: more than can be under way on three links at once. Takes some
 tens of milliseconds, on a thread."""
 
-_Run = tuple[bytes, int, int]
+_Run = tuple[bytes, int, bytes]
 
 
 class Log(Protocol):
@@ -50,12 +50,12 @@ class DedupRecovery:
         if isinstance(result, Exception):
             log.error("what other routers have told before cannot be read from the journal: %s", result)
             result = []
-        for way, first, count in result:
+        for way, first, contents in result:
             try:
                 route = route_by(way)
             except ValueError:
                 continue  # written by a later version
-            self._seen.take(route.origin, route.epoch, first, count)
+            self._seen.note(route.origin, route.epoch, first, contents)
         waiting, self._waiting = self._waiting or [], None
         for then in waiting:
             then()

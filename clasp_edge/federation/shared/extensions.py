@@ -21,7 +21,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
-from clasp_edge.federation.shared.dedup import Route
+from clasp_edge.federation.shared.dedup import MAX_ORIGIN_BYTES, Route
 from clasp_edge.federation.shared.namespace import read_pattern
 from clasp_edge.federation.shared.policy import Policy
 from clasp_edge.wire import FederationOp, FederationSync, MessageType, encode, encode_frame
@@ -84,6 +84,8 @@ def read_route(message: FederationSync) -> tuple[Route, int, int]:
     count, epoch, hops = told.get("count", 0), told.get("epoch", 0), told.get("hops", 0)
     if not message.origin or not 0 < count <= MAX_RUN:
         raise ValueError("a ROUTE without origin, or with a count that none has")
+    if len(message.origin.encode()) > MAX_ORIGIN_BYTES:
+        raise ValueError(f"a ROUTE whose origin is longer than {MAX_ORIGIN_BYTES} bytes")
     first = message.since_revision or 0
     if first > LARGEST_NUMBER:
         raise ValueError("a ROUTE with a number that no log reaches")

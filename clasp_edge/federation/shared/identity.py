@@ -1,16 +1,19 @@
 """Who this router is to others: an id that stays the same, and the epochs in which it numbers its writes.
 
 The id is made once and kept in the data directory. Two boxes with copies of one directory have the same id; a hub tells
-them apart by their instance and refuses the second one.
+them apart by their instance and refuses the second one. Each start has a run id that no other start has, also where a
+data directory was copied or an older one put back: what is said after that is never taken for what was said before.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from clasp_edge.federation.shared.dedup import Route
+from clasp_edge.federation.shared.run_ids import FIRST_RUN_ID
 
 log = logging.getLogger("clasp_edge.federation")
 
@@ -22,10 +25,13 @@ class Identity:
     """`instance` is of this process. `logged` and `unlogged` are the routes of what is first written here.
 
     After a crash the journal gives numbers again that were told but not stored. So each of its runs has an epoch of its
-    own, counted from `store`, which no two stores have in common.
+    own: its id in `runs`, or, for what a version without run ids has logged, counted from `store`.
     """
 
-    def __init__(self, data_dir: Path, wall_us: int, store: int, run: int, name: str = "") -> None:
+    def __init__(
+        self, data_dir: Path, wall_us: int, store: int, run: int, name: str = "", runs: Mapping[int, int] | None = None
+    ) -> None:
+        self._runs = runs or {}
         self.router_id = name or _kept(data_dir / FILE_NAME)
         self.instance = wall_us
         self._store = store
@@ -35,7 +41,13 @@ class Identity:
 
     def route_of(self, run: int) -> Route:
         """The route of what was first written here in a run, and logged."""
-        return Route(self.router_id, 2 * (self._store + run), 0)
+        return Route(self.router_id, self._runs.get(run) or 2 * (self._store + run), 0)
+
+    def is_own(self, origin: str, epoch: int) -> bool:
+        """Whether something that other routers pass on was first written here: by this router, and not by a copy of it,
+        nor by what it was before its data directory was put back."""
+        known = self._runs.values()
+        return origin == self.router_id and (not known or epoch < FIRST_RUN_ID or epoch & ~1 in known)
 
 
 def _kept(path: Path) -> str:

@@ -67,6 +67,7 @@ class Owner(Protocol):
     loop: AbstractEventLoop
     former_sessions: list[bytes]
 
+    def is_own(self, origin: str, epoch: int) -> bool: ...
     def hello_name(self) -> str: ...
     def token(self) -> str: ...
     def owns(self) -> Sequence[str]: ...
@@ -109,9 +110,7 @@ class HubSession:
         self._heartbeat = Heartbeat(self)
         self._number = 0
         self._stored_up_to = 0
-        self._arrival = Arrival(owner.seen, owner.router_id)
-        self._mask: bytes | None = None
-        self._mask_at = 0
+        self._arrival = Arrival(owner.seen, owner.is_own)
         self._contested: dict[bytes, bool] = {}  # whether it is gone here too, if the hub turns out to have none
         self._asked: dict[bytes, bool] = {}
         self._ended = False
@@ -124,7 +123,7 @@ class HubSession:
     def end(self) -> None:
         """The link is gone."""
         if not self._ended:
-            self._arrival.broken_off(self._number)
+            self._arrival.end()
         self._ended = True
         self.timers.stop()
         if self._state_sync is not None:
@@ -282,8 +281,7 @@ class HubSession:
 
     def _on_route(self, message: FederationSync) -> None:
         route, first, count = read_route(message)
-        self._mask = self._arrival.announce(route, first, count)
-        self._mask_at = 0
+        self._arrival.announce(route, first, count)
         self._number = first
         self._goes_by(route._replace(hops=route.hops + 1, via=self.hub_id), first)
 
@@ -292,34 +290,43 @@ class HubSession:
         outward = self.owner.outward
         outward.route, outward.way, outward.number = route, way_of(route), number
 
-    def _fresh(self) -> bool:
-        """Count a write of the run under way; whether it is new here."""
+    def _fresh(self, payload: bytes) -> bool:
+        """Count a write of the run under way; whether it is new here. `_done` has to follow."""
         self.owner.outward.number = self._number
         if self._number:
             self._number += 1
-        if self._mask is None:
-            return True
-        at = self._mask_at
-        self._mask_at += 1
-        return at >= len(self._mask) or not self._mask[at]
+        return not self._arrival.run.check(payload)
+
+    def _done(self, accepted: bool) -> None:
+        """The write has been dealt with. One that was refused here has not been here."""
+        self._arrival.run.finish(accepted)
 
     def _on_edge_set(self, payload: bytes) -> None:
         numbered = self._number
-        fresh = self._fresh()
+        fresh = self._fresh(payload)
+        accepted = False
+        try:
+            accepted = self._take_edge_set(payload, fresh, numbered != 0)
+        finally:
+            self._done(accepted)
+
+    def _take_edge_set(self, payload: bytes, fresh: bool, numbered: bool) -> bool:
+        """Whether the write was not refused here."""
         address, value_type, value, _, ttl = set_parts(payload)
         if not fresh:
-            return
+            return True
         if self.owner.outward.is_in_flight(address):
             # Was it written there before ours or after? The hub's checkpoint may come too late to tell.
             self._contested[address] = True
-            return
+            return True
         if not numbered:
             # A param told once more, as after an outage: whoever has it already need not hear of it.
             held = self.owner.outward.held(address)
             if held is not None and held[:2] == (value_type, value):
-                return
-        self.apply(address, value_type, value, ttl)
+                return True
+        accepted = self.apply(address, value_type, value, ttl)
         self._noted(address)
+        return accepted
 
     def _on_reached(self, number: int) -> None:
         self._heartbeat.reached(number)
@@ -391,23 +398,27 @@ class HubSession:
     # ---- both ----
 
     def _on_publish(self, payload: bytes) -> None:
-        if self.kin and not self._fresh():
-            return
-        decode_payload(payload)  # so that nobody here is handed what cannot be read
-        address = payload[4 : 4 + int.from_bytes(payload[2:4], "big")]
-        self._judge(address, self.owner.outward.publish(payload, address))
+        accepted = True
+        try:
+            if not self.kin or self._fresh(payload):
+                decode_payload(payload)  # so that nobody here is handed what cannot be read
+                address = payload[4 : 4 + int.from_bytes(payload[2:4], "big")]
+                accepted = self._judge(address, self.owner.outward.publish(payload, address))
+        finally:
+            self._done(accepted)
 
-    def apply(self, address: bytes, value_type: int, value: bytes, ttl: int) -> None:
-        """Write here what the hub has."""
+    def apply(self, address: bytes, value_type: int, value: bytes, ttl: int) -> bool:
+        """Write here what the hub has; whether it was not refused."""
         flags = HAS_TTL if ttl >= 0 else 0
         verdict, _ = self.owner.outward.set(address, value_type, value, flags, 0, max(ttl, 0))
-        self._judge(address, verdict)
+        return self._judge(address, verdict)
 
-    def _judge(self, address: bytes, verdict: int) -> None:
+    def _judge(self, address: bytes, verdict: int) -> bool:
         if verdict != Written.ACCEPTED:
             self.refused += 1
             shown = address[:256].decode("utf-8", "replace")
             self.owner.trouble(f"{shown} from the hub was refused here: {Written(verdict).name.lower()}")
+        return verdict == Written.ACCEPTED
 
     def _on_error(self, payload: bytes) -> None:
         message = decode_payload(payload)

@@ -184,7 +184,7 @@ class StateSync:
         leaf, outward = self._leaf, self._leaf.owner.outward
         for text in leaf.owner.patterns():
             pattern = Pattern(text.encode())
-            cursor = 0
+            cursor = b""
             while True:
                 payload, cursor = outward.plane.snapshot(pattern, None, cursor, 60_000, SCAN_PARAMS)
                 told: list[tuple[bytes, bytes]] = []

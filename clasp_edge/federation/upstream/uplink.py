@@ -232,6 +232,9 @@ class Uplink:
     def echoed(self, rtt_s: float) -> None:
         self.echo_rtt_s = rtt_s
 
+    def is_own(self, origin: str, epoch: int) -> bool:
+        return self._identity.is_own(origin, epoch)
+
     def hello_name(self) -> str:
         return self._router.config.name
 

@@ -18,7 +18,7 @@ LATEST: Map = {"topic": "site/#", "address": "/s/**"}
 LOG: Map = {"topic": "log/#", "address": "/log/**", "policy": "log"}
 
 
-def test_the_next_broker_takes_over_and_a_working_link_is_kept(needs_mosquitto: None) -> None:
+def test_the_next_broker_takes_over_and_a_working_link_is_kept() -> None:
     with Mosquitto() as first, Mosquitto() as second:
         config = bridge_config([first.url, second.url], [LATEST])
         with Bridged(config) as left, Bridged(config) as right:
@@ -126,7 +126,7 @@ def test_a_ring_of_bridges_comes_to_rest_without_mqtt5(broker: Mosquitto) -> Non
             assert daemon.value("/ring/n") == "after"
 
 
-def test_tls_with_a_private_authority(needs_mosquitto: None, tmp_path: Path) -> None:
+def test_tls_with_a_private_authority(tmp_path: Path) -> None:
     ours, others = Authority(tmp_path, "ours"), Authority(tmp_path, "others")
     certificate, key = ours.issue("broker")
     stage, stage_key = ours.issue("stage")
@@ -152,7 +152,7 @@ def test_tls_with_a_private_authority(needs_mosquitto: None, tmp_path: Path) -> 
                 assert complaint in str(refused.status("last_error"))
 
 
-def test_a_wrong_password_is_said_and_tried_again(needs_mosquitto: None, tmp_path: Path) -> None:
+def test_a_wrong_password_is_said_and_tried_again(tmp_path: Path) -> None:
     with Mosquitto(extra=["allow_anonymous false"]) as broker:
         config = bridge_config([broker.url], [LATEST], username="u", password="very-secret")
         with Bridged(config, wait=False) as refused:

@@ -78,7 +78,7 @@ def test_latest_converges_when_the_broker_is_killed_and_has_forgotten_everything
             late.wait_value("/s/before", "the outage")
 
 
-def test_a_log_loses_nothing_when_the_broker_is_killed(needs_mosquitto: None) -> None:
+def test_a_log_loses_nothing_when_the_broker_is_killed() -> None:
     with Mosquitto(persistent=True) as broker, pair(broker, LOG, queue_kib=AMPLE_KIB) as (left, right):
         there = right.listener("/log/**")
         with Load(left.crowd.ws("load"), addresses("/log/a")) as load:
@@ -119,7 +119,7 @@ def test_nothing_is_lost_when_the_broker_freezes(broker: Mosquitto) -> None:
 
 
 @pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
-def test_nothing_is_lost_when_the_wire_is_cut(needs_mosquitto: None) -> None:
+def test_nothing_is_lost_when_the_wire_is_cut() -> None:
     with (
         Namespace() as namespace,
         Mosquitto(host=THEIRS, prefix=namespace.prefix) as broker,
@@ -145,7 +145,7 @@ def test_nothing_is_lost_when_the_wire_is_cut(needs_mosquitto: None) -> None:
         assert_complete(left, there, log)
 
 
-def test_beyond_its_bound_a_log_drops_the_oldest_and_says_how_many(needs_mosquitto: None) -> None:
+def test_beyond_its_bound_a_log_drops_the_oldest_and_says_how_many() -> None:
     with Mosquitto(persistent=True) as broker, pair(broker, LOG, queue_kib=4) as (left, right):
         there = right.listener("/log/**")
         broker.save()
@@ -163,7 +163,7 @@ def test_beyond_its_bound_a_log_drops_the_oldest_and_says_how_many(needs_mosquit
         assert left.status("dropped") == 100 - len(got) > 0
 
 
-def test_drop_sends_nothing_that_was_written_meanwhile(needs_mosquitto: None) -> None:
+def test_drop_sends_nothing_that_was_written_meanwhile() -> None:
     drop: Map = {"topic": "d/#", "address": "/d/**", "policy": "drop", "retain": False}
     with Mosquitto(persistent=True) as broker, pair(broker, drop) as (left, right):
         there = right.listener("/d/**")
@@ -199,7 +199,7 @@ def test_a_value_from_elsewhere_does_not_undo_a_newer_one_of_ours(broker: Mosqui
         assert left.value("/s/n") == "new"
 
 
-def test_a_broker_that_comes_back_with_old_values_is_told_the_newer_ones(needs_mosquitto: None) -> None:
+def test_a_broker_that_comes_back_with_old_values_is_told_the_newer_ones() -> None:
     with Mosquitto(persistent=True, autosave=False) as broker, pair(broker, LATEST) as (left, right):
         left.put("/s/n", "old")
         left.put("/s/same", "as ever")

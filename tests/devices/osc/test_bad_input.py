@@ -82,6 +82,7 @@ def test_ten_thousand_senders(clients: Crowd) -> None:
         with Device(daemon.osc_address) as subscriber:
             subscriber.say("/clasp/subscribe", "/count", 3600)
             assert subscriber.hear()[0] == "/clasp/subscribed"
+            subscriber.renew("/count", 3600)
             # Every sender is an address of its own: all of 127.0.0.0/8 is this machine.
             for number in range(10_000):
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:

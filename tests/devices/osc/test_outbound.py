@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from support.daemon import Daemon
 from support.live import Crowd, eventually, put, subscribe
-from support.osc import Device
+from support.osc import Device, bundle, packet
 
 from clasp_edge import wire
 
@@ -19,6 +19,7 @@ def joined(device: Device, pattern: str, *more: object) -> None:
     """Subscribe to something nobody has written to yet."""
     device.say("/clasp/subscribe", pattern, *more)
     assert device.hear()[0] == "/clasp/subscribed"
+    device.renew(pattern, *more)
 
 
 # Subscriptions
@@ -31,6 +32,7 @@ def test_a_subscriber_gets_the_state_then_every_change(clients: Crowd, device: D
     device.say("/clasp/subscribe", f"{base}/**", 30)
     assert device.hear() == ("/clasp/subscribed", [f"{base}/**", 30])
     assert sorted(device.hear_all(2)) == [(f"{base}/a", [1]), (f"{base}/b", ["two"])]
+    device.renew(f"{base}/**", 30)
     put(client, f"/osc{base}/c/d", [1, 2.5])
     assert device.hear() == (f"{base}/c/d", [1, 2.5])
     put(client, f"{base}/outside", 1)
@@ -379,3 +381,47 @@ def test_a_target_that_had_subscribed_as_well_is_known_as_itself_again(target: D
         assert target.hear()[0] == "/clasp/unsubscribed"
         target.say("/a", 1)
         assert target.hears_nothing()
+
+
+# What an address may be sent that only asked once
+
+
+def test_who_asks_once_is_sent_three_times_what_it_sent(clients: Crowd, device: Device, base: str) -> None:
+    client = clients.ws()
+    for number in range(200):
+        put(client, f"/osc{base}/{number}", number)
+    asked = packet("/clasp/subscribe", f"{base}/**", 3600)
+    device.send(asked)
+    sent = 0
+    while not device.hears_nothing():
+        sent += 1
+    assert sent < 6, "three times the size of the question"
+    device.say("/clasp/renew", f"{base}/**", 3600)
+    heard = {address for address, _ in device.hear_all(201)}
+    assert {f"{base}/{number}" for number in range(200)} < heard, "and all of it when it asks again"
+
+
+def test_two_questions_in_one_packet_are_one(clients: Crowd, device: Device, base: str) -> None:
+    client = clients.ws()
+    for number in range(100):
+        put(client, f"/osc{base}/{number}", number)
+    question = packet("/clasp/subscribe", f"{base}/**", 3600)
+    device.send(bundle(0, question, question))
+    sent = 0
+    while not device.hears_nothing():
+        sent += 1
+    assert sent < 12
+
+
+def test_a_subscriber_has_a_total_rate() -> None:
+    with Daemon(osc=True, sets={"osc.subscriber_kib_per_second": 1}) as daemon, Device(daemon.osc_address) as device:
+        device.say("/clasp/subscribe", "/**", 60)
+        assert device.hear()[0] == "/clasp/subscribed"
+        device.renew("/**", 60)
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        for number in range(400):
+            client.send(wire.Set(address=f"/osc/{number % 40}", value=number))
+        heard = device.hear_until(("/39", [399]))
+        assert len(heard) < 200, "values were replaced while they waited"
+        crowd.leave()

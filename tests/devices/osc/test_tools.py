@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import shutil
 import socket
 import subprocess
 import time
@@ -11,18 +10,14 @@ import time
 import pytest
 from support.daemon import Daemon
 from support.live import Crowd, eventually, get, put, subscribe
+from support.needs import program
 
 from clasp_edge import wire
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("oscsend") is None or shutil.which("oscdump") is None,
-    reason="oscsend and oscdump are not installed (apt-get install liblo-tools)",
-)
 
 
 def oscsend(daemon: Daemon, *arguments: str) -> None:
     host, port = daemon.osc_address
-    subprocess.run(["oscsend", f"osc.udp://{host}:{port}/", *arguments], check=True, timeout=10)
+    subprocess.run([program("oscsend", "osc"), f"osc.udp://{host}:{port}/", *arguments], check=True, timeout=10)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +55,7 @@ def dump_port() -> int:
 
 def test_oscdump(dump_port: int) -> None:
     config = f'[[osc.target]]\nname = "dump"\nhost = "127.0.0.1"\nport = {dump_port}\npatterns = ["/osc/**"]\n'
-    with subprocess.Popen(["oscdump", "-L", str(dump_port)], stdout=subprocess.PIPE, text=True) as dump:
+    with subprocess.Popen([program("oscdump", "osc"), "-L", str(dump_port)], stdout=subprocess.PIPE, text=True) as dump:
         try:
             with Daemon(osc=True, config=config) as daemon:
                 crowd = Crowd(daemon)

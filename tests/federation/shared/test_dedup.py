@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+from collections.abc import Iterable
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.plane_rig import publish_payload
 
-from clasp_edge.federation.shared.dedup import Arrival, Route, Seen
+from clasp_edge.federation.shared.dedup import (
+    MAX_ORIGIN_BYTES,
+    MAX_PAGES,
+    NUMBERS_PER_PAGE,
+    Arrival,
+    Route,
+    Seen,
+)
 from clasp_edge.federation.shared.extensions import read_route, route_frame
 from clasp_edge.wire import FederationOp, FederationSync, decode, encode
 
-runs = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20)), max_size=30)
+runs = st.lists(st.tuples(st.integers(1, 200), st.integers(1, 90)), max_size=30)
+
+
+def is_own(origin: str, epoch: int) -> bool:
+    return origin == "us"
+
+
+def payload(number: int, said: str = "") -> bytes:
+    return publish_payload(b"/e", f"{number}{said}".encode())
+
+
+def bring(arrival: Arrival, first: int, numbers: Iterable[int], said: str = "", *, accepted: bool = True) -> list[int]:
+    """Writes of the run under way; those that were new."""
+    new = []
+    for number in numbers:
+        if not arrival.run.check(payload(number, said)):
+            new.append(number)
+        arrival.run.finish(accepted)
+    return new
 
 
 @given(runs)
 def test_exactly_what_was_here_is_recognised(taken: list[tuple[int, int]]) -> None:
-    seen = Seen()
+    arrival = Arrival(Seen(), is_own)
     known: set[int] = set()
     for first, count in taken:
-        mask = seen.take("a", 1, first, count)
+        arrival.announce(Route("a", 1, 1), first, count)
         numbers = range(first, first + count)
-        expected = bytes(number in known for number in numbers)
-        assert (mask or bytes(count)) == expected
-        assert (mask is None) == (not any(expected))
+        assert bring(arrival, first, numbers) == [number for number in numbers if number not in known]
         known.update(numbers)
 
 
@@ -30,21 +59,91 @@ def test_what_was_announced_and_has_not_come_is_new_when_it_does(runs: list[tupl
     seen = Seen()
     known: set[int] = set()
     for first, count, came in runs:
-        arrival = Arrival(seen, "us")
-        mask = arrival.announce(Route("a", 1, 1), first, count)
-        assert (mask or bytes(count)) == bytes(number in known for number in range(first, first + count))
-        arrival.broken_off(first + min(came, count))
-        arrival.broken_off(first + min(came, count))
-        known.update(range(first, first + min(came, count)))
-    assert seen.take("a", 1, 1, 80) == bytes(number in known for number in range(1, 81)) or not known
+        arrival = Arrival(seen, is_own)
+        arrival.announce(Route("a", 1, 1), first, count)
+        numbers = range(first, first + min(came, count))
+        assert bring(arrival, first, numbers) == [number for number in numbers if number not in known]
+        if came % 2:
+            arrival.end()
+        else:
+            arrival.announce(Route("b", 1, 1), 1, 1)
+        known.update(numbers)
+    arrival = Arrival(seen, is_own)
+    arrival.announce(Route("a", 1, 1), 1, 90)
+    assert bring(arrival, 1, range(1, 91)) == [number for number in range(1, 91) if number not in known]
+
+
+def test_a_number_under_which_something_else_came_is_new() -> None:
+    seen = Seen()
+    liar, honest = Arrival(seen, is_own), Arrival(seen, is_own)
+    liar.announce(Route("a", 1, 1), 1, 10)
+    bring(liar, 1, range(1, 11), "forged")
+    honest.announce(Route("a", 1, 1), 1, 10)
+    assert bring(honest, 1, range(1, 11)) == list(range(1, 11))
+
+
+def test_what_was_refused_has_not_been_here() -> None:
+    seen = Seen()
+    liar, honest = Arrival(seen, is_own), Arrival(seen, is_own)
+    liar.announce(Route("a", 1, 1), 1, 10)
+    bring(liar, 1, range(1, 11), accepted=False)
+    liar.end()
+    honest.announce(Route("a", 1, 1), 1, 10)
+    assert bring(honest, 1, range(1, 11)) == list(range(1, 11))
+    liar.announce(Route("a", 1, 1), 1, 10)
+    assert bring(liar, 1, range(1, 11)) == []
+
+
+@given(st.lists(st.booleans(), min_size=20, max_size=20))
+def test_two_connections_that_bring_the_same_run_at_once(turns: list[bool]) -> None:
+    """Whoever brings a write first: it is new once."""
+    seen = Seen()
+    arrivals = Arrival(seen, is_own), Arrival(seen, is_own)
+    at = [1, 1]
+    new: list[int] = []
+    for turn in [False, *turns, True, *[False] * 10, *[True] * 10]:
+        if at[turn] == 1:
+            arrivals[turn].announce(Route("a", 1, 1), 1, 10)
+        if at[turn] <= 10:
+            new += bring(arrivals[turn], 1, [at[turn]])
+            at[turn] += 1
+    assert sorted(new) == list(range(1, 11))
+
+
+def test_what_comes_round_is_not_new() -> None:
+    arrival = Arrival(Seen(), is_own)
+    arrival.announce(Route("us", 1, 3), 1, 3)
+    assert bring(arrival, 1, range(1, 5)) == [4]
 
 
 def test_epochs_and_origins_have_numbers_of_their_own() -> None:
+    arrival = Arrival(Seen(), is_own)
+    for route in (Route("a", 1, 1), Route("a", 2, 1), Route("b", 1, 1)):
+        arrival.announce(route, 5, 2)
+        assert bring(arrival, 5, (5, 6)) == [5, 6]
+    arrival.announce(Route("a", 1, 1), 5, 2)
+    assert bring(arrival, 5, (5, 6)) == []
+
+
+def test_memory_is_bounded_in_bytes() -> None:
+    """Numbers with gaps, of many epochs: what is kept stays within 0.5 KB for each page."""
     seen = Seen()
-    assert seen.take("a", 1, 5, 2) is None
-    assert seen.take("a", 2, 5, 2) is None
-    assert seen.take("b", 1, 5, 2) is None
-    assert seen.take("a", 1, 5, 2) == b"\1\1"
+    before = kept_bytes()
+    for epoch in range(3):
+        for number in range(1, 8000 * NUMBERS_PER_PAGE, NUMBERS_PER_PAGE):
+            seen.note("a", epoch, number, b"abcd")
+    assert kept_bytes() - before < 512 * MAX_PAGES
+    assert seen.known("a", 2, 7999 * NUMBERS_PER_PAGE + 1, 1) == b"abcd"
+
+
+def kept_bytes() -> int:
+    gc.collect()
+    return sum(sys.getsizeof(thing) for thing in gc.get_objects() if isinstance(thing, bytearray | dict))
+
+
+def test_an_origin_is_bounded() -> None:
+    with pytest.raises(ValueError, match="longer than"):
+        read_route(FederationSync(FederationOp.ROUTE, (), {"count": 1}, 1, "x" * (MAX_ORIGIN_BYTES + 1)))
 
 
 @given(

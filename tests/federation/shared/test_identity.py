@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from clasp_edge.federation.shared.identity import FILE_NAME, Identity
+from clasp_edge.federation.shared.run_ids import REMEMBERED_RUNS, begin_run
 
 
 def test_the_id_stays_the_same(tmp_path: Path) -> None:
@@ -40,3 +41,46 @@ def test_a_record_keeps_its_epoch_through_all_later_runs(tmp_path: Path) -> None
     first, second, third = (Identity(tmp_path, 5 + run, 5, run) for run in (1, 2, 3))
     assert first.logged == second.route_of(1) == third.route_of(1)
     assert second.logged == third.route_of(2)
+
+
+class Store:
+    """Places by name, as a journal keeps them."""
+
+    def __init__(self, run: int, places: dict[str, int]) -> None:
+        self.run = run
+        self.places = places
+
+    def cursors(self) -> dict[str, int]:
+        return dict(self.places)
+
+    def set_cursor(self, name: str, sequence: int) -> None:
+        self.places[name] = sequence
+
+    def forget_cursor(self, name: str) -> None:
+        del self.places[name]
+
+
+def test_a_run_after_a_backup_was_put_back_is_a_new_one(tmp_path: Path) -> None:
+    """Both count as run 3 of the store; what they say has the same numbers and is not the same."""
+    places: dict[str, int] = {}
+    for run in (1, 2):
+        begin_run(Store(run, places))
+    backup = dict(places)
+    before = Identity(tmp_path, 5, 5, 3, "box", begin_run(Store(3, places)))
+    after = Identity(tmp_path, 5, 5, 3, "box", begin_run(Store(3, backup)))
+    assert before.logged.epoch != after.logged.epoch
+    assert before.route_of(2) == after.route_of(2)
+    assert after.is_own("box", after.logged.epoch)
+    assert after.is_own("box", after.unlogged.epoch)
+    assert after.is_own("box", after.route_of(1).epoch)
+    assert not after.is_own("box", before.logged.epoch), "it was lost here, and others have it still"
+    assert not after.is_own("other", after.logged.epoch)
+
+
+def test_only_so_many_runs_are_remembered() -> None:
+    places = {"uplink:main": 7}
+    for run in range(1, REMEMBERED_RUNS + 10):
+        known = begin_run(Store(run, places))
+    assert len(known) == REMEMBERED_RUNS
+    assert len(places) == REMEMBERED_RUNS + 1
+    assert places["uplink:main"] == 7

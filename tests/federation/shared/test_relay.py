@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from support.plane_rig import ALL_SIGNALS, EVERYTHING, LOCK, UNLOCK, Line, Rig, publish_payload, set_payload
 
 from clasp_edge.dataplane import Plane, Subscription
+from clasp_edge.dataplane.write_run import WriteRun, content_of
 from clasp_edge.federation.shared.dedup import Route
 from clasp_edge.federation.shared.relay import Relay
 from clasp_edge.federation.shared.relay import Relay as Compiled
@@ -156,10 +158,13 @@ def test_the_way_of_a_write_is_that_of_its_writer(line: Line, ear: Ear) -> None:
 
 def test_some_of_a_run_are_passed_over_and_counted(line: Line, ear: Ear) -> None:
     line.peer.route, line.peer.number = Route("there", 5, 1), 70
-    line.peer.skip(b"\1\0\1")
-    line.feed([set_payload(b"/a", number) for number in range(5)])
+    writes = [set_payload(b"/a", number) for number in range(5)]
+    known = [content_of(writes[0]), 0, content_of(writes[2]), content_of(writes[0])]
+    line.peer.run = WriteRun()
+    line.peer.run.begin(b"".join(content.to_bytes(4, sys.byteorder) for content in known), 4)
+    line.feed(writes)
     assert [(entry[4], decode(entry[2])[1].value) for entry in ear.heard] == [(71, 1), (73, 3), (74, 4)]  # type: ignore[union-attr]
-    line.peer.skip(None)
+    assert line.peer.run.came_from(2) == b"".join(content_of(write).to_bytes(4, sys.byteorder) for write in writes[2:4])
     line.feed([set_payload(b"/a", 9)])
     assert ear.heard[-1][4] == 75
 

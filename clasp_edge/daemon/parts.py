@@ -1,0 +1,80 @@
+"""The parts of the process, as the configuration asks for them, in the order in which they start.
+
+A new room gets its part here. What is optional is imported only where it is on, so that it costs no memory elsewhere.
+"""
+
+from __future__ import annotations
+
+from clasp_edge.config.model import Config
+from clasp_edge.console.health import Health
+from clasp_edge.daemon.bridges import BridgesPart
+from clasp_edge.daemon.console import ConsolePart
+from clasp_edge.daemon.federation import FederationPart
+from clasp_edge.daemon.listeners import TcpPart, WebSocketPart
+from clasp_edge.daemon.notices import notices
+from clasp_edge.daemon.part import Part
+from clasp_edge.daemon.rules import RulesPart
+from clasp_edge.router.router import Router
+from clasp_edge.router.session_monitor import SessionMonitor
+
+
+class MonitorPart(Part):
+    """The once-a-second look at every session."""
+
+    name = "monitor"
+
+    def __init__(self, monitor: SessionMonitor) -> None:
+        self._monitor = monitor
+
+    def ready(self) -> None:
+        self._monitor.start()
+
+    def stop(self) -> None:
+        self._monitor.stop()
+
+
+class Parts:
+    """All parts, in `all`; those that others have to do with by name.
+
+    The journal is opened here: what it has stored is there before anybody connects. Raises CannotStart.
+    """
+
+    def __init__(self, router: Router, config: Config) -> None:
+        self.all: list[Part] = []
+        self.journal_text = "off"
+        journal = None
+        if config.journal.mode != "off":
+            from clasp_edge.daemon.journal import keep_journal
+
+            kept, self.journal_text = keep_journal(router, config)
+            self.all.append(kept)
+            journal = kept.log
+        board = notices(router.plane)
+        if board is not None:
+            self.all.append(board)
+        monitor = SessionMonitor(router)
+        self.federation = FederationPart(router, config, journal)
+        self.all += [MonitorPart(monitor), self.federation, BridgesPart(router, config)]
+        websocket = None
+        if config.websocket.listen is not None:
+            websocket = WebSocketPart(router, config.websocket.listen)
+            self.all.append(websocket)
+        if config.tcp.listen is not None:
+            self.all.append(TcpPart(router, config.tcp.listen))
+        if config.mqtt.listen is not None:
+            from clasp_edge.daemon.mqtt import MqttPart
+
+            mqtt = MqttPart(router, config.mqtt.listen, journal)
+            self.all.append(mqtt)
+            if websocket is not None:
+                websocket.server.mqtt = mqtt.server
+        if config.osc.listen is not None:
+            from clasp_edge.daemon.osc import OscPart
+
+            self.all.append(OscPart(router, config))
+        self.all.append(RulesPart(router, config))
+        health = Health(monitor, lambda: [part.name for part in self.all if not part.listening])
+        self.console = ConsolePart(router, config, health, self.all)
+        self.all.append(self.console)
+        if websocket is not None:
+            websocket.server.pages = self.console.pages

@@ -1,0 +1,218 @@
+"""Rules as a part of the process: read from the configuration, run on the router, told of in params and on request.
+
+What runs them is imported when there is a rule.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import TimerHandle
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from clasp_edge.config.model import Config
+from clasp_edge.console.requests import Refused, Requests
+from clasp_edge.console.sources import COUNTER, Family, StatusSources
+from clasp_edge.daemon.part import Part
+from clasp_edge.router.router import Router
+from clasp_edge.router.session import Session
+
+if TYPE_CHECKING:
+    from clasp_edge.federation.shared.status import Params
+    from clasp_edge.rules.model import Rule
+    from clasp_edge.rules.router_host import RouterHost
+    from clasp_edge.rules.state import RuleState
+
+log = logging.getLogger("clasp_edge.rules")
+
+TELL_AFTER_S = 1.0
+"""Counts of rules are told as params at most so often."""
+
+BASE = "/clasp-edge/rules/"
+
+
+def has_rules(config: Config) -> bool:
+    """Whether the configuration asks for the room at all."""
+    return bool(config.rule or config.map or config.rules.files)
+
+
+def read_configured(config: Config) -> tuple[list[Rule], list[tuple[str, str]], list[str]]:
+    """The rules of a configuration; `(key path or file, sentence)` for each problem; remarks on what was written for
+    the reference router."""
+    from clasp_edge.rules.files import read_all
+
+    return read_all(config.rule, config.map, config.scene, config.rules.files)
+
+
+class RulesPart(Part):
+    """The rules of one router; there may be none, and some after a reload."""
+
+    name = "rules"
+
+    def __init__(self, router: Router, config: Config) -> None:
+        self._router = router
+        self._config = config
+        self._host: RouterHost | None = None
+        self._params: Params | None = None
+        self._changed: set[str] = set()
+        self._timer: TimerHandle | None = None
+        self._told: set[str] = set()
+        self._running = False
+
+    def ready(self) -> None:
+        self._running = True
+        self.apply_config(self._config)
+        if self._host is not None:
+            self._host.engine.started()
+
+    def apply_config(self, config: Config) -> None:
+        self._config = config
+        if not self._running or (self._host is None and not has_rules(config)):
+            return
+        rules, problems, remarks = read_configured(config)
+        if problems:
+            # The configuration was verified; a file named in it has changed since.
+            for where, sentence in problems:
+                log.error("rules: not changed: %s: %s", where, sentence)
+            return
+        for remark in remarks:
+            log.info("rules: %s", remark)
+        host = self._host if self._host is not None else self._begin()
+        host.engine.enabled = config.rules.enabled
+        for lost in host.engine.load(rules, config.scene):
+            log.warning("rules: lost by the reload: %s", lost)
+        host.listen()
+        self._changed |= {rule.id for rule in rules}
+        self._tell()
+
+    def _begin(self) -> RouterHost:
+        from clasp_edge.federation.shared.status import Params
+        from clasp_edge.rules.router_host import RouterHost
+
+        router = self._router
+        self._params = Params(router.plane, "rules")
+        self._params.open()
+        self._host = RouterHost(router.plane, router.loop, router.clock, self._access, self._note)
+        router.on_admitted.append(self._joined)
+        router.on_ended.append(self._left)
+        return self._host
+
+    def _access(self, scopes: Sequence[str]) -> Any:
+        if not scopes:
+            return None
+        from clasp_edge.security.scope import Scope, Scopes
+
+        return Scopes([Scope.parse(scope) for scope in scopes])
+
+    def _joined(self, session: Session) -> None:
+        if self._host is not None:
+            self._host.engine.session(session.name, joins=True)
+
+    def _left(self, session: Session) -> None:
+        if self._host is not None and self._running:
+            self._host.engine.session(session.name, joins=False)
+
+    def stop(self) -> None:
+        self._running = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._host is not None:
+            for lost in self._host.engine.stop():
+                log.warning("rules: lost by the stop: %s", lost)
+            self._host.close()
+            self._host = None
+        if self._params is not None:
+            self._params.close()
+            self._params = None
+
+    # ---- params ----
+
+    def _note(self, rule: str) -> None:
+        self._changed.add(rule)
+        if self._timer is None and self._running:
+            self._timer = self._router.loop.call_later(TELL_AFTER_S, self._tell)
+
+    def _tell(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._host is None or self._params is None:
+            return
+        states = self._host.engine.states
+        changed, self._changed = self._changed, set()
+        for rule in self._told - states.keys():
+            for name in ("enabled", "fired", "refused", "last_fired", "last_error"):
+                self._params.forget(f"{BASE}{rule}/{name}")
+        self._told = set(states)
+        for rule in changed & states.keys():
+            state = states[rule]
+            self._params.write(f"{BASE}{rule}/enabled", state.enabled)
+            self._params.write(f"{BASE}{rule}/fired", state.trace.fired)
+            self._params.write(f"{BASE}{rule}/refused", state.trace.refused)
+            self._params.write(f"{BASE}{rule}/last_fired", state.trace.last_fired_s)
+            self._params.write(f"{BASE}{rule}/last_error", state.trace.last_error)
+
+    # ---- requests and numbers ----
+
+    def describe(self, sources: StatusSources) -> None:
+        sources.add(
+            "rules",
+            self._numbers,
+            (
+                Family(
+                    "clasp_edge_rule_fired_total", COUNTER, "Firings of a rule.", ("rules", "*", "fired"), ("rule",)
+                ),
+                Family(
+                    "clasp_edge_rule_errors_total",
+                    COUNTER,
+                    "Failed actions of a rule.",
+                    ("rules", "*", "errors"),
+                    ("rule",),
+                ),
+            ),
+        )
+
+    def _numbers(self) -> Mapping[str, Any]:
+        if self._host is None:
+            return {"rules": {}, "dropped": 0}
+        rules = {rule: self._summary(state) for rule, state in self._host.engine.states.items()}
+        return {"rules": rules, "dropped": self._host.dropped}
+
+    def _summary(self, state: RuleState) -> dict[str, Any]:
+        trace = state.trace
+        return {
+            "name": state.rule.name,
+            "enabled": state.enabled,
+            "mode": "act" if state.rule.act else "watch",
+            "fired": trace.fired,
+            "refused": trace.refused,
+            "errors": trace.errors,
+            "last_fired": trace.last_fired_s,
+            "last_error": trace.last_error,
+        }
+
+    def offer(self, requests: Requests) -> None:
+        requests.add("rules", self._request)
+
+    def _request(self, request: Mapping[str, Any]) -> Any:
+        action, wanted = request.get("action", "list"), request.get("id")
+        if action == "list":
+            return self._numbers()
+        if self._host is None:
+            raise Refused("no-rules", "the router has no rules")
+        state = self._host.engine.states.get(wanted) if isinstance(wanted, str) else None
+        if state is None:
+            known = sorted(self._host.engine.states)[:50]
+            raise Refused("unknown-rule", f'no rule "{str(wanted)[:80]}"; there are {", ".join(known)}', known=known)
+        if action in ("enable", "disable"):
+            self._host.engine.switch(state.rule.id, enabled=action == "enable")
+            self._tell()
+            log.warning("rules: %s was %sd over the control socket", state.rule.id, action)
+            return self._summary(state)
+        if action == "trace":
+            entries = [
+                {"time": entry.wall_s, "text": entry.line(), "fired": entry.fired} for entry in state.trace.entries
+            ]
+            return self._summary(state) | {"trace": entries}
+        raise Refused("bad-request", 'rules takes "action": list, trace, enable or disable')

@@ -1,0 +1,16 @@
+"""Types of write_run.pyx as Python sees them."""
+
+from collections.abc import Callable
+
+from typing_extensions import Buffer
+
+def content_of(payload: Buffer) -> int: ...
+
+class WriteRun:
+    at: int
+    contested: Callable[[int, int], bool] | None
+
+    def begin(self, known: bytes | None, count: int, all_known: bool = False) -> None: ...
+    def came_from(self, first: int) -> bytes: ...
+    def check(self, payload: bytes) -> bool: ...
+    def finish(self, accepted: bool) -> None: ...

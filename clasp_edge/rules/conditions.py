@@ -1,0 +1,290 @@
+"""Conditions: comparisons, ranges, patterns, ages, times of day, expressions, and all/any/not of them.
+
+A condition is compiled once into a function that says why it does not hold. What is missing fails every comparison,
+except `exists = false`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from clasp_edge.rules.expression import ExpressionError
+from clasp_edge.rules.model import Condition, Event, Lookup
+from clasp_edge.rules.table import Table
+from clasp_edge.rules.templates import NAMES, Template
+from clasp_edge.rules.transforms import expression_at
+from clasp_edge.rules.values import MISSING, equal, order, text
+from clasp_edge.wire.pattern import Pattern, PatternError
+
+MAX_DEPTH = 8
+MAX_CONDITIONS = 64
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY_S = 86_400
+
+Test = Callable[[Any], bool]
+
+_ORDERED: dict[str, Callable[[int], bool]] = {
+    "gt": lambda sign: sign > 0,
+    "gte": lambda sign: sign >= 0,
+    "lt": lambda sign: sign < 0,
+    "lte": lambda sign: sign <= 0,
+}
+_WORDS = {"==": "eq", "!=": "ne", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
+OPS = ("eq", "ne", *_ORDERED)
+
+
+class Compiler:
+    """Compiles the conditions of one rule; gathers what they look at in `watched`."""
+
+    def __init__(self, captures: int) -> None:
+        self._captures = captures
+        self._count = 0
+        self.watched: list[Pattern] = []
+
+    def compile(self, part: Table, depth: int = 0) -> Condition:
+        """The condition of a table. Problems are reported to it."""
+        self._count += 1
+        if depth > MAX_DEPTH or self._count > MAX_CONDITIONS:
+            part.wrong("", f"has more than {MAX_CONDITIONS} conditions or nests them deeper than {MAX_DEPTH}")
+            return _never
+        made = self._compile(part, depth)
+        part.finish()
+        return made
+
+    def _compile(self, part: Table, depth: int) -> Condition:
+        for word in ("all", "any"):
+            if part.has(word) and not part.has("pattern"):
+                return _joined([self.compile(row, depth + 1) for row in part.tables(word)], every=word == "all")
+        if part.has("not"):
+            return _not(self.compile(part.inner("not", part.table("not")), depth + 1))
+        if part.has("between_times"):
+            return _between_times(part)
+        if part.has("days"):
+            wanted = days(part, "days")
+            return lambda event, lookup: (
+                "the clock is not set" if (now := lookup.local_time()) is None
+                else None if now[1] in wanted else f"it is {DAYS[now[1]]}"
+            )  # fmt: skip
+        if part.has("expression"):
+            return self._expression(part)
+        if part.has("pattern"):
+            return self._pattern(part)
+        return self._leaf(part)
+
+    def _leaf(self, part: Table) -> Condition:
+        address = part.text("address", None)
+        previous = part.flag("previous", False)
+        ages = _ages(part)
+        exists = part.flag("exists", None)
+        test, said = _test(part) if exists is None and not ages else _optional_test(part)
+        if address is None:
+            if ages or exists is not None:
+                part.wrong("address", "missing")
+            which = "the previous value" if previous else "the value"
+
+            def of_trigger(event: Event, lookup: Lookup) -> str | None:
+                value = event.previous if previous else event.value
+                return None if test(value) else f"{which} is {_shown(value)}, not {said}"
+
+            return of_trigger
+        template = self._address(part, "address", address)
+
+        def of_param(event: Event, lookup: Lookup) -> str | None:
+            named = template.fill(event.captures, event.names())
+            value = event.value if named == event.address and event.value is not MISSING else lookup.value(named)
+            if exists is not None:
+                there = value is not MISSING
+                return None if there is exists else f"{named} {'exists' if there else 'does not exist'}"
+            if not test(value):
+                return f"{named} is {_shown(value)}, not {said}"
+            for older, limit_s in ages:
+                age_s = lookup.age_s(named)
+                if age_s is None or (age_s < limit_s if older else age_s > limit_s):
+                    return f"{named} is {'unknown' if age_s is None else f'{age_s:.1f} s'} old"
+            return None
+
+        return of_param
+
+    def _address(self, part: Table, key: str, address: str) -> Template:
+        try:
+            template = Template(address, self._captures)
+        except ValueError as error:
+            part.wrong(key, str(error))
+            template = Template("/", 0)
+        if template.fixed and address.startswith("/"):
+            self._watch(part, key, address)
+        elif not address.startswith("/"):
+            part.wrong(key, f'must begin with "/", not "{address}"')
+        return template
+
+    def _watch(self, part: Table, key: str, text: str) -> Pattern | None:
+        try:
+            pattern = Pattern(text.encode())
+        except PatternError as error:
+            part.wrong(key, str(error))
+            return None
+        self.watched.append(pattern)
+        return pattern
+
+    def _pattern(self, part: Table) -> Condition:
+        text = part.text("pattern")
+        pattern = self._watch(part, "pattern", text) if text else None
+        every, some = part.flag("all", False), part.flag("any", False)
+        at_least = part.whole("at_least", None, low=1, high=10_000)
+        if sum((every, some, at_least is not None)) != 1:
+            part.wrong("", 'a condition on a pattern needs one of "any = true", "all = true", "at_least = N"')
+        test, said = _test(part)
+
+        def of_pattern(event: Event, lookup: Lookup) -> str | None:
+            if pattern is None:
+                return "the pattern is wrong"
+            found = lookup.matching(pattern)
+            held = sum(1 for _, value in found if test(value))
+            if every:
+                return None if found and held == len(found) else f"{held} of {len(found)} are {said}"
+            return None if held >= (at_least or 1) else f"{held} of {len(found)} are {said}"
+
+        return of_pattern
+
+    def _expression(self, part: Table) -> Condition:
+        expression = expression_at(part, "expression", NAMES)
+
+        def evaluate(event: Event, lookup: Lookup) -> str | None:
+            if expression is None:
+                return "the expression is wrong"
+            try:
+                held = expression({name: None if value is MISSING else value for name, value in event.names().items()})
+            except ExpressionError as error:
+                return str(error)
+            return None if held is True else f"{expression.source} is {_shown(held)}"
+
+        return evaluate
+
+
+def _never(event: Event, lookup: Lookup) -> str | None:
+    return "not a condition"
+
+
+def _joined(parts: list[Condition], *, every: bool) -> Condition:
+    def joined(event: Event, lookup: Lookup) -> str | None:
+        reasons = []
+        for part in parts:
+            reason = part(event, lookup)
+            if every and reason is not None:
+                return reason
+            if not every and reason is None:
+                return None
+            reasons.append(reason or "")
+        return None if every else "none of: " + "; ".join(reasons)
+
+    return joined
+
+
+def _not(inner: Condition) -> Condition:
+    return lambda event, lookup: None if inner(event, lookup) is not None else "what must not hold does"
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is MISSING else text(value) if value is not None else "null"
+
+
+def _ages(part: Table) -> list[tuple[bool, float]]:
+    found = []
+    for key, older in (("older_s", True), ("newer_s", False)):
+        if part.has(key):
+            found.append((older, part.number(key, low=0)))
+    return found
+
+
+def _optional_test(part: Table) -> tuple[Test, str]:
+    for key in (*OPS, "between", "in", "op"):
+        if key in part.raw:
+            return _test(part)
+    return lambda value: value is not MISSING, "there"
+
+
+def _test(part: Table) -> tuple[Test, str]:
+    """The comparison of a table (`eq = 1`, `between = [0, 1]`, or `op = "eq"` with `value`), and how it is said."""
+    given = [key for key in (*OPS, "between", "in", "op") if part.has(key)]
+    if len(given) != 1:
+        part.wrong("", f"needs one comparison: {', '.join((*OPS, 'between', 'in'))}")
+        return lambda value: False, ""
+    [key] = given
+    if key == "between":
+        ends = part.numbers("between", 2)
+        if ends is None:
+            return lambda value: False, ""
+        low, high = ends
+        if low > high:
+            part.wrong("between", "the first number must not be greater than the second")
+        return lambda value: _ordered(value, low, "gte") and _ordered(value, high, "lte"), f"from {low} to {high}"
+    if key == "in":
+        wanted = part.value("in")
+        if not isinstance(wanted, list) or not wanted:
+            part.wrong("in", "must be a list of values")
+            return lambda value: False, ""
+        return lambda value: any(equal(value, one) for one in wanted), f"one of {wanted}"
+    op = key
+    if key == "op":
+        word = str(part.value("op"))
+        op = _WORDS.get(word, word.lower())
+        if op not in OPS:
+            part.wrong("op", f'is "{word}"; there are {", ".join(OPS)}')
+            op = "eq"
+    limit = part.value("value" if key == "op" else key)
+    return comparison(op, limit), f"{op} {text(limit)}"
+
+
+def comparison(op: str, limit: Any) -> Test:
+    """The test `value op limit`."""
+    if op == "eq":
+        return lambda value: value is not MISSING and equal(value, limit)
+    if op == "ne":
+        return lambda value: value is not MISSING and not equal(value, limit)
+    return lambda value: _ordered(value, limit, op)
+
+
+def _ordered(value: Any, limit: Any, op: str) -> bool:
+    if value is MISSING:
+        return False
+    sign = order(value, limit)
+    return sign is not None and _ORDERED[op](sign)
+
+
+def time_of_day(part: Table, key: str, value: object) -> int:
+    """Seconds after midnight of "HH:MM" or "HH:MM:SS"; 0 after a report."""
+    fields = value.split(":") if isinstance(value, str) else []
+    if len(fields) in (2, 3) and all(len(field) == 2 and field.isdecimal() for field in fields):
+        hours, minutes, seconds = (*map(int, fields), 0)[:3]
+        if hours < 24 and minutes < 60 and seconds < 60:
+            return hours * 3600 + minutes * 60 + seconds
+    part.wrong(key, 'must be a time such as "18:30" or "06:00:15"')
+    return 0
+
+
+def days(part: Table, key: str) -> frozenset[int]:
+    """The days of the week of a list such as ["mon", "fri"]; all of them where the key is not there."""
+    given = part.texts(key, DAYS)
+    for one in given:
+        if one not in DAYS:
+            part.wrong(key, f'"{one}" is no day; there are {", ".join(DAYS)}')
+    return frozenset(DAYS.index(one) for one in given if one in DAYS)
+
+
+def _between_times(part: Table) -> Condition:
+    given = part.value("between_times")
+    if not isinstance(given, list) or len(given) != 2:
+        part.wrong("between_times", 'must be two times such as ["22:00", "06:00"]')
+        return _never
+    begins, ends = (time_of_day(part, "between_times", one) for one in given)
+
+    def between(event: Event, lookup: Lookup) -> str | None:
+        now = lookup.local_time()
+        if now is None:
+            return "the clock is not set"
+        inside = begins <= now[0] < ends if begins <= ends else now[0] >= begins or now[0] < ends
+        return None if inside else f"it is {int(now[0] // 3600):02}:{int(now[0] % 3600 // 60):02}"
+
+    return between

@@ -1,0 +1,67 @@
+"""Triggers at a time of day: one timer for the next of them, kept honest when the clock is set or jumps.
+
+While the clock is not set nothing happens. A time that passed while the router was off, or while the clock was not
+set, is made up for within the trigger's `catch_up_s`, once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from clasp_edge.rules.host import Host, Timer
+from clasp_edge.rules.model import Trigger
+
+DAY_S = 86_400
+LONGEST_SLEEP_S = 30.0
+"""The clock is looked at again after this, so that one that was set does not go unnoticed for longer."""
+
+
+class DayTimes:
+    """`due(rule id, seconds late)` is called when a time has come."""
+
+    def __init__(self, host: Host, due: Callable[[str, float], None]) -> None:
+        self._host = host
+        self._due = due
+        self._triggers: list[tuple[str, Trigger]] = []
+        self._timer: Timer | None = None
+        self._looked_at: float | None = None
+        self._told_unset = False
+
+    def apply(self, triggers: Sequence[tuple[str, Trigger]]) -> None:
+        """The triggers there are now; those of other kinds are passed over."""
+        self._triggers = [(rule, trigger) for rule, trigger in triggers if trigger.kind == "time"]
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._triggers:
+            self._look()
+
+    def _look(self) -> None:
+        now = self._host.wall_s()
+        if not self._host.clock_is_set():
+            if not self._told_unset:
+                self._told_unset = True
+                self._host.say(logging.WARNING, "rules: the clock is not set; triggers at a time of day wait for it")
+            self._looked_at = None
+            self._sleep(LONGEST_SLEEP_S)
+            return
+        before, self._looked_at = self._looked_at, now
+        of_day_s, weekday = self._host.local_time(now)
+        for rule, trigger in self._triggers:
+            for at_s in trigger.at_s:
+                late_s, day = of_day_s - at_s, weekday
+                if late_s < 0:
+                    late_s, day = late_s + DAY_S, (weekday - 1) % 7
+                # Due between the last look and this one; at the first look only what may be caught up.
+                missed_s = trigger.catch_up_s if before is None else min(now - before, max(60.0, trigger.catch_up_s))
+                if day in trigger.days and (late_s < missed_s if before is not None else 0 <= late_s < missed_s):
+                    self._due(rule, late_s)
+        self._sleep(self._until_next(of_day_s))
+
+    def _until_next(self, of_day_s: float) -> float:
+        waits = [(at_s - of_day_s) % DAY_S for _, trigger in self._triggers for at_s in trigger.at_s]
+        return min([LONGEST_SLEEP_S, *(wait for wait in waits if wait > 0)])
+
+    def _sleep(self, delay_s: float) -> None:
+        self._timer = self._host.call_later(delay_s + 0.001, self._look)

@@ -1,0 +1,248 @@
+"""Rules written for the reference router: its JSON, its documented form, its SDK's form, made `[[rule]]` tables.
+
+The three are taken as they are; where they mean something that this engine does differently, a remark says so. The
+desktop application's export is another thing (`convert`): it has no ids, and times in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clasp_edge.rules.table import quoted
+
+LARGEST_FILE_BYTES = 16 * 1024 * 1024
+
+Remark = Callable[[str], None]
+
+
+class NotRules(ValueError):
+    """A file that holds no rules; the text says why."""
+
+
+def read_file(path: Path, remark: Remark) -> list[dict[str, Any]]:
+    """The `[[rule]]` tables of a JSON file. Raises NotRules, which names the file's line where it can."""
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise NotRules(f"is larger than {LARGEST_FILE_BYTES >> 20} MiB")
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise NotRules(f"cannot be read: {error.strerror or error}") from None
+    except json.JSONDecodeError as error:
+        raise NotRules(f"line {error.lineno}: is not JSON: {error.msg}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise NotRules(f"is not JSON: {error}") from None
+    return tables_of(found, remark)
+
+
+def tables_of(found: Any, remark: Remark) -> list[dict[str, Any]]:
+    """The tables of parsed JSON: a list of rules, or an object that has them at `rules`. Raises NotRules."""
+    rows = found.get("rules") if isinstance(found, Mapping) else found
+    if not isinstance(rows, list):
+        raise NotRules('must be a list of rules, or an object with "rules"')
+    if rows and all(isinstance(row, Mapping) and "id" not in row and "trigger" in row for row in rows):
+        raise NotRules('is an export of the desktop application; "clasp-edge rules convert FILE" makes rules of it')
+    return [_rule(row, index, remark) for index, row in enumerate(rows)]
+
+
+def _rule(row: Any, index: int, remark: Remark) -> dict[str, Any]:
+    if isinstance(row, list):
+        # In the order of the reference's fields, which its reader takes as well.
+        row = dict(zip(("id", "name", "enabled", "trigger", "conditions", "actions", "cooldown"), row, strict=False))
+    if not isinstance(row, Mapping):
+        raise NotRules(f"rule {index + 1} is {quoted(row)}, not an object")
+    given = row.get("id")
+    if not isinstance(given, str) or not given:
+        raise NotRules(f'rule {index + 1} has no "id"')
+    where = f'rule "{given}"'
+    table: dict[str, Any] = {"id": _safe_id(given), "enabled": row.get("enabled") is not False}
+    if isinstance(row.get("name"), str) and row["name"]:
+        table["name"] = row["name"]
+    table["trigger"] = _trigger(row.get("trigger"), where, remark)
+    conditions = row.get("conditions") or []
+    if conditions:
+        table["when"] = [_condition(one, where) for one in conditions]
+    table["do"] = [_action(one, where, remark) for one in row.get("actions") or []]
+    cooldown_s = _cooldown_s(row.get("cooldown"), where)
+    if cooldown_s:
+        table |= {"cooldown_s": cooldown_s, "cooldown_per": "rule"}
+    return table
+
+
+def _safe_id(given: str) -> str:
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "_.:-") else "-" for c in given)
+    return safe.lstrip("_.:-")[:128] or "rule"
+
+
+def _tagged(row: Any, where: str, what: str) -> tuple[str, Mapping[str, Any]]:
+    """Name and fields of `{"OnChange": {...}}`, `"OnChange"` or `{"type": "on_change", ...}`; names in snake case."""
+    if isinstance(row, str):
+        return _snake(row), {}
+    if isinstance(row, Mapping):
+        if isinstance(row.get("type"), str):
+            return _snake(row["type"]), {key: value for key, value in row.items() if key != "type"}
+        if len(row) == 1:
+            [(name, fields)] = row.items()
+            return _snake(str(name)), fields if isinstance(fields, Mapping) else {}
+    raise NotRules(f"{where}: {what} is {quoted(row)}; an object with one name, or with a type")
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() and at else c.lower() for at, c in enumerate(name))
+
+
+def _trigger(row: Any, where: str, remark: Remark) -> dict[str, Any]:
+    name, fields = _tagged(row, where, "the trigger")
+    pattern = fields.get("pattern", fields.get("address"))
+    match name:
+        case "on_change":
+            # The reference fires at every SET, whether the value is another one or not.
+            return {"type": "set", "pattern": _glob(pattern, where, remark)}
+        case "on_threshold":
+            remark(f"{where}: fires when the value crosses the threshold, not at each value beyond it (level = true)")
+            limits = {key: fields[key] for key in ("above", "below") if fields.get(key) is not None}
+            if not limits:
+                return {"type": "set", "address": pattern}
+            return {"type": "threshold", "address": pattern, **limits}
+        case "on_event":
+            return {"type": "event", "pattern": _glob(pattern, where, remark)}
+        case "on_interval":
+            return {"type": "interval", "every_s": fields.get("seconds", 0), "at_start": True}
+        case "on_session_join" | "on_session_leave":
+            event = "join" if name.endswith("join") else "leave"
+            return {"type": "session", "event": event, "name": pattern or "*"}
+    raise NotRules(f'{where}: there is no trigger "{name}"')
+
+
+def _glob(pattern: Any, where: str, remark: Remark) -> Any:
+    if isinstance(pattern, str) and pattern.endswith("/**"):
+        remark(f'{where}: "{pattern}" also stands for "{pattern[:-3]}" itself here')
+    return pattern
+
+
+def _condition(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, Mapping):
+        raise NotRules(f"{where}: a condition is {quoted(row)}, not an object")
+    return {
+        "address": row.get("address"),
+        "op": _snake(str(row.get("op", row.get("operator")))),
+        "value": row.get("value"),
+    }
+
+
+def _action(row: Any, where: str, remark: Remark) -> dict[str, Any]:
+    name, fields = _tagged(row, where, "an action")
+    address = fields.get("address")
+    match name:
+        case "set":
+            return {"set": address, "value": fields.get("value")}
+        case "publish":
+            table = {"publish": address, "signal": _snake(str(fields.get("signal") or "event"))}
+            return table if fields.get("value") is None else table | {"value": fields["value"]}
+        case "set_from_trigger":
+            table = {"set": address, "from": "trigger"}
+            transform = _transform(fields.get("transform"), where)
+            return table if transform is None else table | {"transform": transform}
+        case "delay":
+            milliseconds = fields.get("milliseconds", fields.get("ms", 0))
+            if milliseconds:
+                remark(f"{where}: the delay of {milliseconds} ms is kept; the reference ignores it")
+            return {"delay_ms": milliseconds}
+    raise NotRules(f'{where}: there is no action "{name}"')
+
+
+def _transform(row: Any, where: str) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    name, fields = _tagged(row, where, "a transform")
+    table = {"type": name, **{key: value for key, value in fields.items() if value is not None}}
+    if name == "identity":
+        return None
+    if name == "map":
+        table["type"] = "lookup"
+    if name == "round" and "precision" in table:
+        table["decimals"] = table.pop("precision")
+    if name == "threshold" and "above" not in table and "below" not in table:
+        table |= {"above": True, "below": False}
+    return table
+
+
+def _cooldown_s(value: Any, where: str) -> float:
+    if value is None:
+        return 0.0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, list) and len(value) == 2:
+        value = {"secs": value[0], "nanos": value[1]}
+    if isinstance(value, Mapping) and value.keys() == {"secs", "nanos"}:
+        return float(value["secs"]) + float(value["nanos"]) / 1e9
+    raise NotRules(f"{where}: the cooldown is {quoted(value)}; seconds, or secs and nanos")
+
+
+# ---- the desktop application's export ----
+
+_DIRECTIONS = {"rising": ("above",), "falling": ("below",), "both": ("above", "below")}
+
+
+def convert(found: Any, remark: Remark) -> list[dict[str, Any]]:
+    """`[[rule]]` tables of an export of the desktop application. Raises NotRules."""
+    rows = found.get("rules") if isinstance(found, Mapping) else found
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise NotRules("must be a list of rules")
+    return [_converted(row, index, remark) for index, row in enumerate(rows)]
+
+
+def _converted(row: Mapping[str, Any], index: int, remark: Remark) -> dict[str, Any]:
+    name = str(row.get("name") or f"rule {index + 1}")
+    where = f'rule "{name}"'
+    trigger = row.get("trigger")
+    if not isinstance(trigger, Mapping):
+        raise NotRules(f"{where}: has no trigger")
+    table: dict[str, Any] = {"id": _safe_id(name.lower().replace(" ", "-")), "name": name}
+    table["enabled"] = row.get("enabled") is not False
+    table["trigger"] = _export_trigger(trigger, where)
+    if row.get("conditions"):
+        table["when"] = [_condition(one, where) for one in row["conditions"]]
+    actions: list[dict[str, Any]] = []
+    for action in row.get("actions") or []:
+        if action.get("delayMs"):
+            actions.append({"delay_ms": action["delayMs"]})
+        actions.append(_export_action(action, where, remark))
+    table["do"] = actions
+    if row.get("cooldown"):
+        table |= {"cooldown_s": row["cooldown"] / 1000, "cooldown_per": "rule"}
+    return table
+
+
+def _export_trigger(trigger: Mapping[str, Any], where: str) -> dict[str, Any]:
+    kind = _snake(str(trigger.get("type"))).removeprefix("on_")
+    address = trigger.get("address", trigger.get("event"))
+    match kind:
+        case "change":
+            return {"type": "change", "pattern": address}
+        case "event":
+            return {"type": "event", "pattern": trigger.get("event", address)}
+        case "interval" | "timer":
+            return {"type": "interval", "every_s": trigger.get("seconds", 1)}
+        case "threshold":
+            sides = _DIRECTIONS.get(str(trigger.get("direction") or "rising"), ("above",))
+            return {"type": "threshold", "address": address, **dict.fromkeys(sides, trigger.get("threshold", 0))}
+    raise NotRules(f'{where}: there is no trigger "{kind}"')
+
+
+def _export_action(action: Mapping[str, Any], where: str, remark: Remark) -> dict[str, Any]:
+    kind = _snake(str(action.get("type")))
+    address = action.get("address")
+    if kind == "publish":
+        table = {"publish": address, "signal": str(action.get("signal") or "event")}
+        return table if action.get("value") is None else table | {"value": action["value"]}
+    transform = action.get("transform")
+    if kind in ("set_from_trigger", "copy") or transform:
+        table = {"set": address, "from": "trigger"}
+        if transform and transform != "identity":
+            remark(f'{where}: the transform "{transform}" is written as text there; look whether it is what you mean')
+            table["transform"] = {"type": "expression", "expr": str(transform)}
+        return table
+    return {"set": address, "value": action.get("value")}

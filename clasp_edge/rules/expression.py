@@ -1,0 +1,83 @@
+"""Expressions such as `value * 2 + x`: a small language without loops, names of our own and bounded work.
+
+simpleeval walks the syntax tree; it knows no attributes here, no comprehensions and no assignments, and bounds powers
+and texts. It is loaded with the first expression.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+LONGEST_EXPRESSION = 500
+"""Characters: what takes longer to read is easier to say as several rules."""
+
+MAX_NODES = 200
+MAX_DEPTH = 25
+
+
+class ExpressionError(ValueError):
+    """The text is no expression, or cannot be evaluated; says why."""
+
+
+def _rounded(value: float, digits: int = 0) -> float:
+    return round(value, max(-15, min(15, int(digits))))
+
+
+_FUNCTIONS: dict[str, Any] = {
+    "abs": abs, "min": min, "max": max, "round": _rounded, "int": int, "float": float,
+    "sin": math.sin, "cos": math.cos, "tan": math.tan, "sqrt": math.sqrt, "exp": math.exp, "log": math.log,
+    "floor": math.floor, "ceil": math.ceil, "clamp": lambda value, low, high: max(low, min(high, value)),
+}  # fmt: skip
+
+
+class Expression:
+    """One compiled expression. `names` are the variables it may use."""
+
+    def __init__(self, source: str, names: frozenset[str]) -> None:
+        """Raises ExpressionError."""
+        import ast
+
+        import simpleeval
+
+        if len(source) > LONGEST_EXPRESSION:
+            raise ExpressionError(f"an expression has at most {LONGEST_EXPRESSION} characters")
+        self.source = source
+        self._failure = (simpleeval.InvalidExpression, ArithmeticError, ValueError, TypeError, MemoryError)
+        self._evaluator = simpleeval.SimpleEval(functions=_FUNCTIONS)
+        try:
+            self._tree = self._evaluator.parse(source)
+        except (SyntaxError, simpleeval.InvalidExpression, ValueError, RecursionError, MemoryError) as error:
+            raise ExpressionError(f'"{source}" is no expression: {_reason(error)}') from None
+        nodes = list(ast.walk(self._tree))
+        if len(nodes) > MAX_NODES or _depth(self._tree) > MAX_DEPTH:
+            raise ExpressionError(f'"{source[:40]}..." is too long; say it as several rules')
+        for node in nodes:
+            if isinstance(node, ast.Name) and node.id not in names | _FUNCTIONS.keys() | {"PI", "E"}:
+                known = ", ".join(sorted(names))
+                raise ExpressionError(f'"{node.id}" is no name here; there are {known}, PI, E and functions')
+            if isinstance(node, ast.Attribute | ast.ListComp | ast.Starred | ast.JoinedStr | ast.Pow):
+                raise ExpressionError(f'"{source}" uses what expressions do not have here')
+
+    def __call__(self, variables: Mapping[str, Any]) -> Any:
+        """The value. Raises ExpressionError."""
+        self._evaluator.names = {"PI": math.pi, "E": math.e, "true": True, "false": False, **variables}
+        try:
+            return self._evaluator.eval(self.source, previously_parsed=self._tree)
+        except self._failure as error:
+            raise ExpressionError(f"{self.source}: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:120] or type(error).__name__
+
+
+def _depth(node: Any) -> int:
+    import ast
+
+    depth, level = 0, [node]
+    while level and depth <= MAX_DEPTH:
+        depth += 1
+        level = [child for parent in level for child in ast.iter_child_nodes(parent)]
+    return depth

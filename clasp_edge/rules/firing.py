@@ -1,0 +1,330 @@
+"""Carries out actions: one after the other, with delays between them that can be cancelled, and fades that go on.
+
+A rule's run mode says what a new firing does to one that is not over: `restart` ends it, `single` is passed over,
+`queue` waits its turn, `parallel` runs beside it. Runs are kept apart by address where the trigger has wildcards.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from clasp_edge.rules.expression import ExpressionError
+from clasp_edge.rules.fading import Fade, is_fadable
+from clasp_edge.rules.host import Timer
+from clasp_edge.rules.model import Action, Event, Source
+from clasp_edge.rules.values import MISSING, clamped_int, number, text
+
+if TYPE_CHECKING:
+    from clasp_edge.rules.engine import Engine
+    from clasp_edge.rules.state import RuleState
+
+MAX_RUNS = 64
+"""Runs of one rule that are under way or wait, over all addresses together."""
+
+MAX_QUEUED = 16
+LONGEST_DELAY_S = 7 * 86_400
+
+
+class Run:
+    """One firing on its way through the actions."""
+
+    def __init__(self, firings: Firings, state: RuleState, event: Event) -> None:
+        self.firings = firings
+        self.state = state
+        self.event = event
+        self.at = 0
+        self.timer: Timer | None = None
+        self.over = False
+
+    def go_on(self) -> None:
+        """Carry out actions up to the next delay, or to the end."""
+        self.timer = None
+        actions = self.state.rule.actions
+        while self.at < len(actions) and not self.over:
+            action = actions[self.at]
+            self.at += 1
+            if action.kind == "delay":
+                delay_s = self.firings.delay_s(self.state, action)
+                if delay_s > 0:
+                    self.timer = self.firings.host.call_later(delay_s, self.go_on)
+                    return
+                continue
+            self.firings.carry_out(self.state, action, self.event)
+        self.firings.ended(self)
+
+    def cancel(self) -> None:
+        """Do nothing of what is left."""
+        self.over = True
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class Firings:
+    """What the rules of one engine are doing."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.host = engine.host
+        self._runs: dict[tuple[str, str], list[Run]] = {}
+        self._queues: dict[tuple[str, str], deque[Event]] = {}
+        self._fades: dict[tuple[str, str], Fade] = {}
+        self._held: dict[str, list[Timer]] = {}
+
+    def start(self, state: RuleState, event: Event) -> None:
+        """Fire, as the rule's run mode says."""
+        key = state.rule.id, state.key(event)
+        under_way = self._runs.get(key, [])
+        if under_way:
+            match state.rule.run:
+                case "single":
+                    return
+                case "queue":
+                    queue = self._queues.setdefault(key, deque())
+                    if len(queue) < MAX_QUEUED:
+                        queue.append(event)
+                    else:
+                        state.trace.fail(f"more than {MAX_QUEUED} firings wait their turn; this one was dropped")
+                    return
+                case "restart":
+                    for run in list(under_way):
+                        run.cancel()
+                        self._forget(run)
+        if self._under_way(state.rule.id) >= MAX_RUNS:
+            state.trace.fail(f"more than {MAX_RUNS} runs are under way; this one was dropped")
+            return
+        run = Run(self, state, event)
+        self._runs.setdefault(key, []).append(run)
+        run.go_on()
+
+    def _under_way(self, rule: str) -> int:
+        return sum(len(runs) for (owner, _), runs in self._runs.items() if owner == rule)
+
+    def ended(self, run: Run) -> None:
+        """A run has come to its end; the next in the queue begins."""
+        key = self._forget(run)
+        queue = self._queues.get(key)
+        if queue and key not in self._runs:
+            event = queue.popleft()
+            if not queue:
+                del self._queues[key]
+            self.host.call_later(0, lambda: self.start(run.state, event))
+
+    def _forget(self, run: Run) -> tuple[str, str]:
+        key = run.state.rule.id, run.state.key(run.event)
+        runs = self._runs.get(key, [])
+        if run in runs:
+            runs.remove(run)
+        if not runs:
+            self._runs.pop(key, None)
+        return key
+
+    def cancel(self, state: RuleState) -> list[str]:
+        """End all that a rule is doing. Returns what is lost, in words."""
+        lost: list[str] = []
+        rule = state.rule.id
+        for key in [key for key in self._runs if key[0] == rule]:
+            for run in self._runs.pop(key):
+                run.cancel()
+                if run.at < len(state.rule.actions):
+                    lost.append(f"rule {rule}: {len(state.rule.actions) - run.at} actions after a delay")
+        queued = [key for key in self._queues if key[0] == rule]
+        lost += [f"rule {rule}: {len(self._queues.pop(key))} firings that waited their turn" for key in queued]
+        for key in [key for key in self._fades if key[0] == rule]:
+            self._fades.pop(key).cancel()
+            lost.append(f"rule {rule}: a fade of {key[1]}")
+        for timer in self._held.pop(rule, []):
+            timer.cancel()
+        if state.holding:
+            lost.append(f"rule {rule}: {len(state.holding)} conditions that had begun to hold")
+        return lost
+
+    # ---- single actions ----
+
+    def delay_s(self, state: RuleState, action: Action) -> float:
+        """How long to wait; where a param says it and does not, not at all."""
+        if not isinstance(action.delay_s, str):
+            return action.delay_s
+        given = number(self._engine.value(action.delay_s))
+        if given is None or not math.isfinite(given):
+            self._fail(state, f"{action.delay_s} holds no number of how long to wait")
+            return 0.0
+        return min(LONGEST_DELAY_S, max(0.0, given * action.by))
+
+    def carry_out(self, state: RuleState, action: Action, event: Event) -> None:
+        """One action. What goes wrong is noted and ends nothing else."""
+        try:
+            self._carry_out(state, action, event)
+        except (ExpressionError, ValueError, ArithmeticError) as error:
+            self._fail(state, f"{action.kind}: {error}")
+
+    def _carry_out(self, state: RuleState, action: Action, event: Event) -> None:
+        match action.kind:
+            case "set":
+                self._set(state, self._address(action, event), self._value(state, action, event))
+            case "publish":
+                self._publish(state, action, event)
+            case "toggle":
+                address = self._address(action, event)
+                self._set(state, address, _toggled(self._engine.value(address)))
+            case "increment":
+                address = self._address(action, event)
+                self._set(state, address, _incremented(self._engine.value(address), action))
+            case "fade":
+                start = self._from(state, action.start, action, event) if action.start is not None else MISSING
+                self._fade(state, self._address(action, event), start, self._value(state, action, event), action)
+            case "scene":
+                for address, value in self._engine.scenes.get(action.target, {}).items():
+                    if action.over_s and is_fadable(value):
+                        self._fade(state, address, MISSING, value, action)
+                    else:
+                        self._set(state, address, value)
+            case "bundle":
+                self._bundle(state, action, event)
+            case "cancel":
+                if (other := self._engine.states.get(action.target)) is not None:
+                    self.cancel(other)
+                    self._engine.timing.pause(other)
+            case "enable" | "disable":
+                self._engine.switch(action.target, enabled=action.kind == "enable")
+            case "log":
+                assert action.text is not None
+                self.host.say(logging.INFO, f"rule {state.rule.id}: {action.text.fill(event.captures, event.names())}")
+
+    def _bundle(self, state: RuleState, action: Action, event: Event) -> None:
+        if action.delay_s:
+            delay_s = float(action.delay_s)
+            timers = self._held.setdefault(state.rule.id, [])
+            if len(timers) >= MAX_RUNS:
+                del timers[: len(timers) // 2]
+            timers.append(self.host.call_later(delay_s, lambda: self._all(state, action.members, event)))
+        else:
+            self._all(state, action.members, event)
+
+    def _all(self, state: RuleState, members: Sequence[Action], event: Event) -> None:
+        for member in members:
+            self.carry_out(state, member, event)
+
+    def _address(self, action: Action, event: Event) -> str:
+        assert action.address is not None
+        return action.address.fill(event.captures, event.names())
+
+    def _value(self, state: RuleState, action: Action, event: Event) -> Any:
+        return self._from(state, action.source, action, event)
+
+    def _from(self, state: RuleState, source: Source | None, action: Action, event: Event) -> Any:
+        if source is None:
+            return MISSING
+        match source.kind:
+            case "constant":
+                value = source.constant
+            case "trigger":
+                value = event.value
+            case "param":
+                assert source.address is not None
+                address = source.address.fill(event.captures, event.names())
+                value = self._engine.value(address)
+                if value is MISSING:
+                    raise ValueError(f"{address} has no value")
+            case "template":
+                assert source.address is not None
+                value = source.address.fill(event.captures, event.names())
+            case _:
+                value = _plain(source.expression({n: None if v is MISSING else v for n, v in event.names().items()}))
+        if source.transform is not None and value is not MISSING:
+            key = action.number, event.address
+            memory = state.memories.get(key)
+            if memory is None:
+                memory = state.memories[key] = {}
+            value = source.transform(value, memory)
+        return value
+
+    def _set(self, state: RuleState, address: str, value: Any) -> None:
+        if (fade := self._fades.pop((state.rule.id, address), None)) is not None:
+            fade.cancel()
+        self.write(state, address, None if value is MISSING else value)
+
+    def write(self, state: RuleState, address: str, value: Any) -> bool:
+        """Set a param as this rule; whether it was accepted."""
+        refused = self.host.write(state.rule.id, state.rule.scopes, address, value)
+        if refused is not None:
+            self._fail(state, f"set {address}: {refused}")
+        return refused is None
+
+    def _publish(self, state: RuleState, action: Action, event: Event) -> None:
+        address = self._address(action, event)
+        value = self._value(state, action, event)
+        refused = self.host.publish(state.rule.id, state.rule.scopes, address, action.signal, value)
+        if refused is not None:
+            self._fail(state, f"publish {address}: {refused}")
+
+    def _fade(self, state: RuleState, address: str, start: Any, to: Any, action: Action) -> None:
+        key = state.rule.id, address
+        if (before := self._fades.pop(key, None)) is not None:
+            before.cancel()
+        begins = self._engine.value(address) if start is MISSING else start
+        if not is_fadable(to) or not is_fadable(begins) or action.over_s <= 0:
+            # From nothing, or between what has no steps in between: there at once.
+            self.write(state, address, to)
+            return
+        if len(self._fades) >= MAX_RUNS * 16:
+            raise ValueError("too many fades are under way")
+        curve = action.curve
+        assert curve is not None
+        fade = Fade(self.host, begins, to, action.over_s, action.rate_hz, curve)
+        self._fades[key] = fade
+
+        def write(value: Any, *, last: bool) -> bool:
+            if last:
+                self._fades.pop(key, None)
+            accepted = self.write(state, address, value)
+            if not accepted:
+                self._fades.pop(key, None)
+            return accepted
+
+        fade.start(write)
+
+    def _fail(self, state: RuleState, sentence: str) -> None:
+        if state.trace.last_error != sentence:
+            self.host.say(logging.WARNING, f"rule {state.rule.id}: {sentence}")
+        state.trace.fail(sentence)
+        self.host.changed(state.rule.id)
+
+
+def _plain(value: Any) -> Any:
+    """The result of an expression as a value of CLASP."""
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return clamped_int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise ValueError(f"{text(value)} is no value that can be written")
+
+
+def _toggled(value: Any) -> Any:
+    given = number(value)
+    if given is None:
+        return value is not True
+    switched = 0 if given else 1
+    return float(switched) if isinstance(given, float) else switched
+
+
+def _incremented(value: Any, action: Action) -> Any:
+    given = number(value)
+    result = (0 if given is None or not math.isfinite(given) else given) + action.by
+    low, high = action.low, action.high
+    if action.wrap and low is not None and high is not None:
+        if result > high:
+            result = low
+        elif result < low:
+            result = high
+    if low is not None:
+        result = max(low, result)
+    if high is not None:
+        result = min(high, result)
+    return clamped_int(result) if isinstance(result, int) else result

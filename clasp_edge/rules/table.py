@@ -1,0 +1,163 @@
+"""Reads a rule's tables key by key: types, ranges, unknown keys with the nearest valid one, all problems at once."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+Report = Callable[[str, str], None]
+"""Takes the dotted path of a key (`rule[3].trigger.pattern`) and a sentence."""
+
+REQUIRED: Any = object()
+LONGEST_QUOTE = 60
+
+
+def quoted(value: object) -> str:
+    """A value as a sentence shows it."""
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    shown = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    return shown if len(shown) <= LONGEST_QUOTE else f"{shown[: LONGEST_QUOTE - 3]}..."
+
+
+def closest(name: str, known: Sequence[str]) -> str:
+    """The hint at what was probably meant, else all there are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f'the closest valid one is "{near[0]}"' if near else f"the valid ones are {', '.join(known)}"
+
+
+class Table:
+    """One table. Getters report what does not fit and return the default; `finish` reports keys nobody asked for."""
+
+    def __init__(self, raw: Mapping[str, Any], path: str, report: Report) -> None:
+        self.raw = raw
+        self.path = path
+        self.sound = True
+        self._report = report
+        self._asked: dict[str, None] = {}
+
+    def wrong(self, key: str, sentence: str) -> None:
+        """Report a problem at a key of this table ("" for the table itself)."""
+        self.sound = False
+        self._report(f"{self.path}.{key}" if key else self.path, sentence)
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there; asking makes it known."""
+        self._asked[key] = None
+        return key in self.raw
+
+    def value(self, key: str, default: Any = REQUIRED) -> Any:
+        """Whatever is there."""
+        if not self.has(key):
+            if default is REQUIRED:
+                self.wrong(key, "missing")
+            return None if default is REQUIRED else default
+        return self.raw[key]
+
+    def text(self, key: str, default: Any = REQUIRED, *, longest: int = 1024, empty: bool = False) -> Any:
+        """Text of 1 (or 0) to `longest` characters."""
+        value = self.value(key, default)
+        if key in self.raw and not (isinstance(value, str) and (value or empty) and len(value) <= longest):
+            self.wrong(key, f"must be text of {0 if empty else 1} to {longest} characters, not {quoted(value)}")
+            return "" if default is REQUIRED else default
+        return value
+
+    def flag(self, key: str, default: Any = REQUIRED) -> Any:
+        """True or false."""
+        value = self.value(key, default)
+        if key in self.raw and not isinstance(value, bool):
+            self.wrong(key, f"must be true or false, not {quoted(value)}")
+            return default
+        return value
+
+    def number(self, key: str, default: Any = REQUIRED, low: float = -math.inf, high: float = math.inf) -> Any:
+        """A finite number within bounds."""
+        value = self.value(key, default)
+        if key in self.raw and not _is_number(value, low, high):
+            bounds = "" if math.isinf(low) and math.isinf(high) else f" from {low:.15g} to {high:.15g}"
+            self.wrong(key, f"must be a number{bounds}, not {quoted(value)}")
+            return 0 if default is REQUIRED else default
+        return value
+
+    def whole(self, key: str, default: Any = REQUIRED, low: int = 0, high: int = 2**31) -> Any:
+        """A whole number within bounds."""
+        value = self.value(key, default)
+        if key in self.raw and not (isinstance(value, int) and _is_number(value, low, high)):
+            self.wrong(key, f"must be a whole number from {low} to {high}, not {quoted(value)}")
+            return 0 if default is REQUIRED else default
+        return value
+
+    def choice(self, key: str, words: Sequence[str], default: Any = REQUIRED) -> Any:
+        """One of some words."""
+        value = self.value(key, default)
+        if key in self.raw and value not in words:
+            self.wrong(key, f"is {quoted(value)}; {closest(str(value), list(words))}")
+            return words[0] if default is REQUIRED else default
+        return value
+
+    def table(self, key: str, default: Any = REQUIRED) -> Any:
+        """A table within."""
+        value = self.value(key, default)
+        if key in self.raw and not isinstance(value, Mapping):
+            self.wrong(key, f"must be a table, not {quoted(value)}")
+            return {} if default is REQUIRED else default
+        return value
+
+    def texts(self, key: str, default: Any = REQUIRED) -> Any:
+        """A list of texts; one text stands for a list of one."""
+        value = self.value(key, default)
+        if key not in self.raw:
+            return () if default is REQUIRED else default
+        if isinstance(value, str):
+            return (value,)
+        if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+            self.wrong(key, f"must be text or a list of texts, not {quoted(value)}")
+            return ()
+        return tuple(value)
+
+    def numbers(self, key: str, count: int) -> Any:
+        """A list of `count` finite numbers, or None after a report."""
+        value = self.value(key)
+        if not isinstance(value, list) or len(value) != count or not all(_is_number(one) for one in value):
+            self.wrong(key, f"must be a list of {count} numbers, not {quoted(value)}")
+            return None
+        return tuple(value)
+
+    def tables(self, key: str, default: Any = REQUIRED) -> Iterator[Table]:
+        """The tables of a list, or the single one that stands for it."""
+        value = self.value(key, default)
+        if key not in self.raw:
+            return
+        rows = [value] if isinstance(value, Mapping) else value
+        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+            self.wrong(key, f"must be a table or a list of tables, not {quoted(value)}")
+            return
+        single = isinstance(value, Mapping)
+        for index, row in enumerate(rows):
+            yield Table(row, f"{self.path}.{key}" + ("" if single else f"[{index}]"), self._watched)
+
+    def inner(self, key: str, raw: Mapping[str, Any]) -> Table:
+        """A table found at `key` by other means."""
+        return Table(raw, f"{self.path}.{key}" if key else self.path, self._watched)
+
+    def finish(self) -> bool:
+        """Report unknown keys. Whether everything asked of this table was there and right."""
+        known = list(self._asked)
+        for key in self.raw:
+            if key not in self._asked:
+                self.wrong(str(key), f"unknown key; {closest(str(key), known)}")
+        return self.sound
+
+    def _watched(self, key: str, sentence: str) -> None:
+        self.sound = False
+        self._report(key, sentence)
+
+
+def _is_number(value: object, low: float = -math.inf, high: float = math.inf) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and low <= value <= high
