@@ -16,6 +16,7 @@ from pathlib import Path
 from clasp_edge.cli import console_arguments, journal_arguments, rules_arguments
 from clasp_edge.cli.parser import Parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
+from clasp_edge.config.model import Config
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.version import __version__
 
@@ -138,7 +139,7 @@ def _run(path: Path | None, sets: list[str]) -> int:
         for problem in error.problems:
             print(f"clasp-edge: {problem}", file=sys.stderr)
         return EXIT_NOT_STARTED
-    if not any(url.startswith("wss:") for uplink in config.uplink.values() for url in uplink.urls):
+    if not _speaks_tls(config):
         from clasp_edge.daemon.no_tls import import_loop_without_tls
 
         # Nothing else in the configuration asks for TLS on the event loop.
@@ -146,3 +147,10 @@ def _run(path: Path | None, sets: list[str]) -> int:
     from clasp_edge.daemon.main import run
 
     return run(config, path, sets)
+
+
+def _speaks_tls(config: Config) -> bool:
+    """Whether the event loop has to know TLS: for an uplink, or for a listener."""
+    if any(part.tls_listen is not None for part in (config.websocket, config.tcp, config.mqtt)):
+        return True
+    return any(url.startswith("wss:") for uplink in config.uplink.values() for url in uplink.urls)

@@ -44,6 +44,7 @@ ACTIONS = frozenset({"read", "r", "write", "w", "write!", "w!", "admin", "a", "*
 # Part of an address, and what snapshots name as the writer, which has 36 bytes.
 UPLINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 ROUTER_ID = re.compile(r"[A-Za-z0-9_.-]{0,64}")
+TLS_PIN = re.compile(r"sha256:[0-9a-fA-F]{64}")
 BRIDGE_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 
 
@@ -90,6 +91,8 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             yield from _networks("metrics_from", part.metrics_from)
         case Config():
             yield from _listeners(part)
+            if part.tls.key and not part.tls.certificate:
+                yield "tls.key", "without tls.certificate it is of no use"
             for name in part.bridge:
                 if not BRIDGE_NAME.fullmatch(name):
                     yield f"bridge.{name}", "a bridge's name is 1 to 28 letters, digits, - and _"
@@ -196,6 +199,8 @@ def _uplink(uplink: Uplink) -> Iterator[tuple[str, str]]:
     for pattern in uplink.policy:
         if reason := pattern_fault(pattern):
             yield "policy", reason
+    if uplink.tls_pin and not TLS_PIN.fullmatch(uplink.tls_pin):
+        yield "tls_pin", 'must be "sha256:" and 64 hex digits, as `clasp-edge status` of the hub tells it'
     if uplink.tls_key and not uplink.tls_cert:
         yield "tls_key", "without tls_cert it is of no use"
     if (uplink.tls_ca or uplink.tls_cert) and not tls:
@@ -270,8 +275,11 @@ def _listeners(config: Config) -> Iterator[tuple[str, str]]:
     taken: dict[object, str] = {}
     listeners = (
         ("websocket.listen", config.websocket.listen),
+        ("websocket.tls_listen", config.websocket.tls_listen),
         ("tcp.listen", config.tcp.listen),
+        ("tcp.tls_listen", config.tcp.tls_listen),
         ("mqtt.listen", config.mqtt.listen),
+        ("mqtt.tls_listen", config.mqtt.tls_listen),
         ("osc.tcp_listen", config.osc.tcp_listen),
     )
     for key, listen in listeners:

@@ -48,12 +48,22 @@ class Websocket(Section, frozen=True, kw_only=True):
     """`[websocket]`."""
 
     listen: Listen | None = Listen("0.0.0.0", 7330)
+    tls_listen: Listen | None = None
 
 
 class Tcp(Section, frozen=True, kw_only=True):
     """`[tcp]`: frames with a length prefix."""
 
     listen: Listen | None = None
+    tls_listen: Listen | None = None
+
+
+class Tls(Section, frozen=True, kw_only=True):
+    """`[tls]`: the certificate of encrypted listeners; paths in PEM. "" is one made once and kept in data_dir."""
+
+    certificate: Annotated[str, Meta(max_length=4096)] = ""
+    key: Annotated[str, Meta(max_length=4096)] = ""
+    client_ca: Annotated[str, Meta(max_length=4096)] = ""
 
 
 class MqttMount(Section, frozen=True, kw_only=True):
@@ -68,6 +78,7 @@ class Mqtt(Section, frozen=True, kw_only=True):
     """`[mqtt]`: the server for MQTT clients."""
 
     listen: Listen | None = Listen("0.0.0.0", 1883)
+    tls_listen: Listen | None = None
     namespace: Annotated[str, Meta(max_length=256)] = "/mqtt"  # "": all of the tree
     mount: tuple[MqttMount, ...] = ()
     unretained: Literal["event", "param"] = "param"
@@ -269,6 +280,7 @@ class Uplink(Section, frozen=True, kw_only=True):
     tls_cert: Annotated[str, Meta(max_length=4096)] = ""
     tls_key: Annotated[str, Meta(max_length=4096)] = ""
     tls_server_name: Annotated[str, Meta(max_length=253)] = ""
+    tls_pin: Annotated[str, Meta(max_length=71)] = ""
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -297,6 +309,7 @@ class Config(Section, frozen=True, kw_only=True):
     data_dir: Path = msgspec.field(default_factory=default_data_dir)
     websocket: Websocket = Websocket()
     tcp: Tcp = Tcp()
+    tls: Tls = Tls()
     mqtt: Mqtt = Mqtt()
     limits: Limits = Limits()
     state: State = State()

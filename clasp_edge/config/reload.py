@@ -12,6 +12,8 @@ from clasp_edge.config.model import Config, Osc, leaves
 # What devices have been served by since the start.
 OSC_RESTART = ("listen", "namespace", "floats", "arrays", "tcp_listen", "tcp_framing")
 
+MQTT_RESTART = ("listen", "tls_listen", "namespace", "mount", "max_packet_kib")
+
 # Read anew at each use, so a new value holds from the next message, session or sweep on.
 LIVE = frozenset(
     {
@@ -77,11 +79,13 @@ RESTART = frozenset(
         "data_dir",
         "federation.router_id",
         "websocket.listen",
+        "websocket.tls_listen",
         "tcp.listen",
-        "mqtt.listen",
-        "mqtt.namespace",
-        "mqtt.mount",
-        "mqtt.max_packet_kib",
+        "tcp.tls_listen",
+        "tls.certificate",
+        "tls.key",
+        "tls.client_ca",
+        *(f"mqtt.{key}" for key in MQTT_RESTART),
         "limits.arena_mib",
         "limits.history_kib",
         "security.mode",
@@ -114,13 +118,8 @@ def reloaded(old: Config, new: Config) -> Config:
         data_dir=old.data_dir,
         websocket=old.websocket,
         tcp=old.tcp,
-        mqtt=msgspec.structs.replace(
-            new.mqtt,
-            listen=old.mqtt.listen,
-            namespace=old.mqtt.namespace,
-            mount=old.mqtt.mount,
-            max_packet_kib=old.mqtt.max_packet_kib,
-        ),
+        tls=old.tls,
+        mqtt=msgspec.structs.replace(new.mqtt, **{key: getattr(old.mqtt, key) for key in MQTT_RESTART}),
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
         journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
         security=security,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from clasp_edge.config.listen import Listen
 from clasp_edge.daemon.part import Part
 from clasp_edge.router.router import Router
@@ -14,15 +16,20 @@ class WebSocketPart(Part):
 
     name = "ws"
 
-    def __init__(self, router: Router, listen: Listen) -> None:
+    def __init__(self, router: Router, listen: Listen | None) -> None:
         self.server = WebSocketServer(router, listen)
+        self._plain = listen is not None
 
     async def start(self) -> list[str]:
-        return [f"ws://{await self.server.start()}"]
+        return [f"ws://{await self.server.start()}"] if self._plain else []
+
+    def serve(self, peer: str) -> asyncio.BaseProtocol:
+        """The protocol of a connection that was decrypted elsewhere."""
+        return self.server.accepted()
 
     @property
     def listening(self) -> bool:
-        return self.server.listening
+        return self.server.listening or not self._plain
 
     def stop(self) -> None:
         self.server.stop()
@@ -33,15 +40,20 @@ class TcpPart(Part):
 
     name = "tcp"
 
-    def __init__(self, router: Router, listen: Listen) -> None:
+    def __init__(self, router: Router, listen: Listen | None) -> None:
         self._server = TcpServer(router, listen)
+        self._plain = listen is not None
 
     async def start(self) -> list[str]:
-        return [f"tcp://{await self._server.start()}"]
+        return [f"tcp://{await self._server.start()}"] if self._plain else []
+
+    def serve(self, peer: str) -> asyncio.BaseProtocol:
+        """The protocol of a connection that was decrypted elsewhere."""
+        return self._server.accepted()
 
     @property
     def listening(self) -> bool:
-        return self._server.listening
+        return self._server.listening or not self._plain
 
     def stop(self) -> None:
         self._server.stop()

@@ -3,6 +3,7 @@ on."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,19 @@ class MqttPart(Part):
 
     name = "mqtt"
 
-    def __init__(self, router: Router, listen: Listen, journal: Journal | None) -> None:
+    def __init__(self, router: Router, listen: Listen | None, journal: Journal | None) -> None:
         self.server = MqttServer(router)
         self._listen = listen
         if journal is not None:
             self.server.keep_sessions(journal)
 
+    def serve(self, peer: str) -> asyncio.BaseProtocol:
+        """The protocol of a connection that was decrypted elsewhere."""
+        return self.server.accepted(peer)
+
     async def start(self) -> list[str]:
+        if self._listen is None:
+            return []
         sock = bind(self._listen, socket.SOCK_STREAM)
         await self.server.start(sock)
         return [f"mqtt://{name_of(sock)}"]
@@ -45,7 +52,7 @@ class MqttPart(Part):
 
     @property
     def listening(self) -> bool:
-        return self.server.listening
+        return self.server.listening or self._listen is None
 
     def stop(self) -> None:
         self.server.stop()

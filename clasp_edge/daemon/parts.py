@@ -33,6 +33,11 @@ class MonitorPart(Part):
         self._monitor.stop()
 
 
+def speaks_tls(config: Config) -> bool:
+    """Whether some listener is encrypted."""
+    return any(part.tls_listen is not None for part in (config.websocket, config.tcp, config.mqtt))
+
+
 class Parts:
     """All parts, in `all`; those that others have to do with by name.
 
@@ -56,18 +61,35 @@ class Parts:
         self.federation = FederationPart(router, config, journal)
         self.all += [MonitorPart(monitor), self.federation, BridgesPart(router, config)]
         websocket = None
-        if config.websocket.listen is not None:
+        if config.websocket.listen is not None or config.websocket.tls_listen is not None:
             websocket = WebSocketPart(router, config.websocket.listen)
             self.all.append(websocket)
-        if config.tcp.listen is not None:
-            self.all.append(TcpPart(router, config.tcp.listen))
-        if config.mqtt.listen is not None:
+        tcp = None
+        if config.tcp.listen is not None or config.tcp.tls_listen is not None:
+            tcp = TcpPart(router, config.tcp.listen)
+            self.all.append(tcp)
+        mqtt = None
+        if config.mqtt.listen is not None or config.mqtt.tls_listen is not None:
             from clasp_edge.daemon.mqtt import MqttPart
 
             mqtt = MqttPart(router, config.mqtt.listen, journal)
             self.all.append(mqtt)
             if websocket is not None:
                 websocket.server.mqtt = mqtt.server
+        if speaks_tls(config):
+            from clasp_edge.daemon.tls import Encrypted, TlsPart
+
+            servers = [
+                Encrypted(scheme, listen, part.serve)
+                for scheme, listen, part in (
+                    ("wss", config.websocket.tls_listen, websocket),
+                    ("tcps", config.tcp.tls_listen, tcp),
+                    ("mqtts", config.mqtt.tls_listen, mqtt),
+                )
+                if listen is not None and part is not None
+            ]
+            self.tls = TlsPart(router, config, servers)
+            self.all.append(self.tls)
         if config.osc.listen is not None:
             from clasp_edge.daemon.osc import OscPart
 

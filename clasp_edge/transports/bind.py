@@ -117,10 +117,33 @@ def _tune(sock: socket.socket, kind: socket.SocketKind) -> None:
     sock.setblocking(False)
 
 
+def no_delay(sock: socket.socket) -> None:
+    """Have the kernel send at once what is written. A local socket knows no such delay."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+_behind: dict[int, str] = {}
+"""Where connections come from that reach us over a pair of local sockets, by descriptor."""
+
+
+def note_peer(sock: socket.socket, peer: str) -> None:
+    """Remember who is behind one end of a socket pair, until `forget_peer`."""
+    _behind[sock.fileno()] = peer
+
+
+def forget_peer(descriptor: int) -> None:
+    """The pair is closed."""
+    _behind.pop(descriptor, None)
+
+
 def peer_of(transport: asyncio.BaseTransport) -> str:
     """Where a connection comes from, as `host:port`; "local" for a socket without such a name."""
     peer = transport.get_extra_info("peername")
-    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+    if isinstance(peer, tuple):
+        return f"{peer[0]}:{peer[1]}"
+    sock = transport.get_extra_info("socket")
+    return _behind.get(sock.fileno(), "local") if sock is not None else "local"
 
 
 def name_of(sock: socket.socket) -> str:

@@ -11,7 +11,7 @@ from clasp_edge.dataplane import Framing
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
-from clasp_edge.transports.bind import bind, name_of, peer_of
+from clasp_edge.transports.bind import bind, name_of, no_delay, peer_of
 from clasp_edge.wire import MAX_FRAME, Ping
 
 _LENGTH_BYTES = 4
@@ -44,7 +44,7 @@ class TcpConnection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         sock = transport.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        no_delay(sock)
         self._session = self._server.router.connect(self, sock.fileno(), Framing.TCP)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -110,16 +110,21 @@ class TcpConnection(asyncio.BufferedProtocol):
 class TcpServer:
     """The listener."""
 
-    def __init__(self, router: Router, listen: Listen) -> None:
+    def __init__(self, router: Router, listen: Listen | None) -> None:
         self.router = router
         self._listen = listen
         self._server: asyncio.Server | None = None
 
     async def start(self) -> str:
         """Bind and listen; returns the address as `host:port`. Raises `bind.BindError`."""
+        assert self._listen is not None
         sock = bind(self._listen, socket.SOCK_STREAM)
-        self._server = await self.router.loop.create_server(lambda: TcpConnection(self), sock=sock, backlog=1024)
+        self._server = await self.router.loop.create_server(self.accepted, sock=sock, backlog=1024)
         return name_of(sock)
+
+    def accepted(self) -> asyncio.BufferedProtocol:
+        """The protocol of a new connection."""
+        return TcpConnection(self)
 
     @property
     def listening(self) -> bool:

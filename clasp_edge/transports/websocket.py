@@ -166,6 +166,42 @@ class Connection:
             self._transport.disconnect()
 
 
+class _LocalSocket:
+    """A local socket for who takes every socket for one of TCP: options of TCP are none here."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        if level != socket.IPPROTO_TCP:
+            self._sock.setsockopt(level, option, value)
+
+    def getsockopt(self, level: int, option: int) -> int:
+        return 0 if level == socket.IPPROTO_TCP else int(self._sock.getsockopt(level, option))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+class _LocalTransport:
+    """A transport over a local socket, with such a socket."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._sock = _LocalSocket(transport.get_extra_info("socket"))
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._sock if name == "socket" else self._transport.get_extra_info(name, default)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+def tcp_like(transport: asyncio.Transport) -> Any:
+    """The transport, or, where it is a decrypted connection's (`tls_tunnel`), one that picows can use like TCP's."""
+    return _LocalTransport(transport) if transport.get_extra_info("socket").family == socket.AF_UNIX else transport
+
+
 def mqtt_upgrade(server: MqttServer, subprotocol: str) -> Any:
     """The upgrade of a client that speaks MQTT."""
     from clasp_edge.transports.mqtt_websocket import WebSocketConnection, listener_for
@@ -177,7 +213,7 @@ def mqtt_upgrade(server: MqttServer, subprotocol: str) -> Any:
 class WebSocketServer:
     """The listener. `start` binds (OSError with the address when it cannot), `stop` closes the listening sockets."""
 
-    def __init__(self, router: Router, listen: Listen) -> None:
+    def __init__(self, router: Router, listen: Listen | None) -> None:
         self.router = router
         self.loop = router.loop
         self._listen = listen
@@ -192,8 +228,9 @@ class WebSocketServer:
 
     async def start(self) -> str:
         """Bind and listen; returns the address as `host:port`. Raises `bind.BindError`."""
+        assert self._listen is not None
         sock = bind(self._listen, socket.SOCK_STREAM)
-        self._server = await self.loop.create_server(self._accepted, sock=sock, backlog=1024)
+        self._server = await self.loop.create_server(self.accepted, sock=sock, backlog=1024)
         return name_of(sock)
 
     @property
@@ -207,7 +244,8 @@ class WebSocketServer:
             self._server.close()
         self._waiting.close_all()
 
-    def _accepted(self) -> asyncio.Protocol:
+    def accepted(self) -> asyncio.Protocol:
+        """The protocol of a new connection, whose first bytes say what it becomes."""
         return HttpGate(self._upgrade, self._refusal, self._waiting, self.pages)
 
     def _refusal(self, transport: asyncio.Transport) -> str | None:
@@ -235,7 +273,7 @@ class WebSocketServer:
         # meanwhile, because the loop reads differently for the two kinds of protocol.
         transport.pause_reading()
         transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+        protocol.connection_made(tcp_like(transport))
         rest = memoryview(single_connection_option(data))
         while rest and not transport.is_closing():
             room = protocol.get_buffer(-1)

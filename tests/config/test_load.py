@@ -169,7 +169,7 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
         ("nam = 'a'", 'nam: unknown key; the closest valid key is "name"'),
         ("[limits]\nmax_sesions = 1", 'limits.max_sesions: unknown key; the closest valid key is "max_sessions"'),
         ("[webscket]\nlisten = 'off'", 'webscket: unknown key; the closest valid key is "websocket"'),
-        ("[tcp]\nzz = 1", "tcp.zz: unknown key; the valid keys are listen"),
+        ("[tcp]\nzz = 1", "tcp.zz: unknown key; the valid keys are listen, tls_listen"),
         ("name = ''", 'name: must be text of 1 to 256 characters, not ""'),
         ("name = 3", "name: must be text of 1 to 256 characters, not 3"),
         ("data_dir = ''", 'data_dir: must be the path of a directory, not ""'),

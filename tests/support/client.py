@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -157,11 +158,13 @@ class WsClient(Client):
         subprotocol: str | None = "clasp",
         max_size: int | None = None,
         source: str = "",
+        ssl: SSLContext | None = None,
     ) -> None:
         # Entered by hand: recent releases want the connection used as a context manager.
         try:
             self.ws: ClientConnection = connect(
                 url + path,
+                ssl=ssl,
                 subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
                 compression=None,
                 ping_interval=None,

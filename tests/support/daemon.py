@@ -25,7 +25,13 @@ STOP_TIMEOUT_S = 10.0
 POLL_S = 0.01
 
 
-_KEYS = {"ws": "websocket.listen", "osc+tcp": "osc.tcp_listen"}
+_KEYS = {
+    "ws": "websocket.listen",
+    "osc+tcp": "osc.tcp_listen",
+    "wss": "websocket.tls_listen",
+    "mqtts": "mqtt.tls_listen",
+    "tcps": "tcp.tls_listen",
+}
 """The configuration keys of listeners that are not named after the scheme in the `ready` line."""
 
 

@@ -247,8 +247,9 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
     """A client on a plain socket. All connections read into one buffer, of which each keeps only the start of a packet:
     an idle client holds no buffer."""
 
-    def __init__(self, server: MqttServer) -> None:
+    def __init__(self, server: MqttServer, remote: str = "") -> None:
         super().__init__(server)
+        self._behind = remote
         self._transport: asyncio.Transport | None = None
         self._reading = True
         self._socket: Any = None
@@ -256,9 +257,10 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
-        self._socket = transport.get_extra_info("socket")
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else self._behind or "local"
+        if not self._behind:  # behind a local socket nothing is delayed
+            self._socket = transport.get_extra_info("socket")
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.waiting.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -277,7 +279,8 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
             self.received_own(nbytes)
         else:
             self.received(self.server.buffer, len(self.rest) + nbytes)
-        if nbytes < SMALL_READ_BYTES and session is not None and session.sent_bytes == before and not self.closing:
+        quiet = session is not None and session.sent_bytes == before and not self.closing
+        if nbytes < SMALL_READ_BYTES and quiet and self._socket is not None:
             # Nothing went back that would carry the acknowledgement: a sender that gathers small writes (Nagle) would
             # wait for it until the kernel's timer of 40 ms.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

@@ -150,7 +150,11 @@ class MqttServer:
 
     async def start(self, sock: socket.socket) -> None:
         """Listen on a bound socket."""
-        self._server = await self.loop.create_server(lambda: TcpConnection(self), sock=sock, backlog=1024)
+        self._server = await self.loop.create_server(self.accepted, sock=sock, backlog=1024)
+
+    def accepted(self, remote: str = "") -> TcpConnection:
+        """The protocol of a new connection; `remote` is who is there, `host:port`, where its socket does not tell."""
+        return TcpConnection(self, remote)
 
     @property
     def listening(self) -> bool:

@@ -1,4 +1,4 @@
-"""TLS of an uplink: the router's certificate is always verified, against the system's authorities or a private one.
+"""TLS of an uplink: the router's certificate is always verified, by the system's authorities, a private one or a pin.
 
 The only place of this room that imports OpenSSL, and only when an endpoint is `wss`.
 """
@@ -6,7 +6,9 @@ The only place of this room that imports OpenSSL, and only when an endpoint is `
 from __future__ import annotations
 
 import os
+from asyncio import BaseTransport
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,13 +23,16 @@ class TlsError(Exception):
 class TlsOptions:
     """Paths in PEM; "" for the system's authorities, for no client certificate, for a key that is in `cert`.
 
-    `server_name` is the name in the router's certificate where that is not the one in the URL.
+    `server_name` is the name in the router's certificate where that is not the one in the URL. `pin` is the
+    fingerprint of the one certificate that is accepted, `sha256:` and 64 hex digits; authorities, names and dates do
+    not count then.
     """
 
     ca: str = ""
     cert: str = ""
     key: str = ""
     server_name: str = ""
+    pin: str = ""
 
 
 class TlsContexts:
@@ -55,6 +60,9 @@ class TlsContexts:
             context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=options.ca or None)
         except OSError as error:
             raise TlsError(f"tls_ca {options.ca}: {said(error)}") from None
+        if options.pin:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE  # `check_pin` decides
         if options.cert:
             try:
                 context.load_cert_chain(options.cert, options.key or None, _no_password)
@@ -64,6 +72,14 @@ class TlsContexts:
             except ValueError:
                 raise TlsError(f"tls_key {options.key or options.cert}: the key is encrypted") from None
         return context
+
+
+def check_pin(transport: BaseTransport, pin: str) -> None:
+    """Whether the other end shows the pinned certificate. Raises TlsError with the fingerprint that it has."""
+    shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
+    found = f"sha256:{sha256(shown).hexdigest()}"
+    if found != pin.lower():
+        raise TlsError(f"TLS: the certificate has the fingerprint {found}, and tls_pin another one")
 
 
 def said(error: OSError) -> str:

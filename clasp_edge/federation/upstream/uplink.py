@@ -84,7 +84,7 @@ class Uplink:
         )  # fmt: skip
         self.outward.backlog = self.backlog
         urls = (config.url,) if isinstance(config.url, str) else config.url
-        tls = TlsOptions(config.tls_ca, config.tls_cert, config.tls_key, config.tls_server_name)
+        tls = TlsOptions(config.tls_ca, config.tls_cert, config.tls_key, config.tls_server_name, config.tls_pin)
         options = DialOptions(
             name, [parse_endpoint(url) for url in urls], tls, dead_after_s=config.dead_after_ms / 1000
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from clasp_edge.config.endpoint import Endpoint
 from clasp_edge.federation.upstream.connection import Connection, Owner, State
 from clasp_edge.federation.upstream.resolve import ConnectError
-from clasp_edge.federation.upstream.tls import TlsContexts, TlsError, said
+from clasp_edge.federation.upstream.tls import TlsContexts, TlsError, check_pin, said
 from clasp_edge.picows_core import WSAutoPingStrategy, WSMsgType, WSProtocol, beneath
 
 if TYPE_CHECKING:
@@ -65,9 +65,15 @@ class WsConnection(Connection):
             if self.endpoint.tls:
                 self.progress.doing = "agreeing on TLS"
                 name = self._contexts.options.server_name or self.endpoint.host.partition("%")[0]
-                await self._loop.create_connection(
+                transport, _ = await self._loop.create_connection(
                     lambda: protocol, sock=sock, ssl=self._contexts.context(), server_hostname=name
                 )
+                if self._contexts.options.pin:
+                    try:
+                        check_pin(transport, self._contexts.options.pin)
+                    except TlsError:
+                        transport.abort()
+                        raise
             else:
                 await self._loop.create_connection(lambda: protocol, sock=sock)
             self.progress.doing = "waiting for the answer to the WebSocket upgrade"

@@ -1,0 +1,103 @@
+"""Encrypted listeners as a part of the process: the certificate, and one tunnel for each `tls_listen`.
+
+Imported only where one is configured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import TimerHandle
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from clasp_edge.config.listen import Listen
+from clasp_edge.config.model import Config
+from clasp_edge.console.requests import Requests
+from clasp_edge.console.sources import COUNTER, Family, StatusSources
+from clasp_edge.daemon.certificate import Certificate
+from clasp_edge.daemon.part import Part
+from clasp_edge.router.router import Router
+from clasp_edge.transports.tls_tunnel import TlsListener
+
+log = logging.getLogger("clasp_edge.tls")
+
+LOOK_AGAIN_S = 60.0
+"""How often the certificate's files are looked at: renewals come by programs that tell nobody."""
+
+
+class Encrypted(NamedTuple):
+    """A server that is to be reached encrypted: the scheme it is named by, where, and what serves a connection."""
+
+    scheme: str
+    listen: Listen
+    serve: Callable[[str], asyncio.BaseProtocol]
+
+
+class TlsPart(Part):
+    """All encrypted listeners. Raises CannotStart for a certificate that cannot be used."""
+
+    name = "tls"
+
+    def __init__(self, router: Router, config: Config, servers: Sequence[Encrypted]) -> None:
+        self._router = router
+        self.certificate = Certificate(config)
+        self._listeners = [
+            (
+                server.scheme,
+                TlsListener(
+                    router.loop,
+                    server.listen,
+                    self.certificate.context,
+                    server.serve,
+                    max_handshakes=lambda: router.config.limits.max_half_open,
+                    timeout_s=lambda: router.config.limits.handshake_timeout_s,
+                ),
+            )
+            for server in servers
+        ]
+        self._timer: TimerHandle | None = None
+
+    async def start(self) -> list[str]:
+        return [f"{scheme}://{await listener.start()}" for scheme, listener in self._listeners]
+
+    def ready(self) -> None:
+        log.info("certificate %s, fingerprint %s", self.certificate.chain, self.certificate.fingerprint)
+        self._look_later()
+
+    def _look_later(self) -> None:
+        self._timer = self._router.loop.call_later(LOOK_AGAIN_S, self._look)
+
+    def _look(self) -> None:
+        self.certificate.take_over()
+        self._look_later()
+
+    def apply_config(self, config: Config) -> None:
+        self.certificate.take_over()
+
+    def describe(self, sources: StatusSources) -> None:
+        failures = Family(
+            "clasp_edge_tls_handshakes_failed_total", COUNTER, "TLS handshakes that came to nothing.", ("failed",)
+        )
+        sources.add("tls", self._numbers, (failures,))
+
+    def _numbers(self) -> Mapping[str, Any]:
+        return {
+            "fingerprint": self.certificate.fingerprint,
+            "certificate": str(self.certificate.chain),
+            "self_signed": self.certificate.made,
+            "failed": sum(listener.failed for _, listener in self._listeners),
+        }
+
+    def offer(self, requests: Requests) -> None:
+        requests.add("fingerprint", lambda request: self._numbers())
+
+    @property
+    def listening(self) -> bool:
+        return all(listener.listening for _, listener in self._listeners)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for _, listener in self._listeners:
+            listener.stop()
