@@ -6,7 +6,8 @@
 #   make lint           what needs no test
 #   make fresh-test     both commands on a fresh Debian 12 and 13  ARGS="--suite trixie" for one of them
 #   make format         lay out and tidy the Python sources
-#   make fuzz           fuzz the decoders                          FUZZ_SECONDS=60 for each of them
+#   make fuzz           fuzz the decoders, and a whole router      FUZZ_SECONDS=60 for each of them
+#   make asan           test and fuzz with every access of the compiled code checked     FUZZ_SECONDS=60
 #   make adversary      attack the router as strangers would, at full length
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make outages        break the network between routers, at length         ARGS="--seconds 60 --only clock"
@@ -32,7 +33,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz adversary crash outages deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
+.PHONY: help run build test fuzz asan adversary crash outages deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
 .PHONY: format tools lint check fresh-test
 
 help:
@@ -111,6 +112,15 @@ fuzz: $(VENV)/.fuzz build
 		echo "== $$target, $(FUZZ_SECONDS) s"; \
 		$(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS); \
 	done
+
+# AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan. Not part of `make test`: the modules take minutes to
+# compile on two cores, and run at a fraction of their speed. The decoders' fuzzers bring a runtime of their own, which
+# cannot be loaded beside it.
+ASAN_TESTS ?= tests/dataplane tests/wire tests/journal tests/federation/shared tests/devices/osc tests/devices/mqtt \
+	tests/router tests/transports tests/adversary
+asan: $(VENV)/.test build
+	@.ci/sanitized $(BIN)/python -m pytest -q -p no:cacheprovider $(ASAN_TESTS) $(ARGS)
+	@.ci/sanitized $(BIN)/python tests/fuzz/fuzz_whole_router.py -max_total_time=$(FUZZ_SECONDS)
 
 adversary: $(VENV)/.test build
 	python -m pytest -q -m "long or not long" tests/adversary $(ARGS)

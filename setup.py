@@ -14,13 +14,17 @@ COMPILED_PYTHON = ["clasp_edge/wire/pattern.py"]
 
 CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 
-# Line tracing and C assertions cost speed; the sanitiser build of `make fuzz` turns its own flags on by CFLAGS.
 flags = ["-O2", "-fno-plt", "-fvisibility=hidden", "-Wno-unreachable-code"]
+link_flags = []
+if os.environ.get("SANITIZE"):  # .ci/sanitized, in a copy of the tree: every access is checked
+    link_flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    flags = ["-O1", "-g1", "-fno-omit-frame-pointer", "-Wno-unreachable-code", *link_flags]
 
 
 def extension(source: str) -> Extension:
     """The module that a .pyx or .py file is compiled into."""
-    return Extension(os.path.splitext(source)[0].replace("/", "."), [source], extra_compile_args=flags)
+    name = os.path.splitext(source)[0].replace("/", ".")
+    return Extension(name, [source], extra_compile_args=flags, extra_link_args=link_flags)
 
 
 options = {"language_level": 3, "embedsignature": True}

@@ -9,17 +9,15 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport free, malloc
 
-from clasp_edge.dataplane.outbox cimport BOUNDED, NO_EXPIRY, OLDEST_FIRST, Raw
+from clasp_edge.dataplane.messages cimport PUBLISH, Published, Write, read_publish
+from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
 from clasp_edge.dataplane.payload cimport Typed, fit_payload, print_value
-from clasp_edge.dataplane.plane cimport TOO_LARGE, Write
+from clasp_edge.dataplane.plane cimport TOO_LARGE
 from clasp_edge.dataplane.scan cimport value_size
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, TTL_NEVER, Entry, entry_value
 
 cdef enum:
-    SIGNAL_STREAM = 2
-    SIGNAL_GESTURE = 3
-    PHASE_MOVE = 1
     HAS_TTL = 0x10
     LONGEST_TTL_S = 0x7FFFFFFF
     BUFFER_BYTES = 262144       # of a printed value: four times the largest, which JSON may need
@@ -79,20 +77,17 @@ cdef class Adapter(Sink):
         return verdict, revision
 
     def publish(self, bytes payload not None, bytes address not None):
-        """Publish a compact PUBLISH payload whose address is `address` (both made by `wire`). Returns the verdict."""
-        cdef const uint8_t* p = <const uint8_t*><char*>payload
-        cdef int flags = p[1]
-        cdef int signal = flags >> 5
-        cdef int loss = BOUNDED
+        """Publish a compact PUBLISH payload whose address is `address` (both made by `wire`). Returns the verdict.
+        Raises ValueError for a payload that is none."""
+        cdef Published message
         cdef bint outer = self.plane.core.in_pass
-        if not 5 + len(address) <= len(payload) <= 65535 or p[0] != 0x20 or signal > 4:
+        if (not 0 < len(payload) <= 65535 or (<const uint8_t*><char*>payload)[0] != PUBLISH
+                or read_publish(<const uint8_t*><char*>payload, len(payload), &message) != 0
+                or payload[4:4 + message.address_size] != address):
             raise ValueError("not a PUBLISH payload")
-        if signal == SIGNAL_STREAM or (signal == SIGNAL_GESTURE and flags & 0x07 == PHASE_MOVE):
-            loss = OLDEST_FIRST
         self.plane.core.begin()
-        verdict = self.plane.publish(self, p, len(payload), <const uint8_t*><char*>address, len(address),
-                                     self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)),
-                                     flags, loss)
+        verdict = self.plane.publish(self, <const uint8_t*><char*>payload, &message,
+                                     self.plane.table.hash_of(message.address, message.address_size))
         if not outer:
             self.plane.core.finish()
         return verdict

@@ -2,6 +2,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.clasp_sender cimport ClaspSender
+from clasp_edge.dataplane.messages cimport Published
 from clasp_edge.dataplane.write_run cimport WriteRun
 
 
@@ -37,6 +38,5 @@ cdef class ClaspReceiver(ClaspSender):
     cdef void _ack(self, const uint8_t* address, size_t size, uint64_t revision, bint locked) noexcept
     cdef void _refused(self, int verdict, const uint8_t* address, size_t size, uint64_t revision, uint64_t expected,
                        bint is_set) noexcept
-    cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address,
-                       size_t address_size, int phase, uint32_t gesture_id) noexcept
+    cdef void _hand_up(self, const uint8_t* payload, const Published* message, int phase) noexcept
     cdef void _garbage(self, int fault) noexcept

@@ -9,10 +9,11 @@ import logging
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
-from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put64
-from clasp_edge.dataplane.outbox cimport BOUNDED, HEADROOM, JOBS_AT_ONCE, OLDEST_FIRST
-from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, STAGED, Staged, Write
-from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE, value_size
+from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
+from clasp_edge.dataplane.messages cimport PUBLISH, Published, Write, read_publish, read_set
+from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE
+from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, STAGED, Staged
+from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE
 from clasp_edge.dataplane.table cimport Slot, Table
 from clasp_edge.dataplane.write_run cimport publish_content, set_content
 
@@ -23,11 +24,7 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     MAX_FRAME = 65547
-    SIGNAL_EVENT = 1
-    SIGNAL_STREAM = 2
     SIGNAL_GESTURE = 3
-    SIGNAL_TIMELINE = 4
-    PHASE_MOVE = 1
 
 # Faults of a frame, numbered below those of a value (scan.pxd).
 cdef enum:
@@ -325,42 +322,14 @@ cdef class ClaspReceiver(ClaspSender):
 
     cdef void _set(self, const uint8_t* payload, size_t size, int qos) noexcept:
         cdef Write write
-        cdef size_t at
-        cdef Py_ssize_t used
         cdef uint64_t revision
         cdef int verdict
-        if size < 4:
-            self._garbage(TRUNCATED)
+        cdef int fault = read_set(payload, size, &write)
+        if fault:
+            self._garbage(fault)
             return
-        write.flags = payload[1]
-        write.address_size = get16(payload + 2)
-        write.address = payload + 4
         write.raw = NULL
-        at = 4 + write.address_size
-        if size < at:
-            self._garbage(TRUNCATED)
-            return
         write.hash = self.hash if self.hash_known else self.plane.table.hash_of(write.address, write.address_size)
-        used = value_size(write.flags & 0x0F, payload + at, size - at, 0)
-        if used < 0:
-            self._garbage(<int>used)
-            return
-        write.value = payload + at
-        write.value_size = <size_t>used
-        at += <size_t>used
-        write.expected = 0
-        write.ttl = 0
-        if write.flags & 0x80:
-            if size < at + 8:
-                self._garbage(TRUNCATED)
-                return
-            write.expected = get64(payload + at)
-            at += 8
-        if write.flags & 0x10:
-            if size < at + 4:
-                self._garbage(TRUNCATED)
-                return
-            write.ttl = get32(payload + at)
         if self.run is not None and self.run.repeats(
                 set_content(write.flags & 0x0F, write.address, write.address_size + write.value_size)):
             return
@@ -410,69 +379,25 @@ cdef class ClaspReceiver(ClaspSender):
     # ---- PUBLISH (wire.md 2.3) ----
 
     cdef void _publish(self, const uint8_t* payload, size_t size) noexcept:
-        cdef size_t at, address_size
-        cdef Py_ssize_t used
-        cdef int flags, signal, phase, indicator, verdict, loss
-        cdef uint32_t gesture_id = 0
+        cdef Published message
         cdef uint32_t hash
-        if size < 4:
-            self._garbage(TRUNCATED)
+        cdef int verdict
+        cdef int fault = read_publish(payload, size, &message)
+        if fault:
+            self._garbage(fault)
             return
-        flags = payload[1]
-        address_size = get16(payload + 2)
-        at = 4 + address_size
-        if size < at + 1:
-            self._garbage(TRUNCATED)
+        if self.run is not None and self.run.repeats(
+                publish_content(message.flags, message.address, message.size - 4)):
             return
-        indicator = payload[at]
-        at += 1
-        if indicator == 1:
-            if size < at + 1:
-                self._garbage(TRUNCATED)
-                return
-            used = value_size(payload[at], payload + at + 1, size - at - 1, 0)
-            if used < 0:
-                self._garbage(<int>used)
-                return
-            at += 1 + <size_t>used
-        elif indicator == 2:
-            if size < at + 2 or size < at + 2 + 8 * <size_t>get16(payload + at):
-                self._garbage(TRUNCATED)
-                return
-            at += 2 + 8 * <size_t>get16(payload + at)
-        if flags & 0x10:
-            at += 8
-        if flags & 0x08:
-            at += 4
-        if size < at:
-            self._garbage(TRUNCATED)
+        if message.signal == SIGNAL_GESTURE:
+            self._hand_up(payload, &message, message.phase)
             return
-        if flags & 0x08:
-            gesture_id = get32(payload + at - 4)
-        if size >= at + 4:
-            at += 4                 # the rate: recognised by being there; fewer bytes are left over and dropped
-        signal = flags >> 5
-        phase = flags & 0x07
-        if signal > SIGNAL_TIMELINE:
-            signal = SIGNAL_EVENT   # unknown codes read as event and start (wire.md 2.3)
-        if phase > 3:
-            phase = 0
-        flags = (signal << 5) | (flags & 0x18) | phase
-        if self.run is not None and self.run.repeats(publish_content(flags, payload + 4, at - 4)):
-            return
-        if signal == SIGNAL_GESTURE:
-            self._hand_up(payload, at, flags, payload + 4, address_size, phase, gesture_id)
-            return
-        loss = BOUNDED
-        if signal == SIGNAL_STREAM or (signal == SIGNAL_GESTURE and phase == PHASE_MOVE):
-            loss = OLDEST_FIRST
-        hash = self.hash if self.hash_known else self.plane.table.hash_of(payload + 4, address_size)
-        verdict = self.plane.publish(self, payload, at, payload + 4, address_size,
-                                     hash, flags, loss)
+        hash = self.hash if self.hash_known else self.plane.table.hash_of(message.address, message.address_size)
+        verdict = self.plane.publish(self, payload, &message, hash)
         if verdict == CONTROL_PLANE:
-            self._hand_up(payload, at, flags, payload + 4, address_size, -1, 0)
+            self._hand_up(payload, &message, -1)
         elif verdict != ACCEPTED:
-            self._refused(verdict, payload + 4, address_size, 0, 0, False)
+            self._refused(verdict, message.address, message.address_size, 0, 0, False)
         else:
             self._note_logged()
 
@@ -486,36 +411,36 @@ cdef class ClaspReceiver(ClaspSender):
         if self.plane.journal_buffer is not None and self.plane.journal_buffer.unstored:
             self.wrote_in = self.plane.journal_buffer.epoch
 
-    cdef void _hand_up(self, const uint8_t* payload, size_t size, int flags, const uint8_t* address,
-                       size_t address_size, int phase, uint32_t gesture_id) noexcept:
+    cdef void _hand_up(self, const uint8_t* payload, const Published* message, int phase) noexcept:
         cdef uint8_t* copy
         try:
-            whole = PyBytes_FromStringAndSize(<const char*>payload, size)
+            whole = PyBytes_FromStringAndSize(<const char*>payload, message.size)
             copy = <uint8_t*><char*>whole
-            copy[1] = <uint8_t>flags            # a fresh object that nobody else has seen yet
-            text = PyBytes_FromStringAndSize(<const char*>address, address_size)
+            copy[1] = <uint8_t>message.flags    # a fresh object that nobody else has seen yet
+            text = PyBytes_FromStringAndSize(<const char*>message.address, message.address_size)
             if phase >= 0:
-                self.on_gesture(whole, text, phase, gesture_id)
+                self.on_gesture(whole, text, phase, message.gesture_id)
             else:
                 self.on_special(whole, text)
         except Exception:
             log.exception("a message could not be handled")
 
     def relay(self, bytes payload not None, bytes address not None):
-        """Publish a checked payload on the peer's behalf, past the gesture throttle. Refusals go to `on_refused`."""
-        cdef int flags = (<const uint8_t*><char*>payload)[1]
+        """Publish a PUBLISH payload to its `address` on the peer's behalf, past the gesture throttle. Refusals go to
+        `on_refused`. Raises ValueError for a payload that is none."""
+        cdef Published message
         cdef bint outer = self.core.in_pass
-        cdef int loss = OLDEST_FIRST if (flags >> 5 == SIGNAL_STREAM or (flags >> 5 == SIGNAL_GESTURE
-                                         and flags & 0x07 == PHASE_MOVE)) else BOUNDED
+        if (not 0 < len(payload) <= 65535 or (<const uint8_t*><char*>payload)[0] != PUBLISH
+                or read_publish(<const uint8_t*><char*>payload, len(payload), &message) != 0
+                or payload[4:4 + message.address_size] != address):
+            raise ValueError("not a PUBLISH payload")
         self.core.begin()
-        verdict = self.plane.publish(self, <const uint8_t*><char*>payload, len(payload),
-                                     <const uint8_t*><char*>address, len(address),
-                                     self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)),
-                                     flags, loss)
+        verdict = self.plane.publish(self, <const uint8_t*><char*>payload, &message,
+                                     self.plane.table.hash_of(message.address, message.address_size))
         if verdict == CONTROL_PLANE:
             self.on_special(payload, address)
         elif verdict != ACCEPTED:
-            self._refused(verdict, <const uint8_t*><char*>address, len(address), 0, 0, False)
+            self._refused(verdict, message.address, message.address_size, 0, 0, False)
         else:
             self._note_logged()
         if not outer:

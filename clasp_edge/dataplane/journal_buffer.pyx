@@ -108,8 +108,9 @@ cdef class JournalBuffer:
 
     cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin,
                         const Raw* raw) noexcept:
+        """A PUBLISH was accepted. One of signal param is stored nowhere: in the log, PARAM means a SET."""
         self.last_number = 0
-        if not self.signals & (1 << signal):
+        if signal == 0 or not self.signals & (1 << signal):
             return
         if not entry.journal & JOURNAL_KNOWN:
             self._select(entry)

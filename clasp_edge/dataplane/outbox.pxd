@@ -42,7 +42,7 @@ cdef struct Delivery:
     size_t size
     uint64_t seq        # the table's change counter (params only)
     PyObject* origin    # the Sink that wrote; borrowed
-    int signal          # wire.md 5.1
+    int signal          # wire.md 5.1; PARAM only where a param was changed: a PUBLISH of that signal comes as an event
     int loss
     # For sinks that do not speak CLASP (Sink.native):
     uint64_t serial             # differs from that of every other message

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
+from clasp_edge.dataplane.messages cimport Published, Write
 from clasp_edge.dataplane.outbox cimport Core, Delivery, Raw, Sink
 from clasp_edge.dataplane.ring cimport Ring
 from clasp_edge.dataplane.state cimport State
@@ -17,18 +18,6 @@ cdef enum Verdict:
     AT_CAPACITY = 6
     TOO_LARGE = 7
     CONTROL_PLANE = 8       # not refused: this address is the control plane's business
-
-
-cdef struct Write:          # a SET, from whatever source
-    const uint8_t* address
-    size_t address_size
-    uint32_t hash           # of the address (Table.hash_of)
-    const uint8_t* value    # without the type byte
-    size_t value_size
-    uint64_t expected       # if flags & 0x80
-    uint32_t ttl            # if flags & 0x10
-    Raw* raw                # as an MQTT client published it, or NULL
-    uint8_t flags           # of the SET message (wire.md 2.3), value type in bits 3-0
 
 
 cdef enum:
@@ -56,8 +45,7 @@ cdef class Plane(State):
     cdef uint8_t* scratch                   # HEADROOM, then the frame under construction
 
     cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept
-    cdef int publish(self, Sink origin, const uint8_t* payload, size_t size, const uint8_t* address,
-                     size_t address_size, uint32_t hash, int flags, int loss) noexcept
+    cdef int publish(self, Sink origin, const uint8_t* payload, const Published* message, uint32_t hash) noexcept
     cdef int publish_raw(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash,
                          Raw* raw) noexcept
     cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept
@@ -71,4 +59,4 @@ cdef class Plane(State):
     cdef bint _keep_retained(self, Entry* entry) except -1
     cdef int _apply(self, Sink origin, Write* write, Entry** entry) noexcept
     cdef Fanout fan(self, Entry* entry)
-    cdef void _fan_out(self, Entry* entry, Sink excluded, Delivery* delivery) noexcept
+    cdef void _fan_out(self, Entry* entry, Sink excluded, int bit, Delivery* delivery) noexcept

@@ -44,6 +44,7 @@ cdef enum:
     MAX_PAYLOAD = 65535
     MAX_ROUTES = 65536          # addresses that are only published to; a remote party can grow this table
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
+    SIGNAL_PARAM = 0
     SIGNAL_EVENT = 1
     PRINTED_BYTES = 262144      # four times the largest value, which JSON may need
 
@@ -230,7 +231,7 @@ cdef class Plane(State):
             self.ring.append(p, delivery.size, 0, 8, entry.address_size)
         if self.journal_buffer is not None:
             self.journal_buffer.changed(entry, p, delivery.size, origin, delivery.raw)
-        self._fan_out(entry, None, &delivery)
+        self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
         return ACCEPTED
 
     cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept:
@@ -280,7 +281,7 @@ cdef class Plane(State):
                 self.ring.append(p, delivery.size, 0, 8, address_size)
             if self.journal_buffer is not None:
                 self.journal_buffer.changed(entry, p, delivery.size, origin, raw)
-        self._fan_out(entry, None, &delivery)
+        self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
         entry = self.live(address, address_size, hash)
         if entry != NULL and entry.revision:
             self._forget(entry)
@@ -450,19 +451,18 @@ cdef class Plane(State):
         """How many messages of this signal type have been published."""
         return self.published[signal & 7]
 
-    cdef int publish(self, Sink origin, const uint8_t* payload, size_t size, const uint8_t* address,
-                     size_t address_size,
-                     uint32_t hash, int flags, int loss) noexcept:
-        """Relay a PUBLISH payload (checked, without trailing bytes, `flags` for its own) to all but its sender."""
-        cdef Entry* entry = self.live(address, address_size, hash)
+    cdef int publish(self, Sink origin, const uint8_t* payload, const Published* message, uint32_t hash) noexcept:
+        """Relay a PUBLISH to all but its sender: the payload that `read_publish` has taken apart."""
+        cdef Entry* entry = self.live(message.address, message.address_size, hash)
         cdef Delivery delivery
         cdef uint8_t* p
         cdef int verdict = ACCEPTED
-        cdef int signal = flags >> 5 & 7
-        if not self._gate(origin, address, address_size, entry):
+        cdef int signal = message.signal
+        cdef size_t address_size = message.address_size
+        if not self._gate(origin, message.address, address_size, entry):
             return NO_SCOPE
         if entry == NULL:
-            entry = self._route(address, address_size, hash, &verdict)
+            entry = self._route(message.address, address_size, hash, &verdict)
             if entry == NULL:
                 return verdict
         elif entry.revision == 0:
@@ -473,29 +473,30 @@ cdef class Plane(State):
         p = self.scratch + HEADROOM
         p[0] = 0x53
         p[1] = PUBLISH_FLAGS[signal]
-        put16(p + 2, <uint16_t>size)
-        memcpy(p + 4, payload, size)
-        p[5] = <uint8_t>flags
+        put16(p + 2, <uint16_t>message.size)
+        memcpy(p + 4, payload, message.size)
+        p[5] = <uint8_t>message.flags
         delivery.frame = p
-        delivery.size = size + 4
+        delivery.size = message.size + 4
         delivery.seq = 0
-        delivery.signal = signal
-        delivery.loss = loss
+        # To a sink, PARAM means that the state has changed. A PUBLISH of that signal changes nothing and is stored
+        # nowhere (router.md 2.2): it is an event to all that is not a CLASP client, and only which subscriptions take
+        # it goes by its own signal.
+        delivery.signal = signal if signal != SIGNAL_PARAM else SIGNAL_EVENT
+        delivery.loss = message.loss
         delivery.origin = <PyObject*>origin
         delivery.address = p + 8
         delivery.address_size = address_size
-        delivery.value = NULL
-        if payload[4 + address_size] == 1:
-            delivery.value_type = payload[5 + address_size]
-            delivery.value = p + 10 + address_size
-            delivery.value_room = size - 6 - address_size
+        delivery.value = p + 10 + address_size if message.value != NULL else NULL
+        delivery.value_room = message.value_size
+        delivery.value_type = message.value_type
         delivery.raw = NULL
         delivery.gone = False
-        if self.ring.size and loss != OLDEST_FIRST:
+        if self.ring.size and message.loss != OLDEST_FIRST and signal != SIGNAL_PARAM:
             self.ring.append(p, delivery.size, signal, 8, address_size)
         if self.journal_buffer is not None:
             self.journal_buffer.published(entry, p, delivery.size, signal, origin, NULL)
-        self._fan_out(entry, origin, &delivery)
+        self._fan_out(entry, origin, 1 << signal, &delivery)
         return ACCEPTED
 
     cdef int publish_raw(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash,
@@ -532,7 +533,7 @@ cdef class Plane(State):
             self.ring.append_raw(address, address_size, raw.payload, raw.payload_size)
         if self.journal_buffer is not None and self._frame(&delivery):
             self.journal_buffer.published(entry, delivery.frame, delivery.size, SIGNAL_EVENT, origin, raw)
-        self._fan_out(entry, None, &delivery)
+        self._fan_out(entry, None, 1 << SIGNAL_EVENT, &delivery)
         return ACCEPTED
 
     cdef bint _frame(self, Delivery* delivery) noexcept:
@@ -562,11 +563,11 @@ cdef class Plane(State):
         entry.fan_generation = self.trie.generation
         return fan
 
-    cdef void _fan_out(self, Entry* entry, Sink excluded, Delivery* delivery) noexcept:
+    cdef void _fan_out(self, Entry* entry, Sink excluded, int bit, Delivery* delivery) noexcept:
+        """Deliver to the subscriptions whose mask has `bit`."""
         cdef Fanout fan
         cdef Target* target
         cdef Py_ssize_t i
-        cdef uint8_t bit = <uint8_t>(1 << delivery.signal)
         cdef list filters = None
         cdef list _alive
         # Sending may run a snapshot, and that may remove the entry if its time is over.

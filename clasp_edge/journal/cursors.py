@@ -93,17 +93,25 @@ class Cursors:
         self._changed.update(self._places)
 
 
-def after(blocks: Iterable[bytes], number: int, limit_records: int, limit_bytes: int) -> list[Logged]:
+def after(
+    blocks: Iterable[bytes], number: int, limit_records: int, limit_bytes: int, faults: dict[int, str]
+) -> list[Logged]:
     """The records numbered above `number`, at most so many and of so many bytes (one is always given).
 
-    A block whose sizes do not add up is passed over.
+    A record that cannot be used is passed over, and what comes behind it in its block where its size cannot be
+    believed. `faults` gets why, by its number.
     """
     found: list[Logged] = []
     size = 0
     for block in blocks:
+        reached = number
         try:
             for record in records(block):
+                reached = record.number
                 if record.number <= number:
+                    continue
+                if record.fault:
+                    faults[record.number] = record.fault
                     continue
                 size += len(record.frame)
                 if record.own is not None and record.own.payload is not None:
@@ -119,6 +127,6 @@ def after(blocks: Iterable[bytes], number: int, limit_records: int, limit_bytes:
                         record.synchronised, record.own,
                     )
                 )  # fmt: skip
-        except BadBlock:
-            continue
+        except BadBlock as error:
+            faults[reached + 1] = str(error)
     return found

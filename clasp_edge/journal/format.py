@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from clasp_edge.dataplane.journal_buffer import LOG_MAGIC, STATE_MAGIC
+from clasp_edge.journal.log_scan import is_logged_frame
 from clasp_edge.wire import Value, decode_value
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ OLDEST_BLOCK_VERSION = 1
 CLOCK_SYNCHRONISED = 1
 LARGEST_BLOCK = 18 << 20
 """Above what the data plane makes of one block with the largest record in it."""
+
+LARGEST_NUMBER = 1 << 62
+"""Of a block, a record or a byte of the log: what follows can still be numbered."""
 
 _HEADER = struct.Struct("<4sHHIIIIQQQQQII")
 _CRC_AT = 8
@@ -152,6 +156,8 @@ class Record(NamedTuple):
     """By which it came from another router, as `dataplane.Sink.way` had it; empty for what was first written here."""
     way_number: int = 0
     own: Own | None = None
+    fault: str = ""
+    """Why nobody can use it; empty for a record that is as it should be."""
 
 
 def cursor_key(name: str) -> bytes:
@@ -200,17 +206,23 @@ def check(block: Buffer) -> Header:
         raise BadBlock(f"{len(view)} bytes of a block of {header.size}")
     if zlib.crc32(view[_CRC_FROM:]) != header.crc:
         raise BadBlock("the checksum is wrong")
+    if max(header.number, header.base, header.before) > LARGEST_NUMBER:
+        raise BadBlock("numbered higher than any block can be")
     return header
 
 
 def records(block: Buffer) -> Iterator[Record]:
-    """The records of a checked log block."""
+    """The records of a checked log block. One with something in it that cannot be used says so in `fault` and costs the
+    others nothing; where sizes do not add up, what comes behind cannot be found: raises BadBlock."""
     view = memoryview(block)
     header = read_header(view)
     at, number, writer, way, way_number = HEADER_BYTES, header.number, "", b"", 0
     while at < header.size:
+        if at + _LOG.size > header.size:
+            raise BadBlock(f"a record without a header at {at}")
         size, wall_us, signal, writer_size = _LOG.unpack_from(view, at)
         begin = at + _LOG.size
+        fault = ""
         if writer_size != SAME_WRITER:
             name, _, tail = bytes(view[begin : begin + writer_size]).partition(b"\0")
             writer = name.decode("utf-8", "replace")
@@ -225,9 +237,17 @@ def records(block: Buffer) -> Iterator[Record]:
         if header.version >= 3 and end - begin > _FRAME_HEAD:
             own_at = begin + _FRAME_HEAD + int.from_bytes(view[begin + 2 : begin + _FRAME_HEAD], "big")
             if own_at < end:
-                own, end = _own(view[own_at:end]), own_at
+                try:
+                    own = _own(view[own_at:end])
+                except BadBlock as error:
+                    fault = str(error)
+                end = own_at
         frame = bytes(view[begin:end])
-        yield Record(number, wall_us, header.run, header.synchronised, signal, writer, frame, way, way_number, own)
+        if not is_logged_frame(frame, signal):
+            fault = fault or "no frame that a record of its signal has"
+        yield Record(
+            number, wall_us, header.run, header.synchronised, signal, writer, frame, way, way_number, own, fault
+        )
         at += size
         number += 1
 
@@ -237,6 +257,8 @@ def _own(view: memoryview) -> Own:
         raise BadBlock(f"{len(view)} bytes behind a frame")
     expiry_s, properties_size, qos, retain, exact = _OWN.unpack_from(view)
     payload_at = _OWN.size + properties_size
+    if qos > LARGEST_QOS:
+        raise BadBlock(f"quality of service {qos} behind a frame")
     if payload_at > len(view):
         raise BadBlock(f"properties of {properties_size} bytes behind a frame")
     payload = None if exact else bytes(view[payload_at:])

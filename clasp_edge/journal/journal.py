@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from asyncio import TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clasp_edge.config import model
@@ -101,6 +101,7 @@ class Journal:
         self._notes_under_way: dict[str, bytes | None] = {}
         self._lazy: TimerHandle | None = None
         self._damaged_blocks: set[int] = set()
+        self._faulty_records: set[int] = set()
         self._to_be_stored: list[tuple[int, Callable[[], None]]] = []
         self._base_before = 0
         self._live_bytes = 0
@@ -369,6 +370,13 @@ class Journal:
                 log.error("the log's block that begins with record %d is damaged and was passed over", number)
                 self._report.tell(damaged_blocks=len(self._damaged_blocks))
 
+    def note_faults(self, faults: Mapping[int, str]) -> None:
+        """Say, once for each record, which ones a reading of the log had to pass over."""
+        for number, why in faults.items():
+            if number not in self._faulty_records and len(self._faulty_records) < MOST_DAMAGED:
+                self._faulty_records.add(number)
+                log.error("record %d of the log cannot be used and was passed over: %s", number, why)
+
     # ---- readers who follow the log ----
 
     @property
@@ -464,13 +472,17 @@ class Journal:
         """
         buffer = self._buffer
         found: list[Logged] = []
+        faults: dict[int, str] = {}
         while buffer is not None and not found and sequence < self.last_sequence:
             stored = buffer.tail_begins
             if sequence + 1 >= stored:
-                return after(buffer.tail(sequence + 1), sequence, limit_records, limit_bytes)
+                found = after(buffer.tail(sequence + 1), sequence, limit_records, limit_bytes, faults)
+                self.note_faults(faults)
+                return found
             piece = self.read_log(sequence + 1, stored - 1, 0, MOST, ALL_SIGNALS, limit_bytes)
             self.note_damage(piece)
-            found = after(piece.blocks, sequence, limit_records, limit_bytes)
+            found = after(piece.blocks, sequence, limit_records, limit_bytes, faults)
+            self.note_faults(faults)
             sequence = piece.next - 1
         return found
 
@@ -489,17 +501,19 @@ class Journal:
             return
         stored = buffer.tail_begins
 
-        def work() -> tuple[Piece, list[Logged]]:
+        def work() -> tuple[Piece, list[Logged], dict[int, str]]:
             piece = self.read_log(sequence + 1, stored - 1, 0, MOST, ALL_SIGNALS, limit_bytes)
-            return piece, after(piece.blocks, sequence, limit_records, limit_bytes)
+            faults: dict[int, str] = {}
+            return piece, after(piece.blocks, sequence, limit_records, limit_bytes, faults), faults
 
         def have(result: object) -> None:
             if isinstance(result, Exception):
                 then(result)
                 return
             assert isinstance(result, tuple)
-            piece, found = result
+            piece, found, faults = result
             self.note_damage(piece)
+            self.note_faults(faults)
             if found:
                 then(found)
             else:
@@ -535,7 +549,10 @@ class Journal:
             while at < stored:
                 piece = self.read_log(at, stored - 1, 0, MOST, ALL_SIGNALS, WAYS_BYTES)
                 for block in piece.blocks:
-                    found += ways_in(block)
+                    try:
+                        found += ways_in(block)
+                    except ValueError as error:
+                        log.error("a block of the log cannot be searched for what came from other routers: %s", error)
                 at = piece.next
             return found
 

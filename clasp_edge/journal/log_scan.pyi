@@ -1,4 +1,4 @@
-"""Types of logscan.pyx as Python sees them."""
+"""Types of log_scan.pyx as Python sees them."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from clasp_edge.wire.pattern import Pattern
 
 def select_records(
     block: Buffer, pattern: Pattern, scopes: Any, known: dict[bytes, bool], first: int, last: int,
-    from_us: int, to_us: int, mask: int, limit: int,
+    from_us: int, to_us: int, mask: int, limit: int, faults: dict[int, str],
 ) -> tuple[list[bytes], int]: ...  # fmt: skip
+def is_logged_frame(frame: bytes, signal: int) -> bool: ...
 def ways_in(block: Buffer) -> list[tuple[bytes, int, bytes]]: ...

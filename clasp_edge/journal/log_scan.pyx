@@ -6,6 +6,7 @@ from libc.string cimport memcpy
 
 from clasp_edge.dataplane.blocks cimport SAME_WRITER, BlockHeader, LogRecord
 from clasp_edge.dataplane.bytes cimport get16, put16
+from clasp_edge.dataplane.messages cimport FRAME_HEAD, LAST_SIGNAL, is_logged
 from clasp_edge.wire.pattern cimport Pattern
 
 from clasp_edge.dataplane.write_run import content_of
@@ -15,13 +16,21 @@ cdef enum:
     REMEMBERED = 10000      # addresses whose answer is kept during one replay
 
 
+def is_logged_frame(bytes frame not None, int signal):
+    """Whether a record of this signal can have this frame: a whole SET for params, else a PUBLISH of the signal."""
+    cdef size_t size
+    return is_logged(<const uint8_t*><char*>frame, len(frame), signal, &size) and size == <size_t>len(frame)
+
+
 def select_records(const uint8_t[::1] block not None, Pattern pattern not None, scopes, dict known not None,
-                   uint64_t first, uint64_t last, uint64_t from_us, uint64_t to_us, int mask, Py_ssize_t limit):
+                   uint64_t first, uint64_t last, uint64_t from_us, uint64_t to_us, int mask, Py_ssize_t limit,
+                   dict faults not None):
     """The frames of the records numbered `first` to `last`, made from `from_us` to `to_us`, of the signals in `mask`.
 
     At most `limit` of them. A SET comes without lock, unlock and ttl (router.md 8.4): replaying must not read as an
     order. `scopes` (None: everything) is asked about each address; `known` keeps the answers between calls.
-    Returns `(frames, number of the last one or 0)`. Raises ValueError for a block whose sizes do not add up.
+    A record that cannot be used is passed over, and what comes behind it in the block where its size cannot be
+    believed; `faults` gets why, by its number. Returns `(frames, number of the last one or 0)`.
     """
     cdef size_t at = sizeof(BlockHeader)
     cdef size_t end = <size_t>block.shape[0]
@@ -33,7 +42,7 @@ def select_records(const uint8_t[::1] block not None, Pattern pattern not None, 
     cdef uint64_t matched = 0
     cdef list frames = []
     if end < sizeof(BlockHeader):
-        raise ValueError("shorter than a block's header")
+        return frames, 0
     memcpy(&header, &block[0], sizeof(BlockHeader))
     if not header.signals & mask or header.max_us < from_us or header.min_us > to_us:
         return frames, 0
@@ -42,20 +51,20 @@ def select_records(const uint8_t[::1] block not None, Pattern pattern not None, 
         number += 1
         memcpy(&record, &block[at], sizeof(LogRecord))
         head = sizeof(LogRecord) + (0 if record.writer_size == SAME_WRITER else record.writer_size)
-        if record.size < head + 8 or record.size > end - at:
-            raise ValueError(f"a record of {record.size} bytes at {at}")
+        if record.size < head or record.size > end - at:
+            faults[number] = f"a record of {record.size} bytes at {at}"
+            break
         frame = &block[at] + head
-        # Behind it may be what an MQTT client published, as it was.
-        frame_size = 4 + <size_t>get16(frame + 2)
-        if frame_size > record.size - head:
-            raise ValueError(f"a frame of {frame_size} bytes at {at}")
         at += record.size
-        if number < first or not mask & (1 << (record.signal & 7)) or not from_us <= record.wall_us <= to_us:
+        if (number < first or record.signal > LAST_SIGNAL or not mask & (1 << record.signal)
+                or not from_us <= record.wall_us <= to_us):
             continue
         if number > last:
             break
-        if frame_size < 8 + <size_t>get16(frame + 6):
-            raise ValueError(f"a frame of {frame_size} bytes at {at}")
+        # Behind the frame may be what an MQTT client published, as it was.
+        if not is_logged(frame, record.size - head, record.signal, &frame_size):
+            faults[number] = "no frame that a record of its signal has"
+            continue
         address = PyBytes_FromStringAndSize(<const char*>frame + 8, get16(frame + 6))
         wanted = known.get(address)
         if wanted is None:
@@ -88,7 +97,7 @@ def ways_in(const uint8_t[::1] block not None):
     while at + sizeof(LogRecord) <= end:
         memcpy(&record, &block[at], sizeof(LogRecord))
         head = sizeof(LogRecord) + (0 if record.writer_size == SAME_WRITER else record.writer_size)
-        if record.size < head + 8 or record.size > end - at:
+        if record.size < head or record.size > end - at:
             raise ValueError(f"a record of {record.size} bytes at {at}")
         if record.writer_size != SAME_WRITER:
             if number:
@@ -104,10 +113,10 @@ def ways_in(const uint8_t[::1] block not None):
                                                 record.writer_size - size - WAY_FIXED)
                 memcpy(&number, name + record.writer_size - 8, 8)
         if number:
-            size = 4 + <size_t>get16(&block[at] + head + 2)
-            if size > record.size - head:
-                raise ValueError(f"a frame of {size} bytes at {at}")
-            content = content_of(block[at + head + 4:at + head + size])
+            # What has no frame that can be read has no content; the numbers go on behind it all the same.
+            content = 0
+            if is_logged(&block[at] + head, record.size - head, record.signal, &size):
+                content = content_of(block[at + head + FRAME_HEAD:at + head + size])
             contents += PyBytes_FromStringAndSize(<const char*>&content, 4)
         at += record.size
     if number:

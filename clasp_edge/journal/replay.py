@@ -125,10 +125,11 @@ class _Run:
     def _images(self, blocks: Sequence[bytes]) -> Iterator[bytes]:
         session = self._session
         begun = self._begun
+        faults: dict[int, str] = {}
         for block in blocks:
             frames, newest = select_records(
                 block, self._pattern, session.scopes, self._known,
-                begun, self._last, self._from_us, self._to_us, self._mask, self._left,
+                begun, self._last, self._from_us, self._to_us, self._mask, self._left, faults,
             )  # fmt: skip
             if not frames:
                 yield b""
@@ -137,6 +138,7 @@ class _Run:
             self._newest = newest
             for at in range(0, len(frames), 32):
                 yield b"".join(map(session.image, frames[at : at + 32]))
+        self._journal.note_faults(faults)
         # Not from here: the session is in the middle of taking what this yields.
         session.router.loop.call_soon(self.step)
 

@@ -24,16 +24,23 @@ from clasp_edge.dataplane.blocks cimport (
     StateRecord,
 )
 from clasp_edge.dataplane.bytes cimport get16
+from clasp_edge.dataplane.messages cimport is_logged
 from clasp_edge.dataplane.outbox cimport Raw
 from clasp_edge.dataplane.plane cimport Plane
-from clasp_edge.dataplane.scan cimport value_size
+from clasp_edge.dataplane.scan cimport utf8_valid, value_size
+from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.table cimport FIRST_ID, TTL_DEFAULT, Entry, Table
 
 log = logging.getLogger("clasp_edge.dataplane")
 
+cdef enum:
+    MAX_PAYLOAD = 65535         # wire.md 1
+    NAMED = 10                  # params of one block that the log names when they cannot be used
+    LARGEST_RAW = 1 << 18       # of properties and payload: an MQTT packet's (mqtt.max_packet_kib)
+
 
 def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict writers not None, bint clock_is_right):
-    """Apply one state block (header included). Returns how many of its records could not be used.
+    """Apply one state block (header included). Returns how many of its records could not be used; the log names them.
 
     `writers` is kept between calls: the places of writers' names. `clock_is_right`: the wall clock may be believed now.
     A deadline that a writer set is kept by the wall clock if that could be believed then, too; otherwise, and for the
@@ -46,6 +53,7 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
     cdef const uint8_t* p
     cdef uint64_t size
     cdef int refused = 0
+    cdef int done = 0
     if end < sizeof(BlockHeader):
         raise ValueError("shorter than a block's header")
     memcpy(&header, &block[0], sizeof(BlockHeader))
@@ -56,7 +64,9 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
         size = record.size
         if (size < sizeof(StateRecord) + <uint64_t>record.address_size + record.writer_size or size > end - at
                 or record.writer_size > 36):
-            raise ValueError(f"a record of {size} bytes at {at}")
+            log.error("stored params: a record of %d bytes at %d of block %d, the rest of the block is passed over",
+                      size, at, header.number)
+            return refused + max(1, <long long>header.count - done)
         p = &block[at] + sizeof(StateRecord)
         at += size
         size -= sizeof(StateRecord) + record.address_size + record.writer_size
@@ -64,6 +74,10 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
             record.qos = 1              # not told: as of a write that did not come by MQTT
         if not _restore(plane, &record, p, <uint32_t>size, writers, clock_is_right):
             refused += 1
+            if refused <= NAMED:
+                log.error("stored params: %r in block %d cannot be used and is left out",
+                          PyBytes_FromStringAndSize(<const char*>p, record.address_size)[:256], header.number)
+        done += 1
     return refused
 
 
@@ -96,6 +110,13 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
         if <uint64_t>sizes.value_size + sizes.properties_size > size:
             return False
     if value_size(record.value_type, value, sizes.value_size, 0) != <Py_ssize_t>sizes.value_size:
+        return False
+    # As of any write: what is kept has to fit into a frame, and into the buffers that are made for one.
+    if record.address_size + <size_t>sizes.value_size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
+        return False
+    if not utf8_valid(address + record.address_size, record.writer_size):
+        return False
+    if record.kind == RECORD_RAW and size - sizes.value_size > LARGEST_RAW:
         return False
     if record.ttl == TTL_DEFAULT:
         lifetime_ms = <uint64_t>plane.param_ttl_s * 1000
@@ -224,12 +245,9 @@ def refill_history(Plane plane not None, const uint8_t[::1] block not None):
     while at + sizeof(LogRecord) <= end:
         memcpy(&record, &block[at], sizeof(LogRecord))
         head = sizeof(LogRecord) + (0 if record.writer_size == SAME_WRITER else record.writer_size)
-        if record.size < head + 8 or record.size > end - at:
-            return
+        if record.size < head or record.size > end - at:
+            return                  # whoever reads the log says so
         frame = &block[at] + head
-        frame_size = 4 + <size_t>get16(frame + 2)
-        if frame_size > record.size - head:
-            return
         at += record.size
-        if frame_size >= 8 + <size_t>get16(frame + 6) and record.signal < 5:
+        if is_logged(frame, record.size - head, record.signal, &frame_size):
             plane.ring.append(frame, frame_size, record.signal, 8, get16(frame + 6))

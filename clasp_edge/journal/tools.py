@@ -89,8 +89,24 @@ def log_records(
             else:
                 if progress is not None and newest is not None:
                     progress(header.number, newest.last)
-                yield from (record for record in records(block) if record.number >= first)
+                yield from _usable(block, first, damaged)
             there = cursor.next()
+
+
+def _usable(block: bytes, first: int, damaged: Callable[[int, str], None] | None) -> Iterator[Record]:
+    """The records of a sound block from `first` on, without those that nobody can use."""
+    reached = 0
+    try:
+        for record in records(block):
+            reached = record.number
+            if not record.fault:
+                if record.number >= first:
+                    yield record
+            elif damaged is not None:
+                damaged(record.number, record.fault)
+    except BadBlock as error:
+        if damaged is not None:
+            damaged(reached + 1, str(error))
 
 
 def last_record(directory: Path) -> int:

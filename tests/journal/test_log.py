@@ -151,7 +151,7 @@ def test_selection_by_pattern_time_signal_and_scope(tmp_path: Path) -> None:
     def select(
         pattern: Pattern, scopes: object = None, mask: int = 0x1F, to_us: int = FOREVER, limit: int = 99
     ) -> list[str]:
-        frames, _ = select_records(block, pattern, scopes, {}, 0, FOREVER, 0, to_us, mask, limit)
+        frames, _ = select_records(block, pattern, scopes, {}, 0, FOREVER, 0, to_us, mask, limit, {})
         return [decode(frame)[1].address for frame in frames]  # type: ignore[union-attr]
 
     assert select(EVERYTHING) == ["/a/x", "/b/x", "/a_b", "/aXb"]
@@ -160,7 +160,7 @@ def test_selection_by_pattern_time_signal_and_scope(tmp_path: Path) -> None:
     assert select(EVERYTHING, mask=2) == ["/b/x"]
     assert select(EVERYTHING, limit=2) == ["/a/x", "/b/x"]
     assert select(EVERYTHING, to_us=when - 1) == []
-    frames, _ = select_records(block, EVERYTHING, None, {}, 0, FOREVER, 0, FOREVER, 1, 1)
+    frames, _ = select_records(block, EVERYTHING, None, {}, 0, FOREVER, 0, FOREVER, 1, 1, {})
     message = decode(frames[0])[1]
     assert isinstance(message, Set)
     assert (message.ttl, message.revision, message.value) == (None, 1, 1)

@@ -37,7 +37,9 @@ class ShiftedClock:
     @property
     def environment(self) -> dict[str, str]:
         """What makes a process see this clock."""
-        return {"LD_PRELOAD": str(_library()), "TEST_CLOCK_FILE": str(self._path)}
+        # Behind what is there already: a sanitiser's library has to come first.
+        preloaded = [*os.environ.get("LD_PRELOAD", "").split(), str(_library())]
+        return {"LD_PRELOAD": ":".join(preloaded), "TEST_CLOCK_FILE": str(self._path)}
 
     def shift(self, seconds: float) -> None:
         """From now on the wall clock is this much ahead of the system's."""

@@ -44,8 +44,9 @@ class Kept:
         strict: bool = False,
         buffer_bytes: int = 1 << 20,
         retention: Retention | None = None,
+        history_bytes: int = 0,
     ) -> None:
-        self.rig = Rig()
+        self.rig = Rig(history=history_bytes)
         for name, value in (settings or {}).items():
             setattr(self.rig.plane, name, value)
         self.found = Found()

@@ -8,7 +8,10 @@ from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport uint8_t, uint32_t
 
 from clasp_edge.devices.mqtt.publish_packet cimport Content, Stored, store, stored_size
-from clasp_edge.devices.mqtt.queue cimport AWAITS_PUBCOMP, DONE, ITEM_BYTES, WAITING, Item
+from clasp_edge.devices.mqtt.queue cimport AWAITS_PUBCOMP, DONE, ITEM_BYTES, PACKET_IDS, WAITING, Item
+
+# Of messages and of records: so far nobody counts, and what comes after it can still be numbered.
+cdef uint64_t LARGEST_NUMBER = 0x4000_0000_0000_0000
 
 
 cdef class MqttJournaled(MqttSender):
@@ -65,6 +68,12 @@ cdef class MqttJournaled(MqttSender):
         cdef size_t _
         if self.items != NULL:
             raise RuntimeError("the session has messages already")
+        # From a store: what no session has told may stand there, and numbers that nobody could count on from.
+        if first > LARGEST_NUMBER or skipped > PACKET_IDS or len(entries) > PACKET_IDS:
+            raise ValueError(f"{len(entries)} messages from {first} on, and {skipped} passed over")
+        for logged, state, qos, _ in entries:
+            if not 0 <= logged <= LARGEST_NUMBER or not WAITING <= state <= DONE or not 0 <= qos <= 2:
+                raise ValueError(f"a message in flight in state {state} with QoS {qos}")
         self.begin = self.sending = self.end = first if entries else first + skipped
         for logged, state, qos, retain in entries:
             item = self._new_item(qos, retain, NULL)

@@ -14,6 +14,7 @@ from libc.string cimport memchr, memcpy
 from clasp_edge.dataplane.bytes cimport get16, get32
 from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
+from clasp_edge.dataplane.messages cimport Write
 from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Delivery, Raw
 from clasp_edge.dataplane.payload cimport Typed, fit_payload
 from clasp_edge.dataplane.plane cimport (
@@ -22,7 +23,6 @@ from clasp_edge.dataplane.plane cimport (
     BAD_ADDRESS,
     NO_SCOPE,
     TOO_LARGE,
-    Write,
 )
 from clasp_edge.dataplane.scan cimport utf8_valid
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
@@ -61,6 +61,7 @@ cdef enum:
     TTL_NEVER = 0
     TTL_ABSOLUTE = 0x80000000
     LONGEST_TTL_S = 0x7FFFFFFF
+    LONGEST_TOPIC = 65535
 
 # What a byte of a topic may mean.
 cdef enum:
@@ -249,6 +250,8 @@ cdef class MqttReceiver(MqttJournaled):
     cpdef take_acknowledgement(self, int type, int packet_id, int reason):
         """An acknowledgement that the codec has read, or one without properties."""
         cdef uint8_t bit = <uint8_t>(1 << (packet_id & 7))
+        if not 0 < packet_id <= PACKET_IDS:
+            raise ValueError(f"{packet_id} is no packet identifier")
         if type != PUBREL:
             self.settle(type, <uint16_t>packet_id, reason)
         elif self.unreleased != NULL and self.unreleased[packet_id >> 3] & bit:
@@ -276,8 +279,10 @@ cdef class MqttReceiver(MqttJournaled):
             if self.unreleased == NULL:
                 raise MemoryError
         for number in ids:
+            if not 0 < number <= PACKET_IDS:
+                raise ValueError(f"{number} is no packet identifier")
             self.unreleased[<int>number >> 3] |= 1 << (<int>number & 7)
-        self.unreleased_count = <uint32_t>len(ids)
+        self.unreleased_count = <uint32_t>len(set(ids))
         self.restored = True
 
     # ---- PUBLISH ----
@@ -413,6 +418,8 @@ cdef class MqttReceiver(MqttJournaled):
         cdef size_t i
         if size == 0:
             return -PROTOCOL_ERROR if self.version == V5 else -TOPIC_NAME_INVALID
+        if size > LONGEST_TOPIC:
+            return -TOPIC_NAME_INVALID      # of a will that a store had: no packet has one
         for i in range(size):
             meaning |= MEANING[topic[i]]
             if topic[i] == 0x2F and last == 0x2F:

@@ -15,8 +15,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from clasp_edge.dataplane.adapter cimport Adapter
 from clasp_edge.dataplane.bytes cimport get32
+from clasp_edge.dataplane.messages cimport Write
 from clasp_edge.dataplane.outbox cimport Core, Sink
-from clasp_edge.dataplane.plane cimport ACCEPTED, Plane, Write
+from clasp_edge.dataplane.plane cimport ACCEPTED, Plane
 from clasp_edge.devices.osc.decode cimport (
     VALUE_ROOM,
     OscMessage,

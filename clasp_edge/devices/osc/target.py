@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Plane, Sink, Subscription
 from clasp_edge.devices.osc.counters import Counters
-from clasp_edge.devices.osc.decode import decode_message
+from clasp_edge.devices.osc.decode import OscError, decode_message
 from clasp_edge.devices.osc.echo import EchoMemory, Known
 from clasp_edge.devices.osc.links import Link
 from clasp_edge.devices.osc.outgoing import Outgoing
@@ -152,11 +152,14 @@ class Target(Party):
         packet = self._outward.frame(data) if data.startswith(MAGIC_BYTE) else data
         if self.link is None or packet is None:
             return True  # nobody is there yet (it gets the state when it is), or OSC has no word for this
+        try:
+            # As it would come back: that is what an echo has to be compared with.
+            _, _, value_type, value = decode_message(packet)
+        except OscError:
+            return True  # an address with a NUL in it, say, at which OSC's ends
         if not self.link.send(packet):
             return False
         self._counters.sent += 1
-        # As it would come back: that is what an echo has to be compared with.
-        _, _, value_type, value = decode_message(packet)
         self._memory.told(address, (value_type, value), self._loop.time(), self.datagrams)
         return True
 

@@ -131,7 +131,7 @@ class LinkQueue:
                 if record.number > last:
                     break
                 on_record(record)
-                item = self._item_of(record)
+                item = self._item(record)
                 if item is not None:
                     self._more(item)
             if not result or result[-1].number >= last:
@@ -156,6 +156,14 @@ class LinkQueue:
                 self._following = False  # it will be read from the log
             else:
                 self._lose(oldest)
+
+    def _item(self, record: Logged) -> Item | None:
+        """What the link carries of a record; one that cannot be told costs the link nothing but itself."""
+        try:
+            return self._item_of(record)
+        except Exception as error:
+            log.error("the queue %s passes over record %d of the log: %s", self._cursor_name, record.number, error)
+            return None
 
     def _more(self, item: Item) -> None:
         self.depth += 1
@@ -250,7 +258,7 @@ class LinkQueue:
             if first_queued and record.number >= first_queued:
                 self._following = True
                 break
-            item = self._item_of(record)
+            item = self._item(record)
             if item is not None and not any(first <= record.number <= last for first, last in self._given_up):
                 self._read.append((record.number, item))
             elif not self._read:

@@ -5,13 +5,18 @@ An `Adapter` whose peer is a router. Revisions and locks mean something at home 
 not live longer or shorter there than here. Knows no connection and no policy.
 """
 
+import logging
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcmp, memcpy
 
-from clasp_edge.dataplane.bytes cimport get16, get32, put16, put32
+from clasp_edge.dataplane.bytes cimport put16, put32
+from clasp_edge.dataplane.messages cimport SET, SET_TTL, Write, framed_payload, read_set
 from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, TTL_NEVER, entry_address, entry_value
+
+log = logging.getLogger("clasp_edge.federation")
 
 cdef enum:
     RESERVED_SIZE = 12
@@ -31,9 +36,10 @@ cdef class Relay(Adapter):
     def on_deliveries(self, list deliveries):
         """As `Adapter.on_deliveries`, but each is `(kind, address, frame, route, number, logged)`.
 
-        `kind` is the signal, with 0x80 for a param that was cleared; `frame` a whole frame, made for a router; `route`
-        and `number` as the writer had them, and `number` counts our own writes where `route` is None; `logged` is the
-        write's number in the journal's log, 0 if it has none.
+        `kind` is the signal (0: a SET; a PUBLISH of signal param is told as an event), with 0x80 for a param that was
+        cleared; `frame` a whole frame, made for a router; `route` and `number` as the writer had them, and `number`
+        counts our own writes where `route` is None; `logged` is the write's number in the journal's log, 0 if it has
+        none.
         """
 
     cdef void deliver(self, Delivery* delivery) noexcept:
@@ -47,6 +53,8 @@ cdef class Relay(Adapter):
             if self.plane.journal_buffer is not None:
                 logged = self.plane.journal_buffer.last_number
             frame = self._frame(delivery)
+            if frame is None:
+                return
             if not self.inbox:
                 self.plane.core.adapters.append(self)
             self.inbox.append((
@@ -57,25 +65,27 @@ cdef class Relay(Adapter):
             pass
 
     cdef object _frame(self, Delivery* delivery):
+        """None where it is no frame that another router could be told."""
         cdef Entry* entry
-        cdef size_t fixed = 16
+        cdef Write write
         cdef long long ttl = NO_TTL
         if delivery.signal != 0:
             return PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
         if delivery.gone:
             # Over as soon as it has been told (wire.md 2.3, SET).
             return self._set_frame(delivery.address, delivery.address_size, 0, NULL, 0, TTL_ABSOLUTE)
-        if delivery.frame[5] & 0x10:
-            fixed += 4
-            ttl = get32(delivery.frame + delivery.size - 4)
+        if not set_in(delivery.frame, delivery.size, &write):
+            log.error("a SET could not be told to another router: its frame cannot be read")
+            return None
+        if write.flags & SET_TTL:
+            ttl = write.ttl
         else:
-            entry = self.plane.table.find(delivery.address, delivery.address_size,
-                                          self.plane.table.hash_of(delivery.address, delivery.address_size))
+            entry = self.plane.table.find(write.address, write.address_size,
+                                          self.plane.table.hash_of(write.address, write.address_size))
             if entry != NULL:
                 ttl = self._lifetime(entry)
-        return self._set_frame(delivery.address, delivery.address_size, delivery.frame[5] & 0x0F,
-                               delivery.frame + 8 + delivery.address_size,
-                               delivery.size - fixed - delivery.address_size, ttl)
+        return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
+                               write.value_size, ttl)
 
     cdef long long _lifetime(self, Entry* entry) noexcept:
         """The ttl word that gives the param, written there now, the life it has here."""
@@ -134,17 +144,18 @@ cdef class Relay(Adapter):
 
     def relayed(self, bytes frame not None):
         """A logged SET's frame (as subscribers saw it) as it is told to a router now."""
-        cdef const uint8_t* p = <const uint8_t*><char*>frame
-        cdef size_t size = len(frame)
-        cdef size_t fixed = 16
+        cdef Write write
         cdef long long ttl = NO_TTL
-        cdef size_t address_size
-        if size < 16 or p[4] != 0x21:
+        if not set_in(<const uint8_t*><char*>frame, len(frame), &write):
             raise ValueError("not the frame of a logged SET")
-        address_size = get16(p + 6)
-        if p[5] & 0x10:
-            fixed += 4
-            ttl = get32(p + size - 4)
-        if size < fixed + address_size:
-            raise ValueError("not the frame of a logged SET")
-        return self._set_frame(p + 8, address_size, p[5] & 0x0F, p + 8 + address_size, size - fixed - address_size, ttl)
+        if write.flags & SET_TTL:
+            ttl = write.ttl
+        return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
+                               write.value_size, ttl)
+
+
+cdef bint set_in(const uint8_t* frame, size_t size, Write* write) noexcept nogil:
+    """Take the SET apart that a frame of ours holds. False where it holds none."""
+    cdef size_t payload_size
+    cdef const uint8_t* payload = framed_payload(frame, size, &payload_size)
+    return payload != NULL and payload[0] == SET and read_set(payload, payload_size, write) == 0
