@@ -12,7 +12,7 @@ cdef enum:
     RECORD_RAW = 3              # a param with the retained MQTT message's own bytes beside the value: see RawSizes
 
 cdef enum:
-    STATE_UNRETAINED = 1        # StateRecord.flags: the value is no retained MQTT message; the bytes beside it are, if any
+    STATE_UNRETAINED = 1        # StateRecord.flags: the value is no retained MQTT message; what is beside it is one
 
 
 # Little-endian, as on every machine this runs on; journal/format.py has the same layouts for Python.

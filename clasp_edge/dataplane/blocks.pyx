@@ -22,8 +22,8 @@ cdef class Stream:
 
 
 cdef class BlockBuffer:
-    """`BlockBuffer(magic, room, largest)`: room for records, and beyond it for one that is large, up to `largest` bytes.
-    The memory is untouched, and so not resident, until it is used."""
+    """`BlockBuffer(magic, room, largest)`: room for records, and beyond it for one that is large, up to `largest`
+    bytes. The memory is untouched, and so not resident, until it is used."""
 
     def __cinit__(self, bytes magic not None, size_t room, size_t largest=0):
         if len(magic) != 4:

@@ -49,7 +49,7 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     IMAGES_ROOM = 1 << 20       # params stored with one commit; what is left over comes with the next one
-    # A param's with its header, and beside it a whole MQTT packet (mqtt.max_packet_kib). Memory that nobody touches before.
+    # A param's with its header, and beside it a whole MQTT packet (mqtt.max_packet_kib): untouched before.
     LARGEST_RECORD = (1 << 24) + 330000
     WAY_FIXED = 9               # beside a way: a zero before it, and the write's number behind it
     MANY_DIRTY = 8192           # params that call for a commit before its time: encoding them takes about a millisecond

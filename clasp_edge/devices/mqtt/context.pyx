@@ -34,8 +34,10 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 
 cdef class MqttContext:
-    """`MqttContext(plane, namespace, to_topic, to_address, max_packet)`: `namespace` without a slash at its end; the two functions
-    map what is not the same in both worlds, below it: `to_topic(address) -> topic`, `to_address(topic) -> address`."""
+    """`MqttContext(plane, namespace, to_topic, to_address, max_packet)`: `namespace` without a slash at its end.
+
+    The two functions map what is not the same in both worlds, below it: `to_topic(address) -> topic`,
+    `to_address(topic) -> address`. `max_packet` in bytes."""
 
     def __cinit__(self, Plane plane not None, bytes namespace not None, to_topic, to_address,
                   size_t max_packet):

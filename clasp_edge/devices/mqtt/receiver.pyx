@@ -15,7 +15,7 @@ from clasp_edge.dataplane.bytes cimport get16, get32
 from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.dataplane.messages cimport Write
-from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Delivery, Raw
+from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
 from clasp_edge.dataplane.payload cimport Typed, fit_payload
 from clasp_edge.dataplane.plane cimport (
     ACCEPTED,
@@ -386,8 +386,8 @@ cdef class MqttReceiver(MqttJournaled):
             self._die()
 
     cdef bint _alias(self, uint16_t alias, bint known, int* fault) noexcept:
-        """Introduce the alias for the address at hand, or put the address it stands for there. `fault`: why messages to it
-        are refused, or 0."""
+        """Introduce the alias for the address at hand, or put the address it stands for there. `fault`: why messages
+        to it are refused, or 0."""
         cdef bytes address
         if self.topics is None or alias >= len(self.topics):
             self._fault(TOPIC_ALIAS_INVALID, "the topic alias is above the maximum")

@@ -160,8 +160,8 @@ cdef class MqttSender(MqttQueue):
             except MemoryError:
                 pass
         context.image_size = publish_image(
-            context.image + IMAGE_HEADROOM, context.room, &context.content, self.version, flags, packet_id, alias, alias_only,
-            identifiers, identifiers_size, &context.image_id_at)
+            context.image + IMAGE_HEADROOM, context.room, &context.content, self.version, flags, packet_id, alias,
+            alias_only, identifiers, identifiers_size, &context.image_id_at)
         if alias and not alias_only and context.image_size > self.peer_max_packet:
             del self.aliases[topic]             # it will not be sent
         context.image_serial = context.serial

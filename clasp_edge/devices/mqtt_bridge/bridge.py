@@ -382,8 +382,11 @@ class Bridge(RawAdapter):
             return
         self._settling = None
         if self._table.mappings:
-            # A broker that names nothing at all has lost what it had; it does not say that it was cleared.
-            self._resync = Resync(self, self._loop, self._named, self._resynced, clear=bool(self._named))
+            # What was cleared while the link was down comes by the session at the broker; but not to a new process. A
+            # broker that names nothing at all has lost what it had; it does not say that it was cleared.
+            self._resync = Resync(
+                self, self._loop, self._named, self._resynced, clear=self._is_first and bool(self._named)
+            )
             # A log is complete but for what waited when the process ended.
             self._resync.start([m for m in self._table.mappings if m.config.policy == "latest" or self._is_first])
         else:
