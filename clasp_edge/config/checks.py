@@ -338,5 +338,3 @@ def _listeners(config: Config) -> Iterator[tuple[str, str]]:
             yield key, f"{listen} is already taken by {earlier}"
     if all(listen is None for _, listen in listeners) and config.osc.listen is None:
         yield "websocket.listen", "every listener is off: nobody could connect"
-    if config.mqtt.listen is not None and config.mqtt.max_packet_kib * 4 > config.limits.arena_mib * 1024:
-        yield "mqtt.max_packet_kib", "must be at most a quarter of limits.arena_mib: a packet has to fit into the arena"

@@ -78,6 +78,7 @@ def test_every_default_is_written_out() -> None:
     # A directory that depends on who runs the daemon, and lists that are empty, have no value to write.
     assert written == set(leaves(Config())) - {
         "data_dir",
+        "mqtt.mount",
         "state.strategy",
         "security.token",
         "osc.target",

@@ -60,7 +60,8 @@ class MqttServer:
         self.router = router
         self.loop = router.loop
         self.namespace = config.namespace
-        self.max_packet = config.max_packet_kib * 1024
+        # A packet has to fit into the arena beside those of others.
+        self.max_packet = min(config.max_packet_kib * 1024, router.config.limits.arena_mib << 18)
         self.context = MqttContext(router.plane, config.namespace.encode(), to_topic, to_address, self.max_packet)
         if config.mount:
             self.context.mounts = Mounts(config.mount)
