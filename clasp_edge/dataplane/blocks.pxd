@@ -3,7 +3,7 @@ from libc.stddef cimport size_t
 
 cdef enum:
     BLOCK_BYTES = 65536         # what a block grows to; one oversized record may make it larger
-    BLOCK_VERSION = 3
+    BLOCK_VERSION = 4
     CLOCK_SYNCHRONISED = 1      # BlockHeader.flags
 
 cdef enum:
@@ -12,7 +12,7 @@ cdef enum:
     RECORD_RAW = 3              # a param with the retained MQTT message's own bytes beside the value: see RawSizes
 
 cdef enum:
-    STATE_UNRETAINED = 1        # StateRecord.flags: the value is no retained MQTT message; what is beside it is one
+    STATE_UNRETAINED = 0x8000   # in StateRecord.version_size: the value is no retained MQTT message, the bytes beside it are
 
 
 # Little-endian, as on every machine this runs on; journal/format.py has the same layouts for Python.
@@ -63,7 +63,7 @@ cdef packed struct StateRecord:
     uint8_t writer_size
     uint8_t qos                 # MQTT quality of service; in blocks of version 1 it is not told
     uint16_t address_size
-    uint16_t flags              # STATE_...
+    uint16_t version_size       # of the version behind the writer's name: rank, then hlc; 0 or 16. With STATE_... bits
     uint32_t ttl
     uint64_t revision
     uint64_t written_us

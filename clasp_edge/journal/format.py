@@ -29,8 +29,8 @@ NOTE_PREFIX = b"K"
 LOG_PREFIX = b"L"
 STATE_PREFIX = b"S"
 
-BLOCK_VERSION = 3
-"""Its log records may have an MQTT message's own bytes behind the frame."""
+BLOCK_VERSION = 4
+"""Its params have versions (before, their size was 0); since 3, log records may have an MQTT message's own bytes."""
 OLDEST_BLOCK_VERSION = 1
 """Of a block without MQTT's quality of service and own bytes; the rest is the same."""
 
@@ -57,8 +57,8 @@ _NUMBER_BYTES = 8
 """Of a write from another router: its number there, behind the way it has come (dataplane/blocks.pxd)."""
 
 _PARAM_KIND, _GONE_KIND, _RAW_KIND = 1, 2, 3
-_UNRETAINED = 1
-"""Flag of a state record."""
+_UNRETAINED = 0x8000
+"""In the size of a state record's version."""
 
 LARGEST_QOS = 2
 DEFAULT_QOS = 1
@@ -122,6 +122,8 @@ class Param(NamedTuple):
     qos: int = DEFAULT_QOS
     raw: Raw | None = None
     """The retained MQTT message, where the value alone does not give it."""
+    version: bytes = b""
+    """As it was stored: rank and hlc, 8 bytes each, little-endian; empty where there is none."""
     unretained: bool = False
     """The value is no retained MQTT message."""
 
@@ -296,15 +298,18 @@ def params(block: Buffer) -> Iterator[Param]:
     while at < header.size:
         fields = _STATE.unpack_from(view, at)
         size, kind, value_type, writer_size, qos, address_size = fields[:6]
-        flags, ttl, revision, written_us, deadline_us, left_ms = fields[6:]
+        version_size, flags = fields[6] & ~_UNRETAINED, fields[6] & _UNRETAINED
+        ttl, revision, written_us, deadline_us, left_ms = fields[7:]
         begin = at + _STATE.size
         end = at + size
-        if size < _STATE.size + address_size + writer_size or end > header.size:
+        if size < _STATE.size + address_size + writer_size + version_size or end > header.size:
             raise BadBlock(f"a record of {size} bytes at {at}")
         address = bytes(view[begin : begin + address_size])
         begin += address_size
         writer = bytes(view[begin : begin + writer_size]).decode("utf-8", "replace")
         begin += writer_size
+        version = bytes(view[begin : begin + version_size])
+        begin += version_size
         raw = None
         value_end = end
         if kind == _RAW_KIND:
@@ -321,8 +326,8 @@ def params(block: Buffer) -> Iterator[Param]:
         if header.version < 2:
             qos = DEFAULT_QOS
         yield Param(
-            address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data, qos, raw,
-            bool(flags & _UNRETAINED),
+            address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data, qos, raw, version,
+            bool(flags),
         )  # fmt: skip
         at = end
 
@@ -347,10 +352,10 @@ def _image(param: Param) -> bytes:
     if param.raw is not None:
         kind = _RAW_KIND
         value = _RAW.pack(len(value), len(param.raw.properties)) + value + param.raw.properties + param.raw.payload
-    size = _STATE.size + len(param.address) + len(writer) + len(value)
+    size = _STATE.size + len(param.address) + len(writer) + len(param.version) + len(value)
     head = _STATE.pack(
         size, kind, param.value_type, len(writer), param.qos, len(param.address),
-        _UNRETAINED if param.unretained else 0,
+        len(param.version) | (_UNRETAINED if param.unretained else 0),
         param.ttl, param.revision, param.written_us, param.deadline_us, param.remaining_ms,
     )  # fmt: skip
-    return head + param.address + writer + value
+    return head + param.address + writer + param.version + value
