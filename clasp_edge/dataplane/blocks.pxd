@@ -12,7 +12,8 @@ cdef enum:
     RECORD_RAW = 3              # a param with the retained MQTT message's own bytes beside the value: see RawSizes
 
 cdef enum:
-    STATE_UNRETAINED = 0x8000   # in StateRecord.version_size: the value is no retained MQTT message, the bytes beside it are
+    # In StateRecord.version_size: the value is no retained MQTT message, the bytes beside it are.
+    STATE_UNRETAINED = 0x8000
 
 
 # Little-endian, as on every machine this runs on; journal/format.py has the same layouts for Python.
