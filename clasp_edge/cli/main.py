@@ -23,6 +23,7 @@ from clasp_edge.cli import (
 from clasp_edge.cli.parser import Parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.config.model import Config
+from clasp_edge.daemon.cautions import cautions
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.version import __version__
 
@@ -106,10 +107,12 @@ def _config_path(given: Path | None) -> Path | None:
 
 def _check(path: Path | None, sets: list[str]) -> int:
     try:
-        load_verified(path, sets)
+        config = load_verified(path, sets)
     except ConfigError as error:
         print(error)
         return EXIT_WRONG_CONFIG
+    for caution in cautions(config, path):
+        print(f"warning: {caution}")
     print("ok")
     return EXIT_OK
 
@@ -142,9 +145,10 @@ def _ask(arguments: argparse.Namespace) -> int:
 
 
 def _run(path: Path | None, sets: list[str]) -> int:
-    from clasp_edge.dataplane.system import decline_huge_pages
+    from clasp_edge.dataplane.system import decline_huge_pages, keep_heap_small
 
     decline_huge_pages()
+    keep_heap_small()
     try:
         config = load_verified(path, sets)
     except ConfigError as error:

@@ -123,6 +123,13 @@ def _federation(name: str, section: Report) -> Lines:
 def _memory(name: str, section: Report) -> Lines:
     used, whole = section.get("arena_used_bytes", 0), section.get("arena_bytes", 0)
     yield "memory", f"{size(section.get('resident_bytes', 0))} resident; {size(used)} of {size(whole)} arena in use"
+    if section.get("kept_bytes"):
+        kept, limit = size(section["kept_bytes"]), section.get("kept_limit_bytes")
+        of = f" of {size(limit)}" if limit else ""
+        refused = f"; refused {section['refused']:,}" if section.get("refused") else ""
+        most = next(iter(section.get("kept_by_principal", {}).items()), None)
+        who = f"; most for {most[0]}, {size(most[1])}" if most else ""
+        yield "", f"{kept}{of} kept for {section.get('principals', 0):,} principals{who}{refused}"
 
 
 def _loop(name: str, section: Report) -> Lines:

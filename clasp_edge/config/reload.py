@@ -26,6 +26,7 @@ LIVE = frozenset(
         "limits.max_subscriptions_per_session",
         "limits.max_subscriptions",
         "limits.max_subscriptions_mib",
+        "limits.memory_mib",
         "limits.messages_per_second",
         "limits.outbox_kib",
         "limits.event_backlog_kib",

@@ -28,6 +28,7 @@ def _section(journal: Journal) -> dict[str, Any]:
         section |= {
             "records": found["records"],
             "lost_records": found["records_lost"],
+            "rationed_records": found["records_rationed"],
             "missed_records": found["records_missed"],
             "damaged_blocks": found["blocks_damaged"],
             "log_bytes": found["log_bytes"],
@@ -48,6 +49,12 @@ _JOURNAL = (
     Family("clasp_edge_journal_records_total", COUNTER, "Log records kept.", ("records",)),
     Family(
         "clasp_edge_journal_lost_records_total", COUNTER, "Log records the disk was too slow for.", ("lost_records",)
+    ),
+    Family(
+        "clasp_edge_journal_rationed_records_total",
+        COUNTER,
+        "Log records dropped because their client writes more than its part of the wear budget.",
+        ("rationed_records",),
     ),
     Family(
         "clasp_edge_journal_missed_records_total",

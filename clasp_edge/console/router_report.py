@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import os
 import resource
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from clasp_edge.console.health import Health
 from clasp_edge.console.sources import COUNTER, GAUGE, Family, StatusSources
-from clasp_edge.dataplane import Framing
 from clasp_edge.router.router import Router
 from clasp_edge.version import __version__
 from clasp_edge.wire import SignalType
 
-_TRANSPORTS = {Framing.WS: "websocket", Framing.TCP: "tcp"}
+MAX_PRINCIPALS = 10
+"""Those that hold most memory, told one by one."""
+
+_KINDS = ("websocket", "tcp", "mqtt", "osc")
 
 
 class RouterReport:
@@ -64,10 +65,11 @@ class RouterReport:
 
     def sessions(self) -> dict[str, Any]:
         router = self._router
-        kinds = Counter(_TRANSPORTS[Framing(session.framing)] for session in router.sessions.values())
         return {
-            "by_kind": {kind: kinds[kind] for kind in _TRANSPORTS.values()} | {"mqtt": router.guests},
-            "half_open": len(router.connections) - len(router.sessions),
+            "by_kind": {kind: router.places.by_kind[kind] for kind in _KINDS},
+            "half_open": len(router.half_open),
+            "moved": router.places.moved,
+            "half_open_evicted": router.half_open.evicted,
             "max": router.config.limits.max_sessions,
             "subscriptions": router.plane.trie.size,
             "subscription_bytes": router.plane.trie.memory_bytes,
@@ -101,12 +103,18 @@ class RouterReport:
         return {str(int(code)): count for code, count in sorted(self._router.errors.items())}
 
     def memory(self) -> dict[str, Any]:
-        core = self._router.core
+        core, accounts = self._router.core, self._router.accounts
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         return {
             "resident_bytes": resident,
             "arena_bytes": core.arena_total,
             "arena_used_bytes": core.arena_total - core.arena_free,
+            "kept_bytes": accounts.used,
+            "kept_limit_bytes": accounts.total,
+            "kept_by_kind": accounts.kinds(),
+            "kept_by_principal": {one.principal: one.used for one in accounts.heaviest(MAX_PRINCIPALS)},
+            "principals": len(accounts),
+            "refused": accounts.refusals,
         }
 
     def loop(self) -> dict[str, Any]:
@@ -127,7 +135,14 @@ _ROUTER = (
 _SESSIONS = (
     Family("clasp_edge_sessions", GAUGE, "Clients, by what they speak.", ("by_kind", "*"), ("kind",)),
     Family("clasp_edge_sessions_limit", GAUGE, "limits.max_sessions; 0 is unlimited.", ("max",)),
-    Family("clasp_edge_half_open_connections", GAUGE, "Connections without a HELLO so far.", ("half_open",)),
+    Family("clasp_edge_half_open_connections", GAUGE, "Connections without HELLO or CONNECT so far.", ("half_open",)),
+    Family("clasp_edge_sessions_moved_total", COUNTER, "Sessions closed to admit another host's client.", ("moved",)),
+    Family(
+        "clasp_edge_half_open_evicted_total",
+        COUNTER,
+        "Connections closed because limits.max_half_open was reached.",
+        ("half_open_evicted",),
+    ),
     Family("clasp_edge_subscriptions", GAUGE, "Subscriptions of all kinds of clients and devices.", ("subscriptions",)),
     Family("clasp_edge_subscriptions_bytes", GAUGE, "What they take, about.", ("subscription_bytes",)),
 )
@@ -158,6 +173,11 @@ _MEMORY = (
     Family("clasp_edge_resident_memory_bytes", GAUGE, "Resident memory of the process.", ("resident_bytes",)),
     Family("clasp_edge_arena_bytes", GAUGE, "Memory for what waits to be sent.", ("arena_bytes",)),
     Family("clasp_edge_arena_used_bytes", GAUGE, "How much of it is lent out.", ("arena_used_bytes",)),
+    Family(
+        "clasp_edge_kept_bytes", GAUGE, "What is kept for clients, by kind, about.", ("kept_by_kind", "*"), ("kind",)
+    ),
+    Family("clasp_edge_kept_limit_bytes", GAUGE, "limits.memory_mib; 0 is unlimited.", ("kept_limit_bytes",)),
+    Family("clasp_edge_kept_refused_total", COUNTER, "What found no room on its principal's account.", ("refused",)),
 )
 _LOOP = (
     Family("clasp_edge_loop_lag_seconds", GAUGE, "How late the event loop was at its last look.", ("lag_s",)),

@@ -24,6 +24,7 @@ from clasp_edge.config.reload import reloadable_changes, reloaded
 from clasp_edge.daemon import logs
 from clasp_edge.daemon.access import AccessPart
 from clasp_edge.daemon.auth import TokenAuthenticator
+from clasp_edge.daemon.cautions import cautions
 from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.part import CannotStart
 from clasp_edge.daemon.parts import Parts
@@ -117,11 +118,16 @@ class Daemon:
         gc.collect()
         gc.freeze()
         give_memory_back()
+        self._warn()
         for line in greeting(self._config, addresses, self._parts.journal_text, self._parts.console.socket_path):
             print(line)
         print("ready " + " ".join(addresses), flush=True)
         if self._service is not None:
             self._service.ready()
+
+    def _warn(self) -> None:
+        for caution in cautions(self._config, self._config_path):
+            log.warning("%s", caution)
 
     def _stop_parts(self) -> None:
         for part in reversed(self._parts.all):
@@ -167,6 +173,7 @@ class Daemon:
         if self._authenticator is not None:
             self._authenticator.reload(config)
         self._apply_config()
+        self._warn()
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))

@@ -56,7 +56,7 @@ class Service:
             self._supervision.stopping()
 
     def _status(self) -> str:
-        sessions = len(self._router.places) + self._router.guests
+        sessions = len(self._router.places)
         text = f"{sessions} session{'' if sessions == 1 else 's'}"
         uplinks = self._federation.statistics()["uplinks"]
         shown = [f"{name} {told['state']}" for name, told in uplinks.items()]

@@ -54,7 +54,12 @@ def _unreadable(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _nobody(config: Config) -> Iterator[tuple[str, str]]:
-    """A door that nobody could open."""
+    """A door that nobody could open, or that somebody believes to be locked."""
+    if config.security.mode == "open" and config.security.token:
+        yield (
+            "security.token",
+            'tokens lock nothing while security.mode is "open": set security.mode = "authenticated", or take them out',
+        )
     if config.security.mode != "authenticated" or config.security.token:
         return
     try:

@@ -24,6 +24,8 @@ cdef class ClaspReceiver(ClaspSender):
     cdef list deferred                  # frames read while the peer does not take its replies
     cdef bint input_paused
     cdef bint resuming
+    cdef bint yielding                  # what it sends has had its time: the rest waits for its turn
+    cdef uint64_t began_us              # of the pass, when it began with what this peer sent
 
     cdef bint hash_known                # `hash` is that of the address in the frame being handled
     cdef uint32_t hash
@@ -35,6 +37,9 @@ cdef class ClaspReceiver(ClaspSender):
     cdef void _handle(self, const uint8_t* data, size_t size) noexcept
     cdef void _payload(self, const uint8_t* payload, size_t size, int qos) noexcept
     cdef bint _spend(self) noexcept
+    cdef void _refill(self) noexcept
+    cdef void _measure(self) noexcept
+    cdef void _turn_over(self) noexcept
     cdef void _set(self, const uint8_t* payload, size_t size, int qos) noexcept
     cdef void _publish(self, const uint8_t* payload, size_t size) noexcept
     cdef void _note_logged(self) noexcept

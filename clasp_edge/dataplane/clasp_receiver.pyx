@@ -26,6 +26,13 @@ cdef enum:
     MAX_FRAME = 65547
     SIGNAL_GESTURE = 3
 
+cdef enum:
+    YIELD_FROM_US = 500         # of one peer's input at once, before others may have their turn
+    MOST_CHARGED_US = 20000     # for one message
+    INPUT_US = 4000             # of plain messages at once; a full read of them takes about one millisecond
+
+cdef double TIME_SHARE = 0.25   # of a second that a peer at its rate may take: what takes longer costs more
+
 # Faults of a frame, numbered below those of a value (scan.pxd).
 cdef enum:
     BAD_MAGIC = -11
@@ -43,6 +50,18 @@ FAULTS = {
     BAD_UTF8: "bad-utf8",
     TOO_DEEP: "depth",
 }
+
+
+class Turn:
+    """A peer whose input waits, in the line of work in parts."""
+
+    __slots__ = ("_receiver",)
+
+    def __init__(self, receiver):
+        self._receiver = receiver
+
+    def resume(self):
+        self._receiver.take_deferred()
 
 
 cdef class ClaspReceiver(ClaspSender):
@@ -92,6 +111,11 @@ cdef class ClaspReceiver(ClaspSender):
         self.refilled_us = self.core.mono_us
 
     @property
+    def debt(self):
+        """Messages that the peer has had beyond its rate."""
+        return -self.tokens if self.rate > 0 and self.tokens < 0 else 0.0
+
+    @property
     def input_waits(self):
         """Whether the peer's input is on hold until it reads: its silence is ours."""
         return self.input_paused
@@ -134,12 +158,9 @@ cdef class ClaspReceiver(ClaspSender):
         self.core.begin()
         if self.pass_seen != self.core.passes:
             self.pass_seen = self.core.passes
+            self.began_us = 0
             self.heard_us = self.core.mono_us
-            if self.rate > 0:
-                self.tokens += (self.core.mono_us - self.refilled_us) * self.rate * 1e-6
-                if self.tokens > self.rate:
-                    self.tokens = self.rate
-                self.refilled_us = self.core.mono_us
+            self._refill()
         if self.plane.staging != <void*>self:
             self.plane.staging = <void*>self
             self.plane.staged_count = 0     # whatever another transport failed to finish is gone by now
@@ -158,6 +179,13 @@ cdef class ClaspReceiver(ClaspSender):
                 __builtin_prefetch(&self.plane.table.slots[staged.hash & self.plane.table.mask])
         if self.plane.staged_count == STAGED:
             self._run_staged()
+
+    cdef void _refill(self) noexcept:
+        if self.rate > 0:
+            self.tokens += (self.core.mono_us - self.refilled_us) * self.rate * 1e-6
+            if self.tokens > self.rate:
+                self.tokens = self.rate
+            self.refilled_us = self.core.mono_us
 
     cdef void _run_staged(self) noexcept:
         cdef Table table = self.plane.table
@@ -188,13 +216,43 @@ cdef class ClaspReceiver(ClaspSender):
             self.hash_known = staged.id != 0
             self.hash = staged.hash
             self._take(staged.data, staged.size)
+            if self.core.heavy:
+                self._measure()
         self.hash_known = False
+        if count == STAGED and not self.yielding and self.core.elapsed_us() - self.began_us > INPUT_US:
+            self._turn_over()
+
+    cdef void _measure(self) noexcept:
+        """Something took longer than a plain message: it is paid for by its time, and others get their turn."""
+        cdef uint64_t now_us = self.core.elapsed_us()
+        cdef uint64_t took_us = now_us - self.core.measured_us
+        self.core.heavy = False
+        self.core.measured_us = now_us
+        if self.rate > 0:
+            # No more of it than the router itself may have taken: it is not alone on the board.
+            self.tokens -= min(took_us, MOST_CHARGED_US) * self.rate * 1e-6 / TIME_SHARE
+        if (now_us - self.began_us >= YIELD_FROM_US and not self.yielding
+                and self.core.mono_us + now_us >= self.core.slice_ends_us):
+            self._turn_over()
+
+    cdef void _turn_over(self) noexcept:
+        """What else has been read waits until this peer's turn comes again."""
+        self.yielding = True
+        if not self.input_paused:
+            self.input_paused = True
+            self._call_pause()
+        if not self.resuming:
+            self.resuming = True
+            try:
+                self.core.go_on(Turn(self))
+            except Exception:
+                log.exception("cannot resume a connection")
 
     cdef void _take(self, const uint8_t* data, size_t size) noexcept:
         """Handle one frame, or keep it while the peer does not read its replies."""
         if self.dead:
             return
-        if self.pressed or self.deferred or len(self.jobs) > JOBS_AT_ONCE:
+        if self.pressed or self.yielding or self.deferred or len(self.jobs) > JOBS_AT_ONCE:
             # What the peer asks must not pile up as answers. What one read brought waits here, the rest in the kernel.
             self.deferred.append(PyBytes_FromStringAndSize(<const char*>data, size))
             if not self.input_paused:
@@ -220,7 +278,7 @@ cdef class ClaspReceiver(ClaspSender):
         if self.input_paused and not self.resuming and len(self.jobs) <= JOBS_AT_ONCE:
             self.resuming = True
             try:
-                self.core.loop.call_soon(self.take_deferred)
+                self.core.go_on(Turn(self))
             except Exception:
                 log.exception("cannot resume a connection")
 
@@ -228,18 +286,27 @@ cdef class ClaspReceiver(ClaspSender):
         """Handle what was read before the peer fell behind, then read on."""
         cdef bytes frame
         cdef Py_ssize_t done = 0
+        cdef bint outer = self.core.in_pass
         self.resuming = False
+        self.yielding = False
         self.core.begin()
-        while done < len(self.deferred) and not self.pressed and len(self.jobs) <= JOBS_AT_ONCE and not self.dead:
+        self._refill()
+        self.began_us = self.core.elapsed_us() if outer else 0
+        self.core.measured_us = self.began_us
+        while (done < len(self.deferred) and not self.pressed and not self.yielding
+               and len(self.jobs) <= JOBS_AT_ONCE and not self.dead):
             frame = <bytes>self.deferred[done]
             done += 1
             self._handle(<const uint8_t*><char*>frame, len(frame))
+            if self.core.heavy or done % STAGED == 0:
+                self._measure()
         del self.deferred[:done]
-        self.core.finish()
+        if not outer:
+            self.core.finish()
         if self.dead:
             self.deferred.clear()
-        elif self.pressed or len(self.jobs) > JOBS_AT_ONCE:
-            pass                    # `drained` calls again
+        elif self.pressed or self.yielding or len(self.jobs) > JOBS_AT_ONCE:
+            pass                    # `drained` calls again, or the peer's turn comes
         elif self.deferred:
             self.drained()
         elif self.input_paused:
@@ -300,6 +367,7 @@ cdef class ClaspReceiver(ClaspSender):
             self.on_message(PyBytes_FromStringAndSize(<const char*>payload, size), qos)
         except Exception:
             log.exception("a message could not be handled")
+        self.core.heavy = True
 
     def submit(self, bytes payload not None, int qos):
         """Handle one compact payload on this peer's behalf (from a bundle, or translated from the legacy encoding)."""
@@ -433,6 +501,7 @@ cdef class ClaspReceiver(ClaspSender):
                 self.on_special(whole, text)
         except Exception:
             log.exception("a message could not be handled")
+        self.core.heavy = True
 
     def relay(self, bytes payload not None, bytes address not None):
         """Publish a PUBLISH payload to its `address` on the peer's behalf, past the gesture throttle. Refusals go to

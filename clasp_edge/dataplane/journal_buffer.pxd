@@ -13,6 +13,8 @@ cdef class JournalBuffer:
     cdef public object owner
     cdef readonly bint strict
     cdef public int signals             # 1 << signal for each kind that the log keeps
+    cdef public double ration           # bytes a second that one principal may have logged, 0 = as many as it likes
+    cdef readonly uint64_t rationed     # records dropped for it
     cdef public bint whole_messages     # what MQTT clients publish is logged with its own bytes
     cdef bint woken                     # the owner knows that there is something
     cdef readonly Stream log

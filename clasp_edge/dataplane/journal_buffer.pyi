@@ -20,6 +20,7 @@ class JournalBuffer:
     owner: Owner
     signals: int
     whole_messages: bool
+    ration: float
 
     @property
     def strict(self) -> bool: ...
@@ -29,6 +30,8 @@ class JournalBuffer:
     def state(self) -> Stream: ...
     @property
     def kept(self) -> int: ...
+    @property
+    def rationed(self) -> int: ...
     @property
     def lost(self) -> int: ...
     @property

@@ -202,6 +202,10 @@ cdef class JournalBuffer:
         cdef uint64_t number = origin.number
         cdef size_t own_size = 0
         cdef int attempt
+        if self.ration > 0 and origin.holding is not None and not origin.holding.account.may_log(
+                sizeof(LogRecord) + size, self.ration, self.core.mono_us):
+            self.rationed += 1
+            return
         if way is not None:
             if name_size + len(way) + WAY_FIXED < SAME_WRITER:
                 text_size += len(way) + WAY_FIXED

@@ -2,6 +2,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
+from clasp_edge.dataplane.account cimport Holding
 from clasp_edge.dataplane.arena cimport Arena, Queue
 
 cdef enum:
@@ -76,7 +77,9 @@ cdef class Core:
     cdef bint in_pass
     cdef list adapters                  # that consumed something in this pass
     cdef object waiting                 # parties with work in parts, in turns; each has `resume`
+    cdef bint heavy                     # something was done that takes longer than a plain message
     cdef bint round_due                 # `run_round` is scheduled
+    cdef uint64_t measured_us           # how long the pass had lasted when its time was last charged
     cdef uint64_t slice_ends_us         # when work in parts has to stop for this round of the loop (monotonic)
     cdef PyObject** dirty               # outlets with unsent bytes; owned references
     cdef size_t dirty_count
@@ -102,6 +105,8 @@ cdef class Core:
             self.in_pass = True
             self.passes += 1
             self.tick()
+            self.heavy = False
+            self.measured_us = 0
             if not self.round_due:
                 self.slice_ends_us = self.mono_us + SLICE_US
     cdef void open_round(self) noexcept
@@ -119,6 +124,7 @@ cdef class Core:
 
 cdef class Sink:
     cdef public object scopes           # security.Scopes, or None: everything is allowed
+    cdef public Holding holding         # what is kept for it, on its principal's account; None for our own parts
     cdef readonly uint32_t writer       # index in the plane's table of writers; 0 until registered
     cdef uint64_t fan_index             # used while a fan-out is built
     cdef bint native                    # wants no CLASP frame

@@ -126,6 +126,11 @@ cdef class Core:
         self.waiting.append(party)
         self.open_round()
 
+    @property
+    def work_waits(self):
+        """How many parties have work in parts that is to go on as soon as their turn comes."""
+        return len(self.waiting)
+
     def start_work(self, steps):
         """Run the iterator `steps` to its end, in turns with all other work in parts: each of its steps is to be short.
         Returns the `Work`."""

@@ -44,6 +44,7 @@ cdef enum:
     MAX_FRAME = 65547           # wire.md 1
     MAX_PAYLOAD = 65535
     MAX_ROUTES = 65536          # addresses that are only published to; a remote party can grow this table
+    MAX_ROUTE_BYTES = 1 << 23   # of their addresses
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
     SIGNAL_PARAM = 0
     SIGNAL_EVENT = 1
@@ -166,6 +167,10 @@ cdef class Plane(State):
     def __dealloc__(self):
         free(self.scratch)
 
+    def gate_changed(self):
+        """Forget what the gate has remembered about who may write where."""
+        self.gate_generation += 1
+
     def scopes_changed(self):
         """Forget what the gate has remembered about who may write where, and who gets what."""
         self.gate_generation += 1
@@ -177,7 +182,8 @@ cdef class Plane(State):
         try:
             text = PyBytes_FromStringAndSize(<const char*>address, size)
             route, strategy = self.control.classify(text)
-            if self.table.routes >= MAX_ROUTES:
+            while self.table.routes and (self.table.routes >= MAX_ROUTES
+                                         or self.table.route_bytes + size > MAX_ROUTE_BYTES):
                 self._forget(self.table.entries[self.table.newer[LIST_ROUTES]])
             entry = self.table.insert(address, size, hash)
             entry.route = route
@@ -660,6 +666,7 @@ cdef class Plane(State):
                 if not _improves(entry.strategy, entry.value_type, entry_value(entry), value_type, value):
                     return STRATEGY_REJECTED
                 if entry.strategy == STRATEGY_MERGE:
+                    self.core.heavy = True
                     value_type, merged = self.control.merge(
                         entry.value_type, PyBytes_FromStringAndSize(<const char*>entry_value(entry), entry.value_size),
                         value_type, PyBytes_FromStringAndSize(<const char*>value, size))
@@ -867,9 +874,15 @@ cdef class Plane(State):
     cdef Fanout fan(self, Entry* entry):
         """The entry's fan-out list, rebuilt if subscriptions have changed since it was cached."""
         cdef Fanout fan
+        cdef bytes address
         if entry.fan_generation == self.trie.generation:
             return <Fanout>entry.fan
-        fan = self.trie.fan_out(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size))
+        self.core.heavy = True
+        address = PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)
+        if entry.fan != NULL and self.trie.holds(address, entry.fan_generation):
+            entry.fan_generation = self.trie.generation
+            return <Fanout>entry.fan
+        fan = self.trie.fan_out(address)
         Py_INCREF(fan)
         Py_XDECREF(<PyObject*>entry.fan)
         entry.fan = <void*>fan
@@ -909,6 +922,7 @@ cdef class Plane(State):
                 # Python, and it may call back into the plane: only after the loop over the borrowed list.
                 address = PyBytes_FromStringAndSize(<const char*>delivery.frame + 8, address_size)
                 frame = PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
+                self.core.heavy = True
                 for item in filters:
                     item.offer(address, delivery.signal, frame)
         except Exception:

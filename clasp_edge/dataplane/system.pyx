@@ -24,11 +24,14 @@ cdef extern from *:
     #include <malloc.h>
     #ifdef __GLIBC__
     #define give_back() malloc_trim(0)
+    #define bound_heap() (mallopt(M_MMAP_THRESHOLD, 65536), mallopt(M_ARENA_MAX, 2))
     #else
     #define give_back() 0
+    #define bound_heap() 0
     #endif
     """
     int give_back() nogil
+    int bound_heap() nogil
 
 
 cdef extern from "<sys/prctl.h>" nogil:
@@ -58,6 +61,12 @@ def set_wall_timer(int fd, int64_t at_us):
 def give_memory_back():
     """Return what was freed and is not used to the kernel, where the C library can (malloc_trim(3))."""
     give_back()
+
+
+def keep_heap_small():
+    """From now on, take large pieces as mappings of their own, which go back to the kernel when they are freed
+    (M_MMAP_THRESHOLD of mallopt(3), which else grows with use), and few heaps for the threads."""
+    bound_heap()
 
 
 def decline_huge_pages():

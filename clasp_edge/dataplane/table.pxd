@@ -74,6 +74,7 @@ cdef class Table:
     cdef readonly uint32_t routes
     cdef readonly uint32_t unretained   # params whose value is no retained MQTT message
     cdef readonly uint32_t gone     # tombstones
+    cdef readonly uint64_t route_bytes  # of the addresses that are only published to
     cdef readonly uint64_t bytes    # of addresses, values and what is kept beside them
 
     cdef uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil

@@ -111,6 +111,7 @@ cdef class Table:
         self.slots[place].hash = hash
         self.slots[place].id = id
         self.routes += 1
+        self.route_bytes += size
         self._link(LIST_ROUTES, id)
         return entry
 
@@ -193,6 +194,7 @@ cdef class Table:
             self.gone -= 1
         else:
             self.routes -= 1
+            self.route_bytes -= entry.address_size
         self._unlink(id)
         self._heap_drop(id)
         self.entries[id] = NULL
@@ -273,6 +275,7 @@ cdef class Table:
             self.gone -= 1
         else:
             self.routes -= 1
+            self.route_bytes -= entry.address_size
         self.params += 1
         return 0
 
@@ -287,6 +290,7 @@ cdef class Table:
             self.gone -= 1
         else:
             self.routes -= 1
+            self.route_bytes -= entry.address_size
         self.gone += 1
         entry.revision = 0
         entry.ttl = TTL_DEFAULT

@@ -38,6 +38,7 @@ cdef class Fanout:
     cdef Target* targets
     cdef Py_ssize_t count
     cdef list filters
+    cdef object __weakref__
 
 
 cdef class Node:
@@ -55,13 +56,18 @@ cdef class Trie:
     cdef Node root
     cdef dict interned      # fan-out lists by their targets, for all entries to share
     cdef dict extras        # encoded subscription identifiers of this generation, by themselves
-    cdef list filtered      # those with filters of this generation
+    cdef dict filtered      # by filter: the lists that it is in
+    cdef list changes       # patterns of the subscriptions that came or went, the first of them after `changed_from`
+    cdef uint64_t changed_from
     cdef Py_ssize_t prune_at
     cdef readonly uint64_t generation
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t nodes
+    cdef readonly Py_ssize_t partial_cost
     cdef Py_ssize_t subscription_bytes
 
+    cdef _note(self, Subscription subscription)
+    cdef bint holds(self, bytes address, uint64_t generation) except -1
     cdef Fanout fan_out(self, bytes address)
     cdef Fanout _shared(self, Fanout fan)
     cdef _prune(self)

@@ -5,6 +5,8 @@ as `*` and then verified by the pattern itself, and a pattern with `**` in the m
 and verified likewise. Fan-out lists are shared: addresses with the same audience use one list.
 """
 
+from weakref import WeakSet
+
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Next
 from libc.stdlib cimport calloc, free
@@ -17,6 +19,8 @@ cdef bytes _only_by_name = ONLY_BY_NAME
 
 cdef enum:
     PRUNE_FROM = 64     # fan-out lists; with fewer, unused ones are not worth a search
+    CHANGES = 64        # patterns of the last changes, against which a cached fan-out is checked
+    MANY_EXTRAS = 1024
 
 # What subscriptions take, as measured with CPython 3.11 (an estimate, and not less than that by more than a fifth): a
 # node with one child; a subscription with its places in the trie and at its sink; a pattern, its text (which it has up
@@ -63,13 +67,20 @@ cdef bytes _identifiers(list numbers):
 
 
 cdef class Fanout:
-    """Who gets the messages of an address. Valid for the trie's generation it was made in."""
+    """Who gets the messages of an address. Valid for the trie's generation it was made in, and for later ones as far as
+    no pattern that matches the address came or went (`Trie.holds`)."""
 
     def __dealloc__(self):
         free(self.targets)
 
     def __len__(self):
         return self.count
+
+
+cdef _let_go(fans):
+    cdef Fanout fan
+    for fan in fans:
+        fan.filters = None
 
 
 cdef class Node:
@@ -115,17 +126,25 @@ cdef Py_ssize_t _bytes_of(Pattern pattern):
             + SEGMENT_BYTES * len(pattern.segments) + len(pattern._program) + len(pattern._classes))
 
 
+def subscription_bytes(Pattern pattern not None):
+    """What a subscription with this pattern takes at most: with all nodes of the trie that lead to it."""
+    return _bytes_of(pattern) + NODE_BYTES * len(pattern.segments)
+
+
 cdef class Trie:
     """All subscriptions of the router: `size` of them, on `nodes` nodes, in about `memory_bytes`. Every change raises
-    `generation`, which outdates every cached fan-out."""
+    `generation`, which outdates the cached fan-outs of the addresses that it is about. `partial_cost` is the sum of
+    what matching takes (`Pattern.cost`)."""
 
     def __cinit__(self):
         self.root = Node()
         self.interned = {}
-        self.filtered = []
+        self.filtered = {}
         self.prune_at = PRUNE_FROM
         self.extras = {}
         self.generation = 1
+        self.changes = []
+        self.changed_from = 1
 
     def add(self, Subscription subscription not None):
         cdef Node node = self.root
@@ -146,7 +165,8 @@ cdef class Trie:
         node.place(kind)[subscription] = None
         self.size += 1
         self.subscription_bytes += _bytes_of(subscription.pattern)
-        self.invalidate()
+        self.partial_cost += subscription.pattern.cost
+        self._note(subscription)
 
     def discard(self, Subscription subscription not None):
         """Take the subscription out, and every node that held nothing else."""
@@ -164,6 +184,7 @@ cdef class Trie:
         del node.place(kind)[subscription]
         self.size -= 1
         self.subscription_bytes -= _bytes_of(subscription.pattern)
+        self.partial_cost -= subscription.pattern.cost
         for parent, segment in reversed(path):
             if not node.empty():
                 break
@@ -173,7 +194,29 @@ cdef class Trie:
                 node.one = None
             else:
                 del node.children[segment]
-        self.invalidate()
+        if subscription.filter is not None:
+            # Entries keep outdated lists until they are written again: those must not keep the filter alive.
+            _let_go(self.filtered.pop(subscription.filter, ()))
+        self._note(subscription)
+
+    cdef _note(self, Subscription subscription):
+        """What was cached for the addresses of this subscription is outdated."""
+        self.generation += 1
+        self.changes.append(subscription.pattern)
+        if len(self.changes) > CHANGES:
+            del self.changes[:CHANGES // 2]
+            self.changed_from += CHANGES // 2
+
+    cdef bint holds(self, bytes address, uint64_t generation) except -1:
+        """Whether the fan-out that `address` had in an earlier generation is still right: nobody's coming and going
+        may have all the others' lists made anew."""
+        cdef Pattern pattern
+        if generation < self.changed_from:
+            return False
+        for pattern in self.changes[generation - self.changed_from:]:
+            if pattern.matches(address):
+                return False
+        return True
 
     @property
     def memory_bytes(self):
@@ -181,13 +224,13 @@ cdef class Trie:
         return self.subscription_bytes + self.nodes * NODE_BYTES
 
     def invalidate(self):
-        """Outdate every cached fan-out (subscriptions or scopes changed)."""
-        cdef Fanout fan
+        """Outdate every cached fan-out (scopes changed)."""
         self.extras.clear()
         self.generation += 1
-        # Entries keep outdated lists until they are written again: those must not keep the filters of the gone alive.
-        for fan in self.filtered:
-            fan.filters = None
+        self.changes.clear()
+        self.changed_from = self.generation
+        for fans in self.filtered.values():
+            _let_go(fans)
         self.filtered.clear()
 
     def matching(self, bytes address not None):
@@ -264,6 +307,8 @@ cdef class Trie:
                     if identifiers:
                         extra = _identifiers(list(identifiers))
                         # The same object for the same identifiers, so that lists can be shared.
+                        if len(self.extras) >= MANY_EXTRAS:
+                            self.extras.clear()
                         extra = self.extras.setdefault(extra, extra)
                         fan.filters.append(extra)
                         fan.targets[i].extra = <PyObject*>extra
@@ -297,8 +342,12 @@ cdef class Trie:
             known.filters = fan.filters
         else:
             return known
-        if fan.filters:
-            self.filtered.append(known)
+        for item in fan.filters:
+            if not isinstance(item, bytes):
+                fans = self.filtered.get(item)
+                if fans is None:
+                    fans = self.filtered[item] = WeakSet()
+                fans.add(known)
         return known
 
     cdef _prune(self):

@@ -241,6 +241,7 @@ class Journal:
             return
         now_s = time.monotonic()
         self._wear.add(outcome.written, now_s)
+        self._ration(buffer, now_s)
         buffer.release(outcome.kind == OK)
         # Only an estimate of what retention looks at: a block that is under way has its own idea of it.
         buffer.log.before -= min(outcome.saved, buffer.log.before)
@@ -302,6 +303,21 @@ class Journal:
         log.warning("the journal is written again; every param is stored")
         self._tell(True)
 
+    def _ration(self, buffer: JournalBuffer, now_s: float) -> None:
+        """While too much is written, no principal's records keep those of others from the log."""
+        ration = self._wear.ration(now_s)
+        if ration and not buffer.ration:
+            log.warning(
+                "%s: of each client's records at most %.0f KB a second are logged (journal.wear_budget_gb_per_day)",
+                self._wear_text(now_s), ration / 1000,
+            )  # fmt: skip
+        elif buffer.ration and not ration:
+            dropped = self.router.accounts.dropped_log()
+            if dropped:
+                most = max(dropped, key=dropped.__getitem__)
+                log.warning("the log takes all records again; %d were dropped, most of %r", buffer.rationed, most)
+        buffer.ration = ration
+
     # ---- numbers ----
 
     def _wear_text(self, now_s: float) -> str:
@@ -340,6 +356,7 @@ class Journal:
             "queue_age_ms": self._age_ms,
             "records": buffer.kept if buffer is not None else 0,
             "records_lost": buffer.lost if buffer is not None else 0,
+            "records_rationed": buffer.rationed if buffer is not None else 0,
             "records_missed": store.missed,
             "last_record": self.last_sequence,
             "oldest_record": store.oldest_number,

@@ -23,6 +23,7 @@ from clasp_edge.journal.format import (
     Record,
     check,
     params,
+    read_header,
     records,
 )
 from clasp_edge.journal.lock import DirectoryLock
@@ -34,20 +35,27 @@ from clasp_edge.wire.pattern import Pattern
 
 Progress = Callable[[int, int], None]
 
+PIECE_BYTES = 1 << 20
+"""Of the log in one transaction."""
+
 
 @contextmanager
 def reading(directory: Path) -> Iterator[lmdb.Transaction[memoryview]]:
     """A read transaction on the store in `directory`. Raises Damaged, Unavailable."""
+    with environment(directory) as env, env.begin(buffers=True) as txn:
+        yield txn
+
+
+@contextmanager
+def environment(directory: Path) -> Iterator[lmdb.Environment]:
+    """The store in `directory`, to be read. Raises Damaged, Unavailable."""
     if not (directory / DATA_FILE).exists():
         raise Unavailable(f"there is no journal in {directory}")
     if (problem := file_fault(directory / DATA_FILE, repair=False)) is not None:
         raise Damaged(problem)
     try:
-        with (
-            lmdb.open(str(directory), readonly=True, create=False, map_size=map_size(directory), max_dbs=0) as env,
-            env.begin(buffers=True) as txn,
-        ):
-            yield txn
+        with lmdb.open(str(directory), readonly=True, create=False, map_size=map_size(directory), max_dbs=0) as env:
+            yield env
     except BadBlock as error:
         raise Damaged(str(error)) from None
     except DAMAGE as error:
@@ -67,22 +75,54 @@ def log_records(
     progress: Progress | None = None,
     damaged: Callable[[int, str], None] | None = None,
 ) -> Iterator[Record]:
-    """The log from record `first` on. A damaged block is passed over; `damaged` gets its number and what is wrong."""
-    with reading(directory) as txn, txn.cursor() as cursor:
-        newest = last_header(txn, LOG_PREFIX)
-        there = seek(cursor, first)
-        while there and bytes(cursor.key()[:1]) == LOG_PREFIX:
-            block = bytes(cursor.value())
-            try:
-                header = check(block)
-            except BadBlock as error:
-                if damaged is not None:
-                    damaged(int.from_bytes(bytes(cursor.key()[1:]), "big"), str(error))
-            else:
+    """The log from record `first` on. A damaged block is passed over; `damaged` gets its number and what is wrong.
+
+    Each piece is read in a transaction of its own: whoever takes the records may stop for as long as it likes without
+    keeping a running router from using the pages that it has freed."""
+    with environment(directory) as env:
+        with env.begin(buffers=True) as txn:
+            newest = last_header(txn, LOG_PREFIX)
+        after = first - 1
+        while True:
+            blocks = _log_blocks(env, after + 1)
+            if not blocks:
+                return
+            for number, block in blocks:
+                after = max(after, number)
+                try:
+                    header = check(block)
+                except BadBlock as error:
+                    if damaged is not None:
+                        damaged(number, str(error))
+                    continue
+                after = max(after, header.last)
                 if progress is not None and newest is not None:
                     progress(header.number, newest.last)
                 yield from _usable(block, first, damaged)
+
+
+def _log_blocks(env: lmdb.Environment, first: int) -> list[tuple[int, bytes]]:
+    """Some blocks of the log with their numbers, from the one that holds record `first` on; those that end before it
+    are left out. Empty at the end."""
+    found: list[tuple[int, bytes]] = []
+    size = 0
+    with env.begin(buffers=True) as txn, txn.cursor() as cursor:
+        there = seek(cursor, first)
+        while there and size < PIECE_BYTES and bytes(cursor.key()[:1]) == LOG_PREFIX:
+            number = int.from_bytes(bytes(cursor.key()[1:]), "big")
+            block = bytes(cursor.value())
+            if number >= first or _holds(block, first):
+                found.append((number, block))
+                size += len(block)
             there = _onwards(cursor)
+    return found
+
+
+def _holds(block: bytes, record: int) -> bool:
+    try:
+        return read_header(block).last >= record
+    except BadBlock:
+        return False
 
 
 def _onwards(cursor: lmdb.Cursor[memoryview]) -> bool:

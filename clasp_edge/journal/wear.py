@@ -14,6 +14,9 @@ WINDOW_S = 3600.0
 SHORTEST_S = 60.0
 """Until a minute is over nothing is told from it: a start writes more than usual."""
 
+PRINCIPAL_PART = 4
+"""What one principal gets of the budget when it is exceeded. Blocks are joined later: a byte is written twice."""
+
 STEP_S = 30.0
 LARGEST_FACTOR = 64
 """Of the commit interval: 6.4 s at the default. Beyond that waiting saves hardly anything more."""
@@ -48,6 +51,11 @@ class Wear:
 
     def over_budget(self, now_s: float) -> bool:
         return bool(self.budget_per_day) and self.per_day(now_s) > self.budget_per_day
+
+    def ration(self, now_s: float) -> float:
+        """Bytes a second that one principal may have logged now, 0 for as many as it likes: while the budget is
+        exceeded, a part of it, so that the records of others have room."""
+        return self.budget_per_day / DAY_S / PRINCIPAL_PART if self.over_budget(now_s) else 0.0
 
     def adjust(self, now_s: float) -> bool:
         """Lengthen or shorten the interval, at most once in a while. Returns whether the factor has changed."""

@@ -13,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Strategy, Verdict
+from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.dataplane.scan import measure_value
 from clasp_edge.router.schedule import NotScheduled, ScheduleFull, TooFarAhead
 from clasp_edge.wire import (
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 _PARAM_BYTES = 256
 """What a new param takes beside address and value, generously."""
+
+_PAYLOAD_BYTES = 64
+"""What a message of a scheduled bundle takes beside its bytes."""
 
 SESSIONS_TO_FILL_SCHEDULE = 4
 """One session gets this part of the schedule, so that others find places in it too."""
@@ -95,7 +99,11 @@ def _schedule(session: Session, due_us: int, payloads: Sequence[bytes], qos: int
     """Let a checked bundle wait, or send the ERROR that says why not."""
     try:
         _check_share(session)
-        session.router.schedule.add(due_us, partial(_execute_due, session, payloads, qos))
+        # Of its own: the bundle may outlive the session.
+        holding = Holding(session.holding.account)
+        if not holding.charge(sum(map(len, payloads)) + _PAYLOAD_BYTES * (len(payloads) + 8), Charge.SCHEDULE):
+            raise ScheduleFull(session.router.memory_full())
+        session.router.schedule.add(due_us, partial(_execute_due, session, payloads, qos, holding))
     except NotScheduled as refusal:
         code = ErrorCode.REVISION_CONFLICT if isinstance(refusal, TooFarAhead) else ErrorCode.MESSAGES_DROPPED
         session.error(code, f"Bundle rejected: {refusal}")
@@ -109,8 +117,9 @@ def _check_share(session: Session) -> None:
         raise ScheduleFull(f"{share} bundles of this session are already waiting for their time")
 
 
-def _execute_due(session: Session, payloads: Sequence[bytes], qos: int) -> None:
+def _execute_due(session: Session, payloads: Sequence[bytes], qos: int, holding: Holding) -> None:
     """The world may have changed since the bundle was accepted: scopes, locks and revisions are checked again."""
+    holding.close()
     session.scheduled -= 1
     if session.router.lost_access(session) is not None:
         session.error(ErrorCode.SCOPE_FAILURE, "Scheduled bundle cancelled: the sender is no longer authorised")

@@ -16,13 +16,16 @@ from typing import Any
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.dataplane import Core, Framing, Plane, Route, Strategy, Verdict
+from clasp_edge.dataplane.account import Account, Accounts, Charge, Holding
 from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.router import bundle, hello, requests, signals, subscribe
-from clasp_edge.router.access import Authenticator, Refused
-from clasp_edge.router.admission import Places
+from clasp_edge.router.access import Authenticator, Identity, Refused
 from clasp_edge.router.gesture import GestureThrottle
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.router.p2p import P2p, is_p2p
+from clasp_edge.router.places import HalfOpen, Places
+from clasp_edge.router.principal import RefusalLog, host_of, may_administrate, principal_of
 from clasp_edge.router.schedule import Schedule
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.router.signals import SignalRegistry
@@ -35,6 +38,8 @@ log = logging.getLogger("clasp_edge.router")
 
 SNAPSHOT_OVERHEAD_BYTES = 61
 """What a param takes in a snapshot of its own beside address and value (dataplane/plane.pyx)."""
+
+_KINDS = {Framing.WS: "websocket", Framing.TCP: "tcp"}
 
 Handler = Callable[[Session, Any, Envelope], None]
 
@@ -54,11 +59,13 @@ class Router:
         self.core.loop = loop
         self.plane = Plane(self.core, limits.history_kib * 1024)
         self.plane.control = self
+        self.accounts = Accounts()
+        self._refusals = RefusalLog(self.accounts, clock)
         self.sessions: dict[str, Session] = {}
         self.on_peer_refused: Callable[[Session, Verdict, bytes], None] | None = None
         self.connections: set[Session] = set()
-        self.places = Places()
-        self.guests = 0  # clients of other protocols' servers, which count as sessions too
+        self.places = Places(lambda: self.config.limits.max_sessions)
+        self.half_open = HalfOpen(lambda: self.config.limits.max_half_open)
         self.signals = SignalRegistry(clock)
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
@@ -88,6 +95,7 @@ class Router:
         state, limits = config.state, config.limits
         self.core.high_water = limits.outbox_kib * 1024
         self.core.event_backlog = limits.event_backlog_kib * 1024
+        self.accounts.total = limits.memory_mib << 20
         self.plane.max_params = state.max_params
         self.plane.max_bytes = state.max_mib * 1024 * 1024
         self.plane.evict = state.eviction == "lru"
@@ -106,46 +114,32 @@ class Router:
     # ---- connections and sessions ----
 
     def connect(self, link: Link, fd: int, framing: Framing) -> Session:
-        """A new connection. It is half-open until its HELLO; when too many are, the oldest of those has to go."""
+        """A new connection. It is half-open until its HELLO."""
         session = Session(self.core, self.plane, self, link, fd, framing)
         self.connections.add(session)
-        half_open = len(self.connections) - len(self.sessions)
-        if half_open > self.config.limits.max_half_open:
-            # Whoever means it says HELLO at once: the one that has had the longest time for it makes room.
-            waiting = (s for s in self.connections if not s.greeted and not s.closing and s is not session)
-            oldest = min(waiting, key=lambda s: s.connected_s, default=None)
-            if oldest is not None:
-                oldest.close(CloseCode.TRY_AGAIN_LATER, "no HELLO while others wait")
+        self.half_open.add(session, host_of(link.remote), session.give_up_place)
         return session
 
-    def full(self, remote: str) -> bool:
-        """Whether no further session can be admitted from this address (`host:port`)."""
-        return self._places_taken() and self._yielding(remote) is None
+    def open_to(self, remote: str) -> bool:
+        """Whether somebody from this address (`host:port`) may become a session. With tokens only HELLO can tell."""
+        host = host_of(remote)
+        return self.authenticator is not None or self.places.open_to(principal_of(host), host)
 
-    def make_room(self, remote: str) -> bool:
-        """Have a place free for a newcomer from this address, by closing a session if that is due."""
-        if self._places_taken():
-            session = self._yielding(remote)
-            if session is None:
-                return False
-            self.places.give_back(session)
-            session.close(CloseCode.TRY_AGAIN_LATER, "the place is needed for another host")
-        return True
-
-    def _places_taken(self) -> bool:
-        limit = self.config.limits.max_sessions
-        return limit > 0 and len(self.places) + self.guests >= limit
-
-    def _yielding(self, remote: str) -> Session | None:
-        return self.places.held_against(remote, len(self.places) + self.guests)
+    @property
+    def guests(self) -> int:
+        """Clients of other protocols' servers, which have places too."""
+        return len(self.places) - len(self.sessions)
 
     def admit(self, session: Session) -> bool:
         """Turn a half-open connection into a session, if there is room."""
-        if not self.make_room(session.link.remote):
+        host, identity = host_of(session.link.remote), session.identity
+        kind = _KINDS[Framing(session.framing)]
+        principal = principal_of(host, identity)
+        if not self.places.take(session, kind, principal, host, admin=may_administrate(identity)):
             return False
+        self.half_open.discard(session)
         self.plane.register(session, session.id.encode())
         self.sessions[session.id] = session
-        self.places.take(session)
         self._apply_limits(session)
         return True
 
@@ -164,6 +158,7 @@ class Router:
     def ended(self, session: Session) -> None:
         """A connection is gone: cancel its strokes, drop its subscriptions, release its locks after a grace."""
         self.connections.discard(session)
+        self.half_open.discard(session)
         if self.sessions.pop(session.id, None) is None:
             return
         self.places.give_back(session)
@@ -264,6 +259,26 @@ class Router:
                 f"{MAX_PAYLOAD_BYTES - SNAPSHOT_OVERHEAD_BYTES} bytes together"
             )
         return ErrorCode.REVISION_CONFLICT, "AtCapacity"
+
+    def account_of(self, host: str, identity: Identity | None = None) -> Account:
+        """The account of who is there: of its token, else of its host."""
+        return self.accounts.of(principal_of(host, identity))
+
+    def charge_subscription(self, holding: Holding, pattern: Pattern, replaces: bool = False) -> str | None:
+        """Take a subscription's memory from its owner's account (give it back with `release_subscription`). Why it
+        cannot be had, where it cannot; None if it can. `replaces`: it takes the place of another one."""
+        full = self.no_room_for_subscription(replaces)
+        if full is None and not holding.charge(subscription_bytes(pattern), Charge.SUBSCRIPTIONS):
+            full = self.memory_full()
+        return full
+
+    def release_subscription(self, holding: Holding, pattern: Pattern) -> None:
+        """It is no more."""
+        holding.release(subscription_bytes(pattern), Charge.SUBSCRIPTIONS)
+
+    def memory_full(self) -> str:
+        """What somebody is told whose account has no room."""
+        return f"your share of the {self.config.limits.memory_mib} MiB of limits.memory_mib is used up"
 
     def no_room_for_subscription(self, replaces: bool = False) -> str | None:
         """Why no client can have a further subscription now, or one in place of another; None if it can."""

@@ -11,8 +11,10 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane import ClaspReceiver, Framing, Subscription, Verdict
+from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.router.access import ConfinedAccess
 from clasp_edge.router.link import CloseCode, Link
+from clasp_edge.router.principal import host_of
 from clasp_edge.wire import (
     Error,
     ErrorCode,
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from clasp_edge.router.router import Router
 
 log = logging.getLogger("clasp_edge.router")
+
+SESSION_BYTES = 6144
+"""What a session takes with its connection, before it has asked for anything."""
 
 _SHOWN_ADDRESS_BYTES = 256
 """How much of a refused address an ERROR repeats: enough to recognise it, not enough to amplify."""
@@ -90,6 +95,8 @@ class Session(ClaspReceiver):
         self.connected_s = router.clock.monotonic_s()
         self.pinged_us = 0
         self.told_drops_s = 0.0
+        self.holding = Holding(router.account_of(host_of(link.remote)))
+        self.holding.force(SESSION_BYTES, Charge.SESSIONS)
         self.open_outlet(fd)
 
     def __repr__(self) -> str:
@@ -106,6 +113,7 @@ class Session(ClaspReceiver):
         """Take over what the token allows. A confinement stays, or a second HELLO would be the way out of it."""
         self.identity = identity
         self.granted = identity.scopes
+        self.holding.move(self.router.account_of("", identity))
         self._update_scopes()
 
     def confine(self, confinement: Confinement | None) -> None:
@@ -123,7 +131,11 @@ class Session(ClaspReceiver):
 
     def _update_scopes(self) -> None:
         self.scopes = self.granted if self.confinement is None else ConfinedAccess(self.granted, self.confinement)
-        self.router.plane.scopes_changed()
+        if self.subscriptions:
+            self.router.plane.scopes_changed()
+        else:
+            # Nobody's fan-out depends on what a session may read that has asked for nothing.
+            self.router.plane.gate_changed()
 
     # ---- sending ----
 
@@ -211,6 +223,10 @@ class Session(ClaspReceiver):
             log.info("%r: closing: %s", self, reason)
             self.link.close(code, reason)
 
+    def give_up_place(self, reason: str) -> None:
+        """As `places.Holder`."""
+        self.close(CloseCode.TRY_AGAIN_LATER, reason)
+
     def stop_listening(self) -> None:
         """The end has begun: nothing the client still says counts."""
         self.closing = True
@@ -227,6 +243,7 @@ class Session(ClaspReceiver):
         self.stop_listening()
         self.router.ended(self)
         self.close_outlet()
+        self.holding.close()
 
 
 class Envelope:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clasp_edge.clock import Clock
+from clasp_edge.dataplane.account import Account, Charge, Holding
 from clasp_edge.wire import Ack, Announce, ErrorCode, Query, Result, Signal, encode
 from clasp_edge.wire.address import AddressError, validate_address
 from clasp_edge.wire.pattern import Pattern, PatternError
@@ -26,37 +27,67 @@ SCAN_AT_ONCE = 2000
 MAX_TEXT_BYTES = 256
 """Of a datatype or an access: words such as "f32" or "rw". Every definition is kept for an hour."""
 
+_SIGNAL_BYTES = 1024
+"""What a definition takes beside its texts."""
+
 _SIGNAL_OVERHEAD_BYTES = 8
 """Length fields, type and option byte of one line of RESULT (wire.md 2.3)."""
 
 
+class _Announced(NamedTuple):
+    at_s: float
+    signal: Signal
+    holding: Holding
+
+
 class SignalRegistry:
-    """Signal definitions by address, the longest un-announced first. Holds at most `limit`, dropping that first one."""
+    """Signal definitions by address, the longest un-announced first. Of more than `limit`, who has announced most loses
+    the one it has not announced for longest."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._signals: OrderedDict[str, tuple[float, Signal]] = OrderedDict()
+        self._signals: OrderedDict[str, _Announced] = OrderedDict()
+        self._by_account: dict[Account, OrderedDict[str, None]] = {}
 
     def __len__(self) -> int:
         return len(self._signals)
 
-    def store(self, signal: Signal, limit: int) -> None:
-        """Keep or renew a definition, without its meta: no RESULT can carry that (wire.md 2.3)."""
+    def store(self, signal: Signal, account: Account, limit: int) -> bool:
+        """Keep or renew a definition, without its meta: no RESULT can carry that (wire.md 2.3). False where the account
+        has no room for it."""
+        holding = Holding(account)
+        texts = (signal.address, signal.datatype or "", signal.access or "")
+        self._drop(signal.address)
+        if not holding.charge(_SIGNAL_BYTES + sum(map(len, texts)), Charge.ANNOUNCES):
+            return False
         kept = Signal(signal.address, signal.type, signal.datatype, signal.access)
-        self._signals[signal.address] = (self._clock.monotonic_s(), kept)
-        self._signals.move_to_end(signal.address)
+        self._signals[signal.address] = _Announced(self._clock.monotonic_s(), kept, holding)
+        self._by_account.setdefault(account, OrderedDict())[signal.address] = None
         while len(self._signals) > limit:
-            self._signals.popitem(last=False)
+            most = max(self._by_account.values(), key=len)
+            self._drop(next(iter(most)))
+        return True
 
     def all(self) -> list[Signal]:
         """The definitions that are still good."""
         self._expire()
-        return [signal for _, signal in self._signals.values()]
+        return [announced.signal for announced in self._signals.values()]
+
+    def _drop(self, address: str) -> None:
+        announced = self._signals.pop(address, None)
+        if announced is None:
+            return
+        account = announced.holding.account
+        theirs = self._by_account[account]
+        del theirs[address]
+        if not theirs:
+            del self._by_account[account]
+        announced.holding.close()
 
     def _expire(self) -> None:
         oldest_s = self._clock.monotonic_s() - SIGNAL_TTL_S
-        while self._signals and next(iter(self._signals.values()))[0] < oldest_s:
-            self._signals.popitem(last=False)
+        while self._signals and next(iter(self._signals.values())).at_s < oldest_s:
+            self._drop(next(iter(self._signals)))
 
 
 def handle_announce(session: Session, message: Announce, envelope: Envelope) -> None:
@@ -78,7 +109,10 @@ def handle_announce(session: Session, message: Announce, envelope: Envelope) -> 
             return
     limit = session.router.config.limits.max_announced_signals
     for signal in message.signals:
-        session.router.signals.store(signal, limit)
+        if not session.router.signals.store(signal, session.holding.account, limit):
+            text = f"Not announced: {session.router.memory_full()}"
+            session.error(ErrorCode.RATE_LIMITED, text, signal.address[:256])
+            return
     # Only the Python client sends ANNOUNCE in the legacy encoding, and its receive loop ends on an ACK (wire.md 8).
     if not envelope.legacy:
         session.reply(Ack(address=message.namespace))

@@ -19,6 +19,12 @@ MAX_PARTIAL_PATTERNS = 100
 """Patterns like `zone*` that a session may have: the trie finds them by their other segments only, and each one found
 costs a walk of the pattern whenever the fan-out of an address is built."""
 
+MAX_PARTIAL_COST = 2048
+"""Sum of `Pattern.cost` of a session's patterns: a hundred names with a wildcard or two, or two of the longest."""
+
+MAX_PARTIAL_COST_OF_ALL = 8 * MAX_PARTIAL_COST
+"""The same for all clients together: a new address of the longest kind is matched with them in some 20 ms."""
+
 HISTORY_COST = 8
 """Messages that asking for history costs on top of the SUBSCRIBE: it looks through everything that is remembered."""
 
@@ -31,10 +37,6 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
         if limit and len(session.subscriptions) >= limit:
             session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern[:256])
             return
-    full = session.router.no_room_for_subscription(message.id in session.subscriptions)
-    if full is not None:
-        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached ({full})", message.pattern[:256])
-        return
     try:
         pattern = Pattern(message.pattern.encode())
     except PatternError as error:
@@ -44,8 +46,19 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
         text = f"Subscription limit reached (max {MAX_PARTIAL_PATTERNS} with a wildcard inside a segment)"
         session.error(ErrorCode.RATE_LIMITED, text, message.pattern[:256])
         return
+    if pattern.cost and (
+        _partial_cost(session, message.id) + pattern.cost > MAX_PARTIAL_COST
+        or session.router.plane.trie.partial_cost + pattern.cost > MAX_PARTIAL_COST_OF_ALL
+    ):
+        text = "Subscription limit reached (patterns with a wildcard inside a segment take too much to match)"
+        session.error(ErrorCode.RATE_LIMITED, text, message.pattern[:256])
+        return
     if session.scopes is not None and not session.scopes.covers("read", pattern):
         session.error(ErrorCode.FORBIDDEN, "Insufficient scope for subscription", message.pattern)
+        return
+    full = session.router.charge_subscription(session.holding, pattern, message.id in session.subscriptions)
+    if full is not None:
+        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached ({full})", message.pattern[:256])
         return
     mask = types_to_mask(message.types) & ALL_TYPES or ALL_TYPES
     add_subscription(session, message, pattern, mask)
@@ -61,8 +74,12 @@ def _partial_patterns(session: Session, besides: int) -> int:
     )
 
 
+def _partial_cost(session: Session, besides: int) -> int:
+    return sum(subscription.pattern.cost for id_, subscription in session.subscriptions.items() if id_ != besides)
+
+
 def add_subscription(session: Session, message: Subscribe, pattern: Pattern, mask: int) -> None:
-    """Put the subscription into the trie, in place of one with the same id."""
+    """Put the subscription into the trie, in place of one with the same id. It has been charged."""
     trie = session.router.plane.trie
     old = session.subscriptions.get(message.id)
     thinner = SubscriptionFilter.wanted(session, message.options)
@@ -94,6 +111,7 @@ def drop_all(session: Session) -> None:
 
 def _discard(session: Session, subscription: Subscription) -> None:
     session.router.plane.trie.discard(subscription)
+    session.router.release_subscription(session.holding, subscription.pattern)
     if subscription.filter is not None:
         subscription.filter.cancel()
 

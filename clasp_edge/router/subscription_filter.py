@@ -15,6 +15,7 @@ from asyncio import TimerHandle
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from clasp_edge.dataplane.account import Charge
 from clasp_edge.wire import ABSENT, Publish, Set, SubscribeOptions, Value, WireError, decode, encode
 from clasp_edge.wire.enums import Phase, SignalType
 
@@ -32,6 +33,9 @@ MAX_HELD_BYTES = 1 << 20
 
 _OBJECT_BYTES = 64
 """About what a number or an empty list in a list takes, with the reference to it."""
+
+_COURSE_BYTES = 700
+"""What an address takes beside its values."""
 
 _COURSES = frozenset({SignalType.PARAM, SignalType.STREAM})
 
@@ -81,7 +85,7 @@ class SubscriptionFilter:
             self._pass(address, signal, frame, ABSENT)
             return
         self._thin(address, signal, frame, message)
-        while self._kept_bytes > MAX_HELD_BYTES:
+        while self._kept_bytes and (self._kept_bytes > MAX_HELD_BYTES or not self._session.holding.account.within()):
             self._forget_oldest()
 
     def _thin(self, address: bytes, signal: int, frame: bytes, message: object) -> None:
@@ -124,6 +128,7 @@ class SubscriptionFilter:
             if course.timer is not None:
                 course.timer.cancel()
         self._courses.clear()
+        self._session.holding.release(self._kept_bytes, Charge.FILTERS)
         self._kept_bytes = 0
 
     def _is_course(self, signal: int, message: object) -> bool:
@@ -149,6 +154,7 @@ class SubscriptionFilter:
             course.timer.cancel()
             self._due(address, course)
         self._kept_bytes -= course.kept_bytes
+        self._session.holding.release(course.kept_bytes, Charge.FILTERS)
 
     def _weigh(self, course: _Course) -> None:
         """Keep count of what the course holds on to."""
@@ -156,7 +162,10 @@ class SubscriptionFilter:
         objects = len(course.samples) + (_count_objects(course.delivered) or 0)
         if course.pending is not None:
             objects += _count_objects(course.pending[1]) or 0
-        kept_bytes = len(frame) + objects * _OBJECT_BYTES
+        kept_bytes = _COURSE_BYTES + len(frame) + objects * _OBJECT_BYTES
+        holding = self._session.holding
+        holding.release(course.kept_bytes, Charge.FILTERS)
+        holding.force(kept_bytes, Charge.FILTERS)
         self._kept_bytes += kept_bytes - course.kept_bytes
         course.kept_bytes = kept_bytes
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, cast
 
+from clasp_edge.router.places import HalfOpen
 from clasp_edge.transports.bind import peer_of
 from clasp_edge.transports.ws_handshake import BadHandshake, asks_for_websocket, checked
 
@@ -88,7 +89,7 @@ class HttpGate(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._waiting.add(self)
+        self._waiting.add(self, peer_of(transport).rpartition(":")[0])
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
@@ -157,39 +158,34 @@ def _may_become(head: bytes) -> bool:
 
 
 class Waiting:
-    """Connections that have not yet sent what they must, bounded in number and time.
+    """Connections that have not yet sent what they must, bounded in time here, and in number by `places`, where all of
+    them are, whatever they speak."""
 
-    A silent one costs nobody else anything: each is served by the loop as it speaks, and beyond `limit()` the one that
-    has waited longest goes.
-    """
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, limit: Callable[[], int], timeout_s: Callable[[], float]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, places: HalfOpen, timeout_s: Callable[[], float]) -> None:
         self._loop = loop
-        self._limit = limit
+        self._places = places
         self._timeout_s = timeout_s
         self._timers: dict[HttpGate, asyncio.TimerHandle] = {}
 
-    def add(self, gate: HttpGate) -> None:
-        """Start the clock for a new connection."""
-        if len(self._timers) >= self._limit():
-            oldest = next(iter(self._timers))
-            self.discard(oldest)
-            oldest.give_up()
+    def add(self, gate: HttpGate, host: str) -> None:
+        """Start the clock for a new connection from this host."""
+        self._places.add(gate, host, lambda reason: self._give_up(gate))
         self._timers[gate] = self._loop.call_later(self._timeout_s(), self._late, gate)
 
     def discard(self, gate: HttpGate) -> None:
         """The connection has said what it is, or is gone."""
+        self._places.discard(gate)
         timer = self._timers.pop(gate, None)
         if timer is not None:
             timer.cancel()
 
+    def _give_up(self, gate: HttpGate) -> None:
+        self.discard(gate)
+        gate.give_up()
+
     def close_all(self) -> None:
         for gate in list(self._timers):
-            self.discard(gate)
-            gate.give_up()
+            self._give_up(gate)
 
     def _late(self, gate: HttpGate) -> None:
-        self._timers.pop(gate, None)
-        gate.give_up()
+        self._give_up(gate)

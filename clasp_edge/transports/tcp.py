@@ -8,6 +8,7 @@ from typing import cast
 
 from clasp_edge.config.listen import Listen
 from clasp_edge.dataplane import Framing
+from clasp_edge.dataplane.account import Charge
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
@@ -40,7 +41,7 @@ class TcpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.remote = peer_of(transport)
-        if self._server.router.full(self.remote):
+        if not self._server.router.open_to(self.remote):
             self._transport.abort()
             return
         sock = transport.get_extra_info("socket")
@@ -67,7 +68,12 @@ class TcpConnection(asyncio.BufferedProtocol):
         if nbytes > size // 2 or self._filled > size // 2:
             # A new object, because the loop may still hold the old one. Never above one frame: what a peer can make us
             # hold is bounded.
-            self._buffer = bytearray(min(FULL_BUFFER_BYTES, size * 2))
+            larger = min(FULL_BUFFER_BYTES, size * 2)
+            if larger > size and not session.holding.charge(larger - size, Charge.INPUT):
+                self._filled = 0
+                session.close(CloseCode.TRY_AGAIN_LATER, self._server.router.memory_full())
+                return
+            self._buffer = bytearray(larger)
         self._buffer[: len(rest)] = rest
 
     def eof_received(self) -> bool:
@@ -76,6 +82,7 @@ class TcpConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._session is not None:
             self._session.disconnected()
+        self._buffer = bytearray()  # whoever still knows the connection need not keep it
 
     # ---- Link ----
 

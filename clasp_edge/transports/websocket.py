@@ -122,6 +122,11 @@ class Connection:
             self._session.fall_silent()
             self.pause_reading()
 
+    def no_memory(self) -> None:
+        """The client's account has no room for a message in several frames."""
+        assert self._session is not None
+        self._session.close(CloseCode.TRY_AGAIN_LATER, self._server.router.memory_full())
+
     def too_big(self) -> None:
         """In fragments; the parser says the same of one frame."""
         assert self._session is not None
@@ -236,7 +241,7 @@ class WebSocketServer:
         self._server: asyncio.Server | None = None
         self._waiting = Waiting(
             self.loop,
-            lambda: self.router.config.limits.max_half_open,
+            router.half_open,
             lambda: self.router.config.limits.handshake_timeout_s,
         )
 
@@ -263,7 +268,7 @@ class WebSocketServer:
         return HttpGate(self._upgrade, self._refusal, self._waiting, self.pages)
 
     def _refusal(self, transport: asyncio.Transport) -> str | None:
-        return "too many sessions" if self.router.full(peer_of(transport)) else None
+        return None if self.router.open_to(peer_of(transport)) else "too many sessions"
 
     def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
         connection = Connection(self)

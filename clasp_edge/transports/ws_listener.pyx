@@ -7,6 +7,7 @@ from libc.stdint cimport uint8_t
 
 from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
 
+from clasp_edge.dataplane.account cimport INPUT
 from clasp_edge.dataplane.clasp_receiver cimport ClaspReceiver
 
 cdef enum:
@@ -62,8 +63,14 @@ cdef class ClientListener(WSListener):
                     self._fail("a message begins inside a fragmented one")         # 5.4
                     return
                 self.fragments = bytearray()
+                self.peer.holding.release_all(INPUT)
             elif self.fragments is None:
                 self._fail("a continuation of no message")                          # 5.4
+                return
+            if not self.peer.holding.charge(frame.payload_size, INPUT):
+                self.fragments = None
+                self.over = True
+                self.connection.no_memory()
                 return
             self.fragments += frame.get_payload_as_bytes()
             if len(self.fragments) > MAX_MESSAGE:
@@ -73,6 +80,7 @@ cdef class ClientListener(WSListener):
             elif frame.fin:
                 whole = bytes(self.fragments)
                 self.fragments = None
+                self.peer.holding.release_all(INPUT)
                 self.peer.feed(<const uint8_t*><char*>whole, len(whole))
                 self.peer.end_of_buffer()   # while `whole` is alive
         elif frame.msg_type == WSMsgType.TEXT:

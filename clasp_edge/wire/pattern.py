@@ -25,6 +25,24 @@ from clasp_edge.wire.limits import MAX_ADDRESS_BYTES, MAX_ADDRESS_SEGMENTS
 MAX_BRACE_DEPTH = 10
 """How deep `{..{..}..}` may nest; the limit of the glob dialect clients know (router.md 4.2)."""
 
+MAX_WILDCARDS_INSIDE = 16
+"""`*` inside segments of one pattern (`zone5*`, `*-left-*`): the work of matching grows with them, and nobody names
+devices by more than a few."""
+
+MAX_SETS = 64
+"""`?`, `[...]` and alternatives of `{...}` in one pattern with a wildcard inside a segment."""
+
+MAX_FORKED_PROGRAM = 256
+"""Instructions of a program with several paths (braces, `**` before a wildcard inside a segment): each of them may
+have to be followed for each byte of an address."""
+
+_SPECIAL = (b"*", b"?", b"[", b"{", b"\\")
+
+_TOO_MUCH = "too much to match"
+
+_PATHS_COST = 2
+"""What an instruction of a program with several paths takes, in those of a straight one, as measured."""
+
 _SLASH = 0x2F
 _ASTERISK = 0x2A
 
@@ -33,7 +51,8 @@ _LITERAL = 0  # compare
 _EVERYTHING = 1  # nothing: `/**`
 _SUBTREE = 2  # compare a prefix: `/x/y/**`
 _SEGMENTS = 3  # walk the segments
-_GLOB = 4  # walk the segments, then run the glob program
+_GLOB = 4  # walk the segments, then run the glob program on all its paths at once
+_STRAIGHT = 5  # walk the segments, then follow the glob program, which has one path only
 
 # Instructions of a glob program. Each takes three bytes: the code, then an argument, low byte first. All jumps go
 # forward, so one pass over the program in order finds every instruction that is reachable without taking a byte.
@@ -55,7 +74,8 @@ class Pattern:
     `text` is the pattern as given. `segments` are its parts between slashes, without the first slash. `literal` is true
     when it contains no `*` and so stands for one address only. `partial` is true when some segment contains `*` without
     being `*` or `**`. `prefix` is the longest text known to begin every address that matches (the empty address, which
-    is read as `/`, aside): `/a/**` has `/a`, because it matches `/a`, and `/a/*` has `/a/`.
+    is read as `/`, aside): `/a/**` has `/a`, because it matches `/a`, and `/a/*` has `/a/`. `cost` is what matching
+    takes for each byte of an address at most, in steps of a few nanoseconds; 0 for all that are not partial.
 
     Raises PatternError with a text that begins with `invalid address: ` or `invalid pattern: `.
     """
@@ -65,6 +85,7 @@ class Pattern:
     prefix: bytes
     literal: bool
     partial: bool
+    cost: int
 
     def __init__(self, text: bytes) -> None:
         _check(text)
@@ -76,13 +97,23 @@ class Pattern:
         self._root = b""
         self._program = b""
         self._classes = b""
+        self._last_star = 0
+        self.cost = 0
         if self.literal:
             self._kind = _LITERAL
         elif _needs_nothing(self.segments):
             self._kind = _EVERYTHING
         elif self.partial:
-            self._kind = _GLOB
             self._program, self._classes = _compile_glob(text)
+            self.cost = len(self._program) // 3
+            self._last_star = _check_program(self._program, self.segments)
+            if _is_straight(self._program):
+                self._kind = _STRAIGHT
+            else:
+                self._kind = _GLOB
+                if self.cost > MAX_FORKED_PROGRAM:
+                    raise PatternError(f"invalid pattern: {_TOO_MUCH}, at most {MAX_FORKED_PROGRAM} bytes with braces")
+                self.cost *= _PATHS_COST
         elif text.endswith(b"/**") and text.count(b"*") == 2:
             self._kind = _SUBTREE
             self._root = text[:-3]
@@ -105,7 +136,11 @@ class Pattern:
             return False
         if self._kind == _SUBTREE:
             return len(address) == len(self._root) or address[len(self._root)] == _SLASH
-        return self._match_segments(address) and (self._kind == _SEGMENTS or self._match_glob(address))
+        if not self._match_segments(address):
+            return False
+        if self._kind == _STRAIGHT:
+            return self._match_straight(address)
+        return self._kind == _SEGMENTS or self._match_glob(address)
 
     def _match_segments(self, address: bytes) -> bool:
         """Walk both by segments. Only the last `**` seen ever needs to give way, so this stays quadratic at worst."""
@@ -163,6 +198,61 @@ class Pattern:
             p += 3
         return True
 
+    def _match_straight(self, address: bytes) -> bool:
+        """Follow a program without forks. Only the last `*` of a segment ever needs to give way, and behind the last
+        one of all each byte has its place: so this is quadratic at worst, and linear for the usual pattern."""
+        program = self._program
+        classes = self._classes
+        code = program
+        sets = classes
+        subject = address
+        end = len(address)
+        accept = len(program) // 3
+        last_star = self._last_star
+        i = 0
+        s = 0
+        retry_s = -1  # the instruction behind the last `*` of the segment, -1 while it had none
+        retry_i = 0
+        while True:
+            if s < accept:
+                operation = code[3 * s]
+                if operation == _ANYTHING:
+                    return True  # it stands only at the end
+                if operation == _STAR:
+                    s += 1
+                    retry_s = s
+                    retry_i = i
+                    if s - 1 == last_star:
+                        # As many bytes are left as instructions: the star takes what is before them.
+                        if end - i < accept - s:
+                            return False
+                        while i < end - (accept - s):
+                            if subject[i] == _SLASH:
+                                return False
+                            i += 1
+                        retry_s = -1
+                    continue
+                if i < end:
+                    byte = subject[i]
+                    argument = code[3 * s + 1] + 256 * code[3 * s + 2]
+                    if operation == _BYTE:
+                        taken = byte == argument
+                    else:
+                        taken = (sets[32 * argument + (byte >> 3)] >> (byte & 7) & 1) != 0
+                    if taken:
+                        s += 1
+                        i += 1
+                        if byte == _SLASH:
+                            retry_s = -1  # the segment is settled
+                        continue
+            elif i == end:
+                return True
+            if retry_s < 0 or retry_i >= end or subject[retry_i] == _SLASH:
+                return False
+            retry_i += 1
+            i = retry_i
+            s = retry_s
+
     def _match_glob(self, address: bytes) -> bool:
         """Run the glob program on all its paths at once: one pass over the instructions for each byte."""
         program = self._program
@@ -178,12 +268,14 @@ class Pattern:
         after = second_row  # which may take the byte behind it
         now[0] = 1
         first = 0  # no instruction before this one is marked
+        last = 0  # and none behind this one
         i = 0
         while i <= end:
             byte = subject[i] if i < end else 0
             next_first = -1
+            next_last = 0
             s = first
-            while s < accept:
+            while s < accept and s <= last:
                 if now[s]:
                     now[s] = 0
                     operation = code[3 * s]
@@ -192,14 +284,18 @@ class Pattern:
                     if operation == _FORK:
                         now[s + 1] = 1
                         now[argument] = 1
+                        last = max(last, s + 1, argument)
                     elif operation == _JUMP:
                         now[argument] = 1
+                        last = max(last, argument)
                     elif operation == _STAR:
                         now[s + 1] = 1
+                        last = max(last, s + 1)
                         if byte != _SLASH:
                             taken = s
                     elif operation == _ANYTHING:
                         now[s + 1] = 1
+                        last = max(last, s + 1)
                         taken = s
                     elif operation == _BYTE:
                         if byte == argument:
@@ -208,6 +304,7 @@ class Pattern:
                         taken = s + 1
                     if taken >= 0:
                         after[taken] = 1
+                        next_last = max(next_last, taken)
                         if next_first < 0 or taken < next_first:
                             next_first = taken
                 s += 1
@@ -218,6 +315,7 @@ class Pattern:
             now[accept] = 0
             now, after = after, now
             first = next_first
+            last = next_last
             i += 1
         return now[accept] != 0
 
@@ -229,6 +327,46 @@ class Pattern:
 
     def __repr__(self) -> str:
         return f"Pattern({self.text!r})"
+
+
+def overlap(one: Pattern, other: Pattern) -> bool:
+    """Tell whether some address may match both patterns: rather yes too often than no wrongly.
+
+    Where both have a wildcard inside a segment, only what stands before the wildcards is compared. The time is bounded
+    by the product of their numbers of segments.
+    """
+    # meets[j]: the rest of `one`, from the row's segment on, may have an address in common with other.segments[j:].
+    mine, theirs = one.segments, other.segments
+    meets = [_needs_nothing(theirs[j:]) for j in range(len(theirs) + 1)]
+    for segment in reversed(mine):
+        row = [False] * (len(theirs) + 1)
+        for j in range(len(theirs), -1, -1):
+            if segment == b"**":
+                # It takes none of the other's segments, or one more of them.
+                row[j] = meets[j] or (j < len(theirs) and row[j + 1])
+            elif j < len(theirs):
+                if theirs[j] == b"**":
+                    row[j] = row[j + 1] or meets[j]
+                else:
+                    row[j] = meets[j + 1] and _segments_meet(segment, theirs[j])
+        meets = row
+    return meets[0]
+
+
+def _segments_meet(one: bytes, other: bytes) -> bool:
+    if b"*" not in one and b"*" not in other:
+        return one == other
+    if b"*" not in one:
+        return one.startswith(_before_wildcards(other))
+    if b"*" not in other:
+        return other.startswith(_before_wildcards(one))
+    mine, theirs = _before_wildcards(one), _before_wildcards(other)
+    return mine.startswith(theirs) or theirs.startswith(mine)
+
+
+def _before_wildcards(segment: bytes) -> bytes:
+    """What every segment that this one with `*` stands for begins with."""
+    return segment[: min(at for at in [segment.find(mark) for mark in _SPECIAL] if at >= 0)]
 
 
 def covers(outer: Pattern, inner: Pattern) -> bool:
@@ -297,8 +435,7 @@ def _literal_prefix(segments: tuple[bytes, ...]) -> bytes:
             prefix += b"/" + segment
             continue
         if _is_partial(segment):
-            special = [at for at in [segment.find(mark) for mark in (b"*", b"?", b"[", b"{", b"\\")] if at >= 0]
-            return prefix + b"/" + segment[: min(special)]
+            return prefix + b"/" + _before_wildcards(segment)
         if _needs_nothing(segments[index:]):
             return prefix  # `/a/**` matches `/a`
         return prefix + b"/"
@@ -378,6 +515,25 @@ def _compile_glob(text: bytes) -> tuple[bytes, bytes]:
     if open_braces:
         raise PatternError("invalid pattern: '{' is not closed")
     return bytes(program), b"".join(classes)
+
+
+def _check_program(program: bytes, segments: tuple[bytes, ...]) -> int:
+    """Refuse what takes more work than any honest pattern; return where the last `*` within a segment is."""
+    operations = program[::3]
+    whole = sum(segment == b"*" for segment in segments)
+    if operations.count(_STAR) - whole > MAX_WILDCARDS_INSIDE:
+        raise PatternError(f"invalid pattern: {_TOO_MUCH}, at most {MAX_WILDCARDS_INSIDE} '*' inside segments")
+    if operations.count(_CLASS) + operations.count(_FORK) > MAX_SETS:
+        raise PatternError(f"invalid pattern: {_TOO_MUCH}, at most {MAX_SETS} '?', '[...]' and alternatives")
+    last = operations.rfind(bytes((_STAR,)))
+    # With `/**` at the end, what follows the last star has no fixed length.
+    return -1 if _ANYTHING in operations else last
+
+
+def _is_straight(program: bytes) -> bool:
+    """Tell whether a program has one path: no braces, and `**` only at the end."""
+    operations = program[::3]
+    return _FORK not in operations and _JUMP not in operations and _ANYTHING not in operations[:-1]
 
 
 class _Braces:

@@ -10,7 +10,7 @@ from clasp_edge.config import ConfigError
 from clasp_edge.daemon.verify import load_verified
 
 STRATEGY = '[[state.strategy]]\npattern = "{}"\nstrategy = "max"\n'
-TOKEN = '[[security.token]]\ntoken = "t"\nscopes = ["read:/a", "{}"]\n'
+TOKEN = '[security]\nmode = "authenticated"\n[[security.token]]\ntoken = "t"\nscopes = ["read:/a", "{}"]\n'
 
 
 @pytest.mark.parametrize(

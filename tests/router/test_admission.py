@@ -60,7 +60,10 @@ def test_the_most_silent_one_of_the_crowd_makes_room(hosts: Hosts, transport: st
     newcomer = getattr(hosts, transport)(THERE)
     closed = crowd[1].wait_closed()
     if transport == "ws":
-        assert (closed.code, closed.reason) == (1013, "the place is needed for another host")
+        assert (closed.code, closed.reason) == (
+            1013,
+            "closed to admit a client from another host (limits.max_sessions)",
+        )
     assert [client.sync() for client in (crowd[0], crowd[2], crowd[3], newcomer)] == [[]] * PLACES
 
 
@@ -70,15 +73,20 @@ def test_a_host_cannot_take_places_from_itself(hosts: Hosts) -> None:
     assert [client.sync() for client in crowd] == [[]] * PLACES
 
 
-def test_half_of_the_places_are_left_to_a_crowd(hosts: Hosts) -> None:
+def test_nobody_is_moved_where_that_would_only_turn_things_round(hosts: Hosts) -> None:
     crowd = [hosts.tcp(HERE) for _ in range(PLACES)]
     others = [hosts.tcp(THERE), hosts.tcp(THERE)]
     for silent in crowd[:2]:
         silent.wait_closed()
-    # Two and two: nobody has more than half any more.
-    assert refused(hosts, ELSEWHERE)
+    assert refused(hosts, HERE)
     assert refused(hosts, THERE)
     assert [client.sync() for client in (*crowd[2:], *others)] == [[]] * PLACES
+
+
+def test_two_crowds_leave_a_place_to_a_third_host(hosts: Hosts) -> None:
+    crowd = [hosts.tcp(source) for source in (HERE, THERE) for _ in range(PLACES // 2)]
+    assert hosts.tcp(ELSEWHERE).sync() == []
+    assert sum(_is_closed(client) for client in crowd) == 1
 
 
 def test_a_place_that_was_given_up_is_free_for_anyone(hosts: Hosts) -> None:
@@ -89,6 +97,14 @@ def test_a_place_that_was_given_up_is_free_for_anyone(hosts: Hosts) -> None:
     crowd[0] = eventually(lambda: _admitted(hosts, HERE))
     assert [client.sync() for client in crowd] == [[]] * PLACES
     assert refused(hosts, HERE)
+
+
+def _is_closed(client: Client) -> bool:
+    try:
+        client.sync()
+    except Closed:
+        return True
+    return False
 
 
 def _admitted(hosts: Hosts, source: str) -> Client | None:
@@ -104,4 +120,25 @@ def test_a_crowd_makes_room_for_an_mqtt_client(daemon: Daemon, hosts: Hosts) -> 
     assert broker.client().connack.code == 0
     crowd[0].wait_closed()
     assert [client.sync() for client in crowd[1:]] == [[]] * (PLACES - 1)
+    broker.leave()
+
+
+def test_mqtt_clients_make_room_for_a_clasp_client(daemon: Daemon, hosts: Hosts) -> None:
+    broker = Broker(daemon.mqtt_address)
+    crowd = [broker.client() for _ in range(PLACES)]
+    assert hosts.tcp(THERE).sync() == []
+    assert crowd[0].expect_closed(0x89) is not None  # server busy
+    for client in crowd[1:]:
+        client.sync()
+    broker.leave()
+
+
+def test_protocols_count_together(daemon: Daemon, hosts: Hosts) -> None:
+    broker = Broker(daemon.mqtt_address)
+    mixed = [broker.client(), broker.client()]
+    crowd = [hosts.ws(HERE), hosts.tcp(HERE)]
+    assert refused(hosts, HERE)
+    assert hosts.tcp(THERE).sync() == []
+    mixed[0].expect_closed(0x89)
+    assert [client.sync() for client in crowd] == [[]] * 2
     broker.leave()

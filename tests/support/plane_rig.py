@@ -133,6 +133,8 @@ class Line:
     def feed_frames(self, frames: Iterable[bytes]) -> None:
         data = b"".join(_LENGTH.pack(len(frame)) + frame for frame in frames)
         assert self.peer.receive_stream(data, len(data)) == len(data)
+        while not self.peer.reading and self.rig.core.work_waits:
+            self.rig.turn()  # what took long is handled in parts
 
     def read_frames(self) -> list[bytes]:
         """What the peer has been sent by now."""

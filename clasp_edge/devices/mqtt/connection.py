@@ -13,9 +13,11 @@ import socket
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
+from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.mqtt.codec.types import PacketType
 from clasp_edge.devices.mqtt.handshake import Refusal, open_session, refusal_of
 from clasp_edge.devices.mqtt.input_buffer import LARGE_REST_BYTES, InputBuffer
+from clasp_edge.router.principal import host_of
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.server import MqttServer
@@ -26,7 +28,7 @@ log = logging.getLogger("clasp_edge.mqtt")
 LINGER_S = 1.0
 """How long input is still read and thrown away after our last packet: closing at once would take that packet back."""
 
-SHORTEST_PAUSE_S = 0.01
+SHORTEST_PAUSE_S = 0.002
 """Of a client over its rate: below this the pause would cost more than it brings."""
 
 MOST_WAITING_BYTES = 1 << 20
@@ -51,6 +53,8 @@ class Connection(ABC):
         self.rest: bytes | bytearray = b""
         self.input: InputBuffer | None = None
         self.closing = False
+        self._holding: Holding | None = None
+        self._charged_bytes = 0
         self._resuming: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -61,6 +65,8 @@ class Connection(ABC):
     def received(self, data: bytes | bytearray, filled: int) -> None:
         """The first `filled` bytes of `data`, which begin with what the last call left as `rest`."""
         self.rest = b""
+        if self._holding is not None:
+            self._holding.release_all(Charge.INPUT)
         if self.closing:
             return
         used = 0
@@ -84,12 +90,30 @@ class Connection(ABC):
         self.input = InputBuffer(self.rest)
         self.rest = b""
         self.server.inputs.add(self)
-        self._look_ahead()
+        if self._charged():
+            self._look_ahead()
+
+    def _charged(self) -> bool:
+        """Charge the buffer to whoever fills it; False, and the end, where there is no room."""
+        size = self.input.held if self.input is not None else 0
+        if size == self._charged_bytes:
+            return True
+        if self._holding is None:
+            self._holding = Holding(self.server.router.account_of(host_of(self.remote)))
+        self._holding.release_all(Charge.INPUT)
+        self._charged_bytes = size
+        if size and not self._holding.charge(size, Charge.INPUT):
+            log.info("%r: closed, %s", self.session or self, self.server.router.memory_full())
+            self._charged_bytes = 0
+            self.abort()
+            return False
+        return True
 
     def _drop_buffer(self) -> None:
         if self.input is not None:
             self.input = None
             self.server.inputs.discard(self)
+            self._charged()
 
     def received_own(self, nbytes: int) -> None:
         """So many more bytes are in the buffer of its own."""
@@ -97,6 +121,8 @@ class Connection(ABC):
         if buffer is None or self.closing:
             return
         buffer.end += nbytes
+        if not self._charged():
+            return
         if self.session is not None and (self.session.input_paused or self.session.occupied):
             self._look_ahead()
         else:
@@ -209,6 +235,7 @@ class Connection(ABC):
         self.closing = True
         self.rest = b""
         self._drop_buffer()
+        self._holding = None
         self.server.waiting.discard(self)
         if self._resuming is not None:
             self._resuming.cancel()

@@ -6,12 +6,14 @@ import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from clasp_edge.dataplane.account import Holding
 from clasp_edge.devices.mqtt.codec import Connack, Connect, MqttError, Property, Reason, Will, decode, encode
 from clasp_edge.devices.mqtt.codec.reason import connect_return
 from clasp_edge.devices.mqtt.codec.types import V5, V311, PacketType
 from clasp_edge.devices.mqtt.session import NO_LIMIT, Session
 from clasp_edge.devices.mqtt.will import PendingWill
 from clasp_edge.router.access import Identity, Refused
+from clasp_edge.router.principal import host_of, may_administrate
 from clasp_edge.wire import ErrorCode
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ def _admit(connection: Connection, packet: Connect) -> Session:
             raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "a kept session needs a client identifier")
         client_id = f"auto-{uuid.uuid4().hex}"
     identity = _identify(connection, packet)
+    account = router.account_of(host_of(connection.remote), identity)
     session = server.sessions.get(client_id)
     if session is not None and session.is_ghost:
         session.revive()
@@ -101,8 +104,16 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     if session is not None and server.foreign(session, identity):
         raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "the client identifier is somebody else's")
     session = server.sessions.get(client_id)  # its owner's token may have ended it
-    if (session is None or session.connection is None) and not router.make_room(connection.remote):
+    host = host_of(connection.remote)
+    admin = may_administrate(identity)
+    connected = session is not None and session.connection is not None
+    if not connected and not router.places.open_to(account.principal, host, admin=admin):
         raise MqttError(Reason.SERVER_BUSY, "too many sessions")
+    will = None
+    if packet.will is not None:
+        will = PendingWill(packet.will, Holding(account))
+        if not will.charge():
+            raise MqttError(Reason.QUOTA_EXCEEDED, f"no room for the will: {router.memory_full()}")
     if session is not None:
         session.taken_over()
         if packet.clean_start:
@@ -112,13 +123,15 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     session = server.sessions.get(client_id) if session is not None else None
     present = session is not None
     if session is None:
-        session = server.new_session(client_id)
+        session = server.new_session(client_id, account)
+    session.holding.move(account)
     expiry_s = _expiry(packet, server.config.max_session_expiry_s)
     session.identify(identity)
+    router.places.take(session, "mqtt", account.principal, host, admin=admin)
     session.begin(connection, packet, expiry_s)
     session.bridge = packet.bridge
-    if packet.will is not None:
-        session.will = PendingWill(packet.will)
+    session.will = will
+    if will is not None:
         session.changed()
     session.attach(connection.fileno(), packet.version, connection.websocket, _aliases_out(packet))
     answer: dict[int, Any] = {}

@@ -57,6 +57,8 @@ cdef class MqttQueue(Outbox):
     cdef void _answer_id(self, int first, uint16_t packet_id, int reason) noexcept
     cdef bint _ready(self) noexcept
     cdef Item* _new_item(self, int qos, bint retain, PyObject* extra) noexcept
+    cdef bint _has_room(self, size_t size) noexcept
+    cdef void _count(self, size_t size) noexcept
     cdef bint _queue(self, Stored* stored, int qos, bint retain, PyObject* extra, uint64_t logged) noexcept
     cdef void note(self, bint urgent) noexcept
     cdef bint _hold(self, const uint8_t* data, size_t size) noexcept

@@ -11,6 +11,7 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from clasp_edge.dataplane.account cimport QUEUES
 from clasp_edge.dataplane.bytes cimport put16
 from clasp_edge.devices.mqtt.publish_packet cimport (
     IMAGE_HEADROOM,
@@ -25,6 +26,9 @@ from clasp_edge.devices.mqtt.publish_packet cimport (
 from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
 
 log = logging.getLogger("clasp_edge.dataplane")
+
+cdef enum:
+    SMALLEST_PART = 512         # of the queues' memory: so much every session gets while there is any
 
 cdef enum:
     PUBACK = 4
@@ -198,10 +202,7 @@ cdef class MqttQueue(Outbox):
         """Take over the reference to a message that waits. False, and the reference is given back, without room."""
         cdef size_t size = stored_size(stored) + ITEM_BYTES
         cdef Item* item = NULL
-        # A single one may be larger than what may wait for a client.
-        if ((self.waiting_bytes + size <= self.context.session_queue or self.waiting_bytes == 0)
-                and self.context.queued + size <= self.context.total_queue
-                and self.end - self.begin < PACKET_IDS):
+        if self._has_room(size) and self.end - self.begin < PACKET_IDS:
             item = self._new_item(qos, retain, extra)
         if item == NULL:
             unstore(stored)
@@ -209,10 +210,28 @@ cdef class MqttQueue(Outbox):
         item.stored = stored
         if logged:
             item.logged = self.seen_to = logged
-        self.waiting_bytes += size
-        self.context.queued += size
+        self._count(size)
         self.wanting = True
         return True
+
+    cdef bint _has_room(self, size_t size) noexcept:
+        """Whether so much more may wait here: neither a session nor a principal gets more of the queues' memory than it
+        leaves to others."""
+        cdef MqttContext context = self.context
+        cdef size_t spare
+        # A single one may be larger than what may wait for a client.
+        if self.waiting_bytes and self.waiting_bytes + size > context.session_queue:
+            return False
+        if context.queued + size > context.total_queue:
+            return False
+        spare = context.total_queue - context.queued
+        return ((self.waiting_bytes + size <= spare and self.holding.account.queued + size <= spare)
+                or self.waiting_bytes + size <= context.total_queue // SMALLEST_PART)
+
+    cdef void _count(self, size_t size) noexcept:
+        self.waiting_bytes += size
+        self.context.queued += size
+        self.holding.force(size, QUEUES)
 
     cdef void _release(self, Item* item) noexcept:
         """Let go of the message, if it is still there."""
@@ -221,6 +240,7 @@ cdef class MqttQueue(Outbox):
             size = stored_size(item.stored) + ITEM_BYTES
             self.waiting_bytes -= size
             self.context.queued -= size
+            self.holding.release(size, QUEUES)
             unstore(item.stored)
             item.stored = NULL
         Py_XDECREF(item.extra)

@@ -11,8 +11,10 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcpy
 
+from clasp_edge.dataplane.account cimport ALIASES
 from clasp_edge.dataplane.bytes cimport get16, get32
 from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
+from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.dataplane.messages cimport Write
 from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
@@ -115,6 +117,9 @@ cdef class MqttReceiver(MqttJournaled):
         self.occupied = False
         self.pings_answered = 0
         self.heard_us = self.core.mono_us
+
+    def forget_aliases(self):
+        self.topics = None
 
     def set_rate(self, double messages_per_second):
         """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth."""
@@ -393,10 +398,15 @@ cdef class MqttReceiver(MqttJournaled):
             self._fault(TOPIC_ALIAS_INVALID, "the topic alias is above the maximum")
             return False
         if not known:
-            if fault[0]:
-                self.topics[alias] = fault[0]
-            else:
-                self.topics[alias] = PyBytes_FromStringAndSize(<const char*>self.context.address, self.address_size)
+            if self.topics[alias] is not None:
+                self.holding.release(ALIAS_BYTES + <size_t>len(<bytes>self.topics[alias]), ALIASES)
+                self.topics[alias] = None
+            named = fault[0] if fault[0] else PyBytes_FromStringAndSize(
+                <const char*>self.context.address, self.address_size)
+            if not self.holding.charge(ALIAS_BYTES + <size_t>len(<bytes>named), ALIASES):
+                self._fault(QUOTA_EXCEEDED, "no room for the topic alias (limits.memory_mib)")
+                return False
+            self.topics[alias] = named
             return True
         if self.topics[alias] is None:
             self._fault(PROTOCOL_ERROR, "the topic alias stands for nothing")

@@ -7,6 +7,10 @@ from clasp_edge.dataplane.outbox cimport Delivery
 from clasp_edge.dataplane.table cimport Entry
 
 
+cdef enum:
+    ALIAS_BYTES = 160           # what an alias takes beside its topic
+
+
 cdef class MqttSender(MqttQueue):
     cdef uint16_t alias_maximum
     cdef dict aliases

@@ -11,6 +11,7 @@ import logging
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF
 
+from clasp_edge.dataplane.account cimport ALIASES
 from clasp_edge.dataplane.address_index cimport AddressScan
 from clasp_edge.dataplane.bytes cimport put16
 from clasp_edge.devices.mqtt.context cimport MqttContext
@@ -84,9 +85,14 @@ cdef class MqttSender(MqttQueue):
         self.blocked = False
         self.pressed = False
         self.aliases = None
+        self.forget_aliases()
+        self.holding.release_all(ALIASES)
         if self.keeps:
             self.retained = waits
             self.converging = falls_behind
+
+    def forget_aliases(self):
+        """Those of incoming messages belong to the connection as well."""
 
     # ---- deliveries ----
 
@@ -154,7 +160,9 @@ cdef class MqttSender(MqttQueue):
                     alias = known
                     alias_only = True
                 elif (len(self.aliases) < self.alias_maximum and not self.pressed and not self.converging
-                        and self.backlog.size == 0 and self.core.arena.free > ALIAS_RESERVE_CHUNKS):
+                        and self.backlog.size == 0 and self.core.arena.free > ALIAS_RESERVE_CHUNKS
+                        and self.holding.account.has_room(ALIAS_BYTES + <size_t>len(topic))):
+                    self.holding.force(ALIAS_BYTES + <size_t>len(topic), ALIASES)
                     alias = len(self.aliases) + 1
                     self.aliases[topic] = alias
             except MemoryError:
@@ -164,6 +172,7 @@ cdef class MqttSender(MqttQueue):
             alias_only, identifiers, identifiers_size, &context.image_id_at)
         if alias and not alias_only and context.image_size > self.peer_max_packet:
             del self.aliases[topic]             # it will not be sent
+            self.holding.release(ALIAS_BYTES + <size_t>len(topic), ALIASES)
         context.image_serial = context.serial
         context.image_key = key
         return context.image_size
@@ -339,8 +348,7 @@ cdef class MqttSender(MqttQueue):
         if self.keeps:
             item.stored = store(&content, self.core.mono_us)
             if item.stored != NULL:
-                self.waiting_bytes += stored_size(item.stored) + ITEM_BYTES
-                self.context.queued += stored_size(item.stored) + ITEM_BYTES
+                self._count(stored_size(item.stored) + ITEM_BYTES)
         if (self.keeps and item.stored == NULL) or not self._send_spare(size, qos):
             self._release(item)
             self.end -= 1

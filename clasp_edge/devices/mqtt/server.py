@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from clasp_edge.config.checks import is_topic_filter
 from clasp_edge.config.model import Config
+from clasp_edge.dataplane.account import Account
 from clasp_edge.devices.mqtt.address import to_address, to_pattern, to_topic
 from clasp_edge.devices.mqtt.codec import Reason
 from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
@@ -25,6 +27,7 @@ from clasp_edge.devices.mqtt.shared import SharedGroups
 from clasp_edge.devices.mqtt.sys_topics import SysTopics
 from clasp_edge.devices.values import use_in_dataplane
 from clasp_edge.router.access import Identity
+from clasp_edge.router.principal import host_of
 from clasp_edge.router.router import Router
 from clasp_edge.wire.address import AddressError, validate_address
 from clasp_edge.wire.pattern import Pattern
@@ -208,9 +211,9 @@ class MqttServer:
 
     # ---- sessions ----
 
-    def new_session(self, client_id: str) -> Session:
-        """A fresh session for this client."""
-        session = Session(self.router.core, self.context, self, client_id)
+    def new_session(self, client_id: str, account: Account) -> Session:
+        """A fresh session for this client. What is kept for it is charged to `account`."""
+        session = Session(self.router.core, self.context, self, client_id, account)
         self.sessions[client_id] = session
         return session
 
@@ -230,17 +233,20 @@ class MqttServer:
         return session.identity != identity
 
     def bound_kept(self, session: Session) -> None:
-        """A session is now kept without a connection: beyond the limit the one that has been away longest ends."""
+        """A session is now kept without a connection. Beyond the limit one ends of the principal that has most of them:
+        the one that has been away longest, of those that hold nothing if there are any."""
         # The dictionary is in the order in which sessions were left.
         self.sessions[session.client_id] = self.sessions.pop(session.client_id)
         kept = len(self.sessions) - self.connected
         if kept > self.config.max_kept_sessions:
-            for other in self.sessions.values():
-                if other.connection is None and other is not session:
-                    log.warning("%r: ended, %d sessions of absent clients are kept at most", other, kept - 1)
-                    other.end()
-                    return
-            session.end()
+            away = [other for other in self.sessions.values() if other.connection is None]
+            most = Counter(other.holding.account for other in away).most_common(1)[0][0]
+            theirs = [other for other in away if other.holding.account is most]
+            gone = next((other for other in theirs if not other.holds_something), theirs[0])
+            more = self.notices.due(f"kept {most.principal}:")
+            if more is not None:
+                log.warning("%r: ended, mqtt.max_kept_sessions = %d reached%s", gone, kept - 1, more)
+            gone.end()
 
     def still_valid(self, session: Session) -> bool:
         """Whether the session's token still admits it."""
@@ -326,25 +332,25 @@ class Waiting:
 
     def add(self, connection: Connection) -> None:
         """Start the clock; when too many wait, the one that has waited longest goes."""
-        limits = self._server.router.config.limits
-        if len(self._timers) >= limits.max_half_open:
-            oldest = next(iter(self._timers))
-            self.discard(oldest)
-            oldest.abort()
+        limits, half_open = self._server.router.config.limits, self._server.router.half_open
+        half_open.add(connection, host_of(connection.remote), lambda reason: self._give_up(connection))
         self._timers[connection] = self._server.loop.call_later(limits.handshake_timeout_s, self._late, connection)
 
     def discard(self, connection: Connection) -> None:
         """It has sent CONNECT, or is gone."""
+        self._server.router.half_open.discard(connection)
         timer = self._timers.pop(connection, None)
         if timer is not None:
             timer.cancel()
 
+    def _give_up(self, connection: Connection) -> None:
+        self.discard(connection)
+        connection.abort()
+
     def close_all(self) -> None:
         """The server stops."""
         for connection in list(self._timers):
-            self.discard(connection)
-            connection.abort()
+            self._give_up(connection)
 
     def _late(self, connection: Connection) -> None:
-        self._timers.pop(connection, None)
-        connection.abort()
+        self._give_up(connection)

@@ -11,6 +11,7 @@ from asyncio import TimerHandle
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane import Verdict
+from clasp_edge.dataplane.account import Account, Charge, Holding
 from clasp_edge.devices.mqtt import subscribe
 from clasp_edge.devices.mqtt.codec import (
     Ack,
@@ -43,6 +44,9 @@ NO_LIMIT = 2**63
 MAX_WRITER_BYTES = 36
 """What names a param's writer in snapshots (dataplane/plane.pyx)."""
 
+SESSION_BYTES = 3072
+"""What a session takes before it has asked for anything."""
+
 KEEP_ALIVE_FACTOR = 1.5
 """Of the keep-alive, after which a silent client is taken for gone [MQTT-3.1.2-22]."""
 
@@ -73,7 +77,7 @@ class Session(MqttReceiver):
         "will",
     )
 
-    def __init__(self, core: Any, context: Any, server: MqttServer, client_id: str) -> None:
+    def __init__(self, core: Any, context: Any, server: MqttServer, client_id: str, account: Account) -> None:
         self.server = server
         self.client_id = client_id
         self.connection: Connection | None = None
@@ -91,6 +95,8 @@ class Session(MqttReceiver):
         self._silent_after_s = 0.0
         self._noticed_s = -NOTICE_PERIOD_S
         self._expiry: TimerHandle | None = None
+        self.holding = Holding(account)
+        self.holding.force(SESSION_BYTES, Charge.SESSIONS)
         server.router.plane.register(self, f"mqtt:{client_id}".encode()[:MAX_WRITER_BYTES])
 
     def __repr__(self) -> str:
@@ -139,7 +145,15 @@ class Session(MqttReceiver):
         self.accept_aliases(TOPIC_ALIASES_IN if packet.version == V5 else 0)
         self.set_rate(self.server.router.config.limits.messages_per_second)
         self.server.connected += 1
-        self.server.router.guests += 1
+
+    @property
+    def holds_something(self) -> bool:
+        """Whether anything would be lost with it: subscriptions, messages that wait, a will that is still due."""
+        return bool(self.subscriptions or self.waiting_bytes or self.will is not None or self.unreleased_count)
+
+    def give_up_place(self, reason: str) -> None:
+        """As `places.Holder`."""
+        self.disconnect(Reason.SERVER_BUSY, reason)
 
     def taken_over(self) -> None:
         """Another connection uses the client's identifier: this one ends now [MQTT-3.1.4-3]."""
@@ -156,7 +170,7 @@ class Session(MqttReceiver):
         log.info("%r: disconnected", self)
         self.connection = None
         self.server.connected -= 1
-        self.server.router.guests -= 1
+        self.server.router.places.give_back(self)
         self.detach()
         if self.will is not None:
             if self.will.delay_s and self.expiry_s > 0 and not self.ended:
@@ -224,6 +238,7 @@ class Session(MqttReceiver):
         self.close_outlet()
         self.server.router.plane.unregister(self)
         self.server.forget(self)
+        self.holding.close()
 
     def _part(self) -> None:
         """End the connection from our side. After DISCONNECT nothing may follow, so the session leaves it at once."""

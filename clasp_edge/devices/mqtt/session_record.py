@@ -48,7 +48,8 @@ class WillRecord(msgspec.Struct, array_like=True, frozen=True):
 class SessionRecord(msgspec.Struct, array_like=True, frozen=True):
     """A session. `owner`: its token's fingerprint, None in open mode. `left_us`: wall clock when the client went, 0 if
     it was there. `stored_us`: wall clock of this record, `synchronised` whether that could be believed; `left_s`: what
-    the session had to live then, for a client that was gone."""
+    the session had to live then, for a client that was gone. `principal`: whose account it is on (records of earlier
+    versions do not tell)."""
 
     form: int
     version: int
@@ -60,6 +61,7 @@ class SessionRecord(msgspec.Struct, array_like=True, frozen=True):
     synchronised: bool
     subscriptions: list[HeldRecord]
     will: WillRecord | None
+    principal: str = ""
 
 
 class Entry(NamedTuple):

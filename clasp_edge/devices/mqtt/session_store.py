@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from clasp_edge.dataplane.account import Holding
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.devices.mqtt import session_record as records
 from clasp_edge.devices.mqtt.codec import MqttError, SubscribeFilter
@@ -164,6 +165,7 @@ class SessionStore:
             [HeldRecord(text, held.options, held.identifier, held.since)
              for text, held in session.subscriptions.items()],
             will,
+            session.holding.account.principal,
         )  # fmt: skip
 
     # ---- the start ----
@@ -225,7 +227,8 @@ class SessionStore:
             self._due.add(client_id)
             return
         identity = self._owner(record)
-        session = server.new_session(client_id)
+        account = server.router.accounts.of(record.principal) if identity is None and record.principal else None
+        session = server.new_session(client_id, account or server.router.account_of("", identity))
         session.version = record.version
         session.expiry_s = expiry_s
         session.keeps = True
@@ -241,7 +244,8 @@ class SessionStore:
         self._stored[client_id] = place.place
         session.expire_in(left_s)
         if record.will is not None:
-            session.will = pending_will(record.will)
+            session.will = pending_will(record.will, Holding(session.holding.account))
+            session.will.charge()  # it was accepted: there or not, it stays
             session.will.resume(session, max(0.0, record.will.left_s - (away_s if record.left_us else 0.0)))
 
     def _owner(self, record: SessionRecord) -> Identity | None:

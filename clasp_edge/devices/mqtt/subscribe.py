@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Subscription
+from clasp_edge.dataplane.account import Charge
+from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.devices.mqtt.address import check_filter
 from clasp_edge.devices.mqtt.codec import (
     MqttError,
@@ -43,17 +45,26 @@ _RETAIN_AS_PUBLISHED = 8
 _ALWAYS, _IF_NEW = 0, 1  # retain handling; 2 is never (5.0, 3.8.3.1)
 
 
+_HELD_BYTES = 400
+_COPIES = 3
+"""What a filter takes beside its subscription in the trie; its text is there up to so many times."""
+
+MAX_KEPT_FILTER_BYTES = 262_144
+"""Of all filters of a session that outlives its connection: they are stored together whenever one changes."""
+
+
 class Held:
     """One subscription of a session, under its filter. `subscriptions` are those in the trie, one for the namespace and
     one for each mount that the filter takes; a shared one has `groups` in their place. `since` is the last
-    record that the journal's log had when it was made."""
+    record that the journal's log had when it was made; `size` is what it is charged."""
 
-    __slots__ = ("groups", "identifier", "options", "since", "subscriptions")
+    __slots__ = ("groups", "identifier", "options", "since", "size", "subscriptions")
 
     def __init__(
-        self, options: int, identifier: int, since: int, subscriptions: Sequence[Subscription] = (),
+        self, options: int, identifier: int, since: int, size: int, subscriptions: Sequence[Subscription] = (),
         groups: Sequence[Key] = (),
     ) -> None:  # fmt: skip
+        self.size = size
         self.options = options
         self.identifier = identifier
         self.since = since
@@ -150,6 +161,9 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
     full = server.router.no_room_for_subscription(entry.filter in session.subscriptions)
     if full is not None:
         raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached ({full})")
+    if session.keeps and _filter_bytes(session) + len(entry.filter) > MAX_KEPT_FILTER_BYTES:
+        raise MqttError(Reason.QUOTA_EXCEEDED, f"filters of a kept session have at most {MAX_KEPT_FILTER_BYTES} bytes")
+    size = _HELD_BYTES + _COPIES * len(entry.filter.encode())
     options = entry.qos
     options |= _NO_LOCAL if entry.no_local else 0
     options |= _RETAIN_AS_PUBLISHED if entry.retain_as_published else 0
@@ -161,8 +175,9 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
         # Nothing in the namespace has such a topic; of $SYS the server itself is the publisher.
         if shown.startswith(SYS) and not may_read_sys(session):
             raise MqttError(Reason.NOT_AUTHORIZED, f"$SYS needs the scope read:{SYS_SCOPE.text.decode()}")
+        _charge(session, size)
         drop(session, entry.filter)
-        session.subscriptions[entry.filter] = Held(options, identifier, since)
+        session.subscriptions[entry.filter] = Held(options, identifier, since, size)
         if shown.startswith(SYS):
             server.sys_topics.subscribe(session, entry.filter, options, identifier)
         return []
@@ -172,18 +187,20 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
         raise MqttError(Reason.TOPIC_FILTER_INVALID, str(error)) from None
     if session.scopes is not None and not any(_readable(session.scopes, pattern) for pattern in patterns):
         raise MqttError(Reason.NOT_AUTHORIZED, "the token does not allow to read any of this")
+    size += sum(map(subscription_bytes, patterns))
+    _charge(session, size)
     drop(session, entry.filter)
     if group:
         encoded = b"\x0b" + put_varint(identifier) if identifier else None
         keys = [(group, pattern.text) for pattern in patterns]
         for key, pattern in zip(keys, patterns, strict=True):
             server.shared.join(key, pattern, session, options, encoded)
-        session.subscriptions[entry.filter] = Held(options, identifier, since, (), keys)
+        session.subscriptions[entry.filter] = Held(options, identifier, since, size, (), keys)
         return patterns
     subscriptions = [Subscription(session, 0, pattern, ALL_SIGNALS, None, options, identifier) for pattern in patterns]
     for subscription in subscriptions:
         server.router.plane.trie.add(subscription)
-    session.subscriptions[entry.filter] = Held(options, identifier, since, subscriptions)
+    session.subscriptions[entry.filter] = Held(options, identifier, since, size, subscriptions)
     return patterns
 
 
@@ -205,6 +222,17 @@ def _overlap(one: Sequence[bytes], other: Sequence[bytes]) -> bool:
     return False
 
 
+def _filter_bytes(session: Session) -> int:
+    return sum(map(len, session.subscriptions))
+
+
+def _charge(session: Session, size: int) -> None:
+    """Take a subscription's memory from the client's account. Raises MqttError."""
+    if not session.holding.charge(size, Charge.SUBSCRIPTIONS):
+        full = session.server.router.memory_full()
+        raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached ({full})")
+
+
 def handle_unsubscribe(session: Session, packet: Unsubscribe) -> None:
     """Answer UNSUBACK; what is on its way may still arrive [MQTT-3.10.4-3]."""
     reasons = [Reason.SUCCESS if drop(session, text) else Reason.NO_SUBSCRIPTION_EXISTED for text in packet.filters]
@@ -217,6 +245,7 @@ def drop(session: Session, text: str) -> bool:
     held = session.subscriptions.pop(text, None)
     if held is None:
         return False
+    session.holding.release(held.size, Charge.SUBSCRIPTIONS)
     for subscription in held.subscriptions:
         session.server.router.plane.trie.discard(subscription)
     for key in held.groups:

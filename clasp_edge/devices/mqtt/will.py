@@ -5,11 +5,15 @@ from __future__ import annotations
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
+from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.mqtt.codec import Property, Will
 from clasp_edge.devices.mqtt.codec.properties import put_property
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.session import Session
+
+WILL_BYTES = 1024
+"""What a will takes beside topic, payload and properties."""
 
 NO_EXPIRY = 0xFFFFFFFF
 _NOT_PASSED_ON = (Property.WILL_DELAY_INTERVAL, Property.MESSAGE_EXPIRY_INTERVAL)
@@ -18,13 +22,20 @@ _NOT_PASSED_ON = (Property.WILL_DELAY_INTERVAL, Property.MESSAGE_EXPIRY_INTERVAL
 class PendingWill:
     """A will that has not been published, and its delay once the client is gone."""
 
-    __slots__ = ("_due_s", "_timer", "delay_s", "will")
+    __slots__ = ("_due_s", "_timer", "delay_s", "holding", "will")
 
-    def __init__(self, will: Will) -> None:
+    def __init__(self, will: Will, holding: Holding) -> None:
         self.will = will
+        self.holding = holding  # gives back what it has when the will is no more
         self.delay_s = int(will.properties.get(Property.WILL_DELAY_INTERVAL, 0))
         self._timer: TimerHandle | None = None
         self._due_s = 0.0
+
+    def charge(self) -> bool:
+        """Take its memory from its client's account. False where there is no room."""
+        will = self.will
+        texts = sum(len(repr(value)) for value in will.properties.values())
+        return self.holding.charge(WILL_BYTES + len(will.topic) + len(will.payload) + texts, Charge.WILLS)
 
     def start(self, session: Session) -> None:
         """The client is gone: publish after the delay, unless it comes back [MQTT-3.1.3-9]."""

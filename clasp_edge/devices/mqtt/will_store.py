@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from clasp_edge.dataplane.account import Holding
 from clasp_edge.devices.mqtt.codec import Will
 from clasp_edge.devices.mqtt.session_record import WillRecord
 from clasp_edge.devices.mqtt.will import PendingWill
@@ -58,11 +59,12 @@ def record_of(session: Session, now_s: float) -> WillRecord | None:
     return WillRecord(said.topic, said.payload, said.qos, said.retain, dict(said.properties), left_s)
 
 
-def pending_will(record: WillRecord) -> PendingWill:
-    """The will of a record."""
+def pending_will(record: WillRecord, holding: Holding) -> PendingWill:
+    """The will of a record, whose memory `holding` is charged for."""
     return PendingWill(
         Will(topic=record.topic, payload=record.payload, qos=record.qos, retain=record.retain,
-             properties=record.properties)
+             properties=record.properties),
+        holding,
     )  # fmt: skip
 
 
@@ -117,10 +119,11 @@ class WillStore:
 
     def _restore(self, client_id: str, record: Record) -> None:
         identity = self._owner(record)
-        session = self._server.new_session(client_id)
+        session = self._server.new_session(client_id, self._server.router.account_of("", identity))
         session.is_ghost = True
         session.identify(identity)
-        session.will = pending_will(record.will)
+        session.will = pending_will(record.will, Holding(session.holding.account))
+        session.will.charge()  # it was accepted before: there or not, it stays
         session.will.resume(session, record.will.left_s)
 
     def _owner(self, record: Record) -> Identity | None:

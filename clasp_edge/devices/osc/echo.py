@@ -12,6 +12,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
+from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.wire import Value, decode_value
 
 Known = tuple[int, bytes]
@@ -37,6 +38,8 @@ HOLD_S = 5.0
 
 KEEP_S = 10.0
 MAX_RECORDS = 4096
+RECORD_BYTES = 1000
+"""What an address is charged, with values of ordinary size."""
 
 _SINGLE = struct.Struct(">f")
 _EXACT_IN_SINGLE = 1 << 24
@@ -95,6 +98,7 @@ class EchoMemory:
         self._window_s = max(WINDOW_S, 1.5 * CROSSINGS / rate) if rate else WINDOW_S
         self._echo_s = echo_s
         self._on_loop = on_loop
+        self.holding: Holding | None = None
         self._records: OrderedDict[bytes, _Record] = OrderedDict()
 
     def repeats(self, address: bytes, known: Known, now_s: float) -> bool:
@@ -138,12 +142,18 @@ class EchoMemory:
     def _record(self, address: bytes, now_s: float) -> _Record:
         record = self._records.get(address)
         if record is None:
+            holding = self.holding
             while self._records:
                 oldest = next(iter(self._records.values()))
-                if len(self._records) < MAX_RECORDS and max(oldest.touched_s + KEEP_S, oldest.held_s) > now_s:
+                fits = len(self._records) < MAX_RECORDS and (holding is None or holding.account.within())
+                if fits and max(oldest.touched_s + KEEP_S, oldest.held_s) > now_s:
                     break
                 self._records.popitem(last=False)
+                if holding is not None:
+                    holding.release(RECORD_BYTES, Charge.OSC)
             record = self._records[address] = _Record(now_s)
+            if holding is not None:
+                holding.force(RECORD_BYTES, Charge.OSC)
         else:
             record.touched_s = now_s
             self._records.move_to_end(address)

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
+from clasp_edge.dataplane.account import Charge, Holding
+
 RETRY_S = 0.01
 """Pause before a link that took nothing is tried again."""
 
@@ -24,6 +26,9 @@ MAX_SLOTS = 4096
 
 MAX_WAITING_BYTES = 1024 * 1024
 """What may wait for one device; above it the oldest is given up, and the owner told."""
+
+UNIT_BYTES = 800
+"""What is charged for something that waits, beside its bytes."""
 
 FULL = 64
 """So much waiting is enough to keep a device busy: what could come as well is not hurried."""
@@ -85,6 +90,7 @@ class Pacer:
         self._timer: TimerHandle | None = None
         self._timer_s = 0.0
         self._blocked_until_s = 0.0
+        self.holding: Holding | None = None
 
     @property
     def blocked(self) -> bool:
@@ -220,13 +226,18 @@ class Pacer:
                 slot.unit = unit
         self._waiting[unit] = None
         self._bytes += unit.size
+        if self.holding is not None:
+            self.holding.force(UNIT_BYTES + unit.size, Charge.OSC)
         self._by_sender.setdefault(unit.sender, OrderedDict())[unit] = None
         heapq.heappush(self._line, (unit.due_s, next(self._numbers), unit))
         self._arm()
-        while self._bytes > MAX_WAITING_BYTES and len(self._waiting) > 1:
+        while len(self._waiting) > 1 and (self._bytes > MAX_WAITING_BYTES or not self._within_share()):
             oldest = next(iter(self._waiting))
             self._leave(oldest)
             self._given_up(oldest.members)
+
+    def _within_share(self) -> bool:
+        return self.holding is None or self.holding.account.within()
 
     def _leave(self, unit: _Unit) -> None:
         """The unit waits no longer."""
@@ -234,6 +245,8 @@ class Pacer:
             return
         del self._waiting[unit]
         self._bytes -= unit.size
+        if self.holding is not None:
+            self.holding.release(UNIT_BYTES + unit.size, Charge.OSC)
         mine = self._by_sender[unit.sender]
         del mine[unit]
         if not mine:

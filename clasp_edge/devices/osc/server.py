@@ -18,6 +18,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from clasp_edge.config.model import Osc, OscDevice
 from clasp_edge.dataplane import Adapter, Verdict
+from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.osc import complaints
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.complaints import Complaints
@@ -38,12 +39,16 @@ from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
 from clasp_edge.devices.osc.timetags import SenderClock, WaitingBundles
 from clasp_edge.router.access import Access
+from clasp_edge.router.principal import principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import NotScheduled, TooFarAhead
 from clasp_edge.wire import decode_value
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 log = logging.getLogger("clasp_edge.osc")
+
+SOURCE_BYTES = 700
+"""What a sender takes. `max_sources` bounds them; it is charged so that it counts."""
 
 IDLE_S = 300.0
 """A sender of datagrams that is silent for so long is forgotten."""
@@ -109,7 +114,8 @@ class OscServer:
             lambda on_lost: OscConnection(self, self._config.tcp_framing, on_lost),
         )  # fmt: skip
         self.leases = Subscribers(
-            router.loop, self.base_of, self._new_subscriber, self._link_to, self._left, router.no_room_for_subscription,
+            router.loop, self.base_of, self._new_subscriber, self._link_to, self._left,
+            router.charge_subscription, router.release_subscription, router.account_of,
             lambda source, text: self.complaints.note(source, complaints.CONTROL, text),
         )  # fmt: skip
         self.leases.max_subscribers = config.max_subscribers
@@ -271,6 +277,7 @@ class OscServer:
             self.counters.own_packets += 1
             return None
         source = Source(key, host, port)
+        self._charge(source)
         source.party = self.leases.party_of(host, port) or self.static.party_of(host, port)
         self._configure(source)
         if self._sweep is None:
@@ -284,12 +291,19 @@ class OscServer:
             return None
         source = Source(b"tcp" + host.encode() + port.to_bytes(2, "big"), host, port, link)
         source.party = self.static.party_of(host, port)
+        self._charge(source)
+        if link.accepted and not self.router.places.take(link, "osc", principal_of(host), host):
+            return None
         self._configure(source)
         # Apart from the senders of datagrams: anybody can make up as many of those as it takes to push others out.
         self._connections[source.key] = source
         if len(self._connections) > self._config.max_sources:
             self.intake.drop(self._connections.popitem(last=False)[1])
         return source
+
+    def _charge(self, source: Source) -> None:
+        source.holding = Holding(self.router.account_of(source.host))
+        source.holding.force(SOURCE_BYTES, Charge.OSC)
 
     def _configure(self, source: Source) -> None:
         """Let a source be what its device is configured to be."""

@@ -12,11 +12,13 @@ came from, or to the port it names there.
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, TimerHandle
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
+from clasp_edge.dataplane.account import Account, Holding
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.encode import Encoder
 from clasp_edge.devices.osc.links import Link
@@ -59,6 +61,7 @@ class _Lease:
     link: Link
     packets: int
     sender: tuple[str, int]
+    holding: Holding
     expires_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -79,8 +82,8 @@ class StoredLease(msgspec.Struct, array_like=True):
 class Subscribers:
     """All devices that have subscribed, at most `max_subscribers`. `base_of(source)` goes before the addresses of one,
     `new_target(name, link, source)` makes one, `complain(source, text)` notes what is refused,
-    `link_to(source, port)` the way to it, `on_end(target)` is called when it is gone; `no_room()` says why
-    the router can take no further subscription, if it cannot."""
+    `link_to(source, port)` the way to it, `on_end(target)` is called when it is gone. `charge` and `release` take and
+    give back a subscription's memory (`Router.charge_subscription`); `account_of(host)` is whose that is."""
 
     def __init__(
         self,
@@ -89,7 +92,9 @@ class Subscribers:
         new_target: Callable[[str, Link, Source], Target],
         link_to: Callable[[Source, int], Link],
         on_end: Callable[[Target], None],
-        no_room: Callable[[], str | None],
+        charge: Callable[[Holding, Pattern], str | None],
+        release: Callable[[Holding, Pattern], None],
+        account_of: Callable[[str], Account],
         complain: Callable[[Source, str], None],
     ) -> None:
         self._loop = loop
@@ -99,7 +104,9 @@ class Subscribers:
         self._new_target = new_target
         self._link_to = link_to
         self._on_end = on_end
-        self._no_room = no_room
+        self._charge = charge
+        self._release = release
+        self._account_of = account_of
         self._leases: dict[tuple[str, int], _Lease] = {}
         self._by_sender: dict[tuple[str, int], Target] = {}
         self._encoder = Encoder()
@@ -174,10 +181,13 @@ class Subscribers:
         left = {text: at_s - wall_s for text, at_s in lease.expires.items() if 0 < at_s - wall_s <= MAX_LEASE_S}
         if not left or len(self._leases) >= self.max_subscribers:
             return
-        entry = self._admit(source, (lease.host, lease.port), lease.port)
+        entry = self._admit(source, (lease.host, lease.port), lease.port, Holding(self._account_of(lease.host)))
         entry.sender = (lease.host, lease.sender_port)
         for text, left_s in left.items():
-            entry.target.subscribe(text, Pattern(self._base_of(source) + text.encode()))
+            pattern = Pattern(self._base_of(source) + text.encode())
+            if self._charge(entry.holding, pattern) is not None:
+                continue
+            entry.target.subscribe(text, pattern)
             entry.expires_s[text] = self._loop.time() + left_s
         self._by_sender[entry.sender] = entry.target
         source.party = entry.target
@@ -204,17 +214,16 @@ class Subscribers:
         pattern = Pattern(self._base_of(source) + text.encode())
         key = (source.host, port or source.port)
         lease = self._leases.get(key)
-        if (lease is None or text not in lease.expires_s) and (full := self._no_room()) is not None:
+        known = lease is not None and text in lease.expires_s
+        if lease is not None and not known and len(lease.expires_s) >= MAX_PATTERNS:
+            raise ControlError(f"at most {MAX_PATTERNS} patterns for one device")
+        holding = lease.holding if lease is not None else Holding(self._account_of(source.host))
+        if not known and (full := self._charge(holding, pattern)) is not None:
             raise ControlError(f"subscription limit reached ({full})")
         if lease is None:
-            if len(self._leases) >= self.max_subscribers:
-                raise ControlError(f"{self.max_subscribers} devices have subscribed already, no more are allowed")
-            lease = self._admit(source, key, port)
+            lease = self._admit(source, key, port, holding)
         else:
             self._confirm(lease, source)
-        known = text in lease.expires_s
-        if not known and len(lease.expires_s) >= MAX_PATTERNS:
-            raise ControlError(f"at most {MAX_PATTERNS} patterns for one device")
         lease.target.subscribe(text, pattern)
         lease.expires_s[text] = self._loop.time() + seconds
         self._by_sender.pop(lease.sender, None)
@@ -229,12 +238,15 @@ class Subscribers:
         if self._timer is None:
             self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
 
-    def _admit(self, source: Source, key: tuple[str, int], port: int) -> _Lease:
+    def _admit(self, source: Source, key: tuple[str, int], port: int, holding: Holding) -> _Lease:
+        self._make_room(holding.account)
         name = source.name if key[1] == source.port else f"{source.name} at port {port}"
         if source.host in LOOPBACK and sum(1 for host, _ in self._leases if host == source.host) < LOCAL_LEASES:
             source.confirmed = True
         link = self._link_to(source, port)
-        lease = _Lease(self._new_target(name, link, source), key, link, source.packets, key)
+        target = self._new_target(name, link, source)
+        target.charge_to(holding)
+        lease = _Lease(target, key, link, source.packets, key, holding)
         self._leases[key] = lease
         return lease
 
@@ -256,8 +268,7 @@ class Subscribers:
         found = [lease for lease in self._leases.values() if lease.target is source.party]
         for lease in found:
             for pattern in [text] if text is not None else list(lease.expires_s):
-                lease.target.unsubscribe(pattern)
-                lease.expires_s.pop(pattern, None)
+                self._unsubscribe_one(lease, pattern)
             if not lease.expires_s:
                 self._drop(lease)
         self.changed()
@@ -271,15 +282,33 @@ class Subscribers:
         now_s = self._loop.time()
         for lease in list(self._leases.values()):
             for text in [text for text, expires_s in lease.expires_s.items() if expires_s <= now_s]:
-                lease.target.unsubscribe(text)
-                del lease.expires_s[text]
+                self._unsubscribe_one(lease, text)
             if not lease.expires_s:
                 self._drop(lease)
         if self._leases:
             self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
 
+    def _make_room(self, account: Account) -> None:
+        """When all places are taken: of the host that has most of them the device whose time is over first goes, unless
+        that would only turn things round. Raises ControlError."""
+        if len(self._leases) < self.max_subscribers:
+            return
+        held = Counter(lease.holding.account for lease in self._leases.values())
+        most, count = held.most_common(1)[0] if held else (account, 0)
+        if count <= held[account] + 1:
+            raise ControlError(f"{self.max_subscribers} devices have subscribed already, no more are allowed")
+        theirs = [lease for lease in self._leases.values() if lease.holding.account is most]
+        self._drop(min(theirs, key=lambda lease: max(lease.expires_s.values(), default=0.0)))
+
+    def _unsubscribe_one(self, lease: _Lease, text: str) -> None:
+        subscription = lease.target.subscriptions.get(text)
+        lease.target.unsubscribe(text)
+        if lease.expires_s.pop(text, None) is not None and subscription is not None:
+            self._release(lease.holding, subscription.pattern)
+
     def _drop(self, lease: _Lease) -> None:
         lease.target.close()
+        lease.holding.close()
         del self._leases[lease.key]
         if self._by_sender.get(lease.sender) is lease.target:
             del self._by_sender[lease.sender]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clasp_edge.dataplane import Plane, Subscription
+from clasp_edge.dataplane.account import Holding
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.decode import OscError, decode_message
 from clasp_edge.devices.osc.echo import EchoMemory, Known, comparable
@@ -101,6 +102,11 @@ class Target(Party):
 
     def __repr__(self) -> str:
         return f"<OSC device {self.name}>"
+
+    def charge_to(self, holding: Holding) -> None:
+        """What is kept for it is on this account from now on; for one that is configured it is on none."""
+        self.holding = holding
+        self._pacer.holding = self._memory.holding = holding
 
     # ---- what it gets ----
 

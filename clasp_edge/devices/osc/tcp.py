@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
@@ -12,6 +13,8 @@ from clasp_edge.devices.osc.source import Source
 
 if TYPE_CHECKING:
     from clasp_edge.devices.osc.server import OscServer
+
+log = logging.getLogger("clasp_edge.osc")
 
 BACKLOG_BYTES = 65536
 """What may wait in a connection for its reader before it counts as blocked: then values wait in the pacer, the newest
@@ -30,6 +33,8 @@ class OscConnection(asyncio.Protocol):
         self._framing: FramingName = framing
         self._splitter = Splitter(self._named)
         self._on_lost = on_lost
+        self.accepted = on_lost is None
+        """Made by the device: it takes a place."""
         self._transport: asyncio.Transport | None = None
         self.source: Source | None = None
         self._blocked_since_s = 0.0
@@ -66,6 +71,7 @@ class OscConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._server.router.places.give_back(self)
         if self._settling is not None:
             self._settling.cancel()
         if self.source is not None:
@@ -92,6 +98,18 @@ class OscConnection(asyncio.Protocol):
     def _named(self, text: str) -> None:
         if self.source is not None:
             self._server.bad_packet(self.source, text)
+
+    # ---- places.Holder ----
+
+    @property
+    def heard_us(self) -> int:
+        """When the device was last heard (monotonic)."""
+        return self.source.heard_us if self.source is not None else 0
+
+    def give_up_place(self, reason: str) -> None:
+        """Somebody else gets the place: OSC has no word for it."""
+        log.info("OSC %s: %s", self.source.name if self.source is not None else "?", reason)
+        self.abort()
 
     # ---- Link ----
 

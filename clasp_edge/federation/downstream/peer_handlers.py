@@ -12,13 +12,21 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from clasp_edge.federation.downstream.peers import CONFLICT, Peers, writable
+from clasp_edge.dataplane.account import Charge
+from clasp_edge.dataplane.trie import subscription_bytes
+from clasp_edge.federation.downstream.peers import CONFLICT, Peers, pattern_bytes, writable
 from clasp_edge.federation.shared.extensions import lifetimes_frame
 from clasp_edge.federation.shared.namespace import Namespaces, read_pattern
 from clasp_edge.federation.shared.unpack import snapshot_params
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE, snapshot_job
-from clasp_edge.router.subscribe import ALL_TYPES, MAX_PARTIAL_PATTERNS, add_subscription, drop_subscription
+from clasp_edge.router.subscribe import (
+    ALL_TYPES,
+    MAX_PARTIAL_COST,
+    MAX_PARTIAL_PATTERNS,
+    add_subscription,
+    drop_subscription,
+)
 from clasp_edge.wire import (
     Ack,
     Error,
@@ -135,6 +143,10 @@ def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
         reason = f"{partial} with a wildcard inside a segment (max {MAX_PARTIAL_PATTERNS})"
         session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {reason}")
         return
+    if sum(pattern.cost for pattern in new.patterns if pattern is not None) > MAX_PARTIAL_COST:
+        reason = "those with a wildcard inside a segment take too much to match"
+        session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {reason}")
+        return
     for text, pattern in zip(message.patterns, new.patterns, strict=True):
         if not _may_read(session, pattern):
             session.error(ErrorCode.SCOPE_FAILURE, f"insufficient scope for namespace: {_shown(text)}")
@@ -152,14 +164,20 @@ def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
     if wanted and full is not None:
         session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: no room for more ({full})")
         return
+    before = pattern_bytes(old.patterns) if old is not None else 0
+    if not session.holding.charge(pattern_bytes(new.patterns), Charge.FEDERATION):
+        session.error(ErrorCode.RATE_LIMITED, f"too many namespace patterns: {session.router.memory_full()}")
+        return
     peer = peers.of(session)
     objection = None
     if peer is None or peer.downlink is None:
         # Of the reference's leaves nobody knows what they own and what they only listen to: what they may write.
         objection = peers.objection(session, new.router_id, 0, writable(session, message.patterns))
     if objection:
+        session.holding.release(pattern_bytes(new.patterns), Charge.FEDERATION)
         session.error(CONFLICT, objection)
         return
+    session.holding.release(before, Charge.FEDERATION)
     for number in replaced:
         drop_subscription(session, number)
     # An empty declaration withdraws the earlier one, and with it the limit to where the peer writes.
@@ -167,6 +185,7 @@ def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
     told = peers.declared(session, new.router_id, message.patterns)
     for number, pattern in enumerate(new.patterns):
         if pattern is not None and not told:
+            session.holding.force(subscription_bytes(pattern), Charge.SUBSCRIPTIONS)
             subscribe = Subscribe(FIRST_SUBSCRIPTION_ID + number, pattern.text.decode())
             add_subscription(session, subscribe, pattern, ALL_TYPES)
     log.info("%r: federation peer %r declares %d namespaces", session, _shown(new.router_id), count)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Verdict
+from clasp_edge.dataplane.account import Charge
 from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.federation.downstream.digests import answer_digest
 from clasp_edge.federation.downstream.downlink import Downlink
 from clasp_edge.federation.downstream.peer_cursors import PeerCursors
@@ -43,6 +46,11 @@ SILENT_US = 10_000_000
 
 MAX_REMEMBERED = 1000
 """Routers that are gone but still have a state to show."""
+
+MAX_SHOWN_BYTES = 1024
+"""Of the patterns of a router that is gone."""
+
+_PATTERN_BYTES = 400
 
 _SHOWN_CHARACTERS = 256
 """How much of a pattern an ERROR repeats."""
@@ -113,6 +121,9 @@ class Peers:
             reason += f": the token does not let {router_id[:64]!r} write there"
         else:
             reason = self.objection(session, router_id, instance, message.patterns)
+        owned = pattern_bytes(Namespaces(router_id, message.patterns).patterns)
+        if not reason and not session.holding.charge(owned, Charge.FEDERATION):
+            code, reason = ErrorCode.RATE_LIMITED, f"too many owned patterns: {self._router.memory_full()}"
         if reason:
             session.error(code, reason)
             session.close(CloseCode.POLICY_VIOLATION, reason)
@@ -200,6 +211,8 @@ class Peers:
             peer.arrival.end()
             peer.session.run = None
             peer.session = None
+            # It is charged to nobody from now on: as much is kept as there is to show.
+            peer.owns = Namespaces(peer.router_id, _shown_first(peer.owns))
         if peer.downlink is not None:
             peer.downlink.drop()
             if self._places is not None:
@@ -364,6 +377,17 @@ def not_writable(session: Session, patterns: Sequence[str]) -> list[str]:
         if pattern is not None and not granted.covers("write", pattern):
             found.append(text)
     return found
+
+
+def pattern_bytes(patterns: Iterable[Pattern | None]) -> int:
+    """What declared patterns take: as a confinement, as a policy and in the trie."""
+    return sum(_PATTERN_BYTES + 2 * subscription_bytes(pattern) for pattern in patterns if pattern is not None)
+
+
+def _shown_first(owns: Namespaces) -> list[str]:
+    sizes = accumulate(len(pattern.text) if pattern is not None else 0 for pattern in owns.patterns)
+    shown = (pattern for pattern, size in zip(owns.patterns, sizes, strict=True) if size <= MAX_SHOWN_BYTES)
+    return [pattern.text.decode() for pattern in shown if pattern is not None]
 
 
 def _state_of(router_id: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clasp_edge.wire.pattern import Pattern, PatternError, covers
+from clasp_edge.wire.pattern import overlap as patterns_overlap
 
 
 class Namespaces:
@@ -58,32 +59,9 @@ def overlap(one: Namespaces, other: Namespaces) -> tuple[str, str] | None:
     """A pattern of each that may stand for the same address, if there are such."""
     for mine in one.patterns:
         for theirs in other.patterns:
-            if mine is not None and theirs is not None and _may_meet(mine.text.split(b"/"), theirs.text.split(b"/")):
+            if mine is not None and theirs is not None and patterns_overlap(mine, theirs):
                 return mine.text.decode(), theirs.text.decode()
     return None
-
-
-def _may_meet(one: list[bytes], other: list[bytes]) -> bool:
-    """Whether two patterns, as segments, have an address in common. Where a segment has a wildcard inside and the other
-    one too, only what stands before the wildcards is compared: rather a refusal too many than two owners."""
-    if not one or not other:
-        return all(segment == b"**" for segment in (*one, *other))
-    if one[0] == b"**":
-        return _may_meet(one[1:], other) or _may_meet(one, other[1:])
-    if other[0] == b"**":
-        return _may_meet(other, one)
-    return _segments_meet(one[0], other[0]) and _may_meet(one[1:], other[1:])
-
-
-def _segments_meet(one: bytes, other: bytes) -> bool:
-    if b"*" not in one and b"*" not in other:
-        return one == other
-    before, beside = one.partition(b"*")[0], other.partition(b"*")[0]
-    if b"*" not in one:
-        return one.startswith(beside)
-    if b"*" not in other:
-        return other.startswith(before)
-    return before.startswith(beside) or beside.startswith(before)
 
 
 def read_pattern(text: str) -> Pattern | None:

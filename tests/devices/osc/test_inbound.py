@@ -258,7 +258,7 @@ def test_above_a_sources_rate_the_newest_values_arrive_and_it_is_named() -> None
             while not found or found[-1].address != "/osc/b":
                 found.append(client.recv_type(wire.Set))
         assert len(found) < 200, "another one does not wait for it"
-        newest: dict[str, object] = {}
+        newest: dict[str, object] = {message.address: message.value for message in found[:-1]}
         while newest != {f"/osc/a/{index}": 99 for index in range(20)}:
             message = client.recv_type(wire.Set)
             newest[message.address] = message.value

@@ -1,0 +1,118 @@
+"""What is allowed in a configuration and still deserves a sentence: said by `check`, at each start and after a reload.
+
+Looks at files and texts only; opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+from clasp_edge.config.endpoint import parse_endpoint
+from clasp_edge.config.listen import Listen
+from clasp_edge.config.model import Config
+from clasp_edge.wire.pattern import Pattern
+
+SHORTEST_TOKEN = 16
+EXAMPLES = frozenset({"replace-me-by-a-long-random-text", "changeme", "secret", "token", "password"})
+
+
+def cautions(config: Config, path: Path | None) -> list[str]:
+    """One sentence for each; `path` is the main file, None for the embedded defaults."""
+    return [*_files(config, path), *_tokens(config), *_doors(config), *_uplinks(config)]
+
+
+def _files(config: Config, path: Path | None) -> Iterator[str]:
+    """Files that hold secrets and can be read by everybody."""
+    if path is None or not _holds_secrets(config):
+        return
+    directory = path.parent / "conf.d"
+    for file in [path, *(sorted(directory.glob("*.toml")) if directory.is_dir() else [])]:
+        try:
+            mode = file.stat().st_mode
+        except OSError:
+            continue
+        if mode & 0o004:
+            yield f"{file}: holds secrets and everybody on this machine may read it: chmod o-r {file}"
+
+
+def _holds_secrets(config: Config) -> bool:
+    return bool(
+        config.security.token
+        or any(uplink.token for uplink in config.uplink.values())
+        or any(bridge.password for bridge in config.bridge.values())
+    )
+
+
+def _tokens(config: Config) -> Iterator[str]:
+    for index, entry in enumerate(config.security.token):
+        if entry.token.lower() in EXAMPLES:
+            yield f"security.token[{index}].token: is the one of the example, which everybody knows"
+        elif len(entry.token) < SHORTEST_TOKEN:
+            yield (
+                f"security.token[{index}].token: has {len(entry.token)} characters and can be guessed; "
+                f"make one with: clasp-edge token new NAME --scope ..."
+            )
+
+
+def _doors(config: Config) -> Iterator[str]:
+    """Listeners through which tokens travel in clear, or through which everybody gets in from everywhere."""
+    doors = (
+        ("websocket", config.websocket.listen),
+        ("tcp", config.tcp.listen),
+        ("mqtt", config.mqtt.listen),
+    )
+    for name, listen in doors:
+        if listen is None or _is_loopback(listen.host):
+            continue
+        if config.security.mode == "authenticated":
+            yield f"{name}.listen {listen}: tokens travel in clear there; {name}.tls_listen is encrypted"
+        elif _is_public(listen):
+            yield f'{name}.listen {listen}: a public address, and security.mode is "open": everybody may do everything'
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_public(listen: Listen) -> bool:
+    try:
+        return ip_address(listen.host.partition("%")[0]).is_global
+    except ValueError:
+        return False
+
+
+def _uplinks(config: Config) -> Iterator[str]:
+    for name, uplink in config.uplink.items():
+        for url in uplink.urls:
+            endpoint = parse_endpoint(url)
+            if uplink.token and not endpoint.tls and not _is_loopback(endpoint.host):
+                yield f"uplink.{name}.token: travels in clear to {endpoint}; wss:// is encrypted"
+    yield from _left_out(config)
+
+
+def _left_out(config: Config) -> Iterator[str]:
+    """Devices whose values no uplink carries: all is green, and nothing arrives."""
+    if not config.uplink:
+        return
+    carried = [Pattern(text.encode()) for uplink in config.uplink.values() for text in (*uplink.owns, *uplink.wants)]
+    spaces = (
+        ("MQTT", config.mqtt.listen or config.mqtt.tls_listen, config.mqtt.namespace),
+        ("OSC", config.osc.listen, config.osc.namespace),
+    )
+    for kind, listen, namespace in spaces:
+        if listen is None or not namespace:
+            continue
+        probe = f"{namespace}/device/value".encode()
+        below = (namespace + "/").encode()
+        if not any(pattern.matches(probe) or pattern.text.startswith(below) for pattern in carried):
+            yield (
+                f"{kind} devices write to {namespace}, which no uplink carries; "
+                f'"{namespace}/**" in owns or wants of an uplink does'
+            )

@@ -1,0 +1,183 @@
+"""What remote parties make the router keep, in bytes: one account for each principal (a token's subject, else a host).
+
+Whoever keeps something for a session, a device or a peer charges it to a `Holding` of theirs before it is kept, and
+refuses it, with the protocol's own code, where there is no room; a holding that is closed gives everything back.
+
+The share of one principal is as much as is left for others (a dynamic threshold, Choudhury and Hahne 1998): one alone
+gets half, two a third each. An eighth of the total is kept for those that hold next to nothing. So a few greedy
+principals leave room for all others, and there are no shares to configure. Params are not charged here: they make
+room for one another (`state.max_mib`).
+
+Compiled because queues and params are charged where messages pass. Knows nothing of what is kept.
+"""
+
+from weakref import WeakValueDictionary
+
+cdef enum:
+    RESERVED_PART = 8           # of the total: for principals that hold next to nothing
+    LOG_BURST_S = 10            # what may be logged at once, as a time at the rate
+    LEAST_BURST = 1 << 17       # and at least: a record of any size
+    SMALL_PART = 1024           # of the total: that is next to nothing
+
+KIND_NAMES = ("subscriptions", "queues", "sessions", "aliases", "wills", "schedule", "filters", "announces",
+              "federation", "input", "osc")
+
+
+cdef class Accounts:
+    """All of one router. `of(principal)` finds or makes an account, which is forgotten when nobody holds it."""
+
+    def __cinit__(self, size_t total=0):
+        self.total = total
+        self.by_principal = WeakValueDictionary()
+
+    def of(self, str principal not None):
+        """The account of a principal, such as `token desk` or `host 10.0.0.7`."""
+        cdef Account account = self.by_principal.get(principal)
+        if account is None:
+            account = Account.__new__(Account)
+            account.accounts = self
+            account.principal = principal
+            self.by_principal[principal] = account
+        return account
+
+    def __len__(self):
+        return len(self.by_principal)
+
+    def kinds(self):
+        """Bytes held, by what they are for."""
+        return {name: self.by_kind[kind] for kind, name in enumerate(KIND_NAMES)}
+
+    def dropped_log(self):
+        """Records of each principal that the log did not take, by principal."""
+        return {account.principal: account.log_dropped for account in list(self.by_principal.values())
+                if account.log_dropped}
+
+    def heaviest(self, Py_ssize_t count):
+        """The accounts that hold most, the heaviest first."""
+        return sorted(self.by_principal.values(), key=lambda account: -account.used)[:count]
+
+
+cdef class Account:
+    """What one principal has."""
+
+    def __repr__(self):
+        return f"<account of {self.principal}: {self.used} bytes>"
+
+    cdef bint has_room(self, size_t size) noexcept:
+        cdef Accounts all = self.accounts
+        cdef size_t free
+        if all.total == 0:
+            return True
+        if all.used + size > all.total:
+            return False
+        if self.used + size <= all.total // SMALL_PART:
+            return True
+        free = all.total - all.total // RESERVED_PART
+        free = free - all.used if free > all.used else 0
+        return self.used + size <= free
+
+    cdef bint may_log(self, size_t size, double bytes_per_second, uint64_t now_us) noexcept:
+        """Whether the log takes a record of it now, at that rate: a bucket that holds `LOG_BURST_S` of it."""
+        cdef double burst = bytes_per_second * LOG_BURST_S
+        if burst < LEAST_BURST:
+            burst = LEAST_BURST
+        self.log_tokens += (now_us - self.log_us) * 1e-6 * bytes_per_second
+        if self.log_us == 0 or self.log_tokens > burst:
+            self.log_tokens = burst
+        self.log_us = now_us
+        if self.log_tokens < size:
+            self.log_dropped += 1
+            return False
+        self.log_tokens -= size
+        return True
+
+    def within(self):
+        """Whether it holds no more than its share."""
+        return self.has_room(0)
+
+    cdef void refuse(self) noexcept:
+        self.refusals += 1
+        self.accounts.refusals += 1
+        if self.accounts.on_refused is not None:
+            try:
+                self.accounts.on_refused(self)
+            except Exception:
+                pass            # what is refused stays refused
+
+
+cdef class Holding:
+    """What one session, device or peer has of its principal's account. Closed, or freed, it gives everything back."""
+
+    def __cinit__(self, Account account not None):
+        self.account = account
+
+    def __dealloc__(self):
+        if self.account is not None:
+            self.close()
+
+    cpdef bint charge(self, size_t size, int kind) noexcept:
+        """Take `size` bytes (Charge: what for). False, counted and told to the log, where there is no room."""
+        if not self.account.has_room(size):
+            self.account.refuse()
+            return False
+        self.force(size, kind)
+        return True
+
+    cpdef void force(self, size_t size, int kind) noexcept:
+        """Take what is there already, room or not."""
+        cdef Account account = self.account
+        account.used += size
+        account.accounts.used += size
+        account.accounts.by_kind[kind] += size
+        self.by_kind[kind] += size
+        self.size += size
+        if kind == QUEUES:
+            account.queued += size
+
+    cpdef void release(self, size_t size, int kind) noexcept:
+        """Give back `size` bytes, at most what was taken for this kind."""
+        cdef Account account = self.account
+        if size > self.by_kind[kind]:
+            size = self.by_kind[kind]
+        account.used -= size
+        account.accounts.used -= size
+        account.accounts.released += size
+        account.accounts.by_kind[kind] -= size
+        self.by_kind[kind] -= size
+        self.size -= size
+        if kind == QUEUES:
+            account.queued -= size
+
+    cpdef void release_all(self, int kind) noexcept:
+        """Give back all of one kind."""
+        self.release(self.by_kind[kind], kind)
+
+    def held(self, int kind):
+        """Bytes held of this kind."""
+        return self.by_kind[kind]
+
+    def move(self, Account account not None):
+        """Hold everything on another account from now on: the principal is known by another name."""
+        cdef size_t size
+        cdef int kind
+        if account is self.account:
+            return
+        for kind in range(KINDS):
+            size = self.by_kind[kind]
+            if size:
+                self.release(size, kind)
+                account.used += size
+                account.accounts.used += size
+                account.accounts.by_kind[kind] += size
+                self.by_kind[kind] = size
+                self.size += size
+                if kind == QUEUES:
+                    account.queued += size
+        self.account = account
+
+    def close(self):
+        """Give everything back."""
+        cdef int kind
+        for kind in range(KINDS):
+            if self.by_kind[kind]:
+                self.release(self.by_kind[kind], kind)

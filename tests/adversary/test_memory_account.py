@@ -1,0 +1,111 @@
+"""What a stranger makes the router keep is on an account: refused in time, told, counted, and given back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.console import ask
+from support.daemon import Daemon
+from support.live import Crowd, eventually, subscribe
+from support.mqtt_client import Broker
+
+from clasp_edge import wire
+from clasp_edge.wire import FederationOp, FederationSync
+
+QUOTA_EXCEEDED = 0x97
+
+
+@pytest.fixture
+def small() -> Iterator[Daemon]:
+    """A daemon that keeps at most one MiB for everybody."""
+    with Daemon(mqtt=True, sets={"limits.memory_mib": 1, "limits.messages_per_second": 0}) as running:
+        yield running
+
+
+@pytest.fixture
+def crowd(small: Daemon) -> Iterator[Crowd]:
+    one = Crowd(small)
+    yield one
+    one.leave()
+
+
+def memory(daemon: Daemon) -> dict[str, Any]:
+    found: dict[str, Any] = ask(daemon.control_path, request="status")["result"]["memory"]
+    return found
+
+
+def given_back(daemon: Daemon) -> None:
+    eventually(lambda: memory(daemon)["kept_bytes"] < 20_000)
+
+
+@pytest.mark.parametrize("topic_filter", ["$0{}{}", "$share/g{}{}/x", "plain/{}{}"])
+def test_filters_of_every_kind(small: Daemon, topic_filter: str) -> None:
+    broker = Broker(small.mqtt_address)
+    client = broker.client()
+    long = "x" * (60_000 if topic_filter[0] == "$" else 800)
+    for number in range(1000):
+        if client.subscribe(topic_filter.format(number, long)).codes == [QUOTA_EXCEEDED]:
+            break
+    else:
+        pytest.fail("a thousand filters were taken")
+    told = memory(small)
+    assert told["refused"] >= 1
+    assert 0 < told["kept_by_kind"]["subscriptions"] < 600_000, "about half, and the last one may be large"
+    assert "host 127.0.0.1" in told["kept_by_principal"]
+    assert small.stderr.count("refused memory") == 1
+    broker.leave()
+    given_back(small)
+
+
+def test_subscriptions_and_their_filters(small: Daemon, crowd: Crowd) -> None:
+    client = crowd.ws()
+    for number in range(1000):
+        answers = subscribe(client, f"/{number}/" + "y" * 500, id=number)
+        if answers:
+            assert answers[0].code == 429  # type: ignore[attr-defined]
+            break
+    else:
+        pytest.fail("a thousand patterns were taken")
+    client.close()
+    given_back(small)
+
+
+def test_bundles_that_wait(small: Daemon, crowd: Crowd) -> None:
+    """Also when the client that sent them has left."""
+    many = tuple(wire.Set(f"/b/{number}", None) for number in range(1000))
+    for _ in range(30):
+        client = crowd.ws()
+        client.send(wire.Bundle(many, timestamp=int((time.time() + 3000) * 1e6)))
+        found = client.sync()
+        client.close()
+        if found:
+            assert found[0].code == 503  # type: ignore[attr-defined]
+            break
+    else:
+        pytest.fail("thirty bundles were taken")
+    assert memory(small)["kept_by_kind"]["schedule"] > 100_000
+
+
+def test_announces(small: Daemon, crowd: Crowd) -> None:
+    client = crowd.ws()
+    for number in range(1000):
+        client.send(wire.Announce("n", (wire.Signal(f"/s/{number}/" + "y" * 900, wire.SignalType.PARAM),)))
+    errors = [message for message in client.sync() if isinstance(message, wire.Error)]
+    assert errors
+    assert errors[0].code == 429
+
+
+def test_what_a_router_declares(small: Daemon, crowd: Crowd) -> None:
+    client = crowd.ws()
+    client.send(wire.Hello(1, "peer", ("federation",)))
+    client.sync()
+    patterns = tuple(f"/{'a' * 20}/{number}/**" for number in range(1000))
+    client.send(FederationSync(FederationOp.DECLARE_NAMESPACES, patterns=patterns, origin="x"))
+    assert [message.code for message in client.sync() if isinstance(message, wire.Error)] == [429]
+    client.send(FederationSync(FederationOp.DECLARE_NAMESPACES, patterns=patterns[:10], origin="x"))
+    assert not [message for message in client.sync() if isinstance(message, wire.Error)]
+    client.close()
+    given_back(small)

@@ -1,0 +1,73 @@
+"""What `check` and the start warn of, and what they refuse."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clasp_edge.config.load import ConfigError, load_config
+from clasp_edge.daemon.cautions import cautions
+from clasp_edge.daemon.verify import load_verified
+
+LOCKED = '[security]\nmode = "authenticated"\n[[security.token]]\ntoken = "{}"\nscopes = ["read:/**"]\n'
+LONG = "cpsk_0123456789abcdef0123456789abcdef"
+
+
+def warned(text: str, tmp_path: Path, mode: int = 0o600) -> list[str]:
+    path = tmp_path / "edge.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    return cautions(load_config(path), path)
+
+
+def test_nothing_is_said_of_the_defaults(tmp_path: Path) -> None:
+    assert warned("", tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (LOCKED.format("short"), "can be guessed"),
+        (LOCKED.format("replace-me-by-a-long-random-text"), "example"),
+        (LOCKED.format(LONG), "websocket.tls_listen"),
+        ('[websocket]\nlisten = "8.8.8.8:7330"\n', "public address"),
+        ('[uplink.hub]\nurl = "ws://10.0.0.1:7330"\ntoken = "x"\nowns = ["/mqtt/**", "/osc/**"]\n', "in clear"),
+        ('[uplink.hub]\nurl = "ws://10.0.0.1:7330"\nowns = ["/stage/**", "/osc/**"]\n', "MQTT devices write to /mqtt"),
+        ('[uplink.hub]\nurl = "ws://10.0.0.1:7330"\nowns = ["/stage/**", "/mqtt/**"]\n', "OSC devices write to /osc"),
+    ],
+)
+def test_each_caution(text: str, says: str, tmp_path: Path) -> None:
+    assert any(says in sentence for sentence in warned(text, tmp_path))
+
+
+def test_devices_that_are_carried_are_not_named(tmp_path: Path) -> None:
+    for owns in ('["/**"]', '["/mqtt/**", "/osc/**"]', '["/mqtt/sensors/*", "/osc/desk/**"]'):
+        found = warned(f'[uplink.hub]\nurl = "wss://hub"\nowns = {owns}\n', tmp_path)
+        assert not any("no uplink carries" in sentence for sentence in found)
+
+
+def test_a_file_with_secrets_that_everybody_may_read(tmp_path: Path) -> None:
+    assert any("chmod" in sentence for sentence in warned(LOCKED.format(LONG), tmp_path, 0o644))
+    assert not any("chmod" in sentence for sentence in warned(LOCKED.format(LONG), tmp_path, 0o640))
+    assert warned("", tmp_path, 0o644) == []
+
+
+def test_tokens_that_lock_nothing_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    path.write_text(LOCKED.format(LONG).replace("authenticated", "open"))
+    with pytest.raises(ConfigError, match="lock nothing"):
+        load_verified(path)
+
+
+def test_check_says_so_and_is_content(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    path.write_text(LOCKED.format("short"))
+    line = [sys.executable, "-m", "clasp_edge", "check", "--config", str(path)]
+    found = subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
+    assert found.returncode == 0
+    assert "warning: security.token[0].token" in found.stdout
+    assert found.stdout.endswith("ok\n")
+    assert "short" not in found.stdout

@@ -1,0 +1,101 @@
+"""The account of what is kept for whom: nothing gets lost, and nobody takes all."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clasp_edge.dataplane.account import Accounts, Charge, Holding
+
+MIB = 1 << 20
+
+
+def greedy(holding: Holding, piece: int) -> int:
+    """Charge until it is refused."""
+    while holding.charge(piece, Charge.SUBSCRIPTIONS):
+        pass
+    return holding.size
+
+
+def test_one_alone_gets_half_and_two_a_third_each() -> None:
+    accounts = Accounts(16 * MIB)  # of which two are kept for small ones
+    one, two = Holding(accounts.of("host a")), Holding(accounts.of("host b"))
+    assert abs(greedy(one, 1024) - 7 * MIB) <= 1024
+    assert abs(greedy(two, 1024) - 7 * MIB // 2) <= 1024, "half of what is left"
+    one.close()
+    assert greedy(two, 1024) > 6 * MIB
+
+
+def test_any_number_of_greedy_principals_leaves_something() -> None:
+    accounts = Accounts(8 * MIB)
+    holdings = [Holding(accounts.of(f"host {number}")) for number in range(50)]
+    for holding in holdings:
+        greedy(holding, 512)
+    for number in range(50):
+        assert holdings[number].account.used > 0
+        assert Holding(accounts.of(f"host honest {number}")).charge(4096, Charge.QUEUES)
+    assert accounts.used <= accounts.total
+
+
+def test_several_holdings_of_one_principal_share_its_part() -> None:
+    accounts = Accounts(8 * MIB)
+    account = accounts.of("token desk")
+    holdings = [Holding(account) for _ in range(20)]
+    assert sum(greedy(holding, 1024) for holding in holdings) <= 4 * MIB
+    assert accounts.of("token desk") is account
+
+
+def test_no_total_is_no_limit() -> None:
+    holding = Holding(Accounts().of("host a"))
+    assert holding.charge(1 << 40, Charge.WILLS)
+
+
+def test_refusals_are_counted_and_told() -> None:
+    accounts = Accounts(2048)
+    told = []
+    accounts.on_refused = lambda account: told.append(account.principal)
+    holding = Holding(accounts.of("host a"))
+    assert not holding.charge(2048, Charge.ALIASES)
+    assert (accounts.refusals, holding.account.refusals, holding.size, told) == (1, 1, 0, ["host a"])
+
+
+def test_an_account_is_forgotten_with_its_last_holding() -> None:
+    accounts = Accounts(MIB)
+    holding = Holding(accounts.of("host a"))
+    holding.charge(1000, Charge.INPUT)
+    assert len(accounts) == 1
+    del holding
+    assert (len(accounts), accounts.used) == (0, 0)
+
+
+steps = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.sampled_from(["charge", "force", "release", "move", "close", "all"]),
+        st.integers(0, 5000), st.integers(0, 10), st.sampled_from("abc"),
+    )
+)  # fmt: skip
+
+
+@given(steps)
+def test_sums_agree_whatever_happens(taken: list[tuple[int, str, int, int, str]]) -> None:
+    accounts = Accounts(20_000)
+    holdings = [Holding(accounts.of("host a")) for _ in range(4)]
+    for number, what, size, kind, principal in taken:
+        holding = holdings[number]
+        if what == "move":
+            holding.move(accounts.of(f"host {principal}"))
+        elif what == "close":
+            holding.close()
+            assert holding.size == 0
+        elif what == "all":
+            holding.release_all(kind)
+        else:
+            getattr(holding, what)(size, kind)
+    sizes = {holding.account.principal: 0 for holding in holdings}
+    for holding in holdings:
+        sizes[holding.account.principal] += holding.size
+    assert {one.principal: one.used for one in accounts.heaviest(9) if one.used} == {
+        k: v for k, v in sizes.items() if v
+    }
+    assert accounts.used == sum(accounts.kinds().values()) == sum(sizes.values())
+    assert sum(holding.account.queued == 0 or holding.account.used > 0 for holding in holdings) == 4
