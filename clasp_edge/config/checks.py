@@ -21,6 +21,7 @@ from clasp_edge.config.model import (
     Journal,
     Limits,
     Mqtt,
+    MqttMount,
     Osc,
     OscDevice,
     OscTarget,
@@ -81,6 +82,8 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             yield from _bridge(part)
         case Mqtt():
             yield from _mqtt(part)
+        case MqttMount():
+            yield from _mount(part)
         case Uplink():
             yield from _uplink(part)
         case Federation():
@@ -265,14 +268,34 @@ def _bridge_map(part: BridgeMap) -> Iterator[tuple[str, str]]:
         return
     if part.policy == "log" and part.qos == 0:
         yield "policy", '"log" needs qos 1 or 2: with qos 0 no broker says what it has got'
-    topic = [{"+": "*", "#": "**"}[level] for level in part.topic.split("/") if level in ("+", "#")]
-    address = [segment for segment in part.address.split("/") if "*" in segment]
+    yield from _same_wildcards(part.topic, part.address)
+
+
+def _mount(part: MqttMount) -> Iterator[tuple[str, str]]:
+    if reason := topic_fault(part.topic):
+        yield "topic", reason
+    elif part.topic.startswith("$"):
+        yield "topic", 'topics with "$" in front are the server\'s own'
+    if reason := pattern_fault(part.address):
+        yield "address", reason
+        return
+    yield from _same_wildcards(part.topic, part.address)
+
+
+def _same_wildcards(topic_filter: str, pattern: str) -> Iterator[tuple[str, str]]:
+    topic = [{"+": "*", "#": "**"}[level] for level in topic_filter.split("/") if level in ("+", "#")]
+    address = [segment for segment in pattern.split("/") if "*" in segment]
     if any(segment not in ("*", "**") for segment in address):
         yield "address", 'in a map "*" stands for a whole segment'
-    elif "**" in address and not part.address.endswith("/**"):
+    elif "**" in address and not pattern.endswith("/**"):
         yield "address", 'in a map "**" is the last segment, as "#" is'
     elif topic != address:
         yield "address", 'needs the wildcards of the topic in the same order: "+" as "*", "#" as "**"'
+
+
+def is_topic_filter(text: str) -> bool:
+    """Whether a pattern in `[mqtt]` is one of topics, as MQTT writes them, and not one of addresses."""
+    return not text.startswith("/") or any(level in ("+", "#") for level in text.split("/"))
 
 
 def topic_fault(topic: str) -> str | None:
@@ -288,8 +311,15 @@ def topic_fault(topic: str) -> str | None:
 
 
 def _mqtt(mqtt: Mqtt) -> Iterator[tuple[str, str]]:
-    if "*" in mqtt.namespace or mqtt.namespace.endswith("/") or pattern_fault(mqtt.namespace):
-        yield "namespace", f'must be an address such as "/mqtt", not "{mqtt.namespace}"'
+    bad = "*" in mqtt.namespace or mqtt.namespace.endswith("/") or pattern_fault(mqtt.namespace)
+    if mqtt.namespace and bad:
+        yield "namespace", f'must be an address such as "/mqtt", or "" for all of the tree, not "{mqtt.namespace}"'
+    for index, text in enumerate(mqtt.events):
+        if is_topic_filter(text):
+            if fault := topic_fault(text) or (None if text else "an empty topic filter"):
+                yield f"events[{index}]", fault
+        elif fault := pattern_fault(text):
+            yield f"events[{index}]", fault
 
 
 def _listeners(config: Config) -> Iterator[tuple[str, str]]:
@@ -306,6 +336,5 @@ def _listeners(config: Config) -> Iterator[tuple[str, str]]:
     for key, listen in listeners:
         if listen is not None and listen.port and (earlier := taken.setdefault(listen, key)) != key:
             yield key, f"{listen} is already taken by {earlier}"
-    clasp = (config.websocket, config.tcp)
-    if all(part.listen is None and part.tls_listen is None for part in clasp):
+    if all(listen is None for _, listen in listeners) and config.osc.listen is None:
         yield "websocket.listen", "every listener is off: nobody could connect"

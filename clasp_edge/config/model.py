@@ -66,14 +66,24 @@ class Tls(Section, frozen=True, kw_only=True):
     client_ca: Annotated[str, Meta(max_length=4096)] = ""
 
 
+class MqttMount(Section, frozen=True, kw_only=True):
+    """`[[mqtt.mount]]`: topics that are addresses outside the namespace."""
+
+    topic: Annotated[str, Meta(min_length=1, max_length=1024)]
+    address: Annotated[str, Meta(min_length=2, max_length=1024)]
+    rights: Literal["read", "write", "both"] = "both"
+
+
 class Mqtt(Section, frozen=True, kw_only=True):
     """`[mqtt]`: the server for MQTT clients."""
 
     listen: Listen | None = Listen("0.0.0.0", 1883)
     tls_listen: Listen | None = None
-    namespace: Annotated[str, Meta(min_length=2, max_length=256)] = "/mqtt"
-    unretained: Literal["event", "param"] = "event"
-    max_packet_kib: Annotated[int, Meta(ge=1, le=256)] = 64
+    namespace: Annotated[str, Meta(max_length=256)] = "/mqtt"  # "": all of the tree
+    mount: tuple[MqttMount, ...] = ()
+    unretained: Literal["event", "param"] = "param"
+    events: tuple[str, ...] = ()
+    max_packet_kib: Annotated[int, Meta(ge=1, le=16_384)] = 1024
     max_inflight: Annotated[int, Meta(ge=1, le=65535)] = 1024
     offline_queue_kib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB * 1024)] = 256
     queues_mib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB)] = 16
@@ -90,7 +100,7 @@ class Limits(Section, frozen=True, kw_only=True):
     session_timeout_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 300.0  # 0: never
     handshake_timeout_s: Timeout = 10.0
     slow_client_timeout_s: Timeout = 30.0
-    max_subscriptions_per_session: CountOrUnlimited = 1000  # 0: unlimited
+    max_subscriptions_per_session: CountOrUnlimited = 10_000  # 0: unlimited
     max_subscriptions: CountOrUnlimited = 100_000  # 0: unlimited
     max_subscriptions_mib: Annotated[int, Meta(ge=0, le=65_536)] = 32  # 0: unlimited
     memory_mib: Annotated[int, Meta(ge=0, le=65_536)] = 40  # 0: unlimited
@@ -284,7 +294,7 @@ class BridgeMap(Section, frozen=True, kw_only=True):
     qos: Literal[0, 1, 2] = 1
     retain: bool = True
     policy: Literal["latest", "log", "drop"] = "latest"
-    arrives_as: Literal["param", "event"] = "param"
+    arrives_as: Literal["param", "event"] = "event"
 
 
 class Bridge(Section, frozen=True, kw_only=True):

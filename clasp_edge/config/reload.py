@@ -12,7 +12,7 @@ from clasp_edge.config.model import Config, Osc, leaves
 # What devices have been served by since the start.
 OSC_RESTART = ("listen", "also_listen", "groups", "namespace", "tcp_listen", "tcp_framing")
 
-MQTT_RESTART = ("listen", "tls_listen", "namespace", "max_packet_kib")
+MQTT_RESTART = ("listen", "tls_listen", "namespace", "mount", "max_packet_kib")
 
 # Read anew at each use, so a new value holds from the next message, session or sweep on.
 LIVE = frozenset(
@@ -64,6 +64,7 @@ LIVE = frozenset(
         "uplink",
         "log.level",
         "mqtt.unretained",
+        "mqtt.events",
         "mqtt.max_inflight",
         "mqtt.offline_queue_kib",
         "mqtt.queues_mib",

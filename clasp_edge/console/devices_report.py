@@ -87,6 +87,12 @@ _MQTT = (
     Family("clasp_edge_mqtt_sent_messages_total", COUNTER, "PUBLISH packets sent.", ("sent",)),
     Family("clasp_edge_mqtt_received_bytes_total", COUNTER, "Bytes of PUBLISH packets received.", ("received_bytes",)),
     Family("clasp_edge_mqtt_refused_messages_total", COUNTER, "Messages refused by the gate.", ("refused",)),
+    Family(
+        "clasp_edge_mqtt_refused_subscriptions_total",
+        COUNTER,
+        "Subscriptions refused by a limit.",
+        ("refused_subscriptions",),
+    ),
     Family("clasp_edge_mqtt_bad_input_total", COUNTER, "Packets and connections that were wrong.", ("bad_input",)),
     Family("clasp_edge_mqtt_queued_bytes", GAUGE, "What waits for slow and absent clients.", ("queued_bytes",)),
     Family("clasp_edge_mqtt_shared_groups", GAUGE, "Groups that share a subscription.", ("shared_groups",)),

@@ -4,7 +4,7 @@ What the control plane sees of it: `Core` (arena and pass clock), `Plane` (state
 client's connection), `Subscription`, and the numbers that cross the border between the two.
 """
 
-from clasp_edge.dataplane.adapter import Adapter
+from clasp_edge.dataplane.adapter import Adapter, RawAdapter
 from clasp_edge.dataplane.clasp_receiver import ClaspReceiver
 from clasp_edge.dataplane.outbox import Core, Outbox, Sink
 from clasp_edge.dataplane.plane import Plane
@@ -20,6 +20,7 @@ __all__ = [
     "Outbox",
     "Outlet",
     "Plane",
+    "RawAdapter",
     "Ring",
     "Route",
     "Sink",

@@ -1,3 +1,5 @@
+from libc.stdint cimport uint8_t
+
 from clasp_edge.dataplane.outbox cimport Delivery, Sink
 from clasp_edge.dataplane.plane cimport Plane
 
@@ -5,3 +7,7 @@ from clasp_edge.dataplane.plane cimport Plane
 cdef class Adapter(Sink):
     cdef readonly Plane plane
     cdef list inbox
+
+
+cdef class RawAdapter(Adapter):
+    cdef uint8_t* buffer                # of the value that is made of a payload

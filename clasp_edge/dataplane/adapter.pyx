@@ -7,9 +7,21 @@ during a pass and handed over once at its end, so that whatever it does in answe
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdlib cimport free, malloc
 
 from clasp_edge.dataplane.messages cimport PUBLISH, Published, Write, read_publish
+from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
+from clasp_edge.dataplane.payload cimport Typed, fit_payload, print_value
+from clasp_edge.dataplane.plane cimport TOO_LARGE
 from clasp_edge.dataplane.scan cimport value_size
+from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
+from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, TTL_NEVER, Entry, entry_value
+
+cdef enum:
+    HAS_TTL = 0x10
+    LONGEST_TTL_S = 0x7FFFFFFF
+    BUFFER_BYTES = 262144       # of a printed value: four times the largest, which JSON may need
+
 
 cdef class Adapter(Sink):
     """`Adapter(plane)`. Register it with `plane.register` before it writes; `scopes` limits it like a client's."""
@@ -81,3 +93,115 @@ cdef class Adapter(Sink):
         if not outer:
             self.plane.core.finish()
         return verdict
+
+
+cdef class RawAdapter(Adapter):
+    """`RawAdapter(plane)`: an `Adapter` for a peer that speaks MQTT. What MQTT clients publish goes to it, and what it
+    writes goes to them, byte for byte and with its properties."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.native = True
+        self.buffer = <uint8_t*>malloc(BUFFER_BYTES)
+        if self.buffer == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.buffer)
+
+    def on_deliveries(self, list deliveries):
+        """As `Adapter.on_deliveries`, but each is `(origin, signal, address, frame, message, gone)`.
+
+        `message` is what an MQTT client published, `(payload, properties, expiry in seconds or 0xFFFFFFFF, qos,
+        retain)`, or None; `frame` is None where CLASP has none for it; `gone`: the param was cleared."""
+
+    cdef void deliver(self, Delivery* delivery) noexcept:
+        cdef Raw* raw = delivery.raw
+        message = None
+        try:
+            if raw != NULL:
+                message = (PyBytes_FromStringAndSize(<const char*>raw.payload, raw.payload_size),
+                           PyBytes_FromStringAndSize(<const char*>raw.properties, raw.properties_size),
+                           raw.expiry_s, raw.qos, bool(raw.retain))
+            if not self.inbox:
+                self.plane.core.adapters.append(self)
+            self.inbox.append((
+                <object>delivery.origin, delivery.signal,
+                PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size),
+                None if delivery.frame == NULL
+                else PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size),
+                message, bool(delivery.gone)))
+        except MemoryError:
+            pass
+
+    def write(self, bytes address not None, bytes payload not None, bytes properties not None, uint32_t expiry_s,
+              int qos, bint retain, bint event):
+        """Write an MQTT message: an empty retained one clears the param, `event` makes an event of one that is not
+        retained. `properties` are encoded, those that are passed on; `expiry_s` 0xFFFFFFFF: none. Returns the
+        verdict."""
+        cdef Raw raw
+        cdef Write write
+        cdef Typed typed
+        cdef uint64_t revision = 0
+        cdef int verdict
+        cdef bint outer = self.plane.core.in_pass
+        cdef const uint8_t* text = <const uint8_t*><char*>address
+        cdef size_t size = len(address)
+        cdef uint32_t hash = self.plane.table.hash_of(text, size)
+        if size + SNAPSHOT_OVERHEAD + 16 > 65535:
+            return TOO_LARGE
+        raw.payload = <const uint8_t*><char*>payload
+        raw.payload_size = len(payload)
+        raw.properties = <const uint8_t*><char*>properties
+        raw.properties_size = len(properties)
+        raw.expiry_s = expiry_s
+        raw.qos = <uint8_t>qos
+        raw.retain = retain
+        raw.exact = False
+        self.plane.core.begin()
+        if retain and raw.payload_size == 0:
+            verdict = self.plane.unset(self, text, size, hash, &raw)
+        elif event and not retain:
+            verdict = self.plane.publish_raw(self, text, size, hash, &raw)
+        else:
+            fit_payload(raw.payload, raw.payload_size, self.buffer, 65535 - SNAPSHOT_OVERHEAD - size, &typed)
+            raw.exact = typed.exact and raw.properties_size == 0
+            write.address = text
+            write.address_size = size
+            write.hash = hash
+            write.value = self.buffer
+            write.value_size = <size_t>typed.size
+            write.expected = 0
+            write.flags = <uint8_t>typed.type
+            write.ttl = TTL_NEVER
+            if expiry_s != NO_EXPIRY:
+                write.ttl = TTL_ABSOLUTE | (expiry_s if expiry_s < LONGEST_TTL_S else LONGEST_TTL_S)
+            if retain or expiry_s != NO_EXPIRY:
+                write.flags |= HAS_TTL
+            write.raw = &raw
+            verdict = TOO_LARGE if typed.size < 0 else self.plane.set(self, &write, &revision)
+        if not outer:
+            self.plane.core.finish()
+        return verdict
+
+    def retained(self, bytes address not None):
+        """The retained message of a param, as `message` of a delivery; None where there is none."""
+        cdef const uint8_t* text = <const uint8_t*><char*>address
+        cdef const uint8_t* printed
+        cdef Py_ssize_t size
+        cdef uint64_t now_ms = self.plane.core.mono_us // 1000
+        cdef Entry* entry = self.plane.live(text, len(address), self.plane.table.hash_of(text, len(address)))
+        cdef uint32_t expiry_s = NO_EXPIRY
+        if entry == NULL or entry.revision == 0 or (entry.unretained and entry.kept == NULL):
+            return None
+        if entry.ttl != TTL_DEFAULT and entry.ttl & TTL_ABSOLUTE and entry.deadline_ms > now_ms:
+            expiry_s = <uint32_t>((entry.deadline_ms - now_ms + 999) // 1000)
+        if entry.kept != NULL:
+            printed = &entry.kept.data[0] + entry.kept.properties_size
+            return (PyBytes_FromStringAndSize(<const char*>printed, entry.kept.payload_size),
+                    PyBytes_FromStringAndSize(<const char*>&entry.kept.data[0], entry.kept.properties_size),
+                    expiry_s, entry.qos, True)
+        size = print_value(entry.value_type, entry_value(entry), entry.value_size, self.buffer, BUFFER_BYTES, &printed)
+        if size < 0:
+            return None
+        # An empty retained message would say that it is gone.
+        return (PyBytes_FromStringAndSize(<const char*>printed, size) or b'""', b"", expiry_s, entry.qos, True)

@@ -9,7 +9,11 @@ cdef enum:
 cdef enum:
     RECORD_PARAM = 1            # StateRecord.kind
     RECORD_GONE = 2
-    RECORD_RAW = 3              # a param with an MQTT message's own bytes beside the value: see RawSizes
+    RECORD_RAW = 3              # a param with the retained MQTT message's own bytes beside the value: see RawSizes
+
+cdef enum:
+    # In StateRecord.version_size: the value is no retained MQTT message, the bytes beside it are.
+    STATE_UNRETAINED = 0x8000
 
 
 # Little-endian, as on every machine this runs on; journal/format.py has the same layouts for Python.
@@ -60,7 +64,7 @@ cdef packed struct StateRecord:
     uint8_t writer_size
     uint8_t qos                 # MQTT quality of service; in blocks of version 1 it is not told
     uint16_t address_size
-    uint16_t version_size       # of the version behind the writer's name: rank, then hlc; 0 or 16
+    uint16_t version_size       # of the version behind the writer's name: rank, then hlc; 0 or 16. With STATE_... bits
     uint32_t ttl
     uint64_t revision
     uint64_t written_us
@@ -76,6 +80,7 @@ cdef packed struct RawSizes:    # of a RECORD_RAW: between the writer's name and
 cdef class BlockBuffer:
     cdef uint8_t* memory
     cdef readonly size_t room
+    cdef size_t beyond
     cdef readonly size_t used
     cdef bint open
     cdef size_t begin           # of the open block

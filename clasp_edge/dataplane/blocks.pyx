@@ -22,15 +22,17 @@ cdef class Stream:
 
 
 cdef class BlockBuffer:
-    """`BlockBuffer(magic, room)`. The memory is untouched, and so not resident, until it is used."""
+    """`BlockBuffer(magic, room, largest)`: room for records, and beyond it for one that is large, up to `largest`
+    bytes. The memory is untouched, and so not resident, until it is used."""
 
-    def __cinit__(self, bytes magic not None, size_t room):
+    def __cinit__(self, bytes magic not None, size_t room, size_t largest=0):
         if len(magic) != 4:
             raise ValueError("a magic has 4 bytes")
         self.magic = magic
         self.room = room
         self.closed = []
-        self.memory = <uint8_t*>calloc(1, room)
+        self.beyond = largest
+        self.memory = <uint8_t*>calloc(1, room + largest)
         if self.memory == NULL:
             raise MemoryError
 
@@ -43,7 +45,9 @@ cdef class BlockBuffer:
         cdef uint8_t* place
         if self.open and self.used - self.begin + size > BLOCK_BYTES:
             self.close(stream)
-        if self.used + (0 if self.open else sizeof(BlockHeader)) + size > self.room:
+        if self.used + (0 if self.open else sizeof(BlockHeader)) + size > self.room and (
+                size <= BLOCK_BYTES or self.used > self.room
+                or self.used + sizeof(BlockHeader) + size > self.room + self.beyond):
             return NULL
         if not self.open:
             self.open_block(stream, wall_us)
@@ -63,7 +67,7 @@ cdef class BlockBuffer:
     cdef bint open_block(self, Stream stream, uint64_t wall_us) noexcept:
         """Begin a block, which may stay without records; False when there is no room. None may be open."""
         cdef BlockHeader* header = <BlockHeader*>(self.memory + self.used)
-        if self.used + sizeof(BlockHeader) > self.room:
+        if self.used + sizeof(BlockHeader) > self.room + self.beyond:
             return False
         self.begin = self.used
         self.used += sizeof(BlockHeader)

@@ -1,6 +1,8 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-cdef struct Kept:           # the bytes an MQTT client published, where the value alone would not give them back
+# The retained MQTT message of an address, where the value alone would not give its bytes back, or where the value is of
+# a later message that was not retained.
+cdef struct Kept:
     uint32_t capacity
     uint32_t properties_size
     uint32_t payload_size
@@ -32,7 +34,9 @@ cdef struct Entry:
     uint8_t strategy
     uint8_t route
     uint8_t journal         # bits JOURNAL_...
-    uint8_t qos             # MQTT quality of service the value was published with
+    uint8_t qos             # MQTT quality of service the retained message was published with
+    uint8_t unretained      # the value came as an MQTT message without the retain flag: `kept` alone is retained
+    uint8_t mqtt_event      # MQTT_EVENT_...
     uint8_t data[1]         # address, then value
 
 

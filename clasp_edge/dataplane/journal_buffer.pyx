@@ -19,6 +19,7 @@ from clasp_edge.dataplane.blocks cimport (
     RECORD_PARAM,
     RECORD_RAW,
     SAME_WRITER,
+    STATE_UNRETAINED,
     BlockBuffer,
     LogRaw,
     LogRecord,
@@ -48,7 +49,8 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     IMAGES_ROOM = 1 << 20       # params stored with one commit; what is left over comes with the next one
-    LARGEST_RECORD = 330000     # a param's with its header, and beside it a whole MQTT packet (mqtt.max_packet_kib)
+    # A param's with its header, and beside it a whole MQTT packet (mqtt.max_packet_kib): untouched before.
+    LARGEST_RECORD = (1 << 24) + 330000
     VERSION_BYTES = 16          # rank and hlc of a param or tombstone
     WAY_FIXED = 9               # beside a way: a zero before it, and the write's number behind it
     MANY_DIRTY = 8192           # params that call for a commit before its time: encoding them takes about a millisecond
@@ -81,9 +83,9 @@ cdef class JournalBuffer:
         self.strict = strict
         self.log = log_stream
         self.state = state_stream
-        self.filling = BlockBuffer(LOG_MAGIC, buffer_bytes)
-        self.stored = BlockBuffer(LOG_MAGIC, buffer_bytes)
-        self.images = BlockBuffer(STATE_MAGIC, GONE_ROOM * 2 + IMAGES_ROOM + 2 * LARGEST_RECORD)
+        self.filling = BlockBuffer(LOG_MAGIC, buffer_bytes, LARGEST_RECORD)
+        self.stored = BlockBuffer(LOG_MAGIC, buffer_bytes, LARGEST_RECORD)
+        self.images = BlockBuffer(STATE_MAGIC, GONE_ROOM * 2 + IMAGES_ROOM + 660000, LARGEST_RECORD)
         self.waiting = []
         self.covered = []
         self.epoch = 1
@@ -489,7 +491,7 @@ cdef class JournalBuffer:
         record.writer_size = <uint8_t>len(writer)
         record.qos = entry.qos
         record.address_size = entry.address_size
-        record.version_size = <uint16_t>version_size
+        record.version_size = <uint16_t>(version_size | (STATE_UNRETAINED if entry.unretained else 0))
         record.ttl = entry.ttl
         record.revision = entry.revision
         record.written_us = entry.written_us

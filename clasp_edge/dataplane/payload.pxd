@@ -7,6 +7,7 @@ cdef struct Typed:          # what a payload means
     bint exact              # printing the value gives the payload back
 
 cdef void type_payload(const uint8_t* payload, size_t size, uint8_t* target, size_t room, Typed* typed) noexcept
+cdef void fit_payload(const uint8_t* payload, size_t size, uint8_t* target, size_t room, Typed* typed) noexcept
 cdef size_t put_event(uint8_t* frame, size_t room, const uint8_t* address, size_t address_size,
                       const uint8_t* payload, size_t size) noexcept
 cdef Py_ssize_t print_value(int value_type, const uint8_t* value, size_t room, uint8_t* target, size_t target_room,

@@ -88,6 +88,22 @@ cdef void type_payload(const uint8_t* payload, size_t size, uint8_t* target, siz
         _put_text(T_STRING if utf8_valid(payload, size) else T_BYTES, payload, size, target, room, typed)
 
 
+cdef void fit_payload(const uint8_t* payload, size_t size, uint8_t* target, size_t room, Typed* typed) noexcept:
+    """`type_payload`, but what takes more than `room` becomes text where that fits, else a map that says how large it
+    is: `{"too_large": bytes}`. `typed.size` is -1 where not even that fits."""
+    typed.size = -1
+    if size <= 65535:
+        type_payload(payload, size, target, room, typed)
+        if typed.size >= 0 and <size_t>typed.size <= room:
+            return
+        if size + 2 <= room and utf8_valid(payload, size):
+            _put_text(T_STRING, payload, size, target, room, typed)
+            typed.exact = False
+            return
+    text = b'{"too_large": %d}' % size
+    _slowly(<const uint8_t*><char*>text, len(text), target, room, typed)
+
+
 cdef void _put_text(int type, const uint8_t* payload, size_t size, uint8_t* target, size_t room,
                     Typed* typed) noexcept:
     typed.type = type
@@ -195,7 +211,7 @@ cdef size_t put_event(uint8_t* frame, size_t room, const uint8_t* address, size_
     cdef size_t at = 10 + address_size
     if at + 16 > room:
         return 0
-    type_payload(payload, size, frame + at, room - at, &typed)
+    fit_payload(payload, size, frame + at, min(room, <size_t>65539) - at, &typed)
     if typed.size < 0 or at - 4 + typed.size > 65535:
         return 0
     frame[0] = 0x53

@@ -61,7 +61,7 @@ cdef class Plane(State):
     cdef bint _decides(self, Entry* entry) noexcept
     cdef void _heard(self, uint64_t hlc) noexcept
     cdef void overrule(self, Entry* entry, uint64_t hlc, uint64_t rank, bint raise_epoch) noexcept
-    cdef void _set_ttl(self, Entry* entry, Write* write) noexcept
+    cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept
     cdef bint _frame(self, Delivery* delivery) noexcept
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** entry) noexcept
     cdef Entry* _route(self, const uint8_t* address, size_t size, uint32_t hash, int* verdict) noexcept
@@ -69,6 +69,7 @@ cdef class Plane(State):
     cdef int _judge(self, uint64_t revision, uint32_t holder, Sink origin, int flags, uint64_t expected) noexcept
     cdef bint _over(self, size_t more) noexcept
     cdef void _evict_oldest(self) noexcept
+    cdef bint _keep_retained(self, Entry* entry) except -1
     cdef int _apply(self, Sink origin, Write* write, Entry** entry) noexcept
     cdef Fanout fan(self, Entry* entry)
     cdef void _fan_out(self, Entry* entry, Sink excluded, int bit, Delivery* delivery) noexcept

@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
 from clasp_edge.dataplane.outbox cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
-from clasp_edge.dataplane.payload cimport put_event
+from clasp_edge.dataplane.payload cimport print_value, put_event
 from clasp_edge.dataplane.state cimport EPOCH_MASK, EPOCH_SHIFT, REPLAYED, SNAPSHOT_OVERHEAD, State, later, version_hash
 from clasp_edge.dataplane.table cimport (
     LIST_PARAMS,
@@ -48,6 +48,7 @@ cdef enum:
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
     SIGNAL_PARAM = 0
     SIGNAL_EVENT = 1
+    PRINTED_BYTES = 262144      # four times the largest value, which JSON may need
     FUTURE_US = 10000000        # versions further ahead of our clock are not believed; routers measure time when linked
     LAST_EPOCH = 0xFFFE
 
@@ -277,7 +278,7 @@ cdef class Plane(State):
                 before = version_hash(entry.hlc, entry.rank)
                 entry.hlc = write.hlc
                 entry.rank = write.rank
-                self._set_ttl(entry, write)
+                self._set_ttl(entry, write, False, False)
                 if self.journal_buffer is not None:
                     self.journal_buffer.prolonged(entry)
                 self.tell_links(entry, before ^ version_hash(entry.hlc, entry.rank), origin, True)
@@ -621,6 +622,34 @@ cdef class Plane(State):
         self.evicted += 1
         self._forget(self.table.entries[self.table.newer[LIST_PARAMS]])
 
+    cdef bint _keep_retained(self, Entry* entry) except -1:
+        """Keep the param's value as the retained MQTT message that it is, before one that is not retained takes its
+        place [MQTT-3.3.1-8]. False without memory."""
+        cdef const uint8_t* text
+        cdef Raw raw
+        cdef Py_ssize_t size
+        cdef uint8_t* target
+        if entry.kept != NULL:
+            return True
+        target = <uint8_t*>malloc(PRINTED_BYTES)
+        if target == NULL:
+            return False
+        try:
+            size = print_value(entry.value_type, entry_value(entry), entry.value_size, target, PRINTED_BYTES, &text)
+            if size < 0:
+                return False
+            if size == 0:
+                text = <const uint8_t*>b'""'
+                size = 2
+            raw.payload = text
+            raw.payload_size = <size_t>size
+            raw.properties = text
+            raw.properties_size = 0
+            self.table.keep(entry, &raw)
+            return True
+        finally:
+            free(target)
+
     cdef int _apply(self, Sink origin, Write* write, Entry** found) noexcept:
         """Change the param: strategy, lock, value, revision, ttl."""
         cdef Entry* entry = found[0]
@@ -628,6 +657,8 @@ cdef class Plane(State):
         cdef const uint8_t* value = write.value
         cdef size_t size = write.value_size
         cdef int evictions = 0
+        cdef bint unretained = write.raw != NULL and not write.raw.retain and entry.strategy != STRATEGY_MERGE
+        cdef bint shadowed = False      # the address has a retained MQTT message, and this write is none
         cdef bint is_result = False     # what becomes of the write is not what the other router has written
         merged = None
         try:
@@ -649,6 +680,8 @@ cdef class Plane(State):
                 if entry.revision:
                     return AT_CAPACITY
                 raise MemoryError
+            if unretained and entry.revision:
+                shadowed = entry.kept != NULL if entry.unretained else self._keep_retained(entry)
             entry = self.table.store(entry, value_type, value, <uint32_t>size)
         except Exception as error:
             if not isinstance(error, MemoryError):
@@ -660,14 +693,21 @@ cdef class Plane(State):
                 self.table.remove(entry)
             return AT_CAPACITY
         found[0] = entry
-        entry.qos = 1 if write.raw == NULL else write.raw.qos
-        if write.raw != NULL and not write.raw.exact and merged is None:
-            try:
-                self.table.keep(entry, write.raw)
-            except MemoryError:
-                pass                    # the value is there; only its spelling is lost
-        elif entry.kept != NULL:
-            self.table.drop_kept(entry)
+        if unretained:
+            # What was retained stays so, with its quality and its lifetime.
+            if not shadowed:
+                self.table.drop_kept(entry)
+            self.table.mark_unretained(entry, True)
+        else:
+            entry.qos = 1 if write.raw == NULL else write.raw.qos
+            self.table.mark_unretained(entry, False)
+            if write.raw != NULL and not write.raw.exact and merged is None:
+                try:
+                    self.table.keep(entry, write.raw)
+                except MemoryError:
+                    pass                # the value is there; only its spelling is lost
+            elif entry.kept != NULL:
+                self.table.drop_kept(entry)
         if write.flags & SET_UNLOCK:
             self._unlock(entry)
         if write.flags & SET_LOCK and origin.writer and entry.lock_holder == 0:
@@ -697,12 +737,17 @@ cdef class Plane(State):
         while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
             evictions += 1
             self._evict_oldest()
-        self._set_ttl(entry, write)
+        self._set_ttl(entry, write, unretained, shadowed)
         return ACCEPTED
 
-    cdef void _set_ttl(self, Entry* entry, Write* write) noexcept:
+    cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept:
         cdef uint64_t lifetime_s
-        if write.flags & SET_HAS_TTL:
+        if shadowed:
+            if entry.ttl & TTL_ABSOLUTE and entry.ttl != TTL_DEFAULT:
+                return                  # it goes with the retained message
+        elif unretained and not write.flags & SET_HAS_TTL:
+            entry.ttl = TTL_DEFAULT
+        if write.flags & SET_HAS_TTL and not shadowed:
             # The longest sliding one is our word for none of its own; 68 years less a second must do instead.
             entry.ttl = write.ttl if write.ttl != TTL_DEFAULT else TTL_DEFAULT - 1
         if entry.ttl == TTL_DEFAULT:

@@ -413,6 +413,11 @@ cdef class State:
         return self.table.params
 
     @property
+    def unretained(self):
+        """Params whose value is no retained MQTT message."""
+        return self.table.unretained
+
+    @property
     def routes(self):
         return self.table.routes
 

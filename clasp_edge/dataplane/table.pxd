@@ -30,6 +30,12 @@ cdef enum:
 
 
 cdef enum:
+    MQTT_EVENT_UNKNOWN = 0  # whether an unretained message to this address is an event: not asked yet
+    MQTT_EVENT_NO = 1
+    MQTT_EVENT_YES = 2
+
+
+cdef enum:
     JOURNAL_DIRTY = 1       # changed since its image was last taken
     JOURNAL_KNOWN = 2       # the two below have been found out
     JOURNAL_LOG = 4         # writes are logged
@@ -66,6 +72,7 @@ cdef class Table:
     cdef AddressIndex index         # the params in the order of their addresses
     cdef readonly uint32_t params
     cdef readonly uint32_t routes
+    cdef readonly uint32_t unretained   # params whose value is no retained MQTT message
     cdef readonly uint32_t gone     # tombstones
     cdef readonly uint64_t route_bytes  # of the addresses that are only published to
     cdef readonly uint64_t bytes    # of addresses, values and what is kept beside them
@@ -76,6 +83,7 @@ cdef class Table:
     cdef Entry* store(self, Entry* entry, int value_type, const uint8_t* value, uint32_t size) except NULL
     cdef int keep(self, Entry* entry, const Raw* raw) except -1
     cdef void drop_kept(self, Entry* entry) noexcept
+    cdef void mark_unretained(self, Entry* entry, bint unretained) noexcept
     cdef void remove(self, Entry* entry) noexcept
     cdef int make_param(self, Entry* entry) except -1
     cdef Entry* make_gone(self, Entry* entry) noexcept

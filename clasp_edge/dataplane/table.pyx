@@ -162,6 +162,14 @@ cdef class Table:
         free(entry.kept)
         entry.kept = NULL
 
+    cdef void mark_unretained(self, Entry* entry, bint unretained) noexcept:
+        """Note whether the value is no retained MQTT message."""
+        if unretained and not entry.unretained:
+            self.unretained += 1
+        elif entry.unretained and not unretained:
+            self.unretained -= 1
+        entry.unretained = unretained
+
     cdef void remove(self, Entry* entry) noexcept:
         cdef size_t hole = entry.hash & self.mask
         cdef size_t place, home
@@ -193,6 +201,7 @@ cdef class Table:
         self.older[id] = self.free_id
         self.free_id = id
         self.drop_kept(entry)
+        self.mark_unretained(entry, False)
         self.bytes -= sizeof(Entry) + entry.address_size + entry.capacity
         free(entry)
 
@@ -288,6 +297,7 @@ cdef class Table:
         entry.journal &= ~JOURNAL_DIRTY
         self.expires(entry, 0)
         self.drop_kept(entry)
+        self.mark_unretained(entry, False)
         try:
             entry = self.store(entry, 0, entry_address(entry), 0)
         except MemoryError:

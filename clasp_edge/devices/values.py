@@ -13,7 +13,8 @@ from math import isfinite
 
 import msgspec
 
-from clasp_edge.wire import Value, WireError, encode_value
+from clasp_edge.dataplane.payload import use_converters
+from clasp_edge.wire import Value, WireError, decode_value, encode_value
 
 _FLOAT = re.compile(
     r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE
@@ -55,6 +56,15 @@ def encoded_value_of(payload: bytes) -> tuple[int, bytes]:
         return encode_value(value_of(payload))
     except WireError:
         return encode_value(payload.decode())
+
+
+def use_in_dataplane() -> None:
+    """Have the data plane ask here what it does not settle itself; before the first message."""
+    use_converters(encoded_value_of, _payload_of)
+
+
+def _payload_of(value_type: int, data: bytes) -> bytes:
+    return payload_of(decode_value(value_type, data))
 
 
 def payload_of(value: Value) -> bytes:

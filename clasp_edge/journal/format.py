@@ -35,7 +35,7 @@ OLDEST_BLOCK_VERSION = 1
 """Of a block without MQTT's quality of service and own bytes; the rest is the same."""
 
 CLOCK_SYNCHRONISED = 1
-LARGEST_BLOCK = 1 << 19
+LARGEST_BLOCK = 18 << 20
 """Above what the data plane makes of one block with the largest record in it."""
 
 LARGEST_NUMBER = 1 << 62
@@ -57,6 +57,8 @@ _NUMBER_BYTES = 8
 """Of a write from another router: its number there, behind the way it has come (dataplane/blocks.pxd)."""
 
 _PARAM_KIND, _GONE_KIND, _RAW_KIND = 1, 2, 3
+_UNRETAINED = 0x8000
+"""In the size of a state record's version."""
 
 LARGEST_QOS = 2
 DEFAULT_QOS = 1
@@ -119,8 +121,11 @@ class Param(NamedTuple):
     data: bytes
     qos: int = DEFAULT_QOS
     raw: Raw | None = None
+    """The retained MQTT message, where the value alone does not give it."""
     version: bytes = b""
     """As it was stored: rank and hlc, 8 bytes each, little-endian; empty where there is none."""
+    unretained: bool = False
+    """The value is no retained MQTT message."""
 
     @property
     def value(self) -> Value:
@@ -293,7 +298,7 @@ def params(block: Buffer) -> Iterator[Param]:
     while at < header.size:
         fields = _STATE.unpack_from(view, at)
         size, kind, value_type, writer_size, qos, address_size = fields[:6]
-        version_size = fields[6]
+        version_size, flags = fields[6] & ~_UNRETAINED, fields[6] & _UNRETAINED
         ttl, revision, written_us, deadline_us, left_ms = fields[7:]
         begin = at + _STATE.size
         end = at + size
@@ -321,7 +326,8 @@ def params(block: Buffer) -> Iterator[Param]:
         if header.version < 2:
             qos = DEFAULT_QOS
         yield Param(
-            address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data, qos, raw, version
+            address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data, qos, raw, version,
+            bool(flags),
         )  # fmt: skip
         at = end
 
@@ -348,7 +354,8 @@ def _image(param: Param) -> bytes:
         value = _RAW.pack(len(value), len(param.raw.properties)) + value + param.raw.properties + param.raw.payload
     size = _STATE.size + len(param.address) + len(writer) + len(param.version) + len(value)
     head = _STATE.pack(
-        size, kind, param.value_type, len(writer), param.qos, len(param.address), len(param.version),
+        size, kind, param.value_type, len(writer), param.qos, len(param.address),
+        len(param.version) | (_UNRETAINED if param.unretained else 0),
         param.ttl, param.revision, param.written_us, param.deadline_us, param.remaining_ms,
     )  # fmt: skip
     return head + param.address + writer + param.version + value

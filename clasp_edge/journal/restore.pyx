@@ -7,7 +7,7 @@ checked again here, because a wrong one would be read as memory that is not ours
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
@@ -17,6 +17,7 @@ from clasp_edge.dataplane.blocks cimport (
     RECORD_PARAM,
     RECORD_RAW,
     SAME_WRITER,
+    STATE_UNRETAINED,
     BlockHeader,
     LogRecord,
     RawSizes,
@@ -54,6 +55,7 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
     cdef uint64_t size
     cdef int refused = 0
     cdef int done = 0
+    cdef bint unretained
     if end < sizeof(BlockHeader):
         raise ValueError("shorter than a block's header")
     memcpy(&header, &block[0], sizeof(BlockHeader))
@@ -62,6 +64,8 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
     while at + sizeof(StateRecord) <= end:
         memcpy(&record, &block[at], sizeof(StateRecord))
         size = record.size
+        unretained = record.version_size & STATE_UNRETAINED != 0
+        record.version_size &= <uint16_t>~STATE_UNRETAINED
         if (size < sizeof(StateRecord) + <uint64_t>record.address_size + record.writer_size + record.version_size
                 or size > end - at or (record.version_size and record.version_size != VERSION_BYTES)
                 or record.writer_size > 36):
@@ -73,7 +77,7 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
         size -= sizeof(StateRecord) + record.address_size + record.writer_size + record.version_size
         if header.version < 2:
             record.qos = 1              # not told: as of a write that did not come by MQTT
-        if not _restore(plane, &record, p, <uint32_t>size, writers, clock_is_right):
+        if not _restore(plane, &record, p, <uint32_t>size, writers, clock_is_right, unretained):
             refused += 1
             if refused <= NAMED:
                 log.error("stored params: %r in block %d cannot be used and is left out",
@@ -83,7 +87,7 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
 
 
 cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, size_t size, dict writers,
-                   bint clock_is_right) except -1:
+                   bint clock_is_right, bint unretained) except -1:
     """Apply one record; `size`: what comes after the writer's name. False if it cannot be used."""
     cdef Table table = plane.table
     cdef uint32_t hash = table.hash_of(address, record.address_size)
@@ -182,6 +186,7 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
     else:
         table.drop_kept(entry)
     entry.qos = record.qos
+    table.mark_unretained(entry, unretained)
     entry.revision = record.revision
     entry.hlc = hlc
     entry.rank = rank

@@ -42,10 +42,12 @@ class WebSocketConnection(Connection):
 
     def message(self, payload: bytes) -> None:
         """The payload of a binary message, or of a part of one."""
-        data = self.rest + payload if self.rest else payload
-        self.received(data, len(data))
-        if len(self.rest) > self.server.max_packet + len(payload):
-            self.abort()  # more was sent after we stopped reading than one packet can be
+        if self.input is not None:
+            self.input.append(payload)
+            self.received_own(0)
+        else:
+            data = self.rest + payload if self.rest else payload
+            self.received(data, len(data))
 
     def control(self, opcode: int, payload: bytes) -> None:
         """Ping, pong or close."""

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("clasp_edge.transports")
 
 SUBPROTOCOL = "clasp"
-MQTT_SUBPROTOCOL = "mqtt"
+MQTT_SUBPROTOCOLS = ("mqtt", "mqttv3.1")
+"""As MQTT 3.1.1 and 5.0 have it, and as clients from the time before them."""
 MAX_MESSAGE_BYTES = 65547
 """One CLASP frame per message; the largest has 65,535 bytes of payload and 12 of header."""
 
@@ -220,11 +221,11 @@ def tcp_like(transport: asyncio.Transport) -> Any:
     return _LocalTransport(transport) if transport.get_extra_info("socket").family == socket.AF_UNIX else transport
 
 
-def mqtt_upgrade(server: MqttServer) -> Any:
+def mqtt_upgrade(server: MqttServer, subprotocol: str) -> Any:
     """The upgrade of a client that speaks MQTT."""
     from clasp_edge.transports.mqtt_websocket import WebSocketConnection, listener_for
 
-    reply = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": MQTT_SUBPROTOCOL})
+    reply = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": subprotocol})
     return WSUpgradeResponseWithListener(reply, listener_for(WebSocketConnection(server)))
 
 
@@ -275,8 +276,9 @@ class WebSocketServer:
         def listener(request: Any) -> Any:
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
             names = [name.strip() for name in offered.split(",")]
-            if self.mqtt is not None and MQTT_SUBPROTOCOL in names and SUBPROTOCOL not in names:
-                return mqtt_upgrade(self.mqtt)
+            spoken = [name for name in MQTT_SUBPROTOCOLS if name in names]
+            if self.mqtt is not None and spoken and SUBPROTOCOL not in names:
+                return mqtt_upgrade(self.mqtt, spoken[0])
             chosen = SUBPROTOCOL in names
             headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
             reply = WSUpgradeResponse.create_101_response(headers)

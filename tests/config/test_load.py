@@ -260,7 +260,10 @@ TOKEN = "[[security.token]]\ntoken = '{}'\nscopes = {}\n"
             "limits.outbox_kib: 1025 KiB for one session is more than the whole arena (arena_mib = 1)",
         ),
         ("[tcp]\nlisten = '0.0.0.0:7330'", "tcp.listen: 0.0.0.0:7330 is already taken by websocket.listen"),
-        ("[websocket]\nlisten = 'off'", "websocket.listen: every listener is off: nobody could connect"),
+        (
+            "[websocket]\nlisten = 'off'\n[mqtt]\nlisten = 'off'\n[osc]\nlisten = 'off'",
+            "websocket.listen: every listener is off: nobody could connect",
+        ),
     ],
 )
 def test_parts_that_cannot_be_meant(write_file: WriteFile, text: str, complaint: str) -> None:

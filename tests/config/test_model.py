@@ -18,7 +18,7 @@ def test_defaults_are_those_of_the_reference_router() -> None:
     assert config.tcp.listen is None
     assert config.limits.max_sessions == 1000
     assert config.limits.session_timeout_s == 300
-    assert config.limits.max_subscriptions_per_session == 1000
+    assert config.limits.max_subscriptions_per_session == 10_000  # ours: a large Home Assistant
     assert config.limits.messages_per_second == 1000
     assert config.limits.gesture_coalesce_ms == 16
     assert config.state.param_ttl_s == 3600

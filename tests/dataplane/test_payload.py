@@ -62,6 +62,10 @@ def test_the_frame_of_an_event(payload: bytes) -> None:
 
 
 def test_a_payload_no_value_can_hold() -> None:
-    assert event_frame(b"/mqtt/a", b"x" * 65536) is None
+    frame = event_frame(b"/mqtt/a", b"x" * 65536)
+    assert frame is not None
+    said = decode(frame)[1]
+    assert isinstance(said, Publish)
+    assert said.value == {"too_large": 65536}
     with pytest.raises(ValueError, match="too long"):
         typed_payload(b"x" * 65536)

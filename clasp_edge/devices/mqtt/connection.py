@@ -11,11 +11,12 @@ import contextlib
 import logging
 import socket
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.mqtt.codec.types import PacketType
 from clasp_edge.devices.mqtt.handshake import Refusal, open_session, refusal_of
+from clasp_edge.devices.mqtt.input_buffer import LARGE_REST_BYTES, InputBuffer
 from clasp_edge.router.principal import host_of
 
 if TYPE_CHECKING:
@@ -27,11 +28,17 @@ log = logging.getLogger("clasp_edge.mqtt")
 LINGER_S = 1.0
 """How long input is still read and thrown away after our last packet: closing at once would take that packet back."""
 
-SMALL_REST_BYTES = 4096
-"""The beginning of a packet up to this size is not charged."""
-
 SHORTEST_PAUSE_S = 0.002
 """Of a client over its rate: below this the pause would cost more than it brings."""
+
+MOST_WAITING_BYTES = 1 << 20
+"""Read ahead from a client over its rate, so that its PINGREQs are found; the rest stays in the kernel."""
+
+MOST_CONNECT_BYTES = 1 << 17
+"""A CONNECT with will, name and password of 64 KiB in all fits twice; it comes from somebody unknown."""
+
+SMALL_READ_BYTES = 1400
+"""A segment that is not full: its sender may wait for our acknowledgement before it sends on."""
 
 
 class Connection(ABC):
@@ -44,8 +51,10 @@ class Connection(ABC):
         self.session: Session | None = None
         self.remote = "?"
         self.rest: bytes | bytearray = b""
+        self.input: InputBuffer | None = None
         self.closing = False
         self._holding: Holding | None = None
+        self._charged_bytes = 0
         self._resuming: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -70,21 +79,86 @@ class Connection(ABC):
             elif used < filled:
                 used += session.receive(memoryview(data)[used:filled], filled - used)
         if used < filled and not self.closing:
-            self._keep(data[used:filled])
+            self.rest = data[used:filled]
+            waits = session is not None and (session.input_paused or session.occupied)
+            if filled - used > LARGE_REST_BYTES or waits:
+                self._own_buffer()
 
-    def _keep(self, rest: bytes | bytearray) -> None:
-        """The beginning of a packet, whose end is still to come: a large one is charged."""
-        holding, size = self._holding, len(rest) if len(rest) > SMALL_REST_BYTES else 0
-        if holding is None and size:
-            router = self.server.router
-            holding = self._holding = Holding(router.account_of(host_of(self.remote)))
-        if holding is not None:
-            holding.release_all(Charge.INPUT)
-            if size and not holding.charge(size, Charge.INPUT):
-                log.info("%r: closed, %s", self.session or self, self.server.router.memory_full())
-                self.abort()
-                return
-        self.rest = rest
+    # ---- a buffer of its own ----
+
+    def _own_buffer(self) -> None:
+        self.input = InputBuffer(self.rest)
+        self.rest = b""
+        self.server.inputs.add(self)
+        if self._charged():
+            self._look_ahead()
+
+    def _charged(self) -> bool:
+        """Charge the buffer to whoever fills it; False, and the end, where there is no room."""
+        size = self.input.held if self.input is not None else 0
+        if size == self._charged_bytes:
+            return True
+        if self._holding is None:
+            self._holding = Holding(self.server.router.account_of(host_of(self.remote)))
+        self._holding.release_all(Charge.INPUT)
+        self._charged_bytes = size
+        if size and not self._holding.charge(size, Charge.INPUT):
+            log.info("%r: closed, %s", self.session or self, self.server.router.memory_full())
+            self._charged_bytes = 0
+            self.abort()
+            return False
+        return True
+
+    def _drop_buffer(self) -> None:
+        if self.input is not None:
+            self.input = None
+            self.server.inputs.discard(self)
+            self._charged()
+
+    def received_own(self, nbytes: int) -> None:
+        """So many more bytes are in the buffer of its own."""
+        buffer = self.input
+        if buffer is None or self.closing:
+            return
+        buffer.end += nbytes
+        if not self._charged():
+            return
+        if self.session is not None and (self.session.input_paused or self.session.occupied):
+            self._look_ahead()
+        else:
+            self._use_own()
+        self.server.inputs.check()
+
+    def _use_own(self) -> None:
+        buffer, session = self.input, self.session
+        if buffer is None or self.closing:
+            return
+        if session is None:
+            # A CONNECT in many pieces.
+            used = self._handshake(buffer.data, buffer.end) if buffer.begin == 0 else 0
+            session = self.session
+            buffer.used(used)
+        if session is not None and len(buffer):
+            buffer.used(session.receive(buffer.rest(), len(buffer)))
+        if self.closing:
+            return
+        if session is not None and (session.input_paused or session.occupied):
+            self._look_ahead()
+        elif len(buffer) <= LARGE_REST_BYTES:
+            self.rest = bytes(buffer.rest())
+            self._drop_buffer()
+
+    def _look_ahead(self) -> None:
+        """The client sends faster than it may: what it has sent waits here, but its PINGREQs are answered in time."""
+        buffer, session = self.input, self.session
+        if buffer is None or session is None or not (session.input_paused or session.occupied):
+            return
+        at = session.answer_pings(buffer.rest(), buffer.scanned - buffer.begin, len(buffer))
+        buffer.scanned = buffer.begin + at
+        if len(buffer) < MOST_WAITING_BYTES and self.server.inputs.room and not session.pressed:
+            self.resume_reading()
+        else:
+            self.pause_reading()
 
     def _handshake(self, data: bytes | bytearray, filled: int) -> int:
         """Look for a whole CONNECT; returns the bytes it took."""
@@ -101,7 +175,7 @@ class Connection(ABC):
             if at > 4:
                 self.abort()
                 return 0
-        if data[0] != PacketType.CONNECT << 4 or at + remaining > self.server.max_packet:
+        if data[0] != PacketType.CONNECT << 4 or at + remaining > min(self.server.max_packet, MOST_CONNECT_BYTES):
             self.abort()  # [MQTT-3.1.0-1]
             return 0
         if filled < at + remaining:
@@ -132,10 +206,15 @@ class Connection(ABC):
         self._resuming = None
         if self.closing or self.session is None:
             return
-        rest, self.rest = self.rest, b""
-        if rest:
-            self.received(rest, len(rest))
-        if not self.session.input_paused and not self.closing:
+        if self.input is not None:
+            self._use_own()
+        else:
+            rest, self.rest = self.rest, b""
+            if rest:
+                self.received(rest, len(rest))
+        if self.session is None:
+            return
+        if not self.session.input_paused and not self.session.occupied and not self.closing:
             self.resume_reading()
 
     # ---- the end ----
@@ -155,6 +234,7 @@ class Connection(ABC):
         """The transport is gone."""
         self.closing = True
         self.rest = b""
+        self._drop_buffer()
         self._holding = None
         self.server.waiting.discard(self)
         if self._resuming is not None:
@@ -199,16 +279,20 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         self._behind = remote
         self._transport: asyncio.Transport | None = None
         self._reading = True
+        self._socket: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else self._behind or "local"
         if not self._behind:  # behind a local socket nothing is delayed
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = transport.get_extra_info("socket")
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.waiting.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
+        if self.input is not None:
+            return self.input.room()
         size = len(self.rest)
         if size:
             self.server.buffer[:size] = self.rest
@@ -216,7 +300,17 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         return self.server.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.received(self.server.buffer, len(self.rest) + nbytes)
+        session = self.session
+        before = session.sent_bytes if session is not None else 0
+        if self.input is not None:
+            self.received_own(nbytes)
+        else:
+            self.received(self.server.buffer, len(self.rest) + nbytes)
+        quiet = session is not None and session.sent_bytes == before and not self.closing
+        if nbytes < SMALL_READ_BYTES and quiet and self._socket is not None:
+            # Nothing went back that would carry the acknowledgement: a sender that gathers small writes (Nagle) would
+            # wait for it until the kernel's timer of 40 ms.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def eof_received(self) -> bool:
         return False

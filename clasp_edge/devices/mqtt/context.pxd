@@ -8,6 +8,7 @@ from clasp_edge.dataplane.table cimport Entry
 
 cdef enum:
     MAX_ADDRESS = 65535 + 1024  # a topic of any length below the namespace, before it is judged
+    VALUE_BYTES = 65600         # a value of any size that a frame takes
 
 
 cdef class MqttContext:
@@ -15,10 +16,14 @@ cdef class MqttContext:
     cdef readonly bytes prefix              # namespace and slash
     cdef object to_topic
     cdef object to_address
+    cdef public object mounts               # topics outside the namespace (`mounts.Mounts`), or None
     cdef public bint unretained_is_param
+    cdef list events                        # patterns of addresses where it is none all the same, or None
     cdef public size_t session_queue        # bytes that may wait for one session
     cdef public size_t total_queue          # and for all of them
-    cdef public size_t max_packet           # largest packet taken
+    cdef readonly size_t max_packet         # largest packet taken
+    cdef size_t room                        # for a packet that is made
+    cdef object shared                      # the group whose message is being delivered, or None
     cdef readonly size_t queued             # bytes that wait
     cdef readonly uint64_t received         # PUBLISH packets
     cdef readonly uint64_t sent
@@ -51,4 +56,5 @@ cdef class MqttContext:
     cdef bint prepare(self, Delivery* delivery) noexcept
     cdef bint entry_content(self, Entry* entry, Content* content) noexcept
     cdef object _topic(self, const uint8_t* address, size_t size, Content* content)
+    cdef bint is_event(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
     cdef Stored* keep(self) noexcept

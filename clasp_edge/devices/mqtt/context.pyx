@@ -7,14 +7,26 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
 from clasp_edge.devices.mqtt.publish_packet cimport (
-    IMAGE_BYTES,
     IMAGE_HEADROOM,
+    PACKET_OVERHEAD,
+    PRINTED_BYTES,
     store,
     unstore,
 )
 from clasp_edge.dataplane.outbox cimport NO_EXPIRY
 from clasp_edge.dataplane.payload cimport print_value
-from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, entry_address, entry_value
+from clasp_edge.dataplane.table cimport (
+    FIRST_ID,
+    MQTT_EVENT_NO,
+    MQTT_EVENT_UNKNOWN,
+    MQTT_EVENT_YES,
+    TTL_ABSOLUTE,
+    TTL_DEFAULT,
+    Table,
+    entry_address,
+    entry_value,
+)
+from clasp_edge.wire.pattern cimport Pattern
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
@@ -22,22 +34,27 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 
 cdef class MqttContext:
-    """`MqttContext(plane, namespace, to_topic, to_address)`: `namespace` without a slash at its end; the two functions
-    map what is not the same in both worlds, below it: `to_topic(address) -> topic`, `to_address(topic) -> address`."""
+    """`MqttContext(plane, namespace, to_topic, to_address, max_packet)`: `namespace` without a slash at its end.
 
-    def __cinit__(self, Plane plane not None, bytes namespace not None, to_topic, to_address):
+    The two functions map what is not the same in both worlds, below it: `to_topic(address) -> topic`,
+    `to_address(topic) -> address`. `max_packet` in bytes."""
+
+    def __cinit__(self, Plane plane not None, bytes namespace not None, to_topic, to_address,
+                  size_t max_packet):
         self.plane = plane
         self.prefix = namespace + b"/"
         self.to_topic = to_topic
         self.to_address = to_address
         # Virtual memory until it is used: what only large messages need costs nothing before.
         self.address = <uint8_t*>malloc(len(self.prefix) + MAX_ADDRESS)
-        self.properties = <uint8_t*>malloc(IMAGE_BYTES)
-        self.value = <uint8_t*>malloc(IMAGE_BYTES)
-        self.printed = <uint8_t*>malloc(IMAGE_BYTES)
-        self.spare_printed = <uint8_t*>malloc(IMAGE_BYTES)
-        self.image = <uint8_t*>malloc(IMAGE_HEADROOM + IMAGE_BYTES)
-        self.spare = <uint8_t*>malloc(IMAGE_HEADROOM + IMAGE_BYTES)
+        self.max_packet = max_packet
+        self.room = max(max_packet, <size_t>PRINTED_BYTES) + PACKET_OVERHEAD
+        self.properties = <uint8_t*>malloc(max_packet)
+        self.value = <uint8_t*>malloc(VALUE_BYTES)
+        self.printed = <uint8_t*>malloc(PRINTED_BYTES)
+        self.spare_printed = <uint8_t*>malloc(PRINTED_BYTES)
+        self.image = <uint8_t*>malloc(IMAGE_HEADROOM + self.room)
+        self.spare = <uint8_t*>malloc(IMAGE_HEADROOM + self.room)
         if (self.address == NULL or self.properties == NULL or self.value == NULL or self.printed == NULL
                 or self.spare_printed == NULL or self.image == NULL or self.spare == NULL):
             raise MemoryError
@@ -76,7 +93,7 @@ cdef class MqttContext:
         else:
             if delivery.value == NULL:
                 return False
-            size = print_value(delivery.value_type, delivery.value, delivery.value_room, self.printed, IMAGE_BYTES,
+            size = print_value(delivery.value_type, delivery.value, delivery.value_room, self.printed, PRINTED_BYTES,
                                &text)
             if size < 0:
                 self.dropped += 1
@@ -95,6 +112,14 @@ cdef class MqttContext:
     cdef object _topic(self, const uint8_t* address, size_t size, Content* content):
         """Point the content's topic at the address, or at what is returned; None for what has no topic."""
         cdef size_t prefix_size = len(self.prefix)
+        if self.mounts is not None:
+            topic = self.mounts.topic_of(PyBytes_FromStringAndSize(<const char*>address, size))
+            if topic is not None:
+                if not topic:
+                    return None
+                content.topic = <const uint8_t*><char*>topic
+                content.topic_size = len(<bytes>topic)
+                return topic
         if size <= prefix_size or memcmp(address, <char*>self.prefix, prefix_size) != 0:
             return None
         content.topic = address + prefix_size
@@ -106,10 +131,9 @@ cdef class MqttContext:
                 or memchr(content.topic, b"#", content.topic_size) != NULL
                 or memchr(content.topic, 0, content.topic_size) != NULL):
             return None
-        if (memchr(content.topic, b"+", content.topic_size) != NULL
-                or memchr(content.topic, b"#", content.topic_size) != NULL
-                or memchr(content.topic, 0, content.topic_size) != NULL):
-            return None     # a client would take such a topic for a protocol error [MQTT-3.3.2-2]
+        if self.mounts is not None and self.mounts.address_of(
+                PyBytes_FromStringAndSize(<const char*>content.topic, content.topic_size)) is not None:
+            return None                 # the topic is an address outside the namespace
         if memchr(content.topic, b"%", content.topic_size) == NULL:
             return b""
         try:
@@ -128,6 +152,8 @@ cdef class MqttContext:
         cdef const uint8_t* text
         cdef Py_ssize_t size
         cdef uint64_t now_ms = self.plane.core.mono_us // 1000
+        if entry.unretained and entry.kept == NULL:
+            return False
         topic = self._topic(entry_address(entry), entry.address_size, content)
         if topic is None:
             return False
@@ -136,7 +162,7 @@ cdef class MqttContext:
         if entry.ttl != TTL_DEFAULT and entry.ttl & TTL_ABSOLUTE and entry.deadline_ms:
             if entry.deadline_ms <= now_ms:
                 return False
-            content.expiry_s = <uint32_t>((entry.deadline_ms - now_ms) // 1000)
+            content.expiry_s = <uint32_t>((entry.deadline_ms - now_ms + 999) // 1000)
         if entry.kept != NULL:
             content.properties = &entry.kept.data[0]
             content.properties_size = entry.kept.properties_size
@@ -144,7 +170,7 @@ cdef class MqttContext:
             content.payload_size = entry.kept.payload_size
             return True
         content.properties_size = 0
-        size = print_value(entry.value_type, entry_value(entry), entry.value_size, self.spare_printed, IMAGE_BYTES,
+        size = print_value(entry.value_type, entry_value(entry), entry.value_size, self.spare_printed, PRINTED_BYTES,
                            &text)
         if size < 0:
             return False
@@ -154,6 +180,36 @@ cdef class MqttContext:
         content.payload = text
         content.payload_size = <size_t>size
         return True
+
+    def set_events(self, list patterns):
+        """Messages without the retain flag to addresses that match one of these (`wire.pattern.Pattern`) are events."""
+        cdef Table table = self.plane.table
+        cdef uint32_t id
+        self.events = patterns or None
+        for id in range(FIRST_ID, table.top):
+            if table.entries[id] != NULL:
+                table.entries[id].mqtt_event = MQTT_EVENT_UNKNOWN
+
+    cdef bint is_event(self, const uint8_t* address, size_t size, uint32_t hash) noexcept:
+        """Whether an unretained message to this address is an event; remembered with the address."""
+        cdef Entry* entry
+        cdef bint found = not self.unretained_is_param
+        if found or self.events is None:
+            return found
+        entry = self.plane.live(address, size, hash)
+        if entry != NULL and entry.mqtt_event != MQTT_EVENT_UNKNOWN:
+            return entry.mqtt_event == MQTT_EVENT_YES
+        try:
+            text = PyBytes_FromStringAndSize(<const char*>address, size)
+            for pattern in self.events:
+                if (<Pattern>pattern).matches(text):
+                    found = True
+                    break
+        except Exception:
+            log.exception("an address could not be matched against mqtt.events")
+        if entry != NULL:
+            entry.mqtt_event = MQTT_EVENT_YES if found else MQTT_EVENT_NO
+        return found
 
     cdef Stored* keep(self) noexcept:
         """`content` as a stored message with a reference for the caller; made once for all who want it. NULL without

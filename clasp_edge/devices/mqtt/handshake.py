@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane.account import Holding
-from clasp_edge.devices.mqtt.codec import Connack, Connect, MqttError, Property, Reason, decode, encode
+from clasp_edge.devices.mqtt.codec import Connack, Connect, MqttError, Property, Reason, Will, decode, encode
 from clasp_edge.devices.mqtt.codec.reason import connect_return
 from clasp_edge.devices.mqtt.codec.types import V5, V311, PacketType
 from clasp_edge.devices.mqtt.session import NO_LIMIT, Session
@@ -30,6 +30,9 @@ TOPIC_ALIASES_OUT = 64
 
 NEVER = 0xFFFFFFFF
 
+BRIDGE_NOTES = b"$SYS/broker/connection/"
+"""Where a bridge of Mosquitto says by its will that it is gone. Nobody may publish there, but it has to get in."""
+
 
 class Refusal(MqttError):
     """The connection is not accepted."""
@@ -44,7 +47,7 @@ def refusal_of(refusal: Refusal, body: bytes) -> bytes:
     version = refusal.version if refusal.version is not None else _spoken_version(body)
     if version is None:
         return b""
-    if version >= V5:
+    if version == V5:
         return encode(Connack(reason=refusal.reason, properties={Property.REASON_STRING: refusal.text}), V5)
     code = connect_return(refusal.reason)
     return encode(Connack(reason=code), V311) if code is not None else b""
@@ -80,6 +83,8 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     router = server.router
     if Property.AUTHENTICATION_METHOD in packet.properties:
         raise MqttError(Reason.BAD_AUTHENTICATION_METHOD, "enhanced authentication is not offered")
+    if packet.will is not None:
+        _check_will(connection, packet.will)
     client_id = packet.client_id
     if len(client_id.encode()) > MAX_CLIENT_ID_BYTES:
         raise MqttError(
@@ -93,6 +98,9 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     identity = _identify(connection, packet)
     account = router.account_of(host_of(connection.remote), identity)
     session = server.sessions.get(client_id)
+    if session is not None and session.is_ghost:
+        session.revive()
+        session = None
     if session is not None and server.foreign(session, identity):
         raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "the client identifier is somebody else's")
     session = server.sessions.get(client_id)  # its owner's token may have ended it
@@ -121,7 +129,10 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     session.identify(identity)
     router.places.take(session, "mqtt", account.principal, host, admin=admin)
     session.begin(connection, packet, expiry_s)
+    session.bridge = packet.bridge
     session.will = will
+    if will is not None:
+        session.changed()
     session.attach(connection.fileno(), packet.version, connection.websocket, _aliases_out(packet))
     answer: dict[int, Any] = {}
     if packet.version == V5:
@@ -134,6 +145,15 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     session.send(Connack(session_present=present, properties=answer))
     session.continue_sending()
     return session
+
+
+def _check_will(connection: Connection, will: Will) -> None:
+    """A will that could never be published is refused now [MQTT-3.3.2-2; 5.0, 4.7.2]."""
+    topic = will.topic.encode()
+    if topic.startswith(BRIDGE_NOTES):
+        return
+    if topic.startswith(b"$") or not connection.server.usable_topic(topic):
+        raise MqttError(Reason.TOPIC_NAME_INVALID, f"will topic {will.topic[:64]!r} cannot be published to")
 
 
 def _announced(receive_maximum: int, max_packet: int) -> dict[int, Any]:

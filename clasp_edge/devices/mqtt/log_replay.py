@@ -46,6 +46,7 @@ MOST_ADDRESSES = 4096
 MAX_WRITER_BYTES = 36
 """What is left of a client's name in a record of the log (dataplane/plane.pyx)."""
 
+EMPTY_TEXT = b'""'
 _QOS = 3
 _NO_LOCAL = 4
 _RETAIN_AS_PUBLISHED = 8
@@ -256,6 +257,8 @@ class LogReplay:
             if expiry_s <= 0:
                 return None
         payload = own.payload if own is not None and own.payload is not None else _payload(record)
+        if own is not None and own.payload is None and payload == EMPTY_TEXT:
+            payload = b""  # what a value is printed as, where the value is all that was published
         topic = self._topic(record.address)
         if payload is None or topic is None:
             return None
@@ -276,7 +279,7 @@ class LogReplay:
                 found = [
                     held
                     for held in session.subscriptions.values()
-                    if held.subscription is not None and held.subscription.pattern.matches(address)
+                    if any(one.pattern.matches(address) for one in held.subscriptions)
                 ]
             if len(self._matches) >= MOST_ADDRESSES:
                 self._matches.clear()
@@ -284,7 +287,11 @@ class LogReplay:
         return found
 
     def _topic(self, address: bytes) -> bytes | None:
-        """As the data plane has it: some addresses have no topic (dataplane/context.pyx)."""
+        """As the data plane has it: some addresses have no topic (context.pyx)."""
+        mounts = self._session.context.mounts
+        found: bytes | None = mounts.topic_of(address) if mounts is not None else None
+        if found is not None:
+            return found or None
         prefix = self._session.context.prefix
         below = address[len(prefix) :]
         if not address.startswith(prefix) or not below or below.startswith(b"$") or set(b"+#\0") & set(below):
@@ -293,11 +300,13 @@ class LogReplay:
 
     def _waited_s(self, record: Logged) -> int:
         """How much of its time a message has used up. That is known if the clock was right at both ends, or nobody has
-        set it in between; otherwise the message has all that was left."""
+        set it in between; otherwise it is at least the time since the router started."""
         right = clock_synchronised()
+        server = self._session.server
         if not (record.synchronised and right) and (record.run != self._journal.run or record.synchronised != right):
-            return 0
-        return max(0, self._session.server.router.clock.wall_us() - record.wall_us) // 1_000_000
+            # As long as this life of the router lasts, at least.
+            return int(server.router.clock.monotonic_s() - server.started_s)
+        return max(0, server.router.clock.wall_us() - record.wall_us) // 1_000_000
 
 
 def _payload(record: Logged) -> bytes | None:
@@ -306,7 +315,7 @@ def _payload(record: Logged) -> bytes | None:
     at = 8 + len(record.address)
     if frame[4] == MessageType.SET:
         end = len(frame) - (8 if frame[5] & _SET_REVISION else 0) - (4 if frame[5] & _SET_TTL else 0)
-        return printed_value(frame[5] & 0x0F, frame[at:end]) or b'""'  # an empty one would say that it is gone
+        return printed_value(frame[5] & 0x0F, frame[at:end]) or EMPTY_TEXT  # an empty one would say that it is gone
     if frame[at : at + 1] != b"\x01":
         return None
     value = decode(frame)[1]

@@ -3,7 +3,8 @@ from libc.stddef cimport size_t
 
 cdef enum:
     IMAGE_HEADROOM = 16         # for a WebSocket header before a packet
-    IMAGE_BYTES = 262144        # the largest packet that is made: four times the largest value, which JSON may need
+    PRINTED_BYTES = 262144      # the largest payload made of a value: four times that, which JSON may need
+    PACKET_OVERHEAD = 70000     # topic, identifiers and lengths beside payload and properties
     V5 = 5
 
 cdef struct Content:            # a message, wherever its parts lie
@@ -34,8 +35,8 @@ cdef Stored* store(const Content* content, uint64_t now_us) noexcept
 cdef void unstore(Stored* stored) noexcept
 cdef bint content_of(const Stored* stored, uint64_t now_us, Content* content) noexcept
 
-cdef size_t publish_image(uint8_t* target, const Content* content, int version, int flags, uint16_t packet_id,
-                          uint16_t alias, bint alias_only, const uint8_t* extra, size_t extra_size,
-                          size_t* id_at) noexcept
+cdef size_t publish_image(uint8_t* target, size_t room, const Content* content, int version, int flags,
+                          uint16_t packet_id, uint16_t alias, bint alias_only, const uint8_t* extra,
+                          size_t extra_size, size_t* id_at) noexcept
 cdef uint8_t* websocket_header(uint8_t* packet, size_t size) noexcept nogil
 cdef int read_varint(const uint8_t* p, size_t available, uint32_t* value) noexcept nogil

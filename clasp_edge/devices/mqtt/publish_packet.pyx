@@ -37,10 +37,10 @@ cdef inline size_t _varint_size(size_t value) noexcept nogil:
     return 1 if value < 128 else 2 if value < 16384 else 3 if value < 2097152 else 4
 
 
-cdef size_t publish_image(uint8_t* target, const Content* content, int version, int flags, uint16_t packet_id,
-                          uint16_t alias, bint alias_only, const uint8_t* extra, size_t extra_size,
+cdef size_t publish_image(uint8_t* target, size_t room, const Content* content, int version, int flags,
+                          uint16_t packet_id, uint16_t alias, bint alias_only, const uint8_t* extra, size_t extra_size,
                           size_t* id_at) noexcept:
-    """Write a PUBLISH packet; returns its size, 0 if it is larger than IMAGE_BYTES. `flags` are the lower bits of its
+    """Write a PUBLISH packet; returns its size, 0 if it is larger than `room`. `flags` are the lower bits of its
     first byte; `packet_id` 0 leaves it out; `id_at` gets where it is."""
     cdef size_t topic_size = 0 if alias_only else content.topic_size
     cdef size_t properties_size = 0
@@ -53,7 +53,7 @@ cdef size_t publish_image(uint8_t* target, const Content* content, int version, 
         if alias:
             properties_size += 3
         remaining += _varint_size(properties_size) + properties_size
-    if remaining + 5 > IMAGE_BYTES:
+    if remaining + 5 > room:
         return 0
     p[0] = 0x30 | <uint8_t>flags
     p = _put_varint(p + 1, remaining)

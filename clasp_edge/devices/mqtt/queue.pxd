@@ -25,6 +25,7 @@ cdef enum State:                # of an outgoing message
 cdef struct Item:
     Stored* stored              # NULL: sent, and not to be sent again
     PyObject* extra             # owned: subscription identifiers, or NULL
+    PyObject* group             # owned: the SharedGroup whose turn it was, or NULL
     uint64_t logged             # its number in the journal's log, 0 if it has none
     uint8_t state
     uint8_t qos

@@ -6,6 +6,7 @@ when it moves, is the subclass's business (sender.pyx).
 
 import logging
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -189,6 +190,7 @@ cdef class MqttQueue(Outbox):
         item.stored = NULL
         item.logged = 0
         item.extra = extra
+        item.group = NULL
         if extra != NULL:
             Py_INCREF(<object>extra)
         item.state = WAITING
@@ -217,7 +219,10 @@ cdef class MqttQueue(Outbox):
         leaves to others."""
         cdef MqttContext context = self.context
         cdef size_t spare
-        if self.waiting_bytes + size > context.session_queue or context.queued + size > context.total_queue:
+        # A single one may be larger than what may wait for a client.
+        if self.waiting_bytes and self.waiting_bytes + size > context.session_queue:
+            return False
+        if context.queued + size > context.total_queue:
             return False
         spare = context.total_queue - context.queued
         return ((self.waiting_bytes + size <= spare and self.holding.account.queued + size <= spare)
@@ -240,6 +245,33 @@ cdef class MqttQueue(Outbox):
             item.stored = NULL
         Py_XDECREF(item.extra)
         item.extra = NULL
+        Py_XDECREF(item.group)
+        item.group = NULL
+
+    def take_shared(self, group, bint unacknowledged):
+        """Take out the messages of a shared subscription that wait here, and with `unacknowledged` those of QoS 1 that
+        were sent and not acknowledged [MQTT-4.8.2-4, -6]: a list of `(topic, payload, properties, expiry in seconds,
+        qos, retain)`."""
+        cdef uint64_t number
+        cdef Item* item
+        cdef Content content
+        found = []
+        for number in range(self.begin, self.end):
+            item = &self.items[number & (self.room - 1)]
+            if item.group != <PyObject*>group or item.stored == NULL:
+                continue
+            if item.state != WAITING and not (unacknowledged and item.state == AWAITS_PUBACK):
+                continue
+            if content_of(item.stored, self.core.mono_us, &content):
+                found.append((
+                    PyBytes_FromStringAndSize(<const char*>content.topic, content.topic_size),
+                    PyBytes_FromStringAndSize(<const char*>content.payload, content.payload_size),
+                    PyBytes_FromStringAndSize(<const char*>content.properties, content.properties_size),
+                    content.expiry_s, item.qos, bool(item.retain)))
+            self._release(item)
+            if item.state == WAITING:
+                item.state = DONE
+        return found
 
     cdef void _trim(self) noexcept:
         while self.begin < self.sending and self.items[self.begin & (self.room - 1)].state == DONE:
@@ -306,7 +338,7 @@ cdef class MqttQueue(Outbox):
             elif self._send_spare(size, item.qos):
                 item.state = AWAITS_PUBACK if item.qos == 1 else AWAITS_PUBREC
                 self.in_flight += 1
-                if not self.keeps:
+                if not self.keeps and item.group == NULL:
                     self._release(item)
                 elif item.qos == 2:
                     self.note(True)
@@ -325,8 +357,8 @@ cdef class MqttQueue(Outbox):
         if extra != NULL and self.version == V5:
             identifiers = <const uint8_t*><char*>(<bytes>extra)
             identifiers_size = len(<bytes>extra)
-        size = publish_image(self.context.spare + IMAGE_HEADROOM, content, self.version, flags, packet_id, 0, False,
-                             identifiers, identifiers_size, &id_at)
+        size = publish_image(self.context.spare + IMAGE_HEADROOM, self.context.room, content, self.version, flags,
+                             packet_id, 0, False, identifiers, identifiers_size, &id_at)
         if size == 0 or size > self.peer_max_packet:
             self.context.dropped += 1
             return 0

@@ -3,11 +3,11 @@ from libc.stddef cimport size_t
 
 from clasp_edge.devices.mqtt.context cimport MqttContext
 from clasp_edge.devices.mqtt.journaled cimport MqttJournaled
-from clasp_edge.devices.mqtt.sender cimport MqttSender
-from clasp_edge.dataplane.outbox cimport Sink
 
 
 cdef class MqttReceiver(MqttJournaled):
+    cdef public bint occupied               # a packet is still being dealt with: the next one waits
+    cdef uint32_t pings_answered        # of PINGREQs that are still to come
     cdef public bint stopped            # no further packet of this connection is looked at
     cdef public uint32_t receive_maximum
     cdef readonly uint64_t heard_us
@@ -16,7 +16,7 @@ cdef class MqttReceiver(MqttJournaled):
     cdef double rate                    # messages per second, 0 = unlimited
     cdef double tokens
     cdef uint64_t refilled_us
-    cdef list topics                    # by alias: the address, or None
+    cdef list topics                    # by alias: the address, the reason why messages to it are refused, or None
     cdef uint8_t* unreleased            # bitmap of QoS 2 packet identifiers between PUBLISH and PUBREL
     cdef readonly uint32_t unreleased_count
     cdef bint restored                  # they are from an earlier life of the router
@@ -28,7 +28,7 @@ cdef class MqttReceiver(MqttJournaled):
     cdef int _topic(self, const uint8_t* topic, size_t size) noexcept
     cdef int _properties(self, const uint8_t* p, size_t size, size_t* kept_size, uint32_t* expiry_s,
                          uint16_t* alias) noexcept
-    cdef bint _alias(self, uint16_t alias, bint known) noexcept
+    cdef bint _alias(self, uint16_t alias, bint known, int* fault) noexcept
     cdef int _write(self, const uint8_t* payload, size_t payload_size, const uint8_t* properties,
                     size_t properties_size, uint32_t expiry_s, int qos, bint retain) noexcept
     cdef int _refused(self, int verdict) noexcept
@@ -37,9 +37,3 @@ cdef class MqttReceiver(MqttJournaled):
     cdef void _fault(self, int reason, str text) noexcept
     cdef void _pause(self, double delay_s) noexcept
     cdef void _hand_up(self, int first, const uint8_t* body, size_t size) noexcept
-
-
-cdef class SharedGroup(Sink):
-    cdef readonly MqttContext context
-    cdef readonly list members          # (outlet, options, identifiers)
-    cdef Py_ssize_t turn

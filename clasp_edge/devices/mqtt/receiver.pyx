@@ -8,7 +8,6 @@ ends the connection with its reason code (5.0, 4.13).
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.ref cimport PyObject
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcpy
 
@@ -18,8 +17,8 @@ from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_var
 from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.dataplane.messages cimport Write
-from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Delivery, Raw
-from clasp_edge.dataplane.payload cimport Typed, type_payload
+from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
+from clasp_edge.dataplane.payload cimport Typed, fit_payload
 from clasp_edge.dataplane.plane cimport (
     ACCEPTED,
     AT_CAPACITY,
@@ -28,7 +27,7 @@ from clasp_edge.dataplane.plane cimport (
     TOO_LARGE,
 )
 from clasp_edge.dataplane.scan cimport utf8_valid
-from clasp_edge.dataplane.trie cimport OPTION_SHARED
+from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 
 log = logging.getLogger("clasp_edge.dataplane")
 
@@ -56,8 +55,8 @@ cdef enum:
     QUOTA_EXCEEDED = 0x97
 
 cdef enum:
+    MOST_PINGS = 1000           # answered ahead of what was sent before them
     BITMAP_BYTES = 8192         # a bit for each packet identifier
-    MAX_VALUE = 65535 + 3       # what a param may be made of, before the plane judges it
 
 cdef enum:
     SET_HAS_TTL = 0x10
@@ -115,6 +114,8 @@ cdef class MqttReceiver(MqttJournaled):
         self.topics = [None] * (count + 1) if count else None
         self.stopped = False
         self.input_paused = False
+        self.occupied = False
+        self.pings_answered = 0
         self.heard_us = self.core.mono_us
 
     def forget_aliases(self):
@@ -146,7 +147,7 @@ cdef class MqttReceiver(MqttJournaled):
                 self.tokens = self.rate
             self.refilled_us = self.core.mono_us
         self.input_paused = False
-        while filled - at >= 2 and not self.stopped and not self.dead:
+        while filled - at >= 2 and not self.stopped and not self.dead and not self.occupied:
             if self.pressed:
                 self._pause(0)          # what the client asks must not pile up as answers
                 break
@@ -175,6 +176,25 @@ cdef class MqttReceiver(MqttJournaled):
         self.core.end_read(<void*>self)
         return at
 
+    def answer_pings(self, const uint8_t[::1] data not None, size_t at, size_t filled):
+        """Answer the PINGREQs among the packets from `at` on, which wait because the client sends faster than it may;
+        returns where the first packet begins that is not whole. They are not answered again."""
+        cdef uint32_t remaining
+        cdef int header
+        self.core.begin()
+        if self.core.mono_us > self.heard_us:
+            self.heard_us = self.core.mono_us
+        while filled - at >= 2 and not self.stopped and not self.dead:
+            header = read_varint(&data[at + 1], filled - at - 1, &remaining)
+            if header <= 0 or 1 + <size_t>header + remaining > filled - at:
+                break
+            if data[at] == PINGREQ << 4 and remaining == 0 and self.pings_answered < MOST_PINGS:
+                self.pings_answered += 1
+                self.answer(b"\xd0\x00", 2)
+            at += 1 + <size_t>header + remaining
+        self.core.end_read(<void*>self)
+        return at
+
     cdef void _pause(self, double delay_s) noexcept:
         self.input_paused = True
         try:
@@ -197,7 +217,10 @@ cdef class MqttReceiver(MqttJournaled):
         elif PUBACK <= type <= PUBCOMP and self._short_packet(first, body, size):
             pass
         elif first == PINGREQ << 4 and size == 0:
-            self.answer(b"\xd0\x00", 2)
+            if self.pings_answered:
+                self.pings_answered -= 1
+            else:
+                self.answer(b"\xd0\x00", 2)
         else:
             self._hand_up(first, body, size)
 
@@ -310,11 +333,11 @@ cdef class MqttReceiver(MqttJournaled):
             if fault < 0:
                 self._fault(-fault, "PUBLISH to a topic that is none")
                 return False
-            if alias and not self._alias(alias, False):
+            if alias and not self._alias(alias, False, &fault):
                 return False
         else:
             fault = 0
-            if not self._alias(alias, True):
+            if not self._alias(alias, True, &fault):
                 return False
         self.received += 1
         self.context.received += 1
@@ -367,8 +390,9 @@ cdef class MqttReceiver(MqttJournaled):
         if not self.context.plane.journal_buffer.hold(self, start, size) and not self.reply(start, size):
             self._die()
 
-    cdef bint _alias(self, uint16_t alias, bint known) noexcept:
-        """Introduce the alias for the address at hand, or put the address it stands for there."""
+    cdef bint _alias(self, uint16_t alias, bint known, int* fault) noexcept:
+        """Introduce the alias for the address at hand, or put the address it stands for there. `fault`: why messages
+        to it are refused, or 0."""
         cdef bytes address
         if self.topics is None or alias >= len(self.topics):
             self._fault(TOPIC_ALIAS_INVALID, "the topic alias is above the maximum")
@@ -377,14 +401,19 @@ cdef class MqttReceiver(MqttJournaled):
             if self.topics[alias] is not None:
                 self.holding.release(ALIAS_BYTES + <size_t>len(<bytes>self.topics[alias]), ALIASES)
                 self.topics[alias] = None
-            if not self.holding.charge(ALIAS_BYTES + self.address_size, ALIASES):
+            named = fault[0] if fault[0] else PyBytes_FromStringAndSize(
+                <const char*>self.context.address, self.address_size)
+            if not self.holding.charge(ALIAS_BYTES + <size_t>len(<bytes>named), ALIASES):
                 self._fault(QUOTA_EXCEEDED, "no room for the topic alias (limits.memory_mib)")
                 return False
-            self.topics[alias] = PyBytes_FromStringAndSize(<const char*>self.context.address, self.address_size)
+            self.topics[alias] = named
             return True
         if self.topics[alias] is None:
             self._fault(PROTOCOL_ERROR, "the topic alias stands for nothing")
             return False
+        if not isinstance(self.topics[alias], bytes):
+            fault[0] = <int>self.topics[alias]
+            return True
         address = <bytes>self.topics[alias]
         self.address_size = len(address)
         memcpy(self.context.address, <char*>address, self.address_size)
@@ -412,17 +441,33 @@ cdef class MqttReceiver(MqttJournaled):
             return -MALFORMED_PACKET
         if meaning & FORBIDDEN:
             return -MALFORMED_PACKET if memchr(topic, 0, size) != NULL else -TOPIC_NAME_INVALID
+        if self.context.mounts is not None:
+            memcpy(self.context.address, <char*>self.context.prefix, prefix_size)
         memcpy(self.context.address + prefix_size, topic, size)
         self.address_size = prefix_size + size
         if topic[0] == 0x24:
             return TOPIC_NAME_INVALID       # $: for the server's own use (5.0, 4.7.2)
+        if self.context.mounts is not None:
+            try:
+                found = self.context.mounts.address_of(PyBytes_FromStringAndSize(<const char*>topic, size))
+                if found is not None:
+                    if not found:
+                        return NOT_AUTHORIZED
+                    if len(<bytes>found) > 65535:
+                        return TOPIC_NAME_INVALID
+                    memcpy(self.context.address, <char*><bytes>found, len(<bytes>found))
+                    self.address_size = len(<bytes>found)
+                    return 0
+            except Exception:
+                log.exception("a topic has no address")
+                return TOPIC_NAME_INVALID
         if meaning & UNUSUAL:
             try:
                 address = <bytes>self.context.to_address(PyBytes_FromStringAndSize(<const char*>topic, size))
             except Exception:
                 log.exception("a topic has no address")
                 return TOPIC_NAME_INVALID
-            if len(address) > 65535:
+            if len(address) > 65535 or len(address) + prefix_size > 65535 + 1024:
                 return TOPIC_NAME_INVALID
             memcpy(self.context.address + prefix_size, <char*>address, len(address))
             self.address_size = prefix_size + <size_t>len(address)
@@ -510,8 +555,10 @@ cdef class MqttReceiver(MqttJournaled):
             verdict = BAD_ADDRESS
         elif retain and payload_size == 0:
             verdict = context.plane.unset(self, context.address, self.address_size, hash, &raw)     # [MQTT-3.3.1-6]
-        elif retain or context.unretained_is_param:
-            type_payload(payload, payload_size, context.value, MAX_VALUE, &typed)
+        elif retain or not context.is_event(context.address, self.address_size, hash):
+            if self.address_size + SNAPSHOT_OVERHEAD + 16 > 65535:
+                return self._refused(TOO_LARGE)
+            fit_payload(payload, payload_size, context.value, 65535 - SNAPSHOT_OVERHEAD - self.address_size, &typed)
             if typed.size < 0:
                 return self._refused(TOO_LARGE)
             raw.exact = typed.exact and properties_size == 0
@@ -571,48 +618,3 @@ cdef class MqttReceiver(MqttJournaled):
 
 cdef bint _text(const uint8_t* p, size_t size) noexcept:
     return utf8_valid(p, size) and (size == 0 or memchr(p, 0, size) == NULL)
-
-
-cdef class SharedGroup(Sink):
-    """The sessions behind one shared subscription: each message goes to one of them, in turn, to one that is connected
-    if there is one (5.0, 4.8.2)."""
-
-    def __cinit__(self, MqttContext context not None):
-        self.context = context
-        self.native = True
-        self.members = []
-
-    def join(self, MqttSender outlet not None, uint32_t options, bytes identifiers):
-        """Add a session, or change how it takes part."""
-        self.leave(outlet)
-        self.members.append((outlet, options | OPTION_SHARED, identifiers))
-
-    def leave(self, MqttSender outlet not None):
-        """Take a session out; returns how many are left."""
-        self.members = [member for member in self.members if member[0] is not outlet]
-        return len(self.members)
-
-    cdef void deliver(self, Delivery* delivery) noexcept:
-        cdef MqttSender outlet
-        cdef MqttSender chosen = None
-        cdef Py_ssize_t i, place = 0, count = len(self.members)
-        cdef tuple member
-        try:
-            for i in range(count):
-                member = <tuple>self.members[(self.turn + i) % count]
-                outlet = <MqttSender>member[0]
-                if outlet.scopes is not None and not outlet.scopes.allows(
-                        "read", PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size)):
-                    continue
-                if chosen is None or (chosen.dead and not outlet.dead):
-                    chosen = outlet
-                    delivery.options = <uint32_t>member[1]
-                    delivery.extra = NULL if member[2] is None else <PyObject*>member[2]
-                    place = (self.turn + i + 1) % count
-                    if not outlet.dead and not outlet.pressed:
-                        break
-            if chosen is not None:
-                self.turn = place
-                chosen.deliver(delivery)
-        except Exception:
-            log.exception("a shared message could not be delivered")

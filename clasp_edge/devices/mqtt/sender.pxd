@@ -16,6 +16,7 @@ cdef class MqttSender(MqttQueue):
     cdef dict aliases
     cdef list retained                  # (pattern, cursor, options, identifiers) still to be sent
 
+    cdef void _deliver(self, Delivery* delivery, uint32_t options, int published, bint retain) noexcept
     cdef size_t _image(self, int flags, uint16_t packet_id, PyObject* extra) noexcept
     cdef void _at_most_once(self, Delivery* delivery, bint retain) noexcept
     cdef void _acknowledged(self, Delivery* delivery, int qos, bint retain) noexcept

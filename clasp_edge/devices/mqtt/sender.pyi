@@ -14,3 +14,14 @@ class MqttSender(MqttQueue):
     def detach(self) -> None: ...
     def offer(self, topic: bytes, payload: bytes, qos: int, retain: bool, extra: bytes | None = None) -> bool: ...
     def send_retained(self, pattern: Pattern, options: int, identifiers: bytes | None = None) -> None: ...
+    def refill_shared(
+        self,
+        group: object,
+        topic: bytes,
+        payload: bytes,
+        properties: bytes,
+        expiry_s: int,
+        qos: int,
+        retain: bool,
+        extra: bytes | None,
+    ) -> bool: ...

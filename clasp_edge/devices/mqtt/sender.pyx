@@ -9,6 +9,7 @@ again.
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport Py_INCREF
 
 from clasp_edge.dataplane.account cimport ALIASES
 from clasp_edge.dataplane.address_index cimport AddressScan
@@ -25,7 +26,7 @@ from clasp_edge.devices.mqtt.publish_packet cimport (
     websocket_header,
 )
 from clasp_edge.devices.mqtt.queue cimport AWAITS_PUBACK, AWAITS_PUBREC, ITEM_BYTES, LONGEST_SPAN, PACKET_IDS, Item
-from clasp_edge.dataplane.outbox cimport CONVERGES, NO_EXPIRY, OLDEST_FIRST
+from clasp_edge.dataplane.outbox cimport BOUNDED, CONVERGES, NO_EXPIRY, OLDEST_FIRST
 from clasp_edge.dataplane.state cimport STEPS, STEPS_OF_PARTIAL, State
 from clasp_edge.dataplane.table cimport LIST_PARAMS, entry_address
 from clasp_edge.dataplane.trie cimport (
@@ -97,7 +98,6 @@ cdef class MqttSender(MqttQueue):
 
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef uint32_t options = delivery.options
-        cdef int qos
         cdef int published
         cdef bint retain
         if delivery.origin == <PyObject*>self:
@@ -105,14 +105,23 @@ cdef class MqttSender(MqttQueue):
                 return
             if options & OPTION_OWN_APART:
                 options >>= OPTION_OWN_SHIFT
-        qos = options & OPTION_QOS
         if delivery.raw != NULL:
             published = delivery.raw.qos
             retain = delivery.raw.retain
+            if not retain and delivery.loss == CONVERGES:
+                # A message of MQTT like any other: not to be repeated later from the param that it is for others.
+                delivery.loss = BOUNDED
+                self._deliver(delivery, options, published, False)
+                delivery.loss = CONVERGES
+                return
         else:
             # A CLASP param or event is worth an acknowledgement, a stream's sample is not (wire.md 2.1).
             published = 0 if delivery.loss == OLDEST_FIRST else 1
             retain = delivery.signal == 0
+        self._deliver(delivery, options, published, retain)
+
+    cdef void _deliver(self, Delivery* delivery, uint32_t options, int published, bint retain) noexcept:
+        cdef int qos = options & OPTION_QOS
         if published < qos:
             qos = published
         if self.dead and (qos == 0 or not self.keeps):
@@ -159,8 +168,8 @@ cdef class MqttSender(MqttQueue):
             except MemoryError:
                 pass
         context.image_size = publish_image(
-            context.image + IMAGE_HEADROOM, &context.content, self.version, flags, packet_id, alias, alias_only,
-            identifiers, identifiers_size, &context.image_id_at)
+            context.image + IMAGE_HEADROOM, context.room, &context.content, self.version, flags, packet_id, alias,
+            alias_only, identifiers, identifiers_size, &context.image_id_at)
         if alias and not alias_only and context.image_size > self.peer_max_packet:
             del self.aliases[topic]             # it will not be sent
             self.holding.release(ALIAS_BYTES + <size_t>len(topic), ALIASES)
@@ -195,7 +204,7 @@ cdef class MqttSender(MqttQueue):
             self.conflated_params += 1
             self.core.conflated_params += 1
             return
-        if self._ready() and not self.keeps:
+        if self._ready() and not self.keeps and self.context.shared is None:
             packet_id = <uint16_t>(self.end % PACKET_IDS + 1)
             size = self._image(qos << 1 | (1 if retain else 0), packet_id, delivery.extra)
             if size == 0 or size > self.peer_max_packet:
@@ -227,6 +236,10 @@ cdef class MqttSender(MqttQueue):
                 self.core.dropped_events += 1
                 self.context.dropped += 1
             return
+        if self.context.shared is not None:
+            # Until it is acknowledged: it is another member's if this one goes.
+            Py_INCREF(self.context.shared)
+            self.items[(self.end - 1) & (self.room - 1)].group = <PyObject*>self.context.shared
         self._pump(self.core.mark())
 
     def offer(self, bytes topic not None, bytes payload not None, int qos, bint retain, bytes extra=None):
@@ -258,6 +271,31 @@ cdef class MqttSender(MqttQueue):
             self.core.finish()
         return taken
 
+    def refill_shared(self, group not None, bytes topic not None, bytes payload not None, bytes properties not None,
+                      uint32_t expiry_s, int qos, bint retain, bytes extra):
+        """Queue a message of a shared subscription that another member had. False without room."""
+        cdef Content content
+        cdef Stored* stored
+        cdef bint outer = self.core.in_pass
+        cdef bint taken
+        content.topic = <const uint8_t*><char*>topic
+        content.topic_size = len(topic)
+        content.payload = <const uint8_t*><char*>payload
+        content.payload_size = len(payload)
+        content.properties = <const uint8_t*><char*>properties
+        content.properties_size = len(properties)
+        content.expiry_s = expiry_s
+        self.core.begin()
+        stored = store(&content, self.core.mono_us)
+        taken = stored != NULL and self._queue(stored, qos, retain, NULL if extra is None else <PyObject*>extra, 0)
+        if taken:
+            Py_INCREF(group)
+            self.items[(self.end - 1) & (self.room - 1)].group = <PyObject*>group
+            self._pump(self.core.mark())
+        if not outer:
+            self.core.finish()
+        return taken
+
     cdef void _pump(self, size_t limit) noexcept:
         """Send what waits, oldest first: messages, stale params, retained messages of new subscriptions."""
         if not self.started:
@@ -276,7 +314,8 @@ cdef class MqttSender(MqttQueue):
         self.wanting = self.sending < self.end or len(self.retained) > 0
 
     cdef void more(self, size_t limit) noexcept:
-        self._pump(limit)
+        if not self.resume_due:
+            self._pump(limit)
 
     # ---- params ----
 
@@ -339,6 +378,10 @@ cdef class MqttSender(MqttQueue):
             if self.out.size >= limit:
                 return
             entry = self.context.plane.table.entries[id]
+            if entry.unretained:
+                self.cursor = entry.seq
+                id = newer[id]
+                continue
             try:
                 fan = self.context.plane.fan(entry)
             except Exception:

@@ -12,22 +12,25 @@ import socket
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from clasp_edge.config.checks import is_topic_filter
 from clasp_edge.config.model import Config
 from clasp_edge.dataplane.account import Account
-from clasp_edge.dataplane.payload import use_converters
-from clasp_edge.devices.mqtt.address import to_address, to_topic
+from clasp_edge.devices.mqtt.address import to_address, to_pattern, to_topic
 from clasp_edge.devices.mqtt.codec import Reason
 from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
 from clasp_edge.devices.mqtt.context import MqttContext
+from clasp_edge.devices.mqtt.input_buffer import LARGE_REST_BYTES
+from clasp_edge.devices.mqtt.mounts import Mounts
 from clasp_edge.devices.mqtt.notices import Notices
 from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.shared import SharedGroups
 from clasp_edge.devices.mqtt.sys_topics import SysTopics
-from clasp_edge.devices.values import encoded_value_of, payload_of
+from clasp_edge.devices.values import use_in_dataplane
 from clasp_edge.router.access import Identity
 from clasp_edge.router.principal import host_of
 from clasp_edge.router.router import Router
-from clasp_edge.wire import decode_value
+from clasp_edge.wire.address import AddressError, validate_address
+from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -39,14 +42,17 @@ log = logging.getLogger("clasp_edge.mqtt")
 READ_BYTES = 131_072
 """Room for one read beside the beginning of a packet that the last one left."""
 
+INPUTS_MIB = 16
+"""Memory that all connections together may take for packets that have not come whole, and at least for four of the
+largest."""
+
+LONGEST_ADDRESS = 65_000
+"""A longer one leaves no room for a value in its frame."""
+
 LOOK_PERIOD_S = 1.0
 
 KEPT_CURSOR = "mqtt-sessions"
 """The place in the journal's log before which no session needs anything."""
-
-
-def _payload_of(value_type: int, data: bytes) -> bytes:
-    return payload_of(decode_value(value_type, data))
 
 
 class MqttServer:
@@ -57,20 +63,26 @@ class MqttServer:
         self.router = router
         self.loop = router.loop
         self.namespace = config.namespace
-        self.max_packet = config.max_packet_kib * 1024
-        self.context = MqttContext(router.plane, config.namespace.encode(), to_topic, to_address)
-        self.context.max_packet = self.max_packet
-        use_converters(encoded_value_of, _payload_of)
+        # A packet has to fit into the arena beside those of others.
+        self.max_packet = min(config.max_packet_kib * 1024, router.config.limits.arena_mib << 18)
+        self.context = MqttContext(router.plane, config.namespace.encode(), to_topic, to_address, self.max_packet)
+        if config.mount:
+            self.context.mounts = Mounts(config.mount)
+        use_in_dataplane()
         self.sessions: dict[str, Session] = {}
         self.kept: SessionStore | None = None
         self._journal: Journal | None = None
         self.connected = 0
+        self.stopping = False
         self.started_s = router.clock.monotonic_s()
         self.waiting = Waiting(self)
         self.notices = Notices(router.clock)
+        self.subscription_notices = Notices(router.clock)
+        self.refused_subscriptions = 0
         self.shared = SharedGroups(router.plane.trie, self.context)
         self.sys_topics = SysTopics(self)
-        self.buffer = bytearray(self.max_packet + READ_BYTES)
+        self.inputs = Inputs(max(INPUTS_MIB << 20, 4 * self.max_packet))
+        self.buffer = bytearray(LARGE_REST_BYTES + READ_BYTES)
         self.view = memoryview(self.buffer)
         self._server: asyncio.Server | None = None
         self._look_timer: TimerHandle | None = None
@@ -80,6 +92,12 @@ class MqttServer:
         """Take over what can change while running."""
         self.config = config.mqtt
         self.context.unretained_is_param = self.config.unretained == "param"
+        self.context.set_events(
+            [
+                Pattern(to_pattern(self.namespace, text) if is_topic_filter(text) else text.encode())
+                for text in self.config.events
+            ]
+        )
         self.context.session_queue = self.config.offline_queue_kib * 1024
         self.context.total_queue = self.config.queues_mib * 1024 * 1024
         for session in self.sessions.values():
@@ -100,8 +118,29 @@ class MqttServer:
         """What has to outlive the process, if the session does, is not what it was. Most boxes have no such session."""
         if self.kept is not None:
             self.kept.changed(session)
-        elif session.keeps and self._journal is not None:
+        elif (session.keeps or session.will is not None) and self._journal is not None:
             self._keeper(self._journal).changed(session)
+
+    def patterns_of(self, text: str) -> list[bytes]:
+        """The addresses that a valid topic filter takes, as patterns: of the namespace, and of mounts."""
+        found = [to_pattern(self.namespace, text)]
+        return [*found, *self.context.mounts.patterns_of(text)] if self.context.mounts is not None else found
+
+    def usable_topic(self, topic: bytes) -> bool:
+        """Whether the address of a topic is one."""
+        address = self.context.prefix + to_address(topic)
+        try:
+            validate_address(address)
+        except AddressError:
+            return False
+        return len(address) <= LONGEST_ADDRESS
+
+    def subscription_refused(self, session: Session, text: str) -> None:
+        """A limit of subscriptions was reached."""
+        self.refused_subscriptions += 1
+        more = self.subscription_notices.due(session.client_id + ":")
+        if more is not None:
+            log.warning("%r: subscription refused: %s%s", session, text, more)
 
     def _keeper(self, journal: Journal) -> SessionStore:
         from clasp_edge.devices.mqtt.session_store import SessionStore
@@ -128,7 +167,8 @@ class MqttServer:
         return self._server is not None and self._server.is_serving()
 
     def stop(self) -> None:
-        """Accept no more clients and say goodbye to those that are here; their wills are not due."""
+        """Accept no more clients and say goodbye to those that are here. Their wills are published now, or after
+        the restart where a journal keeps them."""
         if self._server is not None:
             self._server.close()
         self.waiting.close_all()
@@ -136,8 +176,18 @@ class MqttServer:
         if self._look_timer is not None:
             self._look_timer.cancel()
             self._look_timer = None
-        for session in list(self.sessions.values()):
-            if session.connection is not None or self._journal is None:
+        sessions = list(self.sessions.values())
+        if self._journal is None:
+            for session in sessions:
+                # Nobody will be here to do it later.
+                if session.will is not None:
+                    will, session.will = session.will, None
+                    will.publish(session)
+        self.stopping = True
+        for session in sessions:
+            if session.connection is not None:
+                if self.kept is not None:
+                    self.kept.part(session)
                 session.will = None
             session.disconnect(Reason.SERVER_SHUTTING_DOWN, "the server stops")
             session.changed()  # how long it still has to wait is stored
@@ -153,6 +203,7 @@ class MqttServer:
             "received_bytes": context.received_bytes,
             "refused": context.refused,
             "dropped": context.dropped,
+            "refused_subscriptions": self.refused_subscriptions,
             "bad_input": self.notices.total,
             "queued_bytes": context.queued,
             "shared_groups": len(self.shared),
@@ -235,6 +286,41 @@ class MqttServer:
         core.end_pass()
         if self.connected or (self.sessions and self.router.authenticator is not None):
             self.after_connect()
+
+
+class Inputs:
+    """The connections with a buffer of their own, and how much memory these take together."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._connections: dict[Connection, None] = {}
+
+    def add(self, connection: Connection) -> None:
+        """It has received much of a packet, or more packets than it may send."""
+        self._connections[connection] = None
+        self.check()
+
+    def discard(self, connection: Connection) -> None:
+        """It has no such buffer any more."""
+        self._connections.pop(connection, None)
+
+    @property
+    def bytes(self) -> int:
+        """What the buffers take."""
+        return sum(one.input.held for one in self._connections if one.input is not None)
+
+    @property
+    def room(self) -> bool:
+        """Whether more may be read ahead."""
+        return self.bytes < self._most_bytes // 2
+
+    def check(self) -> None:
+        """Above the bound whoever has kept a packet unfinished for longest has to go."""
+        while self._connections and self.bytes > self._most_bytes:
+            oldest = next(iter(self._connections))
+            log.warning("%r: closed, unfinished packets take more than %d MiB", oldest, self._most_bytes >> 20)
+            self.discard(oldest)
+            oldest.abort()
 
 
 class Waiting:

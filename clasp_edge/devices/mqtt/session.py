@@ -61,12 +61,15 @@ class Session(MqttReceiver):
         "_expiry",
         "_noticed_s",
         "_silent_after_s",
+        "bridge",
         "client_id",
         "connection",
         "ended",
         "expiry_s",
         "from_log",
         "identity",
+        "is_ghost",
+        "keep_alive_s",
         "left_us",
         "problem_information",
         "server",
@@ -85,6 +88,9 @@ class Session(MqttReceiver):
         self.from_log: LogReplay | None = None
         self.left_us = 0
         self.ended = False
+        self.bridge = False
+        self.is_ghost = False
+        self.keep_alive_s = 0
         self.problem_information = True
         self._silent_after_s = 0.0
         self._noticed_s = -NOTICE_PERIOD_S
@@ -125,6 +131,7 @@ class Session(MqttReceiver):
         self.keeps = expiry_s > 0
         self.changed()
         self.problem_information = bool(packet.properties.get(Property.REQUEST_PROBLEM_INFORMATION, 1))
+        self.keep_alive_s = packet.keep_alive_s
         self._silent_after_s = packet.keep_alive_s * KEEP_ALIVE_FACTOR
         if self._expiry is not None:
             self._expiry.cancel()
@@ -132,6 +139,7 @@ class Session(MqttReceiver):
         if self.will is not None:
             self.will.cancel()
             self.will = None
+        self.server.router.core.refresh_clock()  # the keep-alive counts from now
         self.window, self.peer_max_packet = peer_limits(packet, config.max_inflight)
         self.receive_maximum = config.max_inflight
         self.accept_aliases(TOPIC_ALIASES_IN if packet.version == V5 else 0)
@@ -203,6 +211,13 @@ class Session(MqttReceiver):
             self.from_log.begin()
         else:
             self.start_sending()
+
+    def revive(self) -> None:
+        """A client whose will had outlived the process is back in time: nothing is published, nothing was kept."""
+        if self.will is not None:
+            self.will.cancel()
+            self.will = None
+        self.end()
 
     def end(self) -> None:
         """The session is over: its subscriptions and what waits for it are gone."""

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 from clasp_edge.dataplane.account import Holding
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.devices.mqtt import session_record as records
-from clasp_edge.devices.mqtt.codec import MqttError, SubscribeFilter, Will
+from clasp_edge.devices.mqtt.codec import MqttError, SubscribeFilter
 from clasp_edge.devices.mqtt.log_replay import LogReplay, Readable
 from clasp_edge.devices.mqtt.server import KEPT_CURSOR
 from clasp_edge.devices.mqtt.session_record import BadRecord, Entry, HeldRecord, Place, SessionRecord, WillRecord
 from clasp_edge.devices.mqtt.subscribe import subscribe
-from clasp_edge.devices.mqtt.will import PendingWill
+from clasp_edge.devices.mqtt.will_store import WillStore, pending_will, record_of
 from clasp_edge.router.access import Refused
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class SessionStore:
         self._due: set[str] = set()
         self._stored: dict[str, int] = {}  # by client identifier: the place that the store has, or will have
         self._refreshed_s = 0.0
+        self._wills = WillStore(server)
+        self._parting: dict[str, WillRecord] = {}
         server.context.changed = []
         server.context.wake = journal.notes_changed
         journal.keep_notes(self._source)
@@ -73,10 +75,13 @@ class SessionStore:
 
     def changed(self, session: Session) -> None:
         """It is subscribed to something else, its client came or went, or it is new."""
-        if session.ended or not (session.keeps or session.client_id in self._stored):
+        if session.ended:
             return
+        if self._wills.changed(session):
+            self.journal.notes_changed(True)
         if not session.keeps:
-            self.forget(session.client_id)
+            if session.client_id in self._stored:
+                self._forget(session.client_id)
             return
         if session.client_id not in self._stored:
             session.seen_to = self._stored[session.client_id] = self.journal.last_sequence
@@ -86,7 +91,12 @@ class SessionStore:
         self.journal.notes_changed(True)
 
     def forget(self, client_id: str) -> None:
-        """It has ended, or is not to outlive its connection any more."""
+        """It has ended."""
+        if not self._server.stopping and self._wills.forget(client_id):
+            self.journal.notes_changed(True)
+        self._forget(client_id)
+
+    def _forget(self, client_id: str) -> None:
         if self._stored.pop(client_id, None) is None:
             return
         self._due.add(client_id)
@@ -95,11 +105,16 @@ class SessionStore:
             self.journal.forget_cursor(KEPT_CURSOR)
         self.journal.notes_changed(True)
 
+    def part(self, session: Session) -> None:
+        """The router stops while its client is there: its will outlives the process."""
+        if session.keeps and (will := record_of(session, self._server.loop.time())) is not None:
+            self._parting[session.client_id] = will
+
     def _source(self, everything: bool) -> dict[str, bytes | None]:
         """For the journal, when a commit is due."""
         context = self._server.context
         moved, context.changed, context.urgent = context.changed or [], [], False
-        notes: dict[str, bytes | None] = {}
+        notes: dict[str, bytes | None] = self._wills.source()
         due, self._due = self._due, set()
         now_s = self._server.loop.time()
         refresh = now_s - self._refreshed_s > REFRESH_S
@@ -140,11 +155,9 @@ class SessionStore:
         )
 
     def _record_of(self, session: Session, now_s: float) -> SessionRecord:
-        will = None
-        if session.will is not None and session.will.delay_s:
-            said = session.will.will
-            left_s = session.will.left_s(now_s)
-            will = WillRecord(said.topic, said.payload, said.qos, said.retain, dict(said.properties), left_s)
+        will = record_of(session, now_s)
+        if will is None and self._server.stopping:
+            will = self._parting.get(session.client_id)
         return SessionRecord(
             records.FORM, session.version, session.expiry_s,
             session.identity.fingerprint if session.identity is not None else None,
@@ -198,6 +211,7 @@ class SessionStore:
             log.info("%d sessions of absent clients are kept", len(self._stored))
         else:
             self.journal.forget_cursor(KEPT_CURSOR)
+        self._wills.restore(stored)
         if self._due:
             self.journal.notes_changed(False)
 
@@ -230,15 +244,9 @@ class SessionStore:
         self._stored[client_id] = place.place
         session.expire_in(left_s)
         if record.will is not None:
-            said = record.will
-            session.will = PendingWill(
-                Will(
-                    topic=said.topic, payload=said.payload, qos=said.qos, retain=said.retain, properties=said.properties
-                ),
-                Holding(session.holding.account),
-            )
+            session.will = pending_will(record.will, Holding(session.holding.account))
             session.will.charge()  # it was accepted: there or not, it stays
-            session.will.resume(session, max(0.0, said.left_s - (away_s if record.left_us else 0.0)))
+            session.will.resume(session, max(0.0, record.will.left_s - (away_s if record.left_us else 0.0)))
 
     def _owner(self, record: SessionRecord) -> Identity | None:
         """Whose session it is, None in open mode."""

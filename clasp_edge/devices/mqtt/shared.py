@@ -5,14 +5,15 @@ from __future__ import annotations
 from clasp_edge.dataplane import Subscription
 from clasp_edge.dataplane.trie import Trie
 from clasp_edge.devices.mqtt.context import MqttContext
-from clasp_edge.devices.mqtt.receiver import MqttReceiver, SharedGroup
+from clasp_edge.devices.mqtt.receiver import MqttReceiver
+from clasp_edge.devices.mqtt.shared_group import SharedGroup
 from clasp_edge.wire.pattern import Pattern
 
 ALL_SIGNALS = 0x1F
 BEST_QOS = 2
 
-Key = tuple[str, str]
-"""Group name and topic filter: the same filter in another group is another subscription."""
+Key = tuple[str, bytes]
+"""Group name and pattern of addresses: the same filter in another group is another subscription."""
 
 
 class SharedGroups:
@@ -33,10 +34,15 @@ class SharedGroups:
             self._trie.add(subscription)
         found[0].join(outlet, options, identifiers)
 
-    def leave(self, key: Key, outlet: MqttReceiver) -> None:
-        """Take a session out; the last one ends the group."""
+    def leave(self, key: Key, outlet: MqttReceiver, *, ended: bool) -> None:
+        """Take a session out; the last one ends the group. What waited for it goes to the others, and what it had not
+        acknowledged if its session has `ended`."""
         group, subscription = self._groups[key]
-        if not group.leave(outlet):
+        left = group.leave(outlet)
+        messages = outlet.take_shared(group, ended)
+        if left:
+            group.give(messages)
+        else:
             del self._groups[key]
             self._trie.discard(subscription)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Subscription
 from clasp_edge.dataplane.account import Charge
 from clasp_edge.dataplane.trie import subscription_bytes
-from clasp_edge.devices.mqtt.address import check_filter, to_pattern
+from clasp_edge.devices.mqtt.address import check_filter
 from clasp_edge.devices.mqtt.codec import (
     MqttError,
     Property,
@@ -21,13 +22,19 @@ from clasp_edge.devices.mqtt.codec import (
 from clasp_edge.devices.mqtt.codec.primitives import put_varint
 from clasp_edge.devices.mqtt.codec.reason import SUBACK_FAILURE
 from clasp_edge.devices.mqtt.codec.types import V5
+from clasp_edge.devices.mqtt.shared import Key
 from clasp_edge.devices.mqtt.sys_topics import SYS_SCOPE, may_read_sys
+from clasp_edge.security.scope import Action, Scopes
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 if TYPE_CHECKING:
+    from clasp_edge.devices.mqtt.connection import Connection
     from clasp_edge.devices.mqtt.session import Session
 
 ALL_SIGNALS = 0x1F
+FILTERS_AT_ONCE = 200
+"""Of one SUBSCRIBE before others get their turn: a millisecond of work."""
+
 SHARE = "$share/"
 SYS = "$SYS"
 
@@ -47,57 +54,92 @@ MAX_KEPT_FILTER_BYTES = 262_144
 
 
 class Held:
-    """One subscription of a session, under its filter. `subscription` is None for what is not in the trie as such.
-    `since` is the last record that the journal's log had when it was made; `size` is what it is charged."""
+    """One subscription of a session, under its filter. `subscriptions` are those in the trie, one for the namespace and
+    one for each mount that the filter takes; a shared one has `groups` in their place. `since` is the last
+    record that the journal's log had when it was made; `size` is what it is charged."""
 
-    __slots__ = ("group", "identifier", "options", "since", "size", "subscription")
+    __slots__ = ("groups", "identifier", "options", "since", "size", "subscriptions")
 
     def __init__(
-        self, options: int, identifier: int, since: int, size: int, subscription: Subscription | None,
-        group: tuple[str, str] | None = None,
+        self, options: int, identifier: int, since: int, size: int, subscriptions: Sequence[Subscription] = (),
+        groups: Sequence[Key] = (),
     ) -> None:  # fmt: skip
         self.size = size
         self.options = options
         self.identifier = identifier
         self.since = since
-        self.subscription = subscription
-        self.group = group
+        self.subscriptions = subscriptions
+        self.groups = groups
 
 
 def handle_subscribe(session: Session, packet: Subscribe) -> None:
-    """Answer SUBACK, then send the retained messages that are asked for."""
+    """Answer SUBACK, then send the retained messages that are asked for. A long one is dealt with in slices, so that
+    others get their turn; meanwhile the client's next packets wait."""
+    slices = _slices(session, packet)
+    if next(slices, None) is not None:
+        session.occupied = True
+        session.server.loop.call_soon(_go_on, session, session.connection, slices)
+
+
+def _go_on(session: Session, connection: Connection | None, slices: Iterator[bool]) -> None:
+    if session.ended or session.connection is not connection or connection is None:
+        return
+    core = session.server.router.core
+    core.begin_pass()
+    try:
+        left = next(slices, None) is not None
+    except MqttError as error:
+        session.occupied = False
+        session.on_fault(error.reason, error.text)
+        return
+    finally:
+        core.end_pass()
+    if left:
+        session.server.loop.call_soon(_go_on, session, connection, slices)
+    else:
+        session.occupied = False
+        connection.resume_input()
+
+
+def _slices(session: Session, packet: Subscribe) -> Iterator[bool]:
     identifiers = packet.properties.get(Property.SUBSCRIPTION_IDENTIFIER)
     identifier = identifiers[0] if identifiers else 0
     reasons: list[int] = []
-    wanted: list[tuple[SubscribeFilter, Pattern | None]] = []
+    wanted: list[tuple[SubscribeFilter, list[Pattern]]] = []
     text = ""
-    for entry in packet.filters:
+    for number, entry in enumerate(packet.filters, 1):
+        if number % FILTERS_AT_ONCE == 0:
+            yield True
         try:
             new = entry.filter not in session.subscriptions
-            pattern = subscribe(session, entry, identifier)
+            patterns = subscribe(session, entry, identifier)
         except MqttError as error:
             if error.reason == Reason.PROTOCOL_ERROR:
                 raise
+            if error.reason == Reason.QUOTA_EXCEEDED:
+                session.server.subscription_refused(session, error.text)
             reasons.append(error.reason if session.version == V5 else SUBACK_FAILURE)
             text = error.text
             continue
         reasons.append(entry.qos)
         handling = entry.retain_handling
         if not entry.filter.startswith(SHARE) and (handling == _ALWAYS or (handling == _IF_NEW and new)):
-            wanted.append((entry, pattern))
+            wanted.append((entry, patterns))
     properties = session.explained(max(reasons), text) if text else {}
     session.subscriptions_changed()
     session.send(Suback(packet_id=packet.packet_id, reasons=reasons, properties=properties), stored=True)
     encoded = b"\x0b" + put_varint(identifier) if identifier else None
-    for entry, pattern in wanted:
-        if pattern is not None:
+    for number, (entry, patterns) in enumerate(wanted, 1):
+        if number % FILTERS_AT_ONCE == 0:
+            yield True
+        for pattern in patterns:
             session.send_retained(pattern, entry.qos, encoded)
-        elif entry.filter.startswith(SYS):
+        if entry.filter.startswith(SYS):
             session.server.sys_topics.send_retained(session, entry, encoded)
 
 
-def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Pattern | None:
-    """Add or replace one subscription [MQTT-3.8.4-3]; returns its pattern, None for one outside the namespace.
+def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list[Pattern]:
+    """Add or replace one subscription [MQTT-3.8.4-3]; returns its patterns, none for topics that begin with `$`.
 
     Raises MqttError.
     """
@@ -125,6 +167,8 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Patt
     options = entry.qos
     options |= _NO_LOCAL if entry.no_local else 0
     options |= _RETAIN_AS_PUBLISHED if entry.retain_as_published else 0
+    if session.bridge:
+        options |= _NO_LOCAL | _RETAIN_AS_PUBLISHED
     before = session.subscriptions.get(entry.filter)
     since = before.since if before is not None else server.last_logged
     if shown.startswith("$"):
@@ -133,29 +177,49 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Patt
             raise MqttError(Reason.NOT_AUTHORIZED, f"$SYS needs the scope read:{SYS_SCOPE.text.decode()}")
         _charge(session, size)
         drop(session, entry.filter)
-        session.subscriptions[entry.filter] = Held(options, identifier, since, size, None)
-        if shown.startswith(SYS) and not group:
+        session.subscriptions[entry.filter] = Held(options, identifier, since, size)
+        if shown.startswith(SYS):
             server.sys_topics.subscribe(session, entry.filter, options, identifier)
-        return None
+        return []
     try:
-        pattern = Pattern(to_pattern(server.namespace, shown))
+        patterns = [Pattern(text) for text in server.patterns_of(shown)]
     except PatternError as error:
         raise MqttError(Reason.TOPIC_FILTER_INVALID, str(error)) from None
-    if session.scopes is not None and not session.scopes.covers("read", pattern):
-        raise MqttError(Reason.NOT_AUTHORIZED, "the token does not allow to read all of this")
-    size += subscription_bytes(pattern)
+    if session.scopes is not None and not any(_readable(session.scopes, pattern) for pattern in patterns):
+        raise MqttError(Reason.NOT_AUTHORIZED, "the token does not allow to read any of this")
+    size += sum(map(subscription_bytes, patterns))
     _charge(session, size)
     drop(session, entry.filter)
     if group:
-        key = (group, shown)
         encoded = b"\x0b" + put_varint(identifier) if identifier else None
-        server.shared.join(key, pattern, session, options, encoded)
-        session.subscriptions[entry.filter] = Held(options, identifier, since, size, None, key)
-        return pattern
-    subscription = Subscription(session, 0, pattern, ALL_SIGNALS, None, options, identifier)
-    server.router.plane.trie.add(subscription)
-    session.subscriptions[entry.filter] = Held(options, identifier, since, size, subscription)
-    return pattern
+        keys = [(group, pattern.text) for pattern in patterns]
+        for key, pattern in zip(keys, patterns, strict=True):
+            server.shared.join(key, pattern, session, options, encoded)
+        session.subscriptions[entry.filter] = Held(options, identifier, since, size, (), keys)
+        return patterns
+    subscriptions = [Subscription(session, 0, pattern, ALL_SIGNALS, None, options, identifier) for pattern in patterns]
+    for subscription in subscriptions:
+        server.router.plane.trie.add(subscription)
+    session.subscriptions[entry.filter] = Held(options, identifier, since, size, subscriptions)
+    return patterns
+
+
+def _readable(scopes: Scopes, pattern: Pattern) -> bool:
+    """Whether the token allows to read anything that the pattern takes; what it does not is left out of deliveries."""
+    wanted = pattern.text.split(b"/")
+    return any(_overlap(wanted, allowed.text.split(b"/")) for allowed in scopes.patterns(Action.READ))
+
+
+def _overlap(one: Sequence[bytes], other: Sequence[bytes]) -> bool:
+    """Whether one address may match both; a partial wildcard is taken to match any segment."""
+    if not one or not other:
+        return all(segment == b"**" for segment in (*one, *other))
+    if b"**" in (one[0], other[0]):
+        first, second = (one, other) if one[0] == b"**" else (other, one)
+        return _overlap(first[1:], second) or _overlap(first, second[1:])
+    if b"*" in one[0] or b"*" in other[0] or one[0] == other[0]:
+        return _overlap(one[1:], other[1:])
+    return False
 
 
 def _filter_bytes(session: Session) -> int:
@@ -182,11 +246,11 @@ def drop(session: Session, text: str) -> bool:
     if held is None:
         return False
     session.holding.release(held.size, Charge.SUBSCRIPTIONS)
-    if held.subscription is not None:
-        session.server.router.plane.trie.discard(held.subscription)
-    elif held.group is not None:
-        session.server.shared.leave(held.group, session)
-    elif text.startswith(SYS):
+    for subscription in held.subscriptions:
+        session.server.router.plane.trie.discard(subscription)
+    for key in held.groups:
+        session.server.shared.leave(key, session, ended=session.ended)
+    if text.startswith(SYS) or (text.startswith(SHARE) and text.split("/", 2)[2].startswith(SYS)):
         session.server.sys_topics.unsubscribe(session, text)
     return True
 

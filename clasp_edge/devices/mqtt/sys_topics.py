@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.server import MqttServer
     from clasp_edge.devices.mqtt.session import Session
 
+SHARE = "$share/"
 SYS_SCOPE = Pattern(f"{RESERVED.decode()}**".encode())
 """What a token must let its bearer read: the router's own addresses."""
 
@@ -30,6 +31,7 @@ class SysTopics:
         self._subscriptions: dict[tuple[Session, str], tuple[int, int]] = {}
         self._timer: TimerHandle | None = None
         self._last: dict[str, bytes] = {}
+        self._turn = 0
 
     def subscribe(self, session: Session, text: str, options: int, identifier: int) -> None:
         """Add or replace a subscription to a filter that begins with $SYS."""
@@ -72,7 +74,7 @@ class SysTopics:
             "store/messages/bytes": context.queued,
             "subscriptions/count": plane.trie.size,
             "shared_subscriptions/count": len(server.shared),
-            "retained messages/count": plane.params,
+            "retained messages/count": plane.params - plane.unretained,
             "uptime": int(server.router.clock.monotonic_s() - server.started_s),
         }
         found = {f"$SYS/broker/{name}": str(number).encode() for name, number in numbers.items()}
@@ -91,12 +93,20 @@ class SysTopics:
         self._last = values
         core = self._server.router.core
         core.begin_pass()
+        self._turn += 1
         for (session, text), (options, identifier) in list(self._subscriptions.items()):
             if not may_read_sys(session):
                 continue  # its token may read less than it did
             identifiers = b"\x0b" + put_varint(identifier) if identifier else None
+            shown = text
+            if text.startswith(SHARE):
+                # One of the group gets all of it, in turn [MQTT-4.8.2-4].
+                members = [one for one, other in self._subscriptions if other == text and one.connection is not None]
+                if not members or session is not members[self._turn % len(members)]:
+                    continue
+                shown = text.split("/", 2)[2]
             for topic, payload in changed.items():
-                if matches(text, topic):
+                if matches(shown, topic):
                     session.offer(
                         topic.encode(), payload, options & _QOS, bool(options & _RETAIN_AS_PUBLISHED), identifiers
                     )

@@ -61,7 +61,10 @@ class PendingWill:
         if session.will is self and session.check_access():
             session.will = None
             self.publish(session)
-            session.changed()
+            if session.is_ghost:
+                session.end()
+            else:
+                session.changed()
 
     def publish(self, session: Session) -> None:
         """Publish now, with the rights of the client."""

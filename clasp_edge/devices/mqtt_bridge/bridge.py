@@ -13,28 +13,42 @@ from random import Random
 
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Bridge as BridgeConfig
-from clasp_edge.dataplane import Adapter, Plane, Sink, Subscription, Verdict
+from clasp_edge.dataplane import Plane, RawAdapter, Sink, Subscription, Verdict
 from clasp_edge.devices.mqtt_bridge.echo import EchoMemory, Seen
-from clasp_edge.devices.mqtt_bridge.events import Arrived, Done, Down, Event, Filter, Outgoing, Trouble, Trying, Up
+from clasp_edge.devices.mqtt_bridge.events import (
+    NO_EXPIRY,
+    Arrived,
+    Done,
+    Down,
+    Event,
+    Filter,
+    Outgoing,
+    Trouble,
+    Trying,
+    Up,
+)
 from clasp_edge.devices.mqtt_bridge.handover import Handover
 from clasp_edge.devices.mqtt_bridge.link import Link
 from clasp_edge.devices.mqtt_bridge.loops import BLOCKED_S, LoopBreaker
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping, MappingError, MappingTable
-from clasp_edge.devices.mqtt_bridge.queue import OutQueue, Record
+from clasp_edge.devices.mqtt_bridge.queue import Message, OutQueue, Record
 from clasp_edge.devices.mqtt_bridge.resync import Resync
 from clasp_edge.devices.mqtt_bridge.status import Status
 from clasp_edge.devices.mqtt_bridge.versions import Versions
-from clasp_edge.devices.values import encoded_value_of, payload_of
+from clasp_edge.devices.values import encoded_value_of, payload_of, use_in_dataplane
 from clasp_edge.wire import (
     Absent,
     MessageType,
     Publish,
     Set,
     SignalType,
+    Snapshot,
+    TtlMode,
     Value,
     ValueType,
     WireError,
     decode,
+    decode_payload,
     decode_value,
     encode_payload,
     encode_value,
@@ -54,11 +68,13 @@ ADDRESS_AT = HEADER_BYTES + 4
 
 REVISION_BYTES = 8
 
-HAS_TTL = 0x10
-TTL_AT_ONCE = 0x8000_0000
-"""SET's flag and word for a param that is over as soon as it has been told (wire.md 2.3; router.md 3.4)."""
-
 EMPTY_TEXT = b'""'
+
+CLEARING: Message = (b"", b"", NO_EXPIRY, 1, True)
+"""The message that makes a broker forget a topic."""
+
+MAX_EXPIRIES = 10_000
+"""Retained messages that a broker without MQTT 5 is to be told of when they expire."""
 
 SETTLE_S = 1.0
 """Retained messages follow a subscription at once; when none has come for so long, there are no more."""
@@ -70,13 +86,14 @@ MAX_TRAILS = 10_000
 """Addresses for which a bridge remembers by which daemons their value came, for other bridges of this daemon."""
 
 
-class Bridge(Adapter):
+class Bridge(RawAdapter):
     """`start` once, `stop` once, on the loop. `daemon_id` names this process in what it publishes."""
 
     def __init__(
         self, plane: Plane, name: str, config: BridgeConfig, client_id: str, daemon_id: str, loop: AbstractEventLoop,
         clock: Clock, random: Random,
     ) -> None:  # fmt: skip
+        use_in_dataplane()
         self.name = name
         self.config = config
         self._loop = loop
@@ -91,11 +108,11 @@ class Bridge(Adapter):
         self._status = Status(self, name, loop, clock)
         self._up: Up | None = None
         self._versions = Versions()
-        self._known_broker = False
-        self._may_lack = False
         self._named: set[bytes] = set()  # by the broker's retained messages since the link came up
         self._named_s = 0.0
+        self._expiries: dict[bytes, TimerHandle] = {}
         self._settling: TimerHandle | None = None
+        self._is_first = True  # since the process started, nothing has been compared with a broker
         self._resync: Resync | None = None
         self._handover = Handover(loop, self._on_events, self._on_room)
         filters = [
@@ -126,6 +143,8 @@ class Bridge(Adapter):
         for subscription in self._subscriptions:
             self.plane.trie.discard(subscription)
         self._stop_settling()
+        for timer in self._expiries.values():
+            timer.cancel()
         self._link.stop()
         self._handover.close()
         self._status.state("stopped", "")
@@ -138,40 +157,43 @@ class Bridge(Adapter):
 
     # ---- from the router ----
 
-    def on_deliveries(self, deliveries: list[tuple[Sink, int, bytes]]) -> None:
+    def on_deliveries(  # type: ignore[override]
+        self, deliveries: list[tuple[Sink, int, bytes, bytes | None, Message | None, bool]]
+    ) -> None:
         now_s = self._clock.monotonic_s()
-        for origin, signal, frame in deliveries:
+        for origin, signal, address, frame, message, gone in deliveries:
             # What this bridge wrote came from the broker, which has it.
             if origin is not self:
-                size = int.from_bytes(frame[ADDRESS_AT - 2 : ADDRESS_AT])
-                self.carry(frame[ADDRESS_AT : ADDRESS_AT + size], signal, frame, origin, now_s)
+                self.carry(address, signal, frame, origin, now_s, CLEARING if gone else message)
         self._pump()
 
-    def carry(self, address: bytes, signal: int, frame: bytes | None, origin: Sink | None, now_s: float) -> None:
-        """Queue a change. A param under `latest` needs no frame."""
+    def carry(
+        self, address: bytes, signal: int, frame: bytes | None, origin: Sink | None, now_s: float,
+        message: Message | None = None,
+    ) -> None:  # fmt: skip
+        """Queue a change: a frame, or what an MQTT client published; with neither, the param's value at its turn."""
         found = self._table.outward(address)
-        if found is None:
+        if found is None or (message is CLEARING and not found[0].config.retain):
             return
-        mapping, topic = found
-        frame_of = frame
-        is_param = signal == SignalType.PARAM
-        if is_param and mapping.config.policy == "latest":
-            frame = None
-        record = Record(mapping, topic, address, frame, is_param, now_s)
+        record = Record(*found, address, frame if message is None else None, signal == SignalType.PARAM, now_s)
+        record.message = message
         if isinstance(origin, Bridge):
             record.via = origin.trail(address)
-            if frame_of is not None and not self._passes(origin, address, frame_of, now_s):
+            said = message[0] if message is not None else None
+            if said is None and frame is not None:
+                # A SET ends with its revision, which is always another one.
+                end = -REVISION_BYTES if frame[HEADER_BYTES] == MessageType.SET else None
+                said = frame[ADDRESS_AT + len(address) : end]
+            if said is not None and not self._passes(origin, address, said, now_s):
                 return
         self._queue.offer(record)
         self._status.touch()
 
-    def _passes(self, origin: Bridge, address: bytes, frame: bytes, now_s: float) -> bool:
+    def _passes(self, origin: Bridge, address: bytes, said: bytes, now_s: float) -> bool:
         """Whether to carry what another bridge brought, which may be what this one has carried out before."""
         if self.speaks_mqtt5 and origin.speaks_mqtt5:
             return True  # the messages themselves say where they have been
-        # A SET ends with its revision, which is always another one.
-        end = -REVISION_BYTES if frame[HEADER_BYTES] == MessageType.SET else None
-        passes = self._loops.passes(address, frame[ADDRESS_AT + len(address) : end], now_s)
+        passes = self._loops.passes(address, said, now_s)
         if passes is None:
             self._trouble(f"a loop with bridge {origin.name}: {address.decode()} waits for {BLOCKED_S:g} s")
             self._loop.call_later(BLOCKED_S, self._after_loop, address)
@@ -232,30 +254,42 @@ class Bridge(Adapter):
 
     def _outgoing(self, record: Record, up: Up) -> Outgoing | None:
         """The message for a record; None for what has no value (any more)."""
-        signal = SignalType.PARAM
-        value: Value
-        if record.frame is None:
+        signal = SignalType.PARAM if record.is_param else SignalType.EVENT
+        binary = False
+        message = record.message
+        if record.frame is not None:
+            said = decode(record.frame)[1]
+            if not isinstance(said, (Set, Publish)) or isinstance(said.value, Absent):
+                return None
+            binary = isinstance(said.value, bytes)
+            expiry_s = NO_EXPIRY
+            if isinstance(said, Publish):
+                signal = said.signal if said.signal is not None else signal
+            elif said.ttl is not None and said.ttl.mode is TtlMode.ABSOLUTE:
+                expiry_s = said.ttl.seconds
+            # An empty retained message would make the broker forget the topic.
+            payload = payload_of(said.value) or (EMPTY_TEXT if record.is_param else b"")
+            message = payload, b"", expiry_s, 1, record.is_param
+        elif message is None:
+            message = self.retained(record.address) or self._unretained(record.address)
+            if message is None:
+                return None
             described = self.plane.describe(record.address)
-            if described is None:
+            binary = described is not None and described[1] == ValueType.BYTES
+        payload, properties, expiry_s, _, retained = message
+        if expiry_s != NO_EXPIRY:
+            expiry_s -= int(self._clock.monotonic_s() - record.born_s) if record.frame or record.message else 0
+            if expiry_s <= 0:
                 return None
-            value_type, data = described[1:3]
-            value = decode_value(value_type, data)
-        else:
-            message = decode(record.frame)[1]
-            if not isinstance(message, (Set, Publish)) or isinstance(message.value, Absent):
-                return None
-            value = message.value
-            if isinstance(message, Publish) and message.signal is not None:
-                signal = message.signal
         config = record.mapping.config
         record.qos = min(config.qos, up.max_qos)
         version = 0
         if record.is_param:
             version = self._versions.known(record.address) if record.again else 0
             version = version or self._versions.next(record.address, self._wall_ms())
-        retain = config.retain and record.is_param and up.retains
-        # An empty retained message would make the broker forget the topic.
-        payload = payload_of(value) or (EMPTY_TEXT if retain else b"")
+        retain = retained and config.retain and record.is_param and up.retains
+        if retain and not up.mqtt5:
+            self._clear_later(record, expiry_s, bool(payload))
         return Outgoing(
             record,
             payload,
@@ -263,10 +297,33 @@ class Bridge(Adapter):
             retain,
             CARRIED[signal],
             (*record.via, self._daemon_id),
-            isinstance(value, bytes),
+            binary,
             version,
             record.again,
+            properties,
+            expiry_s,
         )
+
+    def _unretained(self, address: bytes) -> Message | None:
+        """A param's value that came as an MQTT message without the retain flag, where its own bytes were let go of."""
+        described = self.plane.describe(address)
+        if described is None:
+            return None
+        return payload_of(decode_value(*described[1:3])), b"", NO_EXPIRY, 1, False
+
+    def _clear_later(self, record: Record, expiry_s: int, is_value: bool) -> None:
+        """Without MQTT 5 a broker keeps what it retains for ever: it is told when the message has expired here."""
+        timer = self._expiries.pop(record.address, None)
+        if timer is not None:
+            timer.cancel()
+        if is_value and expiry_s != NO_EXPIRY and len(self._expiries) < MAX_EXPIRIES:
+            self._expiries[record.address] = self._loop.call_later(expiry_s + 0.1, self._expired, record.address)
+
+    def _expired(self, address: bytes) -> None:
+        self._expiries.pop(address, None)
+        if self.plane.describe(address) is None:
+            self.carry(address, SignalType.PARAM, None, None, self._clock.monotonic_s(), CLEARING)
+            self._pump()
 
     # ---- from the link ----
 
@@ -313,8 +370,6 @@ class Bridge(Adapter):
         self._status.state("up", "")
         self._status.broker(up.broker)
         # It may be another broker, or one that was killed and has lost what it had acknowledged.
-        self._may_lack = self._known_broker
-        self._known_broker = True
         self._named.clear()
         self._link.subscribe(up.connection)
         self._settling = self._loop.call_later(SETTLE_S, self._look_if_settled)
@@ -326,14 +381,20 @@ class Bridge(Adapter):
             self._settling = self._loop.call_later(SETTLE_S - quiet_s, self._look_if_settled)
             return
         self._settling = None
-        if self._may_lack:
-            self._resync = Resync(self, self._loop, self._named, self._resynced)
-            self._resync.start(self._table.mappings)
+        if self._table.mappings:
+            # What was cleared while the link was down comes by the session at the broker; but not to a new process. A
+            # broker that names nothing at all has lost what it had; it does not say that it was cleared.
+            self._resync = Resync(
+                self, self._loop, self._named, self._resynced, clear=self._is_first and bool(self._named)
+            )
+            # A log is complete but for what waited when the process ended.
+            self._resync.start([m for m in self._table.mappings if m.config.policy == "latest" or self._is_first])
         else:
             self._resynced()
 
     def _resynced(self) -> None:
         self._resync = None
+        self._is_first = False
         self._named = set()
         self._pump()
 
@@ -344,6 +405,10 @@ class Bridge(Adapter):
             record = Record(*found, address, None, True, self._clock.monotonic_s())
             record.again = True
             self._queue.offer(record)
+
+    def forget(self, address: bytes) -> None:
+        """Clear a param that came from the broker and that it does not have any more."""
+        self.write(address, b"", b"", NO_EXPIRY, 1, True, False)
 
     def _on_down(self, reason: str) -> None:
         if self._up is not None:
@@ -401,10 +466,10 @@ class Bridge(Adapter):
         if mapping.config.policy == "log":
             self._versions.heard(address, message.version, self._wall_ms())
             return True
-        if self._queue.busy(address):
+        if self._queue.busy(address) and (message.retained or not self.speaks_mqtt5):
             return False
         said_again = message.again or (message.retained and self._settling is not None)
-        if said_again and message.version and message.version < self._versions.known(address):
+        if said_again and message.version and message.version < self._version_here(address):
             # The broker, or who repeats this to it, has fallen behind.
             if mapping.gives_out:
                 self.repeat(address)
@@ -412,28 +477,54 @@ class Bridge(Adapter):
         self._versions.heard(address, message.version, self._wall_ms())
         return True
 
+    def _version_here(self, address: bytes) -> int:
+        """The version of a param's value. After a restart it is the time at which somebody here wrote it."""
+        known = self._versions.known(address)
+        if not known and (found := self.plane.read(address)) is not None:
+            snapshot = decode_payload(found)
+            assert isinstance(snapshot, Snapshot)
+            param = snapshot.params[0]
+            if param.writer != f"bridge:{self.name}":
+                known = (param.timestamp or 0) // 1000
+        return known
+
     def _wall_ms(self) -> int:
         return self._clock.wall_us() // 1000
 
     def _set(self, mapping: Mapping, address: bytes, message: Arrived) -> None:
-        code, data = _encoded(message)
-        if not message.payload and message.retained and not message.signal:
-            # The broker has been told to forget it; so do we (router.md 9).
-            self._taken(message, self.set(address, ValueType.NULL, b"", HAS_TTL, 0, TTL_AT_ONCE)[0])
-            return
-        repeated = mapping.config.policy != "log" and (message.retained or message.again)
-        if repeated or not self.speaks_mqtt5:
-            # Retained messages come again with every connection; and without MQTT 5, what is no news ends a ring.
+        # Another daemon's param may be one that no broker retains; it is a param all the same. Without MQTT 5 nobody
+        # tells a live message that clears a retained one from another, but that it is empty.
+        cleared = not message.payload and not self.speaks_mqtt5 and self.retained(address) is not None
+        retained = message.retained or message.again or cleared
+        if message.binary and message.signal:
+            code, data = encode_value(message.payload)
             described = self.plane.describe(address)
-            if described is not None and described[1:3] == (code, data):
+            if described is None or described[1:3] != (code, data) or not retained:
+                self._taken(message, self.set(address, code, data)[0])
+            return
+        if retained and message.payload and (mapping.config.policy != "log" or self._is_first):
+            # Retained messages come again with every connection.
+            here = self.retained(address)
+            if here is not None and here[:2] == (message.payload, message.properties):
                 return
-        self._taken(message, self.set(address, code, data)[0])
+        self._write(address, message, retained=retained, event=False)
 
     def _publish(self, address: bytes, message: Arrived) -> None:
-        code, data = _encoded(message)
-        signal = ARRIVING.get(message.signal, SignalType.EVENT)
-        payload = encode_payload(Publish(address=address.decode(), signal=signal, value=decode_value(code, data)))
-        self._taken(message, self.publish(payload, address))
+        if message.signal == "stream" or message.binary:
+            code, data = _encoded(message)
+            signal = ARRIVING.get(message.signal, SignalType.EVENT)
+            payload = encode_payload(Publish(address=address.decode(), signal=signal, value=decode_value(code, data)))
+            self._taken(message, self.publish(payload, address))
+        else:
+            self._write(address, message, retained=False, event=True)
+
+    def _write(self, address: bytes, message: Arrived, *, retained: bool, event: bool) -> None:
+        self._taken(
+            message,
+            self.write(
+                address, message.payload, message.properties, message.expiry_s, message.qos, retained, event
+            ),
+        )  # fmt: skip
 
     def _taken(self, message: Arrived, verdict: int) -> None:
         if verdict != Verdict.ACCEPTED:

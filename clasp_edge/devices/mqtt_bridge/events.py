@@ -8,6 +8,9 @@ from typing import TypeAlias
 
 from clasp_edge.devices.mqtt_bridge.queue import Record
 
+NO_EXPIRY = 0xFFFFFFFF
+"""In place of the seconds that a message has to live."""
+
 
 @dataclass(slots=True, frozen=True)
 class Trying:
@@ -52,7 +55,8 @@ class Trouble:
 
 @dataclass(slots=True, frozen=True)
 class Arrived:
-    """A message. `via` names the daemons it has passed, `signal` what it was there ("" where nobody said).
+    """A message; `properties` are encoded, those that are passed on. `via` names the daemons it has
+    passed, `signal` what it was there ("" where nobody said).
 
     `version` as in `versions` (0 where nobody said); `again`: it only repeats what a broker seemed to lack.
     """
@@ -65,6 +69,9 @@ class Arrived:
     binary: bool
     version: int
     again: bool
+    qos: int = 0
+    properties: bytes = b""
+    expiry_s: int = NO_EXPIRY
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,7 +84,7 @@ class Done:
 
 @dataclass(slots=True, frozen=True)
 class Outgoing:
-    """A record as it goes out."""
+    """A record as it goes out; `properties` are encoded."""
 
     record: Record
     payload: bytes
@@ -88,6 +95,8 @@ class Outgoing:
     binary: bool
     version: int
     again: bool
+    properties: bytes = b""
+    expiry_s: int = NO_EXPIRY
 
 
 @dataclass(slots=True, frozen=True)

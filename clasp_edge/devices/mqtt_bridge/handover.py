@@ -10,11 +10,12 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 
-from clasp_edge.devices.mqtt_bridge.events import Event, Receiver
+from clasp_edge.devices.mqtt_bridge.events import Arrived, Event, Receiver
 
 MAX_PER_TURN = 256
 """A few milliseconds of work."""
 
+MAX_WAITING_BYTES = 4 << 20
 MAX_WAITING = 4096
 """With more than this waiting the thread stops reading: the broker has to wait, not our memory to grow."""
 
@@ -27,6 +28,8 @@ class Handover:
         self._receiver = receiver
         self._on_room = on_room
         self._events: deque[Event] = deque()
+        self._put_bytes = 0  # the thread alone counts these, the loop the others
+        self._taken_bytes = 0
         self._scheduled = False
         self._was_full = False
         self._closed = False
@@ -34,6 +37,7 @@ class Handover:
     def put(self, event: Event) -> None:
         """Called in the thread."""
         self._events.append(event)
+        self._put_bytes += _size(event)
         if not self._scheduled and not self._closed:
             self._scheduled = True
             try:
@@ -44,11 +48,19 @@ class Handover:
     @property
     def full(self) -> bool:
         """Whether the thread should stop reading; `on_room` follows. Called in the thread."""
-        if len(self._events) < MAX_WAITING:
+        if not self._over:
             return False
         self._was_full = True
         # The loop may have emptied it between the two lines above, without knowing that somebody waits.
-        return len(self._events) >= MAX_WAITING
+        return self._over
+
+    @property
+    def _waiting_bytes(self) -> int:
+        return self._put_bytes - self._taken_bytes
+
+    @property
+    def _over(self) -> bool:
+        return len(self._events) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES
 
     def close(self) -> None:
         """Nothing is delivered any more. Called on the loop."""
@@ -60,12 +72,18 @@ class Handover:
         self._scheduled = False
         batch: list[Event] = []
         while self._events and len(batch) < MAX_PER_TURN:
-            batch.append(self._events.popleft())
+            event = self._events.popleft()
+            self._taken_bytes += _size(event)
+            batch.append(event)
         if self._events and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._take)
-        if self._was_full and len(self._events) < MAX_WAITING // 2:
+        if self._was_full and len(self._events) < MAX_WAITING // 2 and self._waiting_bytes < MAX_WAITING_BYTES // 2:
             self._was_full = False
             self._on_room()
         if batch and not self._closed:
             self._receiver(batch)
+
+
+def _size(event: Event) -> int:
+    return len(event.payload) + len(event.properties) if isinstance(event, Arrived) else 0

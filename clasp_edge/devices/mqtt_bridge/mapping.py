@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from clasp_edge.config.model import BridgeMap
 from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.devices.wildcards import captures, filled
 from clasp_edge.wire.address import AddressError, validate_address
 
 MAX_TOPIC_BYTES = 65535
@@ -42,37 +43,13 @@ class Mapping:
         # MQTT 4.7.2: a wildcard in front does not stand for a topic that begins with "$".
         if topic.startswith("$") and self._topic[0] in ("+", "#"):
             return None
-        taken = _captures(topic.split("/"), self._topic, "+", "#")
-        return None if taken is None else "/" + "/".join(_filled(self._address, taken, "*", "**"))
+        taken = captures(topic.split("/"), self._topic, "+", "#")
+        return None if taken is None else "/" + "/".join(filled(self._address, taken, "*", "**"))
 
     def topic_of(self, address: str) -> str | None:
         """The topic for an address, or None where this map does not fit."""
-        taken = _captures(address.split("/")[1:], self._address, "*", "**")
-        return None if taken is None else "/".join(_filled(self._topic, taken, "+", "#"))
-
-
-def _captures(segments: list[str], pattern: list[str], one: str, many: str) -> list[list[str]] | None:
-    """What the wildcards of `pattern` stand for in `segments`, in order, or None where it does not match."""
-    taken: list[list[str]] = []
-    for at, wanted in enumerate(pattern):
-        if wanted == many:  # always the last one, and it may stand for nothing
-            return [*taken, segments[at:]]
-        if at >= len(segments):
-            return None
-        if wanted == one:
-            taken.append([segments[at]])
-        elif wanted != segments[at]:
-            return None
-    return taken if len(segments) == len(pattern) else None
-
-
-def _filled(pattern: list[str], taken: list[list[str]], one: str, many: str) -> list[str]:
-    """`pattern` with its wildcards replaced by what they stand for."""
-    remaining = iter(taken)
-    filled: list[str] = []
-    for segment in pattern:
-        filled += next(remaining) if segment in (one, many) else [segment]
-    return filled
+        taken = captures(address.split("/")[1:], self._address, "*", "**")
+        return None if taken is None else "/".join(filled(self._topic, taken, "+", "#"))
 
 
 class MappingTable:

@@ -1,7 +1,7 @@
 """What waits to go to the broker, and what is under way: the policies `latest`, `log` and `drop` of a bridge's maps.
 
-Runs on the event loop and knows no connection: it is told when there is one. Params under `latest` are only marked here
-and read when their turn comes, so the newest value goes and the memory is that of their addresses.
+Runs on the event loop and knows no connection: it is told when there is one. Under `latest` a param that waits while
+there is none is replaced by its newer value; without room it is only marked, and read when its turn comes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from collections.abc import Callable
 
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
 
+Message = tuple[bytes, bytes, int, int, bool]
+"""Payload, encoded properties, seconds to live or `events.NO_EXPIRY`, qos, retain."""
+
 RECORD_BYTES = 256
 """What a record takes beside the frame it carries; counted so that small frames are bounded as well."""
 
 
 class Record:
-    """One message on its way out. `frame` is None for a param under `latest`: its value is read when it is sent."""
+    """One message on its way out: a CLASP frame, or `message` as an MQTT client published it. With neither, a param's
+    value is read when it is sent."""
 
-    __slots__ = ("address", "again", "born_s", "frame", "is_param", "mapping", "qos", "topic", "via")
+    __slots__ = ("address", "again", "born_s", "frame", "is_param", "mapping", "message", "qos", "topic", "via")
 
     def __init__(
         self, mapping: Mapping, topic: str, address: bytes, frame: bytes | None, is_param: bool, born_s: float
@@ -27,6 +31,7 @@ class Record:
         self.topic = topic
         self.address = address
         self.frame = frame
+        self.message: Message | None = None
         self.is_param = is_param
         self.born_s = born_s
         self.qos: int = mapping.config.qos
@@ -36,56 +41,9 @@ class Record:
     @property
     def size(self) -> int:
         """Bytes of the queue's bound that it takes."""
+        if self.message is not None:
+            return RECORD_BYTES + len(self.message[0]) + len(self.message[1])
         return RECORD_BYTES + len(self.frame) if self.frame is not None else 0
-
-
-class _Latest:
-    """At most one record per address waiting and one under way. A newer one takes the waiting one's place."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[tuple[bytes, bool], Record] = {}
-        self.held: dict[tuple[bytes, bool], Record] = {}  # its predecessor is under way
-        self.flying: dict[tuple[bytes, bool], Record] = {}
-
-    def offer(self, record: Record) -> Record | None:
-        """Add it; returns the one it replaces."""
-        key = (record.address, record.is_param)
-        line = self.held if key in self.flying else self.waiting
-        old = line.get(key)
-        line[key] = record
-        return old
-
-    def next(self) -> Record | None:
-        for key, record in self.waiting.items():
-            del self.waiting[key]
-            self.flying[key] = record
-            return record
-        return None
-
-    def done(self, record: Record) -> bool:
-        key = (record.address, record.is_param)
-        if self.flying.get(key) is not record:
-            return False
-        del self.flying[key]
-        if (newer := self.held.pop(key, None)) is not None:
-            self.waiting[key] = newer
-        return True
-
-    def recall(self, which: Callable[[Record], bool]) -> list[Record]:
-        """Put what is under way back in front, unless something newer waits; returns what that replaced."""
-        back = {key: record for key, record in self.flying.items() if which(record)}
-        for key in back:
-            del self.flying[key]
-        obsolete = [record for key, record in back.items() if key in self.held]
-        self.waiting = back | {key: self.held.pop(key) for key in back if key in self.held} | self.waiting
-        return obsolete
-
-    def busy(self, address: bytes) -> bool:
-        key = (address, True)
-        return key in self.waiting or key in self.flying or key in self.held
-
-    def __len__(self) -> int:
-        return len(self.waiting) + len(self.held) + len(self.flying)
 
 
 class _Line:
@@ -132,6 +90,69 @@ class _Line:
         return len(self.waiting) + len(self.flying)
 
 
+class _Latest(_Line):
+    """Like a line, but while there is no connection a newer value of a param takes the place of one that waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: dict[int, Record] = {}
+        self.newest: dict[bytes, Record] = {}  # the last value of each param that waits
+
+    def offer(self, record: Record) -> None:
+        self.queue[id(record)] = record
+        if record.is_param:
+            self.params[record.address] += 1
+            self.newest[record.address] = record
+
+    def replaced(self, record: Record) -> Record | None:
+        """Take out the value that a newer one makes obsolete."""
+        old = self.newest.pop(record.address, None) if record.is_param else None
+        if old is not None:
+            del self.queue[id(old)]
+            self.left(old)
+        return old
+
+    def next(self) -> Record | None:
+        for key, record in self.queue.items():
+            del self.queue[key]
+            if self.newest.get(record.address) is record:
+                del self.newest[record.address]
+            self.flying[key] = record
+            return record
+        return None
+
+    def conflate(self) -> list[Record]:
+        """Take out every value that waits before a newer one of its param."""
+        old = [r for r in self.queue.values() if r.is_param and self.newest.get(r.address) is not r]
+        for record in old:
+            del self.queue[id(record)]
+            self.left(record)
+        return old
+
+    def recall_conflated(self, which: Callable[[Record], bool]) -> list[Record]:
+        """Put what is under way back in front; returns the values that newer ones have made obsolete."""
+        back = [record for record in self.flying.values() if which(record)]
+        for record in back:
+            del self.flying[id(record)]
+        obsolete: list[Record] = []
+        kept: dict[int, Record] = {}
+        newer = set(self.newest)
+        for record in reversed(back):
+            if record.is_param and record.address in newer:
+                obsolete.append(record)
+                self.left(record)
+                continue
+            kept[id(record)] = record
+            if record.is_param:
+                newer.add(record.address)
+                self.newest[record.address] = record
+        self.queue = dict(reversed(kept.items())) | self.queue
+        return obsolete
+
+    def __len__(self) -> int:
+        return len(self.queue) + len(self.flying)
+
+
 class OutQueue:
     """All that one bridge has to send. `max_bytes` bounds what carries frames, `max_age_s` (0: any) the log's age."""
 
@@ -157,15 +178,17 @@ class OutQueue:
         self.expire(record.born_s)
         if policy == "log":
             self._make_room(record.size)
+        elif policy == "latest" and record.is_param:
+            full = self._bytes + record.size > self._max_bytes
+            if (full or not self.online) and (old := self._latest.replaced(record)) is not None:
+                self._bytes -= old.size
+            if self._bytes + record.size > self._max_bytes:
+                record.frame = record.message = None  # read when it is sent
         if record.size and self._bytes + record.size > self._max_bytes:
             self.dropped["full"] += 1
             return
         self._bytes += record.size
-        if policy == "latest":
-            replaced = self._latest.offer(record)
-            self._bytes -= replaced.size if replaced is not None else 0
-        else:
-            (self._log if policy == "log" else self._passing).offer(record)
+        {"latest": self._latest, "log": self._log}.get(policy, self._passing).offer(record)
 
     def _make_room(self, size: int) -> None:
         """The oldest records of the log give way to a newer one, which says more about how things stand."""
@@ -197,9 +220,8 @@ class OutQueue:
 
     def done(self, record: Record, refused: bool = False) -> None:
         """The broker has it, or will not have it (`refused`). Said twice, the second time counts for nothing."""
-        policy = record.mapping.config.policy
-        line = self._passing if policy == "drop" else self._log
-        if self._latest.done(record) if policy == "latest" else line.done(record):
+        line = {"latest": self._latest, "log": self._log}.get(record.mapping.config.policy, self._passing)
+        if line.done(record):
             self._bytes -= record.size
             self.dropped["refused"] += refused
 
@@ -209,6 +231,8 @@ class OutQueue:
         """There is no connection. What is under way with QoS 0 is gone with it, the rest the link will finish."""
         self.online = False
         self._recall(lambda record: record.qos == 0)
+        for record in self._latest.conflate():
+            self._bytes -= record.size
         while self._passing.waiting:
             record = self._passing.waiting.popleft()
             self._passing.left(record)
@@ -220,7 +244,7 @@ class OutQueue:
         self._recall(lambda record: True)
 
     def _recall(self, which: Callable[[Record], bool]) -> None:
-        for record in self._latest.recall(which):
+        for record in self._latest.recall_conflated(which):
             self._bytes -= record.size
         self._log.recall(which)
         self._passing.recall(which)
@@ -234,7 +258,7 @@ class OutQueue:
 
     def busy(self, address: bytes) -> bool:
         """Whether a value of this param is still to reach the broker."""
-        return self._latest.busy(address) or address in self._log.params or address in self._passing.params
+        return any(address in line.params for line in (self._latest, self._log, self._passing))
 
     def __len__(self) -> int:
         return len(self._latest) + len(self._log) + len(self._passing)

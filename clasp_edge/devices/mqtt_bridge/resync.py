@@ -1,7 +1,8 @@
-"""The walk over the state after which a broker that may have lost something has again what it had from us.
+"""The walk over the state after which a broker that may have lost something has again what it had from us, and we have
+no more what was cleared there.
 
-Repeats each param that a map carries out under `latest` and that the broker has not named, unless its value came from
-the bridge itself: then another daemon repeats it. In steps, so that a large state does not hold up the clients.
+Repeats each retained param that a map carries out and that the broker has not named, unless its value
+came from the bridge itself: that was cleared there. In steps, so that a large state does not hold up the clients.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ STEP_SCAN = 2000
 
 
 class Resync:
-    """`start` once; `finished` is called at the end unless it is cancelled. `named`: what the broker does have."""
+    """`start` once; `finished` is called at the end unless it is cancelled. `named`: what the broker does have.
+    `clear`: what came from it and is not there was cleared."""
 
     def __init__(
-        self, bridge: Bridge, loop: AbstractEventLoop, named: set[bytes], finished: Callable[[], None]
+        self, bridge: Bridge, loop: AbstractEventLoop, named: set[bytes], finished: Callable[[], None], *, clear: bool
     ) -> None:
+        self._clear = clear
         self._bridge = bridge
         self._loop = loop
         self._named = named
         self._finished = finished
         self._writer = f"bridge:{bridge.name}"
-        self._patterns: list[Pattern] = []
+        self._patterns: list[tuple[Pattern, Mapping]] = []
         self._cursor = b""
         self._next: Handle | None = None
 
     def start(self, mappings: Sequence[Mapping]) -> None:
         """Begin."""
-        self._patterns = [
-            Pattern(m.config.address.encode()) for m in mappings if m.gives_out and m.config.policy == "latest"
-        ]
+        self._patterns = [(Pattern(m.config.address.encode()), m) for m in mappings]
         self._next = self._loop.call_soon(self._step)
 
     def cancel(self) -> None:
@@ -53,16 +54,20 @@ class Resync:
         if not self._patterns:
             self._finished()
             return
-        payload, self._cursor = self._bridge.plane.snapshot(
-            self._patterns[0], None, self._cursor, STEP_BYTES, STEP_SCAN
-        )
+        pattern, mapping = self._patterns[0]
+        payload, self._cursor = self._bridge.plane.snapshot(pattern, None, self._cursor, STEP_BYTES, STEP_SCAN)
         if payload is not None:
             message = decode_payload(payload)
             assert isinstance(message, Snapshot)
             for param in message.params:
                 address = param.address.encode()
-                if param.writer != self._writer and address not in self._named:
-                    self._bridge.repeat(address)
+                if address in self._named or self._bridge.retained(address) is None:
+                    continue
+                if param.writer != self._writer:
+                    if mapping.gives_out:
+                        self._bridge.repeat(address)
+                elif self._clear and mapping.takes_in:
+                    self._bridge.forget(address)
         if not self._cursor:
             self._patterns.pop(0)
         self._next = self._loop.call_soon(self._step)

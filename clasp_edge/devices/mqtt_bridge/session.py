@@ -20,8 +20,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from clasp_edge.config.broker import Broker
 from clasp_edge.config.model import Bridge as BridgeConfig
-from clasp_edge.devices.mqtt_bridge.events import Arrived, Done, Filter, Outgoing, Trouble, Up
+from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Done, Filter, Outgoing, Trouble, Up
 from clasp_edge.devices.mqtt_bridge.handover import Handover
+from clasp_edge.devices.mqtt_bridge.properties import AGAIN, BINARY, SIGNAL, VERSION, VIA, passed_on, put_passed_on
 from clasp_edge.devices.mqtt_bridge.queue import Record
 
 CONNECT_TIMEOUT_S = 5.0
@@ -33,8 +34,8 @@ SESSION_EXPIRY_S = 86_400
 WINDOW = 64
 """Messages under way; a broker may ask for fewer (MQTT 5, receive maximum)."""
 
-MAX_PACKET_BYTES = 262_144
-"""What we take: more than any CLASP value can carry, less than would hurt."""
+MAX_PACKET_BYTES = 16 * 1024 * 1024
+"""What we take: as much as an MQTT client may be allowed to send here."""
 
 UNSUPPORTED_VERSION = 0x84
 FAILURE = 0x80
@@ -42,14 +43,6 @@ UNSPECIFIED = 0x80
 """Reason codes (MQTT 5.0, 2.4): the version is not supported; from here on something was refused; no reason given."""
 
 CONNECTION_LOST = "connection lost"
-
-VIA = "clasp-edge-via"
-SIGNAL = "clasp-edge-signal"
-VERSION = "clasp-edge-version"
-AGAIN = "clasp-edge-again"
-"""User properties: the daemons a message has passed, the signal it was in CLASP, and as `versions` has it."""
-
-BINARY = "application/octet-stream"
 
 
 class Session:
@@ -64,6 +57,7 @@ class Session:
         self._handover = handover
         self._config = config
         self._greeted = False
+        self._subscribed = False
         self._answered = False
         self._remembered = False
         self._connection = 0
@@ -196,7 +190,7 @@ class Session:
                     noLocal=True,
                     retainAsPublished=True,
                     retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
-                    if wanted.replay
+                    if wanted.replay or not self._subscribed
                     else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB,
                 )
                 _, mid = self._client.subscribe(wanted.topic, options=options)
@@ -204,18 +198,23 @@ class Session:
                 _, mid = self._client.subscribe(wanted.topic, wanted.qos)
             if mid is not None:
                 self._asked[mid] = [wanted.topic]
+        self._subscribed = True
 
     def publish(self, message: Outgoing) -> None:
         """Publish; `Done` follows."""
         properties = None
         if self.mqtt5:
             properties = _properties(PacketTypes.PUBLISH)
-            properties.UserProperty = [(VIA, ",".join(message.via)), (SIGNAL, message.signal)]
+            put_passed_on(properties, message.properties)
+            if message.expiry_s != NO_EXPIRY:
+                properties.MessageExpiryInterval = message.expiry_s
+            properties.UserProperty = (VIA, ",".join(message.via))
+            properties.UserProperty = (SIGNAL, message.signal)
             if message.version:
                 properties.UserProperty = (VERSION, str(message.version))
             if message.again:
                 properties.UserProperty = (AGAIN, "1")
-            if message.binary:
+            if message.binary and not message.properties:
                 properties.ContentType = BINARY
         record = message.record
         try:
@@ -288,6 +287,9 @@ class Session:
                 getattr(properties, "ContentType", "") == BINARY,
                 int(version) if (version := user.get(VERSION, "")).isdecimal() and len(version) < 20 else 0,
                 AGAIN in user,
+                message.qos,
+                passed_on(properties),
+                getattr(properties, "MessageExpiryInterval", NO_EXPIRY),
             )
         )
 

@@ -65,17 +65,20 @@ def test_retained_becomes_a_param(mqtt: Broker, clasp: Crowd, version: int, payl
 
 
 @pytest.mark.parametrize(("payload", "value"), MEANINGS, ids=ids(MEANINGS))  # type: ignore[arg-type]
-def test_not_retained_becomes_an_event(mqtt: Broker, clasp: Crowd, payload: bytes, value: wire.Value) -> None:
+def test_not_retained_becomes_a_param_that_mqtt_does_not_retain(
+    mqtt: Broker, clasp: Crowd, payload: bytes, value: wire.Value
+) -> None:
     topic = fresh()
     listener = clasp.ws()
     subscribe(listener, f"/mqtt/{topic}")
     mqtt.client().publish(topic, payload)
-    heard = listener.recv_type(wire.Publish)
+    heard = listener.recv_type(wire.Set)
     assert heard.address == f"/mqtt/{topic}"
-    assert heard.signal == wire.SignalType.EVENT
-    said = heard.value if heard.value is not wire.ABSENT else heard.payload
-    assert same(said, value)
-    assert get(clasp.ws(), f"/mqtt/{topic}") is None
+    assert same(heard.value, value)
+    found = get(clasp.ws(), f"/mqtt/{topic}")
+    assert found is not None
+    assert same(found.value, value)
+    assert mqtt.client().subscribe_with_retained(topic)[1] == []
 
 
 def test_snapshot_of_a_newcomer_has_what_was_retained(mqtt: Broker, clasp: Crowd) -> None:

@@ -28,9 +28,13 @@ from clasp_edge.devices.mqtt.codec.packets import (
 from clasp_edge.devices.mqtt.codec.primitives import Reader
 from clasp_edge.devices.mqtt.codec.properties import WILL, Property, read_properties
 from clasp_edge.devices.mqtt.codec.reason import MqttError, Reason, malformed, protocol_error
-from clasp_edge.devices.mqtt.codec.types import FIXED_FLAGS, V5, V311, PacketType
+from clasp_edge.devices.mqtt.codec.types import FIXED_FLAGS, V5, V31, V311, PacketType
 
-PROTOCOL_NAME = "MQTT"
+PROTOCOL_NAMES = {"MQTT": (V311, V5), "MQIsdp": (V31,)}
+"""With their levels (3.1.1, 3.1.2.2; 5.0, 3.1.2.2; 3.1, 3.1)."""
+
+BRIDGE = 0x80
+"""Added to the level by a bridge of Mosquitto: it wants no echo, and the retain flag as it was published."""
 
 
 def decode(first: int, body: bytes, version: int) -> Packet:
@@ -51,8 +55,10 @@ def decode(first: int, body: bytes, version: int) -> Packet:
 def _connect(reader: Reader, first: int, version: int) -> Packet:
     name = reader.text("protocol name")
     level = reader.number(1, "protocol level")
-    if name != PROTOCOL_NAME or level not in (V311, V5):
+    bridge = bool(level & BRIDGE)
+    if level & ~BRIDGE not in PROTOCOL_NAMES.get(name, ()):
         raise MqttError(Reason.UNSUPPORTED_PROTOCOL_VERSION, f"protocol {name[:16]!r} level {level}")
+    level = V5 if level & ~BRIDGE == V5 else V311  # but for its name and level, 3.1 is served as 3.1.1
     flags = reader.number(1, "connect flags")
     will_qos = flags >> 3 & 3
     if flags & 0x01:
@@ -79,6 +85,7 @@ def _connect(reader: Reader, first: int, version: int) -> Packet:
     return Connect(
         client_id=client_id,
         version=level,
+        bridge=bridge,
         clean_start=bool(flags & 0x02),
         keep_alive_s=keep_alive_s,
         will=will,

@@ -100,7 +100,9 @@ def _connect(packet: Connect) -> bytes:
     flags = packet.clean_start << 1 | (packet.username is not None) << 7 | (packet.password is not None) << 6
     if will is not None:
         flags |= 0x04 | will.qos << 3 | will.retain << 5
-    body = put_text("MQTT") + bytes((packet.version, flags)) + packet.keep_alive_s.to_bytes(2, "big")
+    body = (
+        put_text("MQTT") + bytes((packet.version | packet.bridge << 7, flags)) + packet.keep_alive_s.to_bytes(2, "big")
+    )
     body += _section(packet.properties, packet.version) + put_text(packet.client_id)
     if will is not None:
         body += _section(will.properties, packet.version) + put_text(will.topic) + put_binary(will.payload)

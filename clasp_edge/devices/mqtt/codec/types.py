@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+V31 = 3
 V311 = 4
 V5 = 5
 

@@ -1,0 +1,8 @@
+from clasp_edge.devices.mqtt.context cimport MqttContext
+from clasp_edge.dataplane.outbox cimport Sink
+
+
+cdef class SharedGroup(Sink):
+    cdef readonly MqttContext context
+    cdef readonly list members          # (outlet, options, identifiers)
+    cdef Py_ssize_t turn

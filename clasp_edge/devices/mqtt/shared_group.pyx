@@ -1,0 +1,84 @@
+"""The sessions behind one shared subscription: each message goes to one of them (5.0, 4.8.2).
+
+Compiled half of `devices.mqtt.shared`.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint32_t
+
+from clasp_edge.devices.mqtt.sender cimport MqttSender
+from clasp_edge.dataplane.outbox cimport Delivery
+from clasp_edge.dataplane.trie cimport OPTION_QOS, OPTION_SHARED
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+
+cdef class SharedGroup(Sink):
+    """The sessions behind one shared subscription: each message goes to one of them, in turn, to one that is connected
+    if there is one (5.0, 4.8.2)."""
+
+    def __cinit__(self, MqttContext context not None):
+        self.context = context
+        self.native = True
+        self.members = []
+
+    def join(self, MqttSender outlet not None, uint32_t options, bytes identifiers):
+        """Add a session, or change how it takes part."""
+        self.leave(outlet)
+        self.members.append((outlet, options | OPTION_SHARED, identifiers))
+
+    def leave(self, MqttSender outlet not None):
+        """Take a session out; returns how many are left."""
+        self.members = [member for member in self.members if member[0] is not outlet]
+        return len(self.members)
+
+    cdef void deliver(self, Delivery* delivery) noexcept:
+        cdef MqttSender outlet
+        cdef MqttSender chosen = None
+        cdef Py_ssize_t i, place = 0, count = len(self.members)
+        cdef tuple member
+        try:
+            for i in range(count):
+                member = <tuple>self.members[(self.turn + i) % count]
+                outlet = <MqttSender>member[0]
+                if outlet.scopes is not None and not outlet.scopes.allows(
+                        "read", PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size)):
+                    continue
+                if chosen is None or (chosen.dead and not outlet.dead):
+                    chosen = outlet
+                    delivery.options = <uint32_t>member[1]
+                    delivery.extra = NULL if member[2] is None else <PyObject*>member[2]
+                    place = (self.turn + i + 1) % count
+                    if not outlet.dead and not outlet.pressed:
+                        break
+            if chosen is not None:
+                self.turn = place
+                self.context.shared = self
+                chosen.deliver(delivery)
+                self.context.shared = None
+        except Exception:
+            self.context.shared = None
+            log.exception("a shared message could not be delivered")
+
+    def give(self, list messages not None):
+        """Divide messages that a member had and that is gone (5.0, 4.8.2) among the others; they are those that
+        `MqttQueue.take_shared` returns."""
+        cdef MqttSender outlet
+        cdef uint32_t options
+        cdef tuple member
+        for topic, payload, properties, expiry_s, qos, retain in messages:
+            if not self.members:
+                return
+            here = [one for one in self.members if not (<MqttSender>one[0]).dead] or self.members
+            member = <tuple>here[self.turn % len(here)]
+            self.turn += 1
+            outlet = <MqttSender>member[0]
+            options = <uint32_t>member[1]
+            if min(qos, options & OPTION_QOS) == 0:
+                outlet.offer(topic, payload, 0, retain, member[2])
+            elif not outlet.refill_shared(self, topic, payload, properties, expiry_s,
+                                          min(qos, options & OPTION_QOS), retain, member[2]):
+                self.context.dropped += 1
