@@ -113,7 +113,7 @@ class Router:
             waiting = (s for s in self.connections if not s.greeted and not s.closing and s is not session)
             oldest = min(waiting, key=lambda s: s.connected_s, default=None)
             if oldest is not None:
-                oldest.close(CloseCode.TRY_AGAIN_LATER, "no HELLO while others wait")
+                oldest.close(CloseCode.TRY_AGAIN_LATER, "half-open limit reached (limits.max_half_open)")
         return session
 
     def full(self, remote: str) -> bool:
@@ -127,7 +127,7 @@ class Router:
             if session is None:
                 return False
             self.places.give_back(session)
-            session.close(CloseCode.TRY_AGAIN_LATER, "the place is needed for another host")
+            session.close(CloseCode.TRY_AGAIN_LATER, "closed to admit a client from another host (limits.max_sessions)")
         return True
 
     def _places_taken(self) -> bool:

@@ -11,7 +11,6 @@ import argparse
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -65,7 +64,7 @@ def make_root(suite: str, mirror: str) -> Path:
         enter(root, "update-ca-certificates >/dev/null 2>&1")
     bundle = root / "root" / "clone.bundle"
     subprocess.run(["git", "-C", ROOT, "bundle", "create", "-q", bundle, "HEAD"], check=True)
-    enter(root, "git clone -q /root/clone.bundle /root/clasp-edge")
+    enter(root, "git -c advice.detachedHead=false clone -q /root/clone.bundle /root/clasp-edge")
     return root
 
 
@@ -100,9 +99,10 @@ def run_until_ready(root: Path, log: Path) -> float:
         assert process.stdout is not None
         for line in process.stdout:
             out.write(line)
+            out.flush()
             if line.startswith("ready "):
                 took_s = time.monotonic() - began_s
-                process.send_signal(signal.SIGTERM)
+                process.kill()  # with --kill-child everything inside goes too
                 process.wait(30)
                 return took_s
     raise RuntimeError(f"`make run` ended with status {process.wait()}; {log}")

@@ -60,7 +60,10 @@ def test_the_most_silent_one_of_the_crowd_makes_room(hosts: Hosts, transport: st
     newcomer = getattr(hosts, transport)(THERE)
     closed = crowd[1].wait_closed()
     if transport == "ws":
-        assert (closed.code, closed.reason) == (1013, "the place is needed for another host")
+        assert (closed.code, closed.reason) == (
+            1013,
+            "closed to admit a client from another host (limits.max_sessions)",
+        )
     assert [client.sync() for client in (crowd[0], crowd[2], crowd[3], newcomer)] == [[]] * PLACES
 
 
