@@ -126,7 +126,7 @@ asan: $(VENV)/.test build
 	@.ci/sanitized $(BIN)/python tests/fuzz/fuzz_whole_router.py -max_total_time=$(FUZZ_SECONDS)
 
 adversary: $(VENV)/.test build
-	python -m pytest -q -m "long or not long" tests/adversary $(ARGS)
+	ADVERSARY=whole python -m pytest -q tests/adversary $(ARGS)
 
 crash: $(VENV)/.test build
 	python tests/crash $(ARGS)

@@ -1,4 +1,4 @@
-"""`clasp-edge status`, `metrics` and `resync`: ask the running daemon over its control socket and say what it answers.
+"""`clasp-edge status`, `metrics`, `resync`, `release`: ask the running daemon over its control socket, say its answer.
 
 Exit status 0 done, 1 the daemon says no, 3 no daemon was reached.
 """
@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
             case "metrics":
                 print(ask(sockets, {"request": "metrics"}), end="")
                 return EXIT_OK
+            case "release":
+                return _release(arguments, sockets)
             case _:
                 return _resync(arguments, sockets)
     except Refused as refusal:
@@ -64,4 +66,11 @@ def _resync(arguments: argparse.Namespace, sockets: list[Path]) -> int:
             print(f"{target['name']}: its host is not found yet; when it is, it is sent the values of its {patterns}")
     if not targets:
         print("there are no OSC targets")
+    return EXIT_OK
+
+
+def _release(arguments: argparse.Namespace, sockets: list[Path]) -> int:
+    released = ask(sockets, {"request": "release", "router": arguments.router})
+    whose = f", which belonged to the token of {released['subject']}" if released["subject"] else ""
+    print(f"{released['router']}{whose}: the next token that dials in with this id has it")
     return EXIT_OK

@@ -6,7 +6,7 @@ import argparse
 
 from clasp_edge.cli.parser import Parser
 
-COMMANDS = frozenset({"status", "metrics", "resync"})
+COMMANDS = frozenset({"status", "metrics", "resync", "release"})
 
 
 def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
@@ -35,3 +35,11 @@ def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) ->
         "target", nargs="?", metavar="TARGET", help="the name of an osc.target, or the host:port of a device that asked"
     )
     which.add_argument("--all", action="store_true", help="every OSC device")
+    release = commands.add_parser(
+        "release",
+        parents=[source],
+        help="let another token have a router id",
+        description="Let the next token that dials in under a router id have it. An id belongs to the token that first "
+        "dialled in with it, so that no other router can take its place.",
+    )
+    release.add_argument("router", metavar="ROUTER_ID", help="as the box's `clasp-edge status` shows it")

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import socket
 import struct
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clasp_edge.config.model import Config
-from clasp_edge.journal import tools
+from clasp_edge.journal import import_export, tools
 from clasp_edge.journal.errors import Damaged, Unavailable
 from clasp_edge.journal.format import Record
+from clasp_edge.journal.import_export import lines_of
 from clasp_edge.journal.journal import DIRECTORY
 from clasp_edge.journal.lock import InUse
 from clasp_edge.journal.probe import probe
 from clasp_edge.wire import Error, Hello, Publish, Qos, Set, decode, encode
 from clasp_edge.wire.pattern import Pattern, PatternError
 
+EXIT_UNREADABLE = 2
 POLL_S = 0.3
 PROGRESS_S = 1.0
 CONNECT_TIMEOUT_S = 5.0
@@ -37,6 +42,16 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         "stat": _stat, "tail": _tail, "dump": _dump, "replay": _replay, "compact": _compact, "verify": _verify,
         "export": _export, "import": _import,
     }[arguments.action]  # fmt: skip
+    # A damaged file can kill whoever reads it: LMDB follows what its pages say, and may be led out of the map.
+    return in_child(lambda: _carried_out(action, arguments, config, directory), directory)
+
+
+def _carried_out(
+    action: Callable[[argparse.Namespace, Config, Path], int],
+    arguments: argparse.Namespace,
+    config: Config,
+    directory: Path,
+) -> int:
     try:
         return action(arguments, config, directory)
     except PatternError as error:
@@ -52,6 +67,36 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     except KeyboardInterrupt:
         return 0
     return 2
+
+
+def in_child(work: Callable[[], int], directory: Path) -> int:
+    """The exit status of `work`, done in a process of its own; 1 with a sentence if that was killed by what it read."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        status = EXIT_UNREADABLE
+        try:
+            status = work()
+            sys.stdout.flush()
+        except BrokenPipeError:  # `journal dump | head`
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    while True:
+        try:
+            ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            break
+        except KeyboardInterrupt:  # the child has it too, and ends
+            continue
+    if ended not in (-signal.SIGBUS, -signal.SIGSEGV, -signal.SIGABRT):
+        return ended if ended >= 0 else 128 - ended
+    name = signal.Signals(-ended).name
+    print(f"clasp-edge: the journal in {directory} is damaged: reading it ended with {name}", file=sys.stderr)
+    return 1
 
 
 class _Progress:
@@ -245,12 +290,12 @@ def _verify(arguments: argparse.Namespace, config: Config, directory: Path) -> i
 
 def _export(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
     if arguments.file is None:
-        for line in tools.export_params(directory):
+        for line in import_export.export_params(directory):
             print(line)
         return 0
     count = 0
     with open(arguments.file, "x", encoding="utf-8") as file:
-        for line in tools.export_params(directory):
+        for line in import_export.export_params(directory):
             file.write(line + "\n")
             count += 1
     print(f"{count} params")
@@ -261,10 +306,10 @@ def _import(arguments: argparse.Namespace, config: Config, directory: Path) -> i
     progress = _Progress("import")
     try:
         if arguments.file is None:
-            count = tools.import_params(config.data_dir, directory, sys.stdin, progress)
+            count = import_export.import_params(config.data_dir, directory, lines_of(sys.stdin), progress)
         else:
             with open(arguments.file, encoding="utf-8") as file:
-                count = tools.import_params(config.data_dir, directory, file, progress)
+                count = import_export.import_params(config.data_dir, directory, lines_of(file), progress)
     except ValueError as error:
         print(f"clasp-edge: {error}", file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clasp_edge.cli import console_arguments, journal_arguments, rules_arguments
+from clasp_edge.cli import console_arguments, journal_arguments, rules_arguments, token_arguments
 from clasp_edge.cli.parser import Parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.config.model import Config
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from clasp_edge.cli import rules
 
             return {"test": rules.test, "convert": rules.convert}[arguments.action](arguments.file)
-        case name if name == "rules" or name in console_arguments.COMMANDS:
+        case name if name in ("rules", "token") or name in console_arguments.COMMANDS:
             return _ask(arguments)
         case _:
             print(default_text(), end="")
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     console_arguments.add_parsers(commands, source)
     journal_arguments.add_parser(commands, source)
     rules_arguments.add_parser(commands, source)
+    token_arguments.add_parser(commands, source)
     commands.add_parser(
         "config",
         help="print the commented default configuration file",
@@ -123,9 +124,9 @@ def _ask(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_CONFIG
-    from clasp_edge.cli import console, rules
+    from clasp_edge.cli import console, rules, token
 
-    ask = rules.run_live if arguments.command == "rules" else console.run
+    ask = {"rules": rules.run_live, "token": token.run}.get(arguments.command, console.run)
     return ask(arguments, config, also_system=path in (None, SYSTEM_CONFIG) and not arguments.sets)
 
 

@@ -87,7 +87,7 @@ class Pages:
         if scheme.lower() != "bearer" or not token.strip():
             return "the metrics need a token from this address (Authorization: Bearer ...); see console.metrics_from"
         try:
-            identity = authenticator.validate(token.strip())
+            identity = authenticator.validate(token.strip(), f"{request.host}:0")
         except Refused as refusal:
             return refusal.text
         if not identity.scopes.covers("admin", EVERYTHING):

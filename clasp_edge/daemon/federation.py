@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
+from clasp_edge.console.release import Release
+from clasp_edge.console.requests import Requests
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import Part
 from clasp_edge.federation.shared.cursor_names import HUB, PEER, UPLINK
@@ -17,6 +19,7 @@ from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
     from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
+    from clasp_edge.federation.downstream.router_ids import RouterIds
     from clasp_edge.federation.shared.dedup import Seen
     from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
     from clasp_edge.federation.shared.identity import Identity
@@ -43,6 +46,7 @@ class FederationPart(Part):
         self._common: tuple[Identity, Seen, DedupRecovery] | None = None
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
+        self._ids: RouterIds | None = None
         router.extensions = True
         router.handlers[MessageType.FEDERATION_SYNC] = self._first
 
@@ -71,6 +75,9 @@ class FederationPart(Part):
 
         add_federation(sources, self.statistics)
 
+    def offer(self, requests: Requests) -> None:
+        requests.add("release", Release(self.router_ids))
+
     def stop(self) -> None:
         """Disconnect the uplinks; sessions of other routers end as all do."""
         if self._uplinks is not None:
@@ -91,8 +98,17 @@ class FederationPart(Part):
             from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
             from clasp_edge.federation.downstream.peers import Peers
 
-            self._handlers = PeerHandlers(self._router, Peers(self._router, *self._of_this_router(), self._journal))
+            peers = Peers(self._router, *self._of_this_router(), self._journal, self.router_ids())
+            self._handlers = PeerHandlers(self._router, peers)
         return self._handlers
+
+    def router_ids(self) -> RouterIds:
+        """Whose router id is whose."""
+        if self._ids is None:
+            from clasp_edge.federation.downstream.router_ids import RouterIds
+
+            self._ids = RouterIds(self._journal, self._router.authenticator)
+        return self._ids
 
     def _of_this_router(self) -> tuple[Identity, Seen, DedupRecovery]:
         if self._common is None:

@@ -22,6 +22,7 @@ from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
 from clasp_edge.daemon import logs
+from clasp_edge.daemon.access import AccessPart
 from clasp_edge.daemon.auth import TokenAuthenticator
 from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.part import CannotStart
@@ -75,7 +76,7 @@ class Daemon:
             self._authenticator = TokenAuthenticator(config, self._clock)
         self._router = Router(config, asyncio.get_running_loop(), self._clock, self._authenticator)
         try:
-            self._parts = Parts(self._router, config)
+            self._parts = Parts(self._router, config, AccessPart(config, self._authenticator, self._apply_config))
         except CannotStart as error:
             return _cannot_start(error)
         if "NOTIFY_SOCKET" in os.environ or "LISTEN_PID" in os.environ:
@@ -139,6 +140,12 @@ class Daemon:
             session.link.abort()
         await asyncio.sleep(0)
 
+    def _apply_config(self) -> None:
+        """Have the router and every part look at the configuration, and at who may do what, again."""
+        self._router.apply_config(self._config)
+        for part in self._parts.all:
+            part.apply_config(self._config)
+
     def _reload(self) -> None:
         """SIGHUP has come."""
         if self._service is not None:
@@ -159,9 +166,7 @@ class Daemon:
         logging.getLogger().setLevel(config.log.level.upper())
         if self._authenticator is not None:
             self._authenticator.reload(config)
-        self._router.apply_config(config)
-        for part in self._parts.all:
-            part.apply_config(config)
+        self._apply_config()
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))

@@ -44,8 +44,8 @@ class Parts:
     The journal is opened here: what it has stored is there before anybody connects. Raises CannotStart.
     """
 
-    def __init__(self, router: Router, config: Config) -> None:
-        self.all: list[Part] = []
+    def __init__(self, router: Router, config: Config, access: Part) -> None:
+        self.all: list[Part] = [access]
         self.journal_text = "off"
         journal = None
         if config.journal.mode != "off":

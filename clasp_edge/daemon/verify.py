@@ -13,6 +13,7 @@ from clasp_edge.config.load import ConfigError, Problem, load_with_origins
 from clasp_edge.config.model import Config
 from clasp_edge.daemon.rules import has_rules, read_configured
 from clasp_edge.security.scope import Scope, ScopeError
+from clasp_edge.security.token_file import TokenFile, TokenFileError
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 
@@ -48,7 +49,21 @@ def _unreadable(config: Config) -> Iterator[tuple[str, str]]:
             except PatternError as error:
                 yield f"bridge.{name}.map[{index}].address", str(error)
 
+    yield from _nobody(config)
     yield from _wrong_rules(config)
+
+
+def _nobody(config: Config) -> Iterator[tuple[str, str]]:
+    """A door that nobody could open."""
+    if config.security.mode != "authenticated" or config.security.token:
+        return
+    try:
+        if TokenFile(config.data_dir).read():
+            return
+        reason = "without any token would let nobody in"
+    except TokenFileError as error:
+        reason = f"cannot be meant: {error}"
+    yield "security.mode", f'"authenticated" {reason}; make one with: clasp-edge token new NAME --scope "admin:/**"'
 
 
 def _wrong_rules(config: Config) -> Iterator[tuple[str, str]]:

@@ -28,21 +28,22 @@ class Documents:
     def __init__(self) -> None:
         self.wanted = False
         """The source has something new."""
-        self._source: Source | None = None
+        self._sources: list[Source] = []
         self._due: dict[str, bytes | None] = {}
         self._everything = False
 
     def ask(self, source: Source) -> None:
-        """From now on this is whom to ask."""
-        self._source = source
+        """From now on this one is asked too."""
+        self._sources.append(source)
 
     def gather(self) -> bool:
         """Ask what has changed; whether there is anything to store."""
         self.wanted = False
-        if self._source is not None:
-            everything, self._everything = self._everything, False
+        everything = self._everything and bool(self._sources)
+        self._everything = self._everything and not everything
+        for source in self._sources:
             try:
-                for name, data in self._source(everything).items():
+                for name, data in source(everything).items():
                     if not 0 < len(name.encode()) <= LONGEST_NAME:
                         raise ValueError(f"a document's name has 1 to {LONGEST_NAME} bytes")
                     self._due[name] = data

@@ -442,7 +442,7 @@ class Journal:
             log.error("the documents of other parts cannot be removed: %s", error)
 
     def keep_notes(self, source: Source) -> None:
-        """Ask `source` for documents to store with every commit from now on."""
+        """Ask `source` too for documents to store with every commit from now on."""
         self._notes.ask(source)
 
     def notes_changed(self, urgent: bool) -> None:

@@ -100,7 +100,8 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
         if entry != NULL:
             plane._forget(entry)
         return True
-    if (record.kind != RECORD_PARAM and record.kind != RECORD_RAW) or record.revision == 0 or record.qos > 2:
+    if ((record.kind != RECORD_PARAM and record.kind != RECORD_RAW) or record.revision == 0
+            or record.revision >> 63 or record.qos > 2):
         return False
     sizes.value_size = <uint32_t>size
     if record.kind == RECORD_RAW:

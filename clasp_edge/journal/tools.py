@@ -1,15 +1,12 @@
-"""What the command line does with a store: look into it while a router may be writing it, compact, export, import.
+"""What the command line does with a store: look into it while a router may be writing it, and compact it.
 
-Only `compact` and `import_params` write, and they take the data directory's lock first.
+Only `compact` writes, and it takes the data directory's lock first.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,35 +14,25 @@ from typing import Any
 
 import lmdb
 
-from clasp_edge.journal.errors import Damaged, Unavailable, reason
+from clasp_edge.journal.errors import DAMAGE, Damaged, Unavailable, reason
 from clasp_edge.journal.format import (
-    DEFAULT_QOS,
-    LARGEST_QOS,
     LOG_PREFIX,
-    RUN_KEY,
     STATE_PREFIX,
     BadBlock,
     Param,
-    Raw,
     Record,
     check,
-    make_state_block,
     params,
     records,
-    state_key,
 )
 from clasp_edge.journal.lock import DirectoryLock
-from clasp_edge.journal.queries import first_header, last_header, noted_run, seek
-from clasp_edge.journal.store import DATA_FILE, prepare
+from clasp_edge.journal.probe import file_fault
+from clasp_edge.journal.queries import first_header, last_header, seek
+from clasp_edge.journal.store import DATA_FILE
 from clasp_edge.wire import Publish, Set, Value, decode
 from clasp_edge.wire.pattern import Pattern
 
 Progress = Callable[[int, int], None]
-
-PARAMS_PER_BLOCK = 256
-
-LARGEST_RAW = 1 << 18
-"""Bytes of an MQTT packet (`mqtt.max_packet_kib`)."""
 
 
 @contextmanager
@@ -53,19 +40,24 @@ def reading(directory: Path) -> Iterator[lmdb.Transaction[memoryview]]:
     """A read transaction on the store in `directory`. Raises Damaged, Unavailable."""
     if not (directory / DATA_FILE).exists():
         raise Unavailable(f"there is no journal in {directory}")
+    if (problem := file_fault(directory / DATA_FILE, repair=False)) is not None:
+        raise Damaged(problem)
     try:
         with (
-            lmdb.open(str(directory), readonly=True, create=False, map_size=_map_size(directory), max_dbs=0) as env,
+            lmdb.open(str(directory), readonly=True, create=False, map_size=map_size(directory), max_dbs=0) as env,
             env.begin(buffers=True) as txn,
         ):
             yield txn
     except BadBlock as error:
         raise Damaged(str(error)) from None
+    except DAMAGE as error:
+        raise Damaged(reason(error)) from None
     except lmdb.Error as error:
         raise Unavailable(reason(error)) from None
 
 
-def _map_size(directory: Path) -> int:
+def map_size(directory: Path) -> int:
+    """Room for LMDB's map of the store's file, and for it to grow."""
     return max(1 << 28, (directory / DATA_FILE).stat().st_size * 2)
 
 
@@ -90,7 +82,16 @@ def log_records(
                 if progress is not None and newest is not None:
                     progress(header.number, newest.last)
                 yield from _usable(block, first, damaged)
-            there = cursor.next()
+            there = _onwards(cursor)
+
+
+def _onwards(cursor: lmdb.Cursor[memoryview]) -> bool:
+    """The next entry. Raises Damaged where a broken page leads backwards, which would never end."""
+    before = bytes(cursor.key())
+    there = cursor.next()
+    if there and bytes(cursor.key()) <= before:
+        raise Damaged("its entries are not in order")
+    return there
 
 
 def _usable(block: bytes, first: int, damaged: Callable[[int, str], None] | None) -> Iterator[Record]:
@@ -128,7 +129,7 @@ def state_params(directory: Path) -> dict[bytes, Param]:
                 found.pop(param.address, None)  # the order is that of the last write
                 if param.revision:
                     found[param.address] = param
-            there = cursor.next()
+            there = _onwards(cursor)
     return found
 
 
@@ -204,101 +205,6 @@ def matching(found: Iterable[Record], pattern: Pattern | None) -> Iterator[Recor
             yield record
 
 
-def export_params(directory: Path) -> Iterator[str]:
-    """One line of JSON for each param: everything that a restore needs, and the value for people."""
-    for param in state_params(directory).values():
-        line: dict[str, Any] = {
-            "address": param.address.decode(),
-            "value": plain(param.value),
-            "type": param.value_type,
-            "data": base64.b64encode(param.data).decode(),
-            "revision": param.revision,
-            "writer": param.writer,
-            "written_us": param.written_us,
-            "ttl": param.ttl,
-            "deadline_us": param.deadline_us,
-            "remaining_ms": param.remaining_ms,
-            "qos": param.qos,
-        }
-        if param.raw is not None:
-            line["mqtt"] = {
-                "properties": base64.b64encode(param.raw.properties).decode(),
-                "payload": base64.b64encode(param.raw.payload).decode(),
-            }
-        yield json.dumps(line)
-
-
-def read_export(lines: Iterable[str]) -> Iterator[Param]:
-    """The params of an export. Raises ValueError naming the line."""
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-            param = Param(
-                item["address"].encode(), int(item["revision"]), item["writer"], int(item["written_us"]),
-                int(item["ttl"]), int(item["deadline_us"]), int(item["remaining_ms"]), int(item["type"]),
-                base64.b64decode(item["data"], validate=True), int(item.get("qos", DEFAULT_QOS)),
-                _raw(item["mqtt"]) if "mqtt" in item else None,
-            )  # fmt: skip
-            _ = param.value
-            if not 0 <= param.qos <= LARGEST_QOS:
-                raise ValueError("qos")
-            if not 0 < param.revision < 1 << 64 or not param.address.startswith(b"/"):
-                raise ValueError("revision or address")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"line {number}: not a param of an export ({error})") from None
-        yield param
-
-
-def _raw(item: dict[str, str]) -> Raw:
-    raw = Raw(*(base64.b64decode(item[name], validate=True) for name in ("properties", "payload")))
-    if sum(map(len, raw)) > LARGEST_RAW:
-        raise ValueError("mqtt: too large")
-    return raw
-
-
-def import_params(data_dir: Path, directory: Path, lines: Iterable[str], progress: Progress | None = None) -> int:
-    """Put the params of an export into the store, over those that are there. Raises InUse, ValueError, Unavailable."""
-    found = list(read_export(lines))
-    data_dir.mkdir(parents=True, exist_ok=True)
-    directory.mkdir(parents=True, exist_ok=True)
-    lock = DirectoryLock(data_dir)
-    try:
-        size = max(1 << 28, sum(len(p.data) + sum(map(len, p.raw or ())) for p in found) * 4)
-        if (directory / DATA_FILE).exists():
-            size = max(size, _map_size(directory) * 2)
-        with lmdb.open(str(directory), map_size=size, max_dbs=0) as env, env.begin(write=True) as txn:
-            prepare(txn)
-            newest = last_header(txn, STATE_PREFIX)
-            run = max(noted_run(txn), newest.run if newest else 0) + 1
-            txn.put(RUN_KEY, run.to_bytes(8, "big"))
-            number = newest.number + 1 if newest else 1
-            before = newest.before + newest.size if newest else 0
-            at = 0
-            while at < len(found):
-                piece: list[Param] = []
-                room = 1 << 16
-                while at < len(found) and len(piece) < PARAMS_PER_BLOCK and (room > 0 or not piece):
-                    room -= len(found[at].data) + len(found[at].address) + sum(map(len, found[at].raw or ())) + 100
-                    piece.append(found[at])
-                    at += 1
-                block = make_state_block(
-                    piece, number=number, run=run, base=newest.base if newest else 1,
-                    before=before, wall_us=time.time_ns() // 1000,
-                )  # fmt: skip
-                txn.put(state_key(number), block)
-                number += 1
-                before += len(block)
-                if progress is not None:
-                    progress(at, len(found))
-    except lmdb.Error as error:
-        raise Unavailable(reason(error)) from None
-    finally:
-        lock.release()
-    return len(found)
-
-
 def compact(data_dir: Path, directory: Path) -> tuple[int, int]:
     """Rewrite the file without free pages. Returns its size before and after. Raises InUse, Unavailable."""
     if not (directory / DATA_FILE).exists():
@@ -308,7 +214,7 @@ def compact(data_dir: Path, directory: Path) -> tuple[int, int]:
     try:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        with lmdb.open(str(directory), readonly=True, create=False, map_size=_map_size(directory), max_dbs=0) as env:
+        with lmdb.open(str(directory), readonly=True, create=False, map_size=map_size(directory), max_dbs=0) as env:
             env.copy(str(fresh), compact=True)
         before, after = (d.joinpath(DATA_FILE).stat().st_size for d in (directory, fresh))
         with (fresh / DATA_FILE).open("rb") as file:

@@ -83,8 +83,9 @@ class Refused(Exception):
 class Authenticator(Protocol):
     """Turns tokens into identities (daemon wiring over security.TokenStore)."""
 
-    def validate(self, token: str) -> Identity:
-        """Raise `Refused` when the token is missing, unknown or expired."""
+    def validate(self, token: str, remote: str = "") -> Identity:
+        """Raise `Refused` when the token is missing, unknown or expired, or when too many from `remote` (`host:port`)
+        have been."""
 
     def revalidate(self, identity: Identity) -> Identity:
         """The identity as it stands now. Raise `Refused` when it has been revoked or has expired."""

@@ -28,6 +28,7 @@ from clasp_edge.wire import (
 )
 from clasp_edge.wire.address import AddressError, validate_address
 from clasp_edge.wire.compact import decode_payload as decode_compact
+from clasp_edge.wire.timeline import timeline_as_value
 
 if TYPE_CHECKING:
     from clasp_edge.router.session import Envelope, Session
@@ -67,7 +68,7 @@ def handle_bundle(session: Session, message: Bundle, envelope: Envelope) -> None
     """Check, then execute at once or put into the schedule. One ACK when executed, if the frame asked for one."""
     try:
         if envelope.legacy:
-            payloads = [encode_payload(m) for m in message.messages]
+            payloads = [encode_payload(timeline_as_value(m)) for m in message.messages]
         else:
             payloads = split_bundle(envelope.payload)[1]
     except WireError as error:

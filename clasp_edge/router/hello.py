@@ -29,7 +29,7 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
     router = session.router
     if router.authenticator is not None:
         try:
-            identity = router.authenticator.validate(message.token or "")
+            identity = router.authenticator.validate(message.token or "", session.link.remote)
         except Refused as refusal:
             session.error(refusal.code, refusal.text)
             session.close(CloseCode.POLICY_VIOLATION, refusal.text)

@@ -100,6 +100,7 @@ class Router:
         self.plane.reclassify()
         for session in self.sessions.values():
             self._apply_limits(session)
+        self.check_all_access()
 
     # ---- connections and sessions ----
 
@@ -180,7 +181,7 @@ class Router:
             return
         # Also after each bundle that was still to come: it may have taken locks.
         if self.plane.locks_held(session):
-            grace_s = self.config.state.lock_grace_s
+            grace_s = 0.0 if session.revoked else self.config.state.lock_grace_s
             self.loop.call_later(grace_s, self._release_locks, session.writer, session.id.encode())
         if not session.scheduled:
             self.plane.unregister(session)
@@ -199,6 +200,26 @@ class Router:
         if identity is not session.identity:
             session.grant(identity)
         return None
+
+    def check_access(self, session: Session) -> bool:
+        """Close the session if its token admits it no more; whether it may stay. Its locks go with it."""
+        refusal = self.lost_access(session)
+        if refusal is None:
+            return True
+        session.revoked = True
+        session.error(refusal.code, refusal.text)
+        session.close(CloseCode.POLICY_VIOLATION, refusal.text)
+        return False
+
+    def check_all_access(self) -> None:
+        """Tokens may have changed: what a session may do from its next message on is what its token says now."""
+        if self.authenticator is None or not self.sessions:
+            return
+        self.core.begin_pass()
+        for session in list(self.sessions.values()):
+            if not session.closing:
+                self.check_access(session)
+        self.core.end_pass()
 
     def stop(self) -> None:
         """Tell every client and let go of the timers."""

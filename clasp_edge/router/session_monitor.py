@@ -82,10 +82,7 @@ class SessionMonitor:
         if session.blocked and (now_us - session.progress_us) / 1e6 > limits.slow_client_timeout_s:
             session.close(CloseCode.POLICY_VIOLATION, "the client is not reading (limits.slow_client_timeout_s)")
             return
-        refusal = self._router.lost_access(session)
-        if refusal is not None:
-            session.error(refusal.code, refusal.text)
-            session.close(CloseCode.POLICY_VIOLATION, refusal.text)
+        if not self._router.check_access(session):
             return
         timeout_s = limits.session_timeout_s
         if timeout_s and silent_s > timeout_s and not session.input_waits:

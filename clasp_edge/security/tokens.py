@@ -12,10 +12,8 @@ from hashlib import sha256
 from hmac import compare_digest
 
 from clasp_edge.security.scope import Scope, ScopeError, Scopes
+from clasp_edge.security.token_file import KeptToken
 from clasp_edge.wire.enums import ErrorCode
-
-CPSK_PREFIX = "cpsk_"
-"""How the tokens of CLASP's own key scheme begin (security.md 4); any other text can serve as a static token too."""
 
 
 class Unauthorized(Exception):
@@ -64,8 +62,9 @@ class Identity:
 class TokenStore:
     """The static tokens of one configuration. Keeps digests, not the tokens."""
 
-    def __init__(self, tokens: Iterable[StaticToken] = ()) -> None:
-        """Read the entries; raise ValueError (ScopeError for a scope), with the entry's place, if one is unusable."""
+    def __init__(self, tokens: Iterable[StaticToken] = (), kept: Iterable[KeptToken] = ()) -> None:
+        """Read the entries of the configuration and those of the token file; raise ValueError (ScopeError for a scope),
+        with the entry's place, if one is unusable."""
         self._by_digest: dict[bytes, Identity] = {}
         for index, entry in enumerate(tokens):
             token_id = f"token[{index}]"
@@ -76,6 +75,12 @@ class TokenStore:
                 raise ValueError(f"{token_id}.token is the same as that of {self._by_digest[digest].token_id}")
             scopes = Scopes(_parse(scope, f"{token_id}.scopes[{at}]") for at, scope in enumerate(entry.scopes))
             self._by_digest[digest] = Identity(entry.subject, scopes, token_id, entry.expires, digest)
+        for token in kept:
+            # What the configuration says of a token comes first.
+            if token.digest not in self._by_digest:
+                scopes = Scopes(_parse(scope, token.name) for scope in token.scopes)
+                token_id = f"token {token.name} ({token.id})"
+                self._by_digest[token.digest] = Identity(token.name, scopes, token_id, token.expires, token.digest)
 
     def validate(self, token: str, now_s: float) -> Identity:
         """Return whom the token stands for, or raise Unauthorized. `now_s` is in seconds since the Unix epoch."""
@@ -83,9 +88,7 @@ class TokenStore:
             raise Unauthorized(ErrorCode.UNAUTHORIZED, "Authentication required")
         identity = self._find(_digest(token))
         if identity is None:
-            if token.startswith(CPSK_PREFIX):
-                raise Unauthorized(ErrorCode.UNAUTHORIZED, "Invalid token: token not found")
-            raise Unauthorized(ErrorCode.UNAUTHORIZED, "Unrecognized token format")
+            raise Unauthorized(ErrorCode.UNAUTHORIZED, "Invalid token: token not found")
         return _unexpired(identity, now_s)
 
     def revalidate(self, identity: Identity, now_s: float) -> Identity:

@@ -7,11 +7,11 @@ pages that somebody else has. Knows no CLASP.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, cast
 
 from clasp_edge.transports.bind import peer_of
+from clasp_edge.transports.ws_handshake import BadHandshake, asks_for_websocket, checked
 
 MAX_HEAD_BYTES = 8192
 """More than any browser sends; what is longer is not a WebSocket client."""
@@ -68,15 +68,6 @@ def headers_of(head: bytes) -> dict[str, str]:
     return fields
 
 
-_CONNECTION_UPGRADE = re.compile(rb"^connection:[^\r\n]*\bupgrade\b[^\r\n]*", re.IGNORECASE | re.MULTILINE)
-
-
-def single_connection_option(request: bytes) -> bytes:
-    """The request with Firefox's `Connection: keep-alive, Upgrade` reduced to the one option that picows knows."""
-    head, end, rest = request.partition(b"\r\n\r\n")
-    return _CONNECTION_UPGRADE.sub(b"Connection: Upgrade", head, count=1) + end + rest
-
-
 class HttpGate(asyncio.Protocol):
     """First protocol of every connection. `upgrade(transport, data)` takes over one that wants to be a WebSocket;
     `refuse(transport)` returns a reason when it cannot be taken now. `pages` are shown to who asks for them."""
@@ -110,13 +101,26 @@ class HttpGate(asyncio.Protocol):
                 self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
         elif not self._head.startswith(_METHODS_READ):
             self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
-        elif self._head.startswith(b"HEAD ") or not _is_upgrade(headers_of(self._head[:end])):
+        elif end > MAX_HEAD_BYTES:
+            self._answer(response("431 Request Header Fields Too Large", b"the request head is too long\n"))
+        elif self._head.startswith(b"HEAD ") or not asks_for_websocket(headers := headers_of(self._head[:end])):
             self._answer(self._page(self._head[:end]))
-        elif (reason := self._refuse(self._transport)) is not None:
-            self._answer(response("503 Service Unavailable", f"{reason}\n".encode()))
         else:
-            self._waiting.discard(self)
-            self._upgrade(self._transport, self._head)
+            self._become_websocket(self._transport, self._head[:end], headers, self._head[end + 4 :])
+
+    def _become_websocket(
+        self, transport: asyncio.Transport, head: bytes, headers: Mapping[str, str], rest: bytes
+    ) -> None:
+        try:
+            request = checked(head, headers)
+        except BadHandshake as error:
+            self._answer(response(error.status, f"{error}\n".encode(), fields=error.fields))
+            return
+        if (reason := self._refuse(transport)) is not None:
+            self._answer(response("503 Service Unavailable", f"{reason}\n".encode()))
+            return
+        self._waiting.discard(self)
+        self._upgrade(transport, request + rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._waiting.discard(self)
@@ -150,10 +154,6 @@ class HttpGate(asyncio.Protocol):
 
 def _may_become(head: bytes) -> bool:
     return any(head.startswith(method) or method.startswith(head) for method in _METHODS_READ)
-
-
-def _is_upgrade(headers: Mapping[str, str]) -> bool:
-    return "websocket" in headers.get("upgrade", "").lower()
 
 
 class Waiting:

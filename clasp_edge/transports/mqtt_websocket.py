@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING, Any
 from clasp_edge.devices.mqtt.connection import Connection
 from clasp_edge.transports.bind import peer_of
 from clasp_edge.transports.picows_core import WSListener, WSMsgType
+from clasp_edge.transports.ws_rules import (
+    CLOSE_PROTOCOL_ERROR,
+    CLOSE_UNSUPPORTED,
+    close_answer,
+    close_payload,
+    control_frame,
+)
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.server import MqttServer
@@ -15,11 +22,6 @@ CLOSE_NORMAL = b"\x03\xe8"
 """Body of a close frame: code 1000."""
 
 CLOSE_TIMEOUT_S = 1.0
-
-
-def control_frame(opcode: int, payload: bytes) -> bytes:
-    """An unmasked WebSocket control frame (RFC 6455, 5.5)."""
-    return bytes((0x80 | opcode, len(payload))) + payload
 
 
 class WebSocketConnection(Connection):
@@ -52,7 +54,14 @@ class WebSocketConnection(Connection):
         elif opcode == WSMsgType.CLOSE.value:
             if not self.closing:
                 self.closing = True
-                self._send(control_frame(WSMsgType.CLOSE.value, payload[:2]))
+                self._send(control_frame(WSMsgType.CLOSE.value, close_answer(payload)))
+            self.server.loop.call_soon(self.abort)
+
+    def fail(self, code: int, reason: str) -> None:
+        """What the client sent is no WebSocket, or nothing that MQTT sends over one."""
+        if not self.closing:
+            self.closing = True
+            self._send(control_frame(WSMsgType.CLOSE.value, close_payload(code, reason)))
             self.server.loop.call_soon(self.abort)
 
     def _send(self, data: bytes) -> None:
@@ -93,19 +102,30 @@ def listener_for(connection: WebSocketConnection) -> Any:
 
 
 class _Listener(WSListener):
-    """Hands over what arrives. MQTT 5.0, 6 [MQTT-6.0.0-1]: text is a reason to close."""
+    """Hands over what arrives. MQTT 5.0, 6 [MQTT-6.0.0-1]: text is a reason to close; RFC 6455, 5.2 and 5.4: so are
+    reserved bits, and fragments that do not add up."""
 
     def __init__(self, connection: WebSocketConnection) -> None:
         self._connection = connection
+        self._within = False  # a message that comes in several frames
 
     def on_ws_connected(self, transport: Any) -> None:
         self._connection.opened(transport)
 
     def on_ws_frame(self, transport: Any, frame: Any) -> None:
-        if frame.msg_type in (WSMsgType.BINARY, WSMsgType.CONTINUATION):
+        kind = frame.msg_type
+        if self._connection.closing:
+            return
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self._connection.fail(CLOSE_PROTOCOL_ERROR, "reserved bits are set and no extension was negotiated")
+        elif kind == WSMsgType.TEXT:
+            self._connection.fail(CLOSE_UNSUPPORTED, "MQTT is binary; a text message is not understood")
+        elif kind in (WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            if self._within != (kind == WSMsgType.CONTINUATION):
+                self._connection.fail(CLOSE_PROTOCOL_ERROR, "fragments of a message do not add up")
+                return
+            self._within = not frame.fin
             self._connection.message(frame.get_payload_as_bytes())
-        elif frame.msg_type == WSMsgType.TEXT:
-            self._connection.abort()
         else:
             self._connection.control(frame.msg_type.value, frame.get_payload_as_bytes())
 

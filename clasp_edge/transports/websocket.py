@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.listen import Listen
@@ -19,7 +19,7 @@ from clasp_edge.router.link import CloseCode
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 from clasp_edge.transports.bind import bind, name_of, peer_of
-from clasp_edge.transports.http import HttpGate, Pages, Waiting, single_connection_option
+from clasp_edge.transports.http import HttpGate, Pages, Waiting
 from clasp_edge.transports.picows_core import (
     ClientListener,
     WSAutoPingStrategy,
@@ -28,6 +28,7 @@ from clasp_edge.transports.picows_core import (
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
 )
+from clasp_edge.transports.ws_rules import TEXT_REFUSED, close_answer, close_payload, control_frame
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.server import MqttServer
@@ -46,8 +47,16 @@ CLOSE_TIMEOUT_S = 1.0
 """How long a peer may take to answer our close."""
 
 
-class _Quiet:
-    """Stands in for picows' per-connection loggers, which cost more memory than the connection."""
+class _ParserLog:
+    """Stands in for picows' per-connection loggers, which cost more memory than the connection.
+
+    It is also how one learns that the parser has given up: it says so here before it sends its close frame.
+    """
+
+    __slots__ = ("_failed",)
+
+    def __init__(self, failed: Callable[[], None]) -> None:
+        self._failed = failed
 
     def isEnabledFor(self, level: int) -> bool:  # the name logging.Logger has
         return False
@@ -59,20 +68,11 @@ class _Quiet:
     def warning(self, message: str, *args: object, **kwargs: object) -> None:
         log.debug(message, *args)
 
-    error = exception = warning
+    def error(self, message: str, *args: object, **kwargs: object) -> None:
+        log.debug(message, *args)
+        self._failed()
 
-
-_QUIET = _Quiet()
-
-
-def control_frame(opcode: int, payload: bytes) -> bytes:
-    """An unmasked WebSocket control frame (RFC 6455, 5.5)."""
-    return bytes((0x80 | opcode, len(payload))) + payload
-
-
-def close_payload(code: int, reason: str) -> bytes:
-    """The body of a close frame; the reason is cut so that the frame stays a control frame."""
-    return struct.pack(">H", code) + reason.encode()[:123].decode(errors="ignore").encode()
+    exception = error
 
 
 class Connection:
@@ -109,18 +109,32 @@ class Connection:
         elif opcode == WSMsgType.CLOSE.value:
             if not self._session.closing:
                 self._session.stop_listening()
-                self._say_close(payload[:2])
+                self._say_close(close_answer(payload))
             # After the pass, so that the outbox is written first.
             self._server.loop.call_soon(self._transport.disconnect)
 
-    def too_big(self) -> None:
-        assert self._session is not None
-        self._session.close(CloseCode.POLICY_VIOLATION, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+    def parser_failed(self) -> None:
+        """The parser is about to send a close frame. Nothing may follow that (RFC 6455, 5.5.1), and nothing counts that
+        still comes (7.1.7): it would go on reading, and say so again."""
+        if self._session is not None:
+            self._session.stop_listening()
+            self._session.fall_silent()
+            self.pause_reading()
 
-    def reserved_bits(self) -> None:
-        """RFC 6455, 5.2: no extension was agreed on, so none of these bits has a meaning."""
+    def too_big(self) -> None:
+        """In fragments; the parser says the same of one frame."""
         assert self._session is not None
-        self._session.close(CloseCode.PROTOCOL_ERROR, "reserved bits are set and no extension was negotiated")
+        self._session.close(CloseCode.MESSAGE_TOO_BIG, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+
+    def broken(self, text: str) -> None:
+        """What the client sent is no WebSocket."""
+        assert self._session is not None
+        self._session.close(CloseCode.PROTOCOL_ERROR, text)
+
+    def text_message(self) -> None:
+        """Somebody sends JSON, and should learn why nothing happens."""
+        assert self._session is not None
+        self._session.close(CloseCode.UNSUPPORTED_DATA, TEXT_REFUSED)
 
     def closed(self) -> None:
         """The TCP connection is gone."""
@@ -263,8 +277,9 @@ class WebSocketServer:
             reply = WSUpgradeResponse.create_101_response(headers)
             return WSUpgradeResponseWithListener(reply, ClientListener(connection))
 
+        parser_log = _ParserLog(connection.parser_failed)
         protocol = WSProtocol(
-            None, None, False, listener, _QUIET, True, None, False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE,
+            None, None, False, listener, parser_log, True, None, False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE,
             False, MAX_MESSAGE_BYTES, None, READ_BUFFER_BYTES,
         )  # fmt: skip
         # The request was read by somebody else: the new protocol gets it as if it had just come in. Reading stops
@@ -272,7 +287,7 @@ class WebSocketServer:
         transport.pause_reading()
         transport.set_protocol(protocol)
         protocol.connection_made(tcp_like(transport))
-        rest = memoryview(single_connection_option(data))
+        rest = memoryview(data)
         while rest and not transport.is_closing():
             room = protocol.get_buffer(-1)
             piece, rest = rest[: len(room)], rest[len(room) :]

@@ -19,6 +19,7 @@ cdef class ClientListener(WSListener):
     cdef object connection
     cdef ClaspReceiver peer
     cdef bytearray fragments        # of a message that comes in several frames
+    cdef bint over                  # the client broke a rule, and the connection is being closed
 
     def __init__(self, connection):
         self.connection = connection
@@ -49,16 +50,25 @@ cdef class ClientListener(WSListener):
     cdef _unusual(self, WSFrame frame):
         # What came before counts: a client may write and close in one breath.
         self.peer._run_staged()
-        if frame.rsv1 | frame.rsv2 | frame.rsv3:
-            self.connection.reserved_bits()
+        if self.over:
+            if frame.msg_type != WSMsgType.CLOSE:
+                return              # RFC 6455, 7.1.7: nothing that comes after a failure counts
+            self.connection.control_frame(<int>frame.msg_type, frame.get_payload_as_bytes())
+        elif frame.rsv1 | frame.rsv2 | frame.rsv3:
+            self._fail("reserved bits are set and no extension was negotiated")    # 5.2
         elif frame.msg_type == WSMsgType.BINARY or frame.msg_type == WSMsgType.CONTINUATION:
             if frame.msg_type == WSMsgType.BINARY:
+                if self.fragments is not None:
+                    self._fail("a message begins inside a fragmented one")         # 5.4
+                    return
                 self.fragments = bytearray()
             elif self.fragments is None:
-                return              # the rest of a text message
+                self._fail("a continuation of no message")                          # 5.4
+                return
             self.fragments += frame.get_payload_as_bytes()
             if len(self.fragments) > MAX_MESSAGE:
                 self.fragments = None
+                self.over = True
                 self.connection.too_big()
             elif frame.fin:
                 whole = bytes(self.fragments)
@@ -66,9 +76,18 @@ cdef class ClientListener(WSListener):
                 self.peer.feed(<const uint8_t*><char*>whole, len(whole))
                 self.peer.end_of_buffer()   # while `whole` is alive
         elif frame.msg_type == WSMsgType.TEXT:
-            pass                    # CLASP is binary; text is ignored (router.md 1.1)
+            if self.fragments is not None:
+                self._fail("a message begins inside a fragmented one")
+                return
+            self.over = True
+            self.connection.text_message()
         else:
             self.connection.control_frame(<int>frame.msg_type, frame.get_payload_as_bytes())
+
+    cdef _fail(self, str why):
+        self.over = True
+        self.fragments = None
+        self.connection.broken(why)
 
     cpdef on_ws_disconnected(self, WSTransport transport):
         if self.peer is not None:

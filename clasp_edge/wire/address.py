@@ -15,8 +15,9 @@ class AddressError(ValueError):
 def validate_address(address: bytes) -> None:
     """Return if the address can name one signal, raise AddressError otherwise.
 
-    The rules are those of patterns (wire.md 4.1: `/` in front, only the last segment may be empty), our limits, and
-    no `*`: a signal whose address reads as a pattern could be subscribed to only together with its neighbours.
+    The rules are those of patterns (wire.md 4.1: `/` in front, only the last segment may be empty), our limits, no NUL
+    (OSC ends a text at it and MQTT forbids it: what has it could be told to nobody there), and no `*`: a signal whose
+    address reads as a pattern could be subscribed to only together with its neighbours.
     Upstream checks none of this, and ends a connection on what does not begin with ASCII.
     """
     if not address:
@@ -30,6 +31,8 @@ def validate_address(address: bytes) -> None:
         raise AddressError(f"The address has {segments} segments; at most {MAX_ADDRESS_SEGMENTS} are allowed.")
     if b"//" in address:
         raise AddressError("The address has an empty segment; only the last one may be empty.")
+    if b"\0" in address:
+        raise AddressError("The address contains a NUL byte.")
     if b"*" in address:
         raise AddressError("The address contains '*'; only patterns may.")
     try:

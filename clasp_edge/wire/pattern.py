@@ -270,6 +270,8 @@ def _check(text: bytes) -> None:
         raise PatternError(f"invalid address: {len(text)} bytes, at most {MAX_ADDRESS_BYTES} are allowed")
     if text.count(b"/") > MAX_ADDRESS_SEGMENTS:
         raise PatternError(f"invalid address: {text.count(b'/')} segments, at most {MAX_ADDRESS_SEGMENTS} are allowed")
+    if b"\0" in text:
+        raise PatternError("invalid address: it contains a NUL byte")
     if b"//" in text:
         raise PatternError("invalid address: empty segment, only the last one may be empty")
     try:

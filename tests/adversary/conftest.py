@@ -1,7 +1,7 @@
 """A daemon for each file of attacks, and clients for each test.
 
-An attack is a test with bounded time. What takes longer than a few seconds is marked `long` and runs in
-`make adversary` only.
+An attack is a test with bounded time: of seconds in `make test`, at full length in `make adversary`
+(`support.adversary.rounds`).
 """
 
 from __future__ import annotations

@@ -256,10 +256,6 @@ TOKEN = "[[security.token]]\ntoken = '{}'\nscopes = {}\n"
             "such as 2030-01-31T00:00:00Z, not 2030-01-31 00:00:00",
         ),
         (
-            "[security]\nmode = 'authenticated'",
-            'security.mode: "authenticated" without any [[security.token]] would let nobody in',
-        ),
-        (
             "[limits]\narena_mib = 1\noutbox_kib = 1025\nevent_backlog_kib = 1024",
             "limits.outbox_kib: 1025 KiB for one session is more than the whole arena (arena_mib = 1)",
         ),

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fuzz import corpus, mutate
 from fuzz.lying_hub import LyingHub
+from support import daemon as daemons
 from support import mqtt_packets as mqtt
 from support.client import TcpClient
 from support.daemon import Daemon, DaemonFailed
@@ -77,6 +78,7 @@ class Fuzzer:
     # ---- the router and its sinks ----
 
     def start(self) -> None:
+        daemons.READY_TIMEOUT_S = daemons.STOP_TIMEOUT_S = PATIENCE_S
         try:
             self.daemon.start()
         except DaemonFailed as error:

@@ -162,6 +162,40 @@ def test_a_bundle_in_messagepack(clients: Crowd, base: str) -> None:
     assert [message.value for message in watcher.sync()] == [1.5, "go"]
 
 
+@pytest.mark.parametrize("in_bundle", [False, True])
+def test_a_timeline_in_messagepack_keeps_its_keyframes(clients: Crowd, base: str, in_bundle: bool) -> None:
+    """As the value of the PUBLISH, by the names that the published clients give its parts."""
+    msgpack = pytest.importorskip("msgpack")
+    sender, watcher = clients.ws(), clients.ws()
+    subscribe(watcher, f"{base}/**")
+    frames = [{"time": 0, "value": 0.0}, {"time": 9, "value": [1], "easing": "ease-in", "bezier": [0, 0.5, 1, 1]}]
+    timeline = {"keyframes": frames, "loop_": True, "start_time": 5, "duration": 9}
+    message = {"type": "PUBLISH", "address": f"{base}/t", "signal": "timeline", "timeline": timeline}
+    sent = {"type": "BUNDLE", "messages": [message]} if in_bundle else message
+    sender.send_raw(wire.encode_frame(msgpack.packb(sent)))
+    assert sender.sync() == []
+    (told,) = of_type(watcher.sync(), wire.Publish)
+    assert told.signal == wire.SignalType.TIMELINE
+    assert told.value == {
+        "keyframes": [
+            {"time": 0, "value": 0.0, "easing": "linear"},
+            {"time": 9, "value": [1], "easing": "ease-in", "bezier": [0, 0.5, 1, 1]},
+        ],
+        "loop": True,
+        "startTime": 5,
+        "duration": 9,
+    }
+
+
+def test_what_is_too_large_for_the_compact_encoding_is_refused(clients: Crowd, base: str) -> None:
+    msgpack = pytest.importorskip("msgpack")
+    sender = clients.ws()
+    sender.send_raw(wire.encode_frame(msgpack.packb({"type": "SET", "address": f"{base}/a", "value": [1] * 60_000})))
+    (error,) = sender.sync()
+    assert isinstance(error, wire.Error)
+    assert (error.code, error.address) == (402, f"{base}/a")
+
+
 # ---- at a given time ----
 
 

@@ -293,7 +293,7 @@ expires = 2001-01-01T00:00:00Z
         (None, 300, "Authentication required"),
         ("", 300, "Authentication required"),
         ("cpsk_00000000000000000000000000000000", 300, "Invalid token: token not found"),
-        ("nonsense", 300, "Unrecognized token format"),
+        ("nonsense", 300, "Invalid token: token not found"),
         ("old", 302, "Token has expired"),
     ],
 )

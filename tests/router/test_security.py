@@ -205,7 +205,7 @@ def test_a_second_hello_changes_the_rights(clients: Crowd, base: str) -> None:
 def test_a_second_hello_with_a_bad_token_ends_it(clients: Crowd) -> None:
     client = clients.ws(token="all")
     client.send(wire.Hello(1, "again", token="wrong"))
-    assert client.recv() == wire.Error(300, "Unrecognized token format")
+    assert client.recv() == wire.Error(300, "Invalid token: token not found")
     assert client.wait_closed().code == 1008
 
 

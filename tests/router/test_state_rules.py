@@ -84,6 +84,42 @@ def test_max_and_min_take_anything_that_cannot_be_compared(strategic: Crowd, bas
         assert put(client, address, value).revision == revision
 
 
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("root", "before", "taken", "rejected"),
+    [
+        ("/max", NAN, 5.0, NAN),
+        ("/max", NAN, -INFINITY, NAN),
+        ("/min", NAN, 5, NAN),
+        ("/min", NAN, INFINITY, NAN),
+        ("/max", 5, INFINITY, 7),
+        ("/min", 5.0, -INFINITY, -7.0),
+        ("/max", 2**53, 2**53 + 1, 2**53 + 1),
+        ("/min", -(2**53), -(2**53) - 1, -(2**53) - 1),
+        ("/max", 2**63 - 2, 2**63 - 1, 2**63 - 2),
+        ("/max", 2**63 - 1, float(2**63), 2**63 - 1),
+        ("/min", -(2**63) + 1, -(2**63), float(-(2**63))),
+        ("/max", float(2**53), 2**53 + 1, float(2**53)),
+        ("/max", 2**53 + 1, float(2**53 + 2), 2**53 + 1),
+        ("/max", 3, 3.5, 3),
+        ("/min", -3, -3.5, -3),
+        ("/max", -4, -3.5, -4),
+    ],
+)
+def test_numbers_are_compared_exactly(
+    strategic: Crowd, base: str, root: str, before: float, taken: float, rejected: float
+) -> None:
+    """NaN holds no place against a number, and takes none; integers keep all their bits beside floats."""
+    client, address = strategic.ws(), f"{root}{base}"
+    put(client, address, before)
+    assert put(client, address, taken).revision == 2
+    assert refused(client, address, rejected).message == "ConflictRejected"
+    client.send(wire.Bundle([wire.Set(address, rejected)]))
+    assert "ConflictRejected" in client.recv_type(wire.Error).message
+
+
 def test_a_rejected_write_is_not_delivered(strategic: Crowd, base: str) -> None:
     writer, reader = strategic.ws(), strategic.ws()
     put(writer, f"/max{base}", 5)

@@ -221,18 +221,117 @@ def test_what_is_no_proper_request_is_answered_or_closed(
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
 
 
+UPGRADE = {
+    "Host": "x",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": KEY,
+    "Sec-WebSocket-Version": "13",
+}
+
+
+def status_of(daemon: Daemon, *fields: tuple[str, str], line: str = "GET / HTTP/1.1") -> tuple[int, dict[str, str]]:
+    """The status and header fields that answer a request of these fields."""
+    with socket.create_connection(daemon.ws_address, 5) as sock:
+        sock.sendall("".join([f"{line}\r\n", *(f"{name}: {text}\r\n" for name, text in fields), "\r\n"]).encode())
+        received = b""
+        while b"\r\n\r\n" not in received:
+            data = sock.recv(4096)
+            assert data, received
+            received += data
+    status, *lines = received.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    headers = {name.lower(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
+    return int(status.split()[1]), headers
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, 101),
+        ({"Upgrade": "h2c, WebSocket"}, 101),
+        ({"Connection": "keep-alive, upgrade"}, 101),
+        ({"Connection": "keep-alive"}, 400),
+        ({"Connection": "not-an-upgrade"}, 400),
+        ({"Host": None}, 400),
+        ({"Host": ""}, 400),
+        ({"Sec-WebSocket-Key": None}, 400),
+        ({"Sec-WebSocket-Key": "dG9vIHNob3J0"}, 400),
+        ({"Sec-WebSocket-Key": "\"'*"}, 400),
+        ({"Sec-WebSocket-Version": None}, 426),
+        *(({"Sec-WebSocket-Version": version}, 426) for version in ("12", "8", "7", "0", "14", "13, 8", "x")),
+        ({"Upgrade": "websockets"}, 200),
+    ],
+)
+def test_the_opening_handshake(daemon: Daemon, changed: dict[str, str | None], status: int) -> None:
+    """RFC 6455, 4.2.1 and 4.4: who speaks another version is told which one is spoken here."""
+    fields = [(name, text) for name, text in (UPGRADE | changed).items() if text is not None]
+    found, headers = status_of(daemon, *fields)
+    assert found == status
+    if status == 426:
+        assert headers["sec-websocket-version"] == "13"
+
+
+def test_the_opening_handshake_of_other_requests(daemon: Daemon) -> None:
+    assert status_of(daemon, *UPGRADE.items(), line="GET / HTTP/1.0")[0] == 400
+    assert status_of(daemon, *UPGRADE.items(), ("Host", "y"))[0] == 400
+    assert status_of(daemon, *UPGRADE.items(), ("Sec-WebSocket-Key", KEY))[0] == 400
+
+
+def test_subprotocols_in_several_headers(daemon: Daemon) -> None:
+    offered = [("Sec-WebSocket-Protocol", text) for text in ("one,two", "clasp")]
+    assert status_of(daemon, *UPGRADE.items(), *offered)[1]["sec-websocket-protocol"] == "clasp"
+
+
 # ---- framing ----
 
 
-def test_text_is_ignored(daemon: Daemon, raw_ws: RawFactory, witness: Witness) -> None:
+@pytest.mark.parametrize("greeted", [False, True])
+@pytest.mark.parametrize("fin", [False, True])
+def test_a_text_message_is_told_why_nothing_happens(
+    daemon: Daemon, raw_ws: RawFactory, witness: Witness, greeted: bool, fin: bool
+) -> None:
     raw = raw_ws(daemon.ws_address)
-    raw.send(TEXT, b"before hello")
-    raw.hello()
-    raw.send(TEXT, b'{"type": "SET"}')
-    raw.send(TEXT, b"in two ", fin=False)
-    raw.send(CONTINUATION, b"parts")
+    if greeted:
+        raw.hello()
+    raw.send(TEXT, b'{"type": "SET"}', fin=fin)
     raw.send(BINARY, PING_FRAME)
-    assert raw.message() == wire.Pong()
+    assert code_and_reason(raw) == (1003, "CLASP messages are binary; a text message (JSON?) is not understood")
+
+
+def code_and_reason(raw: RawWebSocket) -> tuple[int, str]:
+    """Of the close frame that ends the connection; nothing comes beside it."""
+    ((opcode, payload),) = raw.wait_end()
+    assert opcode == CLOSE
+    return struct.unpack(">H", payload[:2])[0], payload[2:].decode()
+
+
+@pytest.mark.parametrize("greeted", [False, True])
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([frame(CONTINUATION, PING_FRAME)], 1002),
+        ([frame(BINARY, PING_FRAME), frame(CONTINUATION, b"")], 1002),
+        ([frame(BINARY, PING_FRAME[:2], fin=False), frame(BINARY, PING_FRAME)], 1002),
+        ([frame(BINARY, PING_FRAME[:2], fin=False), frame(TEXT, b"x")], 1002),
+        ([frame(BINARY, b"x" * 40_000, fin=False), frame(CONTINUATION, b"x" * 40_000)], 1009),
+        ([frame(BINARY, b"x" * 70_000)], 1009),
+    ],
+    ids=["continuation first", "continuation of a whole one", "binary inside", "text inside", "too large", "the same"],
+)
+def test_fragments_that_do_not_add_up(
+    daemon: Daemon, raw_ws: RawFactory, witness: Witness, clients: Crowd, base: str, frames: list[bytes], code: int,
+    greeted: bool,
+) -> None:  # fmt: skip
+    """RFC 6455, 5.4: the connection fails, and nothing that comes after counts. One limit has one code."""
+    raw = raw_ws(daemon.ws_address)
+    if greeted:
+        raw.hello()
+    late = frame(BINARY, wire.encode(wire.Set(f"{base}/late", 1)))
+    raw.socket.sendall(b"".join(frames) + late)
+    *before, (opcode, payload) = raw.wait_end()
+    assert [other for other, _ in before] in ([], [BINARY])
+    assert (opcode, struct.unpack(">H", payload[:2])[0]) == (CLOSE, code)
+    assert params_of(subscribe(clients.ws(), f"{base}/**")) == []
 
 
 def test_a_message_in_fragments_with_a_ping_in_between(daemon: Daemon, raw_ws: RawFactory, witness: Witness) -> None:
@@ -321,6 +420,33 @@ def test_our_close_is_answered(daemon: Daemon, raw_ws: RawFactory) -> None:
     raw.hello()
     raw.send(CLOSE, struct.pack(">H", 1000) + b"bye")
     assert raw.wait_end() == [(CLOSE, struct.pack(">H", 1000))]
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b"", b""),
+        (struct.pack(">H", 1001) + "für".encode(), struct.pack(">H", 1001)),
+        (struct.pack(">H", 3000), struct.pack(">H", 3000)),
+        (struct.pack(">H", 4999), struct.pack(">H", 4999)),
+        *((struct.pack(">H", code), 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)),
+        (struct.pack(">H", 1000) + b"\xff", 1007),
+        (b"\x03", 1002),
+    ],
+)
+def test_a_close_code_that_nobody_may_send_is_not_echoed(
+    daemon: Daemon, raw_ws: RawFactory, body: bytes, answer: bytes | int
+) -> None:
+    """RFC 6455, 7.4 and 8.1."""
+    raw = raw_ws(daemon.ws_address)
+    raw.hello()
+    raw.send(CLOSE, body)
+    ((opcode, payload),) = raw.wait_end()
+    assert opcode == CLOSE
+    if isinstance(answer, int):
+        assert struct.unpack(">H", payload[:2])[0] == answer
+    else:
+        assert payload == answer
 
 
 def test_nothing_said_after_the_close_counts(daemon: Daemon, raw_ws: RawFactory, clients: Crowd, base: str) -> None:

@@ -159,7 +159,7 @@ def _identify(connection: Connection, packet: Connect) -> Identity | None:
     except UnicodeDecodeError:
         raise MqttError(Reason.BAD_USER_NAME_OR_PASSWORD, "the password is not a token") from None
     try:
-        return authenticator.validate(token)
+        return authenticator.validate(token, connection.remote)
     except Refused as refused:
         if not token or refused.code == ErrorCode.TOKEN_EXPIRED:
             raise MqttError(Reason.NOT_AUTHORIZED, refused.text) from None

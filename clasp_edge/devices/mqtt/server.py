@@ -81,6 +81,7 @@ class MqttServer:
         self.context.total_queue = self.config.queues_mib * 1024 * 1024
         for session in self.sessions.values():
             session.set_rate(config.limits.messages_per_second)
+        self.check_all_access()
 
     def keep_sessions(self, journal: Journal) -> None:
         """Take up the sessions that an earlier start has stored, and store what becomes of them from now on. Before
@@ -173,9 +174,8 @@ class MqttServer:
         """Whether the session belongs to the bearer of another token, who alone may take it over."""
         if session.identity is None or identity is None:
             return session.identity is not identity
-        if not self.still_valid(session):
-            session.end()  # its owner's token is no more
-            return False
+        if not session.check_access():
+            return False  # its owner's token is no more
         return session.identity != identity
 
     def bound_kept(self, session: Session) -> None:
@@ -204,6 +204,16 @@ class MqttServer:
             return False
         return True
 
+    def check_all_access(self) -> None:
+        """Tokens may have changed: sessions of those that are no more end, and with them their wills and queues."""
+        if self.router.authenticator is None or not self.sessions:
+            return
+        core = self.router.core
+        core.begin_pass()
+        for session in list(self.sessions.values()):
+            session.check_access()
+        core.end_pass()
+
     def after_connect(self) -> None:
         """Somebody is here to be looked after."""
         if self._look_timer is None:
@@ -217,7 +227,7 @@ class MqttServer:
         for session in list(self.sessions.values()):
             session.check(now_us)
         core.end_pass()
-        if self.connected:
+        if self.connected or (self.sessions and self.router.authenticator is not None):
             self.after_connect()
 
 

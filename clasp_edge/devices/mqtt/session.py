@@ -143,6 +143,8 @@ class Session(MqttReceiver):
         """The connection is gone, whoever ended it."""
         if self.connection is not connection:
             return
+        if self.will is not None and self.identity is not None and not self.server.still_valid(self):
+            self.will = None  # not the client's any more to publish
         log.info("%r: disconnected", self)
         self.connection = None
         self.server.connected -= 1
@@ -310,18 +312,30 @@ class Session(MqttReceiver):
             self.send(Disconnect(reason=reason, properties={Property.REASON_STRING: text}))
         self._part()
 
+    def check_access(self) -> bool:
+        """Whether the client's token still admits it. If not the session is over, wherever the client is: it gets
+        nothing more, and its will, which it could not publish itself any more, is not published."""
+        if self.identity is None or self.ended or self.server.still_valid(self):
+            return True
+        log.info("%r: session ended, its token has expired or was revoked", self)
+        if self.will is not None:
+            self.will.cancel()
+            self.will = None
+        self.expiry_s = 0
+        self.disconnect(Reason.NOT_AUTHORIZED, "the token has expired or was revoked")
+        self.end()
+        return False
+
     def check(self, now_us: int) -> None:
         """The once-a-second look: is the client silent, slow, or no longer allowed to be here?"""
         connection = self.connection
-        if connection is None or connection.closing:
+        if not self.check_access() or connection is None or connection.closing:
             return
         if self.blocked and (now_us - self.progress_us) / 1e6 > self.server.router.config.limits.slow_client_timeout_s:
             log.info("%r: closing, client is not reading (limits.slow_client_timeout_s)", self)
             connection.abort()
         elif self._silent_after_s and not self.input_paused and (now_us - self.heard_us) / 1e6 > self._silent_after_s:
             self.disconnect(Reason.KEEP_ALIVE_TIMEOUT, f"silent for {self._silent_after_s:g} s")
-        elif self.identity is not None and not self.server.still_valid(self):
-            self.disconnect(Reason.NOT_AUTHORIZED, "the token has expired or was revoked")
 
 
 def _type_of(packet: Packet) -> int:

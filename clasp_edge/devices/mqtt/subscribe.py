@@ -19,6 +19,7 @@ from clasp_edge.devices.mqtt.codec import (
 from clasp_edge.devices.mqtt.codec.primitives import put_varint
 from clasp_edge.devices.mqtt.codec.reason import SUBACK_FAILURE
 from clasp_edge.devices.mqtt.codec.types import V5
+from clasp_edge.devices.mqtt.sys_topics import SYS_SCOPE, may_read_sys
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> Patt
     since = before.since if before is not None else server.last_logged
     if shown.startswith("$"):
         # Nothing in the namespace has such a topic; of $SYS the server itself is the publisher.
+        if shown.startswith(SYS) and not may_read_sys(session):
+            raise MqttError(Reason.NOT_AUTHORIZED, f"$SYS needs the scope read:{SYS_SCOPE.text.decode()}")
         drop(session, entry.filter)
         session.subscriptions[entry.filter] = Held(options, identifier, since, None)
         if shown.startswith(SYS) and not group:

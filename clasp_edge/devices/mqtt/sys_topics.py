@@ -5,13 +5,18 @@ from __future__ import annotations
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
+from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.devices.mqtt.codec import SubscribeFilter
 from clasp_edge.devices.mqtt.codec.primitives import put_varint
 from clasp_edge.version import __version__
+from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.server import MqttServer
     from clasp_edge.devices.mqtt.session import Session
+
+SYS_SCOPE = Pattern(f"{RESERVED.decode()}**".encode())
+"""What a token must let its bearer read: the router's own addresses."""
 
 _QOS = 3
 _RETAIN_AS_PUBLISHED = 8
@@ -87,6 +92,8 @@ class SysTopics:
         core = self._server.router.core
         core.begin_pass()
         for (session, text), (options, identifier) in list(self._subscriptions.items()):
+            if not may_read_sys(session):
+                continue  # its token may read less than it did
             identifiers = b"\x0b" + put_varint(identifier) if identifier else None
             for topic, payload in changed.items():
                 if matches(text, topic):
@@ -95,6 +102,11 @@ class SysTopics:
                     )
         core.end_pass()
         self._arm()
+
+
+def may_read_sys(session: Session) -> bool:
+    """Whether the client's token lets it read the server's numbers. They tell who is here and how busy the show is."""
+    return session.scopes is None or session.scopes.covers("read", SYS_SCOPE)
 
 
 def matches(text: str, topic: str) -> bool:

@@ -47,7 +47,7 @@ class PendingWill:
 
     def _due(self, session: Session) -> None:
         self._timer = None
-        if session.will is self:
+        if session.will is self and session.check_access():
             session.will = None
             self.publish(session)
             session.changed()

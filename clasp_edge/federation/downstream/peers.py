@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from clasp_edge.federation.downstream.downlink import Downlink
 from clasp_edge.federation.downstream.peer_cursors import PeerCursors
 from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
-from clasp_edge.federation.shared.dedup import Arrival, Seen, way_of
+from clasp_edge.federation.downstream.router_ids import RouterIds
+from clasp_edge.federation.shared.dedup import MAX_ORIGIN_BYTES, Arrival, Seen, way_of
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.extensions import peer_frame, reached_frame, read_follow, read_route, stored_frame
 from clasp_edge.federation.shared.identity import Identity
@@ -70,9 +71,10 @@ class Peers:
     """All of one router."""
 
     def __init__(
-        self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None
+        self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None, ids: RouterIds
     ) -> None:
         self.identity = identity
+        self._ids = ids
         self._places = PeerCursors(router, journal) if journal is not None else None
         self._recall = recall
         self._router = router
@@ -99,14 +101,19 @@ class Peers:
             return
         router_id = message.origin or session.name
         instance = message.since_revision or 0
-        code, reason = CONFLICT, self.objection(session, router_id, instance, message.patterns)
+        code: int = CONFLICT
+        reason: str | None
+        # Scopes first: what others own, and who they are, is no business of a token that may not write there.
         if beyond := not_writable(session, message.patterns):
             code, reason = ErrorCode.SCOPE_FAILURE, f"insufficient scope to own {beyond[0][:_SHOWN_CHARACTERS]}"
             reason += f": the token does not let {router_id[:64]!r} write there"
+        else:
+            reason = self.objection(session, router_id, instance, message.patterns)
         if reason:
             session.error(code, reason)
             session.close(CloseCode.POLICY_VIOLATION, reason)
             return
+        self._ids.take(router_id, session.identity)
         peer = self._take(session, router_id, message.revisions.get("link", 0), instance, message.patterns)
         peer.downlink = Downlink(self._router.plane, session, self.identity)
         session.own_rate = self._router.config.federation.messages_per_second
@@ -120,6 +127,10 @@ class Peers:
         """Why this router cannot be admitted under this id, or with what it claims; None if it can."""
         if router_id == self.identity.router_id:
             return f"the router id {router_id[:64]!r} is this router's own: an uplink may lead back to itself"
+        if len(router_id.encode()) > MAX_ORIGIN_BYTES:
+            return f"the router id {router_id[:64]!r}... is longer than {MAX_ORIGIN_BYTES} bytes"
+        if belongs := self._ids.objection(router_id, session.identity):
+            return belongs
         # The reference's leaves are known by whatever name they were given, which may be the same for all of them.
         for other in self._by_id.values():
             if other.session in (None, session) or other.router_id != router_id or not other.is_here:
@@ -273,6 +284,7 @@ class Peers:
             peer.router_id: {
                 "state": "up" if peer.is_here else "down",
                 "kind": "clasp-edge" if peer.instance else "reference",
+                "token": self._ids.subject(peer.router_id),
                 "since": round(peer.since_s, 3),
                 "remote": peer.session.link.remote if peer.session is not None else "",
                 "owns": [pattern.text.decode() for pattern in peer.owns.patterns if pattern is not None],

@@ -1,0 +1,102 @@
+"""`clasp-edge token`: on the running router, or, where none runs, on its token file.
+
+Exit status 0 done, 1 refused or not allowed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from clasp_edge.config.model import Config
+from clasp_edge.console.client import NotReached, Refused, ask
+from clasp_edge.console.place import places
+from clasp_edge.security.token_file import TokenFile, TokenFileError, seconds_of
+from clasp_edge.security.token_requests import answer
+
+EXIT_OK = 0
+EXIT_REFUSED = 1
+
+
+def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> int:
+    """Carry out the command."""
+    try:
+        request = _request(arguments)
+        try:
+            found = ask(places(config, also_system=also_system), {"request": "token", **request})
+        except NotReached:
+            found = answer(TokenFile(config.data_dir), request)
+    except (Refused, TokenFileError) as refusal:
+        print(f"clasp-edge: {refusal}", file=sys.stderr)
+        return EXIT_REFUSED
+    return _told(arguments, found, mode=config.security.mode)
+
+
+def _request(arguments: argparse.Namespace) -> dict[str, Any]:
+    request: dict[str, Any] = {"action": arguments.action}
+    match arguments.action:
+        case "new":
+            scopes = [part.strip() for scope in arguments.scope for part in scope.split(",")]
+            request |= {"name": arguments.name, "scopes": scopes}
+            if arguments.expires:
+                request["expires_s"] = seconds_of(arguments.expires)
+        case "show" | "revoke" | "rotate":
+            request["name"] = arguments.name
+        case "test":
+            request |= {"token": arguments.token, "verb": arguments.verb, "address": arguments.address}
+    return request
+
+
+def _told(arguments: argparse.Namespace, found: Mapping[str, Any], *, mode: str) -> int:
+    match arguments.action:
+        case "new" | "rotate":
+            print(found["token"])
+            print("This is shown once. Only a hash of it is kept.", file=sys.stderr)
+            if found.get("open", mode == "open"):
+                print('The router is open to everybody until security.mode is "authenticated".', file=sys.stderr)
+        case "list":
+            if arguments.json:
+                print(json.dumps(found["tokens"], indent=2))
+            elif not found["tokens"]:
+                print("there are no tokens in the token file; those of the configuration stand in its files")
+            else:
+                for row in found["tokens"]:
+                    print(f"{row['id']}  {row['name']:20}  {_until(row):24}  {', '.join(row['scopes'])}{_used(row)}")
+        case "show":
+            for key in ("name", "id", "scopes", "created", "expires", "logins", "last_login", "last_address"):
+                if found.get(key) is not None:
+                    print(f"{key:12} {_shown(key, found[key])}")
+        case "revoke":
+            print(f"revoked: {found['name']} ({found['id']})")
+        case "prune":
+            print(f"{len(found['pruned'])} tokens that had expired are forgotten")
+        case _:
+            print("allowed" if found["allowed"] else "expired" if found["expired"] else "not allowed")
+            return EXIT_OK if found["allowed"] else EXIT_REFUSED
+    return EXIT_OK
+
+
+def _shown(key: str, value: Any) -> str:
+    if key in ("created", "expires", "last_login"):
+        return _time(value)
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _time(unix_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(unix_s))
+
+
+def _until(row: Mapping[str, Any]) -> str:
+    if row["expires"] is None:
+        return "for ever"
+    return f"{'expired' if row['expired'] else 'until'} {_time(row['expires'])}"
+
+
+def _used(row: Mapping[str, Any]) -> str:
+    if not row.get("logins"):
+        return ""
+    return f"  ({row['logins']} logins, last {_time(row['last_login'])} from {row['last_address'] or 'here'})"

@@ -1,0 +1,71 @@
+"""Who may do what as a part of the process: tokens made and withdrawn over the control socket, counts of logins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from clasp_edge.config.model import Config
+from clasp_edge.console.requests import Refused, Requests
+from clasp_edge.console.sources import COUNTER, Family, StatusSources
+from clasp_edge.daemon.auth import TokenAuthenticator
+from clasp_edge.daemon.part import Part
+from clasp_edge.security.token_file import TokenFile, TokenFileError
+from clasp_edge.security.token_requests import CHANGES, answer
+
+log = logging.getLogger("clasp_edge.security")
+
+
+class AccessPart(Part):
+    """`changed` makes everybody look at the tokens again: sessions, wills, kept sessions, peers."""
+
+    name = "access"
+
+    def __init__(self, config: Config, authenticator: TokenAuthenticator | None, changed: Callable[[], None]) -> None:
+        self._file = TokenFile(config.data_dir)
+        self._authenticator = authenticator
+        self._changed = changed
+
+    def offer(self, requests: Requests) -> None:
+        requests.add("token", self._request)
+
+    def _request(self, request: Mapping[str, Any]) -> Any:
+        try:
+            found = answer(self._file, request)
+        except TokenFileError as error:
+            raise Refused("token", str(error)) from None
+        action = request["action"]
+        if action in CHANGES:
+            log.warning("token %s: %s, over the control socket", action, found.get("name", "all that have expired"))
+            if self._authenticator is not None and self._authenticator.file_changed():
+                self._changed()
+        if self._authenticator is not None:
+            for row in found.get("tokens", [found]):
+                self._add_use(row)
+        found["open"] = self._authenticator is None
+        return found
+
+    def _add_use(self, row: dict[str, Any]) -> None:
+        assert self._authenticator is not None
+        for digest, use in self._authenticator.uses.items():
+            if digest.hex()[:8] == row.get("id"):
+                row |= {"logins": use.count, "last_login": use.last_s, "last_address": use.remote}
+
+    def describe(self, sources: StatusSources) -> None:
+        if self._authenticator is None:
+            return
+        guesses = self._authenticator.guesses
+        sources.add(
+            "logins",
+            lambda: {"failed": guesses.failed, "turned_away": guesses.turned_away},
+            (
+                Family("clasp_edge_logins_failed_total", COUNTER, "Logins with a wrong token.", ("failed",)),
+                Family(
+                    "clasp_edge_logins_turned_away_total",
+                    COUNTER,
+                    "Logins of a host that had to wait.",
+                    ("turned_away",),
+                ),
+            ),
+        )

@@ -1,0 +1,245 @@
+"""Tokens that are made and withdrawn while the router runs: a file of their own, which holds hashes and no secrets.
+
+`tokens.toml` in the data directory, readable by its owner only. A secret is shown once, when it is made; it has 122
+random bits, so its SHA-256 says nothing about it. Written whole and renamed into place: a power cut leaves the old file
+or the new one. Two writers are kept apart by a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+import re
+import secrets
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from clasp_edge.security.scope import Scope, ScopeError
+
+NAME = "tokens.toml"
+PREFIX = "cpsk_"
+
+MAX_TOKENS = 10_000
+LARGEST_BYTES = 8 * 1024 * 1024
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@ -]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class TokenFileError(ValueError):
+    """The file, or what is asked of it, is wrong; the text says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptToken:
+    """One token of the file. `expires` and `created` are Unix times; `expires` None for never."""
+
+    name: str
+    digest: bytes = field(repr=False)
+    scopes: tuple[str, ...]
+    created: int
+    expires: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The first digits of the hash: names the token in logs and lists."""
+        return self.digest.hex()[:8]
+
+
+def new_secret() -> str:
+    """A token as the reference makes them: its clients and its relay take it."""
+    raw = bytearray(secrets.token_bytes(16))
+    raw[6] = raw[6] & 0x0F | 0x40  # a UUID of version 4 without dashes (docs/protocol/security.md 4)
+    raw[8] = raw[8] & 0x3F | 0x80
+    return PREFIX + raw.hex()
+
+
+def digest_of(secret: str) -> bytes:
+    """What is kept of a secret."""
+    return sha256(secret.encode(errors="surrogatepass")).digest()
+
+
+def seconds_of(text: str) -> int:
+    """Seconds of "30d", "12h", "15m", "90s" or "90". Raises TokenFileError."""
+    found = re.fullmatch(r"(\d{1,9})([dhms]?)", text.strip())
+    if not found or not int(found[1]):
+        raise TokenFileError(f'"{text}" is no duration; "30d", "12h", "15m" and "90s" are')
+    return int(found[1]) * {"d": 86_400, "h": 3600, "m": 60, "s": 1, "": 1}[found[2]]
+
+
+class TokenFile:
+    """The file in a data directory. Every call reads it afresh; changes are on the disk when they return."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / NAME
+
+    def state(self) -> object:
+        """What tells whether the file has changed."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino, status.st_size
+
+    def read(self) -> list[KeptToken]:
+        """All tokens; none where there is no file. Raises TokenFileError."""
+        try:
+            if self.path.stat().st_size > LARGEST_BYTES:
+                raise TokenFileError(f"{self.path} is larger than {LARGEST_BYTES >> 20} MiB")
+            found = tomllib.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise TokenFileError(f"{self.path} cannot be read: {error.strerror}") from None
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise TokenFileError(f"{self.path} is damaged: {error}") from None
+        rows = found.get("token", [])
+        if not isinstance(rows, list):
+            raise TokenFileError(f"{self.path} is damaged: token is no list of tables")
+        return [_token(row, f"{self.path}: token[{index}]") for index, row in enumerate(rows)]
+
+    def add(self, name: str, scopes: Sequence[str], expires_s: int | None) -> tuple[str, KeptToken]:
+        """Make a token; returns its secret, which is nowhere kept, and the entry. Raises TokenFileError."""
+        if not _NAME.fullmatch(name):
+            raise TokenFileError(f'"{name[:64]}" is no name: up to 64 letters, digits, blanks and _ . @ -')
+        parsed = _scopes(scopes)
+        secret = new_secret()
+        now = int(time.time())
+        entry = KeptToken(name, digest_of(secret), parsed, now, None if expires_s is None else now + expires_s)
+        with self._changing() as tokens:
+            if any(token.name == name for token in tokens):
+                raise TokenFileError(f'there is a token "{name}"; rotate it, revoke it, or take another name')
+            if len(tokens) >= MAX_TOKENS:
+                raise TokenFileError(f"the file is full: {MAX_TOKENS} tokens; prune those that have expired")
+            tokens.append(entry)
+        return secret, entry
+
+    def rotate(self, name: str) -> tuple[str, KeptToken]:
+        """Give a token a new secret; the old one is worth nothing from now on. Raises TokenFileError."""
+        secret = new_secret()
+        with self._changing() as tokens:
+            at = _index(tokens, name)
+            tokens[at] = entry = replace(tokens[at], digest=digest_of(secret), created=int(time.time()))
+        return secret, entry
+
+    def revoke(self, name: str) -> KeptToken:
+        """Take a token out, by its name or its id. Raises TokenFileError."""
+        with self._changing() as tokens:
+            return tokens.pop(_index(tokens, name))
+
+    def prune(self) -> list[KeptToken]:
+        """Take out what has expired."""
+        now = time.time()
+        with self._changing() as tokens:
+            gone = [token for token in tokens if token.expires is not None and token.expires < now]
+            tokens[:] = [token for token in tokens if token not in gone]
+        return gone
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[list[KeptToken]]:
+        """The tokens, to be changed; written when the block is left without an exception."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise TokenFileError(f"{self.path} cannot be changed: {error.strerror}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            tokens = self.read()
+            yield tokens
+            self._write(tokens)
+        finally:
+            os.close(lock)
+
+    def _write(self, tokens: Sequence[KeptToken]) -> None:
+        fresh = self.path.with_suffix(".new")
+        text = "# Tokens of clasp-edge, made by `clasp-edge token`. Hashes only: a secret is shown once.\n"
+        text += "".join(map(_table, tokens))
+        try:
+            fresh.unlink(missing_ok=True)
+            file = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            with open(file, "w", encoding="utf-8") as out:
+                if self.path.exists():
+                    status = self.path.stat()
+                    os.fchown(file, status.st_uid, status.st_gid)
+                else:
+                    # Made by an administrator, it is still the service that has to read it.
+                    owner = self.path.parent.stat()
+                    if os.geteuid() == 0:
+                        os.fchown(file, owner.st_uid, owner.st_gid)
+                out.write(text)
+                out.flush()
+                os.fsync(file)
+            fresh.replace(self.path)
+            directory = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise TokenFileError(f"{self.path} cannot be written: {error.strerror}") from None
+
+
+def _index(tokens: Sequence[KeptToken], name: str) -> int:
+    found = [at for at, token in enumerate(tokens) if name in (token.name, token.id)]
+    if not found:
+        known = ", ".join(token.name for token in tokens[:20]) or "none"
+        raise TokenFileError(f'there is no token "{name[:64]}"; there are: {known}')
+    return found[0]
+
+
+def _scopes(scopes: Sequence[str]) -> tuple[str, ...]:
+    if not scopes:
+        raise TokenFileError('a token needs at least one scope, such as "read:/**" or "write:/lights/**"')
+    try:
+        return tuple(str(Scope.parse(scope)) for scope in scopes)
+    except ScopeError as error:
+        raise TokenFileError(str(error)) from None
+
+
+def _token(row: Any, where: str) -> KeptToken:
+    if not isinstance(row, dict):
+        raise TokenFileError(f"{where} is no table")
+    name, digest, scopes = row.get("name"), row.get("sha256"), row.get("scopes")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise TokenFileError(f"{where}.name is wrong")
+    if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        raise TokenFileError(f"{where}.sha256 is wrong")
+    if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+        raise TokenFileError(f"{where}.scopes is wrong")
+    created, expires = row.get("created", 0), row.get("expires")
+    times = [_time(one, where) for one in (created, expires)]
+    return KeptToken(name, bytes.fromhex(digest), _scopes(scopes), times[0] or 0, times[1])
+
+
+def _time(value: Any, where: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        return int(value.timestamp())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise TokenFileError(f"{where} has a time that is none")
+
+
+def _table(token: KeptToken) -> str:
+    def when(unix_s: int) -> str:
+        return datetime.datetime.fromtimestamp(unix_s, datetime.UTC).isoformat().replace("+00:00", "Z")
+
+    scopes = ", ".join(f'"{_escaped(scope)}"' for scope in token.scopes)
+    lines = [f'name = "{_escaped(token.name)}"', f'sha256 = "{token.digest.hex()}"', f"scopes = [{scopes}]"]
+    lines.append(f"created = {when(token.created)}")
+    if token.expires is not None:
+        lines.append(f"expires = {when(token.expires)}")
+    return "\n[[token]]\n" + "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)

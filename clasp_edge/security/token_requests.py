@@ -1,0 +1,91 @@
+"""What can be asked about tokens, by word: the same for the running router's control socket and for the bare file.
+
+{"action": "new", "name": "desk", "scopes": ["write:/lights/**"], "expires_s": 86400}
+{"action": "list"}   {"action": "show", "name": ...}   {"action": "revoke", ...}   {"action": "rotate", ...}
+{"action": "prune"}  {"action": "test", "token": ..., "verb": "write", "address": "/lights/1"}
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from clasp_edge.security.scope import Action, Scopes
+from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of
+
+ACTIONS = ("new", "list", "show", "test", "revoke", "rotate", "prune")
+CHANGES = frozenset({"new", "revoke", "rotate", "prune"})
+
+
+def answer(file: TokenFile, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a request. Raises TokenFileError with a sentence."""
+    match request.get("action"):
+        case "new":
+            secret, entry = file.add(_text(request, "name"), _texts(request, "scopes"), _duration(request))
+            return _described(entry) | {"token": secret}
+        case "rotate":
+            secret, entry = file.rotate(_text(request, "name"))
+            return _described(entry) | {"token": secret}
+        case "revoke":
+            return _described(file.revoke(_text(request, "name")))
+        case "prune":
+            return {"pruned": [_described(entry) for entry in file.prune()]}
+        case "list":
+            return {"tokens": [_described(entry) for entry in file.read()]}
+        case "show":
+            name = _text(request, "name")
+            for entry in file.read():
+                if name in (entry.name, entry.id):
+                    return _described(entry)
+            raise TokenFileError(f'there is no token "{name[:64]}"')
+        case "test":
+            return _tested(file, _text(request, "token"), _text(request, "verb"), _text(request, "address"))
+        case other:
+            raise TokenFileError(f'"{str(other)[:40]}" is not one of {", ".join(ACTIONS)}')
+
+
+def _described(entry: KeptToken) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "id": entry.id,
+        "scopes": list(entry.scopes),
+        "created": entry.created,
+        "expires": entry.expires,
+        "expired": entry.expires is not None and entry.expires < time.time(),
+    }
+
+
+def _tested(file: TokenFile, secret: str, verb: str, address: str) -> dict[str, Any]:
+    if verb not in tuple(Action):
+        raise TokenFileError(f'"{verb[:40]}" is no action; there are {", ".join(Action)}')
+    digest = digest_of(secret)
+    for entry in file.read():
+        if entry.digest == digest:
+            allowed = Scopes.parse(", ".join(entry.scopes)).allows(verb, address.encode())
+            described = _described(entry)
+            return described | {"allowed": allowed and not described["expired"]}
+    raise TokenFileError("no token of the file has this secret; it was mistyped, revoked or rotated")
+
+
+def _text(request: Mapping[str, Any], key: str) -> str:
+    value = request.get(key)
+    if not isinstance(value, str) or not value:
+        raise TokenFileError(f'"{key}" is missing')
+    return value
+
+
+def _texts(request: Mapping[str, Any], key: str) -> list[str]:
+    value = request.get(key)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise TokenFileError(f'"{key}" is a list of texts')
+    return value
+
+
+def _duration(request: Mapping[str, Any]) -> int | None:
+    value = request.get("expires_s")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
+        raise TokenFileError('"expires_s" is a number of seconds')
+    return value
