@@ -13,7 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clasp_edge.cli import console_arguments, journal_arguments, rules_arguments, token_arguments
+from clasp_edge.cli import (
+    console_arguments,
+    journal_arguments,
+    remote_arguments,
+    rules_arguments,
+    token_arguments,
+)
 from clasp_edge.cli.parser import Parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.config.model import Config
@@ -37,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(_config_path(arguments.config), arguments.sets)
         case "journal":
             return _journal(arguments)
+        case name if name in remote_arguments.COMMANDS:
+            from clasp_edge.cli import remote_commands
+
+            return remote_commands.run(arguments)
         case "rules" if arguments.action in ("test", "convert"):
             from clasp_edge.cli import rules
 
@@ -76,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         description='Print one line for each problem of the configuration and exit 1, or "ok" and exit 0.',
     )
     console_arguments.add_parsers(commands, source)
+    remote_arguments.add_parsers(commands)
     journal_arguments.add_parser(commands, source)
     rules_arguments.add_parser(commands, source)
     token_arguments.add_parser(commands, source)

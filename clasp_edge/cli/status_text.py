@@ -135,6 +135,11 @@ def _osc(name: str, section: Report) -> Lines:
     for target, told in section.get("targets", {}).items():
         lost = "" if told["reachable"] else "; its host is not found yet"
         yield "osc target", f"{target}: {told['patterns']} pattern{'s' if told['patterns'] != 1 else ''}{lost}"
+    for sender, told in section.get("senders", {}).items():
+        known = f" ({told['device']})" if told.get("device") else ""
+        wrong = _counts(told.get("complaints", {}))
+        refused = "" if wrong == "none" else f"; {wrong}"
+        yield "osc sender", f"{sender}{known}: {told['messages']:,} messages, {told['idle_s']:g} s ago{refused}"
 
 
 def _mqtt(name: str, section: Report) -> Lines:

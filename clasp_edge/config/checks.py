@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from clasp_edge.config.broker import parse_broker
 from clasp_edge.config.endpoint import parse_endpoint
+from clasp_edge.config.listen import parse_listen
 from clasp_edge.config.model import (
     Bridge,
     BridgeMap,
@@ -21,6 +22,7 @@ from clasp_edge.config.model import (
     Limits,
     Mqtt,
     Osc,
+    OscDevice,
     OscTarget,
     Section,
     Security,
@@ -28,10 +30,14 @@ from clasp_edge.config.model import (
     Token,
     Uplink,
 )
+from clasp_edge.config.osc_text import osc_message_fault
 
 # wire.md 4: what an address may be, a pattern may be.
 MAX_PATTERN_BYTES = 1024
 MAX_PATTERN_SEGMENTS = 64
+
+# Of what goes before a device's addresses, so that these have room (wire.md 4).
+MAX_OSC_BASE = 320
 
 # Each may stand for two (router.md 8.6 allows 1,000 in a declaration).
 MAX_UPLINK_PATTERNS = 500
@@ -65,10 +71,8 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             yield from _limits(part)
         case Security():
             yield from _security(part)
-        case OscTarget():
-            for index, pattern in enumerate(part.patterns):
-                if reason := pattern_fault(pattern):
-                    yield f"patterns[{index}]", reason
+        case OscTarget() | OscDevice():
+            yield from _osc_device(part)
         case Osc():
             yield from _osc(part)
         case BridgeMap():
@@ -141,12 +145,61 @@ def _osc(osc: Osc) -> Iterator[tuple[str, str]]:
     for index, scope in enumerate(osc.scopes):
         if reason := scope_fault(scope):
             yield f"scopes[{index}]", reason
-    first: dict[str, int] = {}
-    for index, target in enumerate(osc.target):
-        if (earlier := first.setdefault(target.name, index)) != index:
-            yield f"target[{index}].name", f"the same name as osc.target[{earlier}]"
-    if osc.listen is None and (osc.tcp_listen is not None or osc.target):
+    yield from _patterns("events", osc.events)
+    for index, text in enumerate(osc.also_listen):
+        try:
+            listening = parse_listen(text)
+        except ValueError as error:
+            yield f"also_listen[{index}]", str(error)
+        else:
+            if listening is None:
+                yield f"also_listen[{index}]", 'a place to listen, not "off"'
+    for index, text in enumerate(osc.groups):
+        try:
+            sound = ip_address(text).is_multicast
+        except ValueError:
+            sound = False
+        if not sound:
+            yield f"groups[{index}]", f'must be a multicast address such as "239.0.0.1", not "{text[:60]}"'
+    first: dict[str, str] = {}
+    for kind, devices in (("target", osc.target), ("device", osc.device)):
+        for index, device in enumerate(devices):
+            here = f"{kind}[{index}]"
+            if (earlier := first.setdefault(device.name, here)) != here:
+                yield f"{here}.name", f"the same name as osc.{earlier}"
+            if len(osc.namespace) + len(device.prefix) > MAX_OSC_BASE:
+                yield f"{here}.prefix", f"with the namespace longer than {MAX_OSC_BASE} characters"
+    if osc.listen is None and (osc.tcp_listen is not None or osc.target or osc.device or osc.also_listen):
         yield "listen", "osc is off, so nothing else of it can be on"
+
+
+def _osc_device(device: OscTarget | OscDevice) -> Iterator[tuple[str, str]]:
+    for key in ("patterns", "outside", "events"):
+        yield from _patterns(key, getattr(device, key))
+    for pattern in device.types:
+        if reason := pattern_fault(pattern):
+            yield f"types.{pattern}", reason
+    if device.prefix and ("*" in device.prefix or device.prefix.endswith("/") or pattern_fault(device.prefix)):
+        yield "prefix", f'must be empty or an address such as "/foh", not "{device.prefix}"'
+    for index, scope in enumerate(device.scopes):
+        if reason := scope_fault(scope):
+            yield f"scopes[{index}]", reason
+    for index, text in enumerate((device.keep_alive.message, *device.queries)):
+        if (text or index) and (reason := osc_message_fault(text)):
+            yield ("keep_alive.message" if index == 0 else f"queries[{index - 1}]"), reason
+    if isinstance(device, OscDevice):
+        if not device.host and not device.source:
+            yield "source", "a device needs a source, a host or both"
+        if bool(device.host) != bool(device.port):
+            yield "port", "host and port go together"
+        if not device.host and (device.keep_alive.message or device.queries or device.patterns):
+            yield "host", "a device that is sent something without asking needs a host and a port"
+
+
+def _patterns(key: str, patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for index, pattern in enumerate(patterns):
+        if reason := pattern_fault(pattern):
+            yield f"{key}[{index}]", reason
 
 
 def _networks(key: str, networks: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -190,28 +190,80 @@ def default_data_dir() -> Path:
     return Path.home() / ".local" / "state" / "clasp-edge"
 
 
-class OscTarget(Section, frozen=True, kw_only=True):
-    """`[[osc.target]]`: a device that is sent values without asking. `rate` is messages per second and address."""
+OscKind = Literal["float", "int", "double", "whole-as-int", "bool-as-int", "string", "flat", "brackets"]
+
+
+class KeepAlive(Section, frozen=True, kw_only=True):
+    """What a device has to hear from time to time, as text (`devices/osc/message_text.py`). Empty: nothing."""
+
+    message: Annotated[str, Meta(max_length=1024)] = ""
+    every_s: Annotated[float, Meta(ge=0.1, le=LONGEST_S)] = 9.0
+
+
+class _OscDevice(Section, frozen=True, kw_only=True):
+    """What can be said of a device, sent values or not. None: as `[osc]` has it. Rates are messages per second."""
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
+    transport: Literal["udp", "tcp"] = "udp"
+    prefix: Annotated[str, Meta(max_length=256)] = ""
+    outside: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    messages_per_second: CountOrUnlimited | None = None
+    events: tuple[str, ...] = ()
+    echo_ms: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    timetags: Literal["schedule", "ignore", "relative"] | None = None
+    query: Literal["event", "reply"] | None = None
+    rate: Annotated[float, Meta(ge=0, le=10_000)] = 0.0  # 0: every change
+    total_rate: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0  # 0: any
+    bundle: bool = False
+    initial: bool = True
+    floats: Literal["single", "exact", "double"] | None = None
+    arrays: Literal["flat", "brackets"] | None = None
+    types: dict[str, OscKind] = {}
+    keep_alive: KeepAlive = KeepAlive()
+    queries: tuple[str, ...] = ()
+
+
+class OscDevice(_OscDevice, frozen=True, kw_only=True):
+    """`[[osc.device]]`: a device by where it sends from, and by where it listens if it is sent values unasked."""
+
+    source: Annotated[str, Meta(max_length=253)] = ""
+    host: Annotated[str, Meta(max_length=253)] = ""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    patterns: tuple[str, ...] = ()
+
+
+class OscTarget(_OscDevice, frozen=True, kw_only=True):
+    """`[[osc.target]]`: a device that is sent values without asking."""
+
     host: Annotated[str, Meta(min_length=1, max_length=253)]
     port: Annotated[int, Meta(ge=1, le=65535)]
     patterns: Annotated[tuple[str, ...], Meta(min_length=1)]
-    rate: Annotated[float, Meta(ge=0, le=10_000)] = 0.0  # 0: every change
-    sends_from: Annotated[str, Meta(max_length=80)] = ""
+    sends_from: Annotated[str, Meta(max_length=253)] = ""
+
+    def as_device(self) -> OscDevice:
+        """The same as a device."""
+        fields = {name: getattr(self, name) for name in _OscDevice.__struct_fields__}
+        return OscDevice(source=self.sends_from, host=self.host, port=self.port, patterns=self.patterns, **fields)
 
 
 class Osc(Section, frozen=True, kw_only=True):
     """`[osc]`: devices that speak OSC. Rates are messages per second."""
 
     listen: Listen | None = Listen("0.0.0.0", 8000)
+    also_listen: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     namespace: Annotated[str, Meta(max_length=63)] = "/osc"
     allow: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     max_sources: Annotated[int, Meta(ge=1, le=100_000)] = 1000
-    messages_per_second: CountOrUnlimited = 5000  # 0: unlimited
+    messages_per_second: CountOrUnlimited = 10_000  # 0: unlimited
     silence_s: Timeout = 10.0
-    floats: Literal["exact", "single", "double"] = "exact"
+    events: tuple[str, ...] = ()
+    echo_ms: Annotated[int, Meta(ge=0, le=10_000)] = 250  # 0: nothing is an echo
+    timetags: Literal["schedule", "ignore", "relative"] = "schedule"
+    query: Literal["event", "reply"] = "event"
+    floats: Literal["single", "exact", "double"] = "single"
     arrays: Literal["flat", "brackets"] = "flat"
     max_subscribers: Annotated[int, Meta(ge=0, le=10_000)] = 256  # 0: nobody can subscribe
     subscriber_rate: Annotated[float, Meta(ge=0, le=10_000)] = 100.0  # 0: every change
@@ -219,6 +271,7 @@ class Osc(Section, frozen=True, kw_only=True):
     tcp_listen: Listen | None = None
     tcp_framing: Literal["slip", "length"] = "slip"
     target: tuple[OscTarget, ...] = ()
+    device: tuple[OscDevice, ...] = ()
 
 
 class BridgeMap(Section, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import msgspec
 from clasp_edge.config.model import Config, Osc, leaves
 
 # What devices have been served by since the start.
-OSC_RESTART = ("listen", "namespace", "floats", "arrays", "tcp_listen", "tcp_framing")
+OSC_RESTART = ("listen", "also_listen", "groups", "namespace", "tcp_listen", "tcp_framing")
 
 MQTT_RESTART = ("listen", "tls_listen", "namespace", "max_packet_kib")
 

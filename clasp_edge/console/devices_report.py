@@ -19,6 +19,10 @@ MAX_TARGETS = 400
 """OSC devices described one by one: all that can be configured to be let in, by default, and some."""
 
 
+MAX_SENDERS = 100
+"""OSC senders described one by one: those heard last."""
+
+
 def add_mqtt(sources: StatusSources, server: MqttServer) -> None:
     """The MQTT server."""
     sources.add("mqtt", server.statistics, _MQTT)
@@ -29,7 +33,7 @@ def add_osc(sources: StatusSources, server: OscServer) -> None:
     """The OSC server and every device that is sent values."""
     sources.add("osc", lambda: _osc_section(server), _OSC)
     sources.add_drop("osc_link", lambda: server.counters.lost)
-    sources.add_drop("osc_rate", lambda: server.intake.over_rate)
+    sources.add_drop("osc_rate", lambda: server.intake.dropped_over_rate)
 
 
 def add_bridges(sources: StatusSources, bridges: Callable[[], Bridges | None]) -> None:
@@ -38,12 +42,32 @@ def add_bridges(sources: StatusSources, bridges: Callable[[], Bridges | None]) -
 
 
 def _osc_section(server: OscServer) -> Mapping[str, Any]:
+    from clasp_edge.devices.osc.complaints import counts
+
     targets = server.targets()
     described = {
-        name: {"patterns": len(target.subscriptions), "reachable": target.link is not None}
+        name: {"patterns": len(target.subscriptions), "reachable": target.link is not None, "sent": target.told}
         for name, target in list(targets.items())[:MAX_TARGETS]
     }
-    return server.statistics() | {"targets": described}
+    now_us = server.router.core.monotonic_us
+    senders = {
+        source.name: {
+            "device": server.device_name(source),
+            "transport": "udp" if source.link is None else "tcp",
+            "messages": source.messages,
+            "bad_packets": source.bad,
+            "over_rate": source.over_rate,
+            "refused_writes": source.refused,
+            "complaints": counts(source),
+            "idle_s": round((now_us - source.heard_us) / 1e6, 1),
+        }
+        for source in server.senders()[:MAX_SENDERS]
+    }
+    return server.statistics() | {
+        "complaints": dict(server.complaints.by_kind),
+        "targets": described,
+        "senders": senders,
+    }
 
 
 def _bridges_section(bridges: Bridges | None) -> Mapping[str, Any]:
@@ -80,6 +104,10 @@ _OSC = (
     _osc_counter("loops", "loops_broken", "Loops between the router and a device that were broken."),
     _osc_counter("late_bundles_refused", "refused_bundles", "Bundles for later that were refused."),
     _osc_counter("withheld", "withheld_packets", "Packets not sent to addresses that had not renewed yet."),
+    _osc_counter("over_rate", "over_rate_messages", "Messages above a sender's rate: they waited."),
+    _osc_counter("replaced_over_rate", "replaced_messages", "Of them, those replaced by a newer value."),
+    _osc_counter("own_packets", "own_packets", "Packets of ours that came back from a group or a broadcast."),
+    _osc_counter("clocks_not_set", "unset_clock_bundles", "Bundles whose time tags no set clock would give."),
     _osc_counter("expansions", "expanded_patterns", "Messages with wildcards in their address."),
     Family("clasp_edge_osc_sources", GAUGE, "Senders of datagrams that are remembered.", ("sources",)),
     Family("clasp_edge_osc_connections", GAUGE, "Connections over TCP.", ("connections",)),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Sequence
 
+from clasp_edge.config.listen import parse_listen
 from clasp_edge.config.model import Config
 from clasp_edge.console.requests import Requests
 from clasp_edge.console.resync import Resync
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import Part
+from clasp_edge.devices.osc.lease_store import Journal
 from clasp_edge.devices.osc.server import OscServer
 from clasp_edge.router.router import Router
 from clasp_edge.security.scope import Scope, Scopes
@@ -23,24 +26,31 @@ class OscPart(Part):
 
     name = "osc"
 
-    def __init__(self, router: Router, config: Config) -> None:
+    def __init__(self, router: Router, config: Config, journal: Journal | None) -> None:
         self._router = router
+        self._journal = journal
         self._config = config
         self._server: OscServer | None = None
 
     async def start(self) -> list[str]:
         osc = self._config.osc
         assert osc.listen is not None
-        udp = bind(osc.listen, socket.SOCK_DGRAM)
+        sockets = []
         try:
+            for listen in (osc.listen, *(parse_listen(text) for text in osc.also_listen)):
+                assert listen is not None
+                sockets.append(bind(listen, socket.SOCK_DGRAM))
             tcp = bind(osc.tcp_listen, socket.SOCK_STREAM) if osc.tcp_listen is not None else None
         except OSError:
-            udp.close()
+            for udp in sockets:
+                udp.close()
             raise
-        names = [f"osc://{name_of(udp)}"]
+        names = [f"osc://{name_of(udp)}" for udp in sockets]
         if tcp is not None:
             names.append(f"osc+tcp://{name_of(tcp)}")
-        self._server = OscServer(self._router, osc, udp, tcp, _access(self._config))
+        self._server = OscServer(self._router, osc, sockets, tcp, _access(self._config), _scoped)
+        if self._journal is not None:
+            self._server.keep_subscriptions(self._journal)
         await self._server.start()
         return names
 
@@ -75,3 +85,8 @@ def _access(config: Config) -> Scopes | None:
     if not config.osc.scopes:
         log.warning("OSC devices may do nothing: osc.scopes is empty and security.mode is authenticated")
     return Scopes(Scope.parse(text) for text in config.osc.scopes)
+
+
+def _scoped(texts: Sequence[str]) -> Scopes:
+    """What one device may do."""
+    return Scopes(Scope.parse(text) for text in texts)

@@ -93,7 +93,7 @@ class Parts:
         if config.osc.listen is not None:
             from clasp_edge.daemon.osc import OscPart
 
-            self.all.append(OscPart(router, config))
+            self.all.append(OscPart(router, config, journal))
         self.all.append(RulesPart(router, config))
         health = Health(monitor, lambda: [part.name for part in self.all if not part.listening])
         self.console = ConsolePart(router, config, health, self.all)

@@ -14,12 +14,12 @@ from clasp_edge.config.model import Config
 from clasp_edge.console.requests import Refused, Requests
 from clasp_edge.console.sources import COUNTER, Family, StatusSources
 from clasp_edge.daemon.part import Part
+from clasp_edge.daemon.rules_config import has_rules, read_configured
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 
 if TYPE_CHECKING:
     from clasp_edge.federation.shared.status import Params
-    from clasp_edge.rules.model import Rule
     from clasp_edge.rules.router_host import RouterHost
     from clasp_edge.rules.state import RuleState
 
@@ -29,19 +29,6 @@ TELL_AFTER_S = 1.0
 """Counts of rules are told as params at most so often."""
 
 BASE = "/clasp-edge/rules/"
-
-
-def has_rules(config: Config) -> bool:
-    """Whether the configuration asks for the room at all."""
-    return bool(config.rule or config.map or config.rules.files)
-
-
-def read_configured(config: Config) -> tuple[list[Rule], list[tuple[str, str]], list[str]]:
-    """The rules of a configuration; `(key path or file, sentence)` for each problem; remarks on what was written for
-    the reference router."""
-    from clasp_edge.rules.files import read_all
-
-    return read_all(config.rule, config.map, config.scene, config.rules.files)
 
 
 class RulesPart(Part):

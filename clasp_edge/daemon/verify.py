@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clasp_edge.config.load import ConfigError, Problem, load_with_origins
 from clasp_edge.config.model import Config
-from clasp_edge.daemon.rules import has_rules, read_configured
+from clasp_edge.daemon.rules_config import has_rules, read_configured
 from clasp_edge.security.scope import Scope, ScopeError
 from clasp_edge.security.token_file import TokenFile, TokenFileError
 from clasp_edge.wire.pattern import Pattern, PatternError

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Strategy, Verdict
@@ -42,6 +43,9 @@ SESSIONS_TO_FILL_SCHEDULE = 4
 
 SMALLEST_SHARE = 16
 """What one session may have waiting however small the schedule is: a cue list of a few steps needs as much."""
+
+_numbers = count(1)
+"""Of bundles: who is sent what they contain may want to know what belongs together."""
 
 
 @dataclass(slots=True)
@@ -122,13 +126,17 @@ def _execute_due(session: Session, payloads: Sequence[bytes], qos: int) -> None:
 def execute_bundle(session: Session, payloads: Sequence[bytes], qos: int) -> None:
     """Apply a checked bundle in its order and acknowledge it."""
     last_revision: int | None = None
-    for payload in payloads:
-        if payload[0] == MessageType.SET:
-            session.carry_out(payload)
-            last_revision = session.last_revision
-        else:
-            # Past the gesture throttle: what is timed in a bundle is meant to arrive as timed.
-            session.relay(*_canonical(payload))
+    session.bundle_number = next(_numbers)
+    try:
+        for payload in payloads:
+            if payload[0] == MessageType.SET:
+                session.carry_out(payload)
+                last_revision = session.last_revision
+            else:
+                # Past the gesture throttle: what is timed in a bundle is meant to arrive as timed.
+                session.relay(*_canonical(payload))
+    finally:
+        session.bundle_number = 0
     if qos:
         session.reply(Ack(revision=last_revision))
 

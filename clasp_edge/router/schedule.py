@@ -54,10 +54,12 @@ class ScheduleFull(NotScheduled):
 
 
 class Schedule:
-    """Waiting calls, soonest first, in the order of arrival where times are equal. Bounds: `limits` of the config."""
+    """Waiting calls, soonest first, in the order of arrival where times are equal. Bounds: `limits` of the config, or
+    `most` calls."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, most: int | None = None) -> None:
         self._router = router
+        self._most = most
         self._queue: list[tuple[int, int, Callable[[], object]]] = []
         self._count = 0
         self._timer: WallTimer | None = None
@@ -71,8 +73,9 @@ class Schedule:
         ahead_s = (due_us - self._router.clock.wall_us()) / 1e6
         if ahead_s > limits.schedule_horizon_s:
             raise TooFarAhead(f"{ahead_s:.0f} s ahead, at most {limits.schedule_horizon_s:.0f} s are allowed")
-        if len(self._queue) >= limits.max_scheduled_bundles:
-            raise ScheduleFull(f"{limits.max_scheduled_bundles} bundles are already waiting for their time")
+        most = limits.max_scheduled_bundles if self._most is None else self._most
+        if len(self._queue) >= most:
+            raise ScheduleFull(f"{most} bundles are already waiting for their time")
         self._count += 1
         heapq.heappush(self._queue, (due_us, self._count, action))
         self._arm()

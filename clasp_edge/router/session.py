@@ -46,6 +46,7 @@ class Session(ClaspReceiver):
     """A connection of a CLASP client, from its first byte on. `greeted` turns true with WELCOME."""
 
     __slots__ = (
+        "bundle_number",
         "closing",
         "confinement",
         "connected_s",
@@ -85,6 +86,7 @@ class Session(ClaspReceiver):
         self.closing = False
         self.revoked = False
         self.scheduled = 0
+        self.bundle_number = 0
         self.connected_s = router.clock.monotonic_s()
         self.pinged_us = 0
         self.told_drops_s = 0.0

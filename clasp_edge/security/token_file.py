@@ -12,12 +12,10 @@ import datetime
 import fcntl
 import os
 import re
-import secrets
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +53,7 @@ class KeptToken:
 
 def new_secret() -> str:
     """A token as the reference makes them: its clients and its relay take it."""
-    raw = bytearray(secrets.token_bytes(16))
+    raw = bytearray(os.urandom(16))
     raw[6] = raw[6] & 0x0F | 0x40  # a UUID of version 4 without dashes (docs/protocol/security.md 4)
     raw[8] = raw[8] & 0x3F | 0x80
     return PREFIX + raw.hex()
@@ -63,6 +61,9 @@ def new_secret() -> str:
 
 def digest_of(secret: str) -> bytes:
     """What is kept of a secret."""
+    # Here, because who only reads the file must not load OpenSSL for it (daemon.no_tls).
+    from hashlib import sha256
+
     return sha256(secret.encode(errors="surrogatepass")).digest()
 
 

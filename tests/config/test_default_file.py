@@ -17,7 +17,7 @@ from clasp_edge.config.model import Config, Section, leaves
 from clasp_edge.config.reload import RESTART
 
 EXAMPLE_NAME = "site"
-TABLES_OF_VALUES = {"uplink.site.policy", "rule", "map", "scene"}
+TABLES_OF_VALUES = {"uplink.site.policy", "rule", "map", "scene", "osc.target.types", "osc.device.types"}
 """Keys of the model whose own keys are anybody's."""
 
 
@@ -81,6 +81,7 @@ def test_every_default_is_written_out() -> None:
         "state.strategy",
         "security.token",
         "osc.target",
+        "osc.device",
         "bridge",
         "uplink",
         "rule",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.links import Link
-from clasp_edge.devices.osc.receiver import Source
+from clasp_edge.devices.osc.source import Source
 
 AMPLIFICATION = 3
 

@@ -1,43 +1,70 @@
 """The devices that the configuration names: where they are, and which senders belong to them.
 
-A host name is looked up until it is found: a device may be switched on long after the router.
-"""
+A host name is looked up until it is found, and again from time to time: a device may be switched on long after the
+router, and get another address. What has to be said to a device without being asked (a keep-alive, queries) is said
+here."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-from asyncio import AbstractEventLoop, Task
+from asyncio import AbstractEventLoop, Task, TimerHandle
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from clasp_edge.config.model import OscTarget
+from clasp_edge.config.model import OscDevice
+from clasp_edge.config.osc_text import parse_osc_message
 from clasp_edge.devices.osc.counters import Counters
+from clasp_edge.devices.osc.encode import Encoder
 from clasp_edge.devices.osc.links import UdpLink
+from clasp_edge.devices.osc.profile import Profile
 from clasp_edge.devices.osc.target import Target
+from clasp_edge.devices.osc.tcp import OscConnection
 
 log = logging.getLogger("clasp_edge.osc")
 
 LOOKUP_PERIOD_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
+FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 15.0
 
 
 class ConfiguredTarget:
-    """One `[[osc.target]]` with the target it configures."""
+    """One `[[osc.target]]` or `[[osc.device]]` with the target it configures."""
 
-    def __init__(self, config: OscTarget, target: Target) -> None:
+    def __init__(self, config: OscDevice, target: Target) -> None:
         self.config = config
         self.target = target
         self.host = ""
-        self.lookup: Task[None] | None = None
-        self._sends_from, self._sends_from_port = _host_and_port(config.sends_from)
+        self.source_host = ""
+        self.tasks: list[Task[None]] = []
+        self.keep_alive: TimerHandle | None = None
+        self.connection: OscConnection | None = None
+        encoder = Encoder("single")
+        self.queries = [_packet(encoder, text) for text in config.queries]
+        self.alive = _packet(encoder, config.keep_alive.message) if config.keep_alive.message else b""
+        text, self._source_port = _host_and_port(config.source)
+        self._source_network: IPv4Network | IPv6Network | None = None
+        self.source_name = ""
+        if text:
+            try:
+                self._source_network = ip_network(text, strict=False)
+            except ValueError:
+                self.source_name = text
+
+    @property
+    def profile(self) -> Profile:
+        return self.target.profile
 
     def sends_as(self, host: str, port: int) -> int:
         """How surely a packet from there is this device's: 2 it is, 1 it would seem so, 0 it is not."""
-        if self._sends_from:
-            if host != self._sends_from:
+        if self._source_network is not None:
+            if ip_address(host.partition("%")[0]) not in self._source_network:
                 return 0
-            return 2 if self._sends_from_port in (0, port) else 0
+            return 2 if self._source_port in (0, port) else 0
+        if self.source_name:
+            return 2 if host == self.source_host and self._source_port in (0, port) else 0
         if host != self.host:
             return 0
         if port == self.config.port:
@@ -45,11 +72,19 @@ class ConfiguredTarget:
         # Many programs of one machine talk to a router on it: there only the port tells them apart.
         return 0 if ip_address(host.partition("%")[0]).is_loopback else 1
 
+    def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        if self.keep_alive is not None:
+            self.keep_alive.cancel()
+        if self.connection is not None:
+            self.connection.abort()
+        self.target.close()
 
-def _close(static: ConfiguredTarget) -> None:
-    if static.lookup is not None:
-        static.lookup.cancel()
-    static.target.close()
+
+def _packet(encoder: Encoder, text: str) -> bytes:
+    address, arguments = parse_osc_message(text)
+    return encoder.arguments(address.encode(), arguments)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
@@ -61,31 +96,35 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 
 class ConfiguredTargets:
-    """All of them. `new_target(config)` makes one; `on_found(target)` is called when its address is known."""
+    """All of them. `new_target(config)` makes one; `on_found(target)` is called when its address is known, and
+    `connect(device, on_lost)` makes a connection to one that wants TCP."""
 
     def __init__(
         self,
         loop: AbstractEventLoop,
         sock: socket.socket,
         counters: Counters,
-        new_target: Callable[[OscTarget], Target],
+        new_target: Callable[[OscDevice], Target],
         on_found: Callable[[Target], None],
+        new_connection: Callable[[Callable[[], None]], OscConnection],
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._counters = counters
         self._new_target = new_target
         self._on_found = on_found
+        self._new_connection = new_connection
         self._targets: list[ConfiguredTarget] = []
 
-    def apply(self, wanted: Sequence[OscTarget]) -> None:
-        """Serve exactly these, each as soon as its host is found. Those that have not changed go on undisturbed."""
+    def apply(self, wanted: Sequence[OscDevice], *, anew: bool = False) -> None:
+        """Serve exactly these, each as soon as its host is found. Those that have not changed go on undisturbed, unless
+        what is said of all devices has (`anew`)."""
         kept = []
         for static in self._targets:
-            if static.config in wanted:
+            if static.config in wanted and not anew:
                 kept.append(static)
             else:
-                _close(static)
+                static.close()
         self._targets = kept
         known = {static.config.name for static in kept}
         for config in wanted:
@@ -94,45 +133,131 @@ class ConfiguredTargets:
 
     def _add(self, static: ConfiguredTarget) -> None:
         self._targets.append(static)
+        config = static.config
+        if static.source_name:
+            static.tasks.append(self._loop.create_task(self._look_up(static, config.source, self._found_source)))
+        if config.transport == "tcp" and config.host:
+            static.tasks.append(self._loop.create_task(self._connect(static)))
+            return
+        if not config.host:
+            return
         try:
-            self._found(static, ip_address(static.config.host).compressed)
+            self._found(static, ip_address(config.host).compressed)
         except ValueError:
-            static.lookup = self._loop.create_task(self._look_up(static))
+            static.tasks.append(self._loop.create_task(self._look_up(static, config.host, self._found)))
 
     def targets(self) -> dict[str, Target]:
-        """All of them by name."""
-        return {static.config.name: static.target for static in self._targets}
+        """All of them that are sent something, by name."""
+        return {static.config.name: static.target for static in self._targets if static.config.host}
 
     def party_of(self, host: str, port: int) -> Target | None:
         """The target that a packet from there belongs to; None where it is not known or not clear."""
+        static = self.device_of(host, port)
+        return static.target if static is not None and static.config.host else None
+
+    def device_of(self, host: str, port: int) -> ConfiguredTarget | None:
+        """The device that a packet from there belongs to; None where it is not known or not clear."""
         found = [(static.sends_as(host, port), static) for static in self._targets]
         sure = [static for rank, static in found if rank == 2]
         maybe = [static for rank, static in found if rank == 1]
         candidates = sure or maybe
-        return candidates[0].target if len(candidates) == 1 or sure else None
+        return candidates[0] if len(candidates) == 1 or sure else None
+
+    def ask(self, target: Target) -> None:
+        """Send a device its queries."""
+        for static in self._targets:
+            if static.target is target and target.link is not None:
+                for packet in static.queries:
+                    target.link.send(packet)
 
     def close(self) -> None:
         for static in self._targets:
-            _close(static)
+            static.close()
+        self._targets = []
+
+    # ---- inside ----
 
     def _found(self, static: ConfiguredTarget, host: str) -> None:
+        if host == static.host:
+            return
+        if static.host:
+            log.warning("osc.target %s: %s is now %s", static.config.name, static.config.host, host)
         static.host = host
         static.target.link = UdpLink(self._sock, host, static.config.port, self._counters)
+        self._begin(static)
+
+    def _found_source(self, static: ConfiguredTarget, host: str) -> None:
+        static.source_host = host
         self._on_found(static.target)
 
-    async def _look_up(self, static: ConfiguredTarget) -> None:
+    def _begin(self, static: ConfiguredTarget) -> None:
+        """The way to the device is there: what it has to hear first."""
+        if static.keep_alive is not None:
+            static.keep_alive.cancel()
+        self._keep_alive(static)
+        self.ask(static.target)
+        self._on_found(static.target)
+
+    def _keep_alive(self, static: ConfiguredTarget) -> None:
+        link = static.target.link
+        if static.alive and link is not None:
+            link.send(static.alive)
+            static.keep_alive = self._loop.call_later(static.config.keep_alive.every_s, self._keep_alive, static)
+
+    async def _look_up(
+        self, static: ConfiguredTarget, text: str, found_at: Callable[[ConfiguredTarget, str], None]
+    ) -> None:
         config = static.config
+        name, _ = _host_and_port(text)
         # On a socket for both families a name may have either kind of address.
         family = socket.AF_INET if self._sock.family == socket.AF_INET else socket.AF_UNSPEC
         told = False
         while True:
             try:
-                found = await self._loop.getaddrinfo(config.host, config.port, family=family, type=socket.SOCK_DGRAM)
+                found = await self._loop.getaddrinfo(name, config.port or None, family=family, type=socket.SOCK_DGRAM)
             except OSError as error:
                 if not told:
-                    log.warning("osc.target %s: %s is not found yet: %s", config.name, config.host, error)
+                    log.warning("osc.target %s: %s is not found yet: %s", config.name, name, error)
                     told = True
-                await asyncio.sleep(LOOKUP_PERIOD_S)
-                continue
-            self._found(static, str(found[0][4][0]))
-            return
+            else:
+                hosts = [str(entry[4][0]) for entry in found]
+                # One of several is as good as another: the one in use stays while it is among them.
+                if static.host not in hosts or found_at != self._found:
+                    found_at(static, hosts[0])
+            await asyncio.sleep(LOOKUP_PERIOD_S)
+
+    async def _connect(self, static: ConfiguredTarget) -> None:
+        """Connect, and again whenever the connection is gone."""
+        config = static.config
+        retry_s = FIRST_RETRY_S
+        told = False
+        while True:
+            lost = asyncio.Event()
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    _, connection = await self._loop.create_connection(
+                        lambda lost=lost: self._new_connection(lost.set),  # type: ignore[misc]
+                        config.host,
+                        config.port,
+                    )
+            except (OSError, TimeoutError) as error:
+                if not told:
+                    log.warning(
+                        "osc.target %s: cannot connect to %s:%d: %s", config.name, config.host, config.port, error
+                    )
+                    told = True
+            else:
+                log.warning("osc.target %s: connected to %s:%d", config.name, config.host, config.port)
+                told = False
+                retry_s = FIRST_RETRY_S
+                static.connection = connection
+                static.target.link = connection
+                if connection.source is not None:
+                    static.host = connection.source.host
+                self._begin(static)
+                await lost.wait()
+                static.target.link = None
+                static.connection = None
+                log.warning("osc.target %s: connection lost", config.name)
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)

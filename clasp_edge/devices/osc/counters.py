@@ -16,6 +16,10 @@ class Counters:
     loops: int = 0
     late_bundles_refused: int = 0
     expansions: int = 0
+    own_packets: int = 0
+    """What came back to us that we had sent ourselves, to a group or to everybody."""
+    clocks_not_set: int = 0
+    """Bundles done at once because no set clock would give their time tags."""
     sent: int = 0
     lost: int = 0
     """Events that a device's link had no room for, and packets that cannot be sent at all (too long, no route)."""

@@ -23,8 +23,12 @@ cdef struct OscMessage:
     int value_type              # wire.md 2.2
     const uint8_t* value        # in the room given to `read_message`
     size_t value_size
+    bint has_arguments          # none: something happened, and there is no more to say
+    const uint8_t* tail         # type tags and arguments as they were said, NULL where they were not by the book
+    size_t tail_size
+    bint plain                  # the value alone gives the type tags back
 
 
 cdef bint is_bundle(const uint8_t* p, size_t size) noexcept nogil
 cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* message) noexcept nogil
-cdef int check_packet(const uint8_t* p, size_t size, uint8_t* room, int nesting) noexcept nogil
+cdef int check_packet(const uint8_t* p, size_t size, int nesting) noexcept nogil

@@ -2,7 +2,8 @@
 
 OSC 1.0 with the common types of 1.1. The value mapping is that of router.md 10: no argument is null, one is that value,
 several are an array. Lenient where devices are sloppy and nothing can be misunderstood: missing padding at the very
-end, bytes after the last argument, an address alone. Knows no socket and no param.
+end, bytes after the last argument, an address alone, spaces between type tags, type tags without their comma or
+padding, a blob whose size is little-endian. Knows no socket and no param.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -100,8 +101,54 @@ cdef uint8_t* _text(uint8_t* out, const uint8_t* p, size_t size) noexcept nogil:
 
 cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* message) noexcept nogil:
     """Read the message that fills `p`. 0, or a Fault. `room` (VALUE_ROOM bytes) takes the encoded value."""
-    cdef const uint8_t* tags
-    cdef const uint8_t* end = p + size
+    cdef size_t at
+    cdef Py_ssize_t length
+    cdef int i, fault
+    if size == 0 or p[0] != c"/":
+        return NOT_OSC
+    length = _string(p, size, &at)
+    if length < 0:
+        # An address alone that even lacks its NUL; text of any other kind is none.
+        for i in range(<int>size):
+            if not 0x20 < p[i] < 0x7F:
+                return TRUNCATED
+        length = size
+        at = size
+    message.address = p
+    message.address_size = <size_t>length
+    message.is_pattern = False
+    for i in range(<int>length):
+        if p[i] == c"*" or p[i] == c"?" or p[i] == c"[" or p[i] == c"{" or (p[i] == c"/" and i and p[i - 1] == c"/"):
+            message.is_pattern = True
+            break
+    message.value_type = V_NULL
+    message.value = room
+    message.value_size = 0
+    message.has_arguments = False
+    message.tail = NULL
+    message.tail_size = 0
+    message.plain = True
+    p += at
+    size -= at
+    if size == 0:
+        return 0                            # an address alone can only mean: no arguments
+    if p[0] != c",":
+        # Type tags that lack their comma; anything else would have to fit by chance to the last byte.
+        return NO_TYPE_TAGS if p[0] == 0 or _read(p, p, size, True, True, room, message) else 0
+    fault = _read(p, p + 1, size, False, True, room, message)
+    if fault == TRUNCATED and not _read(p, p + 1, size, True, False, room, message):
+        return 0
+    return fault
+
+
+cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint strict, bint padded, uint8_t* room,
+               OscMessage* message) noexcept nogil:
+    """The arguments whose type tags begin at `tags`; the string they are in begins at `start`, where `size` bytes are.
+    With `strict` the arguments must end where the packet does; without `padded` they begin right behind the tags'
+    NUL."""
+    cdef const uint8_t* p = start
+    cdef const uint8_t* end = start + size
+    cdef bint sloppy = strict
     cdef uint8_t* out = room + 2            # the count of arguments comes first, if there are several
     cdef uint8_t* room_end = room + VALUE_ROOM
     cdef uint8_t* opened[MAX_ARRAY_DEPTH]
@@ -115,37 +162,24 @@ cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* 
     cdef int i
     cdef Py_ssize_t length
     cdef uint8_t tag
-    if size == 0 or p[0] != c"/":
-        return NOT_OSC
-    length = _string(p, size, &at)
-    if length < 0:
-        return TRUNCATED
-    message.address = p
-    message.address_size = <size_t>length
-    message.is_pattern = False
-    for i in range(<int>length):
-        if p[i] == c"*" or p[i] == c"?" or p[i] == c"[" or p[i] == c"{":
-            message.is_pattern = True
-            break
-    message.value_type = V_NULL
-    message.value = room
-    message.value_size = 0
-    p += at
-    if p == end:
-        return 0                            # an address alone can only mean: no arguments
-    if p[0] != c",":
-        return NO_TYPE_TAGS
-    tags = p + 1
     length = _string(p, end - p, &at)
     if length < 0:
         return TRUNCATED
+    if not padded:
+        at = <size_t>(length + 1)
     p += at
+    message.plain = True
     counts[0] = 0
     while True:
         tag = tags[0]
         tags += 1
         if tag == 0:
             break
+        if tag == c" ":
+            sloppy = True
+            continue
+        if tag != c"i" and tag != c"f" and tag != c"s" and tag != c"b" and tag != c"T" and tag != c"F" and tag != c"N":
+            message.plain = False
         if tag == c"]":
             if depth == 0:
                 return UNBALANCED
@@ -200,7 +234,14 @@ cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* 
         elif tag == c"s" or tag == c"S":
             length = _string(p, end - p, &at)
             if length < 0:
-                return TRUNCATED
+                # The last string of all may lack its NUL; read on it would be somebody else's bytes.
+                if strict or tags[0] != 0 or p >= end:
+                    return TRUNCATED
+                length = end - p
+                at = <size_t>length
+                sloppy = True
+            if (at & 3) != 0:
+                sloppy = True
             if 2 * length + 3 > room_end - out and (
                     length + 3 > room_end - out or not utf8_valid(p, <size_t>length)):
                 return TOO_LARGE
@@ -212,7 +253,10 @@ cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* 
             word = get32(p)
             p += 4
             if word > <size_t>(end - p):
-                return TRUNCATED
+                word = (word >> 24) | (word >> 8 & 0xFF00) | (word << 8 & 0xFF0000) | (word << 24)
+                if word > <size_t>(end - p) or <size_t>(end - p) - word > 3:
+                    return TRUNCATED
+                sloppy = True
             if word > 65535 or <Py_ssize_t>word + 3 > room_end - out:
                 return TOO_LARGE
             out[0] = V_BYTES
@@ -220,7 +264,10 @@ cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* 
             memcpy(out + 3, p, word)
             out += 3 + word
             need = (word + 3) & ~<size_t>3
-            p += need if need <= <size_t>(end - p) else <size_t>(end - p)
+            if need > <size_t>(end - p):
+                need = <size_t>(end - p)
+                sloppy = True
+            p += need
         elif tag == c"T" or tag == c"F":
             out[0] = V_BOOL
             out[1] = tag == c"T"
@@ -234,6 +281,12 @@ cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* 
             return UNKNOWN_TAG
     if depth:
         return UNBALANCED
+    if strict and p != end:
+        return TRUNCATED
+    message.has_arguments = counts[0] != 0
+    if not sloppy and start[0] == c",":
+        message.tail = start
+        message.tail_size = p - start
     if counts[0] == 1:
         message.value_type = room[2]
         message.value = room + 3
@@ -274,16 +327,15 @@ cdef uint8_t* _character(uint8_t* out, uint32_t code) noexcept nogil:
     return out + 7
 
 
-cdef int check_packet(const uint8_t* p, size_t size, uint8_t* room, int nesting) noexcept nogil:
-    """How many messages the packet has, bundles within bundles included, or a Fault: nothing of it is done in part."""
-    cdef OscMessage message
+cdef int check_packet(const uint8_t* p, size_t size, int nesting) noexcept nogil:
+    """How many messages the packet has, bundles within bundles included, or a Fault: elements that do not fit are
+    noticed before anything is done. What a message says is not looked at."""
     cdef size_t at = BUNDLE_HEADER
     cdef uint32_t element
     cdef int count = 0
     cdef int found
     if not is_bundle(p, size):
-        found = read_message(p, size, room, &message)
-        return found if found < 0 else 1
+        return 1
     if size < BUNDLE_HEADER:
         return TRUNCATED
     if nesting == MAX_BUNDLE_NESTING:
@@ -293,9 +345,11 @@ cdef int check_packet(const uint8_t* p, size_t size, uint8_t* room, int nesting)
             return BAD_ELEMENT
         element = get32(p + at)
         at += 4
+        if element == 0 and at == size:
+            break                           # as some writers end a bundle
         if element > size - at or element == 0:
             return BAD_ELEMENT
-        found = check_packet(p + at, element, room, nesting + 1)
+        found = check_packet(p + at, element, nesting + 1)
         if found < 0:
             return found
         count += found
@@ -315,9 +369,8 @@ def decode_message(bytes packet not None):
 
 
 def count_messages(bytes packet not None):
-    """How many messages a packet holds, every one of them readable. Raises OscError."""
-    cdef uint8_t room[VALUE_ROOM]
-    cdef int found = check_packet(<const uint8_t*><char*>packet, len(packet), room, 0)
+    """How many messages a packet holds. Raises OscError where the elements of a bundle do not fit."""
+    cdef int found = check_packet(<const uint8_t*><char*>packet, len(packet), 0)
     if found < 0:
         raise OscError((<dict>FAULTS)[found])
     return found

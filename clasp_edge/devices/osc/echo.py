@@ -1,95 +1,130 @@
-"""What one device was told and what it said, by address: so that it is not answered with its own values, nor believed
-when it only repeats ours, and so that a loop that happens anyway is noticed and broken.
+"""What one device was told and what it said, by address: so that it is not believed when it only repeats.
 
-A motor fader reports the position it was just moved to; a feedback mapping sends back what it was sent. Either, taken
-for news, runs round between two devices for ever. Knows no sockets; values are what `decode` makes of them.
+A motor fader reports the positions it was just moved to, late and one after the other; a feedback mapping sends back
+what
+it was sent. Either, taken for news, runs round between two devices for ever. What comes back as another number type is
+the same value. Also notices a loop over two addresses, which no comparison of values finds. Knows no sockets.
 """
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+
+from clasp_edge.wire import Value, decode_value
 
 Known = tuple[int, bytes]
 """A value type and its encoded data (wire.md 2.2)."""
 
-ECHO_S = 0.25
-"""A device that says within this time what it was just told is repeating it: longer than a network and a busy device
-take, shorter than a hand."""
-
-REFLECTION_S = 1.0
+ANSWER_S = 0.5
 """Something said within this time after the same address was told may be an answer to it."""
 
 WINDOW_S = 2.0
-REFLECTIONS = 20
-"""Answers with the same or alternating values to one address within a window: a hand on a switch makes fewer."""
 
 CROSSINGS = 250
-"""The same, where the address was told the same or alternating values and the device said something else each time (a
-loop over two addresses). A loop runs as fast as the network; a blinking lamp beside a busy sensor does not."""
+"""So often within a window the same or alternating values told, and something heard each time: a loop over two
+addresses. A loop runs as fast as the network; a blinking lamp beside a busy sensor does not."""
 
 REMEMBERED_VALUES = 4
 """Alternating means: among so many."""
 
+MAX_TOLD = 64
+"""Values of one address that are remembered as told: four times what a hand at 60 Hz makes in a quarter of a second."""
+
 HOLD_S = 5.0
-"""How long a device is told nothing on an address that looped."""
+"""How long a device is told nothing on an address of such a loop."""
 
 KEEP_S = 10.0
 MAX_RECORDS = 4096
 
+_SINGLE = struct.Struct(">f")
+_EXACT_IN_SINGLE = 1 << 24
+
+
+def comparable(known: Known) -> Hashable:
+    """The value as it is compared: 1, 1.0 and true are the same, and so is 0.1 in single and double precision; nested
+    arrays are one row, as most devices have them."""
+    return _comparable(decode_value(*known))
+
+
+def _comparable(value: Value) -> Hashable:
+    if isinstance(value, (bool, int)):
+        return float(value) if -_EXACT_IN_SINGLE <= value <= _EXACT_IN_SINGLE else int(value)
+    if isinstance(value, float):
+        return _rounded(value)
+    if isinstance(value, (list, tuple)):
+        row: list[Hashable] = []
+        for element in value:
+            part = _comparable(element)
+            row.extend(part if isinstance(part, tuple) else (part,))
+        return row[0] if len(row) == 1 else tuple(row)
+    if isinstance(value, dict):
+        return repr(value)
+    return value
+
+
+def _rounded(value: float) -> Hashable:
+    try:
+        single: float = _SINGLE.unpack(_SINGLE.pack(value))[0]
+    except OverflowError:
+        return "inf" if value > 0 else "-inf"
+    if single != single:
+        return "nan"
+    return single
+
 
 class _Record:
-    __slots__ = (
-        "contacts",
-        "crossings",
-        "held_s",
-        "recent",
-        "reflections",
-        "said_s",
-        "told",
-        "told_s",
-        "touched_s",
-        "window_s",
-    )
+    __slots__ = ("contacts", "crossings", "held_s", "recent", "said_s", "told", "told_s", "touched_s", "window_s")
 
     def __init__(self, now_s: float) -> None:
-        self.told: Known | None = None
-        self.told_s = self.said_s = self.held_s = 0.0
+        self.told: OrderedDict[Hashable, float] = OrderedDict()
+        self.told_s = self.said_s = -1e9
+        self.held_s = 0.0
         self.window_s = self.touched_s = now_s
-        self.recent: list[Known] = []
-        self.reflections = self.crossings = 0
-        self.contacts = 0
+        self.recent: list[Hashable] = []
+        self.crossings = self.contacts = 0
 
 
 class EchoMemory:
-    """One device. `on_loop(address, until_s)` is called when a loop is broken. Times are seconds of one clock."""
+    """One device. `on_loop(address, until_s)` is called when a loop over two addresses is broken. `echo_s` is how long
+    what was told counts as told, 0: nothing is an echo. Times are seconds of one clock."""
 
-    def __init__(self, rate: float, on_loop: Callable[[bytes, float], None]) -> None:
+    def __init__(self, rate: float, echo_s: float, on_loop: Callable[[bytes, float], None]) -> None:
         # A loop through a slow device is slow itself.
-        self._window_s = max(WINDOW_S, 1.5 * REFLECTIONS / rate) if rate else WINDOW_S
+        self._window_s = max(WINDOW_S, 1.5 * CROSSINGS / rate) if rate else WINDOW_S
+        self._echo_s = echo_s
         self._on_loop = on_loop
         self._records: OrderedDict[bytes, _Record] = OrderedDict()
 
-    def said(self, address: bytes, known: Known, now_s: float) -> bool:
-        """The device said this. True when it only repeats what it was just told."""
-        record = self._record(address, now_s)
-        told, record.told = record.told, None
-        if told == known and now_s - record.told_s < ECHO_S:
-            record.told = told  # it may repeat itself more than once
-            return True
-        record.said_s = now_s
-        again = self._again(record, known, now_s)
-        if told is not None and now_s - record.told_s < REFLECTION_S and again:
-            record.reflections += 1
-            if record.reflections >= REFLECTIONS:
-                self._break(address, record, now_s)
+    def repeats(self, address: bytes, known: Known, now_s: float) -> bool:
+        """The device said this: whether it only repeats what it was told a moment before."""
+        record = self._records.get(address)
+        if record is not None and self._echo_s:
+            told_s = record.told.get(comparable(known))
+            if told_s is not None and now_s - told_s < self._echo_s:
+                return True
+        self._record(address, now_s).said_s = now_s
         return False
 
-    def told(self, address: bytes, known: Known, now_s: float, contacts: int) -> None:
-        """The device was told this. `contacts` counts what was heard from it so far."""
+    def answers(self, address: bytes, now_s: float) -> bool:
+        """Whether what the device says now may be an answer to what it was told at this address."""
+        record = self._records.get(address)
+        return record is not None and now_s - record.told_s < ANSWER_S
+
+    def told(self, address: bytes, known: Known | None, now_s: float, contacts: int) -> None:
+        """The device was told this (None: an event). `contacts` counts what was heard from it so far."""
         record = self._record(address, now_s)
-        record.told, record.told_s = known, now_s
-        if self._again(record, known, now_s) and contacts != record.contacts:
+        record.told_s = now_s
+        if known is None:
+            return
+        value = comparable(known)
+        told = record.told
+        told[value] = now_s
+        told.move_to_end(value)
+        while len(told) > 1 and (len(told) > MAX_TOLD or next(iter(told.values())) < now_s - self._echo_s):
+            told.popitem(last=False)
+        if self._again(record, value, now_s) and contacts != record.contacts:
             record.crossings += 1
             if record.crossings >= CROSSINGS:
                 self._break(address, record, now_s)
@@ -114,19 +149,19 @@ class EchoMemory:
             self._records.move_to_end(address)
         return record
 
-    def _again(self, record: _Record, known: Known, now_s: float) -> bool:
+    def _again(self, record: _Record, value: Hashable, now_s: float) -> bool:
         """Whether the value is one of those that went by lately; a new window starts the counts anew."""
         if now_s - record.window_s > self._window_s:
             record.window_s = now_s
-            record.reflections = record.crossings = 0
-        if known in record.recent:
+            record.crossings = 0
+        if value in record.recent:
             return True
-        record.recent.append(known)
+        record.recent.append(value)
         del record.recent[:-REMEMBERED_VALUES]
         return False
 
     def _break(self, address: bytes, record: _Record, now_s: float) -> None:
-        record.reflections = record.crossings = 0
+        record.crossings = 0
         record.recent.clear()
         record.held_s = now_s + HOLD_S
         self._on_loop(address, record.held_s)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_address
 from typing import Protocol
 
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.encode import MAX_PACKET_BYTES
+
+MULTICAST_HOPS = 8
+"""Routers that a packet to a group may pass; a stage has one or two."""
 
 
 class Link(Protocol):
@@ -43,3 +47,39 @@ def udp_address(sock: socket.socket, host: str, port: int) -> tuple[str, int]:
     if sock.family == socket.AF_INET6 and ":" not in host:
         return f"::ffff:{host}", port
     return host, port
+
+
+def join(sock: socket.socket, group: str) -> None:
+    """Hear what is sent to a multicast group. Raises OSError."""
+    address = ip_address(group)
+    if address.version == 4:
+        membership = address.packed + bytes(4)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, address.packed + bytes(4))
+
+
+def allow_groups(sock: socket.socket) -> None:
+    """Let packets to broadcast addresses and groups out."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, MULTICAST_HOPS)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, MULTICAST_HOPS)
+
+
+def is_ours(sock: socket.socket, host: str, port: int) -> bool:
+    """Whether a packet from there was sent by this socket: what goes to a group or to everybody comes back to us."""
+    own_host, own_port = sock.getsockname()[:2]
+    if port != own_port:
+        return False
+    if not ip_address(own_host.partition("%")[0]).is_unspecified:
+        return bool(host == own_host.removeprefix("::ffff:"))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            # Only addresses of this machine can be bound, and its port at them is ours.
+            probe.bind((host.partition("%")[0], 0))
+        except OSError:
+            return False
+    return True

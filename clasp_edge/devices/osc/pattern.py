@@ -1,8 +1,8 @@
-"""OSC 1.0 address patterns: which of the addresses that exist a message with wildcards is meant for.
+"""OSC address patterns: which of the addresses that exist a message with wildcards is meant for.
 
 In a part between slashes `?` is one character, `*` any number of them, `[abc]`, `[a-f]` and `[!a]` one of a set, and
-`{one,two}` one of some words. Not to be confused with the patterns of CLASP subscriptions (wire.pattern).
-"""
+`{one,two}` one of some words. `//` is any number of parts, as in OSC 1.1. Not to be confused with the patterns of
+CLASP subscriptions (wire.pattern)."""
 
 from __future__ import annotations
 
@@ -17,23 +17,46 @@ _BYTE = 4
 _Token = tuple[int, frozenset[int], tuple[bytes, ...], int]
 _NOTHING: frozenset[int] = frozenset()
 
+_ANY = b"//"
+"""No part can be this: it stands for any number of them."""
+
 
 class OscPattern:
     """One pattern. Matching takes time in the product of both lengths, whatever the pattern."""
 
     def __init__(self, text: bytes) -> None:
-        self._parts = [_tokens(part) for part in text.split(b"/")]
-        self._texts = text.split(b"/")
+        first, *rest = text.split(b"/")
+        # An empty part that is not the last one stands between two slashes; several of them say no more than one.
+        texts = [first]
+        for index, part in enumerate(rest):
+            if part or index == len(rest) - 1 or texts[-1] is not _ANY:
+                texts.append(part if part or index == len(rest) - 1 else _ANY)
+        self._texts = texts
+        self._parts = [None if part is _ANY else _tokens(part) for part in texts]
 
     def superset(self, namespace: bytes) -> Pattern:
         """A CLASP pattern below `namespace` that finds at least all addresses this one matches."""
-        loose = [b"*" if _is_wild(part) else part for part in self._texts[1:]]
+        loose = [b"**" if part is _ANY else b"*" if _is_wild(part) else part for part in self._texts[1:]]
         return Pattern(namespace + b"/" + b"/".join(loose))
 
     def matches(self, address: bytes) -> bool:
         """Whether the message is for this address (as OSC sees it, without a namespace)."""
         parts = address.split(b"/")
-        return len(parts) == len(self._parts) and all(map(_match, self._parts, parts))
+        if _ANY not in self._texts:
+            return len(parts) == len(self._parts) and all(map(_match_part, self._parts, parts))
+        reached = {0}
+        for tokens in self._parts:
+            if tokens is None:
+                reached = set(range(min(reached), len(parts) + 1))
+            else:
+                reached = {at + 1 for at in reached if at < len(parts) and _match(tokens, parts[at])}
+            if not reached:
+                return False
+        return len(parts) in reached
+
+
+def _match_part(tokens: list[_Token] | None, part: bytes) -> bool:
+    return tokens is None or _match(tokens, part)
 
 
 def _is_wild(part: bytes) -> bool:

@@ -1,7 +1,10 @@
-"""How often one address may be sent: a minimum distance in time, and the last value always gets its turn.
+"""How often a device is sent what: a minimum distance for each address, a rate for all together, and the sender's
+order.
 
-One `Pacer` for each device. What waits for an address is replaced by what is newer; nothing is ever sent late that has
-been replaced. Knows no OSC: keys and packets are just bytes.
+One `Pacer` for each device. A param that waits is replaced by what is newer, and the last value always gets its turn.
+The
+members of a bundle stay together. An event is never replaced; it waits only where the link or the rate for all takes
+nothing, and what its sender sent before it goes out before it. Knows no OSC: keys and items are whatever the owner has.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 import heapq
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
 
 RETRY_S = 0.01
 """Pause before a link that took nothing is tried again."""
@@ -17,83 +22,235 @@ RETRY_S = 0.01
 MAX_SLOTS = 4096
 """Addresses of one device whose turn is still to come; above it the one longest in line goes out early."""
 
+MAX_WAITING_BYTES = 1024 * 1024
+"""What may wait for one device; above it the oldest is given up, and the owner told."""
+
+FULL = 64
+"""So much waiting is enough to keep a device busy: what could come as well is not hurried."""
+
+BURST_S = 0.02
+"""Of the rate for all: what may go out at once."""
+
+Member = tuple[bytes, Any]
+"""A key and what is to be sent for it."""
+
+
+class _Unit:
+    """What goes out together: one param, one event, or the members of a bundle."""
+
+    __slots__ = ("due_s", "lasting", "members", "sender", "size")
+
+    def __init__(self, members: list[Member], sender: object, due_s: float, *, lasting: bool, size: int) -> None:
+        self.members = members
+        self.sender = sender
+        self.due_s = due_s
+        self.lasting = lasting
+        self.size = size
+
 
 class _Slot:
-    __slots__ = ("due_s", "packet", "queued")
+    __slots__ = ("due_s", "held_s", "unit")
 
     def __init__(self) -> None:
         self.due_s = 0.0
-        self.packet: bytes | None = None
-        self.queued = False
+        self.held_s = 0.0
+        self.unit: _Unit | None = None
 
 
 class Pacer:
-    """`send(key, packet)` sends at once and says whether the link took it. `rate` is per second and key, 0 for any."""
+    """`send(members)` sends at once and says how many of them the link took. `rate` is per second and key, `total` per
+    second of all keys; 0 for any. `given_up(members)` is told what could not wait any longer."""
 
-    def __init__(self, loop: AbstractEventLoop, rate: float, send: Callable[[bytes, bytes], bool]) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        rate: float,
+        send: Callable[[Sequence[Member]], int],
+        total: float = 0.0,
+        given_up: Callable[[Sequence[Member]], None] = lambda members: None,
+    ) -> None:
         self._loop = loop
         self._interval_s = 1 / rate if rate else 0.0
+        self._total = total
+        self._tokens = max(1.0, total * BURST_S)
+        self._filled_s = loop.time()
         self._send = send
+        self._given_up = given_up
         self._slots: OrderedDict[bytes, _Slot] = OrderedDict()
-        self._line: list[tuple[float, bytes]] = []
+        self._waiting: OrderedDict[_Unit, None] = OrderedDict()
+        self._bytes = 0
+        self._by_sender: dict[object, OrderedDict[_Unit, None]] = {}
+        self._line: list[tuple[float, int, _Unit]] = []
+        self._numbers = count()
         self._timer: TimerHandle | None = None
         self._timer_s = 0.0
         self._blocked_until_s = 0.0
 
     @property
     def blocked(self) -> bool:
-        """Whether the link took nothing just now."""
-        return self._blocked_until_s > self._loop.time()
+        """Whether the link took nothing just now, or so much waits that more would only be replaced."""
+        return self._blocked_until_s > self._loop.time() or len(self._waiting) > FULL
 
-    def offer(self, key: bytes, packet: bytes) -> None:
-        """Send now if the key's time has come, else when it comes, unless something newer is offered until then."""
-        now_s = self._loop.time()
-        slot = self._slots.get(key)
-        if slot is not None and (slot.packet is not None or slot.due_s > now_s):
-            slot.packet = packet
-            self._queue(key, slot)
-        elif self._blocked_until_s > now_s:
-            self._wait(key, packet, now_s)
-        else:
-            self._send_now(key, packet, now_s)
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def offer(self, key: bytes, item: Any, sender: object = None, size: int = 0) -> None:
+        """A param: now if the key's time has come, else when it comes, unless something newer is offered until then."""
+        self._offer(_Unit([(key, item)], sender, 0.0, lasting=False, size=size), ordered=False)
+
+    def event(self, key: bytes, item: Any, sender: object = None, size: int = 0) -> None:
+        """An event: now, behind everything its sender has waiting."""
+        self._offer(_Unit([(key, item)], sender, 0.0, lasting=True, size=size), ordered=True)
+
+    def together(self, members: list[Member], sender: object, *, lasting: bool, size: int = 0) -> None:
+        """A bundle, behind everything its sender has waiting. `lasting`: there are events in it."""
+        self._offer(_Unit(members, sender, 0.0, lasting=lasting, size=size), ordered=True)
 
     def waits(self, key: bytes) -> bool:
         """Whether something is still to be sent for the key."""
         slot = self._slots.get(key)
-        return slot is not None and slot.packet is not None
+        return slot is not None and slot.unit is not None
 
     def forget(self, key: bytes) -> None:
         """What waits for the key is no longer wanted."""
         slot = self._slots.get(key)
-        if slot is not None:
-            slot.packet = None
+        if slot is not None and slot.unit is not None:
+            self._take_out(slot.unit, key)
 
     def postpone(self, key: bytes, until_s: float) -> None:
         """Send nothing for the key before that time (of the loop)."""
         slot = self._slot(key, self._loop.time())
         slot.due_s = max(slot.due_s, until_s)
+        slot.held_s = until_s
 
     def close(self) -> None:
         """Send nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        for slot in self._slots.values():
+            slot.unit = None
         self._slots.clear()
+        self._waiting.clear()
+        self._by_sender.clear()
         self._line.clear()
+        self._bytes = 0
 
-    def _send_now(self, key: bytes, packet: bytes, now_s: float) -> None:
-        if not self._send(key, packet):
-            self._blocked_until_s = now_s + RETRY_S
-            self._wait(key, packet, now_s)
-        elif self._interval_s:
-            slot = self._slot(key, now_s)
-            slot.due_s = max(slot.due_s, now_s + self._interval_s)
+    # ---- what comes in ----
 
-    def _wait(self, key: bytes, packet: bytes, now_s: float) -> None:
-        slot = self._slot(key, now_s)
-        slot.packet = packet
-        slot.due_s = max(slot.due_s, self._blocked_until_s)
-        self._queue(key, slot)
+    def _offer(self, unit: _Unit, *, ordered: bool) -> None:
+        now_s = self._loop.time()
+        due_s = now_s
+        if not unit.lasting:
+            for key, _ in unit.members:
+                slot = self._slots.get(key)
+                if slot is None:
+                    continue
+                if slot.unit is not None:
+                    self._take_out(slot.unit, key)
+                    due_s = max(due_s, slot.due_s)
+                elif slot.due_s > now_s:
+                    due_s = slot.due_s
+        unit.due_s = max(due_s, self._blocked_until_s)
+        if unit.due_s <= now_s and (not ordered or self._flush(unit.sender, now_s)) and self._send_now(unit, now_s):
+            return
+        self._wait(unit)
+
+    def _flush(self, sender: object, now_s: float, before: _Unit | None = None) -> bool:
+        """Send what this sender has waiting (`before`: only what came before this); whether all of it went out."""
+        for unit in list(self._by_sender.get(sender, ())):
+            if unit is before:
+                break
+            if self._is_held(unit, now_s):
+                continue
+            if self._blocked_until_s > now_s + 0.001 or not self._try(unit, now_s):
+                return False
+        return True
+
+    def _is_held(self, unit: _Unit, now_s: float) -> bool:
+        """Whether it is held back for another reason than a rate: that lasts, whatever comes next."""
+        return any((slot := self._slots.get(key)) is not None and slot.held_s > now_s for key, _ in unit.members)
+
+    # ---- what goes out ----
+
+    def _try(self, unit: _Unit, now_s: float) -> bool:
+        """Send something that waits; what does not go out waits on, in its place."""
+        if self._send_now(unit, now_s):
+            self._leave(unit)
+            return True
+        heapq.heappush(self._line, (unit.due_s, next(self._numbers), unit))
+        self._arm()
+        return False
+
+    def _send_now(self, unit: _Unit, now_s: float) -> bool:
+        """Whether everything in the unit went out; what did not is left in it, with a time to try again."""
+        members = unit.members
+        allowed = len(members)
+        if self._total:
+            burst = max(1.0, self._total * BURST_S)
+            self._tokens = min(burst, self._tokens + (now_s - self._filled_s) * self._total)
+            self._filled_s = now_s
+            allowed = min(allowed, int(self._tokens + 1e-6))
+            if not allowed:
+                unit.due_s = self._blocked_until_s = now_s + max(0.002, (1 - self._tokens) / self._total)
+                return False
+        sent = self._send(members[:allowed])
+        self._tokens -= sent
+        for key, _ in members[:sent]:
+            slot = self._slots.get(key)
+            if slot is not None and slot.unit is unit:
+                slot.unit = None
+            if self._interval_s and not unit.lasting:
+                slot = self._slot(key, now_s)
+                slot.due_s = max(slot.due_s, now_s + self._interval_s)
+        if sent == len(members):
+            return True
+        del members[:sent]
+        self._blocked_until_s = now_s + (max(0.002, 1 / self._total) if sent == allowed else RETRY_S)
+        unit.due_s = self._blocked_until_s
+        return False
+
+    # ---- what waits ----
+
+    def _wait(self, unit: _Unit) -> None:
+        now_s = self._loop.time()
+        if not unit.lasting:
+            for key, _ in unit.members:
+                slot = self._slot(key, now_s)
+                slot.unit = unit
+        self._waiting[unit] = None
+        self._bytes += unit.size
+        self._by_sender.setdefault(unit.sender, OrderedDict())[unit] = None
+        heapq.heappush(self._line, (unit.due_s, next(self._numbers), unit))
+        self._arm()
+        while self._bytes > MAX_WAITING_BYTES and len(self._waiting) > 1:
+            oldest = next(iter(self._waiting))
+            self._leave(oldest)
+            self._given_up(oldest.members)
+
+    def _leave(self, unit: _Unit) -> None:
+        """The unit waits no longer."""
+        if unit not in self._waiting:
+            return
+        del self._waiting[unit]
+        self._bytes -= unit.size
+        mine = self._by_sender[unit.sender]
+        del mine[unit]
+        if not mine:
+            del self._by_sender[unit.sender]
+        for key, _ in unit.members:
+            slot = self._slots.get(key)
+            if slot is not None and slot.unit is unit:
+                slot.unit = None
+
+    def _take_out(self, unit: _Unit, key: bytes) -> None:
+        """One of its members is no longer wanted."""
+        unit.members = [member for member in unit.members if member[0] != key]
+        slot = self._slots.get(key)
+        if slot is not None and slot.unit is unit:
+            slot.unit = None
+        if not unit.members:
+            self._leave(unit)
 
     def _slot(self, key: bytes, now_s: float) -> _Slot:
         slot = self._slots.get(key)
@@ -102,22 +259,18 @@ class Pacer:
             return slot
         while self._slots:
             oldest = next(iter(self._slots.values()))
-            if oldest.queued or oldest.due_s > now_s:
+            if oldest.unit is not None or oldest.due_s > now_s:
                 break
             self._slots.popitem(last=False)
         if len(self._slots) >= MAX_SLOTS:
-            crowded, evicted = self._slots.popitem(last=False)
-            if evicted.packet is not None:
-                self._send(crowded, evicted.packet)
+            _, crowded = self._slots.popitem(last=False)
+            if crowded.unit is not None:
+                unit = crowded.unit
+                self._leave(unit)
+                if not self._send_now(unit, now_s):
+                    self._given_up(unit.members)
         slot = self._slots[key] = _Slot()
         return slot
-
-    def _queue(self, key: bytes, slot: _Slot) -> None:
-        if slot.queued:
-            return
-        slot.queued = True
-        heapq.heappush(self._line, (slot.due_s, key))
-        self._arm()
 
     def _arm(self) -> None:
         if not self._line:
@@ -135,18 +288,24 @@ class Pacer:
         now_s = self._loop.time()
         # The loop's timers are as coarse as a millisecond: what is due within it goes out too.
         # One attempt at a blocked link is enough: the others wait in line as they are.
-        while self._line and self._line[0][0] <= now_s + 0.001 and self._blocked_until_s <= now_s + 0.001:
-            _, key = heapq.heappop(self._line)
-            slot = self._slots.get(key)
-            if slot is None or not slot.queued:
+        while self._line and max(self._line[0][0], self._blocked_until_s) <= now_s + 0.001:
+            due_s, _, unit = heapq.heappop(self._line)
+            if unit not in self._waiting or due_s < unit.due_s:
                 continue
-            slot.queued = False
-            packet = slot.packet
-            if packet is None:
+            held_s = self._held_until(unit)
+            if held_s > now_s + 0.001:
+                unit.due_s = held_s
+                heapq.heappush(self._line, (held_s, next(self._numbers), unit))
                 continue
-            if slot.due_s > now_s + 0.001:
-                self._queue(key, slot)
-                continue
-            slot.packet = None
-            self._send_now(key, packet, now_s)
+            ordered = unit.lasting or len(unit.members) > 1
+            if ordered and not self._flush(unit.sender, now_s, unit):
+                unit.due_s = now_s + RETRY_S
+                heapq.heappush(self._line, (unit.due_s, next(self._numbers), unit))
+            else:
+                self._try(unit, now_s)
         self._arm()
+
+    def _held_until(self, unit: _Unit) -> float:
+        if unit.lasting:
+            return 0.0
+        return max((slot.due_s for key, _ in unit.members if (slot := self._slots.get(key)) is not None), default=0.0)

@@ -1,30 +1,26 @@
 """Datagrams in, params out: many datagrams per wake-up, each message straight into `Plane.set` without a Python object.
 
 Also keeps the sources, whoever packets come from: bounded, the one silent for longest has to go, each with a rate of
-its own. What is rare (a new source, an address with wildcards, a bundle for later, anything bad) is asked of `control`.
+its own, above which messages wait, of a param the newest. What is rare (a new source, an address with wildcards, a
+bundle for later, anything bad) is asked of `control`.
 """
 
 import logging
 import socket as sockets
+from collections import OrderedDict
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
-from clasp_edge.dataplane.adapter cimport Adapter
-from clasp_edge.dataplane.bytes cimport get32
-from clasp_edge.dataplane.messages cimport Write
-from clasp_edge.dataplane.outbox cimport Core, Sink
+from clasp_edge.dataplane.bytes cimport get32, put16
+from clasp_edge.dataplane.messages cimport Published, Write, read_publish
+from clasp_edge.dataplane.outbox cimport Core
 from clasp_edge.dataplane.plane cimport ACCEPTED, Plane
-from clasp_edge.devices.osc.decode cimport (
-    VALUE_ROOM,
-    OscMessage,
-    check_packet,
-    is_bundle,
-    read_message,
-)
+from clasp_edge.devices.osc.decode cimport VALUE_ROOM, OscMessage, check_packet, is_bundle, read_message
+from clasp_edge.devices.osc.source cimport TIMETAGS_IGNORE, TIMETAGS_RELATIVE, Party, Source, SourceTable
 
 from clasp_edge.devices.osc.decode import FAULTS
 
@@ -56,117 +52,88 @@ cdef enum:
     NTP_TO_UNIX_S = 2208988800  # 1900 to 1970
     HEAD_BYTES = 28             # of IPv4 and UDP
     IMMEDIATELY = 1             # the time tag that means: now
+    OVERFLOW_BYTES = 262144     # what may wait above the rate, of one source and of all
+    ALL_OVERFLOW_BYTES = 8388608
+    OVERFLOW_COST = 256         # of one waiting packet, beside its bytes
+    EVENT_SIGNAL = 1
+    BUSY_US = 1000              # wake-ups closer than this, so many in a row: the socket is looked at by the clock
+    BUSY_WAKES = 16
+    IDLE_POLLS = 4              # looks that find hardly anything: it is watched again
+
+cdef uint64_t NO_CLOCK_US = 631152000000000     # 1990: a clock that says so was never set
 
 
-cdef class Party(Adapter):
-    """A device that values are sent to. `heard_us` is when one of its sources last sent something (monotonic)."""
-
-    cdef public uint64_t heard_us
-    cdef public uint64_t datagrams
-
-
-cdef class Source(Sink):
-    """Where packets come from. `party` is the device it belongs to, if we know one; `link` is the way back to it."""
-
-    cdef readonly bytes key
-    cdef readonly str name
-    cdef readonly str host
-    cdef readonly int port
-    cdef public Party party
-    cdef public object link
-    cdef public int timed               # bundles of it that wait for their time
-    cdef readonly bint dropped
-    cdef bint listed                    # among the senders of datagrams, which make room for one another
-    cdef readonly uint64_t heard_us
-    cdef readonly uint64_t messages
-    cdef readonly uint64_t packets
-    cdef readonly uint64_t received_bytes   # with the headers of IPv4 and UDP
-    cdef public uint64_t answered_bytes     # sent to it while it was not confirmed (allowance.py)
-    cdef public bint confirmed              # it is really there: it has renewed, or it is a connection
-    cdef public uint64_t bad
-    cdef public uint64_t over_rate
-    cdef public uint64_t complained_us  # when something bad was last logged; what has come since
-    cdef public uint64_t untold
-    cdef double tokens
-    cdef uint64_t refilled_us
-    cdef Source older, newer
-
-    def __cinit__(self, bytes key not None, str host not None, int port, link=None):
-        self.key = key
-        self.host = host
-        self.port = port
-        self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.link = link
-        self.confirmed = link is not None
-
-    def __repr__(self):
-        return f"<OSC {self.name}>"
-
-
-cdef class OscReceiver:
+cdef class OscReceiver(SourceTable):
     """Reads the UDP socket and knows the sources.
 
     `control` must have:
-    `admit(key, host, port) -> Source | None` for a sender that is not known; `source_gone(source)`;
-    `special(source, address, is_pattern, value_type, value)` for wildcards and control addresses;
-    `later(source, due_us, packet)` for a bundle whose time has not come;
+    `admit(key, host, port, sock) -> Source | None` for a sender that is not known; `source_gone(source)`;
+    `special(source, address, is_pattern, has_arguments, value_type, value)` for wildcards and control addresses;
+    `later(source, due_us, packet) -> bool` for a bundle whose time has not come, False: do it now;
+    `relative(source, due_us) -> due_us` where a source's clock is to be learned; `clock_not_set(source, due_us)`;
     `bad_packet(source, reason)`, `too_fast(source)`, `refused(source, address, verdict)`;
-    `heard(source, address, value_type, value) -> bool` for a message of a device we also send to, True when it is to be
-    ignored; `returned(party)` when such a device is heard after `silence_us`.
+    `overflowing(source)` when messages begin to wait above the rate: `drain` is to be called until it says False;
+    `asked(source, osc_address, address) -> bool` for a question, True when it was answered;
+    `heard(source, address, is_event, value_type, value) -> bool` for a message of a device we also send to, True when
+    it is to be ignored; `spoken(address, value_type, value, tail)` for one whose type tags its value does not give
+    back; `returned(party)` when such a device is heard after `silence_us`; `pause()` when the socket is busy: `poll`
+    is to be
+    called a moment later, until it says False.
     `rate` is messages per second and source, 0 for any.
     """
 
-    cdef readonly Plane plane
-    cdef object control
     cdef bytes namespace
     cdef bytes reserved
     cdef public double rate
     cdef public uint64_t silence_us
-    cdef public Py_ssize_t max_sources
-    cdef dict sources
-    cdef Source oldest, newest
-    cdef int fd
+    cdef public object events           # .matches(address): which addresses are events, whoever writes them; None: none
+    cdef bint is_open
+    cdef object sock                    # that is being read
     cdef uint8_t* buffers
     cdef mmsghdr* headers
     cdef iovec* vectors
     cdef uint8_t* names
     cdef uint8_t* room
-    cdef uint8_t address[MAX_ADDRESS + 64]
+    cdef uint8_t* payload               # of a PUBLISH
+    cdef uint8_t address[2 * MAX_ADDRESS]
     cdef size_t namespace_size
-    cdef Source last
+    cdef uint64_t bundles               # their numbers
+    cdef uint64_t unique                # keys of what waits and is no param
+    cdef uint64_t last_wake_us
+    cdef int busy
+    cdef int idle
+    cdef public uint64_t horizon_us     # how far ahead a bundle may wait
     cdef uint8_t last_name[NAME_BYTES]
     cdef size_t last_size
     cdef readonly uint64_t packets
     cdef readonly uint64_t messages
-    cdef readonly uint64_t over_rate
+    cdef readonly uint64_t over_rate    # above the rate: waited
+    cdef readonly uint64_t replaced     # of them, those whose value was replaced by a newer one
+    cdef readonly uint64_t dropped_over_rate
     cdef readonly uint64_t not_admitted
-    cdef readonly uint64_t evicted
 
     def __cinit__(self, Plane plane not None, control, bytes namespace not None, bytes reserved not None):
-        self.plane = plane
-        self.control = control
         self.namespace = namespace
         self.reserved = reserved
         self.namespace_size = len(namespace)
         if self.namespace_size > 63:
             raise ValueError("the namespace is too long")
         memcpy(self.address, <char*>namespace, self.namespace_size)
-        self.sources = {}
-        self.max_sources = 1
-        self.fd = -1
         self.room = <uint8_t*>malloc(VALUE_ROOM)
-        if self.room == NULL:
+        self.payload = <uint8_t*>malloc(VALUE_ROOM + 2 * MAX_ADDRESS)
+        if self.room == NULL or self.payload == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.room)
+        free(self.payload)
         free(self.buffers)
         free(self.headers)
         free(self.vectors)
         free(self.names)
 
-    def open(self, int fd):
-        """Read from this bound, non-blocking UDP socket from now on, whenever `on_readable` is called."""
+    def open(self):
+        """Get ready to read bound, non-blocking UDP sockets."""
         cdef int i
         self.buffers = <uint8_t*>malloc(BATCH * DATAGRAM_BYTES)
         self.headers = <mmsghdr*>calloc(BATCH, sizeof(mmsghdr))
@@ -180,26 +147,54 @@ cdef class OscReceiver:
             self.headers[i].msg_hdr.msg_iov = &self.vectors[i]
             self.headers[i].msg_hdr.msg_iovlen = 1
             self.headers[i].msg_hdr.msg_name = self.names + i * NAME_BYTES
-        self.fd = fd
+        self.is_open = True
 
     def close(self):
-        self.fd = -1
+        self.is_open = False
 
     # ---- reading ----
 
-    def on_readable(self):
-        """Take what has arrived."""
-        cdef int _round, i, got
+    def on_readable(self, sock, int fd):
+        """Take what has arrived at a socket; called whenever there is something."""
         cdef Core core = self.plane.core
+        self._read(sock, fd)
+        if core.mono_us - self.last_wake_us < BUSY_US:
+            self.busy += 1
+            if self.busy >= BUSY_WAKES:
+                self.busy = 0
+                self.idle = 0
+                self.control.pause(sock, fd)
+        else:
+            self.busy = 0
+        self.last_wake_us = core.mono_us
+
+    def poll(self, sock, int fd):
+        """Take what has arrived in a moment. False: so little that the socket should be watched again."""
+        if self._read(sock, fd) > 2:
+            self.idle = 0
+            return True
+        self.idle += 1
+        if self.idle < IDLE_POLLS:
+            return True
+        # Whoever waits for answers one at a time shall not wait for the clock: not again for a while.
+        self.busy = -16 * BUSY_WAKES
+        return False
+
+    cdef int _read(self, sock, int fd):
+        cdef int _round, i, got
+        cdef int all_got = 0
+        cdef Core core = self.plane.core
+        self.sock = sock
         for _round in range(ROUNDS):
-            if self.fd < 0:
-                return
+            if not self.is_open:
+                break
             for i in range(BATCH):
                 self.headers[i].msg_hdr.msg_namelen = NAME_BYTES
             # Errors are those of earlier sends (an ICMP refusal) or "nothing there"; the next call reads on.
-            got = recvmmsg(self.fd, self.headers, BATCH, MSG_DONTWAIT, NULL)
+            got = recvmmsg(fd, self.headers, BATCH, MSG_DONTWAIT, NULL)
             if got <= 0:
                 break
+            all_got += got
             core.begin()
             for i in range(got):
                 try:
@@ -210,6 +205,7 @@ cdef class OscReceiver:
             core.end_read(<void*>self)
             if got < BATCH:
                 break
+        return all_got
 
     cdef _datagram(self, uint8_t* name, size_t name_size, const uint8_t* data, size_t size):
         cdef Source source
@@ -229,6 +225,7 @@ cdef class OscReceiver:
             self.last = source
             self.last_size = name_size
             memcpy(self.last_name, name, name_size)
+        source.sock = self.sock
         self._packet(source, data, size)
 
     cdef Source _source_of(self, const uint8_t* name, size_t name_size, int family):
@@ -245,69 +242,10 @@ cdef class OscReceiver:
                 host = host[7:]         # IPv4 on a socket for both families
             elif any(key[24:28]):
                 host = f"{host}%{int.from_bytes(key[24:28], 'little')}"
-        source = self.control.admit(key, host, port)
+        source = self.control.admit(key, host, port, self.sock)
         if source is not None:
             self.add(source)
         return source
-
-    # ---- sources ----
-
-    def add(self, Source source not None):
-        """Take a sender of datagrams in; the one that has been silent for longest makes room."""
-        while len(self.sources) >= self.max_sources and self.oldest is not None:
-            self.evicted += 1
-            self.drop(self.oldest)
-        self.sources[source.key] = source
-        source.listed = True
-        source.heard_us = self.plane.core.mono_us
-        self._link(source)
-
-    def drop(self, Source source not None):
-        """Forget a source; it is a new one when it comes again."""
-        if source.dropped:
-            return
-        source.dropped = True
-        if self.last is source:
-            self.last = None
-        if source.listed:
-            self._unlink(source)
-            self.sources.pop(source.key, None)
-        if source.writer:
-            self.plane.unregister(source)
-        self.control.source_gone(source)
-
-    def known(self):
-        """All sources, the one heard last at the end."""
-        found = []
-        cdef Source source = self.oldest
-        while source is not None:
-            found.append(source)
-            source = source.newer
-        return found
-
-    def __len__(self):
-        return len(self.sources)
-
-    cdef void _link(self, Source source) noexcept:
-        source.older = self.newest
-        source.newer = None
-        if self.newest is not None:
-            self.newest.newer = source
-        self.newest = source
-        if self.oldest is None:
-            self.oldest = source
-
-    cdef void _unlink(self, Source source) noexcept:
-        if source.older is not None:
-            source.older.newer = source.newer
-        else:
-            self.oldest = source.newer
-        if source.newer is not None:
-            source.newer.older = source.older
-        else:
-            self.newest = source.older
-        source.older = None
-        source.newer = None
 
     # ---- packets ----
 
@@ -325,7 +263,7 @@ cdef class OscReceiver:
 
     def execute(self, Source source not None, bytes packet not None, uint64_t now_us):
         """A bundle whose time has come: `now_us` is the time it was waiting for, or later."""
-        self._bundle(source, <const uint8_t*><char*>packet, len(packet), now_us)
+        self._members(source, <const uint8_t*><char*>packet, len(packet), now_us)
 
     cdef _packet(self, Source source, const uint8_t* data, size_t size):
         cdef uint64_t now_us = self.plane.core.mono_us
@@ -344,115 +282,294 @@ cdef class OscReceiver:
             party.heard_us = now_us
             party.datagrams += 1
         if is_bundle(data, size):
-            # Read as a whole before anything of it is done: a bundle is atomic (OSC 1.0).
-            count = check_packet(data, size, self.room, 0)
+            # A bundle that does not fit together is not done in part.
+            count = check_packet(data, size, 0)
             if count < 0:
                 self.control.bad_packet(source, (<dict>FAULTS)[count])
-            elif self._spend(source, count if count > 0 else 1):
+            elif self._is_stamped(source, data):
+                # It has a time of its own, and waits in any case: no rate is a reason to lose it.
+                self._refill(source)
+                source.tokens -= count
                 self._bundle(source, data, size, self.plane.core.wall_us)
-        elif self._spend(source, 1):
+            elif source.overflow is None and self._spend(source, count if count > 0 else 1):
+                self._bundle(source, data, size, self.plane.core.wall_us)
+            else:
+                self._wait_bundle(source, data, size)
+        elif source.overflow is None and self._spend(source, 1):
             self._message(source, data, size)
+        else:
+            self._wait(source, data, size)
         if back:
             self.control.returned(party)
 
-    cdef bint _spend(self, Source source, int messages) noexcept:
-        """Whether the source may send that many now: a bucket that holds what one second allows."""
+    cdef bint _is_stamped(self, Source source, const uint8_t* p) noexcept:
+        cdef uint64_t due_us = unix_us(get32(p + 8), get32(p + 12))
+        cdef uint64_t now_us = self.plane.core.wall_us
+        return source.timetags != TIMETAGS_IGNORE and now_us < due_us <= now_us + self.horizon_us
+
+    # ---- the rate ----
+
+    cdef double _refill(self, Source source) noexcept:
+        """Fill the bucket, which holds what one second allows; returns the rate, 0 for any."""
         cdef uint64_t now_us = self.plane.core.mono_us
-        if self.rate <= 0:
-            return True
+        cdef double rate = source.rate if source.rate >= 0 else self.rate
         if source.refilled_us == 0:
-            source.tokens = self.rate
+            source.tokens = rate
         else:
-            source.tokens += (now_us - source.refilled_us) * 1e-6 * self.rate
-            if source.tokens > self.rate:
-                source.tokens = self.rate
+            source.tokens += (now_us - source.refilled_us) * 1e-6 * rate
+            if source.tokens > rate:
+                source.tokens = rate
         source.refilled_us = now_us
+        return rate
+
+    cdef bint _spend(self, Source source, int messages) noexcept:
+        """Whether the source may send that many now."""
+        if self._refill(source) <= 0:
+            return True
         if source.tokens < messages:
-            source.over_rate += messages
-            self.over_rate += messages
-            self._tell(source)
             return False
         source.tokens -= messages
         return True
 
-    cdef void _tell(self, Source source) noexcept:
-        try:
-            self.control.too_fast(source)
-        except Exception:
-            log.exception("a source's excess could not be noted")
-
     def charge(self, Source source not None, double messages):
         """Let something costly count as so many messages; a debt is paid before the next one passes."""
-        if self.rate > 0:
+        if self._refill(source) > 0:
             source.tokens -= messages
+
+    cdef _wait_bundle(self, Source source, const uint8_t* p, size_t size):
+        """The members of a bundle above the rate, each for itself: its params converge."""
+        cdef size_t at = 16
+        cdef uint32_t element
+        while at < size:
+            element = get32(p + at)
+            at += 4
+            if is_bundle(p + at, element):
+                self._wait_bundle(source, p + at, element)
+            elif element:
+                self._wait(source, p + at, element)
+            at += element
+
+    cdef _wait(self, Source source, const uint8_t* p, size_t size):
+        """A message above the rate: of a param only the newest value waits, in the place of the one before."""
+        cdef const uint8_t* end = <const uint8_t*>memchr(p, 0, size)
+        cdef OscMessage message
+        source.over_rate += 1
+        self.over_rate += 1
+        if source.overflow is None:
+            source.overflow = OrderedDict()
+            self.control.too_fast(source)
+            self.control.overflowing(source)
+        packet = PyBytes_FromStringAndSize(<const char*>p, size)
+        key = None
+        if end != NULL and not read_message(p, size, self.room, &message):
+            if message.has_arguments and not message.is_pattern and not self._is_reserved(&message):
+                key = PyBytes_FromStringAndSize(<const char*>p, end - p)
+                if self._is_event(source, key):
+                    key = None
+        if key is None:
+            self.unique += 1
+            key = self.unique
+        before = source.overflow.get(key)
+        if before is not None:
+            self.replaced += 1
+            source.overflow_bytes -= len(<bytes>before)
+            self.all_overflow -= len(<bytes>before)
+            source.overflow_bytes -= OVERFLOW_COST
+            self.all_overflow -= OVERFLOW_COST
+        elif (source.overflow_bytes + size + OVERFLOW_COST > OVERFLOW_BYTES
+                or self.all_overflow + size + OVERFLOW_COST > ALL_OVERFLOW_BYTES):
+            self.dropped_over_rate += 1
+            return
+        source.overflow[key] = packet
+        source.overflow_bytes += size + OVERFLOW_COST
+        self.all_overflow += size + OVERFLOW_COST
+
+    def drain(self, Source source not None):
+        """Carry out what waits above the rate, as far as the rate allows by now. Whether there is more."""
+        cdef Core core = self.plane.core
+        cdef bint outer = core.in_pass
+        core.begin()
+        try:
+            while source.overflow:
+                if not self._spend(source, 1):
+                    return True
+                _, packet = source.overflow.popitem(last=False)
+                source.overflow_bytes -= len(<bytes>packet) + OVERFLOW_COST
+                self.all_overflow -= len(<bytes>packet) + OVERFLOW_COST
+                self._message(source, <const uint8_t*><char*>(<bytes>packet), len(<bytes>packet))
+            source.overflow = None
+            return False
+        finally:
+            if not outer:
+                core.finish()
+
+    # ---- bundles and messages ----
 
     cdef _bundle(self, Source source, const uint8_t* p, size_t size, uint64_t now_us):
         """A checked bundle: now, in order; what is for later is handed up, as a whole."""
         cdef uint64_t due_us = unix_us(get32(p + 8), get32(p + 12))
         cdef size_t at = 16
         cdef uint32_t element
-        if due_us > now_us:
-            self.control.later(source, due_us, PyBytes_FromStringAndSize(<const char*>p, size))
-            return
-        while at < size:
-            element = get32(p + at)
-            at += 4
-            if is_bundle(p + at, element):
-                self._bundle(source, p + at, element, now_us)
-            else:
-                self._message(source, p + at, element)
-            at += element
+        cdef uint64_t outer = source.bundle_number
+        if due_us and source.timetags != TIMETAGS_IGNORE:
+            if source.timetags == TIMETAGS_RELATIVE:
+                due_us = self.control.relative(source, due_us)
+            elif due_us < NO_CLOCK_US:
+                self.control.clock_not_set(source, due_us)
+            if due_us > now_us and self.control.later(source, due_us, PyBytes_FromStringAndSize(<const char*>p, size)):
+                return
+        if not outer:
+            self.bundles += 1
+            source.bundle_number = self.bundles
+        try:
+            while at < size:
+                element = get32(p + at)
+                at += 4
+                if is_bundle(p + at, element):
+                    self._bundle(source, p + at, element, now_us)
+                elif element:
+                    self._message(source, p + at, element)
+                at += element
+        finally:
+            source.bundle_number = outer
+
+    cdef _members(self, Source source, const uint8_t* p, size_t size, uint64_t now_us):
+        """A bundle whose time has come, whatever its tag says."""
+        cdef size_t at = 16
+        cdef uint32_t element
+        self.bundles += 1
+        source.bundle_number = self.bundles
+        try:
+            while at < size:
+                element = get32(p + at)
+                at += 4
+                if is_bundle(p + at, element):
+                    self._bundle(source, p + at, element, now_us)
+                elif element:
+                    self._message(source, p + at, element)
+                at += element
+        finally:
+            source.bundle_number = 0
 
     cdef _message(self, Source source, const uint8_t* p, size_t size):
         cdef OscMessage message
         cdef int fault = read_message(p, size, self.room, &message)
+        cdef size_t base_size
+        cdef bint event
         if fault:
             self.control.bad_packet(source, (<dict>FAULTS)[fault])
             return
         source.messages += 1
         self.messages += 1
         if message.is_pattern or self._is_reserved(&message):
-            self.control.special(
-                source, PyBytes_FromStringAndSize(<const char*>message.address, message.address_size),
-                message.is_pattern, message.value_type,
-                PyBytes_FromStringAndSize(<const char*>message.value, message.value_size))
+            source.tail = None
+            source.tail_data = message.tail
+            source.tail_size = message.tail_size
+            try:
+                self.control.special(
+                    source, PyBytes_FromStringAndSize(<const char*>message.address, message.address_size),
+                    message.is_pattern, message.has_arguments, message.value_type,
+                    PyBytes_FromStringAndSize(<const char*>message.value, message.value_size))
+            finally:
+                source.tail = None
+                source.tail_data = NULL
             return
-        if message.address_size + self.namespace_size > MAX_ADDRESS:
+        if source.base is None:
+            base_size = self.namespace_size
+        else:
+            base_size = len(source.base)
+        if message.address_size + base_size > MAX_ADDRESS:
             self.control.bad_packet(source, "an address that is too long")
             return
-        memcpy(self.address + self.namespace_size, message.address, message.address_size)
-        self._write(source, self.address, message.address_size + self.namespace_size, message.value_type,
-                    message.value, message.value_size)
+        if source.outside is not None and source.outside.matches(
+                PyBytes_FromStringAndSize(<const char*>message.address, message.address_size)):
+            base_size = 0
+        elif source.base is not None:
+            memcpy(self.address, <char*>source.base, base_size)
+        else:
+            memcpy(self.address, <char*>self.namespace, base_size)
+        memcpy(self.address + base_size, message.address, message.address_size)
+        event = not message.has_arguments
+        if not event and (self.events is not None or source.events is not None):
+            event = self._is_event(
+                source, PyBytes_FromStringAndSize(<const char*>message.address, message.address_size))
+        if not message.has_arguments and source.asks and self.control.asked(
+                source, PyBytes_FromStringAndSize(<const char*>message.address, message.address_size),
+                PyBytes_FromStringAndSize(<const char*>self.address, message.address_size + base_size)):
+            return
+        source.tail = None
+        source.tail_data = message.tail
+        source.tail_size = message.tail_size
+        self._write(source, self.address, message.address_size + base_size, event, message.has_arguments,
+                    message.value_type, message.value, message.value_size, message.plain)
+        source.tail = None
+        source.tail_data = NULL
+
+    cdef bint _is_event(self, Source source, bytes osc_address):
+        """Whether the address as the source says it belongs to events."""
+        if self.events is not None and self.events.matches(osc_address):
+            return True
+        return source.events is not None and source.events.matches(osc_address)
 
     cdef bint _is_reserved(self, OscMessage* message) noexcept:
         cdef size_t size = len(self.reserved)
         return message.address_size > size and memcmp(message.address, <char*>self.reserved, size) == 0
 
-    def write(self, Source source not None, bytes address not None, int value_type, bytes value not None):
+    def write(self, Source source not None, bytes address not None, bint has_arguments, int value_type,
+              bytes value not None):
         """Write one param (a full CLASP address, an encoded value) as if the source had named just this one."""
-        self._write(source, <const uint8_t*><char*>address, len(address), value_type, <const uint8_t*><char*>value,
-                    len(value))
+        self._write(source, <const uint8_t*><char*>address, len(address), not has_arguments, has_arguments, value_type,
+                    <const uint8_t*><char*>value, len(value), True)
 
-    cdef _write(self, Source source, const uint8_t* address, size_t address_size, int value_type,
-                const uint8_t* value, size_t value_size):
+    cdef _write(self, Source source, const uint8_t* address, size_t address_size, bint event, bint has_value,
+                int value_type, const uint8_t* value, size_t value_size, bint plain):
         cdef Write write
         cdef uint64_t revision = 0
         cdef int verdict
+        cdef uint8_t* p
+        cdef uint32_t hash
+        cdef Published published
+        source.hop = False
         if source.party is not None and self.control.heard(
-                source, PyBytes_FromStringAndSize(<const char*>address, address_size), value_type,
+                source, PyBytes_FromStringAndSize(<const char*>address, address_size), event, value_type,
                 PyBytes_FromStringAndSize(<const char*>value, value_size)):
             return
         if source.writer == 0 and not source.dropped:
             # Only now: whoever sends nothing that can be read takes no place among the writers.
             self.plane.register(source, f"osc:{source.name}".encode()[:36])
-        memset(&write, 0, sizeof(write))    # no ttl, no expected revision, nothing kept of what MQTT sent
-        write.address = address
-        write.address_size = address_size
-        write.hash = self.plane.table.hash_of(address, address_size)
-        write.value = value
-        write.value_size = value_size
-        write.flags = <uint8_t>value_type
-        verdict = self.plane.set(source, &write, &revision)
+        hash = self.plane.table.hash_of(address, address_size)
+        if event:
+            p = self.payload
+            p[0] = 0x20                 # PUBLISH (wire.md 2.4)
+            p[1] = EVENT_SIGNAL << 5
+            put16(p + 2, <uint16_t>address_size)
+            memcpy(p + 4, address, address_size)
+            p[4 + address_size] = has_value
+            if has_value:
+                p[5 + address_size] = <uint8_t>value_type
+                memcpy(p + 6 + address_size, value, value_size)
+                value_size += 1
+            if 5 + address_size + value_size > 65535:
+                self.control.bad_packet(source, "a value too large for CLASP")
+                return
+            if read_publish(p, 5 + address_size + value_size, &published) != 0:
+                self.control.bad_packet(source, "a value that is none in CLASP")
+                return
+            verdict = self.plane.publish(source, p, &published, hash)
+        else:
+            memset(&write, 0, sizeof(write))    # no ttl, no expected revision, nothing kept of what MQTT sent
+            write.address = address
+            write.address_size = address_size
+            write.hash = hash
+            write.value = value
+            write.value_size = value_size
+            write.flags = <uint8_t>value_type
+            if not plain and source.tail_data != NULL:
+                self.control.spoken(
+                    PyBytes_FromStringAndSize(<const char*>address, address_size), value_type,
+                    PyBytes_FromStringAndSize(<const char*>value, value_size), source.spoken())
+            verdict = self.plane.set(source, &write, &revision)
+        source.hop = False
         if verdict != ACCEPTED:
             self.control.refused(source, PyBytes_FromStringAndSize(<const char*>address, address_size), verdict)
 

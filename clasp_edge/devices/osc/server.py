@@ -1,7 +1,8 @@
-"""The OSC server: one UDP socket for all devices, TCP beside it if wanted, and what is not decided for each message.
+"""The OSC server: UDP sockets for all devices, TCP beside them if wanted, and what is not decided for each message.
 
 Puts the parts together: `intake` reads and writes params, `static` and `leases` know the devices that are sent values,
-`timetags` lets bundles wait. Binding sockets is the daemon's business.
+`timetags` lets bundles wait, `loops` and each target's memory keep values from going round. Binding sockets is the
+daemon's business.
 """
 
 from __future__ import annotations
@@ -11,34 +12,38 @@ import logging
 import socket
 from asyncio import TimerHandle
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from clasp_edge.config.model import Osc, OscTarget
-from clasp_edge.dataplane import Verdict
+from clasp_edge.config.model import Osc, OscDevice
+from clasp_edge.dataplane import Adapter, Verdict
+from clasp_edge.devices.osc import complaints
 from clasp_edge.devices.osc.allowance import Allowance
+from clasp_edge.devices.osc.complaints import Complaints
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
-from clasp_edge.devices.osc.encode import Encoder
-from clasp_edge.devices.osc.links import Link, UdpLink
-from clasp_edge.devices.osc.outgoing import Outgoing
+from clasp_edge.devices.osc.echo import Known
+from clasp_edge.devices.osc.lease_store import Journal, LeaseStore
+from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours, join
+from clasp_edge.devices.osc.loops import Loops
 from clasp_edge.devices.osc.pattern import OscPattern
-from clasp_edge.devices.osc.receiver import OscReceiver, Party, Source
+from clasp_edge.devices.osc.profile import AddressSet, Profile, default_profile, profile_of
+from clasp_edge.devices.osc.receiver import OscReceiver
 from clasp_edge.devices.osc.resync import Resyncs, addresses_of
-from clasp_edge.devices.osc.subscribers import CONTROL_PREFIX, CONTROLS, COST, Subscribers
+from clasp_edge.devices.osc.source import Party, Source
+from clasp_edge.devices.osc.spoken import Spoken
+from clasp_edge.devices.osc.subscribers import CONTROL_PREFIX, CONTROLS, COST, StoredLease, Subscribers
 from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
-from clasp_edge.devices.osc.timetags import WaitingBundles
+from clasp_edge.devices.osc.timetags import SenderClock, WaitingBundles
 from clasp_edge.router.access import Access
 from clasp_edge.router.router import Router
-from clasp_edge.router.schedule import NotScheduled
+from clasp_edge.router.schedule import NotScheduled, TooFarAhead
 from clasp_edge.wire import decode_value
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 log = logging.getLogger("clasp_edge.osc")
-
-COMPLAINT_PERIOD_US = 60_000_000
-"""What is wrong with a source is logged once in this time."""
 
 IDLE_S = 300.0
 """A sender of datagrams that is silent for so long is forgotten."""
@@ -54,102 +59,177 @@ PARAMS_PER_MESSAGE = 64
 RECEIVE_BUFFER_BYTES = 1024 * 1024
 """Asked of the kernel for the UDP socket: what arrives while the router is busy with something else."""
 
+DRAIN_PERIOD_S = 0.01
+"""What waits above a source's rate is looked at so often."""
+
+POLL_S = 0.001
+"""A busy socket is looked at so often, instead of at every datagram."""
+
+Scoped = Callable[[Sequence[str]], Access]
+
 
 class OscServer:
-    """`udp` and `tcp` are bound sockets. `access` is what devices may do, None for anything. Start and stop once."""
+    """`udp` are bound sockets, the first of which sends to configured devices; `tcp` is one for connections. `access`
+    is what devices may do, None for anything; `scoped` makes the same of a device's own scopes. Start and stop once."""
 
     def __init__(
         self,
         router: Router,
         config: Osc,
-        udp: socket.socket,
-        tcp: socket.socket | None = None,
-        access: Access | None = None,
+        udp: Sequence[socket.socket],
+        tcp: socket.socket | None,
+        access: Access | None,
+        scoped: Scoped,
     ) -> None:
         self.router = router
         self.counters = Counters()
-        self._udp = udp
+        self.complaints = Complaints(lambda: router.core.monotonic_us)
+        self._udp = list(udp)
         self._tcp = tcp
         self._tcp_server: asyncio.Server | None = None
         self._namespace = config.namespace.encode()
-        self._outward = Outgoing(self._namespace, Encoder(config.floats, config.arrays))
         self._connections: OrderedDict[bytes, Source] = OrderedDict()
+        self._overflowing: dict[Source, None] = {}
+        self._drain: TimerHandle | None = None
+        self._polls: dict[int, TimerHandle] = {}
         self._refused_told_us = 0
         self._sweep: TimerHandle | None = None
+        self._store: LeaseStore | None = None
+        self._scoped = scoped
+        self._loops = Loops(self._loop_found)
+        self._spoken = Spoken()
+        self._healer = Adapter(router.plane)
+        router.plane.register(self._healer, b"osc")
         self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
         self.waiting = WaitingBundles(router, self.intake)
         self._resyncs = Resyncs(router.loop)
-        self.static = ConfiguredTargets(router.loop, udp, self.counters, self._new_static, self._found)
-        self.leases = Subscribers(
-            router.loop, config.namespace, self._new_subscriber, self._link_to, self._left,
-            router.no_room_for_subscription,
-        )  # fmt: skip
         self._adopt(config, access)
+        self.static = ConfiguredTargets(
+            router.loop, self._udp[0], self.counters, self._new_static, self._found,
+            lambda on_lost: OscConnection(self, self._config.tcp_framing, on_lost),
+        )  # fmt: skip
+        self.leases = Subscribers(
+            router.loop, self.base_of, self._new_subscriber, self._link_to, self._left, router.no_room_for_subscription,
+            lambda source, text: self.complaints.note(source, complaints.CONTROL, text),
+        )  # fmt: skip
+        self.leases.max_subscribers = config.max_subscribers
 
     # ---- configuration ----
 
     def apply_config(self, config: Osc, access: Access | None) -> None:
         """Take over what can change while running: who may do what and how much, and the configured devices. One that
         has changed starts anew; the others go on undisturbed."""
+        before = _defaults(self._config)
         self._adopt(config, access)
         for source in self._sources():
-            source.scopes = access
             if not self._is_allowed(source.host):
                 self.intake.drop(source)
+        self.leases.max_subscribers = config.max_subscribers
         self.leases.expel(self._is_allowed)
+        self.static.apply(_devices(config), anew=before != _defaults(config))
         for target in self.targets().values():
-            target.scopes = access
+            target.scopes = self._scopes_of(target)
         self.router.plane.scopes_changed()
-        self.static.apply(config.target)
         subscribers = set(self.leases.targets().values())
         for source in self._sources():
             if source.party not in subscribers:
                 source.party = self.static.party_of(source.host, source.port)
+            self._configure(source)
 
     def _adopt(self, config: Osc, access: Access | None) -> None:
         self._config = config
         self._access = access
+        self._default = default_profile(config, config.subscriber_rate)
         self._allowed = [ip_network(text) for text in config.allow]
         self.intake.rate = config.messages_per_second
         self.intake.max_sources = config.max_sources
         self.intake.silence_us = int(config.silence_s * 1e6)
-        self.leases.max_subscribers = config.max_subscribers
+        self.intake.horizon_us = int(self.router.config.limits.schedule_horizon_s * 1e6)
+        patterns = [Pattern(text.encode()) for text in config.events]
+        self.intake.events = AddressSet(patterns, [self._namespace]) if patterns else None
+
+    def base_of(self, source: Source) -> bytes:
+        """What goes before a source's addresses."""
+        return self._namespace if source.base is None else source.base
+
+    def keep_subscriptions(self, journal: Journal) -> None:
+        """Let subscriptions outlive the process. Before `start`."""
+        self._store = LeaseStore(self.leases, journal, lambda: self.router.clock.wall_us() / 1e6)
+
+    def _revive(self, lease: StoredLease) -> Source | None:
+        """The source of a stored subscription, which is not heard yet."""
+        if not self._is_allowed(lease.host):
+            return None
+        source = Source(lease.key, lease.host, lease.sender_port)
+        source.confirmed = lease.confirmed
+        source.received_bytes = lease.received_bytes
+        source.answered_bytes = lease.answered_bytes
+        self._configure(source)
+        return source
 
     # ---- life ----
 
     async def start(self) -> None:
         """Serve from now on."""
         loop = self.router.loop
-        self._udp.setblocking(False)
-        self._udp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        _enlarge(self._udp)
-        self.intake.open(self._udp.fileno())
-        loop.add_reader(self._udp.fileno(), self.intake.on_readable)
+        self.intake.open()
+        for sock in self._udp:
+            sock.setblocking(False)
+            allow_groups(sock)
+            for group in self._config.groups:
+                try:
+                    join(sock, group)
+                except OSError as error:
+                    log.warning("osc.groups: %s cannot be joined: %s", group, error.strerror)
+            _enlarge(sock)
+            self._watch(sock, sock.fileno())
         if self._tcp is not None:
             framing = self._config.tcp_framing
             self._tcp_server = await loop.create_server(lambda: OscConnection(self, framing), sock=self._tcp)
-        self.static.apply(self._config.target)
+        self.static.apply(_devices(self._config))
+        if self._store is not None:
+            self._store.restore(self._revive)
+
+    def _watch(self, sock: socket.socket, fd: int) -> None:
+        self.router.loop.add_reader(fd, self.intake.on_readable, sock, fd)
+
+    def pause(self, sock: socket.socket, fd: int) -> None:
+        """A busy socket: many datagrams at one look cost less than a look for each."""
+        self.router.loop.remove_reader(fd)
+        self._polls[fd] = self.router.loop.call_later(POLL_S, self._poll, sock, fd)
+
+    def _poll(self, sock: socket.socket, fd: int) -> None:
+        if self.intake.poll(sock, fd):
+            self._polls[fd] = self.router.loop.call_later(POLL_S, self._poll, sock, fd)
+        else:
+            del self._polls[fd]
+            self._watch(sock, fd)
 
     @property
     def listening(self) -> bool:
         """Whether devices are heard, also over TCP where that is wanted."""
-        return self._udp.fileno() >= 0 and (self._tcp_server is None or self._tcp_server.is_serving())
+        return self._udp[0].fileno() >= 0 and (self._tcp_server is None or self._tcp_server.is_serving())
 
     def stop(self) -> None:
         """Hear and send nothing any more."""
-        self.router.loop.remove_reader(self._udp.fileno())
+        for timer in (self._sweep, self._drain, *self._polls.values()):
+            if timer is not None:
+                timer.cancel()
+        for sock in self._udp:
+            self.router.loop.remove_reader(sock.fileno())
         self.intake.close()
-        if self._sweep is not None:
-            self._sweep.cancel()
         if self._tcp_server is not None:
             self._tcp_server.close()
         self.waiting.close()
         self._resyncs.close()
+        if self._store is not None:
+            self._store.freeze()  # what ends now is to be there after the restart
         self.leases.close()
         self.static.close()
         for source in self._sources():
             self.intake.drop(source)
-        self._udp.close()
+        for sock in self._udp:
+            sock.close()
 
     def statistics(self) -> dict[str, int]:
         """Every counter by its name, and how many sources, subscribers and waiting bundles there are now."""
@@ -158,6 +238,8 @@ class OscServer:
             "packets": intake.packets,
             "messages": intake.messages,
             "over_rate": intake.over_rate,
+            "replaced_over_rate": intake.replaced,
+            "dropped_over_rate": intake.dropped_over_rate,
             "sources_evicted": intake.evicted,
             "sources": len(intake),
             "connections": len(self._connections),
@@ -169,16 +251,28 @@ class OscServer:
         """Every device that is sent values: configured ones by name, subscribers by the `host:port` of theirs."""
         return self.leases.targets() | self.static.targets()
 
+    def senders(self) -> list[Source]:
+        """Everybody that something was heard from, whoever was heard last first."""
+        return sorted(self._sources(), key=lambda source: source.heard_us, reverse=True)
+
+    def device_name(self, source: Source) -> str | None:
+        """What the configuration calls the device that sends from there."""
+        device = self.static.device_of(source.host, source.port)
+        return device.config.name if device is not None else None
+
     # ---- who is who ----
 
-    def admit(self, key: bytes, host: str, port: int) -> Source | None:
+    def admit(self, key: bytes, host: str, port: int, sock: socket.socket) -> Source | None:
         """A sender that was not known; None where it is not allowed."""
         if not self._is_allowed(host):
             self._refuse(host, port)
             return None
+        if is_ours(sock, host, port):
+            self.counters.own_packets += 1
+            return None
         source = Source(key, host, port)
-        source.scopes = self._access
         source.party = self.leases.party_of(host, port) or self.static.party_of(host, port)
+        self._configure(source)
         if self._sweep is None:
             self._sweep = self.router.loop.call_later(SWEEP_PERIOD_S, self._sweep_sources)
         return source
@@ -189,13 +283,32 @@ class OscServer:
             self._refuse(host, port)
             return None
         source = Source(b"tcp" + host.encode() + port.to_bytes(2, "big"), host, port, link)
-        source.scopes = self._access
         source.party = self.static.party_of(host, port)
+        self._configure(source)
         # Apart from the senders of datagrams: anybody can make up as many of those as it takes to push others out.
         self._connections[source.key] = source
         if len(self._connections) > self._config.max_sources:
             self.intake.drop(self._connections.popitem(last=False)[1])
         return source
+
+    def _configure(self, source: Source) -> None:
+        """Let a source be what its device is configured to be."""
+        device = self.static.device_of(source.host, source.port)
+        profile = self._default if device is None else device.profile
+        source.base = None if device is None else profile.base
+        source.events = None if device is None else profile.events
+        source.outside = profile.outside
+        source.asks = profile.asks
+        source.timetags = profile.timetags
+        source.rate = profile.messages_per_second
+        source.scopes = self._access if device is None else self._scopes_for(device.config)
+
+    def _scopes_for(self, device: OscDevice) -> Access | None:
+        return self._scoped(device.scopes) if device.scopes else self._access
+
+    def _scopes_of(self, target: Target) -> Access | None:
+        device = next((one for one in _devices(self._config) if one.name == target.name), None)
+        return self._access if device is None else self._scopes_for(device)
 
     def active(self, source: Source) -> None:
         """Something came over a TCP connection."""
@@ -210,6 +323,7 @@ class OscServer:
         self.intake.drop(source)
 
     def source_gone(self, source: Source) -> None:
+        self._overflowing.pop(source, None)
         if source.link is not None:
             source.link.abort()
 
@@ -222,40 +336,50 @@ class OscServer:
     def _refuse(self, host: str, port: int) -> None:
         self.counters.refused_sources += 1
         now_us = self.router.core.monotonic_us
-        if not self._refused_told_us or now_us - self._refused_told_us >= COMPLAINT_PERIOD_US:
+        if not self._refused_told_us or now_us - self._refused_told_us >= complaints.PERIOD_US:
             self._refused_told_us = now_us
-            log.warning("OSC %s:%d: refused, osc.allow has no network it is in", host, port)
+            log.warning(
+                "OSC %s:%d: refused, osc.allow has no network it is in (%d packets refused so far)",
+                host, port, self.counters.refused_sources,
+            )  # fmt: skip
 
-    def _new_target(self, name: str, link: Link | None, rate: float) -> Target:
+    def _new_target(self, name: str, link: Link | None, profile: Profile) -> Target:
         target = Target(
             self.router.plane,
             name,
             link,
             loop=self.router.loop,
             resyncs=self._resyncs,
-            outward=self._outward,
+            profile=profile,
+            loops=self._loops,
+            spoken=self._spoken,
             counters=self.counters,
-            rate=rate,
             on_loop=self._loop_broken,
         )
         target.scopes = self._access
         return target
 
-    def _new_static(self, entry: OscTarget) -> Target:
-        target = self._new_target(entry.name, None, entry.rate)
-        for text in entry.patterns:
+    def _new_static(self, device: OscDevice) -> Target:
+        target = self._new_target(device.name, None, profile_of(self._config, device))
+        target.scopes = self._scopes_for(device)
+        for text in device.patterns:
             target.subscribe(text, Pattern(text.encode()))
         return target
 
-    def _new_subscriber(self, name: str, link: Link) -> Target:
-        return self._new_target(name, link, self._config.subscriber_rate)
+    def _new_subscriber(self, name: str, link: Link, source: Source) -> Target:
+        device = self.static.device_of(source.host, source.port)
+        if device is None:
+            return self._new_target(name, link, self._default)
+        target = self._new_target(name, link, device.profile)
+        target.scopes = self._scopes_for(device.config)
+        return target
 
     def _link_to(self, source: Source, port: int) -> Link:
         if source.link is not None:
             link: Link = source.link
             return link
         return Allowance(
-            UdpLink(self._udp, source.host, port or source.port, self.counters), source,
+            UdpLink(source.sock or self._udp[0], source.host, port or source.port, self.counters), source,
             self._config.subscriber_kib_per_second * 1024, self.router.loop.time, self.counters,
         )  # fmt: skip
 
@@ -264,6 +388,7 @@ class OscServer:
         for source in self._sources():
             if source.party is None:
                 source.party = self.static.party_of(source.host, source.port)
+            self._configure(source)
         target.resync()
 
     def _left(self, target: Target) -> None:
@@ -285,7 +410,9 @@ class OscServer:
 
     # ---- what the intake asks ----
 
-    def special(self, source: Source, address: bytes, is_pattern: bool, value_type: int, value: bytes) -> None:
+    def special(
+        self, source: Source, address: bytes, is_pattern: bool, has_arguments: bool, value_type: int, value: bytes
+    ) -> None:
         """A control message, or one for every param that its address matches."""
         if not is_pattern:
             if address not in CONTROLS:
@@ -296,40 +423,96 @@ class OscServer:
             return
         self.counters.expansions += 1
         pattern = OscPattern(address)
+        base = self.base_of(source)
         try:
-            superset = pattern.superset(self._namespace)
+            superset = pattern.superset(base)
         except PatternError as error:
             self.bad_packet(source, str(error))
             return
         plane = self.router.plane
         self.intake.charge(source, plane.params / PARAMS_PER_MESSAGE)
-        start = len(self._namespace)
         # All of them are found before the first is written: a write may bring params or take them away.
         found: list[bytes] = []
         for candidate in addresses_of(plane, [superset], None):
-            if candidate is not None and pattern.matches(candidate[start:]):
+            if candidate is not None and pattern.matches(candidate[len(base) :]):
                 found.append(candidate)
                 if len(found) > MAX_MATCHES:
                     self.bad_packet(source, f"a pattern that matches more than {MAX_MATCHES} params")
                     return
+        if not found:
+            shown = address[:256].decode("utf-8", "replace")
+            self.complaints.note(source, complaints.NO_MATCH, f"{shown} has wildcards and matches no param")
         self.intake.charge(source, len(found))
         for matched in found:
-            self.intake.write(source, matched, value_type, value)
+            self.intake.write(source, matched, has_arguments, value_type, value)
 
-    def later(self, source: Source, due_us: int, packet: bytes) -> None:
+    def asked(self, source: Source, osc_address: bytes, address: bytes) -> bool:
+        described = self.router.plane.describe(address)
+        if described is None or not (source.scopes is None or source.scopes.allows("read", address)):
+            return False
+        device = self.static.device_of(source.host, source.port)
+        profile = self._default if device is None else device.profile
+        tail = self._spoken.tail_of(address, described[1], described[2])
+        value = decode_value(described[1], described[2])
+        self._link_to(source, 0).send(profile.outgoing.answer(osc_address, value, tail))
+        return True
+
+    def later(self, source: Source, due_us: int, packet: bytes) -> bool:
         try:
             self.waiting.add(source, due_us, packet)
+        except TooFarAhead:
+            self.clock_not_set(source, due_us)
+            return False
         except NotScheduled as refusal:
             self.counters.late_bundles_refused += 1
-            self._complain(source, f"a bundle for later was refused: {refusal}")
+            self.complaints.note(source, complaints.BUNDLE_REFUSED, f"a bundle for later was refused: {refusal}")
+        return True
+
+    def relative(self, source: Source, due_us: int) -> int:
+        if source.clock is None:
+            source.clock = SenderClock()
+        clock: SenderClock = source.clock
+        return clock.due_us(due_us, self.router.clock.wall_us())
+
+    def clock_not_set(self, source: Source, due_us: int) -> None:
+        self.counters.clocks_not_set += 1
+        if not source.clock_told:
+            source.clock_told = True
+            offset_s = (due_us - self.router.clock.wall_us()) / 1e6
+            self.complaints.note(
+                source,
+                complaints.CLOCK,
+                f"its time tags are off by {offset_s:+.0f} s, its clock is not set; its bundles are done at once",
+            )
 
     def bad_packet(self, source: Source, reason: str) -> None:
         source.bad += 1
         self.counters.bad_packets += 1
-        self._complain(source, f"bad packet: {reason}")
+        self.complaints.note(source, complaints.BAD_PACKET, f"bad packet: {reason}")
 
     def too_fast(self, source: Source) -> None:
-        self._complain(source, f"more than {self._config.messages_per_second} messages per second")
+        rate = source.rate if source.rate >= 0 else self.intake.rate
+        self.complaints.note(
+            source, complaints.TOO_FAST, f"more than {rate:.0f} messages per second; above it the newest values wait"
+        )
+
+    def overflowing(self, source: Source) -> None:
+        self._overflowing[source] = None
+        if self._drain is None:
+            self._drain = self.router.loop.call_later(DRAIN_PERIOD_S, self._drain_all)
+
+    def _drain_all(self) -> None:
+        self._drain = None
+        core = self.router.core
+        core.begin_pass()
+        try:
+            for source in list(self._overflowing):
+                if not self.intake.drain(source):
+                    self._overflowing.pop(source, None)
+        finally:
+            core.end_pass()
+        if self._overflowing:
+            self._drain = self.router.loop.call_later(DRAIN_PERIOD_S, self._drain_all)
 
     def refused(self, source: Source, address: bytes, verdict: int) -> None:
         shown = address[:256].decode("utf-8", "replace")
@@ -337,21 +520,44 @@ class OscServer:
             self.bad_packet(source, f"{self.router.plane.refusal_text} ({shown})")
             return
         self.counters.refused_writes += 1
-        self._complain(source, f"a write to {shown} was refused ({Verdict(verdict).name})")
+        source.refused += 1
+        self.complaints.note(
+            source, complaints.WRITE_REFUSED, f"a write to {shown} was refused ({Verdict(verdict).name})"
+        )
         if isinstance(source.party, Target):
             # Its display, or its motor, shows what it wanted; it shall show what is.
             source.party.refresh(address)
 
-    def heard(self, source: Source, address: bytes, value_type: int, value: bytes) -> bool:
+    def heard(self, source: Source, address: bytes, is_event: bool, value_type: int, value: bytes) -> bool:
         party = source.party
-        if isinstance(party, Target) and party.said(address, (value_type, value)):
-            self.counters.echoes += 1
-            return True
-        return False
+        if not isinstance(party, Target):
+            return False
+        ignored, source.hop = party.said(address, None if is_event else (value_type, value))
+        return ignored
+
+    def spoken(self, address: bytes, value_type: int, value: bytes, tail: bytes) -> None:
+        self._spoken.note(address, value_type, value, tail)
 
     def returned(self, party: Party) -> None:
         if isinstance(party, Target):
+            self.static.ask(party)
             party.resync()
+
+    # ---- loops ----
+
+    def _loop_found(self, address: bytes, party: object, hand: Known | None) -> None:
+        self.counters.loops += 1
+        shown = address.decode("utf-8", "replace")
+        name = party.name if isinstance(party, Target) else "a device"
+        if hand is None:
+            log.warning("OSC loop: %s answers %s again and again; its answers are ignored for now", name, shown)
+            return
+        log.warning(
+            "OSC loop: %s answers %s again and again; its answers are ignored now, the last value by hand is set again",
+            name,
+            shown,
+        )
+        self._healer.set(address, *hand)
 
     def _loop_broken(self, target: Target, address: bytes) -> None:
         self.counters.loops += 1
@@ -361,17 +567,14 @@ class OscServer:
             address.decode("utf-8", "replace"),
         )
 
-    def _complain(self, source: Source, text: str) -> None:
-        """Log what is wrong with a source, once a minute."""
-        source.untold += 1
-        now_us = self.router.core.monotonic_us
-        if not source.complained_us or now_us - source.complained_us >= COMPLAINT_PERIOD_US:
-            more = f" ({source.untold} complaints since the last one)" if source.untold > 1 else ""
-            source.complained_us = now_us
-            source.untold = 0
-            log.warning(
-                "OSC %s: %s%s", source.name, "".join(c if c.isprintable() else repr(c)[1:-1] for c in text), more
-            )
+
+def _devices(config: Osc) -> list[OscDevice]:
+    return [*(target.as_device() for target in config.target), *config.device]
+
+
+def _defaults(config: Osc) -> tuple[object, ...]:
+    """What devices are that say nothing of it."""
+    return config.events, config.echo_ms, config.timetags, config.query, config.floats, config.arrays
 
 
 def _within(host: str, networks: list[IPv4Network | IPv6Network]) -> bool:

@@ -15,10 +15,12 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.encode import Encoder
 from clasp_edge.devices.osc.links import Link
-from clasp_edge.devices.osc.receiver import Source
+from clasp_edge.devices.osc.source import Source
 from clasp_edge.devices.osc.target import Target
 from clasp_edge.wire import Value
 from clasp_edge.wire.pattern import Pattern, PatternError
@@ -34,6 +36,11 @@ DEFAULT_LEASE_S = 60
 MAX_LEASE_S = 3600
 MAX_PATTERNS = 64
 """Of one device: far more than a surface has pages."""
+
+LOOPBACK = ("127.0.0.1", "::1")
+LOCAL_LEASES = 16
+"""A datagram from there comes from this machine, nothing is forged from elsewhere: so many of its programs need not
+renew before they are sent everything."""
 
 LOOK_PERIOD_S = 1.0
 
@@ -55,22 +62,39 @@ class _Lease:
     expires_s: dict[str, float] = field(default_factory=dict)
 
 
+class StoredLease(msgspec.Struct, array_like=True):
+    """One subscriber as it is stored: where its values go, the port it sends from, until when it wants what (Unix
+    seconds, by pattern), and what is known of its being there (allowance.py)."""
+
+    host: str
+    port: int
+    sender_port: int
+    key: bytes
+    confirmed: bool
+    received_bytes: int
+    answered_bytes: int
+    expires: dict[str, float]
+
+
 class Subscribers:
-    """All devices that have subscribed, at most `max_subscribers`. `new_target(name, link)` makes one,
+    """All devices that have subscribed, at most `max_subscribers`. `base_of(source)` goes before the addresses of one,
+    `new_target(name, link, source)` makes one, `complain(source, text)` notes what is refused,
     `link_to(source, port)` the way to it, `on_end(target)` is called when it is gone; `no_room()` says why
     the router can take no further subscription, if it cannot."""
 
     def __init__(
         self,
         loop: AbstractEventLoop,
-        namespace: str,
-        new_target: Callable[[str, Link], Target],
+        base_of: Callable[[Source], bytes],
+        new_target: Callable[[str, Link, Source], Target],
         link_to: Callable[[Source, int], Link],
         on_end: Callable[[Target], None],
         no_room: Callable[[], str | None],
+        complain: Callable[[Source, str], None],
     ) -> None:
         self._loop = loop
-        self._namespace = namespace
+        self._base_of = base_of
+        self._complain = complain
         self.max_subscribers = 0
         self._new_target = new_target
         self._link_to = link_to
@@ -79,6 +103,8 @@ class Subscribers:
         self._leases: dict[tuple[str, int], _Lease] = {}
         self._by_sender: dict[tuple[str, int], Target] = {}
         self._encoder = Encoder()
+        self.changed: Callable[[], None] = lambda: None
+        """Called when there is something new to store."""
         self._timer: TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -101,11 +127,16 @@ class Subscribers:
             else:
                 self._unsubscribe(source, arguments)
         except (ControlError, PatternError) as error:
-            self._refuse(source, address.decode(), str(error))
+            self._complain(source, f"{address.decode()} refused: {error}")
+            ports = {0}
+            if len(arguments) > 2 and type(arguments[2]) is int and 0 < arguments[2] < 65536:
+                ports.add(arguments[2])  # where somebody listens, perhaps unlike at the port it sends from
+            for port in ports:
+                self._refuse(source, port, address.decode(), str(error))
 
-    def _refuse(self, source: Source, about: str, reason: str) -> None:
+    def _refuse(self, source: Source, port: int, about: str, reason: str) -> None:
         """Say why not, in as many words as the source may be sent."""
-        link = self._link_to(source, 0)
+        link = self._link_to(source, port)
         room = link.room if isinstance(link, Allowance) else None
         packet = self._encoder.arguments(b"/clasp/error", (about, reason))
         if room is not None and len(packet) > room:
@@ -118,6 +149,41 @@ class Subscribers:
         lease = self._leases.get((source.host, source.port))
         if lease is not None and lease.target is source.party:
             self._drop(lease)
+
+    # ---- over restarts ----
+
+    def stored(self, wall_s: float) -> list[StoredLease]:
+        """What is to be known again after a restart: not of connections, which end with the process."""
+        found = []
+        now_s = self._loop.time()
+        for lease in self._leases.values():
+            link = lease.link
+            if isinstance(link, Allowance):
+                expires = {text: wall_s + at_s - now_s for text, at_s in lease.expires_s.items()}
+                source = link.source
+                found.append(
+                    StoredLease(
+                        *lease.key, lease.sender[1], source.key, source.confirmed, source.received_bytes,
+                        source.answered_bytes, expires,
+                    )
+                )  # fmt: skip
+        return found
+
+    def restore(self, lease: StoredLease, source: Source, wall_s: float) -> None:
+        """Go on with what was stored. `source` is made of it."""
+        left = {text: at_s - wall_s for text, at_s in lease.expires.items() if 0 < at_s - wall_s <= MAX_LEASE_S}
+        if not left or len(self._leases) >= self.max_subscribers:
+            return
+        entry = self._admit(source, (lease.host, lease.port), lease.port)
+        entry.sender = (lease.host, lease.sender_port)
+        for text, left_s in left.items():
+            entry.target.subscribe(text, Pattern(self._base_of(source) + text.encode()))
+            entry.expires_s[text] = self._loop.time() + left_s
+        self._by_sender[entry.sender] = entry.target
+        source.party = entry.target
+        entry.target.resync()
+        if self._timer is None:
+            self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
 
     def expel(self, is_allowed: Callable[[str], bool]) -> None:
         """Forget those whose host may not be here any more."""
@@ -135,7 +201,7 @@ class Subscribers:
 
     def _subscribe(self, source: Source, arguments: list[Value], *, anew: bool) -> None:
         text, seconds, port = _subscription(arguments)
-        pattern = Pattern((self._namespace + text).encode())
+        pattern = Pattern(self._base_of(source) + text.encode())
         key = (source.host, port or source.port)
         lease = self._leases.get(key)
         if (lease is None or text not in lease.expires_s) and (full := self._no_room()) is not None:
@@ -156,6 +222,7 @@ class Subscribers:
         self._by_sender[lease.sender] = lease.target
         source.party = lease.target
         lease.target.heard_us = source.heard_us
+        self.changed()
         self._answer(lease.link, b"/clasp/subscribed", (text, seconds))
         if anew or not known:
             lease.target.resync(None if len(lease.expires_s) == 1 else pattern)
@@ -164,8 +231,10 @@ class Subscribers:
 
     def _admit(self, source: Source, key: tuple[str, int], port: int) -> _Lease:
         name = source.name if key[1] == source.port else f"{source.name} at port {port}"
+        if source.host in LOOPBACK and sum(1 for host, _ in self._leases if host == source.host) < LOCAL_LEASES:
+            source.confirmed = True
         link = self._link_to(source, port)
-        lease = _Lease(self._new_target(name, link), key, link, source.packets, key)
+        lease = _Lease(self._new_target(name, link, source), key, link, source.packets, key)
         self._leases[key] = lease
         return lease
 
@@ -191,6 +260,7 @@ class Subscribers:
                 lease.expires_s.pop(pattern, None)
             if not lease.expires_s:
                 self._drop(lease)
+        self.changed()
         self._answer(self._link_to(source, 0), b"/clasp/unsubscribed", (text or "",))
 
     def _answer(self, link: Link, address: bytes, arguments: tuple[Value, ...]) -> None:

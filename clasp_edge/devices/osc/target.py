@@ -1,36 +1,39 @@
 """A device that is sent values: its subscriptions in the router's trie, how often it is sent what, and what it knows.
 
-A param or a sample may be replaced by a newer one while it waits for its turn; an event may not. The device's own
-values do not come back to it (`echo`). Knows no sockets: `link` is the way out.
+A param or a sample may be replaced by a newer one while it waits for its turn; an event may not, and is never told
+again.
+The device's own values do not come back to it, nor are its repetitions believed (`echo`, `loops`). Knows no sockets:
+`link` is the way out.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from clasp_edge.dataplane import Plane, Sink, Subscription
+from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.decode import OscError, decode_message
-from clasp_edge.devices.osc.echo import EchoMemory, Known
+from clasp_edge.devices.osc.echo import EchoMemory, Known, comparable
 from clasp_edge.devices.osc.links import Link
-from clasp_edge.devices.osc.outgoing import Outgoing
-from clasp_edge.devices.osc.rate_limit import Pacer
-from clasp_edge.devices.osc.receiver import Party, Source
+from clasp_edge.devices.osc.loops import Loops
+from clasp_edge.devices.osc.profile import Profile
+from clasp_edge.devices.osc.rate_limit import Member, Pacer
 from clasp_edge.devices.osc.resync import Resyncs, addresses_of
-from clasp_edge.wire import MAGIC, SignalType, decode_value
+from clasp_edge.devices.osc.source import HOP, REMOTE, Party, Source
+from clasp_edge.wire import SignalType, decode_value
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, TimerHandle
 
 log = logging.getLogger("clasp_edge.osc")
 
 ALL_SIGNALS = 0x1F
 
-MAGIC_BYTE = bytes([MAGIC])
-"""What a CLASP frame begins with, and no OSC message."""
+HEADER_BYTES = 4
+SET_TYPE = 0x21
 
 ADDRESS_AT = 8
 """Where the address stands in every SET and PUBLISH frame the router sends (wire.md 1, 2.3): behind the header, type,
@@ -39,9 +42,27 @@ flags and its own length."""
 JUST_SAID_S = 0.1
 """What a device has said so shortly before it is told the state belongs to its coming back; it is not told that."""
 
+CHECK_S = 0.3
+"""After something that was not believed: whether what the device has is what the param has. Later than most echoes."""
+
+MAX_HOPPED = 1024
+"""Addresses at which a device has answered with a value of its own."""
+
+BUNDLE_BYTES = 1400
+"""Of the bundles a device is sent: what fits one frame of the network."""
+
+IMMEDIATELY = bytes(7) + b"\x01"
+
+
+class Memory(Protocol):
+    """How devices have said what the params hold now."""
+
+    def tail_of(self, address: bytes, value_type: int, value: bytes) -> bytes | None: ...
+
 
 class Target(Party):
-    """One device. `link` is None until its address is known. `on_loop(target, address)` tells of a broken loop."""
+    """One device. `link` is None until its address is known. `on_loop(target, address)` tells of a loop over two
+    addresses that was broken."""
 
     def __init__(
         self,
@@ -51,23 +72,32 @@ class Target(Party):
         *,
         loop: AbstractEventLoop,
         resyncs: Resyncs,
-        outward: Outgoing,
+        profile: Profile,
+        loops: Loops,
+        spoken: Memory,
         counters: Counters,
-        rate: float,
         on_loop: Callable[[Target, bytes], None],
     ) -> None:
         self.name = name
         self.link = link
+        self.profile = profile
         self.subscriptions: dict[str, Subscription] = {}
+        self.told = 0
+        """Messages it was sent."""
         self._loop = loop
-        self._outward = outward
+        self._outgoing = profile.outgoing
+        self._loops = loops
+        self._spoken = spoken
         self._counters = counters
         self._tell_loop = on_loop
-        self._pacer = Pacer(loop, rate, self._send)
-        self._memory = EchoMemory(rate, self._looped)
+        self._pacer = Pacer(loop, profile.rate, self._send, profile.total_rate, self._given_up)
+        self._memory = EchoMemory(profile.rate, profile.echo_s, self._looped)
         self._resyncs = resyncs
         self._untold: Iterator[bytes | None] = iter(())
         self._resync_since_s = 0.0
+        self._unbelieved: dict[bytes, Known] = {}
+        self._hopped: dict[bytes, Known] = {}
+        self._check: TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<OSC device {self.name}>"
@@ -92,33 +122,97 @@ class Target(Party):
             self.unsubscribe(text)
         self._untold = iter(())
         self._pacer.close()
+        self._loops.gone(self)
+        if self._check is not None:
+            self._check.cancel()
         self.link = None
 
-    def on_deliveries(self, deliveries: list[tuple[Sink, int, bytes]]) -> None:
-        for origin, signal, frame in deliveries:
+    def on_deliveries(self, deliveries: list[Any]) -> None:
+        bundle: list[Member] = []
+        of, lasting, sender, size = 0, False, None, 0
+        for origin, signal, frame, tail, number, marks in deliveries:
+            if bundle and number != of:
+                self._pacer.together(bundle, sender, lasting=lasting, size=size)
+                bundle, lasting, size = [], False, 0
             address = address_in(frame)
-            if isinstance(origin, Source) and origin.party is self:
+            own = False
+            if isinstance(origin, Source):
+                own = origin.party is self
+                stranger = origin.party is None
+            else:
+                stranger = True
+            is_event = self._is_event(address, signal)
+            if stranger and not is_event and frame[HEADER_BYTES] == SET_TYPE:
+                self._loops.written(address, value_in(frame), frame, self._loop.time(), remote=bool(marks & REMOTE))
+            if own:
                 # Its own value; what was still waiting to go there is older than that.
-                self._pacer.forget(address)
-            elif signal in (SignalType.PARAM, SignalType.STREAM):
-                # As a frame: what is replaced while it waits need not be translated.
-                self._pacer.offer(address, frame)
-            elif not self._send(address, frame):
-                self._counters.lost += 1
+                if not is_event:
+                    self._pacer.forget(address)
+                continue
+            item = (frame, tail, is_event, bool(marks & HOP))
+            if number:
+                bundle.append((address, item))
+                of, sender = number, origin
+                lasting = lasting or is_event
+                size += len(frame)
+            elif is_event:
+                self._pacer.event(address, item, origin, len(frame))
+            else:
+                self._pacer.offer(address, item, origin, len(frame))
+        if bundle:
+            self._pacer.together(bundle, sender, lasting=lasting, size=size)
+
+    def _is_event(self, address: bytes, signal: int) -> bool:
+        if signal not in (SignalType.PARAM, SignalType.STREAM):
+            return True
+        events = self.profile.events
+        return events is not None and events.matches(address)
 
     # ---- what it says ----
 
-    def said(self, address: bytes, value: Known) -> bool:
-        """One of its sources wrote this. True: it only repeats what it was just told, and is to be ignored."""
-        return self._memory.said(address, value, self._loop.time())
+    def said(self, address: bytes, known: Known | None) -> tuple[bool, bool]:
+        """One of its sources wrote this (None: an event). Returns whether it is to be ignored, because it only repeats
+        what it was told or is part of a loop, and whether it may be an answer to what it was told."""
+        now_s = self._loop.time()
+        if known is not None and self._memory.repeats(address, known, now_s):
+            if self._corrects(address, known):
+                return False, True
+            self._counters.echoes += 1
+            self._unbelieve(address, known)
+            return True, False
+        answer = self._memory.answers(address, now_s)
+        ignored, hop = self._loops.said(address, self, known, now_s, answer=answer)
+        if known is not None:
+            if ignored:
+                self._unbelieve(address, known)
+            elif hop:
+                if len(self._hopped) >= MAX_HOPPED:
+                    self._hopped.clear()
+                self._hopped[address] = known
+        return ignored, hop
+
+    def _corrects(self, address: bytes, known: Known) -> bool:
+        """Whether a repetition takes back what the device itself has just made of an earlier value: a motor fader that
+        reports its steps comes in late, and the last it says is where it is."""
+        hopped = self._hopped.pop(address, None)
+        if hopped is None:
+            return False
+        described = self.plane.describe(address)
+        return (
+            described is not None
+            and comparable(described[1:3]) == comparable(hopped)
+            and comparable(hopped) != comparable(known)
+        )
 
     def refresh(self, address: bytes) -> None:
         """Tell it the value as it stands, because its own was refused."""
-        if any(subscription.pattern.matches(address) for subscription in self.subscriptions.values()):
+        if self._wants(address):
             self._offer_current(address)
 
     def resync(self, only: Pattern | None = None) -> None:
         """Tell it every current value it is subscribed to (or those of one pattern), a few at a time."""
+        if not self.profile.initial:
+            return
         patterns = [only] if only is not None else [s.pattern for s in self.subscriptions.values()]
         self._untold = addresses_of(self.plane, patterns, self.scopes)
         self._resync_since_s = self._loop.time() - JUST_SAID_S
@@ -129,39 +223,111 @@ class Target(Party):
             return False
         if self._pacer.blocked:
             return True
+        events = self.profile.events
         for _ in range(count):
             address = next(self._untold, b"")
             if address is None:
                 break
             if not address:
                 return False
+            if events is not None and events.matches(address):
+                continue  # it was told when it happened
             if not self._memory.said_since(address, self._resync_since_s):
                 self._offer_current(address)
         return True
 
     # ---- inside ----
 
+    def _wants(self, address: bytes) -> bool:
+        return any(subscription.pattern.matches(address) for subscription in self.subscriptions.values())
+
     def _offer_current(self, address: bytes) -> None:
         described = self.plane.describe(address)
         if described is not None and (self.scopes is None or self.scopes.allows("read", address)):
-            value = decode_value(described[1], described[2])
-            self._pacer.offer(address, self._outward.param(address, value))
+            tail = self._spoken.tail_of(address, described[1], described[2])
+            packet = self._outgoing.param(address, decode_value(described[1], described[2]), tail)
+            self._pacer.offer(address, (packet, None, False, False), None, len(packet))
 
-    def _send(self, address: bytes, data: bytes) -> bool:
-        """Send a message, or what a CLASP frame is as one. False where the link takes nothing now."""
-        packet = self._outward.frame(data) if data.startswith(MAGIC_BYTE) else data
-        if self.link is None or packet is None:
-            return True  # nobody is there yet (it gets the state when it is), or OSC has no word for this
-        try:
-            # As it would come back: that is what an echo has to be compared with.
-            _, _, value_type, value = decode_message(packet)
-        except OscError:
-            return True  # an address with a NUL in it, say, at which OSC's ends
-        if not self.link.send(packet):
-            return False
+    def _send(self, members: Sequence[Member]) -> int:
+        """Send these, and return how many the link took; of a CLASP frame what it is as a message."""
+        link = self.link
+        if link is None:
+            return len(members)  # nobody is there yet; it gets the state when it is
+        packets = [self._packet(address, item) for address, item in members]
+        if self.profile.bundle and len(packets) > 1:
+            return self._send_bundles(link, members, packets)
+        for index, packet in enumerate(packets):
+            if packet is None:
+                continue  # OSC has no word for this
+            if not link.send(packet):
+                return index
+            self._note(members[index], packet)
+        return len(members)
+
+    def _send_bundles(self, link: Link, members: Sequence[Member], packets: list[bytes | None]) -> int:
+        start = 0
+        while start < len(packets):
+            end, size = start, 16
+            parts: list[bytes] = []
+            while end < len(packets):
+                packet = packets[end]
+                if packet is not None:
+                    if parts and size + 4 + len(packet) > BUNDLE_BYTES:
+                        break
+                    parts.append(len(packet).to_bytes(4, "big") + packet)
+                    size += 4 + len(packet)
+                end += 1
+            if parts and not link.send(b"#bundle\0" + IMMEDIATELY + b"".join(parts)):
+                return start
+            for index in range(start, end):
+                packet = packets[index]
+                if packet is not None:
+                    self._note(members[index], packet)
+            start = end
+        return len(members)
+
+    def _packet(self, address: bytes, item: tuple[bytes, bytes | None, bool, bool]) -> bytes | None:
+        data, tail = item[0], item[1]
+        if b"\0" in address:
+            return None  # an OSC address would end there, and be another
+        return data if data.startswith(b"/") else self._outgoing.frame(address, data, tail)
+
+    def _note(self, member: Member, packet: bytes) -> None:
+        """It was told this: what comes back has to be compared with the message as it went out."""
+        address, (_, _, is_event, _) = member
         self._counters.sent += 1
-        self._memory.told(address, (value_type, value), self._loop.time(), self.datagrams)
-        return True
+        self.told += 1
+        known: Known | None = None
+        if not is_event:
+            try:
+                _, _, value_type, value = decode_message(packet)
+                known = (value_type, value)
+            except OscError:
+                return
+        self._memory.told(address, known, self._loop.time(), self.datagrams)
+
+    def _given_up(self, members: Sequence[Member]) -> None:
+        """These could wait no longer: events are lost, params are told as they stand when there is room again."""
+        self._counters.lost += sum(1 for _, item in members if item[2])
+        if any(not item[2] for _, item in members):
+            self._loop.call_later(CHECK_S, self.resync)
+
+    def _unbelieve(self, address: bytes, known: Known) -> None:
+        self._unbelieved[address] = known
+        if self._check is None:
+            self._check = self._loop.call_later(max(CHECK_S, self.profile.echo_s), self._compare)
+
+    def _compare(self) -> None:
+        """A device that said something and was not believed shall not be left with it."""
+        self._check = None
+        unbelieved, self._unbelieved = self._unbelieved, {}
+        now_s = self._loop.time()
+        for address, known in unbelieved.items():
+            described = self.plane.describe(address)
+            if self._loops.is_ignored(address, self, now_s):
+                self._unbelieve(address, known)
+            elif described is not None and self._wants(address) and comparable(known) != comparable(described[1:3]):
+                self._offer_current(address)
 
     def _looped(self, address: bytes, until_s: float) -> None:
         self._pacer.postpone(address, until_s)
@@ -171,3 +337,11 @@ class Target(Party):
 def address_in(frame: bytes) -> bytes:
     """The address in a SET or PUBLISH frame."""
     return frame[ADDRESS_AT : ADDRESS_AT + int.from_bytes(frame[ADDRESS_AT - 2 : ADDRESS_AT], "big")]
+
+
+def value_in(frame: bytes) -> Known:
+    """The value in a SET frame, which has a revision behind it and may have a lifetime behind that."""
+    flags = frame[HEADER_BYTES + 1]
+    start = ADDRESS_AT + int.from_bytes(frame[ADDRESS_AT - 2 : ADDRESS_AT], "big")
+    end = len(frame) - (8 if flags & 0x80 else 0) - (4 if flags & 0x10 else 0)
+    return flags & 0x0F, frame[start:end]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from clasp_edge.devices.osc.framing import FramingError, FramingName, splitter, wrap
-from clasp_edge.devices.osc.receiver import Source
+from clasp_edge.devices.osc.framing import FramingError, FramingName, Splitter, wrap
+from clasp_edge.devices.osc.source import Source
 
 if TYPE_CHECKING:
     from clasp_edge.devices.osc.server import OscServer
@@ -16,17 +17,23 @@ BACKLOG_BYTES = 65536
 """What may wait in a connection for its reader before it counts as blocked: then values wait in the pacer, the newest
 of each address only."""
 
+SETTLE_S = 0.25
+"""A first packet without an end or a size, and nothing after it for so long: there is no framing."""
+
 
 class OscConnection(asyncio.Protocol):
-    """One connection. Also the `links.Link` back to the device."""
+    """One connection, accepted or made by us (`on_lost` is called when that ends). Also the `links.Link` back to the
+    device. `framing` is used until the device's own is known."""
 
-    def __init__(self, server: OscServer, framing: FramingName) -> None:
+    def __init__(self, server: OscServer, framing: FramingName, on_lost: Callable[[], None] | None = None) -> None:
         self._server = server
-        self._framing = framing
-        self._splitter = splitter(framing)
+        self._framing: FramingName = framing
+        self._splitter = Splitter(self._named)
+        self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._source: Source | None = None
+        self.source: Source | None = None
         self._blocked_since_s = 0.0
+        self._settling: asyncio.TimerHandle | None = None
 
     # ---- asyncio ----
 
@@ -36,30 +43,55 @@ class OscConnection(asyncio.Protocol):
         host, port = str(peer[0]).removeprefix("::ffff:"), int(peer[1])
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._source = self._server.connected(host, port, self)
-        if self._source is None:
+        self.source = self._server.connected(host, port, self)
+        if self.source is None:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        source = self._source
+        source = self.source
         if source is None or source.dropped:
             return
         self._server.active(source)
-        core = self._server.router.core
-        core.begin_pass()
         try:
-            for packet in self._splitter.feed(data):
-                self._server.intake.packet(source, packet)
+            self._take(source, self._splitter.feed(data))
         except FramingError as error:
             self._server.bad_packet(source, str(error))
             self.abort()
-        finally:
-            core.end_pass()
+            return
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        if self._splitter.undecided:
+            self._settling = self._server.router.loop.call_later(SETTLE_S, self._settle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if self._source is not None:
-            self._server.disconnected(self._source)
+        if self._settling is not None:
+            self._settling.cancel()
+        if self.source is not None:
+            self._server.disconnected(self.source)
+        if self._on_lost is not None:
+            self._on_lost()
+
+    def _settle(self) -> None:
+        self._settling = None
+        if self.source is not None and not self.source.dropped:
+            self._take(self.source, self._splitter.settle())
+
+    def _take(self, source: Source, packets: list[bytes]) -> None:
+        if self._splitter.framing is not None:
+            self._framing = self._splitter.framing
+        core = self._server.router.core
+        core.begin_pass()
+        try:
+            for packet in packets:
+                self._server.intake.packet(source, packet)
+        finally:
+            core.end_pass()
+
+    def _named(self, text: str) -> None:
+        if self.source is not None:
+            self._server.bad_packet(self.source, text)
 
     # ---- Link ----
 

@@ -13,7 +13,7 @@ from clasp_edge.devices.osc.target import Target
 
 def static(host: str, port: int = 9000, **keys: Any) -> ConfiguredTarget:
     """A target whose host has been found. Who it is, is asked without ever sending it anything."""
-    config = OscTarget(name="desk", host=host, port=port, patterns=("/**",), **keys)
+    config = OscTarget(name="desk", host=host, port=port, patterns=("/**",), **keys).as_device()
     found = ConfiguredTarget(config, cast("Target", None))
     found.host = host
     return found

@@ -1,4 +1,4 @@
-"""OSC 1.0 address patterns: by example, and against regular expressions."""
+"""OSC address patterns: by example, and against regular expressions."""
 
 from __future__ import annotations
 
@@ -38,6 +38,14 @@ from clasp_edge.devices.osc.pattern import OscPattern
         (b"/fader[1-4]/{level,mute}?", b"/fader3/mute1", True),
         (b"/a[b", b"/a[b", True),
         (b"/a{b", b"/a{b", True),
+        (b"//mute", b"/ch/01/mute", True),
+        (b"//mute", b"/mute", True),
+        (b"//mute", b"/mutes", False),
+        (b"/ch//mute", b"/ch/mute", True),
+        (b"/ch//mute", b"/ch/01/strip/mute", True),
+        (b"/ch//m*", b"/ch/01/mute/x", False),
+        (b"/ch///mute", b"/ch/01/mute", True),
+        (b"//a//b", b"/x/a/y/b", True),
     ],
 )
 def test_examples(pattern: bytes, address: bytes, expected: bool) -> None:
@@ -68,10 +76,11 @@ def test_the_same_as_a_regular_expression(parts: list[tuple[bytes, str]], rest: 
     pattern = b"/" + b"".join(part for part, _ in parts)
     expression = "/" + "".join(part for _, part in parts)
     address = "/" + rest
-    assert OscPattern(pattern).matches(address.encode()) == bool(re.fullmatch(expression, address))
+    if "//" not in expression:
+        assert OscPattern(pattern).matches(address.encode()) == bool(re.fullmatch(expression, address))
 
 
-@given(st.lists(tokens, max_size=6).filter(lambda parts: b"//" not in b"/" + b"".join(p for p, _ in parts)), names)
+@given(st.lists(tokens, max_size=6), names)
 def test_the_superset_has_every_match(parts: list[tuple[bytes, str]], name: bytes) -> None:
     text = b"/x" + b"".join(part for part, _ in parts)
     pattern = OscPattern(text)

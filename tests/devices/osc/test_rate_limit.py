@@ -5,13 +5,13 @@ from __future__ import annotations
 import heapq
 import itertools
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clasp_edge.devices.osc.rate_limit import MAX_SLOTS, Pacer
+from clasp_edge.devices.osc.rate_limit import MAX_SLOTS, MAX_WAITING_BYTES, Member, Pacer
 
 
 class Timer:
@@ -53,16 +53,18 @@ class SteppedClock:
 class Rig:
     """A pacer and what came out of it, with the time."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, total: float = 0) -> None:
         self.clock = SteppedClock()
         self.sent: list[tuple[float, bytes, bytes]] = []
         self.open = True
-        self.pacer = Pacer(cast("AbstractEventLoop", self.clock), rate, self._send)
+        self.given_up: list[Member] = []
+        self.pacer = Pacer(cast("AbstractEventLoop", self.clock), rate, self._send, total, self.given_up.extend)
 
-    def _send(self, key: bytes, packet: bytes) -> bool:
-        if self.open:
-            self.sent.append((self.clock.now_s, key, packet))
-        return self.open
+    def _send(self, members: Sequence[Member]) -> int:
+        if not self.open:
+            return 0
+        self.sent += [(self.clock.now_s, key, packet) for key, packet in members]
+        return len(members)
 
     def packets(self) -> list[bytes]:
         return [packet for _, _, packet in self.sent]
@@ -138,6 +140,77 @@ def test_the_line_is_bounded_and_nothing_in_it_is_lost() -> None:
     rig.clock.advance(100)
     last = {key: packet for _, key, packet in rig.sent}
     assert last == dict.fromkeys(keys, b"last")
+
+
+A, B = "a sender", "another sender"
+
+
+def test_an_event_goes_behind_what_its_sender_has_waiting() -> None:
+    rig = Rig(10)
+    for packet in (b"1", b"2"):
+        rig.pacer.offer(b"/level", packet, A)
+        rig.pacer.offer(b"/other", packet, B)
+    rig.pacer.event(b"/go", b"go", A)
+    assert rig.packets() == [b"1", b"1", b"2", b"go"], "not behind what others have waiting"
+    rig.clock.advance(1)
+    assert rig.packets() == [b"1", b"1", b"2", b"go", b"2"]
+
+
+def test_the_members_of_a_bundle_stay_together_and_in_order() -> None:
+    rig = Rig(10)
+    one = [(b"/bone", b"a1"), (b"/bone", b"b1"), (b"/face", b"1")]
+    rig.pacer.together(list(one), A, lasting=False)
+    assert rig.packets() == [b"a1", b"b1", b"1"], "also those of one address"
+    rig.pacer.offer(b"/bone", b"late", B)
+    rig.pacer.together([(b"/bone", b"a2"), (b"/new", b"n2"), (b"/bone", b"b2")], A, lasting=False)
+    assert len(rig.sent) == 3
+    rig.clock.advance(0.2)
+    assert rig.packets()[3:] == [b"a2", b"n2", b"b2"]
+
+
+def test_a_bundle_with_an_event_does_not_wait() -> None:
+    rig = Rig(10)
+    for number in (b"1", b"2"):
+        rig.pacer.offer(b"/level", number, A)
+    rig.pacer.together([(b"/level", b"3"), (b"/go", b"go")], A, lasting=True)
+    assert rig.packets() == [b"1", b"2", b"3", b"go"]
+
+
+def test_events_wait_for_a_blocked_link_in_their_order() -> None:
+    rig = Rig(0)
+    rig.open = False
+    for number in range(20):
+        rig.pacer.event(b"/go", str(number).encode(), A)
+        rig.clock.advance(0.015)
+    assert rig.packets() == []
+    rig.open = True
+    rig.clock.advance(1)
+    assert rig.packets() == [str(number).encode() for number in range(20)]
+
+
+def test_a_rate_for_all_together_holds_and_events_keep_their_order() -> None:
+    rig = Rig(0, total=100)
+    for number in range(200):
+        rig.pacer.offer(b"/%d" % (number % 10), b"p%d" % number, B)
+        rig.pacer.event(b"/go", b"%d" % number, A)
+    rig.clock.advance(0.5)
+    assert len(rig.sent) <= 2 + 0.5 * 100 * 1.2
+    rig.clock.advance(10)
+    assert [packet for _, key, packet in rig.sent if key == b"/go"] == [b"%d" % number for number in range(200)]
+    last = {key: packet for _, key, packet in rig.sent if key != b"/go"}
+    assert last == {b"/%d" % (number % 10): b"p%d" % number for number in range(190, 200)}
+
+
+def test_what_waits_is_bounded_in_bytes_and_the_owner_is_told() -> None:
+    rig = Rig(0)
+    rig.open = False
+    for number in range(100):
+        rig.pacer.event(b"/go", b"%d" % number, A, MAX_WAITING_BYTES // 50)
+    assert rig.given_up
+    rig.open = True
+    rig.clock.advance(1)
+    assert rig.packets() + [packet for _, packet in rig.given_up] != []
+    assert len(rig.packets()) + len(rig.given_up) == 100
 
 
 steps = st.lists(

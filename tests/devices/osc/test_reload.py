@@ -131,8 +131,7 @@ def test_the_rate_changes_for_senders_that_are_there() -> None:
         reload(daemon, "[osc]\nmessages_per_second = 10\n")
         for number in range(100):
             device.say(f"/r/{number}", 1)
-        eventually(lambda: sum(counts()) == 200)
-        assert counts()[1] > 50
+        eventually(lambda: counts()[1] > 50)
 
 
 def test_scopes_change_for_who_is_there() -> None:
@@ -165,6 +164,6 @@ def test_scopes_change_for_who_is_there() -> None:
 
 def test_what_needs_a_restart_is_said() -> None:
     with Daemon(osc=True, config="[osc]\n") as daemon:
-        log = reload(daemon, '[osc]\nfloats = "single"\nnamespace = "/other"\nsilence_s = 3\n')
-        assert "applied: osc.silence_s" in log
-        assert "needs a restart: osc.namespace, osc.floats" in daemon.stderr
+        log = reload(daemon, '[osc]\nfloats = "exact"\nnamespace = "/other"\ntcp_framing = "length"\n')
+        assert "applied: osc.floats" in log
+        assert "needs a restart: osc.namespace, osc.tcp_framing" in daemon.stderr

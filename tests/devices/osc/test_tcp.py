@@ -12,7 +12,7 @@ from support.live import Crowd, eventually, put, subscribe
 from support.osc import WAIT_S, Device, bundle, packet
 
 from clasp_edge import wire
-from clasp_edge.devices.osc.framing import FramingName, splitter, wrap
+from clasp_edge.devices.osc.framing import FramingName, Splitter, wrap
 
 
 class Stream:
@@ -21,7 +21,7 @@ class Stream:
     def __init__(self, address: tuple[str, int], framing: FramingName) -> None:
         self.socket = socket.create_connection(address, WAIT_S)
         self._framing = framing
-        self._splitter = splitter(framing)
+        self._splitter = Splitter(lambda text: None, framing)
         self._waiting: list[bytes] = []
 
     def send(self, *packets: bytes) -> None:
@@ -110,7 +110,7 @@ def test_a_slow_reader_ends_on_the_newest_value(clients: Crowd, stream: Stream) 
 
 
 def test_a_stream_that_cannot_be_followed_is_ended(daemon: Daemon, stream: Stream, framing: FramingName) -> None:
-    stream.socket.sendall(b"\xdb\x00\xc0" if framing == "slip" else b"\xff\xff\xff\xff")
+    stream.socket.sendall(b"/" * 70_000 if framing == "slip" else b"\xff\xff\xff\xff/abc")
     assert stream.is_closed()
     eventually(lambda: "bad packet" in daemon.stderr)
 
@@ -155,3 +155,35 @@ def test_no_number_of_datagrams_closes_a_connection(framing: FramingName) -> Non
             pass
         stream.socket.close()
         crowd.leave()
+
+
+def test_both_framings_at_once_whatever_is_configured(daemon: Daemon, clients: Crowd) -> None:
+    client = clients.ws()
+    subscribe(client, "/osc/**")
+    names: list[FramingName] = ["slip", "length", "length-le", "raw"]
+    for framing in names:
+        one = Stream(daemon.osc_tcp_address, framing)
+        one.send(packet("/a", framing))
+        assert client.recv_type(wire.Set).value == framing
+        one.send(packet("/clasp/subscribe", "/back"))
+        assert one.hear()[0] == "/clasp/subscribed"
+        if framing == "raw":
+            one.socket.close()  # what is sent without framing cannot be told apart here
+            continue
+        put(clients.ws(), "/osc/back", framing)
+        while one.hear() != ("/back", [framing]):
+            pass
+        assert client.recv_type(wire.Set).value == framing
+        one.socket.close()
+    assert "little-endian" in daemon.stderr
+    assert "packets without framing" in daemon.stderr
+
+
+def test_after_a_packet_that_is_too_large_the_next_one_is_taken(
+    clients: Crowd, daemon: Daemon, stream: Stream, framing: FramingName
+) -> None:
+    client = clients.ws()
+    subscribe(client, "/osc/**")
+    stream.socket.sendall(wrap(framing, b"/" * 300_000) + wrap(framing, packet("/a", 1)))
+    assert client.recv_type(wire.Set).value == 1
+    eventually(lambda: "bad packet" in daemon.stderr)

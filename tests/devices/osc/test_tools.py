@@ -23,7 +23,6 @@ def oscsend(daemon: Daemon, *arguments: str) -> None:
 @pytest.mark.parametrize(
     ("types", "arguments", "value"),
     [
-        ("", (), None),
         ("i", ("-7",), -7),
         ("h", ("1099511627776",), 2**40),
         ("f", ("0.5",), 0.5),
@@ -79,7 +78,7 @@ def test_oscdump(dump_port: int) -> None:
         finally:
             dump.terminate()
     assert [line.split()[:2] for line in lines] == [
-        [f"/v/{index}", tags] for index, tags in enumerate(["i", "h", "f", "d", "s", "T", "N", "ifs"])
+        [f"/v/{index}", tags] for index, tags in enumerate(["i", "h", "f", "f", "s", "T", "N", "ifs"])
     ]
     assert lines[0].split()[2:] == ["1"]
     assert lines[4].split()[2:] == ['"text"']

@@ -214,7 +214,7 @@ def test_the_hub_shows_the_peer(hub: Daemon, linked: Daemon) -> None:
         peers = [param for param in there.snapshot if param.address.startswith("/clasp-edge/peers/")]
         assert [param.value for param in peers] == ["up"]
     assert state(linked, key="peer") == "clasp-edge"
-    assert state(linked, key="queue") == 0
+    await_value(linked, "/clasp-edge/uplinks/hub/queue", 0)  # told once a second
 
 
 def test_sighup_at_the_hub_leaves_the_link_unlimited(

@@ -1,0 +1,347 @@
+"""The commands that talk to a router as a client: get, set, emit, unset, watch, bundle, replay, backup, restore, bench.
+
+Exit status 0 done, 1 the router says no or there is nothing, 3 the router was not reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from clasp_edge import wire
+from clasp_edge.cli.remote import RefusedByRouter, Remote, Unreachable, matcher
+
+EXIT_OK = 0
+EXIT_REFUSED = 1
+EXIT_NOT_REACHED = 3
+
+BUNDLE_BYTES = 60_000
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out one of the commands."""
+    try:
+        token = arguments.token
+        if arguments.token_file:
+            token = Path(arguments.token_file).read_text(encoding="utf-8").strip()
+        command = _COMMANDS[arguments.command]
+        with Remote(arguments.url, token, pin=arguments.tls_pin, ca=arguments.tls_ca) as remote:
+            return int(command(remote, arguments))
+    except Unreachable as fault:
+        print(f"clasp-edge: {fault}", file=sys.stderr)
+        return EXIT_NOT_REACHED
+    except RefusedByRouter as refusal:
+        print(f"clasp-edge: {refusal}", file=sys.stderr)
+        return EXIT_REFUSED
+    except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            # Whoever reads has seen enough. What is still buffered must not be complained about at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_OK
+        print(f"clasp-edge: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_OK
+
+
+def value_of(text: str) -> Any:
+    """A value as it is typed: JSON, else text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def shown(value: Any) -> str:
+    """A value as it could be typed."""
+    if isinstance(value, bytes):
+        return f"0x{value.hex()}"
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    return {"$bytes": value.hex()} if isinstance(value, bytes | bytearray) else str(value)
+
+
+def _line(found: dict[str, Any]) -> str:
+    return json.dumps(
+        {key: value for key, value in found.items() if value is not None}, default=_plain, ensure_ascii=False
+    )
+
+
+# ---- single values ----
+
+
+def _get(remote: Remote, arguments: argparse.Namespace) -> int:
+    params: Iterable[wire.ParamValue]
+    if "*" in arguments.pattern:
+        params = sorted(remote.state(arguments.pattern), key=lambda param: param.address)
+    else:
+        one = remote.get(arguments.pattern)
+        params = [one] if one is not None else []
+    for param in params:
+        if arguments.json:
+            described = {"address": param.address, "value": param.value, "revision": param.revision}
+            print(_line(described | {"writer": param.writer, "time": _seconds(param.timestamp)}))
+        elif "*" in arguments.pattern:
+            print(f"{param.address} {shown(param.value)}")
+        else:
+            print(shown(param.value))
+    if not params:
+        print(f"clasp-edge: there is no param {arguments.pattern}", file=sys.stderr)
+        return EXIT_REFUSED
+    return EXIT_OK
+
+
+def _seconds(timestamp: int | None) -> float | None:
+    return None if timestamp is None else timestamp / 1e6
+
+
+def _set(remote: Remote, arguments: argparse.Namespace) -> int:
+    ttl = None if arguments.ttl is None else wire.Ttl(wire.TtlMode.ABSOLUTE, arguments.ttl)
+    remote.acknowledged(wire.Set(arguments.address, value_of(arguments.value), lock=arguments.lock, ttl=ttl))
+    if arguments.lock:
+        print("locked; Ctrl-C lets go", file=sys.stderr)
+        while remote.receive(None) is not None:
+            pass
+    return EXIT_OK
+
+
+def _emit(remote: Remote, arguments: argparse.Namespace) -> int:
+    signal = {"event": wire.SignalType.EVENT, "stream": wire.SignalType.STREAM, "gesture": wire.SignalType.GESTURE}
+    value = wire.ABSENT if arguments.value is None else value_of(arguments.value)
+    remote.send(wire.Publish(arguments.address, signal[arguments.signal], value))
+    return _said_nothing(remote)
+
+
+def _said_nothing(remote: Remote) -> int:
+    """Whether the router took what was sent: it answers in order, and a PONG means that no ERROR came before."""
+    remote.send(wire.Ping())
+    remote.wait_for(wire.Pong)
+    return EXIT_OK
+
+
+def _unset(remote: Remote, arguments: argparse.Namespace) -> int:
+    status = EXIT_OK
+    for address in arguments.addresses:
+        if remote.get(address) is None:
+            print(f"clasp-edge: there is no param {address}", file=sys.stderr)
+            status = EXIT_REFUSED
+            continue
+        # A lifetime that is over: the router forgets it, and tells whoever has to forget it too.
+        remote.acknowledged(wire.Set(address, None, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 0)))
+    return status
+
+
+# ---- watching ----
+
+
+def _watch(remote: Remote, arguments: argparse.Namespace) -> int:
+    colours = sys.stdout.isatty() and not arguments.json
+    matchers = [matcher(pattern) for pattern in arguments.patterns]
+    for number, pattern in enumerate(arguments.patterns, 1):
+        remote.send(wire.Subscribe(number, pattern))
+    ends_s = None if arguments.for_s is None else time.monotonic() + arguments.for_s
+    left = arguments.count
+    began = time.monotonic()
+    seen: set[str] = set()
+    while left is None or left > 0:
+        wait_s = None if ends_s is None else max(0.0, ends_s - time.monotonic())
+        message = remote.receive(wait_s)
+        if message is None:
+            break
+        if isinstance(message, wire.Error):
+            raise RefusedByRouter(message)
+        if isinstance(message, wire.Snapshot):
+            # The greeting's has everything, whatever was asked for; and each address is told once.
+            fresh = [param for param in message.params if param.address not in seen]
+            message.params = [param for param in fresh if any(matches(param.address) for matches in matchers)]
+            seen.update(param.address for param in message.params)
+        for line in _lines(message, arguments, colours=colours, began=began):
+            print(line, flush=True)
+            if left is not None:
+                left -= 1
+                if left <= 0:
+                    break
+    return EXIT_OK
+
+
+def _lines(message: wire.Message, arguments: argparse.Namespace, *, colours: bool, began: float) -> Iterable[str]:
+    now = time.time()
+    if isinstance(message, wire.Snapshot):
+        if not arguments.no_state and time.monotonic() - began < 60:
+            for param in message.params:
+                yield _told(now, "state", param.address, param.value, param.writer, arguments, colours=colours)
+    elif isinstance(message, wire.Set):
+        yield _told(now, "set", message.address, message.value, None, arguments, colours=colours)
+    elif isinstance(message, wire.Publish):
+        signal = message.signal.label if message.signal is not None else "event"
+        value = None if message.value is wire.ABSENT else message.value
+        yield _told(now, signal, message.address, value, None, arguments, colours=colours)
+
+
+def _told(
+    now: float, kind: str, address: str, value: Any, writer: str | None, arguments: argparse.Namespace, *, colours: bool
+) -> str:
+    if arguments.json:
+        return _line({"time": round(now, 3), "kind": kind, "address": address, "value": value, "writer": writer})
+    clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03}"
+    # An address comes from anybody: nothing in it may move the cursor.
+    named = "".join(c if c.isprintable() else repr(c)[1:-1] for c in address)
+    if colours:
+        return f"\x1b[2m{clock}\x1b[0m {kind:7} \x1b[36m{named}\x1b[0m {shown(value)}"
+    return f"{clock} {kind:7} {named} {shown(value)}"
+
+
+# ---- several at once ----
+
+
+def _bundle(remote: Remote, arguments: argparse.Namespace) -> int:
+    lines = sys.stdin if arguments.file == "-" else Path(arguments.file).read_text(encoding="utf-8").splitlines()
+    messages: list[wire.Message] = []
+    for number, line in enumerate(lines, 1):
+        match line.strip().split(None, 2):
+            case ["set", address, value]:
+                messages.append(wire.Set(address, value_of(value)))
+            case ["emit", address, *rest]:
+                value = value_of(rest[0]) if rest else wire.ABSENT
+                messages.append(wire.Publish(address, wire.SignalType.EVENT, value))
+            case []:
+                pass
+            case [word, *_] if word.startswith("#"):
+                pass
+            case _:
+                raise ValueError(f"line {number}: 'set ADDRESS VALUE' or 'emit ADDRESS [VALUE]'")
+    timestamp = None if arguments.at is None else int(_when(arguments.at) * 1e6)
+    remote.send(wire.Bundle(messages, timestamp=timestamp))
+    return _said_nothing(remote)
+
+
+def _when(text: str) -> float:
+    """Unix time of "+2.5", "-60" or a number of seconds since 1970."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is no time; seconds from now such as +2.5 or -60, or Unix time') from None
+    return time.time() + number if text[0] in "+-" else number
+
+
+def _replay(remote: Remote, arguments: argparse.Namespace) -> int:
+    begins, ends = (None if at is None else int(_when(at) * 1e6) for at in (arguments.begins, arguments.ends))
+    remote.send(wire.Replay(arguments.pattern, from_=begins, to=ends, limit=arguments.limit))
+    arguments.no_state = True
+    remote.send(wire.Ping())
+    while not isinstance(message := remote.receive(5.0), wire.Pong | None):
+        if isinstance(message, wire.Error):
+            raise RefusedByRouter(message)
+        for line in _lines(message, arguments, colours=False, began=time.monotonic()):
+            print(line)
+    while (message := remote.receive(0.3)) is not None:
+        for line in _lines(message, arguments, colours=False, began=time.monotonic()):
+            print(line)
+    return EXIT_OK
+
+
+def _backup(remote: Remote, arguments: argparse.Namespace) -> int:
+    params = sorted(remote.state(arguments.pattern), key=lambda param: param.address)
+    kept = [param for param in params if not param.address.startswith("/clasp-edge/")]
+    fresh = Path(f"{arguments.file}.new")
+    with fresh.open("w", encoding="utf-8") as out:
+        for param in kept:
+            out.write(_line({"address": param.address, "value": param.value}) + "\n" if param.value is not None else "")
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(arguments.file)
+    print(f"{len(kept)} params in {arguments.file}")
+    return EXIT_OK
+
+
+def _restore(remote: Remote, arguments: argparse.Namespace) -> int:
+    from clasp_edge.wire.pattern import Pattern
+
+    wanted: dict[str, Any] = {}
+    pattern = Pattern(arguments.pattern.encode())
+    for number, line in enumerate(Path(arguments.file).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            address, value = row["address"], _unplain(row["value"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{arguments.file}: line {number} is no param") from None
+        if pattern.matches(address.encode()):
+            wanted[address] = value
+    there = {param.address: param.value for param in remote.state(arguments.pattern)}
+    changes = {address: value for address, value in wanted.items() if there.get(address, wire.ABSENT) != value}
+    for address, value in changes.items():
+        before = shown(there[address]) if address in there else "(none)"
+        print(f"{address}: {before} -> {shown(value)}")
+    print(f"{len(changes)} of {len(wanted)} params change")
+    if arguments.dry_run or not changes:
+        return EXIT_OK
+    if not arguments.yes and not _agreed():
+        return EXIT_REFUSED
+    for address, value in changes.items():
+        remote.acknowledged(wire.Set(address, value))
+    return EXIT_OK
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"$bytes"}:
+        return bytes.fromhex(value["$bytes"])
+    return value
+
+
+def _agreed() -> bool:
+    print("set them? [y/N] ", end="", flush=True, file=sys.stderr)
+    return sys.stdin.readline().strip().lower() in ("y", "yes", "j", "ja")
+
+
+def _bench(remote: Remote, arguments: argparse.Namespace) -> int:
+    address = f"/clasp-bench/{os.getpid()}"
+    waits: list[float] = []
+    for number in range(200):
+        began = time.perf_counter()
+        remote.acknowledged(wire.Set(address, number))
+        waits.append(time.perf_counter() - began)
+    waits.sort()
+    sent = done = limited = 0
+    ends = time.perf_counter() + arguments.seconds
+    began = time.perf_counter()
+    while time.perf_counter() < ends or done < sent:
+        while sent - done < arguments.window and time.perf_counter() < ends:
+            remote.send(wire.Set(address, sent))
+            sent += 1
+        try:
+            remote.wait_for(wire.Ack)
+        except RefusedByRouter as refusal:
+            if refusal.code != wire.ErrorCode.RATE_LIMITED:
+                raise
+            limited += 1
+        done += 1
+    rate = (done - limited) / (time.perf_counter() - began)
+    time.sleep(1.1 if limited else 0)  # until there is room for one more
+    remote.acknowledged(wire.Set(address, None, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 0)))
+    print(f"one at a time  p50 {waits[100] * 1000:.2f} ms, p99 {waits[198] * 1000:.2f} ms")
+    print(f"window {arguments.window:<6}  {rate:.0f} acknowledged SETs a second")
+    if limited:
+        print(f"the router's rate limit refused {limited} of {done} (limits.messages_per_second)")
+    return EXIT_OK
+
+
+_COMMANDS = {
+    "get": _get,
+    "set": _set,
+    "emit": _emit,
+    "unset": _unset,
+    "watch": _watch,
+    "bundle": _bundle,
+    "replay": _replay,
+    "backup": _backup,
+    "restore": _restore,
+    "bench": _bench,
+}

@@ -1,0 +1,140 @@
+"""Whom packets come from, and whom values go to: what is known of each, and what a delivery says of its origin.
+
+A `Party` hears of every delivery in C, where the message that caused it is still under way: as it was said, in which
+bundle, and whether it came from elsewhere. `SourceTable` keeps the senders of datagrams: bounded, the one silent for
+longest has to go.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+from clasp_edge.dataplane.outbox cimport Delivery
+
+SCHEDULE = TIMETAGS_SCHEDULE
+IGNORE = TIMETAGS_IGNORE
+RELATIVE = TIMETAGS_RELATIVE
+HOP = MARK_HOP
+REMOTE = MARK_REMOTE
+
+
+cdef class Party(Adapter):
+    """A device that values are sent to. `heard_us` is when one of its sources last sent something (monotonic).
+
+    `on_deliveries` gets `(origin, signal, frame, tail, bundle, marks)`: `tail` is the type tags and arguments of the
+    OSC message behind it or None, `bundle` a number for all members of a bundle or 0, `marks` a sum of HOP and
+    REMOTE."""
+    cdef void deliver(self, Delivery* delivery) noexcept:
+        cdef Sink origin = <Sink>delivery.origin
+        cdef Source source
+        cdef int marks = 0
+        try:
+            tail = None
+            number = 0
+            if type(origin) is Source:
+                source = <Source>origin
+                tail = source.spoken()
+                number = source.bundle_number
+                if source.hop:
+                    marks = MARK_HOP
+            else:
+                number = getattr(origin, "bundle_number", 0)
+                if origin.route is not None:
+                    marks = MARK_REMOTE
+            if not self.inbox:
+                self.plane.core.adapters.append(self)
+            self.inbox.append((origin, delivery.signal,
+                               PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size), tail, number,
+                               marks))
+        except Exception:
+            pass                        # no memory: a param is told again with its next change
+
+
+cdef class Source(Sink):
+    """Where packets come from. `party` is the device it belongs to, if we know one; `link` is the way back to it."""
+
+    def __cinit__(self, bytes key not None, str host not None, int port, link=None):
+        self.key = key
+        self.host = host
+        self.port = port
+        self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.link = link
+        self.confirmed = link is not None
+        self.rate = -1
+
+    def __repr__(self):
+        return f"<OSC {self.name}>"
+
+    cdef bytes spoken(self):
+        """Type tags and arguments of the message under way; None where they were not by the book."""
+        if self.tail is None and self.tail_data != NULL:
+            self.tail = PyBytes_FromStringAndSize(<const char*>self.tail_data, self.tail_size)
+        return self.tail
+
+
+cdef class SourceTable:
+    """The senders of datagrams. `control.source_gone(source)` is called when one is forgotten."""
+
+    def __cinit__(self, Plane plane not None, control, *args):
+        self.plane = plane
+        self.control = control
+        self.sources = {}
+        self.max_sources = 1
+
+    def add(self, Source source not None):
+        """Take a sender of datagrams in; the one that has been silent for longest makes room."""
+        while len(self.sources) >= self.max_sources and self.oldest is not None:
+            self.evicted += 1
+            self.drop(self.oldest)
+        self.sources[source.key] = source
+        source.listed = True
+        source.heard_us = self.plane.core.mono_us
+        self._link(source)
+
+    def drop(self, Source source not None):
+        """Forget a source; it is a new one when it comes again."""
+        if source.dropped:
+            return
+        source.dropped = True
+        if self.last is source:
+            self.last = None
+        if source.listed:
+            self._unlink(source)
+            self.sources.pop(source.key, None)
+        self.all_overflow -= source.overflow_bytes
+        source.overflow = None
+        source.overflow_bytes = 0
+        if source.writer:
+            self.plane.unregister(source)
+        self.control.source_gone(source)
+
+    def known(self):
+        """All sources, the one heard last at the end."""
+        found = []
+        cdef Source source = self.oldest
+        while source is not None:
+            found.append(source)
+            source = source.newer
+        return found
+
+    def __len__(self):
+        return len(self.sources)
+
+    cdef void _link(self, Source source) noexcept:
+        source.older = self.newest
+        source.newer = None
+        if self.newest is not None:
+            self.newest.newer = source
+        self.newest = source
+        if self.oldest is None:
+            self.oldest = source
+
+    cdef void _unlink(self, Source source) noexcept:
+        if source.older is not None:
+            source.older.newer = source.newer
+        else:
+            self.oldest = source.newer
+        if source.newer is not None:
+            source.newer.older = source.older
+        else:
+            self.newest = source.older
+        source.older = None
+        source.newer = None

@@ -1,0 +1,110 @@
+"""The commands that talk to a router as a client, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.daemon import Daemon
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with Daemon() as running:
+        yield running
+
+
+def typed(daemon: Daemon, *words: str, told: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"CLASP_EDGE_URL": daemon.ws_url}
+    line = [sys.executable, "-m", "clasp_edge", *words]
+    return subprocess.run(line, input=told, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+def test_a_param_is_set_read_and_forgotten(daemon: Daemon) -> None:
+    assert typed(daemon, "set", "/cli/a", "1.5").returncode == 0
+    assert typed(daemon, "set", "/cli/b", '{"x": [1, true, null]}').returncode == 0
+    assert typed(daemon, "set", "/cli/c", "plain words").returncode == 0
+    assert typed(daemon, "get", "/cli/a").stdout == "1.5\n"
+    listed = typed(daemon, "get", "/cli/*").stdout.splitlines()
+    assert listed == ["/cli/a 1.5", '/cli/b {"x": [1, true, null]}', '/cli/c "plain words"']
+    described = json.loads(typed(daemon, "get", "/cli/a", "--json").stdout)
+    assert (described["address"], described["value"], described["revision"]) == ("/cli/a", 1.5, 1)
+    assert typed(daemon, "unset", "/cli/a").returncode == 0
+    gone = typed(daemon, "get", "/cli/a")
+    assert gone.returncode == 1
+    assert "/cli/a" in gone.stderr
+
+
+def test_watch_prints_state_and_what_happens(daemon: Daemon) -> None:
+    typed(daemon, "set", "/w/there", "1")
+    environment = os.environ | {"CLASP_EDGE_URL": daemon.ws_url}
+    line = [sys.executable, "-m", "clasp_edge", "watch", "/w/**", "--json", "--count", "3", "--for", "60"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as watching:
+        assert watching.stdout is not None
+        first = json.loads(watching.stdout.readline())
+        assert (first["kind"], first["address"], first["value"]) == ("state", "/w/there", 1)
+        typed(daemon, "emit", "/w/go", '"now"')
+        typed(daemon, "set", "/w/new", "2")
+        rest = [json.loads(text) for text in watching.stdout]
+    kinds = [(row["kind"], row["address"], row["value"]) for row in rest]
+    assert kinds == [("event", "/w/go", "now"), ("set", "/w/new", 2)]
+
+
+def test_a_bundle_is_all_or_nothing(daemon: Daemon) -> None:
+    assert typed(daemon, "bundle", told="# two\nset /bundle/a 1\nset /bundle/b 2\n").returncode == 0
+    assert typed(daemon, "get", "/bundle/b").stdout == "2\n"
+    assert typed(daemon, "bundle", told="set /bundle/c 1\nset /clasp-edge/x 2\n").returncode == 1
+    assert typed(daemon, "get", "/bundle/c").returncode == 1
+    wrong = typed(daemon, "bundle", told="set /bundle/d\n")
+    assert wrong.returncode == 1
+    assert "line 1" in wrong.stderr
+
+
+def test_a_scene_is_kept_shown_and_restored(daemon: Daemon, tmp_path: Path) -> None:
+    file = str(tmp_path / "scene")
+    typed(daemon, "set", "/scene/a", "1")
+    typed(daemon, "set", "/scene/b", '"x"')
+    assert typed(daemon, "backup", file, "/scene/**").stdout.startswith("2 params")
+    typed(daemon, "set", "/scene/a", "7")
+    looked = typed(daemon, "restore", file, "--dry-run").stdout
+    assert looked == "/scene/a: 7 -> 1\n1 of 2 params change\n"
+    assert typed(daemon, "get", "/scene/a").stdout == "7\n"
+    assert typed(daemon, "restore", file, told="n\n").returncode == 1
+    assert typed(daemon, "restore", file, "--yes").returncode == 0
+    assert typed(daemon, "get", "/scene/a").stdout == "1\n"
+
+
+def test_who_reads_only_the_head_is_no_fault(daemon: Daemon) -> None:
+    told = "".join(f"set /head/{number} {number}\n" for number in range(500))
+    assert typed(daemon, "bundle", told=told).returncode == 0
+    command = f"{sys.executable} -m clasp_edge get '/head/*' | head -n 1"
+    environment = os.environ | {"CLASP_EDGE_URL": daemon.ws_url}
+    found = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True, env=environment)
+    assert found.stdout == "/head/0 0\n"
+    assert found.stderr == ""
+
+
+def test_no_router_a_wrong_token_and_what_the_router_refuses(daemon: Daemon) -> None:
+    nobody = typed(daemon, "get", "/a", "--url", "ws://127.0.0.1:1")
+    assert nobody.returncode == 3
+    assert "nothing listens" in nobody.stderr
+    refused = typed(daemon, "set", "/clasp-edge/x", "1")
+    assert refused.returncode == 1
+    assert "301" in refused.stderr
+    sets = {"security.mode": "authenticated"}
+    config = '[[security.token]]\ntoken = "a-long-enough-token"\nscopes = ["read:/**"]\n'
+    with Daemon(sets=sets, config=config) as locked:
+        assert "300" in typed(locked, "get", "/a").stderr
+        assert typed(locked, "get", "/a", "--token", "a-long-enough-token").returncode == 1
+        assert "301" in typed(locked, "set", "/a", "1", "--token", "a-long-enough-token").stderr
+
+
+def test_bench_measures(daemon: Daemon) -> None:
+    found = typed(daemon, "bench", "--seconds", "0.3")
+    assert "acknowledged SETs a second" in found.stdout
+    assert typed(daemon, "get", "/clasp-bench/*").returncode == 1
