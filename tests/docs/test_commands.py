@@ -48,16 +48,26 @@ def commands(name: str) -> list[str]:
 def test_command_lines_are_understood() -> None:
     read = commands("clasp-edge")
     assert len(read) > 10
-    for line in read:
-        words = shlex.split(re.split(r" [<>|] ", line)[0])[1:]
-        if SYNOPSIS.search(line):
-            words = [words[0], "--help"] if words and words[0].islower() else []
-        if not words or not (words[0].islower() or words[0].startswith("--")):
-            continue
-        try:
-            _parser().parse_args(words)
-        except SystemExit as end:
-            assert end.code in (0, None), line
+    wrong = [line for line in read for words in typed(line) if not understood(words)]
+    assert wrong == []
+
+
+def typed(line: str) -> Iterator[list[str]]:
+    """What a line tells to type, without the program; of one that shows what can stand there, its commands' help."""
+    words = shlex.split(re.split(r" [<>|] ", line)[0])[1:]
+    if not SYNOPSIS.search(line):
+        yield words
+    elif words and words[0][0].islower():
+        for name in words[0].split("|"):
+            yield [name, "--help"]
+
+
+def understood(words: list[str]) -> bool:
+    try:
+        _parser().parse_args(words)
+    except SystemExit as end:
+        return end.code in (0, None)
+    return True
 
 
 def test_targets_of_make_are_there() -> None:

@@ -2,7 +2,8 @@
 
 For each release: a root file system with `make`, `git`, `ca-certificates` and Python, a clone of HEAD in it, `make run`
 until it is ready, then `make test`. What this machine has been told about its network (name servers, proxies, further
-certificates, package mirrors) goes along. Needs root. Everything is kept in build/fresh; the logs are what to read.
+certificates, package mirrors) goes along. Needs root. Everything is kept in $FRESH_DIR
+(/var/tmp/clasp-edge-fresh); the logs are what to read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACE = ROOT / "build" / "fresh"
+PLACE = Path(os.environ.get("FRESH_DIR", "/var/tmp/clasp-edge-fresh"))
+"""Outside the checkout: a build looks at every folder in it, and follows the links of a root file system."""
 SUITES = ("bookworm", "trixie")
 PACKAGES = "make,git,ca-certificates,python3"
 MIRROR = "http://deb.debian.org/debian"
