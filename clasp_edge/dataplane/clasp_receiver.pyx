@@ -105,7 +105,7 @@ cdef class ClaspReceiver(ClaspSender):
     # ---- input ----
 
     def receive_stream(self, buffer, size_t filled):
-        """Feed the frames in the first `filled` bytes of `buffer`, a stream with length prefixes (wire.md 6.2), as one pass.
+        """Feed the frames in the first `filled` bytes of a stream with length prefixes (wire.md 6.2), as one pass.
 
         Returns how many bytes were used; the rest is the beginning of a frame. Raises ValueError for a length that no
         frame has; nothing after that can be understood.

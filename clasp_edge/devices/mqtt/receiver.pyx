@@ -125,7 +125,7 @@ cdef class MqttReceiver(MqttJournaled):
     # ---- input ----
 
     def receive(self, buffer, size_t filled):
-        """Handle the packets in the first `filled` bytes of `buffer`, as one pass; returns how many bytes were used. The rest is
+        """Handle the packets in the first `filled` bytes, as one pass; returns how many bytes were used. The rest is
         the beginning of a packet, or, after `pause_input`, comes again."""
         cdef View view = View(buffer)
         cdef const uint8_t* data = view.data
