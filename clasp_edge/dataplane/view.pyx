@@ -11,7 +11,7 @@ from libc.stdint cimport uint8_t
 @cython.final
 @cython.freelist(4)
 cdef class View:
-    """`View(object)`: its bytes at `data`, `size` of them. Raises TypeError, BufferError where there are none in a row."""
+    """`View(object)`: its bytes at `data`, `size` of them. Raises TypeError, BufferError where it has none in a row."""
 
     def __cinit__(self, source):
         PyObject_GetBuffer(source, &self._buffer, PyBUF_SIMPLE)
