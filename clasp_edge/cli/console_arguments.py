@@ -14,10 +14,10 @@ def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) ->
     status = commands.add_parser(
         "status",
         parents=[source],
-        help="say how the running router is",
+        help="show status",
         description="Say how the running router is: who is connected, what is kept, what was dropped.",
     )
-    status.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    status.add_argument("--json", action="store_true", help="print one JSON object")
     commands.add_parser(
         "metrics",
         parents=[source],
@@ -27,14 +27,14 @@ def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) ->
     resync = commands.add_parser(
         "resync",
         parents=[source],
-        help="send OSC devices the current values of their patterns again",
+        help="resend current values to OSC devices",
         description="Have the running router send an OSC device the current values of its patterns again.",
     )
     which = resync.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "target", nargs="?", metavar="TARGET", help="the name of an osc.target, or the host:port of a device that asked"
     )
-    which.add_argument("--all", action="store_true", help="all of them")
+    which.add_argument("--all", action="store_true", help="every OSC device")
     release = commands.add_parser(
         "release",
         parents=[source],

@@ -9,7 +9,7 @@ from clasp_edge.cli.parser import Parser
 
 def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
     """Add `journal` with its own commands; `source` has the options that say which configuration is meant."""
-    parser = commands.add_parser("journal", help="look into the journal: what was said, what is kept")
+    parser = commands.add_parser("journal", help="inspect the journal: records, params, size")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
@@ -28,12 +28,12 @@ def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> 
     for command in (tail, dump, replay):
         command.add_argument("pattern", nargs="?", help="only addresses that match, for example '/lights/**'")
     tail.add_argument("-n", type=int, default=10, metavar="COUNT", help="how many records (default 10)")
-    tail.add_argument("-f", "--follow", action="store_true", help="go on with what is added")
+    tail.add_argument("-f", "--follow", action="store_true", help="keep printing new records")
     replay.add_argument("--to", required=True, metavar="HOST:PORT", help="the TCP listener to send to")
     replay.add_argument("--token", default="", help="token for the HELLO")
     replay.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast, 0 as fast as possible")
     for command in (dump, replay):
-        command.add_argument("--first", type=int, default=0, metavar="RECORD", help="begin with this record")
-        command.add_argument("--limit", type=int, default=None, metavar="COUNT", help="at most so many records")
+        command.add_argument("--first", type=int, default=0, metavar="RECORD", help="start at record number RECORD")
+        command.add_argument("--limit", type=int, default=None, metavar="COUNT", help="stop after COUNT records")
     export.add_argument("file", nargs="?", help="where to (default: standard output)")
     restore.add_argument("file", nargs="?", help="where from (default: standard input)")

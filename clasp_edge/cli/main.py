@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "check",
         parents=[source],
-        help="say what is wrong in a configuration, and where",
+        help="check a configuration",
         description='Print one line for each problem of the configuration and exit 1, or "ok" and exit 0.',
     )
     console_arguments.add_parsers(commands, source)

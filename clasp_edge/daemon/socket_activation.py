@@ -57,13 +57,13 @@ class LastingSockets:
             try:
                 sock = socket.socket(fileno=fd)
             except OSError as error:
-                log.warning("file descriptor %d (%s), handed over by the service manager, is no socket: %s", fd, name,
+                log.warning("LISTEN_FDS: fd %d (%s) is not a socket: %s", fd, name,
                             error.strerror)  # fmt: skip
                 continue
             if usable(sock):
                 self._waiting.append((name, sock))
             else:
-                log.warning("the socket %s, handed over by the service manager, is none to listen on", name)
+                log.warning("LISTEN_FDS: fd %s is not a listening socket", name)
                 self._forget(name, sock)
 
     # ---- transports.bind.Supply ----

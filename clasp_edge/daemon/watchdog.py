@@ -93,12 +93,12 @@ class Supervision:
 
     def _well(self, lag_s: float) -> bool:
         if lag_s > LAG_LIMIT_S:
-            log.warning("the event loop came round %.1f s late: no sign of life for the watchdog", lag_s)
+            log.warning("the event loop is %.1f s late, watchdog not notified", lag_s)
             return False
         try:
             if self._routes():
                 return True
         except Exception:
             log.exception("the watchdog's message was not accepted")
-        log.error("a message was not routed: no sign of life for the watchdog")
+        log.error("self-test failed, watchdog not notified")
         return False

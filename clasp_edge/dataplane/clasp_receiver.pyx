@@ -15,6 +15,7 @@ from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE
 from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, OUTDATED, STAGED, Staged
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE
 from clasp_edge.dataplane.table cimport Slot, Table
+from clasp_edge.dataplane.view cimport View
 from clasp_edge.dataplane.write_run cimport publish_content, set_content
 
 cdef extern from * nogil:
@@ -127,15 +128,17 @@ cdef class ClaspReceiver(ClaspSender):
 
     # ---- input ----
 
-    def receive_stream(self, const uint8_t[::1] data not None, size_t filled):
+    def receive_stream(self, buffer, size_t filled):
         """Feed the frames in the first `filled` bytes of a stream with length prefixes (wire.md 6.2), as one pass.
 
         Returns how many bytes were used; the rest is the beginning of a frame. Raises ValueError for a length that no
         frame has; nothing after that can be understood.
         """
+        cdef View view = View(buffer)
+        cdef const uint8_t* data = view.data
         cdef size_t at = 0
         cdef size_t length
-        if filled > <size_t>data.shape[0]:
+        if filled > view.size:
             raise ValueError("more bytes than the buffer has")
         try:
             while filled - at >= 4:
@@ -144,7 +147,7 @@ cdef class ClaspReceiver(ClaspSender):
                     raise ValueError(f"a frame of {length} bytes was announced; at most {MAX_FRAME} are allowed")
                 if filled - at - 4 < length:
                     break
-                self.feed(&data[0] + at + 4, length)
+                self.feed(&data[at + 4], length)
                 at += 4 + length
         finally:
             self.end_of_buffer()

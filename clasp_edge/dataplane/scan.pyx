@@ -6,6 +6,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport get16
+from clasp_edge.dataplane.view cimport View
 
 
 cdef bint utf8_valid(const uint8_t* p, size_t size) noexcept nogil:
@@ -106,6 +107,7 @@ cdef Py_ssize_t value_size(int type_code, const uint8_t* p, size_t available, in
     return <Py_ssize_t>size if available >= size else TRUNCATED
 
 
-def measure_value(int type_code, const uint8_t[::1] data not None) -> int:
+def measure_value(int type_code, data) -> int:
     """The size in bytes of the value that starts `data`, or the negative fault code; for tests and cold paths."""
-    return value_size(type_code, &data[0] if data.shape[0] else NULL, <size_t>data.shape[0], 0)
+    cdef View view = View(data)
+    return value_size(type_code, view.data, view.size, 0)

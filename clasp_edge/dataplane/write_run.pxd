@@ -4,6 +4,7 @@ from libc.stddef cimport size_t
 
 cdef uint32_t set_content(int value_type, const uint8_t* address_and_value, size_t size) noexcept nogil
 cdef uint32_t publish_content(int flags, const uint8_t* address_and_rest, size_t size) noexcept nogil
+cdef uint32_t content_at(const uint8_t* p, size_t size) noexcept nogil
 
 
 cdef class WriteRun:

@@ -15,6 +15,7 @@ from libc.stdlib cimport free, realloc
 from clasp_edge.dataplane.bytes cimport get16
 from clasp_edge.dataplane.hashing cimport keyed_hash
 from clasp_edge.dataplane.scan cimport value_size
+from clasp_edge.dataplane.view cimport View
 
 log = logging.getLogger("clasp_edge.dataplane")
 
@@ -41,15 +42,18 @@ cdef uint32_t publish_content(int flags, const uint8_t* address_and_rest, size_t
     return _nonzero(keyed_hash(SEED ^ <uint64_t>(0x200 | flags), KEY, address_and_rest, size))
 
 
-def content_of(const uint8_t[::1] payload not None):
+def content_of(payload):
     """The content of a SET or PUBLISH as another router tells it; 0 for what is neither or cannot be read."""
-    cdef size_t size = <size_t>payload.shape[0]
-    cdef const uint8_t* p
+    cdef View view = View(payload)
+    return content_at(view.data, view.size)
+
+
+cdef uint32_t content_at(const uint8_t* p, size_t size) noexcept nogil:
+    """`content_of` the `size` bytes at `p`."""
     cdef size_t at
     cdef Py_ssize_t used
     if size < 4:
         return 0
-    p = &payload[0]
     at = 4 + <size_t>get16(p + 2)
     if at > size:
         return 0

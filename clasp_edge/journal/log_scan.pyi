@@ -7,8 +7,8 @@ from typing_extensions import Buffer
 from clasp_edge.wire.pattern import Pattern
 
 def select_records(
-    block: Buffer, pattern: Pattern, scopes: Any, known: dict[bytes, bool], first: int, last: int,
+    source: Buffer, pattern: Pattern, scopes: Any, known: dict[bytes, bool], first: int, last: int,
     from_us: int, to_us: int, mask: int, limit: int, faults: dict[int, str],
 ) -> tuple[list[bytes], int]: ...  # fmt: skip
 def is_logged_frame(frame: bytes, signal: int) -> bool: ...
-def ways_in(block: Buffer) -> list[tuple[bytes, int, bytes]]: ...
+def ways_in(source: Buffer) -> list[tuple[bytes, int, bytes]]: ...

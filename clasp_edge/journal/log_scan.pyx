@@ -7,9 +7,10 @@ from libc.string cimport memcpy
 from clasp_edge.dataplane.blocks cimport SAME_WRITER, BlockHeader, LogRecord
 from clasp_edge.dataplane.bytes cimport get16, put16
 from clasp_edge.dataplane.messages cimport FRAME_HEAD, LAST_SIGNAL, is_logged
+from clasp_edge.dataplane.view cimport View
+from clasp_edge.dataplane.write_run cimport content_at
 from clasp_edge.wire.pattern cimport Pattern
 
-from clasp_edge.dataplane.write_run import content_of
 
 cdef enum:
     WAY_FIXED = 9           # a zero before a way, a number behind it (blocks.pxd)
@@ -22,7 +23,7 @@ def is_logged_frame(bytes frame not None, int signal):
     return is_logged(<const uint8_t*><char*>frame, len(frame), signal, &size) and size == <size_t>len(frame)
 
 
-def select_records(const uint8_t[::1] block not None, Pattern pattern not None, scopes, dict known not None,
+def select_records(source, Pattern pattern not None, scopes, dict known not None,
                    uint64_t first, uint64_t last, uint64_t from_us, uint64_t to_us, int mask, Py_ssize_t limit,
                    dict faults not None):
     """The frames of the records numbered `first` to `last`, made from `from_us` to `to_us`, of the signals in `mask`.
@@ -33,7 +34,9 @@ def select_records(const uint8_t[::1] block not None, Pattern pattern not None, 
     believed; `faults` gets why, by its number. Returns `(frames, number of the last one or 0)`.
     """
     cdef size_t at = sizeof(BlockHeader)
-    cdef size_t end = <size_t>block.shape[0]
+    cdef View view = View(source)
+    cdef const uint8_t* block = view.data
+    cdef size_t end = view.size
     cdef BlockHeader header
     cdef LogRecord record
     cdef size_t head, frame_size
@@ -79,13 +82,15 @@ def select_records(const uint8_t[::1] block not None, Pattern pattern not None, 
     return frames, matched
 
 
-def ways_in(const uint8_t[::1] block not None):
+def ways_in(source):
     """Of the records of a log block that came from other routers: `(way, first number, contents)` for each run of
     consecutive numbers, `contents` as of `dataplane.write_run`. Those without a number are left out. Raises ValueError
     for a block whose sizes do not add up.
     """
     cdef size_t at = sizeof(BlockHeader)
-    cdef size_t end = <size_t>block.shape[0]
+    cdef View view = View(source)
+    cdef const uint8_t* block = view.data
+    cdef size_t end = view.size
     cdef LogRecord record
     cdef const uint8_t* name
     cdef size_t size, head
@@ -116,7 +121,7 @@ def ways_in(const uint8_t[::1] block not None):
             # What has no frame that can be read has no content; the numbers go on behind it all the same.
             content = 0
             if is_logged(&block[at] + head, record.size - head, record.signal, &size):
-                content = content_of(block[at + head + FRAME_HEAD:at + head + size])
+                content = content_at(&block[at + head + FRAME_HEAD], size - FRAME_HEAD)
             contents += PyBytes_FromStringAndSize(<const char*>&content, 4)
         at += record.size
     if number:

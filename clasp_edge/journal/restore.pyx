@@ -30,6 +30,7 @@ from clasp_edge.dataplane.plane cimport Plane
 from clasp_edge.dataplane.scan cimport utf8_valid, value_size
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.table cimport FIRST_ID, TTL_DEFAULT, Entry, Table
+from clasp_edge.dataplane.view cimport View
 
 log = logging.getLogger("clasp_edge.dataplane")
 
@@ -40,7 +41,7 @@ cdef enum:
     LARGEST_RAW = 1 << 18       # of properties and payload: an MQTT packet's (mqtt.max_packet_kib)
 
 
-def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict writers not None, bint clock_is_right):
+def restore_params(Plane plane not None, source, dict writers not None, bint clock_is_right):
     """Apply one state block (header included). Returns how many of its records could not be used; the log names them.
 
     `writers` is kept between calls: the places of writers' names. `clock_is_right`: the wall clock may be believed now.
@@ -48,7 +49,9 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
     server-wide lifetime, what was left of it is left still: nobody could touch a param while the router was off.
     """
     cdef size_t at = sizeof(BlockHeader)
-    cdef size_t end = <size_t>block.shape[0]
+    cdef View view = View(source)
+    cdef const uint8_t* block = view.data
+    cdef size_t end = view.size
     cdef StateRecord record
     cdef BlockHeader header
     cdef const uint8_t* p
@@ -264,10 +267,12 @@ cdef uint32_t _writer(Plane plane, bytes name, dict writers) except 0:
     return place
 
 
-def refill_history(Plane plane not None, const uint8_t[::1] block not None):
+def refill_history(Plane plane not None, source):
     """Put the frames of a log block into the ring that `history` is served from."""
     cdef size_t at = sizeof(BlockHeader)
-    cdef size_t end = <size_t>block.shape[0]
+    cdef View view = View(source)
+    cdef const uint8_t* block = view.data
+    cdef size_t end = view.size
     cdef LogRecord record
     cdef size_t head, frame_size
     cdef const uint8_t* frame

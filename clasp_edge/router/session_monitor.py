@@ -98,7 +98,7 @@ class SessionMonitor:
                 session.close(CloseCode.POLICY_VIOLATION, "no HELLO in time")
             return
         if session.blocked and (now_us - session.progress_us) / 1e6 > limits.slow_client_timeout_s:
-            session.close(CloseCode.POLICY_VIOLATION, "the client reads nothing")
+            session.close(CloseCode.POLICY_VIOLATION, "the client is not reading (limits.slow_client_timeout_s)")
             return
         if not self._router.check_access(session):
             return

@@ -2,7 +2,8 @@
 
 For each release: a root file system with `make`, `git`, `ca-certificates` and Python, a clone of HEAD in it, `make run`
 until it is ready, then `make test`. What this machine has been told about its network (name servers, proxies, further
-certificates, package mirrors) goes along. Needs root. Everything is kept in build/fresh; the logs are what to read.
+certificates, package mirrors) goes along. Needs root. Everything is kept in $FRESH_DIR
+(/var/tmp/clasp-edge-fresh); the logs are what to read.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import argparse
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACE = ROOT / "build" / "fresh"
+PLACE = Path(os.environ.get("FRESH_DIR", "/var/tmp/clasp-edge-fresh"))
+"""Outside the checkout: a build looks at every folder in it, and follows the links of a root file system."""
 SUITES = ("bookworm", "trixie")
 PACKAGES = "make,git,ca-certificates,python3"
 MIRROR = "http://deb.debian.org/debian"
@@ -65,7 +66,7 @@ def make_root(suite: str, mirror: str) -> Path:
         enter(root, "update-ca-certificates >/dev/null 2>&1")
     bundle = root / "root" / "clone.bundle"
     subprocess.run(["git", "-C", ROOT, "bundle", "create", "-q", bundle, "HEAD"], check=True)
-    enter(root, "git clone -q /root/clone.bundle /root/clasp-edge")
+    enter(root, "git -c advice.detachedHead=false clone -q /root/clone.bundle /root/clasp-edge")
     return root
 
 
@@ -100,9 +101,10 @@ def run_until_ready(root: Path, log: Path) -> float:
         assert process.stdout is not None
         for line in process.stdout:
             out.write(line)
+            out.flush()
             if line.startswith("ready "):
                 took_s = time.monotonic() - began_s
-                process.send_signal(signal.SIGTERM)
+                process.kill()  # with --kill-child everything inside goes too
                 process.wait(30)
                 return took_s
     raise RuntimeError(f"`make run` ended with status {process.wait()}; {log}")

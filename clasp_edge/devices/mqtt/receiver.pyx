@@ -28,6 +28,7 @@ from clasp_edge.dataplane.plane cimport (
 )
 from clasp_edge.dataplane.scan cimport utf8_valid
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
+from clasp_edge.dataplane.view cimport View
 
 log = logging.getLogger("clasp_edge.dataplane")
 
@@ -129,14 +130,16 @@ cdef class MqttReceiver(MqttJournaled):
 
     # ---- input ----
 
-    def receive(self, const uint8_t[::1] data not None, size_t filled):
+    def receive(self, buffer, size_t filled):
         """Handle the packets in the first `filled` bytes, as one pass; returns how many bytes were used. The rest is
         the beginning of a packet, or, after `pause_input`, comes again."""
+        cdef View view = View(buffer)
+        cdef const uint8_t* data = view.data
         cdef size_t at = 0
         cdef size_t total
         cdef uint32_t remaining
         cdef int header, type
-        if filled > <size_t>data.shape[0]:
+        if filled > view.size:
             raise ValueError("more bytes than the buffer has")
         self.core.begin()
         self.heard_us = self.core.mono_us

@@ -362,7 +362,7 @@ class Session(MqttReceiver):
         if not self.check_access() or connection is None or connection.closing:
             return
         if self.blocked and (now_us - self.progress_us) / 1e6 > self.server.router.config.limits.slow_client_timeout_s:
-            log.info("%r: reads nothing", self)
+            log.info("%r: closing, client is not reading (limits.slow_client_timeout_s)", self)
             connection.abort()
         elif self._silent_after_s and not self.input_paused and (now_us - self.heard_us) / 1e6 > self._silent_after_s:
             self.disconnect(Reason.KEEP_ALIVE_TIMEOUT, f"silent for {self._silent_after_s:g} s")

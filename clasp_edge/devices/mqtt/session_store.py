@@ -283,7 +283,9 @@ class SessionStore:
         try:
             place = records.decode_place(data)
         except BadRecord as error:
-            log.error("what waits for %r is not known: %s", client_id[:64], error)
+            log.error(
+                "%r: stored queue position unreadable, queue restarts at the log's end: %s", client_id[:64], error
+            )
             return nowhere
         # Numbers beyond the log's end are those of records that a crash has taken; others will get them.
         entries = [entry._replace(logged=entry.logged if entry.logged <= last else 0) for entry in place.entries]

@@ -77,5 +77,7 @@ class PeerCursors:
 
     def _forget(self, name: str) -> None:
         del self._away[name]
-        log.info("nothing is kept any more for the router %s", name.partition(":")[2].partition(":")[2])
+        log.info(
+            "peer %s: away longer than federation.keep_s, queue discarded", name.partition(":")[2].partition(":")[2]
+        )
         self.journal.forget_cursor(name)
