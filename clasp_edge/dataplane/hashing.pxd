@@ -21,14 +21,19 @@ cdef inline uint64_t keyed_hash(uint64_t seed, uint64_t key, const uint8_t* p, s
     """Multiply and fold, eight bytes at a time. The multiplier is secret too: with a known one, differences that
     cancel each other out could be written down without knowing the seed."""
     cdef uint64_t h = seed ^ (size * <uint64_t>0x9E3779B97F4A7C15)
-    cdef uint64_t word
-    while size >= 8:
-        memcpy(&word, p, 8)
+    cdef uint64_t word = 0
+    cdef const uint8_t* last
+    if size >= 8:
+        # The last word overlaps the one before it: with the size in the hash nothing is lost, and no length is copied
+        # that the compiler does not know.
+        last = p + (size - 8)
+        while p < last:
+            memcpy(&word, p, 8)
+            h = clasp_fold(h ^ word, key)
+            p += 8
+        memcpy(&word, last, 8)
         h = clasp_fold(h ^ word, key)
-        p += 8
-        size -= 8
-    if size:
-        word = 0
+    elif size:
         memcpy(&word, p, size)
         h = clasp_fold(h ^ word, key)
     return clasp_fold(h, key)

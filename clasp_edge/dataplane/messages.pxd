@@ -8,7 +8,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from clasp_edge.dataplane.bytes cimport get16
-from clasp_edge.dataplane.cursor cimport Cursor, cursor_over, left, read8, read16, read32, read64, take, take_counted
+from clasp_edge.dataplane.cursor cimport Cursor, cursor_over, left, read8, read16, read32, read64, take
 from clasp_edge.dataplane.outbox cimport BOUNDED, OLDEST_FIRST, Raw
 from clasp_edge.dataplane.scan cimport TRUNCATED, utf8_valid, value_size
 
@@ -63,8 +63,7 @@ cdef struct Published:          # a PUBLISH
 cdef inline int read_set(const uint8_t* payload, size_t size, Write* write) noexcept nogil:
     """0, or a `scan.Fault`. `hash` and `raw` are left to the caller, who has looked at the first byte."""
     cdef Cursor cursor = cursor_over(payload, size)
-    cdef uint16_t address_size
-    cdef uint8_t kind
+    cdef const uint8_t* head = take(&cursor, 4)     # type, flags, size of the address
     cdef Py_ssize_t used
     write.value = NULL
     write.value_size = 0
@@ -72,12 +71,13 @@ cdef inline int read_set(const uint8_t* payload, size_t size, Write* write) noex
     write.ttl = 0
     write.quiet = False
     write.hlc = write.rank = 0
-    if not read8(&cursor, &kind) or not read8(&cursor, &write.flags):
+    if head == NULL:
         return TRUNCATED
-    write.address = take_counted(&cursor, &address_size)
+    write.flags = head[1]
+    write.address_size = get16(head + 2)
+    write.address = take(&cursor, write.address_size)
     if write.address == NULL:
         return TRUNCATED
-    write.address_size = address_size
     used = value_size(write.flags & 0x0F, cursor.at, left(&cursor), 0)
     if used < 0:
         return <int>used
@@ -106,17 +106,19 @@ cdef inline int read_publish(const uint8_t* payload, size_t size, Published* mes
     """0, or a `scan.Fault`. The caller has looked at the first byte. Signals and phases that nobody knows read as event
     and start; the rate is recognised by being there, and fewer bytes than it has are left over (wire.md 2.3)."""
     cdef Cursor cursor = cursor_over(payload, size)
+    cdef const uint8_t* head = take(&cursor, 4)     # type, flags, size of the address
     cdef uint16_t count
-    cdef uint8_t kind, flags, indicator, value_type
+    cdef uint8_t flags, indicator, value_type
     cdef Py_ssize_t used
     message.size = 0
     message.signal = 0
-    if not read8(&cursor, &kind) or not read8(&cursor, &flags):
+    if head == NULL:
         return TRUNCATED
-    message.address = take_counted(&cursor, &count)
+    flags = head[1]
+    message.address_size = get16(head + 2)
+    message.address = take(&cursor, message.address_size)
     if message.address == NULL:
         return TRUNCATED
-    message.address_size = count
     message.value = NULL
     message.value_size = 0
     message.value_type = 0

@@ -3,6 +3,7 @@ from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.address_index cimport AddressIndex
 from clasp_edge.dataplane.entry cimport Entry, Kept, entry_address, entry_value
+from clasp_edge.dataplane.hashing cimport keyed_hash
 from clasp_edge.dataplane.outbox cimport Raw
 
 cdef enum:
@@ -77,7 +78,9 @@ cdef class Table:
     cdef readonly uint64_t route_bytes  # of the addresses that are only published to
     cdef readonly uint64_t bytes    # of addresses, values and what is kept beside them
 
-    cdef uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil
+    cdef inline uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil:
+        return <uint32_t>keyed_hash(self.seed, self.key, address, size)
+
     cdef Entry* find(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
     cdef Entry* insert(self, const uint8_t* address, size_t size, uint32_t hash) except NULL
     cdef Entry* store(self, Entry* entry, int value_type, const uint8_t* value, uint32_t size) except NULL

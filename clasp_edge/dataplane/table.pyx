@@ -12,8 +12,6 @@ from libc.string cimport memcmp, memcpy, memset
 
 from cpython.ref cimport Py_XDECREF, PyObject
 
-from clasp_edge.dataplane.hashing cimport keyed_hash
-
 cdef enum:
     INITIAL_IDS = 1024
     INITIAL_SLOTS = 2048
@@ -62,9 +60,6 @@ cdef class Table:
         free(self.slots)
 
     # ---- the hash table ----
-
-    cdef uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil:
-        return <uint32_t>keyed_hash(self.seed, self.key, address, size)
 
     cdef Entry* find(self, const uint8_t* address, size_t size, uint32_t hash) noexcept:
         cdef size_t place = hash & self.mask
