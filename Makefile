@@ -10,7 +10,8 @@
 #   make asan           test and fuzz with every access of the compiled code checked     FUZZ_SECONDS=60
 #   make adversary      attack the router as strangers would, at full length
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
-#   make outages        break the network between routers, at length         ARGS="--seconds 60 --only clock"
+#   make model          explore the protocol between routers to a depth      ARGS="--depth 5" for more
+#   make outages        break the network between routers, at length         ARGS="--histories 500" for random ones
 #   make deb            build the Debian packages into dist/                 ARCH=arm64 SUITE=bookworm for just that one
 #   make deb-test       build the package for this machine twice, check it, and use it under a systemd of its own
 #   make deb-lock       pin the libraries inside them at the versions installed here
@@ -33,7 +34,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz asan adversary crash outages deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
+.PHONY: help run build test fuzz asan adversary crash model outages deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
 .PHONY: format tools lint check fresh-test
 
 help:
@@ -127,6 +128,9 @@ adversary: $(VENV)/.test build
 
 crash: $(VENV)/.test build
 	python tests/crash $(ARGS)
+
+model: $(VENV)/.test
+	cd tests && python -m model $(ARGS)
 
 outages: $(VENV)/.test build
 	python tests/outages $(ARGS)

@@ -5,6 +5,7 @@ What serves them is imported when the first router says something or an uplink i
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
@@ -12,8 +13,9 @@ from clasp_edge.console.release import Release
 from clasp_edge.console.requests import Requests
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import Part
+from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.federation.shared.cursor_names import HUB, PEER, UPLINK
-from clasp_edge.federation.shared.run_ids import begin_run
+from clasp_edge.federation.shared.run_ids import begin_run, tag_of
 from clasp_edge.router.router import Router
 from clasp_edge.wire import MessageType
 
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
     from clasp_edge.journal.journal import Journal
     from clasp_edge.router.session import Envelope, Session
     from clasp_edge.wire import FederationSync
+
+log = logging.getLogger("clasp_edge.federation")
+
+KEEP_TIME_S = 1.0
+LARGEST_DRIFT_US = 200_000
+"""Between the clock that versions go by and the wall clock, before the one is set by the other."""
 
 EPOCH = "federation-epoch"
 """A place in the journal that no reader has: it says which store this is (`Identity`), and is gone with it."""
@@ -43,6 +51,7 @@ class FederationPart(Part):
         self._journal = journal
         # At each start, also where no other router comes: what is logged now may be told to one later.
         self._runs = begin_run(journal)
+        self._start_hlc = router.plane.hlc
         self._common: tuple[Identity, Seen, DedupRecovery] | None = None
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
@@ -102,6 +111,41 @@ class FederationPart(Part):
             self._handlers = PeerHandlers(self._router, peers)
         return self._handlers
 
+    def _decides(self, address: bytes) -> bool:
+        """Whether locks and strategies of the address are decided here: by its owner, else by the router above all."""
+        uplinks = self._uplinks.running.values() if self._uplinks is not None else ()
+        if any(uplink.owned(address) for uplink in uplinks):
+            return True
+        if self._handlers is not None and self._handlers.peers.owner_of(address) is not None:
+            return False
+        return not any(uplink.outward.policies.admits(address) for uplink in uplinks)
+
+    def _set_time(self) -> None:
+        """What is stored may have versions from a time to come: then the clock was wrong, or it is now."""
+        plane = self._router.plane
+        ahead_us = plane.hlc - plane.clock_us
+        if ahead_us <= 0:
+            return
+        if clock_synchronised():
+            changed = plane.retime(0, 0, plane.clock_us)
+            log.warning("%d params had versions from the future, up to %.0f s: set to now", changed, ahead_us / 1e6)
+        else:
+            plane.base_us += ahead_us
+
+    def _keep_time(self) -> None:
+        """Versions go by the monotonic clock, so that the wall clock may be set. The router above all follows that;
+        others do until a hub has told its time."""
+        self._router.loop.call_later(KEEP_TIME_S, self._keep_time)
+        plane = self._router.plane
+        uplinks = self._uplinks.running.values() if self._uplinks is not None else ()
+        drift_us = self._router.clock.wall_us() - plane.clock_us
+        if abs(drift_us) < LARGEST_DRIFT_US or any(uplink.time_known for uplink in uplinks):
+            return
+        if not uplinks:
+            plane.base_us += drift_us
+        elif clock_synchronised():
+            plane.retime(drift_us, self._start_hlc, plane.clock_us + drift_us)
+
     def router_ids(self) -> RouterIds:
         """Whose router id is whose."""
         if self._ids is None:
@@ -126,4 +170,10 @@ class FederationPart(Part):
             identity = Identity(config.data_dir, wall_us, store, run, config.federation.router_id, self._runs)
             seen = Seen()
             self._common = identity, seen, DedupRecovery(self._journal, seen)
+            plane = self._router.plane
+            plane.versions = True
+            plane.tag = tag_of(identity.router_id)
+            plane.referee = self._decides
+            self._set_time()
+            self._keep_time()
         return self._common

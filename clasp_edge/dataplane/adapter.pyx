@@ -56,6 +56,8 @@ cdef class Adapter(Sink):
         write.expected = expected
         write.raw = NULL
         write.ttl = ttl
+        write.hlc = write.rank = 0
+        write.quiet = False
         if value_size(value_type, write.value, write.value_size, 0) != <Py_ssize_t>write.value_size:
             raise ValueError("not an encoded value")
         self.plane.core.begin()

@@ -3,7 +3,7 @@ from libc.stddef cimport size_t
 
 cdef enum:
     BLOCK_BYTES = 65536         # what a block grows to; one oversized record may make it larger
-    BLOCK_VERSION = 3
+    BLOCK_VERSION = 4
     CLOCK_SYNCHRONISED = 1      # BlockHeader.flags
 
 cdef enum:
@@ -60,7 +60,7 @@ cdef packed struct StateRecord:
     uint8_t writer_size
     uint8_t qos                 # MQTT quality of service; in blocks of version 1 it is not told
     uint16_t address_size
-    uint16_t reserved
+    uint16_t version_size       # of the version behind the writer's name: rank, then hlc; 0 or 16
     uint32_t ttl
     uint64_t revision
     uint64_t written_us

@@ -8,6 +8,9 @@ from clasp_edge.dataplane.write_run cimport WriteRun
 
 cdef class ClaspReceiver(ClaspSender):
     cdef public bint greeted            # HELLO was answered: the data plane may act on frames by itself
+    cdef public bint versioned          # a router whose SETs end in a version: rank and hlc, 8 bytes each
+    cdef readonly uint64_t refused_hlc  # of the SET that `on_refused` is called for
+    cdef readonly uint64_t refused_rank
     cdef double rate                    # messages per second, 0 = unlimited
     cdef double tokens
     cdef uint64_t refilled_us

@@ -14,7 +14,12 @@ FAULTS: dict[int, str]
 class ClaspReceiver(ClaspSender):
     greeted: bool
     run: WriteRun | None
+    versioned: bool
 
+    @property
+    def refused_hlc(self) -> int: ...
+    @property
+    def refused_rank(self) -> int: ...
     @property
     def heard_us(self) -> int: ...
     @property

@@ -10,9 +10,9 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
-from clasp_edge.dataplane.messages cimport PUBLISH, Published, Write, read_publish, read_set
+from clasp_edge.dataplane.messages cimport PUBLISH, Published, Write, read_publish, read_set, read_version
 from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE
-from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, STAGED, Staged
+from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, OUTDATED, STAGED, Staged
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE
 from clasp_edge.dataplane.table cimport Slot, Table
 from clasp_edge.dataplane.write_run cimport publish_content, set_content
@@ -330,11 +330,20 @@ cdef class ClaspReceiver(ClaspSender):
             return
         write.raw = NULL
         write.hash = self.hash if self.hash_known else self.plane.table.hash_of(write.address, write.address_size)
+        if self.versioned and read_version(payload, size, &write):
+            write.quiet = self.number == 0
         if self.run is not None and self.run.repeats(
                 set_content(write.flags & 0x0F, write.address, write.address_size + write.value_size)):
-            return
+            # A version tells by itself whether it is new.
+            if write.hlc == 0:
+                return
+            write.quiet = True
         verdict = self.plane.set(self, &write, &revision)
+        if verdict == OUTDATED:
+            return
         if verdict != ACCEPTED:
+            self.refused_hlc = write.hlc
+            self.refused_rank = write.rank
             self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
             return
         self.last_revision = revision

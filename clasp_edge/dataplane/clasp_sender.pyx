@@ -97,6 +97,8 @@ cdef class ClaspSender(Outbox):
         delivery.seq = 0
         delivery.origin = <PyObject*>self
         delivery.loss = OLDEST_FIRST if oldest_first else BOUNDED
+        delivery.quiet = False
+        delivery.delta = 0
         self.core.begin()
         if signal == 0:
             entry = self.plane.live(<const uint8_t*><char*>address, len(address),

@@ -8,7 +8,9 @@ cdef struct Kept:           # the bytes an MQTT client published, where the valu
 
 
 cdef struct Entry:
-    uint64_t revision       # 0: no param here, only a cached route for publishes
+    uint64_t revision       # 0: no param here, only a cached route for publishes or (with a version) a tombstone
+    uint64_t hlc            # the version (state.pxd); 0: none
+    uint64_t rank
     uint64_t seq            # the table's change counter at the last write
     uint64_t written_us     # Unix microseconds of the last write
     uint64_t deadline_ms    # monotonic; 0 = never expires
@@ -25,6 +27,7 @@ cdef struct Entry:
     uint32_t value_size     # without its type byte
     uint32_t capacity       # bytes available for the value
     uint16_t address_size
+    uint16_t bucket         # of digests: the same for an address at every router
     uint8_t value_type
     uint8_t strategy
     uint8_t route

@@ -49,6 +49,7 @@ log = logging.getLogger("clasp_edge.dataplane")
 cdef enum:
     IMAGES_ROOM = 1 << 20       # params stored with one commit; what is left over comes with the next one
     LARGEST_RECORD = 330000     # a param's with its header, and beside it a whole MQTT packet (mqtt.max_packet_kib)
+    VERSION_BYTES = 16          # rank and hlc of a param or tombstone
     WAY_FIXED = 9               # beside a way: a zero before it, and the write's number behind it
     MANY_DIRTY = 8192           # params that call for a commit before its time: encoding them takes about a millisecond
     GONE_ROOM = 1 << 20         # addresses of removed params between two commits; beyond it everything is written anew
@@ -121,14 +122,14 @@ cdef class JournalBuffer:
             self._mark(entry)
 
     cdef void forgotten(self, Entry* entry) noexcept:
-        """A param is about to be removed."""
+        """A param is about to be removed, or (without a revision) a tombstone has taken its place."""
         cdef uint8_t* grown
         cdef size_t room
         if not entry.journal & JOURNAL_KNOWN:
             self._select(entry)
         if not entry.journal & JOURNAL_STATE or self.incomplete:
             return
-        if self.gone_used + 2 + entry.address_size > self.gone_room:
+        if self.gone_used + 2 + entry.address_size + VERSION_BYTES > self.gone_room:
             room = self.gone_room * 2 if self.gone_room else 4096
             grown = <uint8_t*>realloc(self.gone, room) if room <= GONE_ROOM else NULL
             if grown == NULL:
@@ -140,6 +141,12 @@ cdef class JournalBuffer:
         memcpy(self.gone + self.gone_used, &entry.address_size, 2)
         memcpy(self.gone + self.gone_used + 2, entry_address(entry), entry.address_size)
         self.gone_used += 2 + entry.address_size
+        if entry.revision:
+            memset(self.gone + self.gone_used, 0, VERSION_BYTES)
+        else:
+            memcpy(self.gone + self.gone_used, &entry.rank, 8)
+            memcpy(self.gone + self.gone_used + 8, &entry.hlc, 8)
+        self.gone_used += VERSION_BYTES
         self._wake()
 
     cdef void _select(self, Entry* entry) noexcept:
@@ -357,7 +364,7 @@ cdef class JournalBuffer:
             target = self.images.used + (IMAGES_ROOM if self.repairing else REWRITTEN_AT_ONCE)
             while self.rewriting < self.table.top and self.images.used < target:
                 entry = self.table.entries[self.rewriting]
-                if entry != NULL and entry.revision:
+                if entry != NULL and (entry.revision or entry.hlc):
                     if not entry.journal & JOURNAL_KNOWN:
                         self._select(entry)
                     if entry.journal & JOURNAL_STATE and not self._image(entry):
@@ -458,7 +465,8 @@ cdef class JournalBuffer:
         """The param as it is now; False when the buffer is full."""
         cdef bytes writer = <bytes>self.writer_texts[entry.writer]
         cdef size_t raw_size = 0
-        cdef size_t size = sizeof(StateRecord) + entry.address_size + len(writer) + entry.value_size
+        cdef size_t version_size = VERSION_BYTES if entry.hlc else 0
+        cdef size_t size = sizeof(StateRecord) + entry.address_size + len(writer) + version_size + entry.value_size
         cdef uint8_t* place
         cdef StateRecord* record
         cdef RawSizes sizes
@@ -472,12 +480,12 @@ cdef class JournalBuffer:
         record = <StateRecord*>place
         entry.journal &= ~JOURNAL_DIRTY
         record.size = <uint32_t>size
-        record.kind = RECORD_PARAM if entry.kept == NULL else RECORD_RAW
+        record.kind = RECORD_GONE if entry.revision == 0 else RECORD_PARAM if entry.kept == NULL else RECORD_RAW
         record.value_type = entry.value_type
         record.writer_size = <uint8_t>len(writer)
         record.qos = entry.qos
         record.address_size = entry.address_size
-        record.reserved = 0
+        record.version_size = <uint16_t>version_size
         record.ttl = entry.ttl
         record.revision = entry.revision
         record.written_us = entry.written_us
@@ -491,6 +499,10 @@ cdef class JournalBuffer:
         place += entry.address_size
         memcpy(place, <const char*>writer, len(writer))
         place += len(writer)
+        if version_size:
+            memcpy(place, &entry.rank, 8)
+            memcpy(place + 8, &entry.hlc, 8)
+            place += VERSION_BYTES
         if entry.kept != NULL:
             sizes.value_size = entry.value_size
             sizes.properties_size = entry.kept.properties_size
@@ -508,7 +520,7 @@ cdef class JournalBuffer:
         cdef uint16_t size
         while at < self.gone_used:
             memcpy(&size, self.gone + at, 2)
-            place = self.images.add(sizeof(StateRecord) + size, self.state, self.core.wall_us, 0)
+            place = self.images.add(sizeof(StateRecord) + size + VERSION_BYTES, self.state, self.core.wall_us, 0)
             if place == NULL:
                 # More, and shorter, addresses than the room was made for.
                 self.mark_incomplete()
@@ -516,11 +528,12 @@ cdef class JournalBuffer:
                 return True
             record = <StateRecord*>place
             memset(record, 0, sizeof(StateRecord))
-            record.size = <uint32_t>(sizeof(StateRecord) + size)
+            record.size = <uint32_t>(sizeof(StateRecord) + size + VERSION_BYTES)
             record.kind = RECORD_GONE
             record.address_size = size
-            memcpy(place + sizeof(StateRecord), self.gone + at + 2, size)
-            at += 2 + size
+            record.version_size = VERSION_BYTES
+            memcpy(place + sizeof(StateRecord), self.gone + at + 2, size + VERSION_BYTES)
+            at += 2 + size + VERSION_BYTES
         self.gone_used = 0
         return True
 

@@ -40,6 +40,10 @@ cdef struct Write:              # a SET, from whatever source
     uint32_t ttl                # if flags & 0x10
     Raw* raw                    # as an MQTT client published it, or NULL
     uint8_t flags               # of the SET message (wire.md 2.3), value type in bits 3-0
+    size_t size                 # of the payload without what is left over behind it
+    bint quiet                  # the same value once more is no news
+    uint64_t hlc                # its version, from another router (state.pxd); 0: it gets one here
+    uint64_t rank
 
 
 cdef struct Published:          # a PUBLISH
@@ -66,6 +70,8 @@ cdef inline int read_set(const uint8_t* payload, size_t size, Write* write) noex
     write.value_size = 0
     write.expected = 0
     write.ttl = 0
+    write.quiet = False
+    write.hlc = write.rank = 0
     if not read8(&cursor, &kind) or not read8(&cursor, &write.flags):
         return TRUNCATED
     write.address = take_counted(&cursor, &address_size)
@@ -81,7 +87,19 @@ cdef inline int read_set(const uint8_t* payload, size_t size, Write* write) noex
         return TRUNCATED
     if write.flags & SET_TTL and not read32(&cursor, &write.ttl):
         return TRUNCATED
+    write.size = <size_t>(cursor.at - payload)
     return 0
+
+
+cdef inline bint read_version(const uint8_t* payload, size_t size, Write* write) noexcept nogil:
+    """After `read_set`: the version behind the SET of a router that knows them. False where there is none. Revision,
+    lock and unlock mean something at one router only."""
+    cdef Cursor cursor = cursor_over(payload, size)
+    if take(&cursor, write.size) == NULL or not read64(&cursor, &write.rank) or not read64(&cursor, &write.hlc):
+        write.hlc = write.rank = 0
+        return False
+    write.flags &= 0x1F
+    return True
 
 
 cdef inline int read_publish(const uint8_t* payload, size_t size, Published* message) noexcept nogil:

@@ -53,6 +53,14 @@ cdef struct Delivery:
     int value_type
     Raw* raw                    # NULL unless it came by MQTT
     bint gone                   # the param was cleared
+    # For links to routers that know versions (state.pxd):
+    bint quiet                  # nothing that a client is told of; `frame` is NULL
+    bint tell                   # of what is quiet: not only for the digest
+    uint64_t hlc
+    uint64_t rank
+    uint64_t delta              # what changes in a digest; 0: nothing
+    uint32_t entry_id
+    uint32_t bucket
     # Of the receiving target:
     uint32_t options
     PyObject* extra
@@ -114,6 +122,7 @@ cdef class Sink:
     cdef readonly uint32_t writer       # index in the plane's table of writers; 0 until registered
     cdef uint64_t fan_index             # used while a fan-out is built
     cdef bint native                    # wants no CLASP frame
+    cdef bint is_link                   # is told of versions
     cdef public object route            # where what it writes at present came from, for other routers; None: from here
     cdef public bint reserved          # the router itself, which alone writes below /clasp-edge/
     cdef public uint64_t number         # of the write under way, as the router of origin counts; 0: it has none

@@ -18,6 +18,8 @@ cdef enum Verdict:
     AT_CAPACITY = 6
     TOO_LARGE = 7
     CONTROL_PLANE = 8       # not refused: this address is the control plane's business
+    OUTDATED = 9            # not refused: what is here is as late or later
+    FROM_FUTURE = 10        # a version that no clock which is right can have made
 
 
 cdef enum:
@@ -42,6 +44,9 @@ cdef class Plane(State):
     cdef Staged staged[STAGED]              # what the one read under way has brought
     cdef int staged_count
     cdef void* staging                      # the peer it is from
+    cdef public object referee              # `referee(address)`: whether locks and strategies are decided here; or None
+    cdef public uint32_t links              # to routers that know versions
+    cdef readonly uint64_t outdated
     cdef uint8_t* scratch                   # HEADROOM, then the frame under construction
 
     cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept
@@ -49,6 +54,14 @@ cdef class Plane(State):
     cdef int publish_raw(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash,
                          Raw* raw) noexcept
     cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept
+    cdef int _set_gone(self, Sink origin, Write* write, Entry* entry) noexcept
+    cdef int _replay(self, Sink origin, Write* write, Entry* entry) noexcept
+    cdef void _clear(self, Sink origin, Entry* entry, uint64_t hlc, uint64_t rank, Raw* raw) noexcept
+    cdef bint _newer(self, Entry* entry, Write* write) noexcept
+    cdef bint _decides(self, Entry* entry) noexcept
+    cdef void _heard(self, uint64_t hlc) noexcept
+    cdef void overrule(self, Entry* entry, uint64_t hlc, uint64_t rank, bint raise_epoch) noexcept
+    cdef void _set_ttl(self, Entry* entry, Write* write) noexcept
     cdef bint _frame(self, Delivery* delivery) noexcept
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** entry) noexcept
     cdef Entry* _route(self, const uint8_t* address, size_t size, uint32_t hash, int* verdict) noexcept

@@ -1,5 +1,6 @@
 """Types of plane.pyx as Python sees them."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from clasp_edge.dataplane.outbox import Core, Sink
@@ -17,7 +18,11 @@ class Control(Protocol):
 
 class Plane(State):
     control: Control
+    referee: Callable[[bytes], bool] | None
+    links: int
 
+    @property
+    def outdated(self) -> int: ...
     @property
     def trie(self) -> Trie: ...
     @property

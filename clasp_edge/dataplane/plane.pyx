@@ -15,7 +15,7 @@ from libc.string cimport memcmp, memcpy
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
 from clasp_edge.dataplane.outbox cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
 from clasp_edge.dataplane.payload cimport put_event
-from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
+from clasp_edge.dataplane.state cimport EPOCH_MASK, EPOCH_SHIFT, REPLAYED, SNAPSHOT_OVERHEAD, State, later, version_hash
 from clasp_edge.dataplane.table cimport (
     LIST_PARAMS,
     LIST_ROUTES,
@@ -47,6 +47,8 @@ cdef enum:
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
     SIGNAL_PARAM = 0
     SIGNAL_EVENT = 1
+    FUTURE_US = 10000000        # versions further ahead of our clock are not believed; routers measure time when linked
+    LAST_EPOCH = 0xFFFE
 
 # Default QoS of a PUBLISH by signal (wire.md 2.1), in the frame's flag bits: param, event, stream, gesture, timeline.
 cdef uint8_t* PUBLISH_FLAGS = [0x41, 0x41, 0x01, 0x01, 0x81]
@@ -231,19 +233,59 @@ cdef class Plane(State):
         cdef size_t size
         cdef int verdict
         cdef uint32_t hash = write.hash
+        cdef uint64_t before
         revision[0] = 0
         if write.address_size + write.value_size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
             return TOO_LARGE
         entry = self.live(write.address, write.address_size, hash)
+        if write.rank or write.hlc:
+            if write.hlc > self.core.mono_us + self.base_us + FUTURE_US and write.hlc > self.hlc:
+                return FROM_FUTURE
+            if write.hlc & 1:
+                return self._set_gone(origin, write, entry)
+            if write.hlc == 0:
+                return self._replay(origin, write, entry)
         if entry == NULL or entry.revision == 0:
+            if write.hlc and entry != NULL and entry.hlc and not later(write.hlc, write.rank, entry.hlc, entry.rank):
+                self.outdated += 1
+                return OUTDATED
             verdict = self._admit(origin, write, hash, &entry)
         elif not self._gate(origin, write.address, write.address_size, entry):
             verdict = NO_SCOPE
+        elif write.hlc:
+            revision[0] = entry.revision
+            verdict = ACCEPTED
+            if not self._newer(entry, write):
+                if write.hlc == entry.hlc and write.rank == entry.rank and not write.quiet:
+                    # Known from the comparison of states already; now it has its turn among the others.
+                    return self._replay(origin, write, entry)
+                self.outdated += 1
+                return OUTDATED
+            if entry.lock_holder and entry.lock_holder != origin.writer and self._decides(entry):
+                self.overrule(entry, write.hlc, write.rank, False)
+                return LOCK_HELD
+            if (write.quiet and entry.value_type == write.flags & 0x0F and entry.value_size == write.value_size
+                    and memcmp(entry_value(entry), write.value, write.value_size) == 0):
+                # Only its version is news, and perhaps how long it has to live.
+                self._heard(write.hlc)
+                before = version_hash(entry.hlc, entry.rank)
+                entry.hlc = write.hlc
+                entry.rank = write.rank
+                self._set_ttl(entry, write)
+                if self.journal_buffer is not None:
+                    self.journal_buffer.prolonged(entry)
+                self.tell_links(entry, before ^ version_hash(entry.hlc, entry.rank), origin, True)
+                return ACCEPTED
         else:
             revision[0] = entry.revision
             verdict = self._judge(entry.revision, entry.lock_holder, origin, write.flags, write.expected)
         if verdict == ACCEPTED:
+            if write.hlc:
+                self._heard(write.hlc)
+            before = version_hash(entry.hlc, entry.rank)
             verdict = self._apply(origin, write, &entry)
+            if verdict == STRATEGY_REJECTED and write.hlc:
+                self.overrule(entry, write.hlc, write.rank, False)
         if verdict != ACCEPTED:
             return verdict
         self.sets += 1
@@ -279,26 +321,219 @@ cdef class Plane(State):
         # After a merge the param is not what was published.
         delivery.raw = write.raw if entry.strategy != STRATEGY_MERGE else NULL
         delivery.gone = False
+        delivery.quiet = False
+        delivery.hlc = entry.hlc
+        delivery.rank = entry.rank
+        delivery.delta = before ^ version_hash(entry.hlc, entry.rank)
+        delivery.entry_id = entry.id
+        delivery.bucket = entry.bucket
         if self.ring.size:
             self.ring.append(p, delivery.size, 0, 8, entry.address_size)
         if self.journal_buffer is not None:
             self.journal_buffer.changed(entry, p, delivery.size, origin, delivery.raw)
         self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
+        if write.hlc and delivery.hlc != write.hlc:
+            # What has become of it is something else: who wrote it must hear of it too.
+            entry = self.live(write.address, write.address_size, hash)
+            if entry != NULL:
+                self.tell_links(entry, 0, None, True)
         return ACCEPTED
+
+    # ---- versions from other routers (state.pxd) ----
+
+    cdef bint _newer(self, Entry* entry, Write* write) noexcept:
+        """Whether the write stands against the param. Of two values with one version (two routers with copies of one
+        data directory) it is the one with the greater bytes, everywhere."""
+        cdef size_t size
+        cdef int order
+        if write.hlc != entry.hlc or write.rank != entry.rank:
+            return later(write.hlc, write.rank, entry.hlc, entry.rank)
+        if write.flags & 0x0F != entry.value_type:
+            return write.flags & 0x0F > entry.value_type
+        size = write.value_size if write.value_size < entry.value_size else entry.value_size
+        order = memcmp(write.value, entry_value(entry), size)
+        return order > 0 or (order == 0 and write.value_size > entry.value_size)
+
+    cdef bint _decides(self, Entry* entry) noexcept:
+        """Whether locks and strategies of this address are decided here. Elsewhere what was decided is taken over."""
+        if self.referee is None:
+            return True
+        try:
+            return self.referee(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size))
+        except Exception:
+            log.exception("who decides about an address could not be found out")
+            return True
+
+    cdef void _heard(self, uint64_t hlc) noexcept:
+        if hlc > self.hlc:
+            self.hlc = hlc
+
+    cdef void overrule(self, Entry* entry, uint64_t hlc, uint64_t rank, bint raise_epoch) noexcept:
+        """What is here stands against a version that would be later: it gets one that is later still, and every router
+        hears of it. `raise_epoch`: also against what others have written meanwhile."""
+        cdef uint64_t epoch = entry.rank >> EPOCH_SHIFT
+        cdef uint64_t before = version_hash(entry.hlc, entry.rank)
+        if rank >> EPOCH_SHIFT > epoch:
+            epoch = rank >> EPOCH_SHIFT
+        if raise_epoch and epoch < LAST_EPOCH:
+            epoch += 1
+        self._heard(hlc)
+        hlc = self.next_hlc()
+        rank = (epoch << EPOCH_SHIFT) | self.tag
+        if entry.revision == 0:
+            self._bury(entry, hlc | 1, rank, None, True, False)
+            return
+        entry.hlc = hlc
+        entry.rank = rank
+        if self.journal_buffer is not None:
+            self.journal_buffer.prolonged(entry)
+        self.tell_links(entry, before ^ version_hash(hlc, rank), None, True)
+
+    cdef int _set_gone(self, Sink origin, Write* write, Entry* entry) noexcept:
+        """A param was cleared, or its time was over, at another router."""
+        cdef int verdict = ACCEPTED
+        cdef uint64_t now_ms = self.core.mono_us // 1000
+        cdef uint64_t lifetime_s
+        if not self._gate(origin, write.address, write.address_size, entry):
+            return NO_SCOPE
+        if entry == NULL:
+            entry = self._route(write.address, write.address_size, write.hash, &verdict)
+            if entry == NULL:
+                return verdict
+        if entry.hlc and not later(write.hlc, write.rank, entry.hlc, entry.rank):
+            self.outdated += 1
+            return OUTDATED
+        self._heard(write.hlc)
+        if entry.revision == 0:
+            self._bury(entry, write.hlc, write.rank, origin, True, False)
+            return ACCEPTED
+        if entry.lock_holder and entry.lock_holder != origin.writer and self._decides(entry):
+            self.overrule(entry, write.hlc, write.rank, False)
+            return LOCK_HELD
+        if write.hlc == entry.hlc | 1 and write.rank == entry.rank:
+            if entry.deadline_ms and not entry.ttl & TTL_ABSOLUTE:
+                lifetime_s = self.param_ttl_s if entry.ttl == TTL_DEFAULT else entry.ttl
+                if entry.deadline_ms > now_ms + lifetime_s * 500:
+                    # It was not read there, and so its time was over; here it was.
+                    self.overrule(entry, write.hlc, write.rank, False)
+                    return ACCEPTED
+            self._bury(entry, write.hlc, write.rank, origin, True, False)
+        else:
+            self._clear(origin, entry, write.hlc, write.rank, NULL)
+        return ACCEPTED
+
+    cdef int _replay(self, Sink origin, Write* write, Entry* entry) noexcept:
+        """A value of the past, for those who are to hear of them all: told and logged, while the param stays."""
+        cdef Delivery delivery
+        cdef int verdict = ACCEPTED
+        cdef size_t size
+        cdef uint8_t* p
+        if not self._gate(origin, write.address, write.address_size, entry):
+            return NO_SCOPE
+        if entry == NULL:
+            entry = self._route(write.address, write.address_size, write.hash, &verdict)
+            if entry == NULL:
+                return verdict
+        p = self.scratch + HEADROOM
+        size = write.address_size + write.value_size
+        p[0] = 0x53
+        p[1] = 0x41
+        put16(p + 2, <uint16_t>(size + 12))
+        p[4] = 0x21
+        p[5] = 0x80 | (write.flags & 0x0F)
+        put16(p + 6, <uint16_t>write.address_size)
+        memcpy(p + 8, write.address, write.address_size)
+        memcpy(p + 8 + write.address_size, write.value, write.value_size)
+        put64(p + 8 + size, entry.revision)
+        delivery.frame = p
+        delivery.size = size + 16
+        delivery.seq = 0
+        delivery.signal = 0
+        delivery.loss = BOUNDED
+        delivery.origin = <PyObject*>origin
+        delivery.address = p + 8
+        delivery.address_size = write.address_size
+        delivery.value = p + 8 + write.address_size
+        delivery.value_room = write.value_size
+        delivery.value_type = write.flags & 0x0F
+        delivery.raw = NULL
+        delivery.gone = delivery.quiet = False
+        delivery.hlc = 0
+        delivery.rank = REPLAYED
+        delivery.delta = 0
+        if self.journal_buffer is not None:
+            self.journal_buffer.changed(entry, p, delivery.size, origin, NULL)
+        self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
+        return ACCEPTED
+
+    cdef void tell_links(self, Entry* entry, uint64_t delta, Sink origin, bint tell) noexcept:
+        cdef Delivery delivery
+        cdef Fanout fan
+        cdef Py_ssize_t i
+        if self.links == 0:
+            return
+        delivery.frame = NULL
+        delivery.size = 0
+        delivery.seq = 0
+        delivery.signal = 0
+        delivery.loss = BOUNDED
+        delivery.origin = <PyObject*>origin
+        delivery.address = entry_address(entry)
+        delivery.address_size = entry.address_size
+        delivery.value = NULL
+        delivery.value_room = 0
+        delivery.value_type = 0
+        delivery.raw = NULL
+        delivery.gone = entry.revision == 0
+        delivery.quiet = True
+        delivery.tell = tell
+        delivery.hlc = entry.hlc
+        delivery.rank = entry.rank
+        delivery.delta = delta
+        delivery.entry_id = entry.id
+        delivery.bucket = entry.bucket
+        delivery.serial = 0
+        try:
+            fan = self.fan(entry)
+            for i in range(fan.count):
+                if (<Sink>fan.targets[i].sink).is_link and (fan.targets[i].plain | fan.targets[i].filtered) & 1:
+                    (<Sink>fan.targets[i].sink).deliver(&delivery)
+        except Exception:
+            log.exception("other routers could not be told of a version")
+
+    cdef void _forget(self, Entry* entry) noexcept:
+        if self.links and entry.hlc:
+            self.tell_links(entry, version_hash(entry.hlc, entry.rank), None, False)
+        State._forget(self, entry)
 
     cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept:
         """Forget a param (an empty retained MQTT message). CLASP has no such message: its subscribers see null
         with the next revision. Where there is no param, only native sinks hear of it."""
         cdef Entry* entry = self.live(address, address_size, hash)
-        cdef Delivery delivery
-        cdef uint8_t* p
         cdef int verdict = ACCEPTED
+        cdef uint64_t hlc = 0
         if not self._gate(origin, address, address_size, entry):
             return NO_SCOPE
         if entry == NULL:
             entry = self._route(address, address_size, hash, &verdict)
             if entry == NULL:
                 return verdict
+        if entry.revision:
+            verdict = self._judge(entry.revision, entry.lock_holder, origin, 0, 0)
+            if verdict != ACCEPTED:
+                return verdict
+            if self.versions:
+                hlc = self.next_hlc() | 1
+        self._clear(origin, entry, hlc, (entry.rank & EPOCH_MASK) | self.tag, raw)
+        return ACCEPTED
+
+    cdef void _clear(self, Sink origin, Entry* entry, uint64_t hlc, uint64_t rank, Raw* raw) noexcept:
+        """Tell that a param is no more, and leave a tombstone of this version; none where `hlc` is 0."""
+        cdef Delivery delivery
+        cdef uint8_t* p
+        cdef uint8_t* address = entry_address(entry)
+        cdef size_t address_size = entry.address_size
+        cdef uint32_t hash = entry.hash
         delivery.frame = NULL
         delivery.size = 0
         delivery.seq = 0
@@ -313,10 +548,15 @@ cdef class Plane(State):
         delivery.value_type = 0
         delivery.raw = raw
         delivery.gone = True
+        delivery.quiet = False
+        delivery.hlc = hlc
+        delivery.rank = rank
+        delivery.delta = 0
+        delivery.entry_id = entry.id
+        delivery.bucket = entry.bucket
         if entry.revision:
-            verdict = self._judge(entry.revision, entry.lock_holder, origin, 0, 0)
-            if verdict != ACCEPTED:
-                return verdict
+            if hlc:
+                delivery.delta = version_hash(entry.hlc, entry.rank) ^ version_hash(hlc, rank)
             self.sets += 1
             p = self.scratch + HEADROOM
             p[0] = 0x53
@@ -329,15 +569,19 @@ cdef class Plane(State):
             put64(p + 8 + address_size, entry.revision + 1)
             delivery.frame = p
             delivery.size = address_size + 16
+            delivery.address = p + 8
             if self.ring.size:
                 self.ring.append(p, delivery.size, 0, 8, address_size)
             if self.journal_buffer is not None:
                 self.journal_buffer.changed(entry, p, delivery.size, origin, raw)
         self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
-        entry = self.live(address, address_size, hash)
-        if entry != NULL and entry.revision:
-            self._forget(entry)
-        return ACCEPTED
+        # The entry may be another one by now, at another place.
+        entry = self.table.entries[delivery.entry_id]
+        if delivery.frame != NULL and entry != NULL and entry.hash == hash and entry.revision:
+            if hlc:
+                self._bury(entry, hlc, rank, origin, False, True)
+            else:
+                self._forget(entry)
 
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** found) noexcept:
         """Make a param of an address that is not one yet. It gets its first revision in `_apply`."""
@@ -377,11 +621,11 @@ cdef class Plane(State):
         cdef int value_type = write.flags & 0x0F
         cdef const uint8_t* value = write.value
         cdef size_t size = write.value_size
-        cdef uint64_t lifetime_s
         cdef int evictions = 0
+        cdef bint is_result = False     # what becomes of the write is not what the other router has written
         merged = None
         try:
-            if entry.strategy != STRATEGY_LWW and entry.revision:
+            if entry.strategy != STRATEGY_LWW and entry.revision and (write.hlc == 0 or self._decides(entry)):
                 if not _improves(entry.strategy, entry.value_type, entry_value(entry), value_type, value):
                     return STRATEGY_REJECTED
                 if entry.strategy == STRATEGY_MERGE:
@@ -390,6 +634,8 @@ cdef class Plane(State):
                         value_type, PyBytes_FromStringAndSize(<const char*>value, size))
                     value = <const uint8_t*><char*>(<bytes>merged)
                     size = len(<bytes>merged)
+                    is_result = (value_type != write.flags & 0x0F or size != write.value_size
+                                 or memcmp(value, write.value, size) != 0)
                     if entry.address_size + size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
                         return TOO_LARGE
             if not self.evict and size > entry.capacity and self._over(size - entry.capacity):
@@ -428,6 +674,14 @@ cdef class Plane(State):
             if origin.writer:
                 self.writer_uses[origin.writer] += 1
         entry.revision += 1
+        if write.hlc and not is_result:
+            entry.hlc = write.hlc
+            entry.rank = write.rank
+        else:
+            if write.rank >> EPOCH_SHIFT > entry.rank >> EPOCH_SHIFT:
+                entry.rank = write.rank
+            entry.hlc = self.next_hlc()
+            entry.rank = (entry.rank & EPOCH_MASK) | self.tag
         entry.written_us = self.core.wall_us
         self.table.seq += 1
         entry.seq = self.table.seq
@@ -436,6 +690,11 @@ cdef class Plane(State):
         while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
             evictions += 1
             self._evict_oldest()
+        self._set_ttl(entry, write)
+        return ACCEPTED
+
+    cdef void _set_ttl(self, Entry* entry, Write* write) noexcept:
+        cdef uint64_t lifetime_s
         if write.flags & SET_HAS_TTL:
             # The longest sliding one is our word for none of its own; 68 years less a second must do instead.
             entry.ttl = write.ttl if write.ttl != TTL_DEFAULT else TTL_DEFAULT - 1
@@ -451,7 +710,6 @@ cdef class Plane(State):
                 self._arm()
         elif entry.deadline_ms:
             self.table.expires(entry, 0)
-        return ACCEPTED
 
     # ---- PUBLISH ----
 
@@ -499,7 +757,8 @@ cdef class Plane(State):
         delivery.value_room = message.value_size
         delivery.value_type = message.value_type
         delivery.raw = NULL
-        delivery.gone = False
+        delivery.gone = delivery.quiet = False
+        delivery.delta = 0
         if self.ring.size and message.loss != OLDEST_FIRST and signal != SIGNAL_PARAM:
             self.ring.append(p, delivery.size, signal, 8, address_size)
         if self.journal_buffer is not None:
@@ -536,7 +795,8 @@ cdef class Plane(State):
         delivery.value_room = 0
         delivery.value_type = 0
         delivery.raw = raw
-        delivery.gone = False
+        delivery.gone = delivery.quiet = False
+        delivery.delta = 0
         if self.ring.size:
             self.ring.append_raw(address, address_size, raw.payload, raw.payload_size)
         if self.journal_buffer is not None and self._frame(&delivery):

@@ -16,8 +16,40 @@ cdef enum:
     STEPS_OF_PARTIAL = 4    # the same for patterns that may take microseconds each
 
 
+# A version tells of two states of a param which one is the later, and is the same at every router. `hlc`: microseconds
+# since 1970 by a clock that never goes back behind what it has heard, odd for a tombstone. `rank`: 16 bits of epoch,
+# raised by the owner where it overrules others, then 48 bits that stand for the router that assigned it. Compared by
+# epoch, hlc, router. A rank of all ones is none: a value of the past, told once more for those who want them all.
+cdef enum:
+    EPOCH_SHIFT = 48
+
+cdef uint64_t EPOCH_MASK
+cdef uint64_t REPLAYED
+
+cdef inline bint later(uint64_t hlc, uint64_t rank, uint64_t other_hlc, uint64_t other_rank) noexcept nogil:
+    if rank >> EPOCH_SHIFT != other_rank >> EPOCH_SHIFT:
+        return rank >> EPOCH_SHIFT > other_rank >> EPOCH_SHIFT
+    if hlc != other_hlc:
+        return hlc > other_hlc
+    return rank > other_rank
+
+cdef inline uint64_t version_hash(uint64_t hlc, uint64_t rank) noexcept nogil:
+    """What a param adds to a digest; 0 where there is nothing."""
+    cdef uint64_t h
+    if hlc == 0:
+        return 0
+    h = (hlc ^ (rank * <uint64_t>0x9E3779B97F4A7C15)) * <uint64_t>0xD6E8FEB86659FD93
+    h = (h ^ (h >> 32)) * <uint64_t>0xD6E8FEB86659FD93
+    return h ^ (h >> 32)
+
+
 cdef class State:
     cdef readonly Core core
+    cdef public bint versions               # tombstones are kept, for other routers
+    cdef public uint64_t hlc                # of the latest version that was assigned or heard of
+    cdef public uint64_t base_us            # what the monotonic clock lacks to the time that versions go by
+    cdef public uint64_t tag                # 48 bits that stand for this router
+    cdef public uint32_t max_gone
     cdef Table table
     cdef readonly JournalBuffer journal_buffer                   # the journal's, or None
     cdef public object control
@@ -38,7 +70,11 @@ cdef class State:
     cdef Entry* live(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
     cdef void _release_writer(self, uint32_t writer) noexcept
     cdef void _unlock(self, Entry* entry) noexcept
+    cdef uint64_t next_hlc(self) noexcept
     cdef void _forget(self, Entry* entry) noexcept
+    cdef void _end(self, Entry* entry) noexcept
+    cdef void _bury(self, Entry* entry, uint64_t hlc, uint64_t rank, Sink origin, bint tell, bint told) noexcept
+    cdef void tell_links(self, Entry* entry, uint64_t delta, Sink origin, bint tell) noexcept
     cdef void _arm(self) noexcept
     cdef size_t set_image(self, Entry* entry, uint8_t* target) noexcept
     cdef size_t _snapshot_entry(self, Entry* entry, uint8_t* target) noexcept

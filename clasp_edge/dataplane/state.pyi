@@ -13,7 +13,19 @@ class State:
     max_bytes: int
     evict: bool
     param_ttl_s: int
+    versions: bool
+    hlc: int
+    base_us: int
+    tag: int
+    max_gone: int
 
+    @property
+    def tombstones(self) -> int: ...
+    @property
+    def clock_us(self) -> int: ...
+    @property
+    def now_hlc(self) -> int: ...
+    def retime(self, delta_us: int, since: int, latest: int) -> int: ...
     @property
     def core(self) -> Core: ...
     @property

@@ -9,20 +9,33 @@ import logging
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_XDECREF, PyObject
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from clasp_edge.dataplane.address_index cimport AddressScan
 from clasp_edge.dataplane.bytes cimport put16, put64
-from clasp_edge.dataplane.table cimport FIRST_ID, TTL_ABSOLUTE, TTL_DEFAULT, entry_address, entry_value
+from clasp_edge.dataplane.table cimport (
+    FIRST_ID,
+    LIST_GONE,
+    TTL_ABSOLUTE,
+    TTL_DEFAULT,
+    entry_address,
+    entry_value,
+)
 from clasp_edge.wire.pattern cimport Pattern
 
+from clasp_edge.dataplane.reserved import RESERVED
+
 log = logging.getLogger("clasp_edge.dataplane")
+
+EPOCH_MASK = <uint64_t>0xFFFF << EPOCH_SHIFT
+REPLAYED = <uint64_t>-1
 
 cdef enum:
     MAX_FRAME = 65547           # wire.md 1
     MAX_PAYLOAD = 65535
     SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
     SLIDING_STEPS = 64          # being read prolongs a param's life in steps of this part of it
+    MAX_GONE = 20000            # tombstones: some 2.5 MB
     EXPIRE_AT_ONCE = 32         # removals before the clock is looked at, so that a mass expiry does not hold up traffic
     EXPIRE_US = 1000
     LOCKS_AT_ONCE = 1024        # params looked at for locks before the clock is
@@ -36,6 +49,9 @@ cdef class State:
         self.table = Table()
         self.evict = True
         self.armed_ms = <uint64_t>-1
+        self.max_gone = MAX_GONE
+        self.core.tick()
+        self.base_us = self.core.wall_us - self.core.mono_us
         self.writer_texts = [b""]
         self.free_writers = []
         self.gate_generation = 1
@@ -130,9 +146,99 @@ cdef class State:
         cdef Entry* entry = self.table.find(address, size, hash)
         if entry != NULL and entry.deadline_ms and entry.deadline_ms <= self.core.mono_us // 1000:
             self.expired += 1
-            self._forget(entry)
-            return NULL
+            self._end(entry)
+            return self.table.find(address, size, hash)
         return entry
+
+    # ---- versions ----
+
+    cdef uint64_t next_hlc(self) noexcept:
+        """For a version of our own: by the clock, and later than all that was heard of."""
+        cdef uint64_t now = (self.core.mono_us + self.base_us) & ~<uint64_t>1
+        self.hlc = now if now > self.hlc else (self.hlc | 1) + 1
+        return self.hlc
+
+    cdef void _end(self, Entry* entry) noexcept:
+        """A param's time is over. Every router comes to the same tombstone by itself: the param's version, made odd."""
+        cdef bytes reserved = RESERVED
+        if self.versions and entry.hlc and entry.revision and not (
+                entry.address_size > len(reserved)
+                and memcmp(entry_address(entry), <const char*>reserved, len(reserved)) == 0):
+            self._bury(entry, entry.hlc | 1, entry.rank, None, False, False)
+        else:
+            self._forget(entry)
+
+    cdef void _bury(self, Entry* entry, uint64_t hlc, uint64_t rank, Sink origin, bint tell, bint told) noexcept:
+        """Leave a tombstone of this version in place of a param, a route or an older tombstone. `tell`: routers that
+        know versions hear of it, but for `origin`; `told`: they have, and have counted it."""
+        cdef uint64_t delta = version_hash(entry.hlc, entry.rank) ^ version_hash(hlc, rank)
+        self._unlock(entry)
+        if entry.revision:
+            self._release_writer(entry.writer)
+            entry.writer = 0
+        entry = self.table.make_gone(entry)
+        entry.hlc = hlc
+        entry.rank = rank
+        if self.journal_buffer is not None:
+            self.journal_buffer.forgotten(entry)
+        if not told:
+            self.tell_links(entry, delta, origin, tell)
+        while self.table.gone > self.max_gone:
+            self._forget(self.table.entries[self.table.newer[LIST_GONE]])
+
+    cdef void tell_links(self, Entry* entry, uint64_t delta, Sink origin, bint tell) noexcept:
+        """The version of a param has changed, and nothing that clients are told of."""
+
+    @property
+    def tombstones(self):
+        return self.table.gone
+
+    @property
+    def clock_us(self):
+        """The time that versions go by, as the clock has it."""
+        self.core.tick()
+        return self.core.mono_us + self.base_us
+
+    @property
+    def now_hlc(self):
+        """The time that versions go by: not behind what was heard of."""
+        self.core.tick()
+        return max(self.core.mono_us + self.base_us, self.hlc)
+
+    def retime(self, long long delta_us, uint64_t since, uint64_t latest):
+        """The clock was wrong by `delta_us`: move the versions that were assigned here after `since`, and give those
+        that lie beyond `latest` new ones. How many have changed."""
+        cdef uint32_t id
+        cdef Entry* entry
+        cdef uint64_t hlc, old
+        cdef uint64_t highest = 0
+        cdef int changed = 0
+        delta_us = delta_us & ~<long long>1
+        self.core.tick()
+        self.base_us = <uint64_t>(<long long>self.base_us + delta_us)
+        for id in range(FIRST_ID, self.table.top):
+            entry = self.table.entries[id]
+            if entry == NULL or entry.hlc == 0:
+                continue
+            hlc = entry.hlc
+            if delta_us and hlc > since and entry.rank & ~EPOCH_MASK == self.tag:
+                hlc = <uint64_t>(<long long>hlc + delta_us)
+            if hlc > latest:
+                hlc = latest & ~<uint64_t>1 | hlc & 1
+            if hlc != entry.hlc:
+                old = version_hash(entry.hlc, entry.rank)
+                entry.hlc = hlc
+                changed += 1
+                if self.journal_buffer is not None:
+                    if entry.revision:
+                        self.journal_buffer.prolonged(entry)
+                    else:
+                        self.journal_buffer.forgotten(entry)
+                self.tell_links(entry, old ^ version_hash(entry.hlc, entry.rank), None, True)
+            if hlc > highest:
+                highest = hlc
+        self.hlc = highest | 1 if highest else 0
+        return changed
 
     cdef void _forget(self, Entry* entry) noexcept:
         self._unlock(entry)
@@ -322,7 +428,7 @@ cdef class State:
             if count % EXPIRE_AT_ONCE == 0 and self.core.elapsed_us() > EXPIRE_US:
                 break
             self.expired += 1
-            self._forget(entry)
+            self._end(entry)
         if self.table.next_deadline():
             self._arm()
 

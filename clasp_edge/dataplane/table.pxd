@@ -23,9 +23,10 @@ cdef enum:
     ROUTE_P2P = 1           # publishes go to the control plane (wire.md 4.5)
 
 cdef enum:
-    LIST_PARAMS = 0         # ids of the two list heads; entries start at 2
+    LIST_PARAMS = 0         # ids of the three list heads; entries start at 3
     LIST_ROUTES = 1
-    FIRST_ID = 2
+    LIST_GONE = 2           # params that were cleared or are over, and whose version is remembered
+    FIRST_ID = 3
 
 
 cdef enum:
@@ -33,6 +34,12 @@ cdef enum:
     JOURNAL_KNOWN = 2       # the two below have been found out
     JOURNAL_LOG = 4         # writes are logged
     JOURNAL_STATE = 8       # the param is kept
+
+
+cdef enum:
+    BUCKETS = 1024          # of a digest
+
+cdef uint16_t bucket_of(const uint8_t* address, size_t size) noexcept nogil
 
 
 cdef struct Slot:
@@ -59,6 +66,7 @@ cdef class Table:
     cdef AddressIndex index         # the params in the order of their addresses
     cdef readonly uint32_t params
     cdef readonly uint32_t routes
+    cdef readonly uint32_t gone     # tombstones
     cdef readonly uint64_t bytes    # of addresses, values and what is kept beside them
 
     cdef uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil
@@ -69,6 +77,7 @@ cdef class Table:
     cdef void drop_kept(self, Entry* entry) noexcept
     cdef void remove(self, Entry* entry) noexcept
     cdef int make_param(self, Entry* entry) except -1
+    cdef Entry* make_gone(self, Entry* entry) noexcept
     cdef void touch(self, Entry* entry) noexcept
     cdef void expires(self, Entry* entry, uint64_t deadline_ms) noexcept
     cdef Entry* next_expired(self, uint64_t now_ms) noexcept

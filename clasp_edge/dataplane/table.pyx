@@ -19,6 +19,16 @@ cdef enum:
     INITIAL_SLOTS = 2048
 
 
+cdef uint16_t bucket_of(const uint8_t* address, size_t size) noexcept nogil:
+    """In which bucket of a digest an address is: FNV-1a, which needs no secret. Who crowds one bucket makes only that
+    one longer to compare."""
+    cdef uint64_t h = <uint64_t>0xCBF29CE484222325
+    cdef size_t i
+    for i in range(size):
+        h = (h ^ address[i]) * <uint64_t>0x100000001B3
+    return <uint16_t>((h ^ (h >> 32)) & (BUCKETS - 1))
+
+
 cdef class Table:
     def __cinit__(self):
         self.slots = <Slot*>calloc(INITIAL_SLOTS, sizeof(Slot))
@@ -30,6 +40,7 @@ cdef class Table:
         self._grow_ids()
         self.older[LIST_PARAMS] = self.newer[LIST_PARAMS] = LIST_PARAMS
         self.older[LIST_ROUTES] = self.newer[LIST_ROUTES] = LIST_ROUTES
+        self.older[LIST_GONE] = self.newer[LIST_GONE] = LIST_GONE
         # Secret, so that nobody can choose addresses that collide.
         self.seed = int.from_bytes(os.urandom(8), "little")
         self.key = int.from_bytes(os.urandom(8), "little") | 1
@@ -72,7 +83,7 @@ cdef class Table:
         cdef uint32_t id
         cdef size_t place
         cdef uint32_t capacity = 8      # one number: what most params hold
-        if (self.params + self.routes + 1) * 2 > self.mask:
+        if (self.params + self.routes + self.gone + 1) * 2 > self.mask:
             self._grow_slots()
         if self.free_id == 0 and self.top == self.capacity:
             self._grow_ids()
@@ -90,6 +101,7 @@ cdef class Table:
         entry.address_size = <uint16_t>size
         entry.capacity = capacity
         entry.ttl = TTL_DEFAULT
+        entry.bucket = bucket_of(address, size)
         self.bytes += sizeof(Entry) + size + capacity
         memcpy(entry_address(entry), address, size)
         self.entries[id] = entry
@@ -169,6 +181,8 @@ cdef class Table:
         if entry.revision:
             self.params -= 1
             self.index.remove(self.entries, entry)
+        elif entry.hlc:
+            self.gone -= 1
         else:
             self.routes -= 1
         self._unlink(id)
@@ -242,18 +256,44 @@ cdef class Table:
         self.older[self.newer[id]] = self.older[id]
 
     cdef int make_param(self, Entry* entry) except -1:
-        """Move a route entry over to the params."""
+        """Move a route entry, or a tombstone, over to the params."""
         self.index.insert(self.entries, entry)
         self._unlink(entry.id)
         self._link(LIST_PARAMS, entry.id)
-        self.routes -= 1
+        if entry.hlc:
+            self.gone -= 1
+        else:
+            self.routes -= 1
         self.params += 1
         return 0
+
+    cdef Entry* make_gone(self, Entry* entry) noexcept:
+        """Move a param, or a route, over to the tombstones; it gets its version afterwards. The entry may move."""
+        self._unlink(entry.id)
+        self._link(LIST_GONE, entry.id)
+        if entry.revision:
+            self.params -= 1
+            self.index.remove(self.entries, entry)
+        elif entry.hlc:
+            self.gone -= 1
+        else:
+            self.routes -= 1
+        self.gone += 1
+        entry.revision = 0
+        entry.ttl = TTL_DEFAULT
+        entry.journal &= ~JOURNAL_DIRTY
+        self.expires(entry, 0)
+        self.drop_kept(entry)
+        try:
+            entry = self.store(entry, 0, entry_address(entry), 0)
+        except MemoryError:
+            entry.value_size = 0
+        return entry
 
     cdef void touch(self, Entry* entry) noexcept:
         """Make the entry the newest of its list."""
         cdef uint32_t id = entry.id
-        cdef uint32_t head = LIST_PARAMS if entry.revision else LIST_ROUTES
+        cdef uint32_t head = LIST_PARAMS if entry.revision else LIST_GONE if entry.hlc else LIST_ROUTES
         if self.older[head] != id:
             self._unlink(id)
             self._link(head, id)

@@ -17,6 +17,8 @@ class Verdict(IntEnum):
     AT_CAPACITY = 6
     TOO_LARGE = 7
     CONTROL_PLANE = 8
+    OUTDATED = 9
+    FROM_FUTURE = 10
 
 
 class Strategy(IntEnum):

@@ -29,8 +29,8 @@ NOTE_PREFIX = b"K"
 LOG_PREFIX = b"L"
 STATE_PREFIX = b"S"
 
-BLOCK_VERSION = 3
-"""Its log records may have an MQTT message's own bytes behind the frame."""
+BLOCK_VERSION = 4
+"""Its params have versions (before, their size was 0); since 3, log records may have an MQTT message's own bytes."""
 OLDEST_BLOCK_VERSION = 1
 """Of a block without MQTT's quality of service and own bytes; the rest is the same."""
 
@@ -119,6 +119,8 @@ class Param(NamedTuple):
     data: bytes
     qos: int = DEFAULT_QOS
     raw: Raw | None = None
+    version: bytes = b""
+    """As it was stored: rank and hlc, 8 bytes each, little-endian; empty where there is none."""
 
     @property
     def value(self) -> Value:
@@ -291,15 +293,18 @@ def params(block: Buffer) -> Iterator[Param]:
     while at < header.size:
         fields = _STATE.unpack_from(view, at)
         size, kind, value_type, writer_size, qos, address_size = fields[:6]
+        version_size = fields[6]
         ttl, revision, written_us, deadline_us, left_ms = fields[7:]
         begin = at + _STATE.size
         end = at + size
-        if size < _STATE.size + address_size + writer_size or end > header.size:
+        if size < _STATE.size + address_size + writer_size + version_size or end > header.size:
             raise BadBlock(f"a record of {size} bytes at {at}")
         address = bytes(view[begin : begin + address_size])
         begin += address_size
         writer = bytes(view[begin : begin + writer_size]).decode("utf-8", "replace")
         begin += writer_size
+        version = bytes(view[begin : begin + version_size])
+        begin += version_size
         raw = None
         value_end = end
         if kind == _RAW_KIND:
@@ -315,7 +320,9 @@ def params(block: Buffer) -> Iterator[Param]:
         data = bytes(view[begin:value_end])
         if header.version < 2:
             qos = DEFAULT_QOS
-        yield Param(address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data, qos, raw)
+        yield Param(
+            address, revision, writer, written_us, ttl, deadline_us, left_ms, value_type, data, qos, raw, version
+        )  # fmt: skip
         at = end
 
 
@@ -339,9 +346,9 @@ def _image(param: Param) -> bytes:
     if param.raw is not None:
         kind = _RAW_KIND
         value = _RAW.pack(len(value), len(param.raw.properties)) + value + param.raw.properties + param.raw.payload
-    size = _STATE.size + len(param.address) + len(writer) + len(value)
+    size = _STATE.size + len(param.address) + len(writer) + len(param.version) + len(value)
     head = _STATE.pack(
-        size, kind, param.value_type, len(writer), param.qos, len(param.address), 0,
+        size, kind, param.value_type, len(writer), param.qos, len(param.address), len(param.version),
         param.ttl, param.revision, param.written_us, param.deadline_us, param.remaining_ms,
     )  # fmt: skip
-    return head + param.address + writer + value
+    return head + param.address + writer + param.version + value

@@ -33,6 +33,7 @@ from clasp_edge.dataplane.table cimport FIRST_ID, TTL_DEFAULT, Entry, Table
 log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
+    VERSION_BYTES = 16
     MAX_PAYLOAD = 65535         # wire.md 1
     NAMED = 10                  # params of one block that the log names when they cannot be used
     LARGEST_RAW = 1 << 18       # of properties and payload: an MQTT packet's (mqtt.max_packet_kib)
@@ -61,14 +62,15 @@ def restore_params(Plane plane not None, const uint8_t[::1] block not None, dict
     while at + sizeof(StateRecord) <= end:
         memcpy(&record, &block[at], sizeof(StateRecord))
         size = record.size
-        if (size < sizeof(StateRecord) + <uint64_t>record.address_size + record.writer_size or size > end - at
+        if (size < sizeof(StateRecord) + <uint64_t>record.address_size + record.writer_size + record.version_size
+                or size > end - at or (record.version_size and record.version_size != VERSION_BYTES)
                 or record.writer_size > 36):
             log.error("stored params: a record of %d bytes at %d of block %d, the rest of the block is passed over",
                       size, at, header.number)
             return refused + max(1, <long long>header.count - done)
         p = &block[at] + sizeof(StateRecord)
         at += size
-        size -= sizeof(StateRecord) + record.address_size + record.writer_size
+        size -= sizeof(StateRecord) + record.address_size + record.writer_size + record.version_size
         if header.version < 2:
             record.qos = 1              # not told: as of a write that did not come by MQTT
         if not _restore(plane, &record, p, <uint32_t>size, writers, clock_is_right):
@@ -86,15 +88,29 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
     cdef Table table = plane.table
     cdef uint32_t hash = table.hash_of(address, record.address_size)
     cdef Entry* entry = table.find(address, record.address_size, hash)
-    cdef const uint8_t* value = address + record.address_size + record.writer_size
+    cdef const uint8_t* value = address + record.address_size + record.writer_size + record.version_size
+    # Of what was stored before there were versions, the time of the write is the best there is.
+    cdef uint64_t hlc = record.written_us & ~<uint64_t>1
+    cdef uint64_t rank = 0
     cdef uint64_t remaining_ms = record.remaining_ms
     cdef uint64_t now_ms = plane.core.mono_us // 1000
     cdef uint64_t lifetime_ms
     cdef uint32_t writer = 0
     cdef RawSizes sizes
     cdef Raw raw
+    if record.version_size:
+        memcpy(&rank, value - VERSION_BYTES, 8)
+        memcpy(&hlc, value - VERSION_BYTES + 8, 8)
+        if hlc > plane.hlc:
+            plane.hlc = hlc | 1
     if record.kind == RECORD_GONE:
-        if entry != NULL:
+        if record.version_size and hlc:
+            if entry == NULL:
+                entry = table.insert(address, record.address_size, hash)
+                entry.route, entry.strategy = plane.control.classify(
+                    PyBytes_FromStringAndSize(<const char*>address, record.address_size))
+            plane._bury(entry, hlc, rank, None, False, True)
+        elif entry != NULL:
             plane._forget(entry)
         return True
     if ((record.kind != RECORD_PARAM and record.kind != RECORD_RAW) or record.revision == 0
@@ -130,7 +146,13 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
     else:
         lifetime_ms = 0
     if lifetime_ms and remaining_ms == 0:
-        if entry != NULL:
+        if record.version_size:
+            if entry == NULL:
+                entry = table.insert(address, record.address_size, hash)
+                entry.route, entry.strategy = plane.control.classify(
+                    PyBytes_FromStringAndSize(<const char*>address, record.address_size))
+            plane._bury(entry, hlc | 1, rank, None, False, True)
+        elif entry != NULL:
             plane._forget(entry)
         return True
     if entry == NULL:
@@ -144,6 +166,9 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
         entry.strategy = strategy
         table.make_param(entry)
         entry.revision = record.revision        # counted as a param from here on
+    elif entry.revision == 0:
+        table.make_param(entry)
+        entry.revision = record.revision
     else:
         plane._release_writer(entry.writer)
         entry.writer = 0
@@ -158,6 +183,8 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
         table.drop_kept(entry)
     entry.qos = record.qos
     entry.revision = record.revision
+    entry.hlc = hlc
+    entry.rank = rank
     entry.written_us = record.written_us
     entry.ttl = record.ttl
     if record.writer_size:

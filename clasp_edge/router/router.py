@@ -55,6 +55,7 @@ class Router:
         self.plane = Plane(self.core, limits.history_kib * 1024)
         self.plane.control = self
         self.sessions: dict[str, Session] = {}
+        self.on_peer_refused: Callable[[Session, Verdict, bytes], None] | None = None
         self.connections: set[Session] = set()
         self.places = Places()
         self.guests = 0  # clients of other protocols' servers, which count as sessions too
@@ -255,6 +256,8 @@ class Router:
             return self.config.security.lock_error_code, f'LockHeld {{ holder: "{holder}" }}'
         if verdict is Verdict.STRATEGY_REJECTED:
             return ErrorCode.REVISION_CONFLICT, "ConflictRejected"
+        if verdict is Verdict.FROM_FUTURE:
+            return ErrorCode.REVISION_CONFLICT, "the version is from the future: the clock is wrong"
         if verdict is Verdict.TOO_LARGE:
             return ErrorCode.INVALID_VALUE, (
                 "Value too large: address and value may take "

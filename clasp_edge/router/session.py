@@ -178,6 +178,8 @@ class Session(ClaspReceiver):
         shown = shown_address(address)
         code, text = self.router.refusal(self, Verdict(verdict), address, revision, expected, is_set)
         self.error(code, text, shown)
+        if self.versioned and is_set and self.router.on_peer_refused is not None:
+            self.router.on_peer_refused(self, Verdict(verdict), address)
 
     def on_special(self, payload: bytes, address: bytes) -> None:
         self.router.p2p.publish(self, payload, address)

@@ -103,6 +103,8 @@ class FederationOp(IntEnum):
     STORED = 0x44
     LIFETIMES = 0x45
     FOLLOW = 0x46
+    DIGEST = 0x47
+    MEND = 0x48
 
     @property
     def label(self) -> str:

@@ -1,4 +1,7 @@
-"""`make outages`: every scenario, long and again and again. Needs root. Ends with 1 at a broken promise."""
+"""`make outages`: every scenario, long and again and again, or (`--histories 500`) random histories.
+
+Scenarios need root. Ends with 1 at a broken promise.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from outages.histories import run_histories
 from outages.scenarios import SCENARIOS, perform, stage
 from support.federation_net import Net, why_not
 
@@ -17,8 +21,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="outages", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each fault lasts")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--histories", type=int, default=0, help="random histories instead, so many (histories.py)")
+    parser.add_argument("--first", type=int, default=1, help="seed of the first history")
     parser.add_argument("--only", default="", help="scenarios with this in their names")
     options = parser.parse_args()
+    if options.histories:
+        return run_histories(options.first, options.histories, options.seconds)
     if reason := why_not():
         print(f"outages: {reason}", file=sys.stderr)
         return 2

@@ -98,6 +98,8 @@ class PeerHandlers:
             self._introduce(session, message)
         elif message.op is FederationOp.FOLLOW:
             self.peers.follow(session, message)
+        elif message.op is FederationOp.DIGEST:
+            self.peers.digest(session, message)
         elif message.op is FederationOp.STORED:
             self.peers.stored(session, message.since_revision or 0)
         else:

@@ -11,6 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from clasp_edge.dataplane import Verdict
+from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.federation.downstream.digests import answer_digest
 from clasp_edge.federation.downstream.downlink import Downlink
 from clasp_edge.federation.downstream.peer_cursors import PeerCursors
 from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
@@ -85,6 +88,7 @@ class Peers:
         self._params.open()
         self.leaves = ReferenceLeaves(router, identity, self.owned_by_others)
         router.on_ended.append(self.ended)
+        router.on_peer_refused = self.refused
 
     def of(self, session: Session) -> Peer | None:
         """The clasp-edge behind a session, if it is one."""
@@ -116,12 +120,18 @@ class Peers:
         self._ids.take(router_id, session.identity)
         peer = self._take(session, router_id, message.revisions.get("link", 0), instance, message.patterns)
         peer.downlink = Downlink(self._router.plane, session, self.identity)
+        session.versioned = bool(message.revisions.get("versions"))
         session.own_rate = self._router.config.federation.messages_per_second
         session.set_rate(session.own_rate)
         buffer = self._router.plane.journal_buffer
         strict = buffer is not None and buffer.strict
         keeps = self._places is not None and self._places.offered
-        session.send(peer_frame(self.identity.router_id, self.identity.instance, (), strict=strict, keeps=keeps))
+        session.send(
+            peer_frame(
+                self.identity.router_id, self.identity.instance, (), strict=strict, keeps=keeps,
+                versions=session.versioned, time_us=self._router.plane.now_hlc if session.versioned else 0,
+            )
+        )  # fmt: skip
 
     def objection(self, session: Session, router_id: str, instance: int, owns: Sequence[str]) -> str | None:
         """Why this router cannot be admitted under this id, or with what it claims; None if it can."""
@@ -269,6 +279,34 @@ class Peers:
             # Held until the commit, also where what the peer has sent was here before, by another way.
             session.await_commit()
             session.send(stored_frame(number))
+
+    def digest(self, session: Session, message: FederationSync) -> None:
+        """DIGEST: whether we have the same."""
+        peer = self._by_session.get(session)
+        if peer is not None and peer.downlink is not None and session.versioned:
+            answer_digest(session, peer.downlink, message)
+
+    def owner_of(self, address: bytes) -> Peer | None:
+        """The router that is here and owns the address."""
+        return next((peer for peer in self._by_id.values() if peer.is_here and peer.owns.admits(address)), None)
+
+    def refused(self, session: Session, verdict: Verdict, address: bytes) -> None:
+        """A versioned SET of a peer was refused. What stands here is to stand there too, unless the peer owns it."""
+        peer = self._by_session.get(session)
+        if peer is None or peer.downlink is None:
+            return
+        if verdict is Verdict.FROM_FUTURE:
+            shown = address[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
+            text = f"peer {peer.router_id[:64]}: {shown} has a version from the future, the clock there is wrong"
+            log.warning("%s", text)
+            session.close(CloseCode.POLICY_VIOLATION, text)
+        elif (
+            verdict is Verdict.NO_SCOPE
+            and not address.startswith(RESERVED)
+            and peer.downlink.policies.admits(address)
+            and not peer.owns.admits(address)
+        ):
+            peer.downlink.overrule(address, session.refused_hlc, session.refused_rank, False)
 
     def stored(self, session: Session, number: int) -> None:
         """STORED: it has got everything before that checkpoint of ours, and its journal, if it has one, has it too."""

@@ -12,6 +12,11 @@ end is a clasp-edge too. Builds and reads them; knows no session.
 - CHECKPOINT asks for REACHED with the same number once everything before it has been dealt with; from a router in
   strict mode (PEER's `strict`) STORED with that number follows when its journal has it. A hub's CHECKPOINT is answered
   by STORED alone, as soon as the journal has everything, if there is one.
+- DIGEST, where both know versions (PEER's `versions`; its `time` is what the hub's versions go by): what the link
+  carries, as the box has it. `since_revision` is the root; with `origin` "full", `revisions` are the buckets.
+  From a hub: send all of it, for the roots differ.
+- MEND, the hub's answer to a full one, after it has sent what it has in the buckets that differ: their numbers. Then
+  the box sends what it has in them.
 - LIFETIMES, before a SNAPSHOT that answers RequestSync: `revisions` are the ttl words (wire.md 2.3, SET) that give its
   params the life they have there.
 """
@@ -19,7 +24,7 @@ end is a clasp-edge too. Builds and reads them; knows no session.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from clasp_edge.federation.shared.dedup import MAX_ORIGIN_BYTES, Route
 from clasp_edge.federation.shared.namespace import read_pattern
@@ -41,10 +46,13 @@ _HAS_SINCE, _HAS_ORIGIN = 0x80, 0x40
 
 
 def peer_frame(
-    router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, keeps: bool = False, link: int = 0
-) -> bytes:
+    router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, keeps: bool = False, link: int = 0,
+    versions: bool = False, time_us: int = 0,
+) -> bytes:  # fmt: skip
     """PEER."""
-    told = {name: 1 for name, said in (("strict", strict), ("keeps", keeps)) if said}
+    told = {name: 1 for name, said in (("strict", strict), ("keeps", keeps), ("versions", versions)) if said}
+    if time_us:
+        told["time"] = time_us
     if link:
         told["link"] = link
     return encode(FederationSync(FederationOp.PEER, tuple(owns), told, instance, router_id))
@@ -90,6 +98,41 @@ def read_route(message: FederationSync) -> tuple[Route, int, int]:
     if first > LARGEST_NUMBER:
         raise ValueError("a ROUTE with a number that no log reaches")
     return Route(message.origin, epoch, hops), first, count
+
+
+FULL = "full"
+
+BUCKETS = 1024
+"""Of a digest (dataplane/table.pxd)."""
+
+
+def digest_frame(root: int, buckets: Mapping[int, int] | None = None) -> bytes:
+    """DIGEST: the root alone, or with `buckets` all of it."""
+    if buckets is None:
+        return encode(FederationSync(FederationOp.DIGEST, since_revision=root))
+    told = {f"{bucket:x}": value for bucket, value in buckets.items()}
+    return encode(FederationSync(FederationOp.DIGEST, revisions=told, since_revision=root, origin=FULL))
+
+
+def ask_digest_frame() -> bytes:
+    """DIGEST, from a hub."""
+    return encode(FederationSync(FederationOp.DIGEST))
+
+
+def mend_frame(buckets: Iterable[int]) -> bytes:
+    """MEND."""
+    return encode(FederationSync(FederationOp.MEND, revisions={f"{bucket:x}": 0 for bucket in buckets}))
+
+
+def read_buckets(message: FederationSync) -> dict[int, int]:
+    """The buckets of a DIGEST or MEND. Raises ValueError for what is none."""
+    found = {}
+    for text, value in message.revisions.items():
+        bucket = int(text, 16)
+        if not 0 <= bucket < BUCKETS:
+            raise ValueError(f"a digest with a bucket {text[:16]!r}")
+        found[bucket] = value
+    return found
 
 
 def checkpoint_frame(number: int) -> bytes:

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.adapter cimport Adapter
@@ -10,7 +10,15 @@ cdef class Relay(Adapter):
     cdef public Sink twin           # the other half of the same neighbour, or None
     cdef public int flags           # of the frames of SETs: 0x41 asks for an ACK, 0x01 does not
 
+    cdef readonly bint versioned    # the neighbour knows versions: they stand behind each SET
+    cdef uint64_t* buckets          # of the digest of what the link carries
+    cdef readonly uint64_t root     # all of them together
+    cdef uint32_t counted           # entries with lower ids are in it
+
     cdef object _frame(self, Delivery* delivery)
+    cdef object _state_frame(self, Entry* entry)
+    cdef bint _carries(self, Entry* entry) except -1
+    cdef Entry* _find(self, bytes address) noexcept
     cdef object _set_frame(self, const uint8_t* address, size_t address_size, int value_type, const uint8_t* value,
-                           size_t value_size, long long ttl)
+                           size_t value_size, long long ttl, uint64_t hlc, uint64_t rank)
     cdef long long _lifetime(self, Entry* entry) noexcept

@@ -1,6 +1,9 @@
 """What another router is told: writes as frames without our revisions and locks, with their time to live, and the way
 they have come.
 
+With a router that knows versions (dataplane/state.pxd), each SET ends in one, and a digest of what the link carries is
+kept: 1024 buckets by address, each the exclusive-or of what `version_hash` makes of its params and tombstones.
+
 An `Adapter` whose peer is a router. Revisions and locks mean something at home only (federation.md 4), and a param must
 not live longer or shorter there than here. Knows no connection and no policy.
 """
@@ -9,17 +12,32 @@ import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.ref cimport PyObject
-from libc.stdint cimport uint16_t, uint32_t
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
 
-from clasp_edge.dataplane.bytes cimport put16, put32
-from clasp_edge.dataplane.messages cimport SET, SET_TTL, Write, framed_payload, read_set
-from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, TTL_NEVER, entry_address, entry_value
+from clasp_edge.dataplane.bytes cimport put16, put32, put64
+from clasp_edge.dataplane.messages cimport SET, SET_TTL, Write, framed_payload, read_set, read_version
+from clasp_edge.dataplane.state cimport REPLAYED, version_hash
+from clasp_edge.dataplane.table cimport (
+    BUCKETS,
+    FIRST_ID,
+    TTL_ABSOLUTE,
+    TTL_DEFAULT,
+    TTL_NEVER,
+    entry_address,
+    entry_value,
+)
+from clasp_edge.dataplane.trie cimport Fanout
 
 log = logging.getLogger("clasp_edge.federation")
 
 cdef enum:
     RESERVED_SIZE = 12
+    QUIET = 0x40                # added to the signal of what only routers are told of: a version, no new value
+    VERSION_BYTES = 16
+    EVERYTHING = 0xFFFFFFFF
+    MAX_PAYLOAD = 65535
     GONE = 0x80                 # added to the signal of a param that was cleared
     NO_TTL = -1
 
@@ -33,6 +51,143 @@ cdef class Relay(Adapter):
     def __cinit__(self, plane, *args, **kwargs):
         self.flags = 0x41
 
+    def __dealloc__(self):
+        free(self.buckets)
+
+    # ---- the digest ----
+
+    def speak_versions(self, bint on):
+        """Whether the neighbour knows versions; before anything is told to it. A digest begins empty."""
+        if on and self.buckets == NULL:
+            self.buckets = <uint64_t*>calloc(BUCKETS, sizeof(uint64_t))
+            if self.buckets == NULL:
+                raise MemoryError
+            self.plane.links += 1
+            self.plane.versions = True
+        elif not on and self.buckets != NULL:
+            free(self.buckets)
+            self.buckets = NULL
+            self.plane.links -= 1
+        self.versioned = self.is_link = on
+        if on:
+            self.begin_digest()
+
+    def begin_digest(self):
+        """Count anew, with `count_on`."""
+        memset(self.buckets, 0, BUCKETS * sizeof(uint64_t))
+        self.root = 0
+        self.counted = FIRST_ID
+
+    def count_on(self, uint32_t entries):
+        """Count so many entries more; what changes meanwhile is counted by itself. Whether all have been."""
+        cdef Entry* entry
+        cdef uint64_t part
+        cdef uint32_t end
+        if self.counted == EVERYTHING:
+            return True
+        end = self.counted + entries if self.plane.table.top - self.counted > entries else self.plane.table.top
+        while self.counted < end:
+            entry = self.plane.table.entries[self.counted]
+            self.counted += 1
+            if entry != NULL and entry.hlc and self._carries(entry):
+                part = version_hash(entry.hlc, entry.rank)
+                self.buckets[entry.bucket] ^= part
+                self.root ^= part
+        if self.counted >= self.plane.table.top:
+            self.counted = EVERYTHING
+            return True
+        return False
+
+    @property
+    def digest(self):
+        """The buckets that are not empty, by number."""
+        cdef int i
+        return {i: self.buckets[i] for i in range(BUCKETS) if self.buckets[i]}
+
+    def in_buckets(self, bytes wanted not None, uint32_t cursor, size_t max_bytes, uint32_t max_entries):
+        """What the link carries in the buckets whose byte in `wanted` is not 0: `([(address, frame)], next cursor)`,
+        starting at `cursor` (0 at first; 0 at the end)."""
+        cdef Entry* entry
+        cdef uint32_t id = cursor if cursor > FIRST_ID else FIRST_ID
+        cdef size_t size = 0
+        cdef const uint8_t* flags = <const uint8_t*><char*>wanted
+        cdef uint64_t now_ms = self.plane.core.mono_us // 1000
+        cdef list found = []
+        if len(wanted) != BUCKETS:
+            raise ValueError("one byte for each bucket")
+        while id < self.plane.table.top and size < max_bytes and max_entries:
+            entry = self.plane.table.entries[id]
+            id += 1
+            max_entries -= 1
+            if entry == NULL or entry.hlc == 0 or not flags[entry.bucket]:
+                continue
+            if (entry.deadline_ms and entry.deadline_ms <= now_ms) or not self._carries(entry):
+                continue
+            frame = self._state_frame(entry)
+            size += len(frame)
+            found.append((PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size), frame))
+        return found, id if id < self.plane.table.top else 0
+
+    cdef bint _carries(self, Entry* entry) except -1:
+        """Whether the link is told of this address: the fan-out knows."""
+        cdef Fanout fan
+        cdef Py_ssize_t i
+        if (entry.address_size >= RESERVED_SIZE
+                and memcmp(entry_address(entry), RESERVED, RESERVED_SIZE) == 0):
+            return False
+        fan = self.plane.fan(entry)
+        for i in range(fan.count):
+            if fan.targets[i].sink == <PyObject*>self:
+                return (fan.targets[i].plain | fan.targets[i].filtered) & 1
+        return False
+
+    # ---- versions ----
+
+    cdef Entry* _find(self, bytes address) noexcept:
+        cdef const uint8_t* text = <const uint8_t*><char*>address
+        return self.plane.live(text, len(address), self.plane.table.hash_of(text, len(address)))
+
+    def version(self, bytes address not None):
+        """`(hlc, rank)` of a param or tombstone; None where there is neither."""
+        cdef Entry* entry = self._find(address)
+        return (entry.hlc, entry.rank) if entry != NULL and entry.hlc else None
+
+    def merge(self, bytes payload not None, bint quiet=False):
+        """Write a SET of a neighbour that knows versions: `(verdict, address, hlc, rank)`. `quiet`: the same value once
+        more is no news. Raises ValueError for a payload that is none."""
+        cdef const uint8_t* p = <const uint8_t*><char*>payload
+        cdef size_t size = len(payload)
+        cdef Write write
+        cdef uint64_t revision = 0
+        cdef bint outer = self.plane.core.in_pass
+        if size == 0 or p[0] != SET or read_set(p, size, &write) != 0 or not read_version(p, size, &write):
+            raise ValueError("no SET with a version")
+        write.hash = self.plane.table.hash_of(write.address, write.address_size)
+        write.raw = NULL
+        write.quiet = quiet
+        self.plane.core.begin()
+        verdict = self.plane.set(self, &write, &revision)
+        if not outer:
+            self.plane.core.finish()
+        return (verdict, PyBytes_FromStringAndSize(<const char*>write.address, write.address_size), write.hlc,
+                write.rank)
+
+    def overrule(self, bytes address not None, uint64_t hlc, uint64_t rank, bint raise_epoch):
+        """What is here stands against that version, and all are told; a tombstone where nothing is here."""
+        cdef Entry* entry = self._find(address)
+        cdef int verdict = 0
+        cdef bint outer = self.plane.core.in_pass
+        self.plane.core.begin()
+        if entry == NULL:
+            entry = self.plane._route(<const uint8_t*><char*>address, len(address), self.plane.table.hash_of(
+                <const uint8_t*><char*>address, len(address)), &verdict)
+        if entry != NULL:
+            self.plane.overrule(entry, hlc, rank, raise_epoch)
+        if not outer:
+            self.plane.core.finish()
+
+    # ---- what the neighbour is told ----
+
     def on_deliveries(self, list deliveries):
         """As `Adapter.on_deliveries`, but each is `(kind, address, frame, route, number, logged)`.
 
@@ -45,11 +200,27 @@ cdef class Relay(Adapter):
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef Sink origin = <Sink>delivery.origin
         cdef uint64_t logged = 0
-        if delivery.origin == <PyObject*>self or delivery.origin == <PyObject*>self.twin or delivery.frame == NULL:
+        cdef Entry* entry
+        if delivery.frame == NULL and not delivery.quiet:
             return
         if delivery.address_size >= RESERVED_SIZE and memcmp(delivery.address, RESERVED, RESERVED_SIZE) == 0:
             return
+        if self.versioned and delivery.delta and delivery.entry_id < self.counted:
+            self.buckets[delivery.bucket] ^= delivery.delta
+            self.root ^= delivery.delta
+        if delivery.origin == <PyObject*>self or delivery.origin == <PyObject*>self.twin:
+            return
         try:
+            if delivery.quiet:
+                if self.versioned and delivery.tell:
+                    entry = self.plane.table.entries[delivery.entry_id]
+                    if not self.inbox:
+                        self.plane.core.adapters.append(self)
+                    self.inbox.append((
+                        QUIET | (GONE if delivery.gone else 0),
+                        PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size),
+                        self._state_frame(entry), None, 0, 0))
+                return
             if self.plane.journal_buffer is not None:
                 logged = self.plane.journal_buffer.last_number
             frame = self._frame(delivery)
@@ -73,7 +244,8 @@ cdef class Relay(Adapter):
             return PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
         if delivery.gone:
             # Over as soon as it has been told (wire.md 2.3, SET).
-            return self._set_frame(delivery.address, delivery.address_size, 0, NULL, 0, TTL_ABSOLUTE)
+            return self._set_frame(delivery.address, delivery.address_size, 0, NULL, 0, TTL_ABSOLUTE, delivery.hlc,
+                                   delivery.rank)
         if not set_in(delivery.frame, delivery.size, &write):
             log.error("a SET could not be told to another router: its frame cannot be read")
             return None
@@ -85,7 +257,15 @@ cdef class Relay(Adapter):
             if entry != NULL:
                 ttl = self._lifetime(entry)
         return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
-                               write.value_size, ttl)
+                               write.value_size, ttl, delivery.hlc, delivery.rank)
+
+    cdef object _state_frame(self, Entry* entry):
+        """The frame that tells a param, or a tombstone, as it is now."""
+        if entry.revision == 0:
+            return self._set_frame(entry_address(entry), entry.address_size, 0, NULL, 0, TTL_ABSOLUTE, entry.hlc,
+                                   entry.rank)
+        return self._set_frame(entry_address(entry), entry.address_size, entry.value_type, entry_value(entry),
+                               entry.value_size, self._lifetime(entry), entry.hlc, entry.rank)
 
     cdef long long _lifetime(self, Entry* entry) noexcept:
         """The ttl word that gives the param, written there now, the life it has here."""
@@ -101,8 +281,9 @@ cdef class Relay(Adapter):
         return entry.ttl
 
     cdef object _set_frame(self, const uint8_t* address, size_t address_size, int value_type, const uint8_t* value,
-                           size_t value_size, long long ttl):
-        cdef size_t size = 8 + address_size + value_size + (4 if ttl != NO_TTL else 0)
+                           size_t value_size, long long ttl, uint64_t hlc, uint64_t rank):
+        cdef size_t size = (8 + address_size + value_size + (4 if ttl != NO_TTL else 0)
+                            + (VERSION_BYTES if self.versioned else 0))
         frame = PyBytes_FromStringAndSize(NULL, size)
         cdef uint8_t* p = <uint8_t*>PyBytes_AS_STRING(frame)
         p[0] = 0x53
@@ -114,6 +295,10 @@ cdef class Relay(Adapter):
         memcpy(p + 8, address, address_size)
         if value_size:
             memcpy(p + 8 + address_size, value, value_size)
+        if self.versioned:
+            put64(p + size - 16, rank)
+            put64(p + size - 8, hlc)
+            size -= VERSION_BYTES
         if ttl != NO_TTL:
             put32(p + size - 4, <uint32_t>ttl)
         return frame
@@ -122,10 +307,9 @@ cdef class Relay(Adapter):
         """The frame that tells a param as it is now; None where there is none."""
         cdef const uint8_t* text = <const uint8_t*><char*>address
         cdef Entry* entry = self.plane.live(text, len(address), self.plane.table.hash_of(text, len(address)))
-        if entry == NULL or entry.revision == 0:
+        if entry == NULL or (entry.revision == 0 and (entry.hlc == 0 or not self.versioned)):
             return None
-        return self._set_frame(entry_address(entry), entry.address_size, entry.value_type, entry_value(entry),
-                               entry.value_size, self._lifetime(entry))
+        return self._state_frame(entry)
 
     def lifetime(self, bytes address not None):
         """The ttl word that gives the param, written elsewhere now, the life it has here; None where there is none."""
@@ -151,7 +335,7 @@ cdef class Relay(Adapter):
         if write.flags & SET_TTL:
             ttl = write.ttl
         return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
-                               write.value_size, ttl)
+                               write.value_size, ttl, 0, REPLAYED)
 
 
 cdef bint set_in(const uint8_t* frame, size_t size, Write* write) noexcept nogil:

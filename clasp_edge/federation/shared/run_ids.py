@@ -6,6 +6,7 @@ again. Imports little, so that a router without federation can note its run too.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from typing import Protocol
@@ -27,6 +28,12 @@ class RunLog(Protocol):
     def cursors(self) -> Mapping[str, int]: ...
     def set_cursor(self, name: str, sequence: int) -> None: ...
     def forget_cursor(self, name: str) -> None: ...
+
+
+def tag_of(router_id: str) -> int:
+    """48 bits that stand for a router in versions (dataplane/state.pxd). Not 0."""
+    digest = hashlib.blake2b(router_id.encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "big") or 1
 
 
 def new_run_id() -> int:

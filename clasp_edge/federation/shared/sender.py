@@ -25,6 +25,13 @@ from clasp_edge.wire.frame import HEADER_BYTES
 GONE = 0x80
 """In the kind of a delivery: the param was cleared (dataplane.relay)."""
 
+QUIET = 0x40
+"""In the kind of a delivery: only its version is news, for routers that know versions (relay.pyx)."""
+
+VERSION_BYTES = 16
+PAST = b"\xff" * 8 + bytes(8)
+"""In place of the version of a value of the past (dataplane/state.pxd)."""
+
 ASKS_FOR_ACK = 0x41
 ASKS_FOR_NOTHING = 0x01
 """Flags of a SET's frame (wire.md 1.1): the reference acknowledges each SET, a clasp-edge checkpoints."""
@@ -154,8 +161,16 @@ class PeerSender(Relay):
             carried = policies.of(address)
             if carried is None or (route is not None and goes_back(route, neighbour)):
                 continue
+            if kind & QUIET:
+                if pressed:
+                    if port is not None:
+                        self._pending[address] = (None, 0)
+                        self.pump_soon()
+                else:
+                    sending.append((self.unlogged_route, 0, frame))
+                continue
             policy = carried[kind & ~GONE]
-            if self.backlog is not None and self._checkpoints:
+            if self.backlog is not None and self._checkpoints and not self.versioned:
                 if kind == GONE:
                     self._bury(address)
                 elif kind == 0 and self.tombstones:
@@ -165,7 +180,8 @@ class PeerSender(Relay):
                     # In the order in which they came: what has been gathered goes first.
                     self._send(sending, written)
                     sending, written = [], []
-                self.backlog.offer(Item(frame, *self._way(route, number, logged), logged, self._wall_s()))
+                waits = self.without_version(frame) if kind & ~GONE == 0 else frame
+                self.backlog.offer(Item(waits, *self._way(route, number, logged), logged, self._wall_s()))
                 offered = self._draining
                 continue
             if offered:
@@ -211,10 +227,12 @@ class PeerSender(Relay):
             self._port.send([frame for _, _, frame in sending])
             return
         frames = list(self._runs(sending))
-        if self._checkpoints or to_be_done:
+        # A version tells by itself what stands; only what must all arrive is acknowledged.
+        checkpoints = self._checkpoints and not self.versioned
+        if checkpoints or to_be_done:
             self._checkpoint += 1
             frames.append(checkpoint_frame(self._checkpoint))
-        if self._checkpoints:
+        if checkpoints:
             for address in written:
                 self._in_flight[address] = self._checkpoint
             self._batches.append((self._checkpoint, written))
@@ -415,7 +433,10 @@ class PeerSender(Relay):
         while self._pending and len(sending) < MESSAGES_AT_ONCE:
             address = next(iter(self._pending))
             route, _ = self._pending.pop(address)
-            sending.append((route or self.unlogged_route, 0, self.image(address) or gone_frame(address, self.flags)))
+            frame = self.image(address)
+            if frame is None and self.versioned:
+                continue  # its tombstone is gone too
+            sending.append((route or self.unlogged_route, 0, frame or gone_frame(address, self.flags)))
             written.append(address)
         if sending:
             self._send(sending, written)
@@ -446,11 +467,33 @@ class PeerSender(Relay):
         if items:
             going = [item for item in items if not goes_back(item.route, self.neighbour)]
             written = self._params_in([item.frame[HEADER_BYTES:] for item in going])
-            self._send([(item.route, item.number, item.frame) for item in going], written, to_be_done=True)
+            self._send(
+                [(item.route, item.number, self._with_version(item.frame)) for item in going], written, to_be_done=True
+            )
             backlog.sent(items, self._checkpoint)
             self.pump_soon()
         elif backlog.drained:
             self._tell_outdated()
+
+    def without_version(self, frame: bytes) -> bytes:
+        """A SET's frame as it waits in the backlog: by the time it is sent, its version may not be what stands."""
+        if not self.versioned:
+            return frame
+        size = int.from_bytes(frame[2:HEADER_BYTES], "big") - VERSION_BYTES
+        return frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:-VERSION_BYTES]
+
+    def _with_version(self, frame: bytes) -> bytes:
+        """A frame from the backlog for a neighbour that knows versions: a SET as what stands, or as a value of the
+        past."""
+        if not self.versioned or frame[HEADER_BYTES] != MessageType.SET:
+            return frame
+        address, value_type, value, _, ttl = set_parts(frame[HEADER_BYTES:])
+        held, version = self.held(address), PAST
+        stands = ttl == GONE_TTL if held is None else held[:2] == (value_type, value)
+        if stands and (known := self.version(address)) is not None:
+            version = known[1].to_bytes(8, "big") + known[0].to_bytes(8, "big")
+        size = int.from_bytes(frame[2:HEADER_BYTES], "big") + VERSION_BYTES
+        return frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:] + version
 
     def _at_most(self, messages: int) -> int:
         if not self._one_by_one:

@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING, Protocol
 from clasp_edge.dataplane import Verdict as Written
 from clasp_edge.federation.shared.conflicts import Terms
 from clasp_edge.federation.shared.dedup import Arrival, Route, way_of
-from clasp_edge.federation.shared.extensions import follow_frame, peer_frame, read_route, stored_frame
-from clasp_edge.federation.shared.sender import GONE_TTL, PeerSender
+from clasp_edge.federation.shared.extensions import (
+    follow_frame,
+    peer_frame,
+    read_buckets,
+    read_route,
+    stored_frame,
+)
+from clasp_edge.federation.shared.sender import GONE_TTL, PAST, PeerSender
 from clasp_edge.federation.shared.unpack import Unreadable, set_parts, snapshot_params
 from clasp_edge.federation.upstream.heartbeat import Heartbeat
 from clasp_edge.federation.upstream.reference_hub import ReferenceGuard
 from clasp_edge.federation.upstream.state_sync import NULL, StateSync
 from clasp_edge.federation.upstream.timers import Timers
+from clasp_edge.federation.upstream.version_sync import VersionSync
 from clasp_edge.wire import (
     Ack,
     Error,
@@ -78,6 +85,8 @@ class Owner(Protocol):
     def is_same_life(self, hub_instance: int) -> bool: ...
     def terms(self, hub_time_us: int) -> Terms: ...
     def established(self, leaf: HubSession) -> None: ...
+    def measured(self, hub_us: int, took_s: float) -> None: ...
+    def refused_write(self, address: bytes, code: int, text: str) -> None: ...
     def settled(self, leaf: HubSession) -> None: ...
     def trouble(self, text: str) -> None: ...
     def echoed(self, rtt_s: float) -> None: ...
@@ -106,7 +115,9 @@ class HubSession:
         }
         self._same_life = False
         self._hub_stores = False
-        self._state_sync: StateSync | None = None
+        self.versioned = False
+        self._introduced_s = 0.0
+        self._state_sync: StateSync | VersionSync | None = None
         self._heartbeat = Heartbeat(self)
         self._number = 0
         self._stored_up_to = 0
@@ -119,6 +130,11 @@ class HubSession:
         """Say HELLO."""
         hello = Hello(1, self.owner.hello_name(), HELLO_FEATURES, token=self.owner.token() or None)
         self.link.send([encode(hello)])
+
+    @property
+    def mended(self) -> int:
+        """Parts of the state in which both ends differed and were made equal."""
+        return self._state_sync.mended if isinstance(self._state_sync, VersionSync) else 0
 
     def end(self) -> None:
         """The link is gone."""
@@ -169,7 +185,10 @@ class HubSession:
         self._handlers |= {MessageType.FEDERATION_SYNC: self._on_federation, MessageType.PING: self._on_ping}
         if self.kin:
             owner = self.owner
-            self.link.send([peer_frame(owner.router_id, owner.instance, owner.owns(), link=owner.link_number)])
+            self._introduced_s = owner.monotonic_s()
+            self.link.send(
+                [peer_frame(owner.router_id, owner.instance, owner.owns(), link=owner.link_number, versions=True)]
+            )
         else:
             self._declare()
 
@@ -199,7 +218,10 @@ class HubSession:
         neighbour = self.hub_id if self.kin else f"reference:{self.hub_name}"
         self._goes_by(Route(neighbour, 0, 1, neighbour), 0)
         self.owner.established(self)
-        self._state_sync = StateSync(self, self.owner.terms(self._hub_time_us), same_life=self._same_life)
+        if self.versioned:
+            self._state_sync = VersionSync(self)
+        else:
+            self._state_sync = StateSync(self, self.owner.terms(self._hub_time_us), same_life=self._same_life)
         self._handlers |= {
             MessageType.ACK: self._on_ack,
             MessageType.SET: self._on_edge_set if self.kin else self._on_set,
@@ -223,7 +245,7 @@ class HubSession:
         params = snapshot_params(payload)
         if self._asked and len(params) == 1 and params[0][0] in self._asked:
             self._on_answer(*params[0][:3], -1)
-        elif self._state_sync is not None:
+        elif isinstance(self._state_sync, StateSync):
             self._state_sync.snapshot(params)
 
     # ---- what a clasp-edge sends ----
@@ -242,6 +264,11 @@ class HubSession:
             self.owner.when_stored(lambda: self._stored(number))
         elif message.op is FederationOp.PEER and self.kin:
             self._on_peer(message)
+        elif isinstance(self._state_sync, VersionSync):
+            if message.op is FederationOp.MEND:
+                self._state_sync.mend(read_buckets(message))
+            elif message.op is FederationOp.DIGEST:
+                self._state_sync.compare()
         elif self._state_sync is not None:
             if message.op is FederationOp.LIFETIMES and self.kin:
                 self._state_sync.lifetimes = message.revisions
@@ -256,6 +283,9 @@ class HubSession:
         self._hub_stores = bool(message.revisions.get("strict"))
         self.hub_instance = message.since_revision or 0
         self._same_life = self.owner.is_same_life(self.hub_instance)
+        self.versioned = bool(message.revisions.get("versions"))
+        if self.versioned:
+            self.owner.measured(message.revisions.get("time", 0), self.owner.monotonic_s() - self._introduced_s)
         if message.revisions.get("keeps"):
             self._follow()
         self._declare()
@@ -306,9 +336,29 @@ class HubSession:
         fresh = self._fresh(payload)
         accepted = False
         try:
-            accepted = self._take_edge_set(payload, fresh, numbered != 0)
+            if isinstance(self._state_sync, VersionSync):
+                accepted = self._take_version(self._state_sync, payload, fresh, quiet=not numbered)
+            else:
+                accepted = self._take_edge_set(payload, fresh, numbered != 0)
         finally:
             self._done(accepted)
+
+    def _take_version(self, sync: VersionSync, payload: bytes, fresh: bool, *, quiet: bool) -> bool:
+        """Merge a SET with a version; whether it was not refused here."""
+        if not fresh and payload.endswith(PAST):
+            return True
+        if sync.active and sync.overrules(payload):
+            return True
+        verdict, address, hlc, rank = self.owner.outward.merge(payload, quiet)
+        if verdict == Written.ACCEPTED or self.owner.outward.version(address) == (hlc, rank):
+            sync.note(address)
+        if verdict in (Written.ACCEPTED, Written.OUTDATED):
+            return True
+        if verdict == Written.FROM_FUTURE:
+            shown = address[:256].decode("utf-8", "replace")
+            self.link.close(f"{shown} has a version from the future ({hlc / 1e6:.0f}): the times are compared again")
+            return False
+        return self._judge(address, verdict)
 
     def _take_edge_set(self, payload: bytes, fresh: bool, numbered: bool) -> bool:
         """Whether the write was not refused here."""
@@ -431,8 +481,13 @@ class HubSession:
         if message.code == ErrorCode.ADDRESS_NOT_FOUND and (message.address or "").encode() in self._asked:
             self._on_answer((message.address or "").encode(), NULL, b"", GONE_TTL)
             return
-        self.owner.trouble(text)
+        self.owner.trouble(f"{text} ({message.address[:256]})" if message.address else text)
         if message.address is not None:
+            if self.versioned:
+                # What stands there follows, if it is to stand here too.
+                self.refused += 1
+                self.owner.refused_write(message.address.encode(), message.code, message.message)
+                return
             self._refused_by_hub(message.address.encode())
         elif message.code == ErrorCode.MESSAGES_DROPPED or (self.kin and message.code == ErrorCode.RATE_LIMITED):
             # Something is lost on one way or the other, a ROUTE perhaps: compare states again.
@@ -440,11 +495,15 @@ class HubSession:
         elif message.code == ErrorCode.RATE_LIMITED:
             # The message is lost, and nothing says which one it was (federation.md 6).
             self.owner.outward.slow_down()
-            if self._state_sync is not None:
+            if isinstance(self._state_sync, StateSync):
                 self._state_sync.again_soon()
         elif self.owner.outward.bundle_under_way:
             self.refused += self.owner.outward.bundle_refused()
-        elif self._state_sync is not None and self._state_sync.active and message.code == ErrorCode.SCOPE_FAILURE:
+        elif (
+            isinstance(self._state_sync, StateSync)
+            and self._state_sync.active
+            and message.code == ErrorCode.SCOPE_FAILURE
+        ):
             self._state_sync.refused()
 
     def _on_ping(self, payload: bytes) -> None:

@@ -99,6 +99,8 @@ class Uplink:
         self._tick: TimerHandle | None = None
         self._clock_offset_s = self._clock.wall_s() - self._clock.monotonic_s()
         self._clock_jumped = False
+        self._apart_since = router.plane.hlc  # versions above were assigned while the hub was away
+        self.time_known = False
         self._silent_until_s = 0.0  # a hub may give a thousand reasons a second to complain
         self._stopped = False
         self.state = "connecting"
@@ -170,6 +172,7 @@ class Uplink:
         if leaf is not None and leaf is self._leaf:
             self._leaf = None
             self.outward.close()
+            self._apart_since = self._router.plane.hlc
             self._clock_offset_s = self._clock.wall_s() - self._clock.monotonic_s()
             self._clock_jumped = False
             self.state = "down"
@@ -184,6 +187,7 @@ class Uplink:
             self._leaf.note_session()
             self.outward.close()
         self._leaf = leaf
+        self.outward.speak_versions(leaf.versioned)
         neighbour = leaf.hub_id if leaf.kin else f"reference:{leaf.hub_name}"
         self.outward.open(leaf, neighbour, kin=leaf.kin)
         leaf.link.on_drain = self.outward.pump_soon
@@ -209,6 +213,31 @@ class Uplink:
             self._hub_life = _life(leaf.hub_instance)
             if self._journal is not None:
                 self._journal.set_cursor(self._life_place, self._hub_life)
+
+    def measured(self, hub_us: int, took_s: float) -> None:
+        """The hub's versions go by this time: ours have to, too. What was written with a clock that was wrong, while
+        the hub was away, is moved to when it was written by the hub's."""
+        plane = self._router.plane
+        apart_us = hub_us - plane.clock_us
+        tolerance_us = self.config.clock_tolerance_ms * 1000 + int(took_s * 1e6)
+        if not hub_us:
+            return
+        if abs(apart_us) > tolerance_us:
+            changed = plane.retime(apart_us, self._apart_since, hub_us)
+            log.warning(
+                "uplink %s: our clock is %.1f s %s the hub's: the hub's time counts, %d params moved",
+                self.name, abs(apart_us) / 1e6, "behind" if apart_us > 0 else "ahead of", changed,
+            )  # fmt: skip
+        elif plane.hlc > hub_us + tolerance_us:
+            plane.retime(0, self._apart_since, hub_us + tolerance_us)
+        self.time_known = True
+
+    def refused_write(self, address: bytes, code: int, text: str) -> None:
+        """The hub has refused what was written here: whoever wrote it hears of it."""
+        held = self.outward.held(address)
+        session = self._router.sessions.get(held[2].decode()) if held is not None else None
+        if session is not None and not session.closing:
+            session.error(code, text, address[:256].decode("utf-8", "replace"))
 
     def terms(self, hub_time_us: int) -> Terms:
         """On what terms this reunion is settled."""
@@ -271,7 +300,9 @@ class Uplink:
         carried = self.outward.policies.of(record.address)
         if carried is None or carried[record.signal] is not Policy.LOG:
             return None
-        frame = self.outward.relayed(record.frame) if record.signal == SignalType.PARAM else record.frame
+        frame = record.frame
+        if record.signal == SignalType.PARAM:
+            frame = self.outward.without_version(self.outward.relayed(frame))
         route, number = route_of_record(record, self._identity.route_of)
         return Item(frame, route, number, record.number, record.wall_us / 1e6)
 
@@ -314,6 +345,7 @@ class Uplink:
             "echo_rtt_ms": round(self.echo_rtt_s * 1000, 2),
             "drops": self.backlog.dropped + sum(self.outward.dropped.values()),
             "told": self.outward.told,
+            "mended": self._leaf.mended if self._leaf is not None else 0,
             "refused": self._leaf.refused if self._leaf is not None else 0,
             "connects": dial.connects,
             "failures": dial.failures,

@@ -11,7 +11,7 @@ from support.federated import JOURNAL, await_up, await_value, box, client, state
 from support.live import eventually, fresh, get, of_type, put, subscribe
 from support.mqtt_client import MqttClient
 
-from clasp_edge.wire import Phase, Publish, Set, SignalType, Ttl, TtlMode
+from clasp_edge.wire import Error, ErrorCode, Phase, Publish, Set, SignalType, Ttl, TtlMode
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,8 @@ def test_a_write_that_the_hub_refuses_is_taken_back(ends: tuple[WsClient, WsClie
     put(there, address, "mine", lock=True)
     await_value(linked, address, "mine")
     put(here, address, "yours")
+    refusal = here.recv_until(Error)
+    assert (refusal.code, refusal.address) == (ErrorCode.REVISION_CONFLICT, address), refusal
     await_value(linked, address, "mine")
     put(there, address, "still mine")
     await_value(linked, address, "still mine")

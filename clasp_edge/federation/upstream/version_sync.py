@@ -1,0 +1,168 @@
+"""Comparing state with a hub that knows versions: digests when the link has come up, and now and then while it is.
+
+Who is right is decided by the versions alone (dataplane/state.pxd), but for one rule: what a box owns stands against
+what others wrote while the link was down. Knows nothing of the handshake or of live writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from clasp_edge.federation.shared.extensions import BUCKETS, digest_frame
+from clasp_edge.federation.shared.sender import VERSION_BYTES
+from clasp_edge.federation.shared.unpack import set_parts
+from clasp_edge.federation.shared.versions import over, read_version
+
+if TYPE_CHECKING:
+    from clasp_edge.federation.upstream.hub_session import HubSession
+
+ANSWER_TIMEOUT_S = 10.0
+"""A hub that was sent a digest and has neither answered nor sent anything of its state for so long will not."""
+
+COMPARE_S = 3.0
+"""Between two looks at the roots: a difference is found and mended within twice that."""
+
+LONGEST_PAUSE_S = 60.0
+"""Where the same much differs after each mending, as with a token that may not write it."""
+
+MUCH = 1000
+"""Params sent in one mending that make the next one wait longer."""
+
+FRUITLESS = 3
+"""Mendings in a row after which the digest is counted anew: it may be the digest that is wrong."""
+
+COUNTED_AT_ONCE = 4096
+PIECE_BYTES = 30_000
+SCANNED_AT_ONCE = 8192
+
+
+class VersionSync:
+    """Of one connection."""
+
+    def __init__(self, session: HubSession) -> None:
+        self.active = True
+        """Not settled yet: the states are being compared for the first time on this link."""
+        self.mended = 0
+        self._session = session
+        self._outward = session.owner.outward
+        self._asked = False
+        self._progress = 0
+        self._heard: set[bytes] = set()
+        self._job: Iterator[None] | None = None
+        self._pause_s = COMPARE_S
+        self._differed = 0
+
+    def begin(self) -> None:
+        """Count what the link carries, then compare."""
+        self._outward.begin_digest()
+        self._count()
+
+    def _count(self) -> None:
+        if self._outward.count_on(COUNTED_AT_ONCE):
+            self.compare()
+        else:
+            self._session.timers.start("count", 0.0, self._count)
+
+    def end(self) -> None:
+        """The link is gone."""
+        self.active = False
+        self._job = None
+        self._heard = set()
+
+    def compare(self) -> None:
+        """Send all of the digest; the hub answers with what differs."""
+        if self._asked:
+            return
+        self._asked = True
+        self._session.timers.cancel("roots")
+        self._session.link.send([digest_frame(self._outward.root, self._outward.digest)])
+        self._session.timers.start("digest", ANSWER_TIMEOUT_S, self._waited)
+
+    def _waited(self) -> None:
+        if self._progress:
+            self._progress = 0
+            self._session.timers.start("digest", ANSWER_TIMEOUT_S, self._waited)
+        else:
+            self._session.link.abort(f"the hub was sent a digest and has not answered for {ANSWER_TIMEOUT_S:g} s")
+
+    def overrules(self, payload: bytes) -> bool:
+        """Whether a SET from before the states were settled is not to be merged: somebody has written what we own while
+        the link was down, and it gets ours instead."""
+        address, value_type, value, _, _ = set_parts(payload)
+        if not self._session.owner.owned(address):
+            return False
+        ours = self._outward.version(address)
+        rank, hlc = (int.from_bytes(payload[at : at + 8], "big") for at in (-VERSION_BYTES, -8))
+        theirs = read_version(hlc, rank)
+        if ours is None or theirs <= read_version(*ours):
+            return False
+        held = self._outward.held(address)
+        if held is None if hlc & 1 else held is not None and held[:2] == (value_type, value):
+            return False  # the same, and its version may as well be theirs
+        if over(read_version(*ours)) == theirs:
+            return False  # its own time was over
+        self._outward.overrule(address, hlc, rank, True)
+        return True
+
+    def note(self, address: bytes) -> None:
+        """The hub has told a param, and we have the same now."""
+        if self._asked:
+            self._progress = 1
+            self._heard.add(address)
+
+    def mend(self, buckets: Mapping[int, int]) -> None:
+        """MEND: the hub has sent what it has in these; now what we have."""
+        if not self._asked or self._job is not None:
+            return
+        self._session.timers.cancel("digest")
+        self._differed = self._differed + 1 if buckets else 0
+        self.mended += len(buckets)
+        self._job = self._tell(buckets)
+        self._step()
+
+    def _tell(self, buckets: Mapping[int, int]) -> Iterator[None]:
+        sent = 0
+        if buckets:
+            wanted = bytearray(BUCKETS)
+            for bucket in buckets:
+                wanted[bucket] = 1
+            cursor = 0
+            while True:
+                found, cursor = self._outward.in_buckets(bytes(wanted), cursor, PIECE_BYTES, SCANNED_AT_ONCE)
+                told = [(address, frame) for address, frame in found if address not in self._heard]
+                sent += len(told)
+                if told:
+                    self._outward.push_all(told)
+                yield
+                if not cursor:
+                    break
+        self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2) if sent > MUCH and not self.active else COMPARE_S
+        self._heard = set()
+
+    def _step(self) -> None:
+        if self._job is None:
+            return
+        writable = self._session.link.writable
+        try:
+            if writable:
+                next(self._job)
+        except StopIteration:
+            self._job = None
+            self._asked = False
+            self._progress = 0
+            if self.active:
+                self.active = False
+                self._session.settled()
+            if self._differed >= FRUITLESS:
+                self._differed = 0
+                self._outward.begin_digest()
+            self._session.timers.start("roots", self._pause_s, self._look)
+            return
+        self._session.timers.start("step", 0.0 if writable else 0.01, self._step)
+
+    def _look(self) -> None:
+        """Whether the hub has the same. It answers only if not."""
+        if self._outward.count_on(COUNTED_AT_ONCE):
+            self._session.link.send([digest_frame(self._outward.root)])
+        self._session.timers.start("roots", self._pause_s, self._look)

@@ -1,0 +1,1 @@
+"""The protocol between routers that know versions, explored to a depth: `make model`."""

@@ -1,0 +1,335 @@
+"""Random histories: routers that are linked in some way, clients that write, and faults, all from one seed; then peace.
+
+After that, what must hold: every router has the same params; nobody who owns a param has lost what it has
+acknowledged, where nobody else wrote it; no event is in a journal twice; in `strict` mode no acknowledged event is
+missing where it was to arrive. A router that a backup was put back into may lack what it had, and is asked for less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import shutil
+import signal
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from outages.network import Client, Link, Router
+
+from clasp_edge import wire
+
+PEACE_S = 15.0
+"""After the last fault all routers must agree within this time."""
+
+ADDRESSES = 4
+"""Params below each prefix: few, so that writes meet."""
+
+TOPOLOGIES: dict[str, dict[str, tuple[str, ...]]] = {
+    "hub": {"h1": (), "b1": ("h1",), "b2": ("h1",), "b3": ("h1",)},
+    "two hubs": {"h1": (), "h2": ("h1",), "b1": ("h1", "h2"), "b2": ("h2", "h1")},
+    "chain": {"h2": (), "h1": ("h2",), "b1": ("h1",), "b2": ("h1",)},
+    "ring": {"b1": ("b2",), "b2": ("b3",), "b3": ("b1",)},
+}
+"""Who has an uplink to whom; of several, the first that answers serves."""
+
+
+@dataclass
+class History:
+    """One of them. `broken` lists what did not hold."""
+
+    seed: int
+    root: Path
+    seconds: float
+    topology: str = ""
+    mode: str = ""
+    faults: Counter[str] = field(default_factory=Counter)
+    writes: int = 0
+    refused: int = 0
+    agreed_after_s: float = 0.0
+    broken: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self.topology = self._random.choice(list(TOPOLOGIES))
+        self.mode = self._random.choice(["group", "strict"])
+        self._shape = TOPOLOGIES[self.topology]
+        self.routers = {name: Router(name, self.root, self.mode) for name in self._shape}
+        self.links: dict[tuple[str, str], Link] = {}
+        for name, hubs in self._shape.items():
+            for hub in hubs:
+                self.links[name, hub] = Link(self.routers[hub].ws)
+            if hubs:
+                urls = ", ".join(f'"ws://127.0.0.1:{self.links[name, hub].port}"' for hub in hubs)
+                owns = f'owns = ["/{name}/**"]\n' if name.startswith("b") else ""
+                self.routers[name].uplink = f'[uplink.main]\nurl = [{urls}]\n{owns}wants = ["/**"]\n'
+        self._over = asyncio.Event()
+        self._backups: dict[str, Path] = {}
+        self._lossy: set[str] = set()  # killed in `group` mode, or put back: it may lack what it had
+        self._own: dict[str, object] = {}  # by address: what its owner has acknowledged last
+        self._uncertain: set[str] = set()  # addresses of which an ACK was not heard
+        self._events: dict[str, list[int]] = {name: [] for name in self.routers}
+
+    async def run(self) -> None:
+        """All of it."""
+        for link in self.links.values():
+            await link.listen()
+        await asyncio.gather(*(router.start() for router in self.routers.values()))
+        try:
+            await self._linked()
+            writers = [asyncio.ensure_future(self._write(name)) for name in self.routers]
+            await asyncio.sleep(1.0)
+            until_s = time.monotonic() + self.seconds
+            while time.monotonic() < until_s:
+                await self._fault()
+                await asyncio.sleep(self._random.uniform(0.1, 1.5))
+            await self._heal()
+            self._over.set()
+            await asyncio.gather(*writers)
+            await self._agree()
+            for router in self.routers.values():
+                await router.end(signal.SIGTERM)
+            await asyncio.to_thread(self._look_at_events)
+        finally:
+            for router in self.routers.values():
+                await router.end()
+            for link in self.links.values():
+                link.refuse()
+
+    async def _linked(self) -> None:
+        """Until every link has been up once: what a router says before that is not kept for those it has not seen."""
+        for name, hubs in self._shape.items():
+            for _ in range(200 if hubs else 0):
+                client = await Client(self.routers[name].tcp).open()
+                params = await client.params(everything=True)
+                client.close()
+                if params.get("/clasp-edge/uplinks/main/state") == "up":
+                    break
+                await asyncio.sleep(0.1)
+
+    # ---- clients ----
+
+    async def _write(self, name: str) -> None:
+        """What is written at one router, as long as it is there."""
+        chance = random.Random(self.seed * 1000 + zlib.crc32(name.encode()) % 997)
+        number = 0
+        while not self._over.is_set():
+            try:
+                client = await Client(self.routers[name].tcp, self._on_error).open()
+            except (OSError, TimeoutError):
+                await asyncio.sleep(0.2)
+                continue
+            address = ""
+            try:
+                while not self._over.is_set():
+                    number += 1
+                    value = number * 10 + int(name[1]) + (100_000 if name[0] == "h" else 0)
+                    anybody = f"/{chance.choice(list(self.routers))}/open"
+                    prefix = chance.choice([f"/{name}", f"/{name}", "/sh", anybody])
+                    address = f"{prefix}/x{chance.randrange(ADDRESSES)}"
+                    what = chance.random()
+                    if what < 0.3:
+                        address = ""
+                        self._events[name].append(-value)
+                        event = wire.Publish(f"/{name}/event", wire.SignalType.EVENT, value)
+                        client.send(wire.Bundle((event,)), 2)
+                        await client.answer(wire.Ack)
+                        self._events[name][-1] = value
+                    else:
+                        ttl = wire.Ttl(wire.TtlMode.NEVER)
+                        told: object = value
+                        if what > 0.9:
+                            told, ttl = None, wire.Ttl(wire.TtlMode.ABSOLUTE, 0)
+                        elif what > 0.82 and "/open/" in address:
+                            ttl = wire.Ttl(wire.TtlMode.ABSOLUTE, 1)
+                        client.send(wire.Set(address, told, ttl=ttl))  # type: ignore[arg-type]
+                        await client.answer(wire.Ack)
+                        self._own[address] = told
+                        self._uncertain.discard(address)
+                    self.writes += 1
+                    await asyncio.sleep(chance.uniform(0, 0.03))
+            except (OSError, TimeoutError):
+                self._uncertain.add(address)
+            finally:
+                client.close()
+
+    def _on_error(self, error: wire.Error) -> None:
+        self.refused += 1
+
+    # ---- faults ----
+
+    async def _fault(self) -> None:
+        kinds: list[Callable[[], Awaitable[str]]] = [
+            self._cut, self._cut, self._swallow, self._flap, self._kill, self._stop, self._freeze, self._shift,
+            self._back_up, self._put_back,
+        ]  # fmt: skip
+        self.faults[await self._random.choice(kinds)()] += 1
+
+    def _any(self) -> Router:
+        return self.routers[self._random.choice(list(self.routers))]
+
+    def _link(self) -> Link:
+        return self._random.choice(list(self.links.values()))
+
+    async def _cut(self) -> str:
+        link = self._link()
+        link.refuse()
+        await asyncio.sleep(self._random.uniform(0.2, 2.5))
+        await link.listen()
+        return "cut"
+
+    async def _swallow(self) -> str:
+        link = self._link()
+        link.swallow()
+        await asyncio.sleep(self._random.uniform(0.5, 4))
+        await link.listen()
+        return "half-open"
+
+    async def _flap(self) -> str:
+        link = self._link()
+        for _ in range(5):
+            link.reset()
+            await asyncio.sleep(self._random.uniform(0, 0.4))
+        return "flapping"
+
+    async def _kill(self) -> str:
+        router = self._any()
+        await router.end()
+        if self.mode == "group":
+            self._lossy.add(router.name)
+        await asyncio.sleep(self._random.uniform(0, 1.5))
+        await router.start()
+        return "killed"
+
+    async def _stop(self) -> str:
+        router = self._any()
+        await router.end(signal.SIGTERM)
+        await asyncio.sleep(self._random.uniform(0, 1.5))
+        await router.start()
+        return "stopped"
+
+    async def _freeze(self) -> str:
+        router = self._any()
+        router.freeze(True)
+        await asyncio.sleep(self._random.uniform(0.2, 3.5))
+        router.freeze(False)
+        return "frozen"
+
+    async def _shift(self) -> str:
+        self._any().clock.shift(self._random.choice([-3600, -30, -1, 0, 1, 30, 3600]))
+        return "clock set"
+
+    async def _back_up(self) -> str:
+        router = self._any()
+        self._backups[router.name] = router.back_up()
+        return "backed up"
+
+    async def _put_back(self) -> str:
+        if not self._backups:
+            return await self._back_up()
+        name = self._random.choice(list(self._backups))
+        router = self.routers[name]
+        await router.end()
+        self._lossy.add(name)
+        router.put_back(self._backups[name])
+        await router.start()
+        return "put back"
+
+    async def _heal(self) -> None:
+        for link in self.links.values():
+            await link.listen()
+        for router in self.routers.values():
+            router.freeze(False)
+
+    # ---- what must hold ----
+
+    async def _agree(self) -> None:
+        began_s = time.monotonic()
+        differing: dict[str, dict[str, object]] = {}
+        while True:
+            states = {name: await self._state(router) for name, router in self.routers.items()}
+            addresses = {address for state in states.values() for address in state}
+            differing = {
+                address: {name: state.get(address, "(none)") for name, state in states.items()}
+                for address in addresses
+                if len({repr(state.get(address, "(none)")) for state in states.values()}) > 1
+            }
+            if not differing or time.monotonic() - began_s > PEACE_S:
+                break
+            await asyncio.sleep(0.3)
+        self.agreed_after_s = time.monotonic() - began_s
+        self.broken += [f"{address} differs: {values}" for address, values in sorted(differing.items())[:5]]
+        for address, wanted in self._own.items():
+            owner = address.split("/")[1]
+            if "/open/" in address or owner == "sh" or owner in self._lossy or address in self._uncertain:
+                continue
+            if owner[0] != "b" or address in differing:
+                continue  # a hub owns nothing
+            found = states[owner].get(address)
+            if found != wanted:
+                self.broken.append(f"{address}: {owner} has acknowledged {wanted} and has {found}")
+
+    async def _state(self, router: Router) -> dict[str, object]:
+        with contextlib.suppress(OSError, TimeoutError):
+            client = await Client(router.tcp).open()
+            try:
+                return await client.params()
+            finally:
+                client.close()
+        return {"(no answer)": router.name}
+
+    def _look_at_events(self) -> None:
+        for name in self.routers:
+            told = {abs(value) for value in self._events[name]}
+            acknowledged = {value for value in self._events[name] if value > 0}
+            for at, router in self.routers.items():
+                found = router.recorded(f"/{name}/event")
+                twice = [value for value, count in Counter(map(repr, found)).items() if count > 1]
+                if twice and at not in self._lossy:
+                    self.broken.append(f"events of {name} twice in the journal of {at}: {twice[:5]}")
+                strange = [value for value in found if value not in told]
+                if strange:
+                    self.broken.append(f"events of {name} in the journal of {at} that nobody has said: {strange[:5]}")
+                if self._lossy or not acknowledged:
+                    continue
+                missing = sorted(acknowledged - set(found))  # type: ignore[arg-type]
+                if missing:
+                    self.broken.append(f"{len(missing)} events of {name} missing at {at}: {missing[:5]}")
+
+
+async def perform(seed: int, seconds: float) -> History:
+    """One history, from start to end. What routers of a broken one have written is left where it is."""
+    root = Path(tempfile.mkdtemp(prefix=f"history-{seed}-"))
+    history = History(seed, root, seconds)
+    try:
+        await history.run()
+    except (RuntimeError, OSError, TimeoutError, AssertionError) as error:
+        history.broken.append(f"{type(error).__name__}: {error}")
+    if not history.broken:
+        shutil.rmtree(root, ignore_errors=True)
+    return history
+
+
+def run_histories(first: int, count: int, seconds: float) -> int:
+    """So many, from this seed on; 1 if a promise was broken."""
+    faults: Counter[str] = Counter()
+    writes = broken = 0
+    for seed in range(first, first + count):
+        history = asyncio.run(perform(seed, seconds))
+        faults += history.faults
+        writes += history.writes
+        print(
+            f"seed {seed}: {history.topology}, {history.mode}, {sum(history.faults.values())} faults, "
+            f"{history.writes} writes, {history.refused} refused, agreed after {history.agreed_after_s:.1f} s",
+            flush=True,
+        )
+        for text in history.broken:
+            print(f"  BROKEN {text} ({history.root})", flush=True)
+        broken += bool(history.broken)
+    print(f"{count} histories, {broken} broken, {writes} writes, faults: {dict(faults)}")
+    return 1 if broken else 0
