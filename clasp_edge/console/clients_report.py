@@ -1,4 +1,4 @@
-"""Who is connected, one by one: CLASP clients and routers, MQTT clients with their kept sessions; and how one is kicked.
+"""Who is connected, one by one: CLASP clients and routers, MQTT clients with their kept sessions; how one is kicked.
 
 Made when somebody asks, from what each session keeps anyway. Imported then. Rates are the asker's business: it asks
 twice and takes the differences of `received` and `sent_bytes`.
@@ -121,7 +121,7 @@ class Clients:
 
 
 def _patterns(texts: Iterable[bytes]) -> list[str]:
-    shown = []
+    shown: list[str] = []
     for text in texts:
         if len(shown) == MOST_PATTERNS:
             break

@@ -73,7 +73,9 @@ class Files:
             fields["Content-Encoding"] = "gzip"
         else:
             body = zlib.decompress(file.gzipped, wbits=31)
-        return response("200 OK", body, head_only=request.head_only, content_type=f"{file.type}; charset=utf-8", fields=fields)
+        return response(
+            "200 OK", body, head_only=request.head_only, content_type=f"{file.type}; charset=utf-8", fields=fields
+        )
 
     def _read(self, name: str) -> _File | None:
         # Only names that are there: nothing of the path that a stranger sends is given to the file system.

@@ -100,13 +100,14 @@ class Pages:
         from clasp_edge.console import tree
         from clasp_edge.security.scope import Scopes
 
-        scopes = None
+        scopes: Scopes | None = None
         if self._authenticator is not None:
             try:
-                scopes = self._identity(request).scopes
+                granted = self._identity(request).scopes
             except Refused as refusal:
                 return _unauthorised(refusal.text, request)
-            assert isinstance(scopes, Scopes)
+            assert isinstance(granted, Scopes)
+            scopes = granted
         return _json(tree.answer(self._router.plane, scopes, request.query), request)
 
     def _barred(self, request: Request) -> bytes | None:

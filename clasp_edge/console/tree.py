@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 
 from clasp_edge.dataplane.browse import addresses_with, branches
 from clasp_edge.dataplane.plane import Plane
-from clasp_edge.security.scope import Scopes
+from clasp_edge.security.scope import Action, Scopes
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 MOST_BRANCHES = 200
@@ -53,12 +53,13 @@ def answer(plane: Plane, scopes: Scopes | None, query: str) -> dict[str, Any]:
 
 def _reaches_below(scopes: Scopes, branch: bytes) -> bool:
     """Whether something that is below the branch may be read."""
-    return any(_may_match_below(pattern, branch) for pattern in scopes.patterns("read"))
+    return any(_may_match_below(pattern, branch) for pattern in scopes.patterns(Action.READ))
 
 
 def _may_match_below(pattern: Pattern, branch: bytes) -> bool:
     wanted = pattern.segments
-    for index, segment in enumerate(branch[1:].split(b"/")):
+    segments = branch[1:].split(b"/")
+    for index, segment in enumerate(segments):
         if index >= len(wanted):
             return False
         if wanted[index] == b"**":
@@ -68,7 +69,7 @@ def _may_match_below(pattern: Pattern, branch: bytes) -> bool:
                 return False
         except PatternError:
             return False
-    return True
+    return len(wanted) > len(segments)
 
 
 _KEY = os.urandom(16)

@@ -68,6 +68,7 @@ def branches(State state not None, bytes parent not None, bytes after not None, 
     cdef const uint8_t* text
     cdef Entry* entry
     cdef bint param, below
+    segment = b""
     found = []
     if base + len(after) > LONGEST:
         return found, b""
@@ -83,7 +84,7 @@ def branches(State state not None, bytes parent not None, bytes after not None, 
         if entry == NULL or entry.address_size < base or memcmp(entry_address(entry), target, base) != 0:
             return found, b""
         if len(found) >= limit:
-            return found, found[-1][0]
+            return found, segment
         text = entry_address(entry)
         size = entry.address_size
         end = base

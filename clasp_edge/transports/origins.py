@@ -1,8 +1,8 @@
 """Which web pages may talk to the router: a browser lets every page that somebody has open send requests to any address
 in the network, and says only where the page is from.
 
-The router's own page may, and those whose origin is listed in `websocket.origins`. A program that is no browser sends no
-Origin and is not concerned. The router's own page is one whose origin is the host that was asked, where that is a name
+The router's own page may, and those whose origin is listed in `websocket.origins`. A program that is no browser sends
+no Origin and is not concerned. The router's own page is one whose origin is the host that was asked, where that is a name
 of this machine: a page of a foreign name that resolves to our address (DNS rebinding) has its name in Host as well.
 """
 
@@ -38,12 +38,14 @@ class Origins:
         self._hosts = frozenset(host_of(origin.partition("://")[2]) for origin in self._listed if "://" in origin)
 
     def trusts_host(self, field: str) -> bool:
-        """Whether a Host header names this machine: an address, a name of ours, one in .local, or one that is listed."""
+        """Whether a Host header names this machine: an address, a name of ours or in .local, or one that is listed."""
         host = host_of(field)
         if ANY in self._listed or host in self._hosts or host in own_names():
             return True
         if host.endswith((".local", ".localhost")):
-            return True  # nobody but the local network (RFC 6762), or this machine (RFC 6761), can answer for such a name
+            return (
+                True  # nobody but the local network (RFC 6762), or this machine (RFC 6761), can answer for such a name
+            )
         try:
             ip_address(host.partition("%")[0])
         except ValueError:

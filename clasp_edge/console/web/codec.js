@@ -207,7 +207,8 @@ export function encode(m) {
     }
   }
   if (w.bytes.length > 65535) throw new RangeError("a message has at most 65535 bytes");
-  return new Uint8Array([0x53, 0x01, w.bytes.length >> 8, w.bytes.length & 255, ...w.bytes]);
+  // QoS "confirm" for what is answered (2.1): the end of a replay is an ACK.
+  return new Uint8Array([0x53, m.type === "SET" || m.type === "REPLAY" ? 0x41 : 0x01, w.bytes.length >> 8, w.bytes.length & 255, ...w.bytes]);
 }
 
 // ---- values as people write them: JSON, with 1.0 for a float ----

@@ -32,8 +32,8 @@ function Page() {
   const [hash, go] = useState(location.hash.slice(1));
   useEffect(() => {
     draw = () => redraw((n) => n + 1);
-    onhashchange = () => go(location.hash.slice(1));
-    onvisibilitychange = () => draw();
+    window.onhashchange = () => go(location.hash.slice(1));
+    document.onvisibilitychange = () => draw();
     link.open(remembered());
     return link.follow("/clasp-edge/**", 2);
   }, []);

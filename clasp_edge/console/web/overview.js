@@ -71,6 +71,7 @@ export function Overview({ link }) {
   const [times, messages, deliveries] = past.current;
   const card = (title, text, more = "") => html`<div class="card"><span class="soft">${t(title)}</span><b>${text}</b>${more}</div>`;
   const lost = Object.values(report?.drops || {}).reduce((a, b) => a + b, 0);
+  const perDay = link.values.get("/clasp-edge/journal/bytes_per_day")?.value;
   const clock = new Date(Date.now() + (link.skew || 0)).toLocaleTimeString();
   return html`<p class=${"state " + (wrong.length ? "warn" : "good")} role="status">${wrong.length ? wrong[0] : t("All is well")}</p>
     ${wrong.length > 1 && html`<ul>${wrong.slice(1).map((line) => html`<li class="warn">${line}</li>`)}</ul>`}
@@ -83,10 +84,9 @@ export function Overview({ link }) {
       ${card("running", span(report.router.uptime_s))}
       ${card("memory", size(report.memory.resident_bytes))}
       ${card("loop lag", (report.loop.lag_s * 1000).toFixed(1) + " ms", "max " + (report.loop.worst_lag_s * 1000).toFixed(0) + " ms")}
-      ${report.journal && card("written to the card", size(report.journal.bytes_per_day ?? report.journal.written_bytes ?? 0), report.journal.bytes_per_day === undefined ? "" : t("per day"))}
-      ${card("version", report.router.version)}
+      ${perDay !== undefined && card("written to the card", size(Number(perDay)), t("per day"))}
+      ${card("version", report.router.version)}${card("security", report.router.security, location.protocol === "https:" ? "TLS" : "")}${card("clock", clock)}
     </div>`}
-    <div class="cards">${card("security", report?.router.security || (link.token ? "authenticated" : "open"), location.protocol === "https:" ? "TLS" : "")}${card("clock", clock)}</div>
     ${["uplinks", "bridges", "peers"].map((kind) => Object.entries(link.table(`/clasp-edge/${kind}/`)).map(([name, row]) =>
       html`<div class="row"><span class=${row.state === "up" ? "good" : "bad"}>●</span><b>${name}</b><span class="soft">${kind} ${row.hub || ""} ${row.state}</span></div>`))}`;
 }
