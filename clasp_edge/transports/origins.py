@@ -2,8 +2,8 @@
 in the network, and says only where the page is from.
 
 The router's own page may, and those whose origin is listed in `websocket.origins`. A program that is no browser sends
-no Origin and is not concerned. The router's own page is one whose origin is the host that was asked, where that is a name
-of this machine: a page of a foreign name that resolves to our address (DNS rebinding) has its name in Host as well.
+no Origin and is not concerned. The router's own page is one whose origin is the host that was asked, where that is a
+name of this machine: a page of a foreign name that resolves to our address (DNS rebinding) has its name in Host too.
 """
 
 from __future__ import annotations
