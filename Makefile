@@ -79,7 +79,7 @@ build: $(VENV)/.package
 
 # Programs that tests talk to.
 tools:
-	@.ci/need node mqtt osc systemd network disk
+	@.ci/need node mqtt osc systemd network disk browser
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ _REFERENCE = ("support.rust_router",)
 _INTEROP = (
     "support.javascript", "support.javascript_mqtt", "support.mosquitto", "support.mosquitto_tools",
     "support.python_client", "support.paho_client", "support.old_broker",
+    "support.browser",
 )  # fmt: skip
 _PROCESS = (
     "support.daemon", "support.live", "support.client", "support.mqtt_client", "support.service_manager",

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from clasp_edge.cli.status_text import status_lines
+from clasp_edge.cli.clients_text import client_lines
+from clasp_edge.cli.status_text import printable, status_lines
 from clasp_edge.config.model import Config
 from clasp_edge.console.client import NotReached, Refused, ask
 from clasp_edge.console.place import places
@@ -32,6 +33,12 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
             case "metrics":
                 print(ask(sockets, {"request": "metrics"}), end="")
                 return EXIT_OK
+            case "clients":
+                return _clients(sockets, as_json=arguments.json)
+            case "kick":
+                kicked = ask(sockets, {"request": "kick", "id": arguments.id})
+                print(printable(f"{kicked['name'] or '?'} ({kicked['id']}): closed"))
+                return EXIT_OK
             case "release":
                 return _release(arguments, sockets)
             case _:
@@ -50,6 +57,16 @@ def _status(sockets: list[Path], *, as_json: bool) -> int:
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
         return EXIT_OK
     for line in status_lines(report):
+        print(line)
+    return EXIT_OK
+
+
+def _clients(sockets: list[Path], *, as_json: bool) -> int:
+    report = ask(sockets, {"request": "clients"})
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(report)).decode())
+        return EXIT_OK
+    for line in client_lines(report):
         print(line)
     return EXIT_OK
 

@@ -6,7 +6,7 @@ import argparse
 
 from clasp_edge.cli.parser import Parser
 
-COMMANDS = frozenset({"status", "metrics", "resync", "release"})
+COMMANDS = frozenset({"status", "metrics", "resync", "release", "clients", "kick"})
 
 
 def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
@@ -35,6 +35,20 @@ def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) ->
         "target", nargs="?", metavar="TARGET", help="the name of an osc.target, or the host:port of a device that asked"
     )
     which.add_argument("--all", action="store_true", help="every OSC device")
+    clients = commands.add_parser(
+        "clients",
+        parents=[source],
+        help="list who is connected to the running router",
+        description="List the clients of the running router, and the MQTT clients whose sessions it keeps.",
+    )
+    clients.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    kick = commands.add_parser(
+        "kick",
+        parents=[source],
+        help="close a client's connection",
+        description="Close a client's connection. It may connect again; a token is taken back by `clasp-edge token`.",
+    )
+    kick.add_argument("id", metavar="ID", help="as `clasp-edge clients` shows it, or a name that only one client has")
     release = commands.add_parser(
         "release",
         parents=[source],

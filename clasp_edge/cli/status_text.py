@@ -16,13 +16,13 @@ LABEL_WIDTH = 11
 
 def status_lines(report: Report) -> Iterator[str]:
     """The lines, without line ends. Nothing in them is anything else than printable."""
-    yield _printable(_headline(report.get("router", {})))
+    yield printable(_headline(report.get("router", {})))
     for name, section in report.items():
         if name == "router":
             continue
         describe: Callable[[str, Any], Lines] = _KNOWN.get(name, _unknown)
         for label, text in describe(name, section):
-            yield _printable(f"  {label:<{LABEL_WIDTH}} {text}")
+            yield printable(f"  {label:<{LABEL_WIDTH}} {text}")
 
 
 def _headline(router: Report) -> str:
@@ -199,6 +199,6 @@ _KNOWN: Mapping[str, Callable[[str, Report], Lines]] = {
 }
 
 
-def _printable(text: str) -> str:
-    # Names of clients and devices may hold terminal escapes.
+def printable(text: str) -> str:
+    """The text with all that is not printable escaped: names of clients and devices may hold terminal escapes."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -30,8 +30,12 @@ from clasp_edge.config.model import (
     Strategy,
     Token,
     Uplink,
+    Websocket,
 )
 from clasp_edge.config.osc_text import osc_message_fault
+
+# What a browser sends as Origin (RFC 6454, 7): no path, not even "/".
+ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#@\s]+", re.IGNORECASE)
 
 # wire.md 4: what an address may be, a pattern may be.
 MAX_PATTERN_BYTES = 1024
@@ -93,6 +97,10 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             if part.socket not in ("auto", "off") and not part.socket.startswith(("/", "~/")):
                 yield "socket", f'must be "auto", "off" or a path that begins with "/", not "{part.socket}"'
             yield from _networks("metrics_from", part.metrics_from)
+        case Websocket():
+            for index, origin in enumerate(part.origins):
+                if not ORIGIN.fullmatch(origin):
+                    yield f"origins[{index}]", f'is an origin such as "https://show.example.org", not "{origin}"'
         case Config():
             yield from _listeners(part)
             if part.tls.key and not part.tls.certificate:

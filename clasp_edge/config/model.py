@@ -49,6 +49,7 @@ class Websocket(Section, frozen=True, kw_only=True):
 
     listen: Listen | None = Listen("0.0.0.0", 7330)
     tls_listen: Listen | None = None
+    origins: tuple[str, ...] = ()
 
 
 class Tcp(Section, frozen=True, kw_only=True):

@@ -57,6 +57,7 @@ LIVE = frozenset(
         "scene",
         *(f"osc.{key}" for key in Osc.__struct_fields__ if key not in OSC_RESTART),
         "console.metrics_from",
+        "websocket.origins",
         "federation.exclusive",
         "federation.messages_per_second",
         "federation.keep_s",
@@ -117,7 +118,7 @@ def reloaded(old: Config, new: Config) -> Config:
     return msgspec.structs.replace(
         new,
         data_dir=old.data_dir,
-        websocket=old.websocket,
+        websocket=msgspec.structs.replace(old.websocket, origins=new.websocket.origins),
         tcp=old.tcp,
         tls=old.tls,
         mqtt=msgspec.structs.replace(new.mqtt, **{key: getattr(old.mqtt, key) for key in MQTT_RESTART}),

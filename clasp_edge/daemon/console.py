@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
 from clasp_edge.console.control import ControlSocket, Unavailable
@@ -18,6 +18,10 @@ from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import CannotStart, Part
 from clasp_edge.router.router import Router
 
+if TYPE_CHECKING:
+    from clasp_edge.console.clients_report import Clients
+    from clasp_edge.devices.mqtt.server import MqttServer
+
 log = logging.getLogger("clasp_edge")
 
 
@@ -26,7 +30,14 @@ class ConsolePart(Part):
 
     name = "console"
 
-    def __init__(self, router: Router, config: Config, health: Health, parts: Sequence[Part]) -> None:
+    def __init__(
+        self,
+        router: Router,
+        config: Config,
+        health: Health,
+        parts: Sequence[Part],
+        mqtt: MqttServer | None = None,
+    ) -> None:
         self.addresses: list[str] = []
         """What the listeners are bound to, for the status; filled in by the daemon."""
         self.socket_path: Path | None = None
@@ -37,11 +48,15 @@ class ConsolePart(Part):
         self._parts = parts
         self._sources = StatusSources()
         self._described = False
-        self.pages = Pages(config, health, self._metrics, router.authenticator)
+        self._mqtt = mqtt
+        self._clients: Clients | None = None
+        self.pages = Pages(router, health, self._metrics, self._report, lambda: self._who().clients())
         self._requests = Requests()
         self._requests.add("status", lambda request: self._report())
         self._requests.add("metrics", lambda request: self._metrics())
         self._requests.add("resync", Resync(lambda: None))
+        self._requests.add("clients", lambda request: self._who().clients())
+        self._requests.add("kick", lambda request: self._who().kick(request))
         for part in parts:
             part.offer(self._requests)
         self._started_s = router.clock.monotonic_s()
@@ -80,6 +95,13 @@ class ConsolePart(Part):
         if self._control is not None:
             self._control.stop()
             self._control = self.socket_path = None
+
+    def _who(self) -> Clients:
+        if self._clients is None:
+            from clasp_edge.console.clients_report import Clients
+
+            self._clients = Clients(self._router, lambda: self._mqtt)
+        return self._clients
 
     def _metrics(self) -> str:
         """Everything in the Prometheus text format."""

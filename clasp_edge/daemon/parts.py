@@ -96,7 +96,7 @@ class Parts:
             self.all.append(OscPart(router, config, journal))
         self.all.append(RulesPart(router, config))
         health = Health(monitor, lambda: [part.name for part in self.all if not part.listening])
-        self.console = ConsolePart(router, config, health, self.all)
+        self.console = ConsolePart(router, config, health, self.all, None if mqtt is None else mqtt.server)
         self.all.append(self.console)
         if websocket is not None:
             websocket.server.pages = self.console.pages

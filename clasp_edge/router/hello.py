@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from clasp_edge.router.access import Refused
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.snapshot import EVERYTHING, snapshot_job
-from clasp_edge.wire import Hello, Welcome, encode
-from clasp_edge.wire.enums import FEATURE_BITS
+from clasp_edge.wire import Hello, Snapshot, Welcome, encode
+from clasp_edge.wire.enums import BARE, FEATURE_BITS
 from clasp_edge.wire.extensions import with_extensions
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
         )
     )
     session.send(with_extensions(welcome) if router.extensions and "federation" in session.features else welcome)
-    session.start_job(snapshot_job(session, EVERYTHING, even_if_empty=True))
+    # Who shows a part of the state subscribes to that, and is not sent all of it (router.md 1.4).
+    if BARE in message.features:
+        session.reply(Snapshot(params=()))
+    else:
+        session.start_job(snapshot_job(session, EVERYTHING, even_if_empty=True))
     if first:
         for told in router.on_admitted:
             told(session)

@@ -7,12 +7,15 @@ pages that somebody else has. Knows no CLASP.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, cast
 
 from clasp_edge.router.places import HalfOpen
 from clasp_edge.transports.bind import peer_of
 from clasp_edge.transports.ws_handshake import BadHandshake, asks_for_websocket, checked
+
+log = logging.getLogger("clasp_edge.transports")
 
 MAX_HEAD_BYTES = 8192
 """More than any browser sends; what is longer is not a WebSocket client."""
@@ -22,13 +25,14 @@ _METHODS_ANSWERED = (b"POST ", b"OPTIONS ")
 
 
 class Request(NamedTuple):
-    """A GET or HEAD that is no upgrade. `path` is without a query; names of `headers` are in lower case; `host` is
+    """A GET or HEAD that is no upgrade. `path` is without the query; names of `headers` are in lower case; `host` is
     where it comes from, as an address."""
 
     path: str
     headers: dict[str, str]
     host: str
     head_only: bool
+    query: str = ""
 
 
 class Pages(Protocol):
@@ -71,7 +75,8 @@ def headers_of(head: bytes) -> dict[str, str]:
 
 class HttpGate(asyncio.Protocol):
     """First protocol of every connection. `upgrade(transport, data)` takes over one that wants to be a WebSocket;
-    `refuse(transport)` returns a reason when it cannot be taken now. `pages` are shown to who asks for them."""
+    `refuse(transport)` returns a reason when it cannot be taken now, `stranger(headers)` when it comes from a web page
+    that may not. `pages` are shown to who asks for them."""
 
     def __init__(
         self,
@@ -79,7 +84,9 @@ class HttpGate(asyncio.Protocol):
         refuse: Callable[[asyncio.Transport], str | None],
         waiting: Waiting,
         pages: Pages | None = None,
+        stranger: Callable[[Mapping[str, str]], str | None] | None = None,
     ) -> None:
+        self._stranger = stranger
         self._upgrade = upgrade
         self._refuse = refuse
         self._waiting = waiting
@@ -117,6 +124,10 @@ class HttpGate(asyncio.Protocol):
         except BadHandshake as error:
             self._answer(response(error.status, f"{error}\n".encode(), fields=error.fields))
             return
+        if self._stranger is not None and (reason := self._stranger(headers)) is not None:
+            log.warning("%s: refused: %s", peer_of(transport), reason)
+            self._answer(response("403 Forbidden", f"{reason}\n".encode()))
+            return
         if (reason := self._refuse(transport)) is not None:
             self._answer(response("503 Service Unavailable", f"{reason}\n".encode()))
             return
@@ -134,11 +145,11 @@ class HttpGate(asyncio.Protocol):
     def _page(self, head: bytes) -> bytes:
         assert self._transport is not None
         method, _, target = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
-        path = target.partition(" ")[0].partition("?")[0]
+        path, _, query = target.partition(" ")[0].partition("?")
         head_only = method == "HEAD"
         if self._pages is not None:
             host = peer_of(self._transport).rpartition(":")[0]
-            answer = self._pages.answer(Request(path, headers_of(head), host, head_only))
+            answer = self._pages.answer(Request(path, headers_of(head), host, head_only, query))
             if answer is not None:
                 return answer
         return response("200 OK", b"ok\n", head_only=head_only)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.listen import Listen
@@ -20,6 +20,7 @@ from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 from clasp_edge.transports.bind import bind, name_of, peer_of
 from clasp_edge.transports.http import HttpGate, Pages, Waiting
+from clasp_edge.transports.origins import Origins
 from clasp_edge.transports.picows_core import (
     ClientListener,
     WSAutoPingStrategy,
@@ -265,7 +266,13 @@ class WebSocketServer:
 
     def accepted(self) -> asyncio.Protocol:
         """The protocol of a new connection, whose first bytes say what it becomes."""
-        return HttpGate(self._upgrade, self._refusal, self._waiting, self.pages)
+        return HttpGate(self._upgrade, self._refusal, self._waiting, self.pages, self._stranger)
+
+    def _stranger(self, headers: Mapping[str, str]) -> str | None:
+        # Made for each browser that comes, which is seldom: the list may have been reloaded meanwhile.
+        if "origin" not in headers:
+            return None
+        return Origins(self.router.config.websocket.origins).refusal(headers)
 
     def _refusal(self, transport: asyncio.Transport) -> str | None:
         return None if self.router.open_to(peer_of(transport)) else "too many sessions"

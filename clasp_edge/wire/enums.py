@@ -146,6 +146,13 @@ FEATURE_BITS: Final[dict[str, int]] = {
 }
 """Feature name to bit of HELLO and WELCOME, in the order in which they are decoded (wire.md 2.3)."""
 
+BARE: Final = "bare"
+"""HELLO only: no state after WELCOME. The one bit without the other of the two that are reserved, so that whoever sets
+all of them is not taken for it (wire.md 2.3)."""
+
+BARE_MASK: Final = 0x03
+BARE_BIT: Final = 0x01
+
 WELCOME_FEATURE_MASK: Final = 0xF8
 """WELCOME never carries the federation bit (wire.md 2.3)."""
 
@@ -180,14 +187,15 @@ def default_qos(message_type: MessageType, signal: SignalType | None = None) -> 
 
 def features_from_bits(bits: int) -> tuple[str, ...]:
     """Feature names of a feature byte; unknown bits are ignored."""
-    return tuple(name for name, bit in FEATURE_BITS.items() if bits & bit)
+    names = tuple(name for name, bit in FEATURE_BITS.items() if bits & bit)
+    return (*names, BARE) if bits & BARE_MASK == BARE_BIT else names
 
 
 def features_to_bits(features: Iterable[str]) -> int:
     """Feature byte of some names; v3 has no place for names outside `FEATURE_BITS`, they are dropped."""
     bits = 0
     for name in features:
-        bits |= FEATURE_BITS.get(name, 0)
+        bits |= BARE_BIT if name == BARE else FEATURE_BITS.get(name, 0)
     return bits
 
 

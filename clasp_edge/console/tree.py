@@ -1,0 +1,100 @@
+"""/tree.json: what there is in the params, one level at a time or by a piece of the address, for a page that must not
+be sent a hundred thousand params to show ten.
+
+    /tree.json?at=/stage          {"at": "/stage", "branches": [["desk", false, true]], "next": ""}
+    /tree.json?find=fader         {"addresses": ["/stage/fader"], "next": "5c02..."}
+
+`next` is not empty where there is more: it comes back as `after` or `from`.
+
+A branch is its segment, whether it is a param itself, and whether there is something below. Values are not here: they
+are what a CLASP client subscribes to. Whoever may not read something is not told of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+from urllib.parse import parse_qs
+
+from clasp_edge.dataplane.browse import addresses_with, branches
+from clasp_edge.dataplane.plane import Plane
+from clasp_edge.security.scope import Action, Scopes
+from clasp_edge.wire.pattern import Pattern, PatternError
+
+MOST_BRANCHES = 200
+MOST_FOUND = 50
+LOOKS = 4096
+"""Addresses that a search looks at before others get their turn: a fraction of a millisecond."""
+
+
+def answer(plane: Plane, scopes: Scopes | None, query: str) -> dict[str, Any]:
+    """The object for a query as above. `scopes` is what the asker may do, None everything."""
+    asked = {name: values[0] for name, values in parse_qs(query, max_num_fields=8).items()}
+    if "find" in asked:
+        found, following = addresses_with(
+            plane, asked["find"].encode(), _opened(asked.get("from", "")), MOST_FOUND, LOOKS
+        )
+        return {
+            "addresses": [_text(name) for name in found if scopes is None or scopes.allows("read", name)],
+            "next": _sealed(following),
+        }
+    at = asked.get("at", "").rstrip("/").encode()
+    listed, following = branches(plane, at, _opened(asked.get("after", "")), MOST_BRANCHES)
+    shown = []
+    for segment, param, below in listed:
+        address = at + b"/" + segment
+        may = scopes is None or scopes.allows("read", address)
+        reaches = below and (scopes is None or _reaches_below(scopes, address))
+        if (param and may) or reaches:
+            shown.append([_text(segment), param and may, reaches])
+    return {"at": _text(at), "branches": shown, "next": _sealed(following)}
+
+
+def _reaches_below(scopes: Scopes, branch: bytes) -> bool:
+    """Whether something that is below the branch may be read."""
+    return any(_may_match_below(pattern, branch) for pattern in scopes.patterns(Action.READ))
+
+
+def _may_match_below(pattern: Pattern, branch: bytes) -> bool:
+    wanted = pattern.segments
+    segments = branch[1:].split(b"/")
+    for index, segment in enumerate(segments):
+        if index >= len(wanted):
+            return False
+        if wanted[index] == b"**":
+            return True
+        try:
+            if not Pattern(b"/" + wanted[index]).matches(b"/" + segment):
+                return False
+        except PatternError:
+            return False
+    return len(wanted) > len(segments)
+
+
+_KEY = os.urandom(16)
+
+
+def _sealed(cursor: bytes) -> str:
+    """Where to go on, for whoever asks to hand back. It may be an address that the asker is not to know."""
+    if not cursor:
+        return ""
+    salt = os.urandom(8)
+    return (salt + _veil(salt, cursor)).hex()
+
+
+def _opened(text: str) -> bytes:
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        return b""
+    return _veil(data[:8], data[8:])
+
+
+def _veil(salt: bytes, data: bytes) -> bytes:
+    stream = hashlib.shake_256(_KEY + salt).digest(len(data))
+    return bytes(one ^ other for one, other in zip(data, stream, strict=True))
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,203 @@
+"""The page in Debian's Chromium against a live router. Pictures of every view are kept in build/screenshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+from support.browser import Shown, chromium
+from support.client import WsClient
+from support.daemon import Daemon
+from support.live import Crowd, eventually, put
+from support.mqtt_client import MqttClient
+
+from clasp_edge.wire import Get, Snapshot
+
+HOSTILE = ("<script>alert(1)<", "<img src=x onerror=alert(2)>")
+CONFIG = """
+[security]
+mode = "authenticated"
+[[security.token]]
+token = "all"
+scopes = ["admin:/**"]
+[[security.token]]
+token = "lamp"
+scopes = ["read:/stage/lamp/**"]
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Daemon]:
+    with Daemon(mqtt=True, osc=True, sets={"journal.mode": "group"}) as daemon:
+        client = WsClient(daemon.ws_url)
+        client.hello("desk")
+        values = {
+            "/stage/desk/fader": 0.5, "/stage/desk/on": True, "/stage/lamp/colour": "#ff8800", "/stage/lamp/level": 128,
+            f"/x/{HOSTILE[0]}": 1.0, f"/{HOSTILE[1]}/a": HOSTILE[1],
+        }  # fmt: skip
+        for address, value in values.items():
+            put(client, address, value)
+        device = MqttClient(daemon.mqtt_address)
+        device.connect("lamp-7")
+        yield daemon
+        client.close()
+        device.socket.close()
+        daemon.assert_healthy()
+
+
+def value_of(daemon: Daemon, address: str) -> object:
+    client = WsClient(daemon.ws_url)
+    client.hello()
+    client.send(Get(address))
+    answer = client.recv()
+    client.close()
+    return answer.params[0].value if isinstance(answer, Snapshot) else None
+
+
+def test_every_view(browser: Browser, stage: Daemon) -> None:
+    shown = Shown(browser, stage)
+    shown.page.wait_for_selector("text=All is well")
+    shown.page.wait_for_selector("canvas")
+    shown.page.wait_for_selector("text=0.1.0")
+    shown.picture("overview")
+    shown.page.click("nav >> text=Clients")
+    shown.page.wait_for_selector("text=mqtt:lamp-7")
+    assert "desk" in shown.text()
+    shown.picture("clients")
+    for view in ("Boxes", "Rules"):
+        shown.page.click(f"nav >> text={view}")
+        shown.page.wait_for_selector("text=None")
+        shown.picture(view.lower())
+    shown.page.click("nav >> text=Journal")
+    shown.page.click("button:text-is('Load')")
+    shown.page.wait_for_selector("td code:text-is('/stage/lamp/level')")
+    shown.picture("journal")
+    shown.page.click("text=Deutsch")
+    shown.page.wait_for_selector("nav >> text=Übersicht")
+    shown.picture("german")
+    assert shown.faults == []
+    assert [url for url in shown.asked if not url.startswith(shown.url)] == []
+    shown.close()
+
+
+def test_the_tree_shows_and_changes_values(browser: Browser, stage: Daemon) -> None:
+    shown = Shown(browser, stage, path="#Tree")
+    page = shown.page
+    for branch in ("stage", "desk", "fader"):
+        page.click(f".leaf button:text-is('{branch}')")
+    page.wait_for_selector("output:text-is('0.5')")
+    client = WsClient(stage.ws_url)
+    client.hello()
+    put(client, "/stage/desk/fader", 0.625)
+    page.wait_for_selector("output:text-is('0.625')")
+    page.fill(".panel input.mono", "0.25")
+    page.keyboard.press("Enter")
+    eventually(lambda: value_of(stage, "/stage/desk/fader") == 0.25)
+    page.wait_for_selector("output:text-is('0.25')")
+    page.wait_for_selector(".panel canvas")
+    shown.picture("tree")
+    page.click(".leaf button:text-is('on')")
+    page.click(".panel input[type=checkbox]")
+    eventually(lambda: value_of(stage, "/stage/desk/on") is False)
+    page.fill(".panel input.mono", "[1.0, 2")
+    page.click("button:text-is('Set')")
+    page.wait_for_selector("text=/JSON|Unexpected|Expected/")
+    page.fill(".panel input.mono", "1.0")
+    page.click("button:text-is('Set')")
+    eventually(lambda: repr(value_of(stage, "/stage/desk/on")) == "1.0")
+    page.click("button:text-is('MQTT')")
+    page.wait_for_selector("text=mosquitto_pub -h 127.0.0.1")
+    page.click("button:text-is('Forget')")
+    eventually(lambda: value_of(stage, "/stage/desk/on") is None)
+    put(client, "/stage/desk/on", True)
+    client.close()
+    assert shown.faults == []
+    shown.close()
+
+
+def test_hostile_names_are_text(browser: Browser, stage: Daemon) -> None:
+    shown = Shown(browser, stage, path="#Tree")
+    shown.page.on("dialog", lambda dialog: shown.faults.append(dialog.message))
+    shown.page.click(".leaf button:text-is('x')")
+    shown.page.click(f".leaf button:text-is('{HOSTILE[0]}')")
+    shown.page.click(f".leaf button:text-is('{HOSTILE[1]}')")
+    shown.page.click(".leaf button:text-is('a')")
+    shown.page.wait_for_selector(f".panel code:text-is('/{HOSTILE[1]}/a')")
+    for form in ("Python", "JavaScript", "MQTT", "OSC"):
+        shown.page.click(f"button:text-is('{form}')")
+    assert shown.page.query_selector("main img, main script") is None
+    shown.picture("hostile")
+    assert shown.faults == []
+    shown.close()
+
+
+def test_by_keyboard_on_a_phone(browser: Browser, stage: Daemon) -> None:
+    shown = Shown(browser, stage, path="#Tree", phone=True)
+    page = shown.page
+    page.focus(".leaf button:text-is('stage')")
+    page.keyboard.press("ArrowRight")
+    page.focus(".leaf button:text-is('lamp')")
+    page.keyboard.press("Enter")
+    page.focus(".leaf button:text-is('colour')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("input[type=color]")
+    shown.picture("phone")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    shown.close()
+
+
+def test_log_in_with_a_wrong_token_and_a_right_one(browser: Browser) -> None:
+    with Daemon(config=CONFIG) as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws(token="all")
+        put(client, "/stage/lamp/level", 1)
+        put(client, "/stage/secret", 2)
+        shown = Shown(browser, daemon, path="#Tree")
+        shown.page.fill("#token", "wrong")
+        shown.page.click("button:text-is('Log in')")
+        shown.page.wait_for_selector("[role=alert]:has-text('Invalid token')")
+        shown.picture("login")
+        shown.page.fill("#token", "lamp")
+        shown.page.keyboard.press("Enter")
+        for branch in ("stage", "lamp", "level"):
+            shown.page.click(f".leaf button:text-is('{branch}')")
+        shown.page.wait_for_selector("output:text-is('1')")
+        assert "secret" not in shown.text()
+        shown.page.fill(".panel input.mono", "5")
+        shown.page.keyboard.press("Enter")
+        shown.page.wait_for_selector("text=Insufficient scope for write operation")
+        shown.close()
+        crowd.leave()
+
+
+def test_the_router_goes_and_comes_back(browser: Browser) -> None:
+    daemon = Daemon().start()
+    shown = Shown(browser, daemon)
+    shown.page.wait_for_selector("text=All is well")
+    daemon.stop()
+    shown.page.wait_for_selector("text=No connection to the router")
+    shown.picture("lost")
+    daemon.start()
+    shown.page.wait_for_selector("text=All is well")
+    shown.close()
+    daemon.stop()
+
+
+def test_a_page_from_elsewhere_cannot_connect(browser: Browser, stage: Daemon) -> None:
+    with Daemon() as other:
+        shown = Shown(browser, other)
+        script = """url => new Promise(done => {
+            const socket = new WebSocket(url);
+            socket.onopen = () => done("open");
+            socket.onerror = () => done("no");
+        })"""
+        assert shown.page.evaluate(script, other.ws_url) == "open"
+        assert shown.page.evaluate(script, stage.ws_url) == "no"
+        shown.close()
