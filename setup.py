@@ -19,7 +19,7 @@ link_flags = []
 if os.environ.get("SANITIZE"):  # .ci/sanitized, in a copy of the tree: every access is checked
     link_flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     flags = ["-O1", "-g1", "-fno-omit-frame-pointer", "-Wno-unreachable-code", *link_flags]
-# The module whose inner loop takes messages apart: there deeper inlining is worth its compile time.
+# The module that takes messages apart: there deeper inlining is worth its compile time.
 HOT = {"clasp_edge.dataplane.clasp_receiver"}
 
 
