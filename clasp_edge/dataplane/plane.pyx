@@ -240,7 +240,8 @@ cdef class Plane(State):
         cdef size_t size
         cdef int verdict
         cdef uint32_t hash = write.hash
-        cdef uint64_t before
+        cdef uint64_t before = 0
+        cdef bint versions = self.versions      # else nobody keeps a digest
         revision[0] = 0
         if write.address_size + write.value_size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
             return TOO_LARGE
@@ -289,7 +290,8 @@ cdef class Plane(State):
         if verdict == ACCEPTED:
             if write.hlc:
                 self._heard(write.hlc)
-            before = version_hash(entry.hlc, entry.rank)
+            if versions:
+                before = version_hash(entry.hlc, entry.rank)
             verdict = self._apply(origin, write, &entry)
             if verdict == STRATEGY_REJECTED and write.hlc:
                 self.overrule(entry, write.hlc, write.rank, False)
@@ -331,7 +333,7 @@ cdef class Plane(State):
         delivery.quiet = False
         delivery.hlc = entry.hlc
         delivery.rank = entry.rank
-        delivery.delta = before ^ version_hash(entry.hlc, entry.rank)
+        delivery.delta = before ^ version_hash(entry.hlc, entry.rank) if versions else 0
         delivery.entry_id = entry.id
         delivery.bucket = entry.bucket
         if self.ring.size:
@@ -737,7 +739,12 @@ cdef class Plane(State):
         while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
             evictions += 1
             self._evict_oldest()
+<<<<<<< HEAD
         self._set_ttl(entry, write, unretained, shadowed)
+=======
+        if entry.deadline_ms or self.param_ttl_s or write.flags & SET_HAS_TTL or entry.ttl != TTL_DEFAULT:
+            self._set_ttl(entry, write)
+>>>>>>> perf
         return ACCEPTED
 
     cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept:
