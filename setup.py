@@ -25,18 +25,11 @@ RARELY_RUN = {"clasp_edge/dataplane/system.pyx"} | {path for path in CYTHON if p
 FLAGS = ["-g0", "-fno-plt", "-fvisibility=hidden", "-Wno-unreachable-code"]
 SANITIZERS: list[str] = []
 if os.environ.get("SANITIZE"):  # .ci/sanitized, in a copy of the tree: every access is checked
-<<<<<<< HEAD
     SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     FLAGS = ["-g1", "-fno-omit-frame-pointer", "-Wno-unreachable-code", *SANITIZERS]
 
 # The module whose inner loop takes messages apart: there deeper inlining is worth its compile time.
 HOT = {"clasp_edge/dataplane/clasp_receiver.pyx"}
-=======
-    link_flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-    flags = ["-O1", "-g1", "-fno-omit-frame-pointer", "-Wno-unreachable-code", *link_flags]
-# The module that takes messages apart: there deeper inlining is worth its compile time.
-HOT = {"clasp_edge.dataplane.clasp_receiver"}
->>>>>>> perf
 
 
 def extension(source: str) -> Extension:

@@ -739,12 +739,8 @@ cdef class Plane(State):
         while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
             evictions += 1
             self._evict_oldest()
-<<<<<<< HEAD
-        self._set_ttl(entry, write, unretained, shadowed)
-=======
         if entry.deadline_ms or self.param_ttl_s or write.flags & SET_HAS_TTL or entry.ttl != TTL_DEFAULT:
-            self._set_ttl(entry, write)
->>>>>>> perf
+            self._set_ttl(entry, write, unretained, shadowed)
         return ACCEPTED
 
     cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept:
