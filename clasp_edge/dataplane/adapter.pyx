@@ -171,6 +171,8 @@ cdef class RawAdapter(Adapter):
             write.value = self.buffer
             write.value_size = <size_t>typed.size
             write.expected = 0
+            write.hlc = write.rank = 0
+            write.quiet = False
             write.flags = <uint8_t>typed.type
             write.ttl = TTL_NEVER
             if expiry_s != NO_EXPIRY:

@@ -60,15 +60,12 @@ def test_a_client_that_closes_gets_its_close_back(daemon: Daemon) -> None:
         assert socket.protocol.close_rcvd.code == 1000
 
 
-def test_text_is_ignored(daemon: Daemon) -> None:
-    # wire.md 6.1: CLASP is binary, and what is not binary is nobody's message.
+def test_text_is_refused_with_a_reason(daemon: Daemon) -> None:
+    # wire.md 6.1: CLASP is binary; who sends JSON learns why nothing happens.
     with WsClient(daemon.ws_url) as client:
         client.hello()
         client.ws.send("hello?")
-        client.ws.send(["in ", "three ", "fragments"])
-        client.send(wire.Set("/a", 1))
-        assert client.recv() == wire.Ack("/a", 1)
-        assert client.sync() == []
+        assert client.wait_closed().code == 1003
 
 
 def test_http_on_the_port_is_answered(daemon: Daemon) -> None:

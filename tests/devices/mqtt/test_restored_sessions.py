@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.plane_rig import Rig
 
+from clasp_edge.dataplane.account import Accounts
 from clasp_edge.devices.mqtt.address import to_address, to_topic
 from clasp_edge.devices.mqtt.context import MqttContext
 from clasp_edge.devices.mqtt.receiver import MqttReceiver
@@ -19,7 +20,7 @@ NO_EXPIRY = 0xFFFF_FFFF
 def session() -> Iterator[MqttReceiver]:
     rig = Rig()
     context = MqttContext(rig.plane, b"/mqtt", to_topic, to_address)
-    made = MqttReceiver(rig.core, context)
+    made = MqttReceiver(rig.core, context, Accounts().of("test"))
     rig.plane.register(made, b"mqtt:test")
     yield made
     rig.plane.unregister(made)

@@ -251,7 +251,7 @@ def test_garbage_is_read_or_refused(packet: bytes) -> None:
     except OscError:
         pass
     else:
-        assert packet.startswith(address + b"\0")
+        assert packet.split(b"\0", 1)[0] == address.split(b"\0", 1)[0]
         decode_value(value_type, value)  # whatever comes out is a value that every client can read
     try:
         assert count_messages(packet) >= 0
