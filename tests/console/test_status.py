@@ -83,7 +83,7 @@ def test_sessions_and_messages_of_every_kind(own: Daemon) -> None:
     assert found["sessions"]["by_kind"] == {"websocket": 2, "tcp": 1, "mqtt": 1, "osc": 0}
     assert found["sessions"]["half_open"] == 1
     assert found["sessions"]["subscriptions"] == 1
-    assert found["params"]["count"] == 3
+    assert found["params"]["count"] == 4
     assert found["messages"]["by_signal"] == {"param": 8, "event": 4, "stream": 1, "gesture": 0, "timeline": 0}
     assert found["messages"]["deliveries"] == 9
     assert (found["mqtt"]["connected"], found["mqtt"]["kept"]) == (1, 1)
@@ -175,7 +175,9 @@ def test_osc_targets(own: Daemon) -> None:
     with Device(own.osc_address) as device:
         device.say("/clasp/subscribe", "/x", 60)
         device.hear()
-        assert status(own)["osc"]["targets"] == {f"127.0.0.1:{device.port}": {"patterns": 1, "reachable": True}}
+        assert status(own)["osc"]["targets"] == {
+            f"127.0.0.1:{device.port}": {"patterns": 1, "reachable": True, "sent": 0}
+        }
 
 
 def test_bridges_and_the_journal() -> None:

@@ -19,7 +19,7 @@ NO_EXPIRY = 0xFFFF_FFFF
 @pytest.fixture
 def session() -> Iterator[MqttReceiver]:
     rig = Rig()
-    context = MqttContext(rig.plane, b"/mqtt", to_topic, to_address)
+    context = MqttContext(rig.plane, b"/mqtt", to_topic, to_address, 65_536)
     made = MqttReceiver(rig.core, context, Accounts().of("test"))
     rig.plane.register(made, b"mqtt:test")
     yield made
