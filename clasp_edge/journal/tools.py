@@ -83,11 +83,14 @@ def log_records(
         with env.begin(buffers=True) as txn:
             newest = last_header(txn, LOG_PREFIX)
         after = first - 1
+        looked_at = -1
         while True:
-            blocks = _log_blocks(env, after + 1)
+            # A damaged block may say that it goes on for ever, and would be found again each time.
+            blocks = [found for found in _log_blocks(env, after + 1) if found[0] > looked_at]
             if not blocks:
                 return
             for number, block in blocks:
+                looked_at = number
                 after = max(after, number)
                 try:
                     header = check(block)
