@@ -19,10 +19,10 @@ MAX_PARTIAL_PATTERNS = 100
 """Patterns like `zone*` that a session may have: the trie finds them by their other segments only, and each one found
 costs a walk of the pattern whenever the fan-out of an address is built."""
 
-MAX_PARTIAL_COST = 4096
+MAX_PARTIAL_COST = 8192
 """Sum of `Pattern.cost` of a session's patterns: a hundred names with a wildcard or two, or two of the longest."""
 
-MAX_PARTIAL_COST_OF_ALL = 4 * MAX_PARTIAL_COST
+MAX_PARTIAL_COST_OF_ALL = 2 * MAX_PARTIAL_COST
 """The same for all clients together: a new address of the longest kind is matched with them in some 20 ms."""
 
 HISTORY_COST = 8

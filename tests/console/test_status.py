@@ -84,7 +84,7 @@ def test_sessions_and_messages_of_every_kind(own: Daemon) -> None:
     assert found["sessions"]["half_open"] == 1
     assert found["sessions"]["subscriptions"] == 1
     assert found["params"]["count"] == 4
-    assert found["messages"]["by_signal"] == {"param": 8, "event": 4, "stream": 1, "gesture": 0, "timeline": 0}
+    assert found["messages"]["by_signal"] == {"param": 9, "event": 3, "stream": 1, "gesture": 0, "timeline": 0}
     assert found["messages"]["deliveries"] == 9
     assert (found["mqtt"]["connected"], found["mqtt"]["kept"]) == (1, 1)
     assert (found["mqtt"]["received"], found["mqtt"]["sent"]) == (2, 0)
