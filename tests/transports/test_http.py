@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 
+from clasp_edge.router.places import HalfOpen
 from clasp_edge.transports.http import HttpGate, Request, Waiting, response
 
 LARGE = 32 * 1024 * 1024
@@ -22,7 +23,7 @@ class Large:
 async def received_of(patience_s: float, pause_s: float) -> int:
     """How many bytes a client gets that asks for the large page and reads after a pause."""
     loop = asyncio.get_running_loop()
-    waiting = Waiting(loop, lambda: 8, lambda: patience_s)
+    waiting = Waiting(loop, HalfOpen(lambda: 8), lambda: patience_s)
 
     def nobody(transport: asyncio.Transport, data: bytes) -> None:
         raise AssertionError

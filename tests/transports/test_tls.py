@@ -116,7 +116,7 @@ def test_a_renewed_certificate_is_taken_over_and_a_wrong_one_is_not(tmp_path: Pa
             assert one.getpeercert(binary_form=True) == first
         key.write_bytes(other_key.read_bytes())
         daemon.hangup()
-        wait_for(daemon, "taken over")
+        wait_for(daemon, ": taken over, fingerprint")
         with connected(daemon, "wss", authority.certificate) as one:
             assert one.getpeercert(binary_form=True) != first
 
