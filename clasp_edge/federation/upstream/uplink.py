@@ -242,7 +242,7 @@ class Uplink:
             session.error(code, text, address[:256].decode("utf-8", "replace"))
 
     def terms(self, hub_time_us: int) -> Terms:
-        """On what terms this reunion is settled."""
+        """On what terms this state sync is settled."""
         apart_ms = abs(hub_time_us / 1000 - self._clock.wall_s() * 1000)
         agree = apart_ms <= self.config.clock_tolerance_ms and not self._clock_jumped
         if not agree:
