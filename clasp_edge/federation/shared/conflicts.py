@@ -27,7 +27,7 @@ class Held(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What holds for one state sync. `link`: what the neighbour's writes are signed with here; `ours`: what our writes are
+    """What holds for one state sync. `link`: what the neighbour's writes are signed with here; `ours`: what ours are
     signed with there; `clocks_agree`: whether times of both may be compared; `edge_wins`: who wins where not."""
 
     link: bytes

@@ -1,8 +1,8 @@
 """One connection to a hub, from HELLO to its end: the handshake, and what the hub says afterwards.
 
 Written for the reference hub as it is (federation.md 3, 7) and for a clasp-edge, which its WELCOME shows. States are
-compared by `state_sync`; what is to be told goes through the uplink's `PeerSender`; what is asked of the uplink stands in
-`Owner`. Knows no sockets.
+compared by `state_sync`; what is to be told goes through the uplink's `PeerSender`; what is asked of the uplink is
+in `Owner`. Knows no sockets.
 """
 
 from __future__ import annotations
