@@ -11,6 +11,8 @@ room for one another (`state.max_mib`).
 Compiled because queues and params are charged where messages pass. Knows nothing of what is kept.
 """
 
+cimport cython
+
 from weakref import WeakValueDictionary
 
 cdef enum:
@@ -57,6 +59,9 @@ cdef class Accounts:
         return sorted(self.by_principal.values(), key=lambda account: -account.used)[:count]
 
 
+# What is freed gives back what it held, be it by the garbage collector in whatever order: until then neither a holding
+# nor its account may lose the way to the totals.
+@cython.no_gc_clear
 cdef class Account:
     """What one principal has."""
 
@@ -105,6 +110,7 @@ cdef class Account:
                 pass            # what is refused stays refused
 
 
+@cython.no_gc_clear
 cdef class Holding:
     """What one session, device or peer has of its principal's account. Closed, or freed, it gives everything back."""
 
@@ -112,7 +118,7 @@ cdef class Holding:
         self.account = account
 
     def __dealloc__(self):
-        if self.account is not None:
+        if self.account is not None:        # or it was never made
             self.close()
 
     cpdef bint charge(self, size_t size, int kind) noexcept:

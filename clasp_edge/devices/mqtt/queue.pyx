@@ -6,6 +6,7 @@ when it moves, is the subclass's business (sender.pyx).
 
 import logging
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdlib cimport calloc, free
@@ -37,6 +38,7 @@ cdef enum:
     NOT_FOUND = 0x92            # packet identifier not found
 
 
+@cython.no_gc_clear         # what waits is given back to its holding when the queue is freed
 cdef class MqttQueue(Outbox):
     """`MqttQueue(core, context)`."""
 

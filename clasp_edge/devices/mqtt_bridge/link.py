@@ -113,7 +113,7 @@ class Link:
                     self._sleep(self._backoff.after(lasted_s))
         except ImportError as error:
             self.handover.put(Down(f"paho-mqtt is not installed: {error}"))
-            log.error("bridges need paho-mqtt: pip install 'paho-mqtt>=2.1' (%s)", error)
+            log.error("bridges need paho-mqtt: pip install '.[bridge]' (%s)", error)
         except Exception as error:
             self.handover.put(Down(f"internal error: {error!r}"))
             log.exception("a bridge has failed")

@@ -55,11 +55,12 @@ def test_a_log_that_cannot_be_read_is_given_up(
 
     async def run() -> None:
         server = MqttServer(Router(Config(), asyncio.get_running_loop(), Clock(), None))
-        sender = server.new_session("sender")
+        account = server.router.account_of("127.0.0.1")
+        sender = server.new_session("sender", account)
         connect(server, sender, other)
         sender.start_sending()
         sender.publish_topic(b"a/param", b"7", b"", 0xFFFFFFFF, 1, True)
-        session = server.new_session("back")
+        session = server.new_session("back", account)
         session.keeps = True
         subscribe(session, SubscribeFilter(filter="a/#", qos=1), 0)
         unreadable = Unreadable()
@@ -112,7 +113,7 @@ class Narrowing:
 def test_what_a_client_may_not_read_any_more_is_not_refilled() -> None:
     async def run() -> None:
         server = MqttServer(Router(Config(), asyncio.get_running_loop(), Clock(), None))
-        session = server.new_session("back")
+        session = server.new_session("back", server.router.account_of("127.0.0.1"))
         session.keeps = True
         subscribe(session, SubscribeFilter(filter="a/#", qos=1), 0)
         log = Narrowing()

@@ -19,16 +19,18 @@ def daemon() -> Iterator[Daemon]:
 
 @pytest.mark.parametrize("version", [V311, V5], ids=["v311", "v5"])
 def test_a_burst_arrives_whole_and_in_order(mqtt: Broker, version: int) -> None:
-    """Also its own PINGREQ behind it is answered, and the keep alive does not strike meanwhile."""
+    """Its own PINGREQ behind it is answered, once and in time, which may be ahead of acknowledgements, and the keep alive
+    does not strike meanwhile."""
     topic = fresh()
     receiver, sender = mqtt.client(version), mqtt.client(version, keep_alive=1)
     receiver.subscribe(topic, options=1)
     burst = [packets.publish(version, topic, b"%d" % number, qos=1, packet_id=number + 1) for number in range(700)]
     sender.send(*burst, packets.pingreq())
+    answers = [sender.recv() for _ in range(701)]
+    answers.remove(packets.Pingresp())
+    assert answers == [packets.Ack(packets.PUBACK, number + 1) for number in range(700)]
     for number in range(700):
-        sender.expect_ack(packets.PUBACK, number + 1)
         assert receiver.receive(b"%d" % number).qos == 1
-    sender.expect(packets.Pingresp)
 
 
 def test_others_are_not_slowed_down(mqtt: Broker) -> None:

@@ -48,6 +48,6 @@ def test_a_missing_library_is_named(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=15)
             assert process.returncode == 0
-            assert "pip install 'clasp-edge[bridge]'" in errors
+            assert "pip install '.[bridge]'" in errors
         finally:
             process.kill()
