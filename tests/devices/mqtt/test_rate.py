@@ -19,7 +19,7 @@ def daemon() -> Iterator[Daemon]:
 
 @pytest.mark.parametrize("version", [V311, V5], ids=["v311", "v5"])
 def test_a_burst_arrives_whole_and_in_order(mqtt: Broker, version: int) -> None:
-    """Its own PINGREQ behind it is answered, once and in time, which may be ahead of acknowledgements, and the keep alive
+    """Its own PINGREQ behind it is answered once and in time, which may be ahead of acknowledgements. The keep alive
     does not strike meanwhile."""
     topic = fresh()
     receiver, sender = mqtt.client(version), mqtt.client(version, keep_alive=1)
