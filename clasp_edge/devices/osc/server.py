@@ -17,17 +17,16 @@ from dataclasses import asdict
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from clasp_edge.config.model import Osc, OscDevice
-from clasp_edge.dataplane import Adapter, Verdict
+from clasp_edge.dataplane import Verdict
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.osc import complaints
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.complaints import Complaints
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
-from clasp_edge.devices.osc.echo import Known
 from clasp_edge.devices.osc.lease_store import Journal, LeaseStore
 from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours, join
-from clasp_edge.devices.osc.loops import Loops
+from clasp_edge.devices.osc.loop_breaker import LoopBreaker
 from clasp_edge.devices.osc.pattern import OscPattern
 from clasp_edge.devices.osc.profile import AddressSet, Profile, default_profile, profile_of
 from clasp_edge.devices.osc.receiver import OscReceiver
@@ -101,10 +100,8 @@ class OscServer:
         self._sweep: TimerHandle | None = None
         self._store: LeaseStore | None = None
         self._scoped = scoped
-        self._loops = Loops(self._loop_found)
+        self._breaker = LoopBreaker(router, self.counters)
         self._spoken = Spoken()
-        self._healer = Adapter(router.plane)
-        router.plane.register(self._healer, b"osc")
         self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
         self.waiting = WaitingBundles(router, self.intake)
         self._resyncs = Resyncs(router.loop)
@@ -227,6 +224,7 @@ class OscServer:
         if self._tcp_server is not None:
             self._tcp_server.close()
         self.waiting.close()
+        self._breaker.close()
         self._resyncs.close()
         if self._store is not None:
             self._store.freeze()  # what ends now is to be there after the restart
@@ -365,10 +363,10 @@ class OscServer:
             loop=self.router.loop,
             resyncs=self._resyncs,
             profile=profile,
-            loops=self._loops,
+            loops=self._breaker.loops,
             spoken=self._spoken,
             counters=self.counters,
-            on_loop=self._loop_broken,
+            on_loop=self._breaker.crossed,
         )
         target.scopes = self._access
         return target
@@ -546,7 +544,7 @@ class OscServer:
         party = source.party
         if not isinstance(party, Target):
             return False
-        ignored, source.hop = party.said(address, None if is_event else (value_type, value))
+        ignored, source.loop_mark = party.said(address, None if is_event else (value_type, value))
         return ignored
 
     def spoken(self, address: bytes, value_type: int, value: bytes, tail: bytes) -> None:
@@ -556,30 +554,6 @@ class OscServer:
         if isinstance(party, Target):
             self.static.ask(party)
             party.resync()
-
-    # ---- loops ----
-
-    def _loop_found(self, address: bytes, party: object, hand: Known | None) -> None:
-        self.counters.loops += 1
-        shown = address.decode("utf-8", "replace")
-        name = party.name if isinstance(party, Target) else "a device"
-        if hand is None:
-            log.warning("OSC loop: %s answers %s again and again; its answers are ignored for now", name, shown)
-            return
-        log.warning(
-            "OSC loop: %s answers %s again and again; its answers are ignored now, the last value by hand is set again",
-            name,
-            shown,
-        )
-        self._healer.set(address, *hand)
-
-    def _loop_broken(self, target: Target, address: bytes) -> None:
-        self.counters.loops += 1
-        log.warning(
-            "OSC loop: %s answers %s with the same values again and again; it is not sent this address for a while",
-            target.name,
-            address.decode("utf-8", "replace"),
-        )
 
 
 def _devices(config: Osc) -> list[OscDevice]:
