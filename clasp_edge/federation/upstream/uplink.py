@@ -106,6 +106,7 @@ class Uplink:
         self.state = "connecting"
         self.echo_rtt_s = 0.0
         self.last_error = ""
+        self._earlier_error = ""  # as it was when the present link was established
 
     # ---- life ----
 
@@ -193,7 +194,7 @@ class Uplink:
         leaf.link.on_drain = self.outward.pump_soon
         self.dialer.established(leaf.link)
         self.state = "syncing"
-        self.last_error = ""
+        self._earlier_error = self.last_error
         self.status.write()
 
     def settled(self, leaf: HubSession) -> None:
@@ -201,6 +202,9 @@ class Uplink:
         if leaf is self._leaf:
             self._note_life(leaf)
             self.state = "up"
+            # Not before: a hub that takes the declaration and then fails does so every few seconds.
+            if self.last_error == self._earlier_error:
+                self.last_error = ""
             self.outward.start_draining()
             self.status.write()
 
