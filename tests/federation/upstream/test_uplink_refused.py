@@ -61,7 +61,7 @@ def nothing_at_all(hub: Conversation) -> None:
 
 
 def nothing_after_the_introduction(hub: Conversation) -> None:
-    hub.greet(kin=True)
+    hub.greet(is_edge=True)
 
 
 def nothing_after_the_declaration(hub: Conversation) -> None:
