@@ -360,6 +360,13 @@ class Federation(Section, frozen=True, kw_only=True):
     keep_mib: Annotated[int, Meta(ge=1, le=65_536)] = 128
 
 
+class Discovery(Section, frozen=True, kw_only=True):
+    """`[discovery]`: being found in the local network."""
+
+    listen: Listen | None = None
+    mdns: Literal["off", "on"] = "off"
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -382,6 +389,7 @@ class Config(Section, frozen=True, kw_only=True):
     map: tuple[dict[str, Any], ...] = ()
     scene: dict[str, dict[str, Any]] = {}
     console: Console = Console()
+    discovery: Discovery = Discovery()
     log: Log = Log()
 
 
