@@ -16,6 +16,7 @@ from clasp_edge.config import model
 from clasp_edge.dataplane.blocks import Stream
 from clasp_edge.dataplane.journal_buffer import JournalBuffer
 from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.journal.audit import Entries, Limits
 from clasp_edge.journal.cursors import Cursors
 from clasp_edge.journal.documents import Documents
 from clasp_edge.journal.probe import Found
@@ -65,6 +66,7 @@ class Committer:
         self.writer: Writer | None = None
         self.cursors = Cursors()
         self.documents = Documents()
+        self.entries = Entries()
         self.wear = Wear(config.wear_budget_gb_per_day * BYTES_PER_GB, time.monotonic())
         self.age_ms = 0
         self._router = router
@@ -80,6 +82,7 @@ class Committer:
         self._left = False
         self._cursors_under_way: dict[str, int] = {}
         self._documents_under_way: dict[str, bytes | None] = {}
+        self._entries_under_way: list[bytes] = []
         self._to_be_stored: list[tuple[int, Callable[[], None]]] = []
         self._base_before = 0
         self._live_bytes = 0
@@ -93,6 +96,7 @@ class Committer:
         everything = any(pattern.text == b"/**" for pattern in patterns)
         self._patterns = None if everything else patterns
         self.wear.budget_per_day = config.wear_budget_gb_per_day * BYTES_PER_GB
+        self._store.audit_limits = Limits(config.audit_mib << 20, config.audit_s)
         if self.buffer is not None:
             self.buffer.signals = _mask(config)
             self.buffer.reselect()
@@ -155,17 +159,18 @@ class Committer:
         if buffer is None or writer is None:
             return
         if buffer.busy:
-            self._pending = self._pending or self.documents.wanted
+            self._pending = self._pending or self.documents.wanted or bool(self.entries)
             return  # `_done` calls again
         oldest_us = buffer.oldest_monotonic_us
         self._pending = False
         noted = self.documents.gather()
-        collected = buffer.collect(noted or self.cursors.changed)
+        collected = buffer.collect(noted or self.cursors.changed or bool(self.entries))
         if collected is None:
             self._tell_stored()
             return
         self._cursors_under_way = self.cursors.take()
         self._documents_under_way = self.documents.take()
+        self._entries_under_way = self.entries.take()
         states, logs, drained, base = collected
         self._left = not drained
         if base:
@@ -174,8 +179,11 @@ class Committer:
         if oldest_us:
             self.age_ms = max(0, self._router.core.monotonic_us - oldest_us) // 1000
         writer.put(
-            Batch(states, logs, base, self._router.core.now_us, self._cursors_under_way, self._documents_under_way)
-        )
+            Batch(
+                states, logs, base, self._router.core.now_us,
+                self._cursors_under_way, self._documents_under_way, self._entries_under_way,
+            )
+        )  # fmt: skip
 
     def _done(self, outcome: Outcome) -> None:
         """A batch has been stored, or not (called on the loop's thread)."""
@@ -191,6 +199,7 @@ class Committer:
         if outcome.kind != OK:
             self.cursors.give_back(self._cursors_under_way)
             self.documents.give_back(self._documents_under_way)
+            self.entries.give_back(self._entries_under_way)
         if outcome.kind == OK:
             self._tell_stored(buffer.durable)
             if self.state != "ok" and not buffer.repairing:
@@ -293,9 +302,17 @@ class Committer:
         elif self._lazy is None and self.buffer is not None:
             self._lazy = self._loop.call_later(LAZY_S, self._late)
 
+    def keep_entry(self, entry: bytes) -> None:
+        """Store an entry of the audit stream with a commit that happens anyway, or within `LAZY_S`."""
+        if self.buffer is None or not self._config.audit:
+            return
+        self.entries.add(entry)
+        if self._lazy is None:
+            self._lazy = self._loop.call_later(LAZY_S, self._late)
+
     def _late(self) -> None:
         self._lazy = None
-        if self.documents.wanted:
+        if self.documents.wanted or self.entries:
             self.soon()
 
     # ---- numbers ----

@@ -51,6 +51,7 @@ class Journal:
         # What readers of the log use of both, under this roof.
         self.when_stored = self._committer.when_stored
         self.notes_changed = self._committer.documents_changed
+        self.keep_entry = self._committer.keep_entry
         self.keep_notes = self._committer.documents.ask
         self.read_log = self._log.read_log
         self.note_damage = self._log.note_damage
@@ -136,6 +137,7 @@ class Journal:
             "records_lost": buffer.lost if buffer is not None else 0,
             "records_rationed": buffer.rationed if buffer is not None else 0,
             "records_missed": store.missed,
+            "audit_lost": self._committer.entries.lost,
             "last_record": self.last_sequence,
             "oldest_record": store.oldest_number,
             "log_bytes": store.log_bytes,

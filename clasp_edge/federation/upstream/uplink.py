@@ -86,7 +86,11 @@ class Uplink:
         urls = (config.url,) if isinstance(config.url, str) else config.url
         tls = TlsOptions(config.tls_ca, config.tls_cert, config.tls_key, config.tls_server_name, config.tls_pin)
         options = DialOptions(
-            name, [parse_endpoint(url) for url in urls], tls, dead_after_s=config.dead_after_ms / 1000
+            name,
+            [parse_endpoint(url) for url in urls],
+            tls,
+            dead_after_s=config.dead_after_ms / 1000,
+            own_id=identity.router_id,
         )
         self.dialer = Connector(options, self, self.loop, self._clock, random)
         self.status = UplinkStatus(router.plane, name, self, self._clock)
@@ -106,6 +110,7 @@ class Uplink:
         self.state = "connecting"
         self.echo_rtt_s = 0.0
         self.last_error = ""
+        self._earlier_error = ""  # as it was when the present link was established
 
     # ---- life ----
 
@@ -161,6 +166,12 @@ class Uplink:
         if session is not None:
             session.receive(frames)
 
+    def on_not_found(self, reason: str) -> None:
+        if not self._stopped and self._session is None:
+            self.last_error = reason
+            self.state = "down"
+            self.status.write()
+
     def on_close(self, link: Connection, reason: str) -> None:
         session = self._sessions.pop(link, None)
         if self._stopped:
@@ -193,7 +204,7 @@ class Uplink:
         session.link.on_drain = self.sender.pump_soon
         self.dialer.established(session.link)
         self.state = "syncing"
-        self.last_error = ""
+        self._earlier_error = self.last_error
         self.status.write()
 
     def settled(self, session: HubSession) -> None:
@@ -201,6 +212,9 @@ class Uplink:
         if session is self._session:
             self._note_life(session)
             self.state = "up"
+            # Not before: a hub that takes the declaration and then fails does so every few seconds.
+            if self.last_error == self._earlier_error:
+                self.last_error = ""
             self.sender.start_draining()
             self.status.write()
 
