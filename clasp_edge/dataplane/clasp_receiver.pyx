@@ -66,7 +66,7 @@ class Turn:
 
 
 cdef class ClaspReceiver(ClaspSender):
-    """`ClaspReceiver(core, plane)`; see `open_outlet` for its socket."""
+    """`ClaspReceiver(core, plane)`; see `open_outbox` for its socket."""
 
     def __cinit__(self, core, plane, *args, **kwargs):
         self.deferred = []

@@ -81,7 +81,7 @@ cdef class Core:
     cdef bint round_due                 # `run_round` is scheduled
     cdef uint64_t measured_us           # how long the pass had lasted when its time was last charged
     cdef uint64_t slice_ends_us         # when work in parts has to stop for this round of the loop (monotonic)
-    cdef PyObject** dirty               # outlets with unsent bytes; owned references
+    cdef PyObject** dirty               # outboxes with unsent bytes; owned references
     cdef size_t dirty_count
     cdef size_t dirty_room
     cdef readonly uint64_t passes
@@ -114,7 +114,7 @@ cdef class Core:
     cdef uint64_t elapsed_us(self) noexcept
     cdef void finish(self) noexcept
     cdef void end_read(self, void* reader) noexcept
-    cdef void mark_dirty(self, Outbox outlet) noexcept
+    cdef void mark_dirty(self, Outbox outbox) noexcept
 
     cdef inline size_t mark(self) noexcept:
         # Dynamic threshold: nobody may hold more than half of what is left, so the arena never runs dry by one peer.

@@ -53,16 +53,16 @@ cdef enum:
     EVENT_RESERVE_CHUNKS = 16       # chunks that events leave to replies
     SLICE_BESIDE_US = 500           # of work that begins anew in a round in which older work has had its slice
 
-cdef double ARENA_RETRY_S = 0.02    # until an outlet that found the arena lent out looks again
+cdef double ARENA_RETRY_S = 0.02    # until an outbox that found the arena lent out looks again
 
 
-# Outlets give their chunks back when they are freed, be it by the garbage collector in whatever order: until then
+# Outboxes give their chunks back when they are freed, be it by the garbage collector in whatever order: until then
 # neither may lose the way to the arena.
 @cython.no_gc_clear
 cdef class Core:
-    """What all outlets of one router share: the arena, the pass clock, the list of outlets with unsent bytes.
+    """What all outboxes of one router share: the arena, the pass clock, the list of outboxes with unsent bytes.
 
-    `high_water` and `event_backlog` are bytes per outlet.
+    `high_water` and `event_backlog` are bytes per outbox.
     """
 
     def __cinit__(self, arena_mib, high_water, event_backlog):
@@ -83,7 +83,7 @@ cdef class Core:
         clock_gettime(CLOCK_MONOTONIC, &now)
         self.mono_us = <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
 
-    cdef void mark_dirty(self, Outbox outlet) noexcept:
+    cdef void mark_dirty(self, Outbox outbox) noexcept:
         cdef PyObject** grown
         if self.dirty_count == self.dirty_room:
             grown = <PyObject**>realloc(self.dirty, (self.dirty_room * 2 + 64) * sizeof(PyObject*))
@@ -91,9 +91,9 @@ cdef class Core:
                 return          # the bytes stay in the outbox; the next pass tries again
             self.dirty = grown
             self.dirty_room = self.dirty_room * 2 + 64
-        outlet.is_dirty = True
-        Py_INCREF(outlet)
-        self.dirty[self.dirty_count] = <PyObject*>outlet
+        outbox.is_dirty = True
+        Py_INCREF(outbox)
+        self.dirty[self.dirty_count] = <PyObject*>outbox
         self.dirty_count += 1
 
     # ---- work in parts: nobody's question may keep the others waiting ----
@@ -161,17 +161,17 @@ cdef class Core:
             self.finish()
 
     cdef void finish(self) noexcept:
-        """End of a pass: one write per outlet that got something. Sending may wake jobs that dirty further outlets."""
+        """End of a pass: one write per outbox that got something. Sending may wake jobs that dirty further outboxes."""
         cdef size_t i = 0
-        cdef Outbox outlet
+        cdef Outbox outbox
         if self.adapters:
             self._run_adapters()
         while i < self.dirty_count:
-            outlet = <Outbox>self.dirty[i]
+            outbox = <Outbox>self.dirty[i]
             i += 1
-            outlet.is_dirty = False
-            outlet.flush()
-            Py_DECREF(outlet)
+            outbox.is_dirty = False
+            outbox.flush()
+            Py_DECREF(outbox)
         self.dirty_count = 0
         self.in_pass = False
 
@@ -317,8 +317,8 @@ cdef class Outbox(Sink):
         if self.watched_fd >= 0:
             os.close(self.watched_fd)
 
-    def open_outlet(self, int fd):
-        """Start writing to the connected non-blocking socket `fd`. The caller keeps it open until `close_outlet`."""
+    def open_outbox(self, int fd):
+        """Start writing to the connected non-blocking socket `fd`. The caller keeps it open until `close_outbox`."""
         self.fd = fd
         self.progress_us = self.core.mono_us
 
@@ -329,7 +329,7 @@ cdef class Outbox(Sink):
         self.room = room
         self.progress_us = self.core.mono_us
 
-    def close_outlet(self):
+    def close_outbox(self):
         """Forget the socket and everything that waits for it."""
         self.dead = True
         self._unwatch()

@@ -97,7 +97,7 @@ class Session(ClaspReceiver):
         self.told_drops_s = 0.0
         self.holding = Holding(router.account_of(host_of(link.remote)))
         self.holding.force(SESSION_BYTES, Charge.SESSIONS)
-        self.open_outlet(fd)
+        self.open_outbox(fd)
 
     def __repr__(self) -> str:
         # Quoted: a name is the client's, and must not be able to write lines of its own into a log.
@@ -242,7 +242,7 @@ class Session(ClaspReceiver):
         """The transport is gone: called once by it, whoever ended the connection."""
         self.stop_listening()
         self.router.ended(self)
-        self.close_outlet()
+        self.close_outbox()
         self.holding.close()
 
 

@@ -1,6 +1,6 @@
 """One client's session: what it is subscribed to and what waits for it, with or without a connection (5.0, 4.1).
 
-The compiled half (`dataplane.mqtt_outlet`) settles PUBLISH and acknowledgements by itself and calls the `on_...`
+The compiled half (`receiver.pyx`) settles PUBLISH and acknowledgements by itself and calls the `on_...`
 methods here for the rest.
 """
 
@@ -235,7 +235,7 @@ class Session(MqttReceiver):
             self.from_log.stop()
             self.from_log = None
         subscribe.drop_all(self)
-        self.close_outlet()
+        self.close_outbox()
         self.server.router.plane.unregister(self)
         self.server.forget(self)
         self.holding.close()
