@@ -6,12 +6,13 @@ is the server's business.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
-from qh3.quic.connection import QuicConnection
+from qh3.quic.connection import QuicConnection, QuicConnectionError
 from qh3.quic.events import (
     ConnectionIdIssued,
     ConnectionIdRetired,
@@ -28,7 +29,7 @@ from clasp_edge.dataplane import Framing
 from clasp_edge.dataplane.account import Charge
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.session import Session
-from clasp_edge.transports.quic.engine import CONNECTION_WINDOW, bytes_in_flight
+from clasp_edge.transports.quic.engine import CONNECTION_WINDOW, MOST_ADDRESSES, bytes_in_flight, is_from_peer
 
 if TYPE_CHECKING:
     from clasp_edge.transports.quic.server import Address, QuicServer
@@ -68,8 +69,8 @@ class QuicLink:
     """One client. Implements `router.link.Link` and `dataplane.outbox.Stream`."""
 
     __slots__ = (
-        "_accepted_s", "_buffer", "_charged", "_code", "_ending", "_flight", "_gap", "_over", "_reading", "_reason",
-        "_server", "_surplus", "_timeout", "_timer", "_timer_s", "cids", "dirty", "handshaken", "heard_s", "host",
+        "_accepted_s", "_buffer", "_charged", "_code", "_ending", "_flight", "_gap", "_over", "_moved_to", "_reading", "_reason",
+        "_server", "_surplus", "_timeout", "_timer", "_timer_s", "addresses", "cids", "dirty", "handshaken", "heard_s", "host",
         "inbox", "inbox_address", "quic", "remote", "session",
     )  # fmt: skip
 
@@ -82,6 +83,7 @@ class QuicLink:
         self.cids: set[bytes] = set()
         self.inbox: list[bytes] = []
         self.inbox_address: Address = ("", 0)
+        self.addresses: set[Address] = set()
         self.dirty = False
         self.handshaken = False
         self.heard_s = time.monotonic()
@@ -96,6 +98,7 @@ class QuicLink:
         self._ending = False
         self._code = CloseCode.NORMAL
         self._reason = ""
+        self._moved_to: Address | None = None
         self._timer: TimerHandle | None = None
         self._timer_s = 0.0
         # QUIC's handshake, the stream and HELLO have one timeout together: the session takes over what is left of it.
@@ -137,9 +140,23 @@ class QuicLink:
                 self._timer.cancel()
             self._timer_s = due_s
             self._timer = self._server.router.loop.call_later(max(0.001, due_s - now_s), self._fire)
-        if datagrams and datagrams[-1][1][0] != self.inbox_address[0]:
+        if self._moved_to is not None:
+            return [(data, self._moved_to) for data, _ in datagrams]
+        if datagrams and len(self.addresses) > 1:
             self.remote = self._server.name_of(datagrams[-1][1])
         return datagrams
+
+    def moved_too_often(self, datagram: bytes, address: Address) -> None:
+        """The engine follows no further. Told to begin anew, the client is back after two round trips; else it would
+        wait for its timeout."""
+        if self._moved_to is None and is_from_peer(self.quic, datagram, self.inbox_address, time.monotonic()):
+            self._moved_to = address
+            self._code, self._reason = (
+                CloseCode.GOING_AWAY,
+                f"moved more than {MOST_ADDRESSES - 1} times: connect again",
+            )
+            log.info("%s: closing: %s", self.remote, self._reason)
+            self._end()
 
     def make_room(self) -> None:
         """Let the outbox write what the library may take now."""
@@ -242,9 +259,11 @@ class QuicLink:
         if self._surplus > MAX_SURPLUS_STREAMS:
             self.close(CloseCode.POLICY_VIOLATION, "a connection has one stream, and no others")
             return
-        self.quic.stop_stream(stream_id, CloseCode.POLICY_VIOLATION)
-        if not stream_id & 2:
-            self.quic.reset_stream(stream_id, CloseCode.POLICY_VIOLATION)
+        with contextlib.suppress(ValueError):  # the client has ended it already
+            self.quic.stop_stream(stream_id, CloseCode.POLICY_VIOLATION)
+        with contextlib.suppress(ValueError):
+            if not stream_id & 2:
+                self.quic.reset_stream(stream_id, CloseCode.POLICY_VIOLATION)
 
     def _terminated(self, event: ConnectionTerminated) -> None:
         if not self.handshaken and not self._over:
@@ -312,8 +331,13 @@ class QuicLink:
 
     def write(self, data: bytes) -> None:
         """As `dataplane.outbox.Stream`."""
+        try:
+            self.quic.send_stream_data(STREAM, data)
+        except (QuicConnectionError, ValueError):
+            # The client has closed the connection, or its half of the stream: that is told in a moment.
+            self.abort()
+            return
         self._server.bytes_out += len(data)
-        self.quic.send_stream_data(STREAM, data)
         self._server.due(self)
 
     # ---- Link ----

@@ -2,7 +2,7 @@
 public interface does not reach.
 
 qh3 is a sans-I/O engine (datagrams in, datagrams and events out). Its version is pinned to a minor one because of
-`bytes_in_flight`.
+the last two functions here.
 """
 
 from __future__ import annotations
@@ -77,6 +77,20 @@ def _blocks(path: Path) -> tuple[list[bytes], list[bytes]]:
         elif block[1].endswith(b"PRIVATE KEY"):
             keys.append(block[0])
     return certificates, keys
+
+
+MOST_ADDRESSES = 4
+"""Of a client in the life of a connection. The engine has a place for each, gives none back, and drops what comes from
+a fifth."""
+
+
+def is_from_peer(connection: QuicConnection, datagram: bytes, address: tuple[object, ...], now_s: float) -> bool:
+    """Take in a datagram as if it had come from `address`; whether the peer has made it, and it is not a repetition."""
+    core = connection._core
+    if core is None:
+        return False
+    accepted: int = core.receive_datagram(datagram, address, now_s, len(datagram))[2]
+    return accepted > 0
 
 
 def bytes_in_flight(connection: QuicConnection) -> int:

@@ -21,7 +21,7 @@ from qh3.quic.packet import encode_quic_retry, encode_quic_version_negotiation
 from clasp_edge.router.principal import host_of, principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.transports.quic.connection import QuicLink
-from clasp_edge.transports.quic.engine import ALPN, CID_BYTES, CRYPTO_ERROR, SMALLEST_INITIAL
+from clasp_edge.transports.quic.engine import ALPN, CID_BYTES, CRYPTO_ERROR, MOST_ADDRESSES, SMALLEST_INITIAL
 from clasp_edge.transports.quic.handshakes import HandshakeBudget
 from clasp_edge.transports.quic.header import Initial, NotQuic, read_long_header
 from clasp_edge.transports.quic.retry import RetryTokens
@@ -122,6 +122,11 @@ class QuicServer:
             link = self._links.get(data[1 : 1 + CID_BYTES])
             if link is None:
                 return False
+        if address not in link.addresses:
+            if len(link.addresses) >= MOST_ADDRESSES:
+                link.moved_too_often(data, address)
+                return True
+            link.addresses.add(address)
         if link.inbox:
             if link.inbox_address != address:
                 link.absorb()  # the client has moved in the middle of a batch
@@ -191,6 +196,7 @@ class QuicServer:
         self.add_cid(packet.destination, link)
         self.add_cid(quic.host_cid, link)
         self.router.half_open.add(link, host, link.give_up)
+        link.addresses.add(address)
         link.inbox_address = address
         link.inbox.append(data)
         self._touched.append(link)
