@@ -5,6 +5,7 @@ Has no protocol logic of its own beyond the frame header. Every wait is bounded.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -37,17 +38,10 @@ class Closed(AssertionError):
 class QuicClient:
     """One connection. A context manager: connected on entry."""
 
-    def __init__(
-        self,
-        address: tuple[str, int],
-        authority: Path,
-        *,
-        alpn: tuple[str, ...] = ("clasp/2",),
-        name: str = "localhost",
-    ) -> None:
+    def __init__(self, address: tuple[str, int], authority: Path, *, alpn: tuple[str, ...] = ("clasp/2",)) -> None:
         # By the fingerprint: qh3 takes no self-signed certificate for an authority that may also be a client's.
         configuration = QuicConfiguration(
-            is_client=True, alpn_protocols=list(alpn), server_name=name, idle_timeout=30.0,
+            is_client=True, alpn_protocols=list(alpn), server_name="localhost", idle_timeout=30.0,
             assert_fingerprint=fingerprint_of(authority).partition(":")[2], verify_mode=ssl.CERT_NONE,
         )  # fmt: skip
         self.quic = QuicConnection(configuration=configuration)
@@ -104,10 +98,8 @@ class QuicClient:
         for data, _ in self.quic.datagrams_to_send(time.monotonic()):
             if len(self.sent) < 8:
                 self.sent.append(data)
-            try:
+            with contextlib.suppress(OSError):
                 self._sock.sendto(data, self._address)
-            except OSError:
-                pass
 
     def write(self, data: bytes, stream: int = 0, *, end: bool = False) -> None:
         """Bytes on a stream, at once as far as the engine allows."""

@@ -1,4 +1,4 @@
-"""One QUIC connection of a client: its one stream of frames, its outbox under QUIC's back-pressure, its end (quic.md 6).
+"""One QUIC connection of a client: its one stream of frames, its outbox under back-pressure, its end (quic.md 6).
 
 Knows datagrams only as the server's `inbox` and what it hands back to be sent; which connection a datagram belongs to
 is the server's business.
@@ -69,9 +69,9 @@ class QuicLink:
     """One client. Implements `router.link.Link` and `dataplane.outbox.Stream`."""
 
     __slots__ = (
-        "_accepted_s", "_buffer", "_charged", "_code", "_ending", "_flight", "_gap", "_over", "_moved_to", "_reading", "_reason",
-        "_server", "_surplus", "_timeout", "_timer", "_timer_s", "addresses", "cids", "dirty", "handshaken", "heard_s", "host",
-        "inbox", "inbox_address", "quic", "remote", "session",
+        "_accepted_s", "_buffer", "_charged", "_code", "_ending", "_flight", "_gap", "_moved_to", "_over", "_reading",
+        "_reason", "_server", "_surplus", "_timeout", "_timer", "_timer_s", "addresses", "cids", "dirty", "handshaken",
+        "heard_s", "host", "inbox", "inbox_address", "quic", "remote", "session",
     )  # fmt: skip
 
     def __init__(self, server: QuicServer, quic: QuicConnection, remote: str, host: str) -> None:
@@ -151,10 +151,8 @@ class QuicLink:
         wait for its timeout."""
         if self._moved_to is None and is_from_peer(self.quic, datagram, self.inbox_address, time.monotonic()):
             self._moved_to = address
-            self._code, self._reason = (
-                CloseCode.GOING_AWAY,
-                f"moved more than {MOST_ADDRESSES - 1} times: connect again",
-            )
+            self._code = CloseCode.GOING_AWAY
+            self._reason = f"moved more than {MOST_ADDRESSES - 1} times: connect again"
             log.info("%s: closing: %s", self.remote, self._reason)
             self._end()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection
@@ -84,7 +85,7 @@ MOST_ADDRESSES = 4
 a fifth."""
 
 
-def is_from_peer(connection: QuicConnection, datagram: bytes, address: tuple[object, ...], now_s: float) -> bool:
+def is_from_peer(connection: QuicConnection, datagram: bytes, address: Any, now_s: float) -> bool:
     """Take in a datagram as if it had come from `address`; whether the peer has made it, and it is not a repetition."""
     core = connection._core
     if core is None:
