@@ -352,10 +352,13 @@ def _listeners(config: Config) -> Iterator[tuple[str, str]]:
         ("mqtt.listen", config.mqtt.listen),
         ("mqtt.tls_listen", config.mqtt.tls_listen),
         ("osc.tcp_listen", config.osc.tcp_listen),
+        ("oscquery.listen", config.oscquery.listen),
     )
     for key, listen in listeners:
         if listen is not None and listen.port and (earlier := taken.setdefault(listen, key)) != key:
             yield key, f"{listen} is already taken by {earlier}"
+    if config.oscquery.listen is not None and config.osc.listen is None:
+        yield "oscquery.listen", "without osc.listen there is no OSC to ask about"
     discovery = config.discovery.listen
     if discovery is not None and discovery.port and discovery == config.osc.listen:
         yield "discovery.listen", f"{discovery} is already taken by osc.listen"

@@ -295,6 +295,12 @@ class Osc(Section, frozen=True, kw_only=True):
     device: tuple[OscDevice, ...] = ()
 
 
+class OscQuery(Section, frozen=True, kw_only=True):
+    """`[oscquery]`: the params of OSC devices as a tree over HTTP."""
+
+    listen: Listen | None = None
+
+
 class BridgeMap(Section, frozen=True, kw_only=True):
     """`[[bridge.NAME.map]]`: which topics are which addresses, and how they are carried."""
 
@@ -387,6 +393,7 @@ class Config(Section, frozen=True, kw_only=True):
     state: State = State()
     security: Security = Security()
     osc: Osc = Osc()
+    oscquery: OscQuery = OscQuery()
     bridge: dict[str, Bridge] = {}
     uplink: dict[str, Uplink] = {}
     federation: Federation = Federation()

@@ -99,6 +99,7 @@ RESTART = frozenset(
         "journal.buffer_kib",
         "console.socket",
         "discovery.listen",
+        "oscquery.listen",
         "discovery.mdns",
         *(f"osc.{key}" for key in OSC_RESTART),
     }
@@ -134,5 +135,6 @@ def reloaded(old: Config, new: Config) -> Config:
         security=security,
         osc=msgspec.structs.replace(new.osc, **{key: getattr(old.osc, key) for key in OSC_RESTART}),
         discovery=old.discovery,
+        oscquery=old.oscquery,
         console=msgspec.structs.replace(new.console, socket=old.console.socket),
     )

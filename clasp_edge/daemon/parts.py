@@ -104,7 +104,12 @@ class Parts:
         if config.osc.listen is not None:
             from clasp_edge.daemon.osc import OscPart
 
-            self.all.append(OscPart(router, config, journal))
+            osc = OscPart(router, config, journal)
+            self.all.append(osc)
+            if config.oscquery.listen is not None:
+                from clasp_edge.daemon.oscquery import OscQueryPart
+
+                self.all.append(OscQueryPart(router, config, osc))
         self.all.append(RulesPart(router, config))
         health = Health(monitor, lambda: [part.name for part in self.all if not part.listening])
         self.console = ConsolePart(router, config, health, self.all, None if mqtt is None else mqtt.server)

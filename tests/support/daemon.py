@@ -242,6 +242,14 @@ class Daemon:
         """Host and port of the MQTT listener."""
         return _split(self._listens["mqtt"])
 
+    def address_of(self, scheme: str) -> str:
+        """`host:port` of the listener that the `ready` line names so."""
+        return self._listens[scheme]
+
+    def address_pair(self, scheme: str) -> tuple[str, int]:
+        """The same as host and port."""
+        return _split(self._listens[scheme])
+
     @property
     def control_path(self) -> Path:
         """Its control socket, unless the configuration puts it elsewhere."""
