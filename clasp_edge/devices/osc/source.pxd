@@ -63,7 +63,7 @@ cdef class Source(Sink):
     cdef public uint64_t overflow_bytes
     cdef Source older, newer
 
-    cdef bytes spoken(self)
+    cpdef bytes spoken(self)
 
 
 cdef class SourceTable:

@@ -138,7 +138,7 @@ def test_wildcards_over_a_large_state_are_paid_for() -> None:
         crowd = Crowd(daemon)
         client = crowd.ws()
         for number in range(20_000):
-            client.send(wire.Set(address=f"/other/{number}", value=0), 0)
+            client.send(wire.Set(address=f"/osc/a/{number}/c", value=0), 0)
         client.sync()
         for _ in range(2000):
             device.say("/a/*/b", 1)
