@@ -42,7 +42,7 @@ SESSION_BYTES = 6144
 """What a session takes with its connection, before it has asked for anything."""
 
 MAX_LEGACY_HELLO_BYTES = 12_288
-"""Of a HELLO in MessagePack with all its fields: a token has 4,096 at most. In the compact encoding size costs nothing."""
+"""Of a HELLO in MessagePack with all its fields: a token has 4,096. In the compact encoding size costs nothing."""
 
 _SHOWN_ADDRESS_BYTES = 256
 """How much of a refused address an ERROR repeats: enough to recognise it, not enough to amplify."""

@@ -55,7 +55,8 @@ class _Message:
 
 class Expansions:
     """`bad_packet(source, reason)` and `refused(source, address, verdict)` hear of messages that are not carried out;
-    `released(source)` is called when what a source said meanwhile may go on."""
+    `too_fast(source)` of who has said more than its rate allows, `released(source)` when what a source said meanwhile
+    may go on."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Expansions:
         noted: Complaints,
         bad_packet: Callable[[Source, str], None],
         refused: Callable[[Source, bytes, int], None],
+        too_fast: Callable[[Source], None],
         released: Callable[[Source], None],
     ) -> None:
         self._plane = router.plane
@@ -72,6 +74,7 @@ class Expansions:
         self._noted = noted
         self._bad_packet = bad_packet
         self._refused = refused
+        self._too_fast = too_fast
         self._released = released
         self._waiting: deque[_Message] = deque()
         self._running = False
@@ -117,6 +120,8 @@ class Expansions:
                 yield from self._expand(message)
                 self._waiting.popleft()
                 if message.source.overflow is not None:
+                    if message.source.tokens < 0:
+                        self._too_fast(message.source)
                     self._released(message.source)
         finally:
             self._running = False

@@ -102,7 +102,7 @@ class OscServer:
         self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
         self.waiting = WaitingBundles(router, self.intake)
         self._expansions = Expansions(
-            router, self.intake, self.complaints, self.bad_packet, self.refused, self.overflowing
+            router, self.intake, self.complaints, self.bad_packet, self.refused, self.too_fast, self.overflowing
         )
         self._resyncs = Resyncs(router.loop)
         self._adopt(config, access)
