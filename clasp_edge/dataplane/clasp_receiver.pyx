@@ -66,7 +66,7 @@ class Turn:
 
 
 cdef class ClaspReceiver(ClaspSender):
-    """`ClaspReceiver(core, plane)`; see `open_outlet` for its socket."""
+    """`ClaspReceiver(core, plane)`; see `open_outbox` for its socket."""
 
     def __cinit__(self, core, plane, *args, **kwargs):
         self.deferred = []
@@ -443,6 +443,8 @@ cdef class ClaspReceiver(ClaspSender):
             self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
             return
         self.last_revision = revision
+        if self.audited:
+            self.audit(write.address, write.address_size)
         if self.plane.journal_buffer is not None:
             self.wrote_in = self.plane.journal_buffer.epoch
         if qos:
@@ -504,6 +506,8 @@ cdef class ClaspReceiver(ClaspSender):
         elif verdict != ACCEPTED:
             self._refused(verdict, message.address, message.address_size, 0, 0, False)
         else:
+            if self.audited:
+                self.audit(message.address, message.address_size)
             self._note_logged()
 
     cdef void _note_logged(self) noexcept:
@@ -548,6 +552,8 @@ cdef class ClaspReceiver(ClaspSender):
         elif verdict != ACCEPTED:
             self._refused(verdict, message.address, message.address_size, 0, 0, False)
         else:
+            if self.audited:
+                self.audit(message.address, message.address_size)
             self._note_logged()
         if not outer:
             self.core.finish()
