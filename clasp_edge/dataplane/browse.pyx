@@ -126,9 +126,10 @@ def addresses_with(State state not None, bytes text not None, bytes cursor not N
         walk.scan.place += 1
 
 
-def addresses_matching(State state not None, Pattern pattern not None, bytes cursor not None, int limit, uint32_t looks):
-    """Up to `limit` addresses of params that match, in order, from `cursor` on (b"": from the beginning), and the cursor
-    to go on with, b"" at the end. Looks at `looks` addresses at most."""
+def addresses_matching(State state not None, Pattern pattern not None, bytes cursor not None, int limit,
+                       uint32_t looks):
+    """Up to `limit` addresses of params that match, in order, from `cursor` on (b"": from the beginning), and the
+    cursor to go on with, b"" at the end. Looks at `looks` addresses at most."""
     cdef AddressScan scan
     cdef Entry* entry
     found = []

@@ -11,8 +11,8 @@ cdef enum:
 
 
 def merge_maps(bytes old not None, bytes new not None) -> bytes:
-    """The data of a map that has all entries of both, those of `new` where both have one; new ones come last. A key that
-    is repeated counts with its last value. Raises ValueError for what is not the data of a map, or no longer fits one."""
+    """The data of a map that has all entries of both, those of `new` where both have one; new ones come last. A key
+    that is repeated counts with its last value. Raises ValueError for what is not the data of a map, or fits none."""
     cdef dict entries = {}
     _read(old, entries)
     _read(new, entries)

@@ -99,7 +99,7 @@ cdef bint _near(int one_type, Cursor* one, int other_type, Cursor* other, double
 
 
 def numbers_of(bytes frame not None):
-    """The value of a SET or PUBLISH frame with its type in front, if it is a number or an array of numbers; else None."""
+    """The value of a SET or PUBLISH frame with its type in front, if it is a number or an array of them; else None."""
     cdef Write write
     cdef Published message
     cdef size_t size = 0

@@ -517,8 +517,8 @@ cdef class OscReceiver(SourceTable):
 
     def write(self, Source source not None, bytes address not None, bint has_arguments, int value_type,
               bytes value not None, bytes tail=None):
-        """Write one param (a full CLASP address, an encoded value) as if the source had named just this one. `tail`: what
-        `Source.spoken` said while the message was under way."""
+        """Write one param (a full CLASP address, an encoded value) as if the source had named just this one. `tail`:
+        what `Source.spoken` said while the message was under way."""
         source.tail = tail
         try:
             self._write(source, <const uint8_t*><char*>address, len(address), not has_arguments, has_arguments,
