@@ -26,8 +26,9 @@ from clasp_edge.devices.osc.complaints import Complaints
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.expansion import Expansions
+from clasp_edge.devices.osc.groups import Groups
 from clasp_edge.devices.osc.lease_store import Journal, LeaseStore
-from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours, join
+from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours
 from clasp_edge.devices.osc.loop_breaker import LoopBreaker
 from clasp_edge.devices.osc.profile import AddressSet, Profile, default_profile, profile_of
 from clasp_edge.devices.osc.receiver import OscReceiver
@@ -101,6 +102,7 @@ class OscServer:
         self._store: LeaseStore | None = None
         self._scoped = scoped
         self._breaker = LoopBreaker(router, self.counters)
+        self._groups = Groups(router.loop, self._udp, config.groups)
         self._spoken = Spoken()
         self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
         self.waiting = WaitingBundles(router, self.intake)
@@ -182,13 +184,9 @@ class OscServer:
         for sock in self._udp:
             sock.setblocking(False)
             allow_groups(sock)
-            for group in self._config.groups:
-                try:
-                    join(sock, group)
-                except OSError as error:
-                    log.warning("osc.groups: %s cannot be joined: %s", group, error.strerror)
             _enlarge(sock)
             self._watch(sock, sock.fileno())
+        self._groups.start()
         if self._tcp is not None:
             framing = self._config.tcp_framing
             self._tcp_server = await loop.create_server(lambda: OscConnection(self, framing), sock=self._tcp)
@@ -228,6 +226,7 @@ class OscServer:
             self._tcp_server.close()
         self.waiting.close()
         self._breaker.close()
+        self._groups.close()
         self._resyncs.close()
         if self._store is not None:
             self._store.freeze()  # what ends now is to be there after the restart
@@ -274,7 +273,7 @@ class OscServer:
         if not self.is_allowed(host):
             self._refuse(host, port)
             return None
-        if is_ours(sock, host, port):
+        if any(is_ours(one, host, port) for one in self._udp):  # what one port sends may arrive at another
             self.counters.own_packets += 1
             return None
         source = Source(key, host, port)
