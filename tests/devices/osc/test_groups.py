@@ -9,10 +9,9 @@ import socket
 import struct
 
 import pytest
-from support.client import Crowd
 from support.console import ask
 from support.daemon import Daemon
-from support.live import eventually, get
+from support.live import Crowd, eventually, get
 from support.osc import Device
 
 from clasp_edge.devices.osc.groups import Groups
