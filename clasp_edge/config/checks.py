@@ -22,6 +22,7 @@ from clasp_edge.config.model import (
     Limits,
     Mqtt,
     MqttMount,
+    Network,
     Osc,
     OscDevice,
     OscTarget,
@@ -65,6 +66,11 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             if reason := pattern_fault(part.pattern):
                 yield "pattern", reason
         case Token():
+            for index, scope in enumerate(part.scopes):
+                if reason := scope_fault(scope):
+                    yield f"scopes[{index}]", reason
+        case Network():
+            yield from _networks("networks", part.networks)
             for index, scope in enumerate(part.scopes):
                 if reason := scope_fault(scope):
                     yield f"scopes[{index}]", reason

@@ -147,12 +147,21 @@ class Token(Section, frozen=True, kw_only=True):
         return f"Token(subject={self.subject!r}, scopes={self.scopes!r}, expires={self.expires!r})"
 
 
+class Network(Section, frozen=True, kw_only=True):
+    """`[[security.network]]`: what devices there may do that cannot log in."""
+
+    networks: Annotated[tuple[str, ...], Meta(min_length=1)]
+    protocols: Annotated[tuple[Literal["mqtt", "osc"], ...], Meta(min_length=1)] = ("mqtt", "osc")
+    scopes: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
 class Security(Section, frozen=True, kw_only=True):
     """`[security]`: who may connect and what they may do."""
 
     mode: Literal["open", "authenticated"] = "open"
     lock_error_code: Literal[400, 401] = 400  # router.md 13.7: old clients know 400, the protocol document says 401
     token: tuple[Token, ...] = ()
+    network: tuple[Network, ...] = ()
 
 
 class Journal(Section, frozen=True, kw_only=True):

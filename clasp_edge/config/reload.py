@@ -42,6 +42,7 @@ LIVE = frozenset(
         "state.strategy",
         "security.lock_error_code",
         "security.token",
+        "security.network",
         "journal.commit_interval_ms",
         "journal.patterns",
         "journal.signals",
@@ -111,7 +112,7 @@ def reloadable_changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
     waiting = RESTART
     if old.security.mode != new.security.mode:
         # Tokens belong to their mode: the list of the mode to come would lock out whoever is connected now.
-        waiting = waiting | {"security.token"}
+        waiting = waiting | {"security.token", "security.network"}
     return [key for key in changed if key in LIVE - waiting], [key for key in changed if key in waiting]
 
 
@@ -119,7 +120,7 @@ def reloaded(old: Config, new: Config) -> Config:
     """The configuration in force after a reload: `new`, with what needs a restart still as in `old`."""
     security = msgspec.structs.replace(new.security, mode=old.security.mode)
     if old.security.mode != new.security.mode:
-        security = msgspec.structs.replace(security, token=old.security.token)
+        security = msgspec.structs.replace(security, token=old.security.token, network=old.security.network)
     return msgspec.structs.replace(
         new,
         data_dir=old.data_dir,

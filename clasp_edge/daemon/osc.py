@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from clasp_edge.config.listen import parse_listen
 from clasp_edge.config.model import Config
 from clasp_edge.console.requests import Requests
 from clasp_edge.console.resync import Resync
 from clasp_edge.console.sources import StatusSources
-from clasp_edge.daemon.part import Part
+from clasp_edge.daemon.part import Guest, Part
 from clasp_edge.devices.osc.lease_store import Journal
 from clasp_edge.devices.osc.server import OscServer
 from clasp_edge.router.router import Router
@@ -58,6 +58,13 @@ class OscPart(Part):
         self._config = config
         if self._server is not None:
             self._server.apply_config(config.osc, _access(config))
+
+    def guests(self) -> Iterator[Guest]:
+        if self._server is not None:
+            for source in self._server.senders():
+                device = self._server.device_name(source)
+                if device is None:
+                    yield Guest("osc", "", source.name)
 
     def describe(self, sources: StatusSources) -> None:
         from clasp_edge.console.devices_report import add_osc

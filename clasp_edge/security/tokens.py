@@ -10,9 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from clasp_edge.security.scope import Action, Scope, ScopeError, Scopes
 from clasp_edge.security.token_file import KeptToken
+from clasp_edge.security.user_file import User
 from clasp_edge.wire.enums import ErrorCode
 
 
@@ -33,6 +35,19 @@ class StaticToken:
     subject: str
     scopes: Sequence[str]
     expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StaticNetwork:
+    """One `[[security.network]]`: what devices there may do that cannot log in."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    protocols: tuple[str, ...]
+    scopes: Sequence[str]
+
+
+MOST_CLIENTS = 4096
+"""Clients of users whose scopes are remembered; of others they are made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,7 @@ class Identity:
     @property
     def fingerprint(self) -> str:
         """Names the token for good; the digest cannot be told from it."""
-        return sha256(b"clasp-edge owner:" + self.digest).hexdigest()
+        return fingerprint_of(self.digest)
 
     def expired(self, now_s: float) -> bool:
         """Tell whether the time is past `expires`; that second itself is still good (security.md 4)."""
@@ -69,10 +84,23 @@ class Identity:
 class TokenStore:
     """The static tokens of one configuration. Keeps digests, not the tokens."""
 
-    def __init__(self, tokens: Iterable[StaticToken] = (), kept: Iterable[KeptToken] = ()) -> None:
-        """Read the entries of the configuration and those of the token file; raise ValueError (ScopeError for a scope),
-        with the entry's place, if one is unusable."""
+    def __init__(
+        self,
+        tokens: Iterable[StaticToken] = (),
+        kept: Iterable[KeptToken] = (),
+        users: Iterable[User] = (),
+        networks: Iterable[StaticNetwork] = (),
+    ) -> None:
+        """Read the entries of the configuration and those of the files; raise ValueError (ScopeError for a scope), with
+        the entry's place, if one is unusable."""
         self._by_digest: dict[bytes, Identity] = {}
+        self.users = {user.name: user for user in users}
+        self._users = {_user_digest(user): user for user in self.users.values()}
+        self._as_client: dict[tuple[bytes, str], Identity] = {}
+        self._networks = [
+            (network, _network_identity(network, f"security.network[{index}]"))
+            for index, network in enumerate(networks)
+        ]
         for index, entry in enumerate(tokens):
             token_id = f"token[{index}]"
             if not entry.token:
@@ -106,15 +134,57 @@ class TokenStore:
         """
         current = self._by_digest.get(identity.digest)
         if current is None:
+            current = self._other(identity.digest, identity.client)
+        if current is None:
             raise Unauthorized(ErrorCode.UNAUTHORIZED, "Token has been revoked")
         return _unexpired(current, now_s)
 
-    def recognise(self, fingerprint: str, now_s: float) -> Identity:
-        """Return the identity with this fingerprint; raise Unauthorized if there is none, or no more."""
+    def recognise(self, fingerprint: str, now_s: float, client: str = "") -> Identity:
+        """Return the identity with this fingerprint, as this client; raise Unauthorized where there is none."""
         for identity in self._by_digest.values():
             if identity.fingerprint == fingerprint:
                 return _unexpired(identity, now_s)
+        for digest in (*self._users, *(identity.digest for _, identity in self._networks)):
+            if fingerprint_of(digest) == fingerprint:
+                found = self._other(digest, client)
+                assert found is not None
+                return found
         raise Unauthorized(ErrorCode.UNAUTHORIZED, "Token has been revoked")
+
+    def holds(self, token: str) -> bool:
+        """Whether there is such a token, expired or not."""
+        return self._find(_digest(token)) is not None
+
+    def of_user(self, user: User, client: str) -> Identity:
+        """Whom a user stands for, as this client."""
+        digest = _user_digest(user)
+        identity = self._as_client.get((digest, client))
+        if identity is None:
+            identity = Identity(user.name, user.scopes_for(client), f"user {user.name}", None, digest, client)
+            if len(self._as_client) >= MOST_CLIENTS:
+                self._as_client.pop(next(iter(self._as_client)))
+            self._as_client[digest, client] = identity
+        return identity
+
+    def of_network(self, protocol: str, host: str) -> Identity | None:
+        """Whom a device in one of the networks stands for; the first that has it decides."""
+        try:
+            address = ip_address(host.strip("[]").partition("%")[0])
+        except ValueError:
+            return None
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        for network, identity in self._networks:
+            if protocol in network.protocols and any(address in one for one in network.networks):
+                return identity
+        return None
+
+    def _other(self, digest: bytes, client: str) -> Identity | None:
+        """Whom a user or a network stands for."""
+        user = self._users.get(digest)
+        if user is not None:
+            return self.of_user(user, client)
+        return next((identity for _, identity in self._networks if identity.digest == digest), None)
 
     def _find(self, digest: bytes) -> Identity | None:
         """Compare with every entry, each in constant time: how long it takes tells nothing about a near miss."""
@@ -132,6 +202,22 @@ def _unexpired(identity: Identity, now_s: float) -> Identity:
     if identity.expired(now_s):
         raise Unauthorized(ErrorCode.TOKEN_EXPIRED, "Token has expired")
     return identity
+
+
+def fingerprint_of(digest: bytes) -> str:
+    """Names what the digest is of; the digest cannot be told from it."""
+    return sha256(b"clasp-edge owner:" + digest).hexdigest()
+
+
+def _user_digest(user: User) -> bytes:
+    # Another password makes another one: what the old one opened ends.
+    return sha256(f"user:{user.name}\0{user.password}".encode()).digest()
+
+
+def _network_identity(network: StaticNetwork, place: str) -> Identity:
+    name = ", ".join(map(str, network.networks))
+    scopes = Scopes(_parse(scope, f"{place}.scopes[{at}]") for at, scope in enumerate(network.scopes))
+    return Identity(f"network {name}", scopes, place, None, sha256(f"network:{name}".encode()).digest())
 
 
 def _digest(token: str) -> bytes:

@@ -81,6 +81,7 @@ def test_every_default_is_written_out() -> None:
         "mqtt.mount",
         "state.strategy",
         "security.token",
+        "security.network",
         "osc.target",
         "osc.device",
         "bridge",
