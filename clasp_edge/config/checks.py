@@ -55,6 +55,7 @@ ACTIONS = frozenset({"read", "r", "write", "w", "write!", "w!", "admin", "a", "*
 # Part of an address, and what snapshots name as the writer, which has 36 bytes.
 UPLINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 ROUTER_ID = re.compile(r"[A-Za-z0-9_.-]{0,64}")
+TRUST_ANCHOR = re.compile(r"did:key:z6Mk[1-9A-HJ-NP-Za-km-z]{44}|ed25519:[0-9a-fA-F]{64}")
 TLS_PIN = re.compile(r"sha256:[0-9a-fA-F]{64}")
 BRIDGE_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 
@@ -149,6 +150,9 @@ def _limits(limits: Limits) -> Iterator[tuple[str, str]]:
 
 
 def _security(security: Security) -> Iterator[tuple[str, str]]:
+    for index, anchor in enumerate(security.trust_anchors):
+        if not TRUST_ANCHOR.fullmatch(anchor):
+            yield f"trust_anchors[{index}]", 'is a public key: "did:key:z..." or "ed25519:" and 64 hex digits'
     first: dict[str, int] = {}
     for index, token in enumerate(security.token):
         if (earlier := first.setdefault(token.token, index)) != index:

@@ -162,6 +162,7 @@ class Security(Section, frozen=True, kw_only=True):
     lock_error_code: Literal[400, 401] = 400  # router.md 13.7: old clients know 400, the protocol document says 401
     token: tuple[Token, ...] = ()
     network: tuple[Network, ...] = ()
+    trust_anchors: tuple[str, ...] = ()
 
 
 class Journal(Section, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ LIVE = frozenset(
         "security.lock_error_code",
         "security.token",
         "security.network",
+        "security.trust_anchors",
         "journal.commit_interval_ms",
         "journal.patterns",
         "journal.signals",

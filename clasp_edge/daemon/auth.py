@@ -18,6 +18,7 @@ from clasp_edge.daemon.password_checks import PasswordChecks
 from clasp_edge.router import access
 from clasp_edge.router.access import Refused
 from clasp_edge.security.guesses import Guesses
+from clasp_edge.security.revocations import Revocations
 from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of
 from clasp_edge.security.tokens import Identity, StaticNetwork, StaticToken, TokenStore, Unauthorized
 from clasp_edge.security.trail import Trail
@@ -45,12 +46,14 @@ class TokenAuthenticator:
         self._config = config
         self.file = TokenFile(config.data_dir)
         self.users = UserFile(config.data_dir)
+        self.revocations = Revocations(config.data_dir)
         self._checks = PasswordChecks(asyncio.get_running_loop)
         self.guesses = Guesses()
         self.uses: dict[bytes, Use] = {}
         self._store = TokenStore()
         self._kept: list[KeptToken] = []
         self._kept_users: list[User] = []
+        self._revoked: frozenset[str] = frozenset()
         self._state: object = None
         self._read_file()
         self.reload(config)
@@ -75,20 +78,26 @@ class TokenAuthenticator:
                 StaticNetwork(tuple(map(ip_network, entry.networks)), entry.protocols, entry.scopes)
                 for entry in config.security.network
             ),
+            config.security.trust_anchors,
+            self._revoked,
         )
 
     def file_changed(self) -> bool:
         """Take the files of tokens and users over if they are not what they were; whether they were not."""
-        if (self.file.state(), self.users.state()) == self._state:
+        if self._states() == self._state:
             return False
         self.reload(self._config)
         return True
 
+    def _states(self) -> object:
+        return self.file.state(), self.users.state(), self.revocations.state()
+
     def _read_file(self) -> None:
-        self._state = self.file.state(), self.users.state()
+        self._state = self._states()
         try:
             self._kept = self.file.read()
             self._kept_users = self.users.read()
+            self._revoked = self.revocations.read()
         except TokenFileError as error:
             # Better those of before than a locked door, or one that is open.
             log.error("%s; the tokens of before stay in force", error)

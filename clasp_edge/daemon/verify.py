@@ -65,7 +65,7 @@ def _nobody(config: Config) -> Iterator[tuple[str, str]]:
             "security.token",
             'tokens lock nothing while security.mode is "open": set security.mode = "authenticated", or take them out',
         )
-    if config.security.mode != "authenticated" or config.security.token or config.security.network:
+    if config.security.mode != "authenticated" or _has_key(config):
         return
     try:
         if TokenFile(config.data_dir).read() or UserFile(config.data_dir).read():
@@ -74,6 +74,12 @@ def _nobody(config: Config) -> Iterator[tuple[str, str]]:
     except TokenFileError as error:
         reason = f"cannot be meant: {error}"
     yield "security.mode", f'"authenticated" {reason}; make one with: clasp-edge token new NAME --scope "admin:/**"'
+
+
+def _has_key(config: Config) -> bool:
+    """Whether the configuration itself lets somebody in."""
+    security = config.security
+    return bool(security.token or security.network or security.trust_anchors)
 
 
 def _wrong_rules(config: Config) -> Iterator[tuple[str, str]]:

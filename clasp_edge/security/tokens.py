@@ -46,6 +46,8 @@ class StaticNetwork:
     scopes: Sequence[str]
 
 
+CAPABILITY = "cap_"
+
 MOST_CLIENTS = 4096
 """Clients of users whose scopes are remembered; of others they are made anew."""
 
@@ -65,6 +67,10 @@ class Identity:
     digest: bytes = field(repr=False)
     client: str = ""
     """The client that the scopes were made for, where they name it (`%c`)."""
+    root: str = ""
+    """Of a capability token: the key that begins its chain."""
+    names: frozenset[str] = frozenset()
+    """Of a capability token: what it can be revoked by."""
 
     @property
     def administers(self) -> bool:
@@ -90,10 +96,14 @@ class TokenStore:
         kept: Iterable[KeptToken] = (),
         users: Iterable[User] = (),
         networks: Iterable[StaticNetwork] = (),
+        anchors: Iterable[str] = (),
+        revoked: frozenset[str] = frozenset(),
     ) -> None:
         """Read the entries of the configuration and those of the files; raise ValueError (ScopeError for a scope), with
         the entry's place, if one is unusable."""
         self._by_digest: dict[bytes, Identity] = {}
+        self._anchors = tuple(anchors)
+        self._revoked = revoked
         self.users = {user.name: user for user in users}
         self._users = {_user_digest(user): user for user in self.users.values()}
         self._as_client: dict[tuple[bytes, str], Identity] = {}
@@ -122,6 +132,8 @@ class TokenStore:
         if not token:
             raise Unauthorized(ErrorCode.UNAUTHORIZED, "Authentication required")
         identity = self._find(_digest(token))
+        if identity is None and token.startswith(CAPABILITY):
+            return self._capability(token, now_s)
         if identity is None:
             raise Unauthorized(ErrorCode.UNAUTHORIZED, "Invalid token: token not found")
         return _unexpired(identity, now_s)
@@ -132,6 +144,8 @@ class TokenStore:
         For sessions that outlive a reload or their expiry, which upstream never ends (security.md 10.8). Asked about
         every session each second, so it is no search; the digest is our own, so its duration gives nothing away.
         """
+        if identity.root:
+            return _unexpired(self._unrevoked(identity), now_s)
         current = self._by_digest.get(identity.digest)
         if current is None:
             current = self._other(identity.digest, identity.client)
@@ -150,6 +164,34 @@ class TokenStore:
                 assert found is not None
                 return found
         raise Unauthorized(ErrorCode.UNAUTHORIZED, "Token has been revoked")
+
+    def _capability(self, token: str, now_s: float) -> Identity:
+        if not self._anchors:
+            raise Unauthorized(ErrorCode.UNAUTHORIZED, "Invalid token: security.trust_anchors is empty")
+        # Loaded with the first such token: most boxes never see one.
+        from clasp_edge.security import capability
+
+        try:
+            found = capability.verify(token, [capability.read_key(text) for text in self._anchors], now_s)
+        except capability.Expired:
+            raise Unauthorized(ErrorCode.TOKEN_EXPIRED, "Token has expired") from None
+        except capability.CapabilityError as error:
+            raise Unauthorized(ErrorCode.UNAUTHORIZED, f"Invalid token: {error}") from None
+        leaf = found.leaf
+        return self._unrevoked(
+            Identity(
+                f"cap {leaf.nonce}", Scopes(capability.scopes_of(leaf.scopes)), leaf.nonce, leaf.expires_at,
+                _digest(token), "", capability.key_text(found.root.issuer), capability.names_of(found),
+            )
+        )  # fmt: skip
+
+    def _unrevoked(self, identity: Identity) -> Identity:
+        """A capability token's identity, if its root is still trusted and none of its links was revoked."""
+        from clasp_edge.security.capability import key_text, read_key
+
+        if identity.names & self._revoked or identity.root not in {key_text(read_key(one)) for one in self._anchors}:
+            raise Unauthorized(ErrorCode.UNAUTHORIZED, "Token has been revoked")
+        return identity
 
     def holds(self, token: str) -> bool:
         """Whether there is such a token, expired or not."""
