@@ -65,6 +65,7 @@ class Tls(Section, frozen=True, kw_only=True):
     certificate: Annotated[str, Meta(max_length=4096)] = ""
     key: Annotated[str, Meta(max_length=4096)] = ""
     client_ca: Annotated[str, Meta(max_length=4096)] = ""
+    client_certificates: Literal["required", "optional"] = "required"
 
 
 class MqttMount(Section, frozen=True, kw_only=True):
@@ -147,6 +148,14 @@ class Token(Section, frozen=True, kw_only=True):
         return f"Token(subject={self.subject!r}, scopes={self.scopes!r}, expires={self.expires!r})"
 
 
+class ClientCertificate(Section, frozen=True, kw_only=True):
+    """`[[security.certificate]]`: what the bearer of a client certificate may do."""
+
+    name: Annotated[str, Meta(min_length=4, max_length=512)]
+    subject: Annotated[str, Meta(max_length=256)] = ""
+    scopes: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
 class Network(Section, frozen=True, kw_only=True):
     """`[[security.network]]`: what devices there may do that cannot log in."""
 
@@ -163,6 +172,7 @@ class Security(Section, frozen=True, kw_only=True):
     token: tuple[Token, ...] = ()
     network: tuple[Network, ...] = ()
     trust_anchors: tuple[str, ...] = ()
+    certificate: tuple[ClientCertificate, ...] = ()
 
 
 class Journal(Section, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ no session, no file and no clock: the caller passes the time, and a changed list
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
@@ -43,6 +43,15 @@ class StaticNetwork:
 
     networks: tuple[IPv4Network | IPv6Network, ...]
     protocols: tuple[str, ...]
+    scopes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StaticCertificate:
+    """One `[[security.certificate]]`: what the bearer of a client certificate with this name may do."""
+
+    name: str
+    subject: str
     scopes: Sequence[str]
 
 
@@ -96,6 +105,7 @@ class TokenStore:
         kept: Iterable[KeptToken] = (),
         users: Iterable[User] = (),
         networks: Iterable[StaticNetwork] = (),
+        certificates: Iterable[StaticCertificate] = (),
         anchors: Iterable[str] = (),
         revoked: frozenset[str] = frozenset(),
     ) -> None:
@@ -103,6 +113,10 @@ class TokenStore:
         the entry's place, if one is unusable."""
         self._by_digest: dict[bytes, Identity] = {}
         self._anchors = tuple(anchors)
+        self._certificates = {
+            certificate.name: _certificate_identity(certificate, f"security.certificate[{index}]")
+            for index, certificate in enumerate(certificates)
+        }
         self._revoked = revoked
         self.users = {user.name: user for user in users}
         self._users = {_user_digest(user): user for user in self.users.values()}
@@ -158,7 +172,7 @@ class TokenStore:
         for identity in self._by_digest.values():
             if identity.fingerprint == fingerprint:
                 return _unexpired(identity, now_s)
-        for digest in (*self._users, *(identity.digest for _, identity in self._networks)):
+        for digest in (*self._users, *self._other_digests()):
             if fingerprint_of(digest) == fingerprint:
                 found = self._other(digest, client)
                 assert found is not None
@@ -221,12 +235,21 @@ class TokenStore:
                 return identity
         return None
 
+    def of_certificate(self, names: Sequence[str]) -> Identity | None:
+        """Whom the bearer of a certificate with these names stands for; the first name that is listed decides."""
+        return next((self._certificates[name] for name in names if name in self._certificates), None)
+
+    def _other_digests(self) -> Iterator[bytes]:
+        yield from (identity.digest for identity in self._certificates.values())
+        yield from (identity.digest for _, identity in self._networks)
+
     def _other(self, digest: bytes, client: str) -> Identity | None:
         """Whom a user or a network stands for."""
         user = self._users.get(digest)
         if user is not None:
             return self.of_user(user, client)
-        return next((identity for _, identity in self._networks if identity.digest == digest), None)
+        others = (*self._certificates.values(), *(identity for _, identity in self._networks))
+        return next((identity for identity in others if identity.digest == digest), None)
 
     def _find(self, digest: bytes) -> Identity | None:
         """Compare with every entry, each in constant time: how long it takes tells nothing about a near miss."""
@@ -260,6 +283,12 @@ def _network_identity(network: StaticNetwork, place: str) -> Identity:
     name = ", ".join(map(str, network.networks))
     scopes = Scopes(_parse(scope, f"{place}.scopes[{at}]") for at, scope in enumerate(network.scopes))
     return Identity(f"network {name}", scopes, place, None, sha256(f"network:{name}".encode()).digest())
+
+
+def _certificate_identity(certificate: StaticCertificate, place: str) -> Identity:
+    scopes = Scopes(_parse(scope, f"{place}.scopes[{at}]") for at, scope in enumerate(certificate.scopes))
+    digest = sha256(f"certificate:{certificate.name}".encode()).digest()
+    return Identity(certificate.subject or certificate.name, scopes, place, None, digest)
 
 
 def _digest(token: str) -> bytes:
