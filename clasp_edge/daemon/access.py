@@ -16,6 +16,7 @@ from clasp_edge.router.router import Router
 from clasp_edge.security import user_requests
 from clasp_edge.security.claim_file import Claim
 from clasp_edge.security.kept_file import KeptFileError
+from clasp_edge.security.revocations import Revocations
 from clasp_edge.security.token_file import TokenFile, TokenFileError
 from clasp_edge.security.token_requests import CHANGES, answer
 from clasp_edge.security.trail import Trail
@@ -44,6 +45,7 @@ class AccessPart(Part):
         self._timer: TimerHandle | None = None
         self._file = TokenFile(config.data_dir)
         self._users = UserFile(config.data_dir)
+        self._revocations = Revocations(config.data_dir)
         self._authenticator = authenticator
         self._changed = changed
         self._lock = lock
@@ -78,6 +80,7 @@ class AccessPart(Part):
     def offer(self, requests: Requests) -> None:
         requests.add("token", self._request)
         requests.add("user", self._user_request)
+        requests.add("revoke", self._revoke)
         requests.add("claim", Claims(self._router, lambda: self.parts, self._lock))
 
     def _request(self, request: Mapping[str, Any]) -> Any:
@@ -103,6 +106,18 @@ class AccessPart(Part):
             self._changed()
         found["open"] = self._authenticator is None
         return found
+
+    def _revoke(self, request: Mapping[str, Any]) -> Any:
+        revoked = request.get("id")
+        if not isinstance(revoked, str):
+            raise Refused("bad-request", 'revoke needs "id": the nonce of a capability token, or a did:key')
+        try:
+            fresh = self._revocations.add(revoked)
+        except KeptFileError as error:
+            raise Refused("revoke", str(error)) from None
+        if self._authenticator is not None and self._authenticator.file_changed():
+            self._changed()
+        return {"revoked": fresh}
 
     def _add_use(self, row: dict[str, Any]) -> None:
         assert self._authenticator is not None

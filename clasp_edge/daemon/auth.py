@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -18,8 +18,9 @@ from clasp_edge.daemon.password_checks import PasswordChecks
 from clasp_edge.router import access
 from clasp_edge.router.access import Refused
 from clasp_edge.security.guesses import Guesses
+from clasp_edge.security.revocations import Revocations
 from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of
-from clasp_edge.security.tokens import Identity, StaticNetwork, StaticToken, TokenStore, Unauthorized
+from clasp_edge.security.tokens import Identity, StaticCertificate, StaticNetwork, StaticToken, TokenStore, Unauthorized
 from clasp_edge.security.trail import Trail
 from clasp_edge.security.user_file import User, UserFile
 from clasp_edge.wire import ErrorCode
@@ -39,18 +40,22 @@ class Use:
 class TokenAuthenticator:
     """Static tokens from configuration and token file (`router.access.Authenticator`)."""
 
-    def __init__(self, config: Config, clock: Clock, trail: Trail) -> None:
+    def __init__(self, config: Config, clock: Clock, trail: Trail, certificates: Mapping[str, Sequence[str]]) -> None:
+        """`certificates`: the names in the certificates of clients, by their address."""
+        self._certificates = certificates
         self._clock = clock
         self._trail = trail
         self._config = config
         self.file = TokenFile(config.data_dir)
         self.users = UserFile(config.data_dir)
+        self.revocations = Revocations(config.data_dir)
         self._checks = PasswordChecks(asyncio.get_running_loop)
         self.guesses = Guesses()
         self.uses: dict[bytes, Use] = {}
         self._store = TokenStore()
         self._kept: list[KeptToken] = []
         self._kept_users: list[User] = []
+        self._revoked: frozenset[str] = frozenset()
         self._state: object = None
         self._read_file()
         self.reload(config)
@@ -75,26 +80,38 @@ class TokenAuthenticator:
                 StaticNetwork(tuple(map(ip_network, entry.networks)), entry.protocols, entry.scopes)
                 for entry in config.security.network
             ),
+            (StaticCertificate(entry.name, entry.subject, entry.scopes) for entry in config.security.certificate),
+            config.security.trust_anchors,
+            self._revoked,
         )
 
     def file_changed(self) -> bool:
         """Take the files of tokens and users over if they are not what they were; whether they were not."""
-        if (self.file.state(), self.users.state()) == self._state:
+        if self._states() == self._state:
             return False
         self.reload(self._config)
         return True
 
+    def _states(self) -> object:
+        return self.file.state(), self.users.state(), self.revocations.state()
+
     def _read_file(self) -> None:
-        self._state = self.file.state(), self.users.state()
+        self._state = self._states()
         try:
             self._kept = self.file.read()
             self._kept_users = self.users.read()
+            self._revoked = self.revocations.read()
         except TokenFileError as error:
             # Better those of before than a locked door, or one that is open.
             log.error("%s; the tokens of before stay in force", error)
 
     def validate(self, token: str, remote: str = "") -> Identity:
         host = remote.rpartition(":")[0]
+        if not token:
+            shown = self.of_certificate(remote)
+            if shown is not None:
+                self._used(shown, host)
+                return shown
         digest = digest_of(token)
         now_s = self._clock.monotonic_s()
         wait_s = self.guesses.wait_s(host, digest, now_s) if token else 0.0
@@ -168,6 +185,9 @@ class TokenAuthenticator:
         identity = self._store.of_user(user, client)
         self._used(identity, remote.rpartition(":")[0])
         return identity
+
+    def of_certificate(self, remote: str) -> Identity | None:
+        return self._store.of_certificate(self._certificates.get(remote, ()))
 
     def of_network(self, protocol: str, host: str) -> Identity | None:
         return self._store.of_network(protocol, host)

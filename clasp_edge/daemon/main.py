@@ -70,6 +70,7 @@ class Daemon:
         self._sets = sets
         self._clock = Clock()
         self._trail = Trail(self._clock)
+        self._certificates: dict[str, tuple[str, ...]] = {}
         self._authenticator: TokenAuthenticator | None = None
         self._stopping = asyncio.Event()
         self._service: Service | None = None
@@ -78,9 +79,10 @@ class Daemon:
         """Start everything, wait for the end, stop everything; returns the exit status."""
         config = self._config
         if config.security.mode == "authenticated":
-            self._authenticator = TokenAuthenticator(config, self._clock, self._trail)
+            self._authenticator = TokenAuthenticator(config, self._clock, self._trail, self._certificates)
         self._router = Router(config, asyncio.get_running_loop(), self._clock, self._authenticator)
         self._router.trail = self._trail
+        self._router.certificates = self._certificates
         try:
             self._parts = Parts(self._router, config, self._access())
         except CannotStart as error:
@@ -111,7 +113,7 @@ class Daemon:
     def _lock(self, claim: Claim) -> None:
         """The box was claimed: ask for tokens from now on."""
         self._config = claimed(self._config, claim)
-        self._authenticator = TokenAuthenticator(self._config, self._clock, self._trail)
+        self._authenticator = TokenAuthenticator(self._config, self._clock, self._trail, self._certificates)
         self._router.authenticator = self._parts.access.authenticator = self._authenticator
         self._apply_config()
 

@@ -38,6 +38,10 @@ def _unreadable(config: Config) -> Iterator[tuple[str, str]]:
             yield f"state.strategy[{index}].pattern", str(error)
     for index, token in enumerate(config.security.token):
         yield from _unreadable_scopes(f"security.token[{index}].scopes", token.scopes)
+    if config.security.certificate and not config.tls.client_ca:
+        yield "security.certificate", "needs tls.client_ca, which says whose certificates are believed"
+    for index, certificate in enumerate(config.security.certificate):
+        yield from _unreadable_scopes(f"security.certificate[{index}].scopes", certificate.scopes)
     for index, network in enumerate(config.security.network):
         yield from _unreadable_scopes(f"security.network[{index}].scopes", network.scopes)
     yield from _unreadable_scopes("osc.scopes", config.osc.scopes)
@@ -65,7 +69,7 @@ def _nobody(config: Config) -> Iterator[tuple[str, str]]:
             "security.token",
             'tokens lock nothing while security.mode is "open": set security.mode = "authenticated", or take them out',
         )
-    if config.security.mode != "authenticated" or config.security.token or config.security.network:
+    if config.security.mode != "authenticated" or _has_key(config):
         return
     try:
         if TokenFile(config.data_dir).read() or UserFile(config.data_dir).read():
@@ -74,6 +78,12 @@ def _nobody(config: Config) -> Iterator[tuple[str, str]]:
     except TokenFileError as error:
         reason = f"cannot be meant: {error}"
     yield "security.mode", f'"authenticated" {reason}; make one with: clasp-edge token new NAME --scope "admin:/**"'
+
+
+def _has_key(config: Config) -> bool:
+    """Whether the configuration itself lets somebody in."""
+    security = config.security
+    return bool(security.token or security.network or security.trust_anchors or security.certificate)
 
 
 def _wrong_rules(config: Config) -> Iterator[tuple[str, str]]:

@@ -110,6 +110,9 @@ class Authenticator(Protocol):
     ) -> None:
         """Have it checked beside the event loop; `then` is called on its thread with who it is, or why not."""
 
+    def of_certificate(self, remote: str) -> Identity | None:
+        """Whom the client there stands for by the certificate that it has shown; None for nobody."""
+
     def of_network(self, protocol: str, host: str) -> Identity | None:
         """Whom a device stands for that says nothing about itself, by where it is; None for nobody."""
 

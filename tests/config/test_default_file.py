@@ -82,6 +82,7 @@ def test_every_default_is_written_out() -> None:
         "state.strategy",
         "security.token",
         "security.network",
+        "security.certificate",
         "osc.target",
         "osc.device",
         "bridge",

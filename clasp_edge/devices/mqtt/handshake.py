@@ -213,6 +213,10 @@ def _identify(connection: Connection, packet: Connect) -> Identity | None:
     authenticator = connection.server.router.authenticator
     if authenticator is None:
         return None
+    if packet.password is None:
+        shown = authenticator.of_certificate(connection.remote)
+        if shown is not None:
+            return shown
     if packet.password is None and not packet.username:
         here = authenticator.of_network("mqtt", host_of(connection.remote))
         if here is not None:
