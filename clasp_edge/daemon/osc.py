@@ -63,9 +63,9 @@ class OscPart(Part):
             self.server.apply_config(config.osc, devices_may(config))
 
     def guests(self) -> Iterator[Guest]:
-        if self._server is not None:
-            for source in self._server.senders():
-                device = self._server.device_name(source)
+        if self.server is not None:
+            for source in self.server.senders():
+                device = self.server.device_name(source)
                 if device is None:
                     yield Guest("osc", "", source.name)
 
