@@ -68,6 +68,7 @@ class Session(ClaspReceiver):
         "own_rate",
         "p2p_capable",
         "pinged_us",
+        "rate_limit",
         "revoked",
         "router",
         "scheduled",
@@ -90,6 +91,7 @@ class Session(ClaspReceiver):
         self.subscriptions: dict[int, Subscription] = {}
         self.gestures: GestureThrottle | None = None
         self.own_rate: float | None = None  # in place of limits.messages_per_second
+        self.rate_limit = 0.0
         self.p2p_capable = False
         self.closing = False
         self.revoked = False
@@ -222,8 +224,7 @@ class Session(ClaspReceiver):
         self.gestures.offer(payload, address, phase, gesture_id)
 
     def on_rate_limited(self) -> None:
-        limit = self.router.config.limits.messages_per_second
-        self.error(ErrorCode.RATE_LIMITED, f"Rate limit exceeded: {limit} messages/second")
+        self.error(ErrorCode.RATE_LIMITED, f"Rate limit exceeded: {self.rate_limit:.10g} messages/second")
 
     def pause_input(self) -> None:
         self.link.pause_reading()
@@ -242,6 +243,15 @@ class Session(ClaspReceiver):
             self.stop_listening()
             log.info("%r: closing: %s", self, reason)
             self.link.close(code, reason)
+
+    def apply_rate(self) -> None:
+        """Others of the same token have come or gone (`router.quota`)."""
+        self.router.apply_limits(self)
+
+    def limit_rate(self, messages_per_second: float) -> None:
+        """Let the client send so many; 0: any number."""
+        self.rate_limit = messages_per_second
+        self.set_rate(messages_per_second)
 
     def give_up_place(self, reason: str) -> None:
         """As `places.Holder`."""
