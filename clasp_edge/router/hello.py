@@ -32,9 +32,9 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
         try:
             identity = router.authenticator.validate(message.token or "", session.link.remote)
         except Refused as refusal:
-            # What was refused is written down by who did it.
             session.error(refusal.code, refusal.text)
-            session.close(CloseCode.POLICY_VIOLATION, refusal.text)
+            # The trail has it, and counts who goes on: a line for each guess would be the guesser's to make.
+            session.close(CloseCode.POLICY_VIOLATION, refusal.text, logging.DEBUG)
             return
         changed = identity != session.identity
         session.grant(identity)

@@ -237,11 +237,11 @@ class Session(ClaspReceiver):
 
     # ---- the end ----
 
-    def close(self, code: CloseCode, reason: str) -> None:
-        """End the session from our side, telling the client why."""
+    def close(self, code: CloseCode, reason: str, level: int = logging.INFO) -> None:
+        """End the session from our side, telling the client why; `level` of the log's line about it."""
         if not self.closing:
             self.stop_listening()
-            log.info("%r: closing: %s", self, reason)
+            log.log(level, "%r: closing: %s", self, reason)
             self.link.close(code, reason)
 
     def apply_rate(self) -> None:
