@@ -14,7 +14,7 @@ from clasp_edge.console.requests import Requests
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import Part
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
-from clasp_edge.federation.shared.cursor_names import HUB, PEER, UPLINK
+from clasp_edge.federation.shared.cursor_names import HEARD, HUB, PEER, UPLINK
 from clasp_edge.federation.shared.run_ids import begin_run, tag_of
 from clasp_edge.router.router import Router
 from clasp_edge.wire import MessageType
@@ -76,7 +76,7 @@ class FederationPart(Part):
             for name in self._journal.cursors():
                 if name.startswith(PEER):
                     self._serve()  # something is kept for routers that may come no more
-                elif name.startswith((UPLINK, HUB)) and name.partition(":")[2] not in config.uplink:
+                elif name.startswith((UPLINK, HUB, HEARD)) and name.partition(":")[2] not in config.uplink:
                     self._journal.forget_cursor(name)
 
     def describe(self, sources: StatusSources) -> None:
