@@ -89,7 +89,11 @@ class Uplink:
         urls = (config.url,) if isinstance(config.url, str) else config.url
         tls = TlsOptions(config.tls_ca, config.tls_cert, config.tls_key, config.tls_server_name, config.tls_pin)
         options = DialOptions(
-            name, [parse_endpoint(url) for url in urls], tls, dead_after_s=config.dead_after_ms / 1000
+            name,
+            [parse_endpoint(url) for url in urls],
+            tls,
+            dead_after_s=config.dead_after_ms / 1000,
+            own_id=identity.router_id,
         )
         self.dialer = Connector(options, self, self.loop, self._clock, random)
         self.status = UplinkStatus(router.plane, name, self, self._clock)
@@ -164,6 +168,12 @@ class Uplink:
         session = self._sessions.get(link)
         if session is not None:
             session.receive(frames)
+
+    def on_not_found(self, reason: str) -> None:
+        if not self._stopped and self._session is None:
+            self.last_error = reason
+            self.state = "down"
+            self.status.write()
 
     def on_close(self, link: Connection, reason: str) -> None:
         session = self._sessions.pop(link, None)
