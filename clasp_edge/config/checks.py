@@ -15,6 +15,7 @@ from clasp_edge.config.listen import parse_listen
 from clasp_edge.config.model import (
     Bridge,
     BridgeMap,
+    ClientCertificate,
     Config,
     Console,
     Federation,
@@ -22,6 +23,7 @@ from clasp_edge.config.model import (
     Limits,
     Mqtt,
     MqttMount,
+    Network,
     Osc,
     OscDevice,
     OscTarget,
@@ -54,6 +56,8 @@ ACTIONS = frozenset({"read", "r", "write", "w", "write!", "w!", "admin", "a", "*
 # Part of an address, and what snapshots name as the writer, which has 36 bytes.
 UPLINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 ROUTER_ID = re.compile(r"[A-Za-z0-9_.-]{0,64}")
+CERTIFICATE_NAME = re.compile(r"(CN|DNS|URI|email|IP Address):.+")
+TRUST_ANCHOR = re.compile(r"did:key:z6Mk[1-9A-HJ-NP-Za-km-z]{44}|ed25519:[0-9a-fA-F]{64}")
 TLS_PIN = re.compile(r"sha256:[0-9a-fA-F]{64}")
 BRIDGE_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 
@@ -65,6 +69,17 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             if reason := pattern_fault(part.pattern):
                 yield "pattern", reason
         case Token():
+            for index, scope in enumerate(part.scopes):
+                if reason := scope_fault(scope):
+                    yield f"scopes[{index}]", reason
+        case ClientCertificate():
+            if not CERTIFICATE_NAME.fullmatch(part.name):
+                yield "name", 'is "CN:..." of the subject or an alternative name: "DNS:...", "URI:...", "email:..."'
+            for index, scope in enumerate(part.scopes):
+                if reason := scope_fault(scope):
+                    yield f"scopes[{index}]", reason
+        case Network():
+            yield from _networks("networks", part.networks)
             for index, scope in enumerate(part.scopes):
                 if reason := scope_fault(scope):
                     yield f"scopes[{index}]", reason
@@ -105,6 +120,8 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             yield from _listeners(part)
             if part.tls.key and not part.tls.certificate:
                 yield "tls.key", "without tls.certificate it is of no use"
+            if part.tls.client_ca and part.quic.listen is not None:
+                yield "quic.listen", "no client certificate is asked for over QUIC: not together with tls.client_ca"
             for name in part.bridge:
                 if not BRIDGE_NAME.fullmatch(name):
                     yield f"bridge.{name}", "a bridge's name is 1 to 28 letters, digits, - and _"
@@ -143,6 +160,9 @@ def _limits(limits: Limits) -> Iterator[tuple[str, str]]:
 
 
 def _security(security: Security) -> Iterator[tuple[str, str]]:
+    for index, anchor in enumerate(security.trust_anchors):
+        if not TRUST_ANCHOR.fullmatch(anchor):
+            yield f"trust_anchors[{index}]", 'is a public key: "did:key:z..." or "ed25519:" and 64 hex digits'
     first: dict[str, int] = {}
     for index, token in enumerate(security.token):
         if (earlier := first.setdefault(token.token, index)) != index:
@@ -273,7 +293,7 @@ def _uplink(uplink: Uplink) -> Iterator[tuple[str, str]]:
     if uplink.tls_key and not uplink.tls_cert:
         yield "tls_key", "without tls_cert it is of no use"
     if (uplink.tls_ca or uplink.tls_cert) and not tls:
-        yield "tls_ca" if uplink.tls_ca else "tls_cert", 'none of the addresses begins with "wss://"'
+        yield "tls_ca" if uplink.tls_ca else "tls_cert", 'none of the addresses begins with "wss://" or "quic://"'
 
 
 def _bridge_map(part: BridgeMap) -> Iterator[tuple[str, str]]:
@@ -350,12 +370,15 @@ def _listeners(config: Config) -> Iterator[tuple[str, str]]:
         ("mqtt.listen", config.mqtt.listen),
         ("mqtt.tls_listen", config.mqtt.tls_listen),
         ("osc.tcp_listen", config.osc.tcp_listen),
+        ("oscquery.listen", config.oscquery.listen),
     )
     for key, listen in listeners:
         if listen is not None and listen.port and (earlier := taken.setdefault(listen, key)) != key:
             yield key, f"{listen} is already taken by {earlier}"
+    if config.oscquery.listen is not None and config.osc.listen is None:
+        yield "oscquery.listen", "without osc.listen there is no OSC to ask about"
     discovery = config.discovery.listen
     if discovery is not None and discovery.port and discovery == config.osc.listen:
         yield "discovery.listen", f"{discovery} is already taken by osc.listen"
-    if all(listen is None for _, listen in listeners) and config.osc.listen is None:
+    if all(listen is None for _, listen in listeners) and config.osc.listen is None and config.quic.listen is None:
         yield "websocket.listen", "every listener is off: nobody could connect"

@@ -130,6 +130,7 @@ cdef class Sink:
     cdef bint native                    # wants no CLASP frame
     cdef bint is_link                   # is told of versions
     cdef public object route            # where what it writes at present came from, for other routers; None: from here
+    cdef public int loop_mark           # of the write under way: 1 a device's answer to what it was told, 2 loop's end
     cdef public bint reserved          # the router itself, which alone writes below /clasp-edge/
     cdef public uint64_t number         # of the write under way, as the router of origin counts; 0: it has none
     cdef public bytes way               # `route` as the journal keeps it, of at most 200 bytes; None: not at all
@@ -140,6 +141,8 @@ cdef class Sink:
 cdef class Outbox(Sink):
     cdef readonly Core core
     cdef int fd
+    cdef object stream                  # takes the bytes in place of a socket; None where there is one
+    cdef public size_t room             # bytes that `stream` takes at present
     cdef int watched_fd                 # duplicate of fd while the loop watches it for room
     cdef Queue out
     cdef Queue backlog                  # streams held back: records of u32 size + bytes
@@ -171,6 +174,7 @@ cdef class Outbox(Sink):
     cdef void push(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept
     cdef bint reply(self, const uint8_t* data, size_t size) noexcept
     cdef void flush(self) noexcept
+    cdef ssize_t _write_stream(self) noexcept
     cdef void fill(self) noexcept
     cdef void _under_pressure(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept
     cdef void _hold_back(self, const uint8_t* data, size_t size) noexcept

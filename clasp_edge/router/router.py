@@ -17,9 +17,10 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.dataplane import Core, Framing, Plane, Route, Strategy, Verdict
 from clasp_edge.dataplane.account import Account, Accounts, Charge, Holding
+from clasp_edge.dataplane.maps import merge_maps
 from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
-from clasp_edge.router import bundle, hello, requests, signals, subscribe
+from clasp_edge.router import bundle, hello, quota, requests, signals, subscribe
 from clasp_edge.router.access import Authenticator, Identity, Refused, Trail
 from clasp_edge.router.gesture import GestureThrottle
 from clasp_edge.router.link import CloseCode, Link
@@ -29,7 +30,7 @@ from clasp_edge.router.principal import RefusalLog, host_of, may_administrate, p
 from clasp_edge.router.schedule import Schedule
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.router.signals import SignalRegistry
-from clasp_edge.wire import ErrorCode, MessageType, decode_value, encode_value
+from clasp_edge.wire import ErrorCode, MessageType, ValueType
 from clasp_edge.wire.address import validate_address
 from clasp_edge.wire.limits import MAX_PAYLOAD_BYTES
 from clasp_edge.wire.pattern import Pattern
@@ -39,7 +40,7 @@ log = logging.getLogger("clasp_edge.router")
 SNAPSHOT_OVERHEAD_BYTES = 61
 """What a param takes in a snapshot of its own beside address and value (dataplane/plane.pyx)."""
 
-_KINDS = {Framing.WS: "websocket", Framing.TCP: "tcp"}
+_KINDS = {Framing.WS: "websocket", Framing.TCP: "tcp", Framing.QUIC: "quic"}
 
 Handler = Callable[[Session, Any, Envelope], None]
 
@@ -56,6 +57,8 @@ class Router:
         self.clock = clock
         self.authenticator = authenticator
         self.trail = Trail()
+        self.certificates: dict[str, tuple[str, ...]] = {}
+        """Names in the certificates of clients that are connected and have shown one, by their `host:port`."""
         self.core = Core(limits.arena_mib, limits.outbox_kib * 1024, limits.event_backlog_kib * 1024)
         self.core.loop = loop
         self.plane = Plane(self.core, limits.history_kib * 1024)
@@ -109,13 +112,14 @@ class Router:
             self.plane.restamp()
         self.plane.reclassify()
         for session in self.sessions.values():
-            self._apply_limits(session)
+            self.apply_limits(session)
         self.check_all_access()
 
     # ---- connections and sessions ----
 
     def connect(self, link: Link, fd: int, framing: Framing) -> Session:
-        """A new connection. It is half-open until its HELLO."""
+        """A new connection. It is half-open until its HELLO. `fd`: -1 where the link has no socket of its own and says
+        `open_stream`."""
         session = Session(self.core, self.plane, self, link, fd, framing)
         self.connections.add(session)
         self.half_open.add(session, host_of(link.remote), session.give_up_place)
@@ -141,12 +145,13 @@ class Router:
         self.half_open.discard(session)
         self.plane.register(session, session.id.encode())
         self.sessions[session.id] = session
-        self._apply_limits(session)
+        self.apply_limits(session)
+        quota.share_anew(self.places, identity)
         return True
 
-    def _apply_limits(self, session: Session) -> None:
-        limits = self.config.limits
-        session.set_rate(limits.messages_per_second if session.own_rate is None else session.own_rate)
+    def apply_limits(self, session: Session) -> None:
+        limit = self.config.limits.messages_per_second if session.own_rate is None else session.own_rate
+        session.limit_rate(quota.rate(self.places, session.identity, limit))
 
     def new_gestures(self, session: Session) -> GestureThrottle:
         # What another router tells was thinned where it was made; what waited here would go out under a later number.
@@ -163,6 +168,7 @@ class Router:
         if self.sessions.pop(session.id, None) is None:
             return
         self.places.give_back(session)
+        quota.share_anew(self.places, session.identity)
         session.note_writes()
         log.info("%r: disconnected", session)
         subscribe.drop_all(session)
@@ -295,10 +301,6 @@ class Router:
             return f"max {limits.max_subscriptions_mib} MiB of all clients together"
         return None
 
-    def too_large(self, address: bytes, value: bytes) -> bool:
-        """Whether a param would not fit the messages that have to carry it (router.md 3.6)."""
-        return len(address) + len(value) + SNAPSHOT_OVERHEAD_BYTES > MAX_PAYLOAD_BYTES
-
     # ---- what the data plane asks ----
 
     def classify(self, address: bytes) -> tuple[int, int]:
@@ -315,9 +317,8 @@ class Router:
 
     def merge(self, old_type: int, old: bytes, new_type: int, new: bytes) -> tuple[int, bytes]:
         """Strategy `merge`: a map's entries are laid over those of the map that is there; all else replaces it."""
-        before, after = decode_value(old_type, old), decode_value(new_type, new)
-        if isinstance(before, dict) and isinstance(after, dict):
-            return encode_value({**before, **after})
+        if old_type == new_type == ValueType.MAP:
+            return new_type, merge_maps(old, new)
         return new_type, new
 
     def arm(self, deadline_ms: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clasp_edge.dataplane import ClaspReceiver, Framing, Subscription, Verdict
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.router.access import ConfinedAccess
+from clasp_edge.router.bundle import handle_compact_bundle
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.router.principal import author_of, host_of
 from clasp_edge.wire import (
@@ -39,6 +40,9 @@ log = logging.getLogger("clasp_edge.router")
 
 SESSION_BYTES = 6144
 """What a session takes with its connection, before it has asked for anything."""
+
+MAX_LEGACY_HELLO_BYTES = 12_288
+"""Of a HELLO in MessagePack with all its fields: a token has 4,096. In the compact encoding size costs nothing."""
 
 _SHOWN_ADDRESS_BYTES = 256
 """How much of a refused address an ERROR repeats: enough to recognise it, not enough to amplify."""
@@ -68,6 +72,7 @@ class Session(ClaspReceiver):
         "own_rate",
         "p2p_capable",
         "pinged_us",
+        "rate_limit",
         "revoked",
         "router",
         "scheduled",
@@ -90,6 +95,7 @@ class Session(ClaspReceiver):
         self.subscriptions: dict[int, Subscription] = {}
         self.gestures: GestureThrottle | None = None
         self.own_rate: float | None = None  # in place of limits.messages_per_second
+        self.rate_limit = 0.0
         self.p2p_capable = False
         self.closing = False
         self.revoked = False
@@ -162,13 +168,19 @@ class Session(ClaspReceiver):
     def on_message(self, payload: bytes, qos: int) -> None:
         if self.closing:
             return
+        if not self.greeted and not _may_be_hello(payload):
+            # router.md 1.3: silence towards whoever has not said HELLO, but a real close. No more of it is looked at.
+            self.close(CloseCode.PROTOCOL_ERROR, "the first message must be HELLO")
+            return
+        if payload[0] == MessageType.BUNDLE:
+            handle_compact_bundle(self, payload, qos)
+            return
         try:
             message = decode_payload(payload)
         except WireError as error:
             self.on_garbage(error.kind)
             return
         if not self.greeted and not isinstance(message, Hello):
-            # router.md 1.3: silence towards whoever has not said HELLO, but a real close.
             self.close(CloseCode.PROTOCOL_ERROR, "the first message must be HELLO")
             return
         if isinstance(message, Set | Publish):
@@ -222,8 +234,7 @@ class Session(ClaspReceiver):
         self.gestures.offer(payload, address, phase, gesture_id)
 
     def on_rate_limited(self) -> None:
-        limit = self.router.config.limits.messages_per_second
-        self.error(ErrorCode.RATE_LIMITED, f"Rate limit exceeded: {limit} messages/second")
+        self.error(ErrorCode.RATE_LIMITED, f"Rate limit exceeded: {self.rate_limit:.10g} messages/second")
 
     def pause_input(self) -> None:
         self.link.pause_reading()
@@ -236,12 +247,21 @@ class Session(ClaspReceiver):
 
     # ---- the end ----
 
-    def close(self, code: CloseCode, reason: str) -> None:
-        """End the session from our side, telling the client why."""
+    def close(self, code: CloseCode, reason: str, level: int = logging.INFO) -> None:
+        """End the session from our side, telling the client why; `level` of the log's line about it."""
         if not self.closing:
             self.stop_listening()
-            log.info("%r: closing: %s", self, reason)
+            log.log(level, "%r: closing: %s", self, reason)
             self.link.close(code, reason)
+
+    def apply_rate(self) -> None:
+        """Others of the same token have come or gone (`router.quota`)."""
+        self.router.apply_limits(self)
+
+    def limit_rate(self, messages_per_second: float) -> None:
+        """Let the client send so many; 0: any number."""
+        self.rate_limit = messages_per_second
+        self.set_rate(messages_per_second)
 
     def give_up_place(self, reason: str) -> None:
         """As `places.Holder`."""
@@ -252,18 +272,19 @@ class Session(ClaspReceiver):
         self.closing = True
         self.greeted = False  # so that the compiled half hands up everything, to be dropped in `on_message`
 
-    def carry_out(self, payload: bytes) -> None:
-        """Apply one SET of a bundle, also when its sender has left meanwhile."""
-        listening, self.greeted = self.greeted, True
-        self.submit(payload, 0)
-        self.greeted = listening
-
     def disconnected(self) -> None:
         """The transport is gone: called once by it, whoever ended the connection."""
         self.stop_listening()
         self.router.ended(self)
         self.close_outbox()
         self.holding.close()
+
+
+def _may_be_hello(payload: bytes) -> bool:
+    """Of what has not been let in yet, only type and size are looked at: what is read before HELLO costs the sender
+    nothing. In MessagePack the type is anywhere in a map."""
+    is_map = payload[0] >= 0x80
+    return len(payload) <= MAX_LEGACY_HELLO_BYTES if is_map else payload[0] == MessageType.HELLO
 
 
 class Envelope:

@@ -15,23 +15,24 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
 
 from clasp_edge.config.model import Osc, OscDevice
-from clasp_edge.dataplane import Adapter, Verdict
+from clasp_edge.dataplane import Verdict
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.osc import complaints
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.complaints import Complaints
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
-from clasp_edge.devices.osc.echo import Known
+from clasp_edge.devices.osc.expansion import Expansions
+from clasp_edge.devices.osc.groups import Groups
 from clasp_edge.devices.osc.lease_store import Journal, LeaseStore
-from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours, join
-from clasp_edge.devices.osc.loops import Loops
-from clasp_edge.devices.osc.pattern import OscPattern
+from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours
+from clasp_edge.devices.osc.loop_breaker import LoopBreaker
 from clasp_edge.devices.osc.profile import AddressSet, Profile, default_profile, profile_of
 from clasp_edge.devices.osc.receiver import OscReceiver
-from clasp_edge.devices.osc.resync import Resyncs, addresses_of
+from clasp_edge.devices.osc.resync import Resyncs
 from clasp_edge.devices.osc.source import Party, Source
 from clasp_edge.devices.osc.spoken import Spoken
 from clasp_edge.devices.osc.subscribers import CONTROL_PREFIX, CONTROLS, COST, StoredLease, Subscribers
@@ -39,11 +40,14 @@ from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
 from clasp_edge.devices.osc.timetags import SenderClock, WaitingBundles
 from clasp_edge.router.access import Access
-from clasp_edge.router.principal import principal_of
+from clasp_edge.router.principal import host_of, principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import NotScheduled, TooFarAhead
 from clasp_edge.wire import decode_value
-from clasp_edge.wire.pattern import Pattern, PatternError
+from clasp_edge.wire.pattern import Pattern
+
+if TYPE_CHECKING:
+    from clasp_edge.devices.osc.query.client import QueryClient
 
 log = logging.getLogger("clasp_edge.osc")
 
@@ -54,12 +58,6 @@ IDLE_S = 300.0
 """A sender of datagrams that is silent for so long is forgotten."""
 
 SWEEP_PERIOD_S = 30.0
-
-MAX_MATCHES = 4096
-"""Params that one message with wildcards may set: writing them takes some 20 ms, in which nothing else is served."""
-
-PARAMS_PER_MESSAGE = 64
-"""Looking at so many params for an address with wildcards counts as one message of the source's rate."""
 
 RECEIVE_BUFFER_BYTES = 1024 * 1024
 """Asked of the kernel for the UDP socket: what arrives while the router is busy with something else."""
@@ -93,6 +91,8 @@ class OscServer:
         self._tcp = tcp
         self._tcp_server: asyncio.Server | None = None
         self._namespace = config.namespace.encode()
+        self.queries: set[Target] = set()
+        """Clients of OSCQuery."""
         self._connections: OrderedDict[bytes, Source] = OrderedDict()
         self._overflowing: dict[Source, None] = {}
         self._drain: TimerHandle | None = None
@@ -101,12 +101,14 @@ class OscServer:
         self._sweep: TimerHandle | None = None
         self._store: LeaseStore | None = None
         self._scoped = scoped
-        self._loops = Loops(self._loop_found)
+        self._breaker = LoopBreaker(router, self.counters)
+        self._groups = Groups(router.loop, self._udp, config.groups)
         self._spoken = Spoken()
-        self._healer = Adapter(router.plane)
-        router.plane.register(self._healer, b"osc")
         self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
         self.waiting = WaitingBundles(router, self.intake)
+        self._expansions = Expansions(
+            router, self.intake, self.complaints, self.bad_packet, self.refused, self.too_fast, self.overflowing
+        )
         self._resyncs = Resyncs(router.loop)
         self._adopt(config, access)
         self.static = ConfiguredTargets(
@@ -128,15 +130,15 @@ class OscServer:
         before = _defaults(self._config)
         self._adopt(config, access)
         for source in self._sources():
-            if not self._is_allowed(source.host):
+            if not self.is_allowed(source.host):
                 self.intake.drop(source)
         self.leases.max_subscribers = config.max_subscribers
-        self.leases.expel(self._is_allowed)
+        self.leases.expel(self.is_allowed)
         self.static.apply(_devices(config), resend=before != _defaults(config))
         for target in self.targets().values():
             target.scopes = self._scopes_of(target)
         self.router.plane.scopes_changed()
-        subscribers = set(self.leases.targets().values())
+        subscribers = {*self.leases.targets().values(), *self.queries}
         for source in self._sources():
             if source.party not in subscribers:
                 source.party = self.static.party_of(source.host, source.port)
@@ -164,7 +166,7 @@ class OscServer:
 
     def _revive(self, lease: StoredLease) -> Source | None:
         """The source of a stored subscription, which is not heard yet."""
-        if not self._is_allowed(lease.host):
+        if not self.is_allowed(lease.host):
             return None
         source = Source(lease.key, lease.host, lease.sender_port)
         source.confirmed = lease.confirmed
@@ -182,13 +184,9 @@ class OscServer:
         for sock in self._udp:
             sock.setblocking(False)
             allow_groups(sock)
-            for group in self._config.groups:
-                try:
-                    join(sock, group)
-                except OSError as error:
-                    log.warning("osc.groups: %s cannot be joined: %s", group, error.strerror)
             _enlarge(sock)
             self._watch(sock, sock.fileno())
+        self._groups.start()
         if self._tcp is not None:
             framing = self._config.tcp_framing
             self._tcp_server = await loop.create_server(lambda: OscConnection(self, framing), sock=self._tcp)
@@ -227,6 +225,8 @@ class OscServer:
         if self._tcp_server is not None:
             self._tcp_server.close()
         self.waiting.close()
+        self._breaker.close()
+        self._groups.close()
         self._resyncs.close()
         if self._store is not None:
             self._store.freeze()  # what ends now is to be there after the restart
@@ -270,10 +270,10 @@ class OscServer:
 
     def admit(self, key: bytes, host: str, port: int, sock: socket.socket) -> Source | None:
         """A sender that was not known; None where it is not allowed."""
-        if not self._is_allowed(host):
+        if not self.is_allowed(host):
             self._refuse(host, port)
             return None
-        if is_ours(sock, host, port):
+        if any(is_ours(one, host, port) for one in self._udp):  # what one port sends may arrive at another
             self.counters.own_packets += 1
             return None
         source = Source(key, host, port)
@@ -284,9 +284,9 @@ class OscServer:
             self._sweep = self.router.loop.call_later(SWEEP_PERIOD_S, self._sweep_sources)
         return source
 
-    def connected(self, host: str, port: int, link: OscConnection) -> Source | None:
+    def connected(self, host: str, port: int, link: OscConnection | QueryClient) -> Source | None:
         """A new TCP connection; None where it is not allowed."""
-        if not self._is_allowed(host):
+        if not self.is_allowed(host):
             self._refuse(host, port)
             return None
         source = Source(b"tcp" + host.encode() + port.to_bytes(2, "big"), host, port, link)
@@ -307,7 +307,8 @@ class OscServer:
 
     def _configure(self, source: Source) -> None:
         """Let a source be what its device is configured to be."""
-        device = self.static.device_of(source.host, source.port)
+        # Who asks by OSCQuery is shown addresses as they are for a device that nothing is configured for.
+        device = None if source.party in self.queries else self.static.device_of(source.host, source.port)
         profile = self._default if device is None else device.profile
         source.base = None if device is None else profile.base
         source.events = None if device is None else profile.events
@@ -315,14 +316,21 @@ class OscServer:
         source.asks = profile.asks
         source.timetags = profile.timetags
         source.rate = profile.messages_per_second
-        source.scopes = self._access if device is None else self._scopes_for(device.config)
+        source.scopes = self._access_at(source.host) if device is None else self._scopes_for(device.config)
+
+    def _access_at(self, host: str) -> Access | None:
+        """What devices there may do, unless the configuration has them by name."""
+        authenticator = self.router.authenticator
+        here = authenticator.of_network("osc", host) if authenticator is not None else None
+        return self._access if here is None else here.scopes
 
     def _scopes_for(self, device: OscDevice) -> Access | None:
         return self._scoped(device.scopes) if device.scopes else self._access
 
     def _scopes_of(self, target: Target) -> Access | None:
         device = next((one for one in _devices(self._config) if one.name == target.name), None)
-        return self._access if device is None else self._scopes_for(device)
+        # A subscriber's name is its host and port.
+        return self._access_at(host_of(target.name)) if device is None else self._scopes_for(device)
 
     def active(self, source: Source) -> None:
         """Something came over a TCP connection."""
@@ -344,7 +352,8 @@ class OscServer:
     def _sources(self) -> list[Source]:
         return [*self.intake.known(), *self._connections.values()]
 
-    def _is_allowed(self, host: str) -> bool:
+    def is_allowed(self, host: str) -> bool:
+        """Whether a host is in `osc.allow`, or there is none."""
         return not self._allowed or _within(host, self._allowed)
 
     def _refuse(self, host: str, port: int) -> None:
@@ -365,10 +374,10 @@ class OscServer:
             loop=self.router.loop,
             resyncs=self._resyncs,
             profile=profile,
-            loops=self._loops,
+            loops=self._breaker.loops,
             spoken=self._spoken,
             counters=self.counters,
-            on_loop=self._loop_broken,
+            on_loop=self._breaker.crossed,
         )
         target.scopes = self._access
         return target
@@ -380,10 +389,23 @@ class OscServer:
             target.subscribe(text, Pattern(text.encode()))
         return target
 
+    def join_by_query(self, host: str, port: int, client: QueryClient) -> tuple[Source, Target] | None:
+        """A client of OSCQuery, as a source and as who is sent what it listens to; None where it is not allowed."""
+        source = self.connected(host, port, client)
+        if source is None:
+            return None
+        target = self._new_target(f"oscquery {host}:{port}", client, self._default)
+        self.queries.add(target)
+        source.party = target
+        self._configure(source)
+        return source, target
+
     def _new_subscriber(self, name: str, link: Link, source: Source) -> Target:
         device = self.static.device_of(source.host, source.port)
         if device is None:
-            return self._new_target(name, link, self._default)
+            target = self._new_target(name, link, self._default)
+            target.scopes = self._access_at(source.host)
+            return target
         target = self._new_target(name, link, device.profile)
         target.scopes = self._scopes_for(device.config)
         return target
@@ -436,35 +458,14 @@ class OscServer:
             self.leases.handle(source, address, decode_value(value_type, value))
             return
         self.counters.expansions += 1
-        pattern = OscPattern(address)
-        base = self.base_of(source)
-        try:
-            superset = pattern.superset(base)
-        except PatternError as error:
-            self.bad_packet(source, str(error))
-            return
-        plane = self.router.plane
-        self.intake.charge(source, plane.params / PARAMS_PER_MESSAGE)
-        # All of them are found before the first is written: a write may bring params or take them away.
-        found: list[bytes] = []
-        for candidate in addresses_of(plane, [superset], None):
-            if candidate is not None and pattern.matches(candidate[len(base) :]):
-                found.append(candidate)
-                if len(found) > MAX_MATCHES:
-                    self.bad_packet(source, f"a pattern that matches more than {MAX_MATCHES} params")
-                    return
-        if not found:
-            shown = address[:256].decode("utf-8", "replace")
-            self.complaints.note(source, complaints.NO_MATCH, f"{shown} has wildcards and matches no param")
-        self.intake.charge(source, len(found))
-        for matched in found:
-            self.intake.write(source, matched, has_arguments, value_type, value)
+        self._expansions.add(source, self.base_of(source), address, has_arguments, value_type, value)
 
     def asked(self, source: Source, osc_address: bytes, address: bytes) -> bool:
         described = self.router.plane.describe(address)
         if described is None or not (source.scopes is None or source.scopes.allows("read", address)):
             return False
-        device = self.static.device_of(source.host, source.port)
+        # Who asks by OSCQuery is shown addresses as they are for a device that nothing is configured for.
+        device = None if source.party in self.queries else self.static.device_of(source.host, source.port)
         profile = self._default if device is None else device.profile
         tail = self._spoken.tail_of(address, described[1], described[2])
         value = decode_value(described[1], described[2])
@@ -546,7 +547,7 @@ class OscServer:
         party = source.party
         if not isinstance(party, Target):
             return False
-        ignored, source.hop = party.said(address, None if is_event else (value_type, value))
+        ignored, source.loop_mark = party.said(address, None if is_event else (value_type, value))
         return ignored
 
     def spoken(self, address: bytes, value_type: int, value: bytes, tail: bytes) -> None:
@@ -556,30 +557,6 @@ class OscServer:
         if isinstance(party, Target):
             self.static.ask(party)
             party.resync()
-
-    # ---- loops ----
-
-    def _loop_found(self, address: bytes, party: object, hand: Known | None) -> None:
-        self.counters.loops += 1
-        shown = address.decode("utf-8", "replace")
-        name = party.name if isinstance(party, Target) else "a device"
-        if hand is None:
-            log.warning("OSC loop: %s answers %s again and again; its answers are ignored for now", name, shown)
-            return
-        log.warning(
-            "OSC loop: %s answers %s again and again; its answers are ignored now, the last value by hand is set again",
-            name,
-            shown,
-        )
-        self._healer.set(address, *hand)
-
-    def _loop_broken(self, target: Target, address: bytes) -> None:
-        self.counters.loops += 1
-        log.warning(
-            "OSC loop: %s answers %s with the same values again and again; it is not sent this address for a while",
-            target.name,
-            address.decode("utf-8", "replace"),
-        )
 
 
 def _devices(config: Osc) -> list[OscDevice]:

@@ -10,6 +10,7 @@ IGNORE: int
 RELATIVE: int
 HOP: int
 REMOTE: int
+END: int
 
 class Addresses(Protocol):
     """A set of addresses."""
@@ -44,7 +45,6 @@ class Source(Sink):
     clock_told: bool
     clock: Any
     bundle_number: int
-    hop: bool
     overflow: OrderedDict[object, bytes] | None
     overflow_bytes: int
 
@@ -58,6 +58,9 @@ class Source(Sink):
     def port(self) -> int: ...
     @property
     def dropped(self) -> bool: ...
+    @property
+    def tokens(self) -> float: ...
+    def spoken(self) -> bytes | None: ...
     @property
     def heard_us(self) -> int: ...
     def __init__(self, key: bytes, host: str, port: int, link: Any = None) -> None: ...

@@ -213,6 +213,11 @@ class PeerSender(Relay):
         again = 0 < logged <= self.retells_up_to and number and self._is_edge
         return not again or route.origin == self.neighbour or route.hops >= MAX_HOPS
 
+    def marked(self, loop_mark: int, logged: int, number: int) -> tuple[Route, int]:
+        """Whence a write of our own comes that is a device's answer, or ends a loop (`Sink.loop_mark`)."""
+        route, number = self._way(None, number, logged)
+        return route._replace(answer=loop_mark), number
+
     def _way(self, route: Route | None, number: int, logged: int) -> tuple[Route, int]:
         """Whence a write comes, and its number there."""
         if route is not None:
