@@ -168,6 +168,9 @@ class Journal(Section, frozen=True, kw_only=True):
     retention_mib: Annotated[int, Meta(ge=0, le=LARGEST_LOG_MIB)] = 256  # 0: no limit
     retention_s: Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_S)] = 604_800.0  # 0: no limit
     retention_records: Annotated[int, Meta(ge=0, le=MOST_RECORDS)] = 0  # 0: no limit
+    audit: bool = True
+    audit_mib: Annotated[int, Meta(ge=1, le=LARGEST_LOG_MIB)] = 16
+    audit_s: Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_S)] = 7_776_000.0  # 0: no limit
     wear_budget_gb_per_day: Annotated[float, Meta(ge=0, le=1_000_000)] = 24.0  # 0: no budget
 
 

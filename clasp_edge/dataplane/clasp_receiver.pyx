@@ -418,6 +418,8 @@ cdef class ClaspReceiver(ClaspSender):
             self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
             return
         self.last_revision = revision
+        if self.audited:
+            self.audit(write.address, write.address_size)
         if self.plane.journal_buffer is not None:
             self.wrote_in = self.plane.journal_buffer.epoch
         if qos:
@@ -479,6 +481,8 @@ cdef class ClaspReceiver(ClaspSender):
         elif verdict != ACCEPTED:
             self._refused(verdict, message.address, message.address_size, 0, 0, False)
         else:
+            if self.audited:
+                self.audit(message.address, message.address_size)
             self._note_logged()
 
     cdef void _note_logged(self) noexcept:
@@ -523,6 +527,8 @@ cdef class ClaspReceiver(ClaspSender):
         elif verdict != ACCEPTED:
             self._refused(verdict, message.address, message.address_size, 0, 0, False)
         else:
+            if self.audited:
+                self.audit(message.address, message.address_size)
             self._note_logged()
         if not outer:
             self.core.finish()

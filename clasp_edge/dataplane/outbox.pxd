@@ -133,6 +133,7 @@ cdef class Sink:
     cdef public bint reserved          # the router itself, which alone writes below /clasp-edge/
     cdef public uint64_t number         # of the write under way, as the router of origin counts; 0: it has none
     cdef public bytes way               # `route` as the journal keeps it, of at most 200 bytes; None: not at all
+    cdef public bytes author            # whom the log names, at most 64 bytes; None: the writer's name
     cdef void deliver(self, Delivery* delivery) noexcept
 
 
@@ -146,6 +147,9 @@ cdef class Outbox(Sink):
     cdef readonly bint blocked          # the socket took less than we had
     cdef readonly bint pressed          # blocked and over the mark
     cdef readonly bint dead
+    cdef public bint audited            # an administrator: what it writes is told to `on_audited`
+    cdef public uint64_t unaudited      # writes that were not told yet
+    cdef uint64_t audit_due_us
     cdef bint silent                    # the last word is queued
     cdef bint converging
     cdef bint filling
@@ -180,3 +184,4 @@ cdef class Outbox(Sink):
     cdef void _die(self) noexcept
     cdef void _watch(self) noexcept
     cdef void _unwatch(self) noexcept
+    cdef void audit(self, const uint8_t* address, size_t size) noexcept

@@ -10,6 +10,7 @@ from collections import deque
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport free, realloc
 
@@ -43,6 +44,7 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     ADAPTER_ROUNDS = 4              # of adapters answering adapters within one pass
+    AUDIT_PERIOD_US = 60000000
     BUSY_GAP_US = 200               # reads closer together than this count as simultaneous
     ALTERNATIONS = 32               # of simultaneous reads by different peers in a row, before writes are gathered
     LONELY_WRITES = 8               # gathered writes that served one read only, before writing at once again
@@ -615,6 +617,21 @@ cdef class Outbox(Sink):
 
     cdef void drained(self) noexcept:
         """The peer is no longer under pressure."""
+
+    cdef void audit(self, const uint8_t* address, size_t size) noexcept:
+        """A write of an administrator was accepted: the first in a minute is told with its address, others are counted.
+        """
+        self.unaudited += 1
+        if self.core.mono_us < self.audit_due_us:
+            return
+        self.audit_due_us = self.core.mono_us + AUDIT_PERIOD_US
+        try:
+            self.on_audited(PyBytes_FromStringAndSize(<const char*>address, size))
+        except Exception:
+            log.exception("a write could not be noted")
+
+    def on_audited(self, bytes address):
+        """A write, and `unaudited` - 1 before it, are to be noted."""
 
     cdef void _die(self) noexcept:
         self.dead = True

@@ -110,6 +110,7 @@ class Uplink:
         self.state = "connecting"
         self.echo_rtt_s = 0.0
         self.last_error = ""
+        self._earlier_error = ""  # as it was when the present link was established
 
     # ---- life ----
 
@@ -203,7 +204,7 @@ class Uplink:
         session.link.on_drain = self.sender.pump_soon
         self.dialer.established(session.link)
         self.state = "syncing"
-        self.last_error = ""
+        self._earlier_error = self.last_error
         self.status.write()
 
     def settled(self, session: HubSession) -> None:
@@ -211,6 +212,9 @@ class Uplink:
         if session is self._session:
             self._note_life(session)
             self.state = "up"
+            # Not before: a hub that takes the declaration and then fails does so every few seconds.
+            if self.last_error == self._earlier_error:
+                self.last_error = ""
             self.sender.start_draining()
             self.status.write()
 
