@@ -1,4 +1,4 @@
-"""What the HTTP port shows beside `ok`: /healthz for whoever asks, the page for browsers, numbers for those who may.
+"""What the HTTP port shows beside `ok`: /healthz and /readyz for all, the page for browsers, numbers for those who may.
 
 /metrics, /status.json and /clients.json are for the addresses that the configuration names, or in authenticated mode
 for a token that may do everything; /tree.json is for whoever may read the params by CLASP. A request that brings no
@@ -7,7 +7,7 @@ token has to ask for this machine by a name of its own (transports/origins.py). 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -57,11 +57,14 @@ class Pages:
     def answer(self, request: Request) -> bytes | None:
         """The whole answer to a request for one of the pages, None for any other path."""
         if request.path == "/healthz":
-            return self._healthz(request)
+            return self._well(self._health.fault(), request)
+        if request.path == "/readyz":
+            return self._well(self._health.fault() or self._unready(), request)
         numbers = request.path == "/metrics" or request.path in self._reports
         if not numbers and request.path != "/tree.json" and not self._for_browser(request):
             return None
-        if "authorization" not in request.headers:
+        # Prometheus may know this machine by any name.
+        if "authorization" not in request.headers and not (request.path == "/metrics" and is_program(request.headers)):
             refusal = self._origins.host_refusal(request.headers)
             if refusal is not None:
                 return _said("403 Forbidden", refusal, request)
@@ -81,8 +84,14 @@ class Pages:
             return "text/html" in request.headers.get("accept", "")
         return request.path.startswith("/page/")
 
-    def _healthz(self, request: Request) -> bytes:
-        fault = self._health.fault()
+    def _unready(self) -> str | None:
+        """What keeps a router that is well from being ready: that it cannot keep what it is told."""
+        journal = self._reports["/status.json"]().get("journal", {})
+        if journal.get("storing", True):
+            return None
+        return f"the journal does not store: {journal.get('message') or journal.get('state', '?')}"
+
+    def _well(self, fault: str | None, request: Request) -> bytes:
         body = msgspec.json.encode({"status": fault or "ok", "loop_lag_s": round(self._health.lag_s(), 6)})
         status = "503 Service Unavailable" if fault else "200 OK"
         return response(status, body + b"\n", head_only=request.head_only, content_type="application/json")
@@ -149,6 +158,14 @@ class Pages:
         if not identity.scopes.covers("admin", EVERYTHING):
             return 'the metrics need a token with the scope "admin:/**"'
         return None
+
+
+def is_program(headers: Mapping[str, str]) -> bool:
+    """Whether a request comes from no browser. A script on a page can neither take away the language that a browser
+    adds to each request nor, on most of them, the rest; so a foreign page that leads here by its name (DNS rebinding)
+    does not pass."""
+    told = ("accept-language", "origin", "referer", "cookie", "sec-fetch-site", "sec-fetch-mode")
+    return not any(name in headers for name in told) and not headers.get("user-agent", "").startswith("Mozilla/")
 
 
 def _json(value: Any, request: Request) -> bytes:

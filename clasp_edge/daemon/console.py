@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,9 @@ class ConsolePart(Part):
         self._requests.add("resync", Resync(lambda: None))
         self._requests.add("clients", lambda request: self._who().clients())
         self._requests.add("kick", lambda request: self._who().kick(request))
+        self.reload: Callable[[], Mapping[str, Any]] = dict
+        """What SIGHUP does; says what came of it. Filled in by the daemon."""
+        self._requests.add("reload", lambda request: self.reload())
         for part in parts:
             part.offer(self._requests)
         self._started_s = router.clock.monotonic_s()

@@ -118,6 +118,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGINT, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._parts.console.addresses = addresses
+        self._parts.console.reload = self._reload
         for part in self._parts.all:
             part.ready()
         # What start-up made lives as long as the process: no collection needs to look at it again.
@@ -159,21 +160,22 @@ class Daemon:
         for part in self._parts.all:
             part.apply_config(self._config)
 
-    def _reload(self) -> None:
-        """SIGHUP has come."""
+    def _reload(self) -> dict[str, list[str]]:
+        """SIGHUP has come, or somebody asks for it: keys that are in force now, that need a restart, and problems."""
         if self._service is not None:
             self._service.reloading()
-        self._apply_changes()
+        done = self._apply_changes()
         if self._service is not None:
             self._service.reloaded()
+        return done
 
-    def _apply_changes(self) -> None:
+    def _apply_changes(self) -> dict[str, list[str]]:
         """Take over what can change without dropping a client, and say what cannot."""
         try:
             new = load_verified(self._config_path, self._sets)
         except ConfigError as error:
             log.error("reload: the configuration was not changed: %s", error)
-            return
+            return {"applied": [], "restart": [], "problems": [str(problem) for problem in error.problems]}
         applied, restart = reloadable_changes(self._config, new)
         self._config = config = reloaded(self._config, new)
         logging.getLogger().setLevel(config.log.level.upper())
@@ -186,6 +188,7 @@ class Daemon:
             self._trail.note("configuration changed", target=", ".join(applied), reason="SIGHUP")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))
+        return {"applied": applied, "restart": restart, "problems": []}
 
 
 def _cannot_start(error: OSError) -> int:
