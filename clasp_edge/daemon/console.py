@@ -50,8 +50,10 @@ class ConsolePart(Part):
         self._described = False
         self._mqtt = mqtt
         self._clients: Clients | None = None
-        self.pages = Pages(router, health, self._metrics, self._report, lambda: self._who().clients())
         self._requests = Requests(self._note)
+        self.pages = Pages(
+            router, health, self._metrics, self._report, lambda: self._who().clients(), self._requests.answer
+        )
         self._requests.add("status", lambda request: self._report())
         self._requests.add("metrics", lambda request: self._metrics())
         self._requests.add("resync", Resync(lambda: None))
