@@ -201,7 +201,9 @@ def is_program(headers: Mapping[str, str]) -> bool:
     adds to each request nor, on most of them, the rest; so a foreign page that leads here by its name (DNS rebinding)
     does not pass."""
     told = ("accept-language", "origin", "referer", "cookie", "sec-fetch-site", "sec-fetch-mode")
-    return not any(name in headers for name in told) and not headers.get("user-agent", "").startswith("Mozilla/")
+    if any(name in headers for name in told) or "text/html" in headers.get("accept", ""):
+        return False
+    return not headers.get("user-agent", "").startswith("Mozilla/")
 
 
 def _json(value: Any, request: Request) -> bytes:
