@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
                 kicked = ask(sockets, {"request": "kick", "id": arguments.id})
                 print(printable(f"{kicked['name'] or '?'} ({kicked['id']}): closed"))
                 return EXIT_OK
+            case "why":
+                return _why(arguments, sockets)
             case "reload":
                 return _reload(sockets)
             case "top":
@@ -82,6 +84,17 @@ def _clients(sockets: list[Path], *, as_json: bool) -> int:
     for line in client_lines(report):
         print(line)
     return EXIT_OK
+
+
+def _why(arguments: argparse.Namespace, sockets: list[Path]) -> int:
+    found = ask(sockets, {"request": "why", "address": arguments.address})
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        for each in found["findings"]:
+            mark = {True: " ", False: "!", None: "?"}[each["well"]]
+            print(printable(f"{mark} {each['about']}: {each['text']}"))
+    return EXIT_REFUSED if any(each["well"] is False for each in found["findings"]) else EXIT_OK
 
 
 def _reload(sockets: list[Path]) -> int:

@@ -59,6 +59,12 @@ class Tcp(Section, frozen=True, kw_only=True):
     tls_listen: Listen | None = None
 
 
+class Quic(Section, frozen=True, kw_only=True):
+    """`[quic]`: CLASP over QUIC, with the certificate of `[tls]`."""
+
+    listen: Listen | None = None
+
+
 class Tls(Section, frozen=True, kw_only=True):
     """`[tls]`: the certificate of encrypted listeners; paths in PEM. "" is one made once and kept in data_dir."""
 
@@ -380,6 +386,7 @@ class Config(Section, frozen=True, kw_only=True):
     data_dir: Path = msgspec.field(default_factory=default_data_dir)
     websocket: Websocket = Websocket()
     tcp: Tcp = Tcp()
+    quic: Quic = Quic()
     tls: Tls = Tls()
     mqtt: Mqtt = Mqtt()
     limits: Limits = Limits()

@@ -223,6 +223,11 @@ class Daemon:
         return _split(self._listens["tcp"])
 
     @property
+    def quic_address(self) -> tuple[str, int]:
+        """Host and port of the QUIC listener (UDP)."""
+        return _split(self._listens["quic"])
+
+    @property
     def osc_address(self) -> tuple[str, int]:
         """Host and port of the OSC listener (UDP)."""
         return _split(self._listens["osc"])
