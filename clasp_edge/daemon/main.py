@@ -21,6 +21,7 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
+from clasp_edge.config.sources import drop_ins
 from clasp_edge.daemon import logs
 from clasp_edge.daemon.access import AccessPart
 from clasp_edge.daemon.auth import TokenAuthenticator
@@ -126,11 +127,16 @@ class Daemon:
         gc.freeze()
         give_memory_back()
         self._warn()
-        for line in greeting(self._config, addresses, self._parts.journal_text, self._parts.console.socket_path):
+        socket_path = self._parts.console.socket_path
+        for line in greeting(self._config, addresses, self._parts.journal_text, socket_path, self._files()):
             print(line)
         print("ready " + " ".join(addresses), flush=True)
         if self._service is not None:
             self._service.ready()
+
+    def _files(self) -> list[Path]:
+        """Of the configuration, in the order in which they were read."""
+        return [] if self._config_path is None else [self._config_path, *drop_ins(self._config_path)]
 
     def _warn(self) -> None:
         for caution in cautions(self._config, self._config_path):
