@@ -9,12 +9,14 @@ import argparse
 from pathlib import Path
 
 from clasp_edge.cli import (
+    claim_arguments,
     console_arguments,
     device_arguments,
     journal_arguments,
     remote_arguments,
     rules_arguments,
     token_arguments,
+    user_arguments,
 )
 from clasp_edge.cli.parser import Parser
 from clasp_edge.version import __version__
@@ -55,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     journal_arguments.add_parser(commands, source)
     rules_arguments.add_parser(commands, source)
     token_arguments.add_parser(commands, source)
+    user_arguments.add_parser(commands, source)
+    claim_arguments.add_parser(commands, source)
     device_arguments.add_parsers(commands)
     completion = commands.add_parser(
         "completion",

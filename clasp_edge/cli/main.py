@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from clasp_edge.cli import rules
 
             return {"test": rules.test, "convert": rules.convert}[arguments.action](arguments.file)
-        case name if name in ("rules", "token") or name in console_arguments.COMMANDS:
+        case name if name in ("rules", "token", "user", "claim") or name in console_arguments.COMMANDS:
             return _ask(arguments)
         case _:
             print(default_text(), end="")
@@ -105,9 +105,11 @@ def _ask(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_CONFIG
-    from clasp_edge.cli import console, rules, token
+    from clasp_edge.cli import claim, console, rules, token, user
 
-    ask = {"rules": rules.run_live, "token": token.run}.get(arguments.command, console.run)
+    ask = {"rules": rules.run_live, "token": token.run, "user": user.run, "claim": claim.run}.get(
+        arguments.command, console.run
+    )
     return ask(arguments, config, also_system=path in (None, SYSTEM_CONFIG) and not arguments.sets)
 
 

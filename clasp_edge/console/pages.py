@@ -53,7 +53,6 @@ class Pages:
         self._health = health
         self._metrics = metrics
         self._reports = {"/status.json": status, "/clients.json": clients}
-        self._authenticator = router.authenticator
         self._files: Files | None = None
         self.apply_config(router.config)
 
@@ -112,7 +111,7 @@ class Pages:
         if refusal is not None:
             return _said("403 Forbidden", refusal, request)
         changes = request.body is not None
-        if barred := self._barred(request, must_show=changes and self._authenticator is not None):
+        if barred := self._barred(request, must_show=changes and self._router.authenticator is not None):
             return barred
         if request.body is None:
             fields = parse_qs(request.query, max_num_fields=8)
@@ -146,7 +145,7 @@ class Pages:
         from clasp_edge.security.scope import Scopes
 
         scopes: Scopes | None = None
-        if self._authenticator is not None:
+        if self._router.authenticator is not None:
             try:
                 granted = self._identity(request).scopes
             except Refused as refusal:
@@ -159,7 +158,7 @@ class Pages:
         """The answer to who may not have the numbers, None for who may. `must_show`: a token, from wherever."""
         if self._is_near(request) and not must_show:
             return None
-        if self._authenticator is None:
+        if self._router.authenticator is None:
             text = "the metrics are not for this address; console.metrics_from says for which they are"
             return _said("403 Forbidden", text, request)
         refusal = self._refusal(request)
@@ -178,9 +177,11 @@ class Pages:
 
     def _identity(self, request: Request) -> Identity:
         """Whose token the request has. Raises Refused."""
-        assert self._authenticator is not None
+        assert self._router.authenticator is not None
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return self._authenticator.validate(token.strip() if scheme.lower() == "bearer" else "", f"{request.host}:0")
+        return self._router.authenticator.validate(
+            token.strip() if scheme.lower() == "bearer" else "", f"{request.host}:0"
+        )
 
     def _refusal(self, request: Request) -> str | None:
         """Why the request's token is not good enough, or None."""

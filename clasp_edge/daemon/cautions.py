@@ -5,6 +5,7 @@ Looks at files and texts only; opens nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,15 +13,30 @@ from pathlib import Path
 from clasp_edge.config.endpoint import parse_endpoint
 from clasp_edge.config.listen import Listen
 from clasp_edge.config.model import Config
+from clasp_edge.config.sources import DROP_INS, SUFFIX
 from clasp_edge.wire.pattern import Pattern
 
 SHORTEST_TOKEN = 16
+MOST_NAMED = 20
 EXAMPLES = frozenset({"replace-me-by-a-long-random-text", "changeme", "secret", "token", "password"})
 
 
 def cautions(config: Config, path: Path | None) -> list[str]:
     """One sentence for each; `path` is the main file, None for the embedded defaults."""
-    return [*_files(config, path), *_tokens(config), *_doors(config), *_uplinks(config)]
+    return [*_passed_over(path), *_files(config, path), *_tokens(config), *_doors(config), *_uplinks(config)]
+
+
+def _passed_over(path: Path | None) -> Iterator[str]:
+    """Files beside those that are read, and that somebody may believe to be read."""
+    if path is None:
+        return
+    try:
+        names = sorted(os.listdir(path.parent / DROP_INS))
+    except OSError:
+        return
+    for name in names[:MOST_NAMED]:
+        if not name.endswith(SUFFIX):
+            yield f"{path.parent / DROP_INS / name}: not read, its name does not end in {SUFFIX}"
 
 
 def _files(config: Config, path: Path | None) -> Iterator[str]:
@@ -70,6 +86,18 @@ def _doors(config: Config) -> Iterator[str]:
             yield f"{name}.listen {listen}: tokens travel in clear there; {name}.tls_listen is encrypted"
         elif _is_public(listen):
             yield f'{name}.listen {listen}: a public address, and security.mode is "open": everybody may do everything'
+
+
+OPEN = "the router is open: everybody on the network may do everything; claim it with: clasp-edge claim"
+
+
+def is_open_to_others(config: Config) -> bool:
+    """Whether others than this machine reach it, and are asked for nothing."""
+    if config.security.mode != "open":
+        return False
+    parts = (config.websocket, config.tcp, config.mqtt)
+    listens = [*(part.listen for part in parts), *(part.tls_listen for part in parts), config.osc.listen]
+    return any(listen is not None and not _is_loopback(listen.host) for listen in listens)
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,8 +6,10 @@ loops in `daemon.main`. Each method does nothing where a part has nothing to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from clasp_edge.config.model import Config
 from clasp_edge.console.requests import Requests
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
 
 class CannotStart(OSError):
     """The process ends with status 2; the text says what is in the way."""
+
+
+class Guest(msgspec.Struct, frozen=True):
+    """Who is connected and has not logged in. `address` as `host:port`, "" for somebody who is away."""
+
+    protocol: str
+    name: str
+    address: str
 
 
 class Part:
@@ -52,6 +62,10 @@ class Part:
     def explain(self, address: bytes) -> Iterable[Finding]:
         """What the part does with an address, and why it may not: for `clasp-edge why`."""
         return ()
+
+    def guests(self) -> Iterator[Guest]:
+        """Its clients that have not logged in, on a router that does not ask for it."""
+        yield from ()
 
     @property
     def listening(self) -> bool:

@@ -26,13 +26,13 @@ from clasp_edge.devices.osc.complaints import Complaints
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.echo import Known
+from clasp_edge.devices.osc.expansion import Expansions
 from clasp_edge.devices.osc.lease_store import Journal, LeaseStore
 from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours, join
 from clasp_edge.devices.osc.loops import Loops
-from clasp_edge.devices.osc.pattern import OscPattern
 from clasp_edge.devices.osc.profile import AddressSet, Profile, default_profile, profile_of
 from clasp_edge.devices.osc.receiver import OscReceiver
-from clasp_edge.devices.osc.resync import Resyncs, addresses_of
+from clasp_edge.devices.osc.resync import Resyncs
 from clasp_edge.devices.osc.source import Party, Source
 from clasp_edge.devices.osc.spoken import Spoken
 from clasp_edge.devices.osc.subscribers import CONTROL_PREFIX, CONTROLS, COST, StoredLease, Subscribers
@@ -40,11 +40,11 @@ from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
 from clasp_edge.devices.osc.timetags import SenderClock, WaitingBundles
 from clasp_edge.router.access import Access
-from clasp_edge.router.principal import principal_of
+from clasp_edge.router.principal import host_of, principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import NotScheduled, TooFarAhead
 from clasp_edge.wire import decode_value
-from clasp_edge.wire.pattern import Pattern, PatternError
+from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from clasp_edge.devices.osc.query.client import QueryClient
@@ -58,12 +58,6 @@ IDLE_S = 300.0
 """A sender of datagrams that is silent for so long is forgotten."""
 
 SWEEP_PERIOD_S = 30.0
-
-MAX_MATCHES = 4096
-"""Params that one message with wildcards may set: writing them takes some 20 ms, in which nothing else is served."""
-
-PARAMS_PER_MESSAGE = 64
-"""Looking at so many params for an address with wildcards counts as one message of the source's rate."""
 
 RECEIVE_BUFFER_BYTES = 1024 * 1024
 """Asked of the kernel for the UDP socket: what arrives while the router is busy with something else."""
@@ -113,6 +107,9 @@ class OscServer:
         router.plane.register(self._healer, b"osc")
         self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
         self.waiting = WaitingBundles(router, self.intake)
+        self._expansions = Expansions(
+            router, self.intake, self.complaints, self.bad_packet, self.refused, self.too_fast, self.overflowing
+        )
         self._resyncs = Resyncs(router.loop)
         self._adopt(config, access)
         self.static = ConfiguredTargets(
@@ -322,14 +319,21 @@ class OscServer:
         source.asks = profile.asks
         source.timetags = profile.timetags
         source.rate = profile.messages_per_second
-        source.scopes = self._access if device is None else self._scopes_for(device.config)
+        source.scopes = self._access_at(source.host) if device is None else self._scopes_for(device.config)
+
+    def _access_at(self, host: str) -> Access | None:
+        """What devices there may do, unless the configuration has them by name."""
+        authenticator = self.router.authenticator
+        here = authenticator.of_network("osc", host) if authenticator is not None else None
+        return self._access if here is None else here.scopes
 
     def _scopes_for(self, device: OscDevice) -> Access | None:
         return self._scoped(device.scopes) if device.scopes else self._access
 
     def _scopes_of(self, target: Target) -> Access | None:
         device = next((one for one in _devices(self._config) if one.name == target.name), None)
-        return self._access if device is None else self._scopes_for(device)
+        # A subscriber's name is its host and port.
+        return self._access_at(host_of(target.name)) if device is None else self._scopes_for(device)
 
     def active(self, source: Source) -> None:
         """Something came over a TCP connection."""
@@ -402,7 +406,9 @@ class OscServer:
     def _new_subscriber(self, name: str, link: Link, source: Source) -> Target:
         device = self.static.device_of(source.host, source.port)
         if device is None:
-            return self._new_target(name, link, self._default)
+            target = self._new_target(name, link, self._default)
+            target.scopes = self._access_at(source.host)
+            return target
         target = self._new_target(name, link, device.profile)
         target.scopes = self._scopes_for(device.config)
         return target
@@ -455,29 +461,7 @@ class OscServer:
             self.leases.handle(source, address, decode_value(value_type, value))
             return
         self.counters.expansions += 1
-        pattern = OscPattern(address)
-        base = self.base_of(source)
-        try:
-            superset = pattern.superset(base)
-        except PatternError as error:
-            self.bad_packet(source, str(error))
-            return
-        plane = self.router.plane
-        self.intake.charge(source, plane.params / PARAMS_PER_MESSAGE)
-        # All of them are found before the first is written: a write may bring params or take them away.
-        found: list[bytes] = []
-        for candidate in addresses_of(plane, [superset], None):
-            if candidate is not None and pattern.matches(candidate[len(base) :]):
-                found.append(candidate)
-                if len(found) > MAX_MATCHES:
-                    self.bad_packet(source, f"a pattern that matches more than {MAX_MATCHES} params")
-                    return
-        if not found:
-            shown = address[:256].decode("utf-8", "replace")
-            self.complaints.note(source, complaints.NO_MATCH, f"{shown} has wildcards and matches no param")
-        self.intake.charge(source, len(found))
-        for matched in found:
-            self.intake.write(source, matched, has_arguments, value_type, value)
+        self._expansions.add(source, self.base_of(source), address, has_arguments, value_type, value)
 
     def asked(self, source: Source, osc_address: bytes, address: bytes) -> bool:
         described = self.router.plane.describe(address)
