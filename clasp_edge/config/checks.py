@@ -293,7 +293,7 @@ def _uplink(uplink: Uplink) -> Iterator[tuple[str, str]]:
     if uplink.tls_key and not uplink.tls_cert:
         yield "tls_key", "without tls_cert it is of no use"
     if (uplink.tls_ca or uplink.tls_cert) and not tls:
-        yield "tls_ca" if uplink.tls_ca else "tls_cert", 'none of the addresses begins with "wss://"'
+        yield "tls_ca" if uplink.tls_ca else "tls_cert", 'none of the addresses begins with "wss://" or "quic://"'
 
 
 def _bridge_map(part: BridgeMap) -> Iterator[tuple[str, str]]:
