@@ -178,6 +178,8 @@ class Journal:
         self._writer = Writer(self._store, self._loop, self._done)
         if not self._store.is_open or self._message:
             self._buffer.mark_incomplete()
+            if not self._store.is_open:
+                self._buffer.cannot_store()
             self.wake()
 
     # ---- what the journal buffer asks ----
@@ -306,6 +308,8 @@ class Journal:
         if self.state == "ok" or self._message != text:
             log.error("NOTHING IS STORED, the router goes on in memory: %s", text)
         self.state = "memory"
+        if self._buffer is not None:
+            self._buffer.cannot_store()
         self._message = text
         self._tell_stored()
         self._tell(False)
