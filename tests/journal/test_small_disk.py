@@ -104,7 +104,8 @@ def test_a_full_disk_keeps_nobody_from_reading(disk: Path) -> None:
             # On the connection whose ACK waits as well.
             for client in (reader, writer, reader, writer):
                 found = get(client, "/p")
-                assert found is not None and found.value == VALUE * 8
+                assert found is not None
+                assert found.value == VALUE * 8
             assert eventually(lambda: about(reader, "state") == "memory")
             writer.send(wire.Ping())
             writer.recv_type(wire.Pong)
@@ -115,7 +116,8 @@ def test_a_full_disk_keeps_nobody_from_reading(disk: Path) -> None:
         daemon.start()
         with greeted(daemon) as client:
             found = get(client, "/p")
-            assert found is not None and found.value == VALUE * 8
+            assert found is not None
+            assert found.value == VALUE * 8
 
 
 @pytest.mark.parametrize("mode", ["group", "strict"])

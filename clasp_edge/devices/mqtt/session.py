@@ -30,6 +30,7 @@ from clasp_edge.devices.mqtt.codec import (
 from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.receiver import MqttReceiver
 from clasp_edge.router.principal import author_of
+from clasp_edge.router.quota import rate, share_anew
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.connection import Connection
@@ -146,8 +147,13 @@ class Session(MqttReceiver):
         self.window, self.peer_max_packet = peer_limits(packet, config.max_inflight)
         self.receive_maximum = config.max_inflight
         self.accept_aliases(TOPIC_ALIASES_IN if packet.version == V5 else 0)
-        self.set_rate(self.server.router.config.limits.messages_per_second)
+        self.apply_rate()
         self.server.connected += 1
+
+    def apply_rate(self) -> None:
+        """Others of the same token have come or gone, or the limit has changed (`router.quota`)."""
+        router = self.server.router
+        self.set_rate(rate(router.places, self.identity, router.config.limits.messages_per_second))
 
     @property
     def holds_something(self) -> bool:
@@ -168,13 +174,14 @@ class Session(MqttReceiver):
         """The connection is gone, whoever ended it."""
         if self.connection is not connection:
             return
-        if self.will is not None and self.identity is not None and not self.server.still_valid(self):
+        if self.will is not None and not self.server.still_valid(self):
             self.will = None  # not the client's any more to publish
         log.info("%r: disconnected", self)
         self.note_writes()
         self.connection = None
         self.server.connected -= 1
         self.server.router.places.give_back(self)
+        share_anew(self.server.router.places, self.identity)
         self.detach()
         if self.will is not None:
             if self.will.delay_s and self.expiry_s > 0 and not self.ended:
@@ -368,14 +375,15 @@ class Session(MqttReceiver):
     def check_access(self) -> bool:
         """Whether the client's token still admits it. If not the session is over, wherever the client is: it gets
         nothing more, and its will, which it could not publish itself any more, is not published."""
-        if self.identity is None or self.ended or self.server.still_valid(self):
+        if self.ended or self.server.still_valid(self):
             return True
-        self.note("session ended", reason="its token has expired or was revoked")
+        reason = "the token has expired or was revoked" if self.identity is not None else "nobody logged in for it"
+        self.note("session ended", reason=reason)
         if self.will is not None:
             self.will.cancel()
             self.will = None
         self.expiry_s = 0
-        self.disconnect(Reason.NOT_AUTHORIZED, "the token has expired or was revoked")
+        self.disconnect(Reason.NOT_AUTHORIZED, reason)
         self.end()
         return False
 

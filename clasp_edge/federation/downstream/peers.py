@@ -133,7 +133,7 @@ class Peers:
         peer.downlink = Downlink(self._router.plane, session, self.identity)
         session.versioned = bool(message.revisions.get("versions"))
         session.own_rate = self._router.config.federation.messages_per_second
-        session.set_rate(session.own_rate)
+        self._router.apply_limits(session)
         buffer = self._router.plane.journal_buffer
         strict = buffer is not None and buffer.strict
         keeps = self._places is not None and self._places.offered
