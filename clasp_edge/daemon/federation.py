@@ -6,6 +6,7 @@ What serves them is imported when the first router says something or an uplink i
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
@@ -20,6 +21,7 @@ from clasp_edge.router.router import Router
 from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
+    from clasp_edge.console.why import Finding
     from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
     from clasp_edge.federation.downstream.router_ids import RouterIds
     from clasp_edge.federation.shared.dedup import Seen
@@ -88,6 +90,12 @@ class FederationPart(Part):
 
     def offer(self, requests: Requests) -> None:
         requests.add("release", Release(self.router_ids))
+
+    def explain(self, address: bytes) -> Iterable[Finding]:
+        from clasp_edge.daemon.federation_why import explain
+
+        uplinks = self._uplinks.running if self._uplinks is not None else {}
+        return explain(address, uplinks, self.statistics()["peers"])
 
     def stop(self) -> None:
         """Disconnect the uplinks; sessions of other routers end as all do."""

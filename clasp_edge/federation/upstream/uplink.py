@@ -109,6 +109,7 @@ class Uplink:
         self._stopped = False
         self.state = "connecting"
         self.echo_rtt_s = 0.0
+        self._up_until_s = 0.0  # Unix time; 0 for never
         self.last_error = ""
         self._earlier_error = ""  # as it was when the present link was established
 
@@ -182,6 +183,7 @@ class Uplink:
             session.note_session()
         if session is not None and session is self._session:
             self._session = None
+            self._up_until_s = self._clock.wall_s()
             self.sender.close()
             self._apart_since = self._router.plane.hlc
             self._clock_offset_s = self._clock.wall_s() - self._clock.monotonic_s()
@@ -355,6 +357,7 @@ class Uplink:
             "hub": dial.endpoint,
             "peer": "" if self._session is None else "clasp-edge" if self._session.is_edge else "reference",
             "since": round(dial.since_us / 1e6, 3),
+            "up_until": round(self._up_until_s, 3),
             "queue": self.backlog.depth,
             "queue_bytes": self.backlog.bytes,
             "queue_age_s": round(max(0.0, now_s - self.backlog.oldest_s), 1) if self.backlog.oldest_s else 0.0,
