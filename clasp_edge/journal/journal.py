@@ -107,6 +107,8 @@ class Journal:
         self._log.buffer = buffer = committer.start(self._recovery.found)
         if not self._store.is_open or committer.message:
             buffer.mark_incomplete()
+            if not self._store.is_open:
+                buffer.cannot_store()
             committer.wake()
 
     # ---- numbers ----
