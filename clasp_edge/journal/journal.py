@@ -15,7 +15,7 @@ from pathlib import Path
 
 from clasp_edge.config import model
 from clasp_edge.dataplane.blocks import Stream
-from clasp_edge.dataplane.journal_buffer import JournalBuffer
+from clasp_edge.dataplane.journal_buffer import JournalBuffer, clock_synchronised
 from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.journal.cursors import Cursors, Logged, after
 from clasp_edge.journal.documents import Documents, Source
@@ -96,6 +96,8 @@ class Journal:
         self._message = ""
         self._cursors = Cursors()
         self._run = 0
+        self._opened_s = time.monotonic()
+        self._want_whole: set[str] = set()
         self._cursors_under_way: dict[str, int] = {}
         self._notes = Documents()
         self._notes_under_way: dict[str, bytes | None] = {}
@@ -170,6 +172,7 @@ class Journal:
             self, strict, self._config.buffer_kib * 1024, log_stream, state_stream
         )
         self._buffer.signals = _mask(self._config)
+        self._buffer.whole_messages = bool(self._want_whole)
         self._writer = Writer(self._store, self._loop, self._done)
         if not self._store.is_open or self._message:
             self._buffer.mark_incomplete()
@@ -476,10 +479,23 @@ class Journal:
         if self._notes.wanted:
             self._soon()
 
-    def log_whole_messages(self, whole: bool) -> None:
-        """Whether the log has what MQTT clients publish as it was, beside the value (`Logged.own`)."""
+    def log_whole_messages(self, who: str, whole: bool) -> None:
+        """Whether the log has what MQTT clients publish as it was, beside the value (`Logged.own`): while anybody (a
+        link, the sessions that are kept) wants it."""
+        if whole:
+            self._want_whole.add(who)
+        else:
+            self._want_whole.discard(who)
         if self._buffer is not None:
-            self._buffer.whole_messages = whole
+            self._buffer.whole_messages = bool(self._want_whole)
+
+    def waited_s(self, record: Logged) -> int:
+        """How much of its time a message in the log has used up. That is known if the clock was right at both ends, or
+        nobody has set it in between; otherwise it is at least the time since the journal was opened."""
+        right = clock_synchronised()
+        if not (record.synchronised and right) and (record.run != self._run or record.synchronised != right):
+            return int(time.monotonic() - self._opened_s)
+        return max(0, self.router.clock.wall_us() - record.wall_us) // 1_000_000
 
     def records_after(self, sequence: int, limit_records: int, limit_bytes: int) -> list[Logged]:
         """The records after number `sequence` in order, at most so many and of so many bytes of frames (always one).

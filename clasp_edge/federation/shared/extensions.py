@@ -17,6 +17,8 @@ end is a clasp-edge too. Builds and reads them; knows no session.
   From a hub: send all of it, for the roots differ.
 - MEND, the hub's answer to a full one, after it has sent what it has in the buckets that differ: their numbers. Then
   the box sends what it has in them.
+- MQTT, where both know versions and it (PEER's `mqtt`): what MQTT clients are told of the SET or PUBLISH that follows
+  (dataplane/mqtt_details.pyx). No message of the codec: it carries bytes.
 - LIFETIMES, before a SNAPSHOT that answers RequestSync: `revisions` are the ttl words (wire.md 2.3, SET) that give its
   params the life they have there.
 """
@@ -47,10 +49,12 @@ _HAS_SINCE, _HAS_ORIGIN = 0x80, 0x40
 
 def peer_frame(
     router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, keeps: bool = False, link: int = 0,
-    versions: bool = False, time_us: int = 0,
+    versions: bool = False, time_us: int = 0, mqtt: bool = False,
 ) -> bytes:  # fmt: skip
     """PEER."""
-    told = {name: 1 for name, said in (("strict", strict), ("keeps", keeps), ("versions", versions)) if said}
+    told = {
+        name: 1 for name, said in (("strict", strict), ("keeps", keeps), ("versions", versions), ("mqtt", mqtt)) if said
+    }
     if time_us:
         told["time"] = time_us
     if link:

@@ -3,11 +3,14 @@
 from typing import Any
 
 from clasp_edge.dataplane.adapter import Adapter
+from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.dataplane.outbox import Sink
 
 class Relay(Adapter):
     twin: Sink | None
     flags: int
+    tells_mqtt: bool
+    details: MqttDetails | None
     @property
     def versioned(self) -> bool: ...
     @property
@@ -22,6 +25,7 @@ class Relay(Adapter):
     ) -> tuple[list[tuple[bytes, bytes]], int]: ...
     def version(self, address: bytes) -> tuple[int, int] | None: ...
     def merge(self, payload: bytes, quiet: bool = False) -> tuple[int, bytes, int, int]: ...
+    def publish_told(self, payload: bytes, address: bytes) -> int: ...
     def overrule(self, address: bytes, hlc: int, rank: int, raise_epoch: bool) -> None: ...
     def on_deliveries(  # type: ignore[override]
         self, deliveries: list[tuple[int, bytes, bytes, Any, int, int]]
