@@ -23,7 +23,7 @@ TIERS = ("unit", "daemon", "interop", "reference", "root", "slow")
 _PROCESS_FOLDERS = ("image", "crash")
 """Their subject is programs: the board's, and a daemon that is killed."""
 
-_ROOT = ("support.netns", "support.federation_net", "support.small_disk", "support.container")
+_ROOT = ("support.netns", "support.lan", "support.federation_net", "support.small_disk", "support.container")
 _REFERENCE = ("support.rust_router",)
 _INTEROP = (
     "support.javascript", "support.javascript_mqtt", "support.mosquitto", "support.mosquitto_tools",

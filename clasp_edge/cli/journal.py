@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from clasp_edge.cli import audit
 from clasp_edge.config.model import Config
 from clasp_edge.journal import import_export, tools
 from clasp_edge.journal.errors import Damaged, Unavailable
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     directory = config.data_dir / DIRECTORY
     action: Callable[[argparse.Namespace, Config, Path], int] = {
         "stat": _stat, "tail": _tail, "dump": _dump, "replay": _replay, "compact": _compact, "verify": _verify,
-        "export": _export, "import": _import,
+        "export": _export, "import": _import, "audit": audit.show,
     }[arguments.action]  # fmt: skip
     # A damaged file can kill whoever reads it: LMDB follows what its pages say, and may be led out of the map.
     return in_child(lambda: _carried_out(action, arguments, config, directory), directory)

@@ -21,14 +21,19 @@ def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> 
     replay = add("replay", "send the log's records to a router (TCP listener), in the time they took")
     add("compact", "give unused space in the file back; the router must not be running")
     add("verify", "read everything and check it")
+    trail = add("audit", "who logged in, what was refused, what administrators did")
     export = add("export", "every param as one line of JSON")
     restore = add("import", "put exported params into the store; the router must not be running")
-    for command in (stat, tail, dump):
+    for command in (stat, tail, dump, trail):
         command.add_argument("--json", action="store_true", help="one JSON object per line")
     for command in (tail, dump, replay):
         command.add_argument("pattern", nargs="?", help="only addresses that match, for example '/lights/**'")
     tail.add_argument("-n", type=int, default=10, metavar="COUNT", help="how many records (default 10)")
     tail.add_argument("-f", "--follow", action="store_true", help="keep printing new records")
+    trail.add_argument("word", nargs="?", help="only entries with this word: a subject, a token, an address, an event")
+    trail.add_argument("-n", type=int, default=0, metavar="COUNT", help="only the newest COUNT (default: all)")
+    trail.add_argument("-f", "--follow", action="store_true", help="keep printing new entries")
+    trail.add_argument("--since", metavar="DURATION", help="only what is younger, for example 2h or 7d")
     replay.add_argument("--to", required=True, metavar="HOST:PORT", help="the TCP listener to send to")
     replay.add_argument("--token", default="", help="token for the HELLO")
     replay.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast, 0 as fast as possible")

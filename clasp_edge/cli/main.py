@@ -22,7 +22,7 @@ from clasp_edge.cli import (
 )
 from clasp_edge.cli.parser import Parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
-from clasp_edge.config.model import Config
+from clasp_edge.config.model import Config, Uplink
 from clasp_edge.daemon.cautions import cautions
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.version import __version__
@@ -44,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(_config_path(arguments.config), arguments.sets)
         case "journal":
             return _journal(arguments)
+        case remote_arguments.DISCOVER:
+            from clasp_edge.cli import discover
+
+            return discover.run(arguments)
         case name if name in remote_arguments.COMMANDS:
             from clasp_edge.cli import remote_commands
 
@@ -169,4 +173,9 @@ def _speaks_tls(config: Config) -> bool:
     """Whether the event loop has to know TLS: for an uplink, or for a listener."""
     if any(part.tls_listen is not None for part in (config.websocket, config.tcp, config.mqtt)):
         return True
-    return any(url.startswith("wss:") for uplink in config.uplink.values() for url in uplink.urls)
+    return any(_needs_tls(uplink, url) for uplink in config.uplink.values() for url in uplink.urls)
+
+
+def _needs_tls(uplink: Uplink, url: str) -> bool:
+    # With a pin, what is discovered is encrypted.
+    return url.startswith("wss:") or (url.startswith("discover:") and bool(uplink.tls_pin))

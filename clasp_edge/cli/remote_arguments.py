@@ -9,6 +9,8 @@ from clasp_edge.cli.parser import Parser
 
 COMMANDS = frozenset({"get", "set", "emit", "unset", "watch", "bundle", "replay", "backup", "restore", "bench"})
 
+DISCOVER = "discover"
+
 DEFAULT_URL = "ws://127.0.0.1:7330"
 
 
@@ -18,16 +20,30 @@ def add_parsers(commands: argparse._SubParsersAction[Parser]) -> None:
     router.add_argument(
         "--url",
         default=os.environ.get("CLASP_EDGE_URL", DEFAULT_URL),
-        help=f"the router (default: $CLASP_EDGE_URL, else {DEFAULT_URL})",
+        help=f"the router, or discover:NAME (default: $CLASP_EDGE_URL, else {DEFAULT_URL})",
     )
     router.add_argument("--token", default=os.environ.get("CLASP_EDGE_TOKEN", ""), help="default: $CLASP_EDGE_TOKEN")
     router.add_argument("--token-file", metavar="FILE", help="a file that holds the token")
     router.add_argument("--tls-pin", default="", metavar="sha256:...", help="fingerprint of the router's certificate")
     router.add_argument("--tls-ca", default="", metavar="FILE", help="authorities of the router's certificate")
 
+    router.add_argument(
+        "--name",
+        default="",
+        metavar="NAME",
+        help="find the router in the local network, by its name or id, in place of --url",
+    )
+
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, parents=[router], help=text, description=text[0].upper() + text[1:] + ".")
 
+    discover = commands.add_parser(
+        DISCOVER,
+        help="list the routers that answer in the local network",
+        description="Look for routers in the local network, by mDNS and by broadcast, and list those that answer.",
+    )
+    discover.add_argument("--json", action="store_true", help="one JSON object per line")
+    discover.add_argument("--for", dest="for_s", type=float, default=2.0, metavar="SECONDS", help="how long; else 2")
     get = add("get", "print params: one address, or all that match a pattern")
     get.add_argument("pattern", metavar="ADDRESS", help="an address or a pattern such as '/lights/**'")
     get.add_argument("--json", action="store_true", help="one JSON object per line, with revision and writer")

@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.token_file:
             token = Path(arguments.token_file).read_text(encoding="utf-8").strip()
         command = _COMMANDS[arguments.command]
-        with Remote(arguments.url, token, pin=arguments.tls_pin, ca=arguments.tls_ca) as remote:
+        url = found_url(arguments)
+        with Remote(url, token, pin=arguments.tls_pin, ca=arguments.tls_ca) as remote:
             return int(command(remote, arguments))
     except Unreachable as fault:
         print(f"clasp-edge: {fault}", file=sys.stderr)
@@ -48,6 +49,16 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_OK
+
+
+def found_url(arguments: argparse.Namespace) -> str:
+    """Where the router is; found in the local network where it was named. Raises Unreachable."""
+    url = str(arguments.url)
+    if not arguments.name and not url.startswith("discover:"):
+        return url
+    from clasp_edge.cli.discover import find_router
+
+    return find_router(arguments.name or url.removeprefix("discover:"), arguments)
 
 
 def value_of(text: str) -> Any:

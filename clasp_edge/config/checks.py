@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
 from clasp_edge.config.broker import parse_broker
-from clasp_edge.config.endpoint import parse_endpoint
+from clasp_edge.config.endpoint import DISCOVER, parse_endpoint
 from clasp_edge.config.listen import parse_listen
 from clasp_edge.config.model import (
     Bridge,
@@ -243,10 +243,20 @@ def _uplink(uplink: Uplink) -> Iterator[tuple[str, str]]:
     if not uplink.urls:
         yield "url", "an uplink needs at least one address of a router"
     for index, text in enumerate(uplink.urls):
+        key = "url" if isinstance(uplink.url, str) else f"url[{index}]"
         try:
-            tls = parse_endpoint(text).tls or tls
+            endpoint = parse_endpoint(text)
         except ValueError as error:
-            yield "url" if isinstance(uplink.url, str) else f"url[{index}]", str(error)
+            yield key, str(error)
+            continue
+        tls = tls or endpoint.tls
+        if endpoint.scheme == DISCOVER:
+            tls = tls or bool(uplink.tls_pin)
+            if uplink.token and not uplink.tls_pin:
+                yield (
+                    key,
+                    "with a token, discover: needs tls_pin: anybody there could answer, and get it",
+                )
     if not uplink.owns and not uplink.wants:
         yield "owns", "an uplink without patterns in owns or wants would carry nothing"
     for key in ("owns", "wants"):
@@ -344,5 +354,8 @@ def _listeners(config: Config) -> Iterator[tuple[str, str]]:
     for key, listen in listeners:
         if listen is not None and listen.port and (earlier := taken.setdefault(listen, key)) != key:
             yield key, f"{listen} is already taken by {earlier}"
+    discovery = config.discovery.listen
+    if discovery is not None and discovery.port and discovery == config.osc.listen:
+        yield "discovery.listen", f"{discovery} is already taken by osc.listen"
     if all(listen is None for _, listen in listeners) and config.osc.listen is None:
         yield "websocket.listen", "every listener is off: nobody could connect"

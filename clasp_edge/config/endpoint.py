@@ -13,8 +13,10 @@ import msgspec
 
 from clasp_edge.config.listen import parse_listen
 
-Scheme = Literal["ws", "wss", "tcp"]
+Scheme = Literal["ws", "wss", "tcp", "discover"]
 SCHEMES = ("ws", "wss", "tcp")
+DISCOVER = "discover"
+LONGEST_NAME = 256
 
 WSS_PORT = 443
 """What `wss://` without a port means to everybody. The others have no such port: CLASP's 7330 is not what RFC 6455
@@ -26,7 +28,8 @@ _PATH = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:@/?-]*", re.ASCII)
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One address of a router. `host` is a name, an IPv4 address or an IPv6 address without brackets; `path` begins
-    with "/" and is empty for `tcp`."""
+    with "/" and is empty for `tcp`. With the scheme `discover` the router is found when it is needed: `host` is its
+    name or id, "" for the only one there is."""
 
     scheme: Scheme
     host: str
@@ -45,15 +48,19 @@ class Endpoint(msgspec.Struct, frozen=True):
         return f"{host}:{self.port}"
 
     def __str__(self) -> str:
+        if self.scheme == DISCOVER:
+            return f"{DISCOVER}:{self.host}"
         return f"{self.scheme}://{self.authority}{'' if self.path == '/' else self.path}"
 
 
 def parse_endpoint(text: str) -> Endpoint:
     """The endpoint that `text` names. Raises ValueError with a sentence for the reader; it never quotes credentials."""
+    if text.lower().startswith(f"{DISCOVER}:"):
+        return Endpoint("discover", _name(text[len(DISCOVER) + 1 :]), 0, "")
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in SCHEMES:
-        raise ValueError('a router is "ws://host:port", "wss://host" or "tcp://host:port"')
+        raise ValueError('a router is "ws://host:port", "wss://host", "tcp://host:port" or "discover:NAME"')
     authority, slash, path = rest.partition("/")
     if "?" in authority or "#" in rest:
         raise ValueError('a query comes after a path ("/?..."), and a part after "#" has no meaning here')
@@ -76,6 +83,12 @@ def parse_endpoint(text: str) -> Endpoint:
     if at.port == 0:
         raise ValueError(f'a router has a port from 1 to 65535: "{text}"')
     return Endpoint(cast("Scheme", scheme), at.host, at.port, "" if scheme == "tcp" else f"/{path}" if slash else "/")
+
+
+def _name(text: str) -> str:
+    if len(text) > LONGEST_NAME or not text.isprintable() or text.startswith("//"):
+        raise ValueError(f'a router to be found is "discover:" or "discover:NAME", not "discover:{text[:40]}"')
+    return text
 
 
 def needs_tls(urls: Iterable[str]) -> bool:

@@ -168,6 +168,9 @@ class Journal(Section, frozen=True, kw_only=True):
     retention_mib: Annotated[int, Meta(ge=0, le=LARGEST_LOG_MIB)] = 256  # 0: no limit
     retention_s: Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_S)] = 604_800.0  # 0: no limit
     retention_records: Annotated[int, Meta(ge=0, le=MOST_RECORDS)] = 0  # 0: no limit
+    audit: bool = True
+    audit_mib: Annotated[int, Meta(ge=1, le=LARGEST_LOG_MIB)] = 16
+    audit_s: Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_S)] = 7_776_000.0  # 0: no limit
     wear_budget_gb_per_day: Annotated[float, Meta(ge=0, le=1_000_000)] = 24.0  # 0: no budget
 
 
@@ -295,7 +298,7 @@ class BridgeMap(Section, frozen=True, kw_only=True):
     qos: Literal[0, 1, 2] = 1
     retain: bool = True
     policy: Literal["latest", "log", "drop"] = "latest"
-    arrives_as: Literal["param", "event"] = "event"
+    arrives_as: Literal["param", "event"] | None = None
 
 
 class Bridge(Section, frozen=True, kw_only=True):
@@ -357,6 +360,13 @@ class Federation(Section, frozen=True, kw_only=True):
     keep_mib: Annotated[int, Meta(ge=1, le=65_536)] = 128
 
 
+class Discovery(Section, frozen=True, kw_only=True):
+    """`[discovery]`: being found in the local network."""
+
+    listen: Listen | None = None
+    mdns: Literal["off", "on"] = "off"
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -379,6 +389,7 @@ class Config(Section, frozen=True, kw_only=True):
     map: tuple[dict[str, Any], ...] = ()
     scene: dict[str, dict[str, Any]] = {}
     console: Console = Console()
+    discovery: Discovery = Discovery()
     log: Log = Log()
 
 

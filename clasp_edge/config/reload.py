@@ -48,6 +48,9 @@ LIVE = frozenset(
         "journal.retention_mib",
         "journal.retention_s",
         "journal.retention_records",
+        "journal.audit",
+        "journal.audit_mib",
+        "journal.audit_s",
         "journal.wear_budget_gb_per_day",
         "bridge",
         "rules.enabled",
@@ -94,6 +97,8 @@ RESTART = frozenset(
         "journal.mode",
         "journal.buffer_kib",
         "console.socket",
+        "discovery.listen",
+        "discovery.mdns",
         *(f"osc.{key}" for key in OSC_RESTART),
     }
 )
@@ -126,5 +131,6 @@ def reloaded(old: Config, new: Config) -> Config:
         journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
         security=security,
         osc=msgspec.structs.replace(new.osc, **{key: getattr(old.osc, key) for key in OSC_RESTART}),
+        discovery=old.discovery,
         console=msgspec.structs.replace(new.console, socket=old.console.socket),
     )

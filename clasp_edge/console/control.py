@@ -12,8 +12,10 @@ import errno
 import fcntl
 import logging
 import os
+import pwd
 import socket
 import stat
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -32,6 +34,8 @@ TIMEOUT_S = 5.0
 SOCKET_MODE = 0o660
 """Owner and group: what can be asked for is for those who look after the router."""
 
+_CREDENTIALS = struct.Struct("3i")  # process, user, group
+
 MAX_PATH_BYTES = 107
 """sockaddr_un (unix(7)) has room for so much and a NUL."""
 
@@ -41,9 +45,10 @@ class Unavailable(OSError):
 
 
 class ControlSocket:
-    """`answer` makes the line that answers a line (both without the line end). `start` once, `stop` once."""
+    """`answer(line, who)` makes the line that answers a line (both without the line end); `who` is
+    the user of the machine who asks, "user NAME". `start` once, `stop` once."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path, answer: Callable[[bytes], bytes]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path, answer: Callable[[bytes, str], bytes]) -> None:
         self.path = path
         self.answer = answer
         self.loop = loop
@@ -127,8 +132,25 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self._answered = True
         self._received = b""
-        self._transport.write(self._control.answer(line) + b"\n")
+        self._transport.write(self._control.answer(line, self._who()) + b"\n")
         self._transport.close()
+
+    def _who(self) -> str:
+        """As the kernel knows it (unix(7), SO_PEERCRED)."""
+        assert self._transport is not None
+        sock = self._transport.get_extra_info("socket")
+        try:
+            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except OSError:
+            return "user unknown"
+        return f"user {_user_name(_CREDENTIALS.unpack(credentials)[1])}"
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def bind_alone(path: Path) -> socket.socket:

@@ -22,6 +22,16 @@ log = logging.getLogger("clasp_edge.console")
 Handler = Callable[[Mapping[str, Any]], Any]
 
 
+ASKS = frozenset({"status", "metrics", "clients", "fingerprint", "discover", "logs", "health"})
+ASKS_BY_ACTION = frozenset(
+    {("rules", ""), ("rules", "list"), ("rules", "trace"), ("claim", "report")}
+    | {(name, action) for name in ("token", "user") for action in ("list", "show", "test")}
+)
+"""What changes nothing. Whatever is not named here is written down."""
+
+EVENTS = {"kick": "kicked"}
+
+
 class Refused(Exception):
     """A request that cannot be carried out. `code` is for programs, the text for people; `more` goes along with it."""
 
@@ -34,23 +44,25 @@ class Refused(Exception):
 class Requests:
     """The requests by name. A handler takes the whole object and returns what JSON can hold, or raises Refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[str, str, str], None] = lambda who, event, what: None) -> None:
+        """`note(who, event, what)` writes down what somebody has changed."""
         self._handlers: dict[str, Handler] = {}
+        self._note = note
 
     def add(self, name: str, handler: Handler) -> None:
         """Answer requests of this name by this function."""
         self._handlers[name] = handler
 
-    def answer(self, line: bytes) -> bytes:
-        """The answer to one line, which may be anything at all."""
+    def answer(self, line: bytes, who: str = "") -> bytes:
+        """The answer to one line, which may be anything at all; `who` asks."""
         try:
-            result = self._result(line)
+            result = self._result(line, who)
         except Refused as refusal:
             error = {"code": refusal.code, "message": str(refusal)} | refusal.more
             return msgspec.json.encode({"ok": False, "error": error})
         return msgspec.json.encode({"ok": True, "result": result})
 
-    def _result(self, line: bytes) -> Any:
+    def _result(self, line: bytes, who: str) -> Any:
         if len(line) > MAX_REQUEST_BYTES:
             raise Refused("bad-request", f"a request has at most {MAX_REQUEST_BYTES} bytes")
         try:
@@ -66,9 +78,22 @@ class Requests:
             known = sorted(self._handlers)
             raise Refused("unknown-request", f'no request "{name[:64]}"; there are {", ".join(known)}', known=known)
         try:
-            return handler(request)
+            result = handler(request)
         except Refused:
             raise
         except Exception:
             log.exception("the request %r failed", name)
             raise Refused("internal", "the router failed to answer; its log says why") from None
+        if (what := changed_by(request)) is not None:
+            self._note(who, *what)
+        return result
+
+
+def changed_by(request: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What a request that was carried out has changed, as (event, target); None for one that only asks."""
+    name, action = request["request"], request.get("action", "")
+    if name in ASKS or (name, action) in ASKS_BY_ACTION:
+        return None
+    targets = (request.get(key) for key in ("name", "id", "router", "target"))
+    target = next((found for found in targets if isinstance(found, str)), "all" if request.get("all") else "")
+    return f"{EVENTS.get(name, name)} {action}".strip() if isinstance(action, str) else name, target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from asyncio import TimerHandle
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,10 +11,13 @@ from clasp_edge.console.requests import Refused, Requests
 from clasp_edge.console.sources import COUNTER, Family, StatusSources
 from clasp_edge.daemon.auth import TokenAuthenticator
 from clasp_edge.daemon.part import Part
+from clasp_edge.router.router import Router
 from clasp_edge.security.token_file import TokenFile, TokenFileError
 from clasp_edge.security.token_requests import CHANGES, answer
+from clasp_edge.security.trail import Trail
 
-log = logging.getLogger("clasp_edge.security")
+SWEEP_S = 10.0
+"""How often the trail tells what it has counted for a minute."""
 
 
 class AccessPart(Part):
@@ -22,10 +25,36 @@ class AccessPart(Part):
 
     name = "access"
 
-    def __init__(self, config: Config, authenticator: TokenAuthenticator | None, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        router: Router,
+        config: Config,
+        trail: Trail,
+        authenticator: TokenAuthenticator | None,
+        changed: Callable[[], None],
+    ) -> None:
+        self._router = router
+        self._trail = trail
+        self._timer: TimerHandle | None = None
         self._file = TokenFile(config.data_dir)
         self._authenticator = authenticator
         self._changed = changed
+
+    def ready(self) -> None:
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Tell what was counted."""
+        self._timer = self._router.loop.call_later(SWEEP_S, self._sweep)
+        self._trail.sweep()
+        for session in self._router.sessions.values():
+            if session.unaudited:
+                session.note_writes()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def offer(self, requests: Requests) -> None:
         requests.add("token", self._request)
@@ -36,10 +65,8 @@ class AccessPart(Part):
         except TokenFileError as error:
             raise Refused("token", str(error)) from None
         action = request["action"]
-        if action in CHANGES:
-            log.warning("token %s: %s, over the control socket", action, found.get("name", "all that have expired"))
-            if self._authenticator is not None and self._authenticator.file_changed():
-                self._changed()
+        if action in CHANGES and self._authenticator is not None and self._authenticator.file_changed():
+            self._changed()
         if self._authenticator is not None:
             for row in found.get("tokens", [found]):
                 self._add_use(row)

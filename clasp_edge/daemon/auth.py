@@ -1,15 +1,12 @@
 """Brings the security room's tokens to the router: those of the configuration, those of the token file; and what a
 wrong one costs.
 
-Every login that is refused is a line in the log, with where it came from and why; of a host that goes on, one a minute
-with how many there were.
+Every login that is refused goes to the trail (security.trail), with where it came from and why.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from clasp_edge.clock import Clock
@@ -19,12 +16,10 @@ from clasp_edge.router.access import Refused
 from clasp_edge.security.guesses import Guesses
 from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of
 from clasp_edge.security.tokens import Identity, StaticToken, TokenStore, Unauthorized
+from clasp_edge.security.trail import Trail
 from clasp_edge.wire import ErrorCode
 
 log = logging.getLogger("clasp_edge.security")
-
-SAID_AGAIN_S = 60.0
-MAX_HOSTS_SAID = 1024
 
 
 @dataclass(slots=True)
@@ -39,13 +34,13 @@ class Use:
 class TokenAuthenticator:
     """Static tokens from configuration and token file (`router.access.Authenticator`)."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config, clock: Clock, trail: Trail) -> None:
         self._clock = clock
+        self._trail = trail
         self._config = config
         self.file = TokenFile(config.data_dir)
         self.guesses = Guesses()
         self.uses: dict[bytes, Use] = {}
-        self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self._store = TokenStore()
         self._kept: list[KeptToken] = []
         self._state: object = None
@@ -90,7 +85,7 @@ class TokenAuthenticator:
         now_s = self._clock.monotonic_s()
         wait_s = self.guesses.wait_s(host, digest, now_s) if token else 0.0
         if wait_s > 0:
-            self._say(host, "too many wrong tokens")
+            self._say(remote, "too many wrong tokens")
             raise Refused(
                 ErrorCode.RATE_LIMITED, f"Too many wrong tokens from this address: try again in {wait_s:.0f} s"
             )
@@ -99,25 +94,16 @@ class TokenAuthenticator:
         except Unauthorized as error:
             if token and error.code != ErrorCode.TOKEN_EXPIRED:
                 self.guesses.failure(host, now_s)
-            self._say(host, error.text)
+            self._say(remote, error.text)
             raise Refused(error.code, error.text) from None
         self.guesses.success(host, digest)
         use = self.uses.setdefault(identity.digest, Use())
         use.count, use.last_s, use.remote = use.count + 1, self._clock.wall_s(), host
         return identity
 
-    def _say(self, host: str, reason: str) -> None:
-        """Name a refused login; of one host at most once a minute, with the number of those passed over."""
-        now_s = time.monotonic()
-        said_s, passed_over = self._said.pop(host, (-SAID_AGAIN_S, 0))
-        if now_s - said_s < SAID_AGAIN_S:
-            self._said[host] = said_s, passed_over + 1
-            return
-        more = f" ({passed_over} more refused in the last minute)" if passed_over else ""
-        log.warning("login refused: address %s: %s%s", host or "local", reason, more)
-        self._said[host] = now_s, 0
-        if len(self._said) > MAX_HOSTS_SAID:
-            self._said.popitem(last=False)
+    def _say(self, remote: str, reason: str) -> None:
+        """Name a refused login."""
+        self._trail.note("login refused", remote=remote, reason=reason)
 
     def recognise(self, fingerprint: str) -> Identity:
         try:

@@ -51,7 +51,7 @@ class ConsolePart(Part):
         self._mqtt = mqtt
         self._clients: Clients | None = None
         self.pages = Pages(router, health, self._metrics, self._report, lambda: self._who().clients())
-        self._requests = Requests()
+        self._requests = Requests(self._note)
         self._requests.add("status", lambda request: self._report())
         self._requests.add("metrics", lambda request: self._metrics())
         self._requests.add("resync", Resync(lambda: None))
@@ -95,6 +95,9 @@ class ConsolePart(Part):
         if self._control is not None:
             self._control.stop()
             self._control = self.socket_path = None
+
+    def _note(self, who: str, event: str, what: str) -> None:
+        self._router.trail.note(event, client=who, target=what, remote="control socket")
 
     def _who(self) -> Clients:
         if self._clients is None:

@@ -118,7 +118,7 @@ class FederationPart(Part):
             return True
         if self._handlers is not None and self._handlers.peers.owner_of(address) is not None:
             return False
-        return not any(uplink.outward.policies.admits(address) for uplink in uplinks)
+        return not any(uplink.sender.policies.admits(address) for uplink in uplinks)
 
     def _set_time(self) -> None:
         """What is stored may have versions from a time to come: then the clock was wrong, or it is now."""

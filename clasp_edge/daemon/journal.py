@@ -89,6 +89,7 @@ def keep_journal(router: Router, config: Config) -> tuple[JournalPart, str]:
     greeting = journal.open()
     if journal.mode != "volatile":
         router.handlers[MessageType.REPLAY] = Replays(journal).handle
+        router.trail.keep = journal.keep_entry
     else:
         journal.forget_notes()
     return JournalPart(journal, claim), greeting

@@ -31,6 +31,7 @@ from clasp_edge.daemon.parts import Parts
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.router import Router
+from clasp_edge.security.trail import Trail
 from clasp_edge.transports.bind import BindError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Daemon:
         self._config_path = config_path
         self._sets = sets
         self._clock = Clock()
+        self._trail = Trail(self._clock)
         self._authenticator: TokenAuthenticator | None = None
         self._stopping = asyncio.Event()
         self._service: Service | None = None
@@ -74,10 +76,11 @@ class Daemon:
         """Start everything, wait for the end, stop everything; returns the exit status."""
         config = self._config
         if config.security.mode == "authenticated":
-            self._authenticator = TokenAuthenticator(config, self._clock)
+            self._authenticator = TokenAuthenticator(config, self._clock, self._trail)
         self._router = Router(config, asyncio.get_running_loop(), self._clock, self._authenticator)
+        self._router.trail = self._trail
         try:
-            self._parts = Parts(self._router, config, AccessPart(config, self._authenticator, self._apply_config))
+            self._parts = Parts(self._router, config, self._access())
         except CannotStart as error:
             return _cannot_start(error)
         if "NOTIFY_SOCKET" in os.environ or "LISTEN_PID" in os.environ:
@@ -99,6 +102,9 @@ class Daemon:
         await self._drain()
         self._close_parts()
         return 0
+
+    def _access(self) -> AccessPart:
+        return AccessPart(self._router, self._config, self._trail, self._authenticator, self._apply_config)
 
     async def _start(self) -> list[str]:
         addresses: list[str] = []
@@ -134,6 +140,7 @@ class Daemon:
             part.stop()
 
     def _close_parts(self) -> None:
+        self._trail.sweep(everything=True)
         for part in reversed(self._parts.all):
             part.close()
 
@@ -175,6 +182,8 @@ class Daemon:
         self._apply_config()
         self._warn()
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
+        if applied:
+            self._trail.note("configuration changed", target=", ".join(applied), reason="SIGHUP")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))
 

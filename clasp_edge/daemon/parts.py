@@ -16,6 +16,7 @@ from clasp_edge.daemon.part import Part
 from clasp_edge.daemon.rules import RulesPart
 from clasp_edge.router.router import Router
 from clasp_edge.router.session_monitor import SessionMonitor
+from clasp_edge.transports.udp import UdpPorts
 
 
 class MonitorPart(Part):
@@ -46,6 +47,7 @@ class Parts:
 
     def __init__(self, router: Router, config: Config, access: Part) -> None:
         self.all: list[Part] = [access]
+        self.udp = UdpPorts()
         self.journal_text = "off"
         journal = None
         if config.journal.mode != "off":
@@ -97,6 +99,19 @@ class Parts:
         self.all.append(RulesPart(router, config))
         health = Health(monitor, lambda: [part.name for part in self.all if not part.listening])
         self.console = ConsolePart(router, config, health, self.all, None if mqtt is None else mqtt.server)
+        if config.discovery.listen is not None or config.discovery.mdns != "off":
+            from clasp_edge.daemon.discovery import DiscoveryPart
+
+            tls = self.tls.certificate if speaks_tls(config) else None
+            self.all.append(
+                DiscoveryPart(
+                    router,
+                    config,
+                    self.udp,
+                    lambda: self.console.addresses,
+                    lambda: "" if tls is None else tls.fingerprint,
+                )
+            )
         self.all.append(self.console)
         if websocket is not None:
             websocket.server.pages = self.console.pages

@@ -18,7 +18,6 @@ __all__ = [
     "Core",
     "Framing",
     "Outbox",
-    "Outlet",
     "Plane",
     "RawAdapter",
     "Ring",

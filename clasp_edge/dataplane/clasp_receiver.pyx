@@ -67,7 +67,7 @@ class Turn:
 
 
 cdef class ClaspReceiver(ClaspSender):
-    """`ClaspReceiver(core, plane)`; see `open_outlet` for its socket."""
+    """`ClaspReceiver(core, plane)`; see `open_outbox` for its socket."""
 
     def __cinit__(self, core, plane, *args, **kwargs):
         self.deferred = []
@@ -429,6 +429,8 @@ cdef class ClaspReceiver(ClaspSender):
         if write.raw != NULL:
             self.details.applied(self.plane, &write)
         self.last_revision = revision
+        if self.audited:
+            self.audit(write.address, write.address_size)
         if self.plane.journal_buffer is not None:
             self.wrote_in = self.plane.journal_buffer.epoch
         if qos:
@@ -495,6 +497,8 @@ cdef class ClaspReceiver(ClaspSender):
         elif verdict != ACCEPTED:
             self._refused(verdict, message.address, message.address_size, 0, 0, False)
         else:
+            if self.audited:
+                self.audit(message.address, message.address_size)
             self._note_logged()
 
     cdef void _note_logged(self) noexcept:
@@ -539,6 +543,8 @@ cdef class ClaspReceiver(ClaspSender):
         elif verdict != ACCEPTED:
             self._refused(verdict, message.address, message.address_size, 0, 0, False)
         else:
+            if self.audited:
+                self.audit(message.address, message.address_size)
             self._note_logged()
         if not outer:
             self.core.finish()

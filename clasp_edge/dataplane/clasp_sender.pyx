@@ -23,7 +23,7 @@ cdef enum:
 
 
 cdef class ClaspSender(Outbox):
-    """`ClaspSender(core, plane)`; see `open_outlet` for its socket."""
+    """`ClaspSender(core, plane)`; see `open_outbox` for its socket."""
 
     def __cinit__(self, core, Plane plane not None, *args, **kwargs):
         self.plane = plane

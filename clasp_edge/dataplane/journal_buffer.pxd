@@ -26,6 +26,7 @@ cdef class JournalBuffer:
     cdef bint again                     # what is in `stored` could not be stored yet
     cdef uint32_t last_writer
     cdef bytes last_way                 # of the last record, where it came from another router; its number there
+    cdef bytes last_author
     cdef uint64_t last_way_number
     cdef uint32_t* dirty                # ids of params that changed since they were last collected
     cdef size_t dirty_count

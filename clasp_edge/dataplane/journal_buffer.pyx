@@ -195,7 +195,8 @@ cdef class JournalBuffer:
         cdef LogRaw own
         cdef uint8_t* place = NULL
         cdef uint32_t writer = origin.writer
-        cdef bytes text = <bytes>self.writer_texts[writer]
+        cdef bytes author = origin.author
+        cdef bytes text = author if author is not None else <bytes>self.writer_texts[writer]
         cdef size_t name_size = len(text)
         cdef size_t text_size = name_size
         cdef bytes way = origin.way
@@ -231,7 +232,7 @@ cdef class JournalBuffer:
         self.last_number = self.log.number - 1
         record = <LogRecord*>place
         if (writer == self.last_writer and place != self.filling.memory + self.filling.begin + 72
-                and way is self.last_way
+                and way is self.last_way and author is self.last_author
                 and (way is None or number == (self.last_way_number + 1 if self.last_way_number else 0))):
             self.filling.used -= text_size
             text_size = 0
@@ -240,6 +241,7 @@ cdef class JournalBuffer:
             record.writer_size = <uint8_t>text_size
             self.last_writer = writer
             self.last_way = way
+            self.last_author = author
         self.last_way_number = number
         record.size = <uint32_t>(sizeof(LogRecord) + text_size + size + own_size)
         record.wall_us = self.core.wall_us

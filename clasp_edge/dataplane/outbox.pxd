@@ -81,7 +81,7 @@ cdef class Core:
     cdef bint round_due                 # `run_round` is scheduled
     cdef uint64_t measured_us           # how long the pass had lasted when its time was last charged
     cdef uint64_t slice_ends_us         # when work in parts has to stop for this round of the loop (monotonic)
-    cdef PyObject** dirty               # outlets with unsent bytes; owned references
+    cdef PyObject** dirty               # outboxes with unsent bytes; owned references
     cdef size_t dirty_count
     cdef size_t dirty_room
     cdef readonly uint64_t passes
@@ -114,7 +114,7 @@ cdef class Core:
     cdef uint64_t elapsed_us(self) noexcept
     cdef void finish(self) noexcept
     cdef void end_read(self, void* reader) noexcept
-    cdef void mark_dirty(self, Outbox outlet) noexcept
+    cdef void mark_dirty(self, Outbox outbox) noexcept
 
     cdef inline size_t mark(self) noexcept:
         # Dynamic threshold: nobody may hold more than half of what is left, so the arena never runs dry by one peer.
@@ -133,6 +133,7 @@ cdef class Sink:
     cdef public bint reserved          # the router itself, which alone writes below /clasp-edge/
     cdef public uint64_t number         # of the write under way, as the router of origin counts; 0: it has none
     cdef public bytes way               # `route` as the journal keeps it, of at most 200 bytes; None: not at all
+    cdef public bytes author            # whom the log names, at most 64 bytes; None: the writer's name
     cdef void deliver(self, Delivery* delivery) noexcept
 
 
@@ -146,6 +147,9 @@ cdef class Outbox(Sink):
     cdef readonly bint blocked          # the socket took less than we had
     cdef readonly bint pressed          # blocked and over the mark
     cdef readonly bint dead
+    cdef public bint audited            # an administrator: what it writes is told to `on_audited`
+    cdef public uint64_t unaudited      # writes that were not told yet
+    cdef uint64_t audit_due_us
     cdef bint silent                    # the last word is queued
     cdef bint converging
     cdef bint filling
@@ -180,3 +184,4 @@ cdef class Outbox(Sink):
     cdef void _die(self) noexcept
     cdef void _watch(self) noexcept
     cdef void _unwatch(self) noexcept
+    cdef void audit(self, const uint8_t* address, size_t size) noexcept

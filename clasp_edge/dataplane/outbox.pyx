@@ -10,6 +10,7 @@ from collections import deque
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport free, realloc
 
@@ -43,6 +44,7 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     ADAPTER_ROUNDS = 4              # of adapters answering adapters within one pass
+    AUDIT_PERIOD_US = 60000000
     BUSY_GAP_US = 200               # reads closer together than this count as simultaneous
     ALTERNATIONS = 32               # of simultaneous reads by different peers in a row, before writes are gathered
     LONELY_WRITES = 8               # gathered writes that served one read only, before writing at once again
@@ -52,16 +54,16 @@ cdef enum:
     EVENT_RESERVE_CHUNKS = 16       # chunks that events leave to replies
     SLICE_BESIDE_US = 500           # of work that begins anew in a round in which older work has had its slice
 
-cdef double ARENA_RETRY_S = 0.02    # until an outlet that found the arena lent out looks again
+cdef double ARENA_RETRY_S = 0.02    # until an outbox that found the arena lent out looks again
 
 
-# Outlets give their chunks back when they are freed, be it by the garbage collector in whatever order: until then
+# Outboxes give their chunks back when they are freed, be it by the garbage collector in whatever order: until then
 # neither may lose the way to the arena.
 @cython.no_gc_clear
 cdef class Core:
-    """What all outlets of one router share: the arena, the pass clock, the list of outlets with unsent bytes.
+    """What all outboxes of one router share: the arena, the pass clock, the list of outboxes with unsent bytes.
 
-    `high_water` and `event_backlog` are bytes per outlet.
+    `high_water` and `event_backlog` are bytes per outbox.
     """
 
     def __cinit__(self, arena_mib, high_water, event_backlog):
@@ -82,7 +84,7 @@ cdef class Core:
         clock_gettime(CLOCK_MONOTONIC, &now)
         self.mono_us = <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
 
-    cdef void mark_dirty(self, Outbox outlet) noexcept:
+    cdef void mark_dirty(self, Outbox outbox) noexcept:
         cdef PyObject** grown
         if self.dirty_count == self.dirty_room:
             grown = <PyObject**>realloc(self.dirty, (self.dirty_room * 2 + 64) * sizeof(PyObject*))
@@ -90,9 +92,9 @@ cdef class Core:
                 return          # the bytes stay in the outbox; the next pass tries again
             self.dirty = grown
             self.dirty_room = self.dirty_room * 2 + 64
-        outlet.is_dirty = True
-        Py_INCREF(outlet)
-        self.dirty[self.dirty_count] = <PyObject*>outlet
+        outbox.is_dirty = True
+        Py_INCREF(outbox)
+        self.dirty[self.dirty_count] = <PyObject*>outbox
         self.dirty_count += 1
 
     # ---- work in parts: nobody's question may keep the others waiting ----
@@ -160,17 +162,17 @@ cdef class Core:
             self.finish()
 
     cdef void finish(self) noexcept:
-        """End of a pass: one write per outlet that got something. Sending may wake jobs that dirty further outlets."""
+        """End of a pass: one write per outbox that got something. Sending may wake jobs that dirty further outboxes."""
         cdef size_t i = 0
-        cdef Outbox outlet
+        cdef Outbox outbox
         if self.adapters:
             self._run_adapters()
         while i < self.dirty_count:
-            outlet = <Outbox>self.dirty[i]
+            outbox = <Outbox>self.dirty[i]
             i += 1
-            outlet.is_dirty = False
-            outlet.flush()
-            Py_DECREF(outlet)
+            outbox.is_dirty = False
+            outbox.flush()
+            Py_DECREF(outbox)
         self.dirty_count = 0
         self.in_pass = False
 
@@ -316,12 +318,12 @@ cdef class Outbox(Sink):
         if self.watched_fd >= 0:
             os.close(self.watched_fd)
 
-    def open_outlet(self, int fd):
-        """Start writing to the connected non-blocking socket `fd`. The caller keeps it open until `close_outlet`."""
+    def open_outbox(self, int fd):
+        """Start writing to the connected non-blocking socket `fd`. The caller keeps it open until `close_outbox`."""
         self.fd = fd
         self.progress_us = self.core.mono_us
 
-    def close_outlet(self):
+    def close_outbox(self):
         """Forget the socket and everything that waits for it."""
         self.dead = True
         self._unwatch()
@@ -615,6 +617,21 @@ cdef class Outbox(Sink):
 
     cdef void drained(self) noexcept:
         """The peer is no longer under pressure."""
+
+    cdef void audit(self, const uint8_t* address, size_t size) noexcept:
+        """A write of an administrator was accepted: the first in a minute is told with its address, others are counted.
+        """
+        self.unaudited += 1
+        if self.core.mono_us < self.audit_due_us:
+            return
+        self.audit_due_us = self.core.mono_us + AUDIT_PERIOD_US
+        try:
+            self.on_audited(PyBytes_FromStringAndSize(<const char*>address, size))
+        except Exception:
+            log.exception("a write could not be noted")
+
+    def on_audited(self, bytes address):
+        """A write, and `unaudited` - 1 before it, are to be noted."""
 
     cdef void _die(self) noexcept:
         self.dead = True

@@ -17,6 +17,7 @@ from clasp_edge.config import model
 from clasp_edge.dataplane.blocks import Stream
 from clasp_edge.dataplane.journal_buffer import JournalBuffer, clock_synchronised
 from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.journal.audit import MOST_WAITING, Limits
 from clasp_edge.journal.cursors import Cursors, Logged, after
 from clasp_edge.journal.documents import Documents, Source
 from clasp_edge.journal.errors import Damaged, Unavailable
@@ -101,6 +102,9 @@ class Journal:
         self._cursors_under_way: dict[str, int] = {}
         self._notes = Documents()
         self._notes_under_way: dict[str, bytes | None] = {}
+        self._entries: list[bytes] = []
+        self._entries_under_way: list[bytes] = []
+        self._entries_lost = 0
         self._lazy: TimerHandle | None = None
         self._damaged_blocks: set[int] = set()
         self._faulty_records: set[int] = set()
@@ -120,6 +124,7 @@ class Journal:
         self._patterns = None if everything else patterns
         self._wear.budget_per_day = config.wear_budget_gb_per_day * BYTES_PER_GB
         self._store.retention = _retention(config)
+        self._store.audit_limits = Limits(config.audit_mib << 20, config.audit_s)
         if self._buffer is not None:
             self._buffer.signals = _mask(config)
             self._buffer.reselect()
@@ -217,17 +222,18 @@ class Journal:
         if buffer is None or writer is None:
             return
         if buffer.busy:
-            self._pending = self._pending or self._notes.wanted
+            self._pending = self._pending or self._notes.wanted or bool(self._entries)
             return  # `_done` calls again
         oldest_us = buffer.oldest_monotonic_us
         self._pending = False
         noted = self._notes.gather()
-        collected = buffer.collect(noted or self._cursors.changed)
+        collected = buffer.collect(noted or self._cursors.changed or bool(self._entries))
         if collected is None:
             self._tell_stored()
             return
         self._cursors_under_way = self._cursors.take()
         self._notes_under_way = self._notes.take()
+        self._entries_under_way, self._entries = self._entries, []
         states, logs, drained, base = collected
         self._left = not drained
         if base:
@@ -235,7 +241,12 @@ class Journal:
             self._live_bytes = buffer.state.before - buffer.rewrite_before
         if oldest_us:
             self._age_ms = max(0, self.router.core.monotonic_us - oldest_us) // 1000
-        writer.put(Batch(states, logs, base, self.router.core.now_us, self._cursors_under_way, self._notes_under_way))
+        writer.put(
+            Batch(
+                states, logs, base, self.router.core.now_us, self._cursors_under_way, self._notes_under_way,
+                self._entries_under_way,
+            )
+        )  # fmt: skip
 
     def _done(self, outcome: Outcome) -> None:
         """A batch has been stored, or not (called on the loop's thread)."""
@@ -251,6 +262,8 @@ class Journal:
         if outcome.kind != OK:
             self._cursors.give_back(self._cursors_under_way)
             self._notes.give_back(self._notes_under_way)
+            self._entries[:0] = self._entries_under_way
+        self._entries_under_way = []
         if outcome.kind == OK:
             self._tell_stored(buffer.durable)
             if self.state != "ok" and not buffer.repairing:
@@ -361,6 +374,7 @@ class Journal:
             "records_lost": buffer.lost if buffer is not None else 0,
             "records_rationed": buffer.rationed if buffer is not None else 0,
             "records_missed": store.missed,
+            "audit_lost": self._entries_lost,
             "last_record": self.last_sequence,
             "oldest_record": store.oldest_number,
             "log_bytes": store.log_bytes,
@@ -474,9 +488,20 @@ class Journal:
         elif self._lazy is None and self._buffer is not None:
             self._lazy = self._loop.call_later(LAZY_S, self._late)
 
+    def keep_entry(self, entry: bytes) -> None:
+        """Store an entry of the audit stream with a commit that happens anyway, or within `LAZY_S`."""
+        if self._buffer is None or not self._config.audit:
+            return
+        self._entries.append(entry)
+        if len(self._entries) > MOST_WAITING:
+            del self._entries[0]
+            self._entries_lost += 1
+        if self._lazy is None:
+            self._lazy = self._loop.call_later(LAZY_S, self._late)
+
     def _late(self) -> None:
         self._lazy = None
-        if self._notes.wanted:
+        if self._notes.wanted or self._entries:
             self._soon()
 
     def log_whole_messages(self, who: str, whole: bool) -> None:

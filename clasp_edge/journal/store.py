@@ -16,6 +16,8 @@ from types import MappingProxyType
 
 import lmdb
 
+from clasp_edge.dataplane.journal_buffer import clock_synchronised
+from clasp_edge.journal import audit
 from clasp_edge.journal.coalesce import Small, join
 from clasp_edge.journal.documents import sealed
 from clasp_edge.journal.errors import DAMAGE, Damaged, TooNew, Unavailable, reason
@@ -88,6 +90,7 @@ class Store:
     def __init__(self, directory: Path, retention: Retention, claim: Callable[[], None] | None = None) -> None:
         self.directory = directory
         self.retention = retention
+        self.audit_limits = audit.Limits(0, 0)
         self.run = 0
         """The number of this start, noted when the store is opened, before anything else is stored.
 
@@ -190,16 +193,18 @@ class Store:
         wall_us: int,
         cursors: Mapping[str, int] = MappingProxyType({}),
         notes: Mapping[str, bytes | None] = MappingProxyType({}),
+        entries: Sequence[bytes] = (),
     ) -> int:
         """Store blocks (their checksums are put in here), durably when this returns.
 
         `base` other than 0: state blocks below it are not needed any more. `cursors`: places in the log by name, a
-        negative one for those to forget. `notes`: documents by name, None for those that are no more. Returns by
-        how many bytes the log has become shorter because small blocks were joined. Raises Damaged, Unavailable.
+        negative one for those to forget. `notes`: documents by name, None for those that are no more. `entries`:
+        of the audit stream. Returns by how many bytes the log has become shorter because small blocks were joined.
+        Raises Damaged, Unavailable.
         """
         for block in (*states, *logs):
             seal(block)
-        self._transaction(lambda txn: self._write(txn, states, logs, base, wall_us, cursors, notes))
+        self._transaction(lambda txn: self._write(txn, states, logs, base, wall_us, cursors, notes, entries))
         self.missed += self._missed_now
         return self._saved_now
 
@@ -242,6 +247,7 @@ class Store:
         wall_us: int,
         cursors: Mapping[str, int],
         notes: Mapping[str, bytes | None],
+        entries: Sequence[bytes],
     ) -> None:
         self._missed_now = self._saved_now = 0
         for name, number in cursors.items():
@@ -254,6 +260,8 @@ class Store:
                 txn.delete(note_key(name))
             else:
                 txn.put(note_key(name), sealed(data))
+        if entries:
+            audit.append(txn, entries, wall_us, clock_synchronised(), self.audit_limits)
         for block in states:
             txn.put(state_key(read_header(block).number), block)
         newest = None

@@ -14,6 +14,7 @@ from typing import Any
 
 import lmdb
 
+from clasp_edge.journal.audit import Kept, read
 from clasp_edge.journal.errors import DAMAGE, Damaged, Unavailable, reason
 from clasp_edge.journal.format import (
     LOG_PREFIX,
@@ -151,6 +152,12 @@ def _usable(block: bytes, first: int, damaged: Callable[[int, str], None] | None
     except BadBlock as error:
         if damaged is not None:
             damaged(reached + 1, str(error))
+
+
+def audit_entries(directory: Path, first: int = 0) -> Iterator[Kept]:
+    """The audit stream from entry `first` on."""
+    with reading(directory) as txn:
+        yield from read(txn, first)
 
 
 def last_record(directory: Path) -> int:

@@ -35,6 +35,7 @@ class Batch:
     wall_us: int
     cursors: Mapping[str, int]
     notes: Mapping[str, bytes | None]
+    entries: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Writer:
             began_s = time.monotonic()
             try:
                 saved = self._store.commit(
-                    batch.states, batch.logs, batch.base, batch.wall_us, batch.cursors, batch.notes
+                    batch.states, batch.logs, batch.base, batch.wall_us, batch.cursors, batch.notes, batch.entries
                 )
             except Damaged as error:
                 kind, text = DAMAGED, str(error)

@@ -6,6 +6,7 @@ objects in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from clasp_edge.wire import ErrorCode
@@ -64,6 +65,14 @@ class Identity(Protocol):
     def subject(self) -> str: ...
 
     @property
+    def token_id(self) -> str:
+        """Names the token in logs; gives nothing of it away."""
+
+    @property
+    def administers(self) -> bool:
+        """Whether the token has a scope for `admin` anywhere."""
+
+    @property
     def scopes(self) -> Access: ...
 
     @property
@@ -92,3 +101,24 @@ class Authenticator(Protocol):
 
     def recognise(self, fingerprint: str) -> Identity:
         """Whose token has this fingerprint. Raise `Refused` when there is none, or it has expired."""
+
+
+class Trail:
+    """Where what concerns security is written down (security.Trail); this one writes nothing."""
+
+    keep: Callable[[bytes], None] | None = None
+    """Stores an entry, if anything does."""
+
+    def note(
+        self,
+        event: str,
+        identity: Identity | None = None,
+        *,
+        remote: str = "",
+        client: str = "",
+        target: str = "",
+        reason: str = "",
+        count: int = 1,
+    ) -> None:
+        """`event` in a word or two; `remote` as `host:port`; `client` is the name that a client gives itself; `target`
+        the address or what else it is about; `count` of such events, this one included."""

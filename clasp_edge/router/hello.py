@@ -31,10 +31,14 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
         try:
             identity = router.authenticator.validate(message.token or "", session.link.remote)
         except Refused as refusal:
+            # What was refused is written down by who did it.
             session.error(refusal.code, refusal.text)
             session.close(CloseCode.POLICY_VIOLATION, refusal.text)
             return
+        changed = identity != session.identity
         session.grant(identity)
+        if changed:
+            router.trail.note("login", identity, remote=session.link.remote, client=message.name[:MAX_NAME_CHARACTERS])
     if not session.greeted and not router.admit(session):
         session.close(CloseCode.TRY_AGAIN_LATER, "too many sessions")
         return

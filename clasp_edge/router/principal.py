@@ -23,6 +23,8 @@ NOTICE_PERIOD_S = 60.0
 MAX_NOTICED = 256
 """A principal that is refused memory is logged once in this time, and so many are remembered."""
 
+MAX_AUTHOR_BYTES = 64
+
 _EVERYTHING = Pattern(b"/**")
 
 _IPV6_HOST_BITS = 64
@@ -49,6 +51,15 @@ def principal_of(host: str, identity: Identity | None = None) -> str:
     if address.is_link_local:
         return f"host {address}"  # all of these share one prefix
     return f"host {IPv6Address(int(address) >> _IPV6_HOST_BITS << _IPV6_HOST_BITS)}/{_IPV6_HOST_BITS}"
+
+
+def author_of(identity: Identity | None, client: str = "") -> bytes | None:
+    """Whom the log names as the author of a record: the token's subject, of devices with their name behind it. None
+    without a token. A ":" would make it look like a part of the router."""
+    if identity is None or not identity.subject:
+        return None
+    text = f"{identity.subject}/{client}" if client else identity.subject
+    return text.replace(":", ".").encode()[:MAX_AUTHOR_BYTES].decode(errors="ignore").encode()
 
 
 def may_administrate(identity: Identity | None) -> bool:

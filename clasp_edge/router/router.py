@@ -20,7 +20,7 @@ from clasp_edge.dataplane.account import Account, Accounts, Charge, Holding
 from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.router import bundle, hello, requests, signals, subscribe
-from clasp_edge.router.access import Authenticator, Identity, Refused
+from clasp_edge.router.access import Authenticator, Identity, Refused, Trail
 from clasp_edge.router.gesture import GestureThrottle
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.router.p2p import P2p, is_p2p
@@ -55,6 +55,7 @@ class Router:
         self.loop = loop
         self.clock = clock
         self.authenticator = authenticator
+        self.trail = Trail()
         self.core = Core(limits.arena_mib, limits.outbox_kib * 1024, limits.event_backlog_kib * 1024)
         self.core.loop = loop
         self.plane = Plane(self.core, limits.history_kib * 1024)
@@ -162,6 +163,7 @@ class Router:
         if self.sessions.pop(session.id, None) is None:
             return
         self.places.give_back(session)
+        session.note_writes()
         log.info("%r: disconnected", session)
         subscribe.drop_all(session)
         for told in self.on_ended:
@@ -203,6 +205,9 @@ class Router:
         if refusal is None:
             return True
         session.revoked = True
+        self.trail.note(
+            "session ended", session.identity, remote=session.link.remote, client=session.name, reason=refusal.text
+        )
         session.error(refusal.code, refusal.text)
         session.close(CloseCode.POLICY_VIOLATION, refusal.text)
         return False

@@ -14,7 +14,7 @@ from clasp_edge.dataplane import ClaspReceiver, Framing, Subscription, Verdict
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.router.access import ConfinedAccess
 from clasp_edge.router.link import CloseCode, Link
-from clasp_edge.router.principal import host_of
+from clasp_edge.router.principal import author_of, host_of
 from clasp_edge.wire import (
     Error,
     ErrorCode,
@@ -42,6 +42,9 @@ SESSION_BYTES = 6144
 
 _SHOWN_ADDRESS_BYTES = 256
 """How much of a refused address an ERROR repeats: enough to recognise it, not enough to amplify."""
+
+# What is refused for lack of a scope.
+_REFUSALS = frozenset({ErrorCode.FORBIDDEN, ErrorCode.SCOPE_FAILURE})
 
 # Frames that could not be read are code 100, messages 101 (wire.md 5.2).
 _FRAME_FAULTS = frozenset({Kind.TRUNCATED_HEADER, Kind.BAD_MAGIC, Kind.LENGTH_MISMATCH, Kind.EMPTY_PAYLOAD})
@@ -97,7 +100,7 @@ class Session(ClaspReceiver):
         self.told_drops_s = 0.0
         self.holding = Holding(router.account_of(host_of(link.remote)))
         self.holding.force(SESSION_BYTES, Charge.SESSIONS)
-        self.open_outlet(fd)
+        self.open_outbox(fd)
 
     def __repr__(self) -> str:
         # Quoted: a name is the client's, and must not be able to write lines of its own into a log.
@@ -113,6 +116,8 @@ class Session(ClaspReceiver):
         """Take over what the token allows. A confinement stays, or a second HELLO would be the way out of it."""
         self.identity = identity
         self.granted = identity.scopes
+        self.author = author_of(identity)
+        self.audited = identity.administers
         self.holding.move(self.router.account_of("", identity))
         self._update_scopes()
 
@@ -146,6 +151,10 @@ class Session(ClaspReceiver):
     def error(self, code: int, text: str, address: str | None = None) -> None:
         """Send an ERROR."""
         self.router.count_error(code)
+        if code in _REFUSALS and self.identity is not None:
+            self.router.trail.note(
+                "refused", self.identity, remote=self.link.remote, client=self.name, target=address or "", reason=text
+            )
         self.reply(Error(code=code, message=text, address=address))
 
     # ---- what the data plane hands up ----
@@ -192,6 +201,17 @@ class Session(ClaspReceiver):
         self.error(code, text, shown)
         if self.versioned and is_set and self.router.on_peer_refused is not None:
             self.router.on_peer_refused(self, Verdict(verdict), address)
+
+    def on_audited(self, address: bytes) -> None:
+        self.note_writes(shown_address(address))
+
+    def note_writes(self, address: str = "") -> None:
+        """Write down what an administrator has written since this was done last."""
+        count, self.unaudited = self.unaudited, 0
+        if count:
+            self.router.trail.note(
+                "admin write", self.identity, remote=self.link.remote, client=self.name, target=address, count=count
+            )
 
     def on_special(self, payload: bytes, address: bytes) -> None:
         self.router.p2p.publish(self, payload, address)
@@ -242,7 +262,7 @@ class Session(ClaspReceiver):
         """The transport is gone: called once by it, whoever ended the connection."""
         self.stop_listening()
         self.router.ended(self)
-        self.close_outlet()
+        self.close_outbox()
         self.holding.close()
 
 

@@ -19,10 +19,11 @@ MAX_PARTIAL_PATTERNS = 100
 """Patterns like `zone*` that a session may have: the trie finds them by their other segments only, and each one found
 costs a walk of the pattern whenever the fan-out of an address is built."""
 
-MAX_PARTIAL_COST = 8192
-"""Sum of `Pattern.cost` of a session's patterns: a hundred names with a wildcard or two, or two of the longest."""
+MAX_PARTIAL_COST = 2048
+"""Sum of `Pattern.cost` of a session's patterns, be they subscribed or declared: a hundred of them with twenty bytes
+behind the first wildcard each, however deep they lie. The same for clients and routers: both are matched alike."""
 
-MAX_PARTIAL_COST_OF_ALL = 2 * MAX_PARTIAL_COST
+MAX_PARTIAL_COST_OF_ALL = 8 * MAX_PARTIAL_COST
 """The same for all clients together: a new address of the longest kind is matched with them in some 20 ms."""
 
 HISTORY_COST = 8

@@ -8,31 +8,36 @@ or the new one. Two writers are kept apart by a lock.
 from __future__ import annotations
 
 import contextlib
-import datetime
-import fcntl
 import os
 import re
 import time
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from clasp_edge.security.kept_file import (
+    KeptFileError,
+    locked,
+    read_tables,
+    state_of,
+    table,
+    time_of,
+    when,
+    write_text,
+)
 from clasp_edge.security.scope import Scope, ScopeError
 
 NAME = "tokens.toml"
 PREFIX = "cpsk_"
 
 MAX_TOKENS = 10_000
-LARGEST_BYTES = 8 * 1024 * 1024
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@ -]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class TokenFileError(ValueError):
-    """The file, or what is asked of it, is wrong; the text says how."""
+TokenFileError = KeptFileError
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +88,11 @@ class TokenFile:
 
     def state(self) -> object:
         """What tells whether the file has changed."""
-        try:
-            status = self.path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_ino, status.st_size
+        return state_of(self.path)
 
     def read(self) -> list[KeptToken]:
         """All tokens; none where there is no file. Raises TokenFileError."""
-        try:
-            if self.path.stat().st_size > LARGEST_BYTES:
-                raise TokenFileError(f"{self.path} is larger than {LARGEST_BYTES >> 20} MiB")
-            found = tomllib.loads(self.path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise TokenFileError(f"{self.path} cannot be read: {error.strerror}") from None
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise TokenFileError(f"{self.path} is damaged: {error}") from None
-        rows = found.get("token", [])
-        if not isinstance(rows, list):
-            raise TokenFileError(f"{self.path} is damaged: token is no list of tables")
+        rows = read_tables(self.path, "token")
         return [_token(row, f"{self.path}: token[{index}]") for index, row in enumerate(rows)]
 
     def add(self, name: str, scopes: Sequence[str], expires_s: int | None) -> tuple[str, KeptToken]:
@@ -146,46 +135,11 @@ class TokenFile:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[KeptToken]]:
         """The tokens, to be changed; written when the block is left without an exception."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise TokenFileError(f"{self.path} cannot be changed: {error.strerror}") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.path):
             tokens = self.read()
             yield tokens
-            self._write(tokens)
-        finally:
-            os.close(lock)
-
-    def _write(self, tokens: Sequence[KeptToken]) -> None:
-        fresh = self.path.with_suffix(".new")
-        text = "# Tokens of clasp-edge, made by `clasp-edge token`. Hashes only: a secret is shown once.\n"
-        text += "".join(map(_table, tokens))
-        try:
-            fresh.unlink(missing_ok=True)
-            file = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-            with open(file, "w", encoding="utf-8") as out:
-                if self.path.exists():
-                    status = self.path.stat()
-                    os.fchown(file, status.st_uid, status.st_gid)
-                else:
-                    # Made by an administrator, it is still the service that has to read it.
-                    owner = self.path.parent.stat()
-                    if os.geteuid() == 0:
-                        os.fchown(file, owner.st_uid, owner.st_gid)
-                out.write(text)
-                out.flush()
-                os.fsync(file)
-            fresh.replace(self.path)
-            directory = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except OSError as error:
-            raise TokenFileError(f"{self.path} cannot be written: {error.strerror}") from None
+            text = "# Tokens of clasp-edge, made by `clasp-edge token`. Hashes only: a secret is shown once.\n"
+            write_text(self.path, text + "".join(map(_table, tokens)))
 
 
 def _index(tokens: Sequence[KeptToken], name: str) -> int:
@@ -205,9 +159,7 @@ def _scopes(scopes: Sequence[str]) -> tuple[str, ...]:
         raise TokenFileError(str(error)) from None
 
 
-def _token(row: Any, where: str) -> KeptToken:
-    if not isinstance(row, dict):
-        raise TokenFileError(f"{where} is no table")
+def _token(row: dict[str, Any], where: str) -> KeptToken:
     name, digest, scopes = row.get("name"), row.get("sha256"), row.get("scopes")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise TokenFileError(f"{where}.name is wrong")
@@ -216,31 +168,18 @@ def _token(row: Any, where: str) -> KeptToken:
     if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
         raise TokenFileError(f"{where}.scopes is wrong")
     created, expires = row.get("created", 0), row.get("expires")
-    times = [_time(one, where) for one in (created, expires)]
+    times = [time_of(one, where) for one in (created, expires)]
     return KeptToken(name, bytes.fromhex(digest), _scopes(scopes), times[0] or 0, times[1])
 
 
-def _time(value: Any, where: str) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-        return int(value.timestamp())
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise TokenFileError(f"{where} has a time that is none")
-
-
 def _table(token: KeptToken) -> str:
-    def when(unix_s: int) -> str:
-        return datetime.datetime.fromtimestamp(unix_s, datetime.UTC).isoformat().replace("+00:00", "Z")
-
-    scopes = ", ".join(f'"{_escaped(scope)}"' for scope in token.scopes)
-    lines = [f'name = "{_escaped(token.name)}"', f'sha256 = "{token.digest.hex()}"', f"scopes = [{scopes}]"]
-    lines.append(f"created = {when(token.created)}")
-    if token.expires is not None:
-        lines.append(f"expires = {when(token.expires)}")
-    return "\n[[token]]\n" + "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    return table(
+        "token",
+        {
+            "name": token.name,
+            "sha256": token.digest.hex(),
+            "scopes": list(token.scopes),
+            "created": when(token.created),
+            "expires": None if token.expires is None else when(token.expires),
+        },
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
 
-from clasp_edge.security.scope import Scope, ScopeError, Scopes
+from clasp_edge.security.scope import Action, Scope, ScopeError, Scopes
 from clasp_edge.security.token_file import KeptToken
 from clasp_edge.wire.enums import ErrorCode
 
@@ -48,6 +48,13 @@ class Identity:
     token_id: str
     expires: float | None
     digest: bytes = field(repr=False)
+    client: str = ""
+    """The client that the scopes were made for, where they name it (`%c`)."""
+
+    @property
+    def administers(self) -> bool:
+        """Whether it has a scope for `admin` anywhere."""
+        return bool(self.scopes.patterns(Action.ADMIN))
 
     @property
     def fingerprint(self) -> str:
@@ -79,7 +86,7 @@ class TokenStore:
             # What the configuration says of a token comes first.
             if token.digest not in self._by_digest:
                 scopes = Scopes(_parse(scope, token.name) for scope in token.scopes)
-                token_id = f"token {token.name} ({token.id})"
+                token_id = f"{token.name} ({token.id})"
                 self._by_digest[token.digest] = Identity(token.name, scopes, token_id, token.expires, token.digest)
 
     def validate(self, token: str, now_s: float) -> Identity:

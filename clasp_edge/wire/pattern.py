@@ -114,6 +114,8 @@ class Pattern:
                 if self.cost > MAX_FORKED_PROGRAM:
                     raise PatternError(f"invalid pattern: {_TOO_MUCH}, at most {MAX_FORKED_PROGRAM} bytes with braces")
                 self.cost *= _PATHS_COST
+            # What stands before the first wildcard is walked once for an address, not once for each of its bytes.
+            self.cost = max(1, self.cost - len(_before_wildcards(text)))
         elif text.endswith(b"/**") and text.count(b"*") == 2:
             self._kind = _SUBTREE
             self._root = text[:-3]

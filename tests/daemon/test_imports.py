@@ -48,6 +48,8 @@ ABSENT = (
     "difflib",
     "lzma",
     "shutil",
+    "clasp_edge.discovery",
+    "clasp_edge.daemon.discovery",
     "clasp_edge.console.prometheus",
     "clasp_edge.console.router_report",
 )

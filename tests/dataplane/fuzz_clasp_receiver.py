@@ -73,7 +73,7 @@ def connected(writer: bytes) -> tuple[Heard, socket.socket]:
     theirs.setblocking(False)
     peer = Heard(CORE, PLANE)
     peer.framing = Framing.TCP
-    peer.open_outlet(ours.detach())
+    peer.open_outbox(ours.detach())
     PLANE.register(peer, writer)
     peer.greeted = True
     return peer, theirs

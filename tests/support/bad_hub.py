@@ -43,15 +43,15 @@ class Conversation:
         for message in messages:
             self.connection.send(message if isinstance(message, bytes) else wire.encode(message))
 
-    def greet(self, *, kin: bool = False, session: str = "session") -> None:
+    def greet(self, *, is_edge: bool = False, session: str = "session") -> None:
         """HELLO, WELCOME and an empty SNAPSHOT."""
         self.recv_until(wire.Hello)
         features = ("param", "event", "stream", "gesture", "timeline")
         welcome = wire.encode(
             wire.Welcome(version=1, session=session, name="Bad Hub", features=features, time=time.time_ns() // 1000)
         )
-        self.say(with_extensions(welcome) if kin else welcome, wire.Snapshot(params=()))
-        if kin:
+        self.say(with_extensions(welcome) if is_edge else welcome, wire.Snapshot(params=()))
+        if is_edge:
             self.recv_until(FederationSync)
             self.say(FederationSync(FederationOp.PEER, origin="bad-hub", since_revision=1))
 

@@ -115,7 +115,7 @@ class Line:
         self.peer = Client(rig.core, rig.plane)
         self.peer.framing = Framing.TCP
         self.peer.greeted = True
-        self.peer.open_outlet(self.near.fileno())
+        self.peer.open_outbox(self.near.fileno())
         rig.plane.register(self.peer, name)
         self.subscriptions: list[Subscription] = []
         self._unread = b""
@@ -175,7 +175,7 @@ class Line:
             self.rig.plane.trie.discard(subscription)
         self.subscriptions.clear()
         self.rig.plane.unregister(self.peer)
-        self.peer.close_outlet()
+        self.peer.close_outbox()
         self.near.close()
         self.far.close()
 

@@ -151,6 +151,23 @@ def test_attributes(module: ModuleType, text: bytes, literal: bool, partial: boo
 
 
 @both
+@pytest.mark.parametrize(
+    ("text", "cost"),
+    [
+        (b"/a/**", 0),
+        (b"/a/b*", 1),
+        (b"/" + b"a" * 200 + b"/b*", 1),
+        (b"/a/b*/" + b"c" * 200, 202),
+        (b"/a/*" + b"b" * 50, 51),
+        (b"/a/" + b"[x]" * 50 + b"*", 51),
+    ],
+)
+def test_cost_counts_what_may_be_walked_for_each_byte(module: ModuleType, text: bytes, cost: int) -> None:
+    """What stands before the first wildcard is walked once."""
+    assert module.Pattern(text).cost == cost
+
+
+@both
 def test_equal_by_text(module: ModuleType) -> None:
     one, same, other = module.Pattern(b"/a/*"), module.Pattern(b"/a/*"), module.Pattern(b"/a/**")
     assert one == same

@@ -133,6 +133,8 @@ def _admit(connection: Connection, packet: Connect) -> Session:
     session.will = will
     if will is not None:
         session.changed()
+    if identity is not None:
+        session.note("login")
     session.attach(connection.fileno(), packet.version, connection.websocket, _aliases_out(packet))
     answer: dict[int, Any] = {}
     if packet.version == V5:

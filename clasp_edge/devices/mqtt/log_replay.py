@@ -137,7 +137,7 @@ class LogReplay:
         self._failures = 0
         self._timer: TimerHandle | None = None
         self._matches: dict[bytes, list[Held]] = {}
-        self._own_name = f"mqtt:{session.client_id}".encode()[:MAX_WRITER_BYTES]
+        self._own_name = f"mqtt:{session.client_id}".encode()[:MAX_WRITER_BYTES]  # without a token
         session.following = True
         session.read_to = place
 
@@ -246,7 +246,7 @@ class LogReplay:
         else:
             published = 0 if record.signal in (_STREAM, _GESTURE) else 1
         held = self._held(record.address) if published else []
-        mine = record.author == self._own_name
+        mine = record.author == (self._session.author or self._own_name)
         held = [one for one in held if one.since < record.number and not (mine and one.options & _NO_LOCAL)]
         qos = min(published, max((one.options & _QOS for one in held), default=0))
         if not qos:

@@ -494,6 +494,8 @@ cdef class MqttReceiver(MqttJournaled):
             verdict = context.plane.publish_raw(self, context.address, self.address_size, hash, &raw)
         if verdict != ACCEPTED:
             return self._refused(verdict)
+        if self.audited:
+            self.audit(context.address, self.address_size)
         if context.plane.journal_buffer is not None:
             self.wrote_in = context.plane.journal_buffer.epoch
         return 0

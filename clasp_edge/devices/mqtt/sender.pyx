@@ -56,7 +56,7 @@ cdef class MqttSender(MqttQueue):
 
     def attach(self, int fd, int version, bint websocket, uint16_t alias_maximum):
         """The session has a connection (again). Nothing is sent before `start_sending`."""
-        self.open_outlet(fd)
+        self.open_outbox(fd)
         self.dead = False
         self.started = False
         self.blocked = False
@@ -81,7 +81,7 @@ cdef class MqttSender(MqttQueue):
         """The connection is gone; what waits stays, if the session does."""
         waits = self.retained
         falls_behind = self.converging
-        self.close_outlet()
+        self.close_outbox()
         self.blocked = False
         self.pressed = False
         self.aliases = None

@@ -1,6 +1,6 @@
 """One client's session: what it is subscribed to and what waits for it, with or without a connection (5.0, 4.1).
 
-The compiled half (`dataplane.mqtt_outlet`) settles PUBLISH and acknowledgements by itself and calls the `on_...`
+The compiled half (`receiver.pyx`) settles PUBLISH and acknowledgements by itself and calls the `on_...`
 methods here for the rest.
 """
 
@@ -29,6 +29,7 @@ from clasp_edge.devices.mqtt.codec import (
 )
 from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.receiver import MqttReceiver
+from clasp_edge.router.principal import author_of
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.connection import Connection
@@ -115,6 +116,8 @@ class Session(MqttReceiver):
         changed = identity is not self.identity
         self.identity = identity
         self.scopes = identity.scopes if identity is not None else None
+        self.author = author_of(identity, self.client_id)
+        self.audited = identity is not None and identity.administers
         if changed:
             self.server.router.plane.scopes_changed()
             if self.from_log is not None:
@@ -168,6 +171,7 @@ class Session(MqttReceiver):
         if self.will is not None and self.identity is not None and not self.server.still_valid(self):
             self.will = None  # not the client's any more to publish
         log.info("%r: disconnected", self)
+        self.note_writes()
         self.connection = None
         self.server.connected -= 1
         self.server.router.places.give_back(self)
@@ -235,7 +239,7 @@ class Session(MqttReceiver):
             self.from_log.stop()
             self.from_log = None
         subscribe.drop_all(self)
-        self.close_outlet()
+        self.close_outbox()
         self.server.router.plane.unregister(self)
         self.server.forget(self)
         self.holding.close()
@@ -296,11 +300,30 @@ class Session(MqttReceiver):
         self.disconnect(Reason(reason), text)
 
     def on_refused(self, verdict: int, address: bytes) -> None:
+        if verdict == Verdict.NO_SCOPE and self.identity is not None:
+            self.note("refused", address[:64].decode(errors="replace"), "no scope to write there")
+            return
         now_s = self.server.router.clock.monotonic_s()
         if now_s - self._noticed_s >= NOTICE_PERIOD_S:
             self._noticed_s = now_s
             shown = address[:64].decode(errors="replace")
             log.warning("%r: message to %s refused: %s", self, shown, Verdict(verdict).name.lower())
+
+    def on_audited(self, address: bytes) -> None:
+        self.note_writes(address[:64].decode(errors="replace"))
+
+    def note_writes(self, address: str = "") -> None:
+        """Write down what an administrator has written since this was done last."""
+        count, self.unaudited = self.unaudited, 0
+        if count:
+            self.note("admin write", address, count=count)
+
+    def note(self, event: str, target: str = "", reason: str = "", count: int = 1) -> None:
+        """Write down what concerns security."""
+        remote = self.connection.remote if self.connection is not None else ""
+        self.server.router.trail.note(
+            event, self.identity, remote=remote, client=self.client_id, target=target, reason=reason, count=count
+        )
 
     def pause_input(self, delay_s: float) -> None:
         if self.connection is not None:
@@ -347,7 +370,7 @@ class Session(MqttReceiver):
         nothing more, and its will, which it could not publish itself any more, is not published."""
         if self.identity is None or self.ended or self.server.still_valid(self):
             return True
-        log.info("%r: session ended, its token has expired or was revoked", self)
+        self.note("session ended", reason="its token has expired or was revoked")
         if self.will is not None:
             self.will.cancel()
             self.will = None

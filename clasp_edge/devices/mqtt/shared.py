@@ -24,7 +24,7 @@ class SharedGroups:
         self._context = context
         self._groups: dict[Key, tuple[SharedGroup, Subscription]] = {}
 
-    def join(self, key: Key, pattern: Pattern, outlet: MqttReceiver, options: int, identifiers: bytes | None) -> None:
+    def join(self, key: Key, pattern: Pattern, member: MqttReceiver, options: int, identifiers: bytes | None) -> None:
         """Let a session take part. `options` are its own; `identifiers` its encoded subscription identifier."""
         found = self._groups.get(key)
         if found is None:
@@ -32,14 +32,14 @@ class SharedGroups:
             subscription = Subscription(group, 0, pattern, ALL_SIGNALS, None, BEST_QOS)
             found = self._groups[key] = group, subscription
             self._trie.add(subscription)
-        found[0].join(outlet, options, identifiers)
+        found[0].join(member, options, identifiers)
 
-    def leave(self, key: Key, outlet: MqttReceiver, *, ended: bool) -> None:
+    def leave(self, key: Key, member: MqttReceiver, *, ended: bool) -> None:
         """Take a session out; the last one ends the group. What waited for it goes to the others, and what it had not
         acknowledged if its session has `ended`."""
         group, subscription = self._groups[key]
-        left = group.leave(outlet)
-        messages = outlet.take_shared(group, ended)
+        left = group.leave(member)
+        messages = member.take_shared(group, ended)
         if left:
             group.give(messages)
         else:

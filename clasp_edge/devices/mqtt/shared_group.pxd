@@ -4,5 +4,5 @@ from clasp_edge.dataplane.outbox cimport Sink
 
 cdef class SharedGroup(Sink):
     cdef readonly MqttContext context
-    cdef readonly list members          # (outlet, options, identifiers)
+    cdef readonly list members          # (session, options, identifiers)
     cdef Py_ssize_t turn

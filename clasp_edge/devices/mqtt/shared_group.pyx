@@ -25,34 +25,34 @@ cdef class SharedGroup(Sink):
         self.native = True
         self.members = []
 
-    def join(self, MqttSender outlet not None, uint32_t options, bytes identifiers):
+    def join(self, MqttSender session not None, uint32_t options, bytes identifiers):
         """Add a session, or change how it takes part."""
-        self.leave(outlet)
-        self.members.append((outlet, options | OPTION_SHARED, identifiers))
+        self.leave(session)
+        self.members.append((session, options | OPTION_SHARED, identifiers))
 
-    def leave(self, MqttSender outlet not None):
+    def leave(self, MqttSender session not None):
         """Take a session out; returns how many are left."""
-        self.members = [member for member in self.members if member[0] is not outlet]
+        self.members = [member for member in self.members if member[0] is not session]
         return len(self.members)
 
     cdef void deliver(self, Delivery* delivery) noexcept:
-        cdef MqttSender outlet
+        cdef MqttSender session
         cdef MqttSender chosen = None
         cdef Py_ssize_t i, place = 0, count = len(self.members)
         cdef tuple member
         try:
             for i in range(count):
                 member = <tuple>self.members[(self.turn + i) % count]
-                outlet = <MqttSender>member[0]
-                if outlet.scopes is not None and not outlet.scopes.allows(
+                session = <MqttSender>member[0]
+                if session.scopes is not None and not session.scopes.allows(
                         "read", PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size)):
                     continue
-                if chosen is None or (chosen.dead and not outlet.dead):
-                    chosen = outlet
+                if chosen is None or (chosen.dead and not session.dead):
+                    chosen = session
                     delivery.options = <uint32_t>member[1]
                     delivery.extra = NULL if member[2] is None else <PyObject*>member[2]
                     place = (self.turn + i + 1) % count
-                    if not outlet.dead and not outlet.pressed:
+                    if not session.dead and not session.pressed:
                         break
             if chosen is not None:
                 self.turn = place
@@ -66,7 +66,7 @@ cdef class SharedGroup(Sink):
     def give(self, list messages not None):
         """Divide messages that a member had and that is gone (5.0, 4.8.2) among the others; they are those that
         `MqttQueue.take_shared` returns."""
-        cdef MqttSender outlet
+        cdef MqttSender session
         cdef uint32_t options
         cdef tuple member
         for topic, payload, properties, expiry_s, qos, retain in messages:
@@ -75,10 +75,10 @@ cdef class SharedGroup(Sink):
             here = [one for one in self.members if not (<MqttSender>one[0]).dead] or self.members
             member = <tuple>here[self.turn % len(here)]
             self.turn += 1
-            outlet = <MqttSender>member[0]
+            session = <MqttSender>member[0]
             options = <uint32_t>member[1]
             if min(qos, options & OPTION_QOS) == 0:
-                outlet.offer(topic, payload, 0, retain, member[2])
-            elif not outlet.refill_shared(self, topic, payload, properties, expiry_s,
-                                          min(qos, options & OPTION_QOS), retain, member[2]):
+                session.offer(topic, payload, 0, retain, member[2])
+            elif not session.refill_shared(self, topic, payload, properties, expiry_s,
+                                           min(qos, options & OPTION_QOS), retain, member[2]):
                 self.context.dropped += 1

@@ -118,6 +118,8 @@ def _slices(session: Session, packet: Subscribe) -> Iterator[bool]:
                 raise
             if error.reason == Reason.QUOTA_EXCEEDED:
                 session.server.subscription_refused(session, error.text)
+            if error.reason == Reason.NOT_AUTHORIZED:
+                session.note("refused", entry.filter, error.text)
             reasons.append(error.reason if session.version == V5 else SUBACK_FAILURE)
             text = error.text
             continue

@@ -68,7 +68,7 @@ class MappingTable:
             _remember(self._inward, topic, found)
         return found
 
-    def outward(self, address: bytes) -> tuple[Mapping, str] | None:
+    def sender(self, address: bytes) -> tuple[Mapping, str] | None:
         """The map and the topic for an address; None for what is not carried out."""
         try:
             return self._outward[address]

@@ -116,12 +116,12 @@ class ConfiguredTargets:
         self._new_connection = new_connection
         self._targets: list[ConfiguredTarget] = []
 
-    def apply(self, wanted: Sequence[OscDevice], *, anew: bool = False) -> None:
+    def apply(self, wanted: Sequence[OscDevice], *, resend: bool = False) -> None:
         """Serve exactly these, each as soon as its host is found. Those that have not changed go on undisturbed, unless
-        what is said of all devices has (`anew`)."""
+        what is said of all devices has (`resend`)."""
         kept = []
         for static in self._targets:
-            if static.config in wanted and not anew:
+            if static.config in wanted and not resend:
                 kept.append(static)
             else:
                 static.close()

@@ -132,7 +132,7 @@ class OscServer:
                 self.intake.drop(source)
         self.leases.max_subscribers = config.max_subscribers
         self.leases.expel(self._is_allowed)
-        self.static.apply(_devices(config), anew=before != _defaults(config))
+        self.static.apply(_devices(config), resend=before != _defaults(config))
         for target in self.targets().values():
             target.scopes = self._scopes_of(target)
         self.router.plane.scopes_changed()

@@ -98,7 +98,7 @@ class Downlink(PeerSender):
         if self._session.versioned:
             self.speak_versions(True)
             self.count()
-        self.open(self.port, router_id, kin=True, checkpoints=False, mqtt=self._session.details is not None)
+        self.open(self.port, router_id, is_edge=True, checkpoints=False, mqtt=self._session.details is not None)
         if self._journal is not None:
             router = self._session.router
             limits = router.config.federation

@@ -44,7 +44,7 @@ from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from clasp_edge.federation.downstream.downlink import Downlink
-    from clasp_edge.federation.downstream.reference_leaf import LeafOutlet
+    from clasp_edge.federation.downstream.reference_leaf import LeafSender
     from clasp_edge.router.router import Router
     from clasp_edge.router.session import Envelope, Session
 
@@ -203,13 +203,13 @@ def _request(session: Session, message: FederationSync, peers: Peers) -> None:
         session.error(ErrorCode.REVISION_CONFLICT, f"too many sync patterns: {count} (max {MAX_PATTERNS})")
         return
     peer = peers.of(session)
-    kin = peer.downlink if peer is not None else None
-    session.start_job(_sync_job(session, declared(session), message, kin, peers.leaves.of(session)))
+    downlink = peer.downlink if peer is not None else None
+    session.start_job(_sync_job(session, declared(session), message, downlink, peers.leaves.of(session)))
 
 
 def _sync_job(
-    session: Session, namespaces: Namespaces | None, message: FederationSync, kin: Downlink | None,
-    leaf: LeafOutlet | None,
+    session: Session, namespaces: Namespaces | None, message: FederationSync, downlink: Downlink | None,
+    leaf: LeafSender | None,
 ) -> Iterator[bytes]:  # fmt: skip
     """Wire images: for each pattern one SNAPSHOT or more, be it an empty one, then SyncComplete; or one ERROR.
 
@@ -235,20 +235,20 @@ def _sync_job(
         if pattern is None:
             yield session.image(encode(Snapshot(params=())))
             continue
-        if kin is not None:
-            yield from _edge_snapshots(session, pattern, kin)
+        if downlink is not None:
+            yield from _edge_snapshots(session, pattern, downlink)
             continue
         yield from snapshot_job(session, pattern, even_if_empty=True, newer_than=message.since_revision or 0)
         if not pattern.literal:
             yield b""  # The whole state has been looked at once: others get their turn before the next pattern.
     yield session.image(_sync_complete(message.patterns, session.router.config.name))
-    if kin is not None:
-        kin.state_told()
+    if downlink is not None:
+        downlink.state_told()
     if leaf is not None:
         yield from leaf.present(pattern for pattern in patterns if pattern is not None)
 
 
-def _edge_snapshots(session: Session, pattern: Pattern, kin: Downlink) -> Iterator[bytes]:
+def _edge_snapshots(session: Session, pattern: Pattern, downlink: Downlink) -> Iterator[bytes]:
     """The state for a clasp-edge: each SNAPSHOT after the lifetimes of its params, which it has no place for."""
     cursor = b""
     while True:
@@ -256,7 +256,7 @@ def _edge_snapshots(session: Session, pattern: Pattern, kin: Downlink) -> Iterat
         if payload is None:
             yield b""
         else:
-            lives = {address: kin.lifetime(address) for address, *_ in snapshot_params(payload)}
+            lives = {address: downlink.lifetime(address) for address, *_ in snapshot_params(payload)}
             told = {address.decode(): life for address, life in lives.items() if life is not None}
             yield session.image(lifetimes_frame(told)) + session.image(encode_frame(payload))
         if not cursor:

@@ -38,7 +38,7 @@ MAX_OFFERED_BYTES = 60_000
 EVERYTHING = ("/**",)
 
 
-class LeafOutlet(PeerSender):
+class LeafSender(PeerSender):
     """In the place of the session, for all that it has subscribed to."""
 
     def __init__(self, plane: Plane, session: Session, identity: Identity) -> None:
@@ -59,7 +59,7 @@ class LeafOutlet(PeerSender):
     def begin(self, router_id: str) -> None:
         """Tell from now on, within what the session may read."""
         self.scopes = self._session.scopes
-        self.open(self.port, router_id, kin=True, checkpoints=False)
+        self.open(self.port, router_id, is_edge=True, checkpoints=False)
 
     def present(self, patterns: Iterable[Pattern]) -> Iterator[bytes]:
         """Wire images: each param below the patterns as a SET."""
@@ -86,47 +86,47 @@ class ReferenceLeaves:
         self._router = router
         self._identity = identity
         self._owned_by_others = owned_by_others
-        self._outlets: dict[Session, LeafOutlet] = {}
+        self._senders: dict[Session, LeafSender] = {}
         self._due: asyncio.TimerHandle | None = None
 
-    def of(self, session: Session) -> LeafOutlet | None:
+    def of(self, session: Session) -> LeafSender | None:
         """What tells this session, if it is such a leaf."""
-        return self._outlets.get(session)
+        return self._senders.get(session)
 
     def declares(self, session: Session, router_id: str) -> None:
         """Before the subscriptions of its declaration are made."""
         if session.name != NAME:
             return
-        outlet = self._outlets.get(session)
-        if outlet is None:
-            outlet = self._outlets[session] = LeafOutlet(self._router.plane, session, self._identity)
-            session.subscriber = outlet
-        outlet.begin(router_id)
+        sender = self._senders.get(session)
+        if sender is None:
+            sender = self._senders[session] = LeafSender(self._router.plane, session, self._identity)
+            session.subscriber = sender
+        sender.begin(router_id)
 
     def declared(self, session: Session, patterns: Sequence[Pattern]) -> None:
         """After the ACK: how things are, as it believes it."""
-        outlet = self._outlets.get(session)
-        if outlet is not None:
-            session.start_job(outlet.present(patterns))
+        sender = self._senders.get(session)
+        if sender is not None:
+            session.start_job(sender.present(patterns))
 
     def ended(self, session: Session) -> None:
-        outlet = self._outlets.pop(session, None)
-        if outlet is not None:
-            outlet.close()
+        sender = self._senders.pop(session, None)
+        if sender is not None:
+            sender.close()
 
     def offer_soon(self) -> None:
         """Somebody has come, gone or declared something else."""
-        if self._outlets and self._due is None:
+        if self._senders and self._due is None:
             self._due = self._router.loop.call_later(OFFER_DELAY_S, self._offer)
 
     def _offer(self) -> None:
         self._due = None
-        for session, outlet in self._outlets.items():
+        for session, sender in self._senders.items():
             offered = tuple(_fitting(self._readable(session)))
-            if offered and offered != outlet.offered and not session.closing:
+            if offered and offered != sender.offered and not session.closing:
                 router_id = self._identity.router_id
                 session.send(encode(FederationSync(FederationOp.DECLARE_NAMESPACES, offered, origin=router_id)))
-            outlet.offered = offered
+            sender.offered = offered
 
     def _readable(self, session: Session) -> Iterator[str]:
         for pattern in self._owned_by_others(session):

@@ -32,7 +32,7 @@ class Identity:
         self, data_dir: Path, wall_us: int, store: int, run: int, name: str = "", runs: Mapping[int, int] | None = None
     ) -> None:
         self._runs = runs or {}
-        self.router_id = name or _kept(data_dir / FILE_NAME)
+        self.router_id = router_id(data_dir, name)
         self.instance = wall_us
         self._store = store
         self.logged = self.route_of(run)
@@ -48,6 +48,11 @@ class Identity:
         nor by what it was before its data directory was put back."""
         known = self._runs.values()
         return origin == self.router_id and (not known or epoch < FIRST_RUN_ID or epoch & ~1 in known)
+
+
+def router_id(data_dir: Path, name: str = "") -> str:
+    """The id of the router that has this data directory; `name` is `federation.router_id`, where it is set."""
+    return name or _kept(data_dir / FILE_NAME)
 
 
 def _kept(path: Path) -> str:

@@ -118,16 +118,16 @@ class PeerSender(Relay):
 
     # ---- life of a link ----
 
-    def open(self, port: Port, neighbour: str, *, kin: bool, checkpoints: bool = True, mqtt: bool = False) -> None:
+    def open(self, port: Port, neighbour: str, *, is_edge: bool, checkpoints: bool = True, mqtt: bool = False) -> None:
         """Writes go out from now on. A hub, whose order counts, needs no `checkpoints` from a leaf. `mqtt`: the
         neighbour is told what MQTT clients are told of them."""
         self.tells_mqtt = mqtt
         self._port = port
-        self._is_edge = kin
+        self._is_edge = is_edge
         self._checkpoints = checkpoints
         self._slow = False
         self.neighbour = neighbour
-        self.flags = ASKS_FOR_NOTHING if kin else ASKS_FOR_ACK
+        self.flags = ASKS_FOR_NOTHING if is_edge else ASKS_FOR_ACK
 
     def start_draining(self) -> None:
         """State has been settled: now what waits in the backlog."""

@@ -25,10 +25,13 @@ def set_parts(bytes payload not None):
     """
     cdef Write write
     cdef long long ttl = -1
+    write.address = NULL
     if len(payload) == 0 or (<const uint8_t*><char*>payload)[0] != SET:
         raise Unreadable("no SET")
     if read_set(<const uint8_t*><char*>payload, len(payload), &write) != 0:
-        raise Unreadable("a SET that ends too early, or whose value cannot be read")
+        if write.address == NULL:
+            raise Unreadable("a SET ends in its address")
+        raise Unreadable("a SET's value cannot be read" if write.value == NULL else "a SET ends behind its value")
     if write.flags & SET_TTL:
         ttl = write.ttl
     return (PyBytes_FromStringAndSize(<const char*>write.address, write.address_size), write.flags & 0x0F,

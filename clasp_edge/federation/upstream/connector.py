@@ -17,7 +17,7 @@ from typing import Protocol
 
 from clasp_edge.backoff import STABLE_S, Backoff
 from clasp_edge.clock import Clock
-from clasp_edge.config.endpoint import Endpoint
+from clasp_edge.config.endpoint import DISCOVER, Endpoint
 from clasp_edge.federation.upstream.connection import Connection
 from clasp_edge.federation.upstream.netlink import NetworkWatch
 from clasp_edge.federation.upstream.resolve import ConnectError
@@ -44,6 +44,9 @@ class Receiver(Protocol):
     def on_frames(self, link: Connection, frames: list[bytes]) -> None:
         """Whole CLASP frames, in order, as many as one read brought."""
 
+    def on_not_found(self, reason: str) -> None:
+        """No router has answered that could be the hub."""
+
     def on_close(self, link: Connection, reason: str) -> None:
         """The link is gone; so is one that never opened. `reason` names the endpoint and what happened."""
 
@@ -58,6 +61,8 @@ class DialOptions:
     dead_after_s: float = 3.0
     connect_timeout_s: float = 5.0
     handshake_timeout_s: float = 5.0
+    own_id: str = ""
+    """Of this router, which is not its own hub where one is to be found."""
 
 
 @dataclass(slots=True)
@@ -171,17 +176,7 @@ class Connector:
         if link.successor is not None:
             log.info("uplink %s: %s", self.options.name, sentence)
         elif self.status.state != "stopped":
-            self.status.failures += 1
-            self.status.last_error = sentence
-            self.status.last_error_us = self._clock.wall_us()
-            # A router that is down all night gets one line, not one for each try.
-            log.log(
-                logging.DEBUG if self._said == sentence else logging.WARNING,
-                "uplink %s: %s",
-                self.options.name,
-                sentence,
-            )
-            self._said = sentence
+            self._fail(sentence)
         if self.link is link:
             self.link = None
         self._receiver.on_close(link, sentence)
@@ -215,6 +210,11 @@ class Connector:
         endpoint = self.options.endpoints[rank]
         if state:
             self._enter(state, endpoint)
+        if endpoint.scheme == DISCOVER:
+            found = await self._find(endpoint, state)
+            if found is None:
+                return None
+            endpoint = found
         link = self._new_link(endpoint, rank)
         self._links.add(link)
         try:
@@ -231,6 +231,29 @@ class Connector:
             log.exception("uplink %s: connecting to %s has failed", self.options.name, endpoint)
             link.fail(f"internal error: {error!r}")
         return link if link in self._links else None
+
+    async def _find(self, wanted: Endpoint, state: str) -> Endpoint | None:
+        """The hub that answers in the local network; None where there is none, which is said once."""
+        from clasp_edge.discovery.uplink import NotFound, find_hub
+
+        try:
+            found = await find_hub(wanted.host, self.options.tls.pin, self.options.own_id)
+        except NotFound as error:
+            self._fail(f"{wanted}: {error}")
+            self._receiver.on_not_found(self.status.last_error)
+            return None
+        if state:
+            self._enter(state, found)
+        return found
+
+    def _fail(self, sentence: str) -> None:
+        self.status.failures += 1
+        self.status.last_error = sentence
+        self.status.last_error_us = self._clock.wall_us()
+        # A router that is down all night gets one line, not one for each try.
+        level = logging.DEBUG if self._said == sentence else logging.WARNING
+        log.log(level, "uplink %s: %s", self.options.name, sentence)
+        self._said = sentence
 
     def _new_link(self, endpoint: Endpoint, rank: int) -> Connection:
         dead_after_s = self.options.dead_after_s

@@ -66,7 +66,7 @@ _STAMP_BYTES = 8
 class Owner(Protocol):
     """The uplink, as its connections see it."""
 
-    outward: PeerSender
+    sender: PeerSender
     seen: Seen
     router_id: str
     instance: int
@@ -84,10 +84,10 @@ class Owner(Protocol):
     def when_stored(self, then: Callable[[], None]) -> None: ...
     def is_same_life(self, hub_instance: int) -> bool: ...
     def terms(self, hub_time_us: int) -> Terms: ...
-    def established(self, leaf: HubSession) -> None: ...
+    def established(self, session: HubSession) -> None: ...
     def measured(self, hub_us: int, took_s: float) -> None: ...
     def refused_write(self, address: bytes, code: int, text: str) -> None: ...
-    def settled(self, leaf: HubSession) -> None: ...
+    def settled(self, session: HubSession) -> None: ...
     def trouble(self, text: str) -> None: ...
     def echoed(self, rtt_s: float) -> None: ...
     def monotonic_s(self) -> float: ...
@@ -99,7 +99,7 @@ class HubSession:
     def __init__(self, owner: Owner, link: Connection) -> None:
         self.owner = owner
         self.link = link
-        self.kin = False
+        self.is_edge = False
         self.hub_name = ""
         self.hub_id = ""
         self.hub_instance = 0
@@ -146,7 +146,7 @@ class HubSession:
         if self._state_sync is not None:
             self._state_sync.end()
 
-    # ---- a port for the outward half ----
+    # ---- a port for the sender half ----
 
     @property
     def backlog_bytes(self) -> int:
@@ -159,7 +159,7 @@ class HubSession:
 
     def receive(self, frames: list[bytes]) -> None:
         """Whole frames, in order."""
-        core = self.owner.outward.plane.core
+        core = self.owner.sender.plane.core
         core.begin_pass()
         try:
             for frame in frames:
@@ -178,13 +178,13 @@ class HubSession:
     def _on_welcome(self, payload: bytes) -> None:
         message = decode_payload(payload)
         assert isinstance(message, Welcome)
-        self.kin = is_edge(payload)
+        self.is_edge = is_edge(payload)
         self.hub_name = message.name
         self._hub_time_us = message.time
         self._session = message.session.encode()
         del self._handlers[MessageType.WELCOME]
         self._handlers |= {MessageType.FEDERATION_SYNC: self._on_federation, MessageType.PING: self._on_ping}
-        if self.kin:
+        if self.is_edge:
             owner = self.owner
             self._introduced_s = owner.monotonic_s()
             self.link.send(
@@ -211,7 +211,7 @@ class HubSession:
 
     def _without_federation(self) -> None:
         """Plain subscriptions; everything works but being told apart from clients."""
-        if self.kin:
+        if self.is_edge:
             self.link.abort(f"the hub has not answered the declaration within {DECLARE_TIMEOUT_S:g} s")
             return
         self.plain = True
@@ -220,14 +220,14 @@ class HubSession:
 
     def _go_live(self) -> None:
         """Writes go both ways from here on; the states are compared meanwhile."""
-        neighbour = self.hub_id if self.kin else f"reference:{self.hub_name}"
+        neighbour = self.hub_id if self.is_edge else f"reference:{self.hub_name}"
         self._goes_by(Route(neighbour, 0, 1, neighbour), 0)
         self.owner.established(self)
         if self.versioned:
             self._state_sync = VersionSync(self)
         else:
             self._state_sync = StateSync(self, self.owner.terms(self._hub_time_us), same_life=self._same_life)
-        on_set = self._on_version_set if self.versioned else self._on_edge_set if self.kin else self._on_set
+        on_set = self._on_version_set if self.versioned else self._on_edge_set if self.is_edge else self._on_set
         self._handlers |= {
             MessageType.ACK: self._on_ack,
             MessageType.SET: on_set,
@@ -258,21 +258,21 @@ class HubSession:
 
     def _on_federation(self, payload: bytes) -> None:
         if payload[1] == FederationOp.MQTT and self.tells_mqtt:
-            if self.owner.outward.details is not None:
-                self.owner.outward.details.take_payload(payload)
+            if self.owner.sender.details is not None:
+                self.owner.sender.details.take_payload(payload)
             return
         message = decode_payload(payload)
         assert isinstance(message, FederationSync)
-        if message.op is FederationOp.ROUTE and self.kin:
+        if message.op is FederationOp.ROUTE and self.is_edge:
             self._on_route(message)
-        elif message.op is FederationOp.REACHED and self.kin:
+        elif message.op is FederationOp.REACHED and self.is_edge:
             self._on_reached(message.since_revision or 0)
-        elif message.op is FederationOp.STORED and self.kin:
-            self.owner.outward.stored(message.since_revision or 0)
-        elif message.op is FederationOp.CHECKPOINT and self.kin:
+        elif message.op is FederationOp.STORED and self.is_edge:
+            self.owner.sender.stored(message.since_revision or 0)
+        elif message.op is FederationOp.CHECKPOINT and self.is_edge:
             number = message.since_revision or 0
             self.owner.when_stored(lambda: self._stored(number))
-        elif message.op is FederationOp.PEER and self.kin:
+        elif message.op is FederationOp.PEER and self.is_edge:
             self._on_peer(message)
         elif isinstance(self._state_sync, VersionSync):
             if message.op is FederationOp.MEND:
@@ -280,7 +280,7 @@ class HubSession:
             elif message.op is FederationOp.DIGEST:
                 self._state_sync.compare()
         elif self._state_sync is not None:
-            if message.op is FederationOp.LIFETIMES and self.kin:
+            if message.op is FederationOp.LIFETIMES and self.is_edge:
                 self._state_sync.lifetimes = message.revisions
             elif message.op is FederationOp.SYNC_COMPLETE:
                 self._state_sync.complete()
@@ -328,12 +328,12 @@ class HubSession:
 
     def _goes_by(self, route: Route, number: int) -> None:
         """What comes now has come by this way, and the first of it has this number."""
-        outward = self.owner.outward
-        outward.route, outward.way, outward.number = route, way_of(route), number
+        sender = self.owner.sender
+        sender.route, sender.way, sender.number = route, way_of(route), number
 
     def _fresh(self, payload: bytes) -> bool:
         """Count a write of the run under way; whether it is new here. `_done` has to follow."""
-        self.owner.outward.number = self._number
+        self.owner.sender.number = self._number
         if self._number:
             self._number += 1
         return not self._arrival.run.check(payload)
@@ -341,8 +341,8 @@ class HubSession:
     def _done(self, accepted: bool) -> None:
         """The write has been dealt with. One that was refused here has not been here."""
         self._arrival.run.finish(accepted)
-        if self.owner.outward.details is not None:
-            self.owner.outward.details.done()
+        if self.owner.sender.details is not None:
+            self.owner.sender.details.done()
 
     def _on_edge_set(self, payload: bytes) -> None:
         numbered = self._number
@@ -355,7 +355,7 @@ class HubSession:
 
     def _on_version_set(self, payload: bytes) -> None:
         """A SET with a version. Live traffic comes through here, so it is short."""
-        number = self.owner.outward.number = self._number
+        number = self.owner.sender.number = self._number
         run = self._arrival.run
         repeated = run.check(payload)
         if number:
@@ -366,17 +366,17 @@ class HubSession:
                 accepted = self._merge(payload, quiet=repeated or not number)
         finally:
             run.finish(accepted)
-            if self.owner.outward.details is not None:
-                self.owner.outward.details.done()
+            if self.owner.sender.details is not None:
+                self.owner.sender.details.done()
 
     def _merge(self, payload: bytes, *, quiet: bool) -> bool:
         """Whether it was not refused here."""
-        sync, outward = self._state_sync, self.owner.outward
+        sync, sender = self._state_sync, self.owner.sender
         assert isinstance(sync, VersionSync)
         if sync.active and sync.overrules(payload):
             return True
-        verdict, address, hlc, rank = outward.merge(payload, quiet)
-        if sync.comparing and (verdict == Written.ACCEPTED or outward.version(address) == (hlc, rank)):
+        verdict, address, hlc, rank = sender.merge(payload, quiet)
+        if sync.comparing and (verdict == Written.ACCEPTED or sender.version(address) == (hlc, rank)):
             sync.note(address)
         if verdict in (Written.ACCEPTED, Written.OUTDATED):
             return True
@@ -391,13 +391,13 @@ class HubSession:
         address, value_type, value, _, ttl = set_parts(payload)
         if not fresh:
             return True
-        if self.owner.outward.is_in_flight(address):
+        if self.owner.sender.is_in_flight(address):
             # Was it written there before ours or after? The hub's checkpoint may come too late to tell.
             self._contested[address] = True
             return True
         if not numbered:
             # A param told once more, as after an outage: whoever has it already need not hear of it.
-            held = self.owner.outward.held(address)
+            held = self.owner.sender.held(address)
             if held is not None and held[:2] == (value_type, value):
                 return True
         accepted = self.apply(address, value_type, value, ttl)
@@ -406,22 +406,22 @@ class HubSession:
 
     def _on_reached(self, number: int) -> None:
         self._heartbeat.reached(number)
-        outward = self.owner.outward
-        outward.reached(number)
+        sender = self.owner.sender
+        sender.reached(number)
         if not self._hub_stores:
-            outward.stored(number)
+            sender.stored(number)
         if self._contested:
-            for address in [address for address in self._contested if not outward.is_in_flight(address)]:
+            for address in [address for address in self._contested if not sender.is_in_flight(address)]:
                 self._asked[address] = self._contested.pop(address)
                 self.link.send([encode(Get(address.decode()))])
 
     def _on_answer(self, address: bytes, value_type: int, value: bytes, ttl: int) -> None:
         """What the hub has at an address that both have written to at the same time: that is the later write."""
         gone_here_too = self._asked.pop(address)
-        if self.owner.outward.is_in_flight(address):
+        if self.owner.sender.is_in_flight(address):
             self._contested[address] = gone_here_too
             return
-        held = self.owner.outward.held(address)
+        held = self.owner.sender.held(address)
         if ttl == GONE_TTL:
             news = held is not None and gone_here_too
         else:
@@ -442,8 +442,8 @@ class HubSession:
             self._heartbeat.echoed()
             return
         self._noted(address)
-        if self.guard.passes(address, value_type, value, revision, ttl, self.owner.outward.is_in_flight(address)):
-            held = self.owner.outward.held(address)
+        if self.guard.passes(address, value_type, value, revision, ttl, self.owner.sender.is_in_flight(address)):
+            held = self.owner.sender.held(address)
             if held is None or held[:2] != (value_type, value):
                 # What is here already may have come from us by another link, and must not go round.
                 self.apply(address, value_type, value, ttl)
@@ -452,21 +452,21 @@ class HubSession:
         message = decode_payload(payload)
         assert isinstance(message, Ack)
         if message.address is None:
-            if self.owner.outward.bundle_under_way:
-                self.owner.outward.bundle_done()
+            if self.owner.sender.bundle_under_way:
+                self.owner.sender.bundle_done()
             return
         self._settled_at_hub(message.address.encode(), message.revision or 0)
 
     def _refused_by_hub(self, address: bytes) -> None:
-        if not self.kin:
+        if not self.is_edge:
             self._settled_at_hub(address, 0)
-        elif not self.owner.owned(address) and self.owner.outward.policies.admits(address):
+        elif not self.owner.owned(address) and self.owner.sender.policies.admits(address):
             # What it has instead is what stands. An owned param is as it is at home.
             self.refused += 1
             self._contested.setdefault(address, False)
 
     def _settled_at_hub(self, address: bytes, revision: int) -> None:
-        none_left = self.owner.outward.acknowledged(address)
+        none_left = self.owner.sender.acknowledged(address)
         held = self.guard.acknowledged(address, revision, none_left)
         if held is not None:
             self.apply(address, *held)
@@ -476,17 +476,17 @@ class HubSession:
     def _on_publish(self, payload: bytes) -> None:
         accepted = True
         try:
-            if not self.kin or self._fresh(payload):
+            if not self.is_edge or self._fresh(payload):
                 decode_payload(payload)  # so that nobody here is handed what cannot be read
                 address = payload[4 : 4 + int.from_bytes(payload[2:4], "big")]
-                accepted = self._judge(address, self.owner.outward.publish_told(payload, address))
+                accepted = self._judge(address, self.owner.sender.publish_told(payload, address))
         finally:
             self._done(accepted)
 
     def apply(self, address: bytes, value_type: int, value: bytes, ttl: int) -> bool:
         """Write here what the hub has; whether it was not refused."""
         flags = HAS_TTL if ttl >= 0 else 0
-        verdict, _ = self.owner.outward.set(address, value_type, value, flags, 0, max(ttl, 0))
+        verdict, _ = self.owner.sender.set(address, value_type, value, flags, 0, max(ttl, 0))
         return self._judge(address, verdict)
 
     def _judge(self, address: bytes, verdict: int) -> bool:
@@ -515,16 +515,16 @@ class HubSession:
                 self.owner.refused_write(message.address.encode(), message.code, message.message)
                 return
             self._refused_by_hub(message.address.encode())
-        elif message.code == ErrorCode.MESSAGES_DROPPED or (self.kin and message.code == ErrorCode.RATE_LIMITED):
+        elif message.code == ErrorCode.MESSAGES_DROPPED or (self.is_edge and message.code == ErrorCode.RATE_LIMITED):
             # Something is lost on one way or the other, a ROUTE perhaps: compare states again.
             self.link.close(text)
         elif message.code == ErrorCode.RATE_LIMITED:
             # The message is lost, and nothing says which one it was (federation.md 6).
-            self.owner.outward.slow_down()
+            self.owner.sender.slow_down()
             if isinstance(self._state_sync, StateSync):
                 self._state_sync.again_soon()
-        elif self.owner.outward.bundle_under_way:
-            self.refused += self.owner.outward.bundle_refused()
+        elif self.owner.sender.bundle_under_way:
+            self.refused += self.owner.sender.bundle_refused()
         elif (
             isinstance(self._state_sync, StateSync)
             and self._state_sync.active

@@ -37,11 +37,11 @@ SCAN_PARAMS = 2048
 class StateSync:
     """Of one connection. `same_life`: the hub has not been started anew since we were last connected."""
 
-    def __init__(self, leaf: HubSession, terms: Terms, *, same_life: bool) -> None:
+    def __init__(self, session: HubSession, terms: Terms, *, same_life: bool) -> None:
         self.active = True
         self.lifetimes: Mapping[str, int] = {}
         """The lives of the params in the next SNAPSHOT, from a clasp-edge."""
-        self._leaf = leaf
+        self._session = session
         self._terms = terms
         self._same_life = same_life
         self._heard: set[int] = set()  # hashes of addresses that need not be told: the hub has said something of them
@@ -50,27 +50,27 @@ class StateSync:
 
     def begin(self) -> None:
         """Ask the hub for its state."""
-        leaf = self._leaf
-        patterns = leaf.owner.patterns()
-        if leaf.kin:
+        session = self._session
+        patterns = session.owner.patterns()
+        if session.is_edge:
             self._request(patterns)
-        elif leaf.plain:
+        elif session.plain:
             for number, pattern in enumerate(patterns, 1):
-                leaf.link.send([encode(Subscribe(number, pattern))])
-            leaf.timers.start("quiet", QUIET_S, self._told_all)
+                session.link.send([encode(Subscribe(number, pattern))])
+            session.timers.start("quiet", QUIET_S, self._told_all)
         else:
             self._plan = SyncPlan(patterns)
             self._request_next()
 
     def again_soon(self) -> None:
         """A write was lost on the way, or more: compare once more (with the reference)."""
-        self._leaf.timers.start("resync", RESYNC_S, self._again)
+        self._session.timers.start("resync", RESYNC_S, self._again)
 
     def _again(self) -> None:
-        if self.active or self._leaf.plain:
+        if self.active or self._session.plain:
             self.again_soon()
             return
-        self._leaf.owner.outward.forget_in_flight()
+        self._session.owner.sender.forget_in_flight()
         self.active = True
         self.begin()
 
@@ -87,19 +87,19 @@ class StateSync:
     # ---- what the hub has ----
 
     def _request(self, patterns: Sequence[str]) -> None:
-        leaf = self._leaf
-        request = FederationSync(FederationOp.REQUEST_SYNC, patterns=tuple(patterns), origin=leaf.owner.router_id)
-        leaf.link.send([encode(request)])
-        leaf.timers.start("sync", SYNC_TIMEOUT_S, self._no_state)
+        session = self._session
+        request = FederationSync(FederationOp.REQUEST_SYNC, patterns=tuple(patterns), origin=session.owner.router_id)
+        session.link.send([encode(request)])
+        session.timers.start("sync", SYNC_TIMEOUT_S, self._no_state)
 
     def _no_state(self) -> None:
-        self._leaf.link.abort(f"the hub was asked for its state and has not answered for {SYNC_TIMEOUT_S:g} s")
+        self._session.link.abort(f"the hub was asked for its state and has not answered for {SYNC_TIMEOUT_S:g} s")
 
     def _request_next(self) -> None:
         pattern = self._plan.next()
         if pattern is None:
             for lost in self._plan.failed:
-                self._leaf.owner.trouble(f"the hub could not send its params under {lost}")
+                self._session.owner.trouble(f"the hub could not send its params under {lost}")
             self._told_all()
         else:
             self._request((pattern,))
@@ -108,7 +108,7 @@ class StateSync:
         """SyncComplete: that was all it was asked for."""
         if not self.active:
             return
-        if self._leaf.kin:
+        if self._session.is_edge:
             self._told_all()
         else:
             self._plan.complete()
@@ -117,92 +117,92 @@ class StateSync:
     def refused(self) -> None:
         """The hub does not answer what it was asked."""
         self._plan.refused()
-        if not self._leaf.kin:
+        if not self._session.is_edge:
             self._request_next()
 
     def snapshot(self, params: Sequence[tuple[bytes, int, bytes, int, bytes, int]]) -> None:
         """Settle what the hub shows: (address, value type, value, revision, writer, written_us) each."""
         if not self.active:
             return
-        leaf = self._leaf
+        session = self._session
         self._plan.got(len(params))
-        if leaf.plain:
-            leaf.timers.start("quiet", QUIET_S, self._told_all)
+        if session.plain:
+            session.timers.start("quiet", QUIET_S, self._told_all)
         else:
-            leaf.timers.start("sync", SYNC_TIMEOUT_S, self._no_state)
-        outward, terms = leaf.owner.outward, self._terms
+            session.timers.start("sync", SYNC_TIMEOUT_S, self._no_state)
+        sender, terms = session.owner.sender, self._terms
         for address, value_type, value, revision, writer, written_us in params:
-            if not outward.policies.admits(address):
+            if not sender.policies.admits(address):
                 continue
             self._heard.add(hash(address))
-            if not leaf.kin and not leaf.guard.snapshot(address, revision):
+            if not session.is_edge and not session.guard.snapshot(address, revision):
                 continue  # a SET has overtaken it
-            if outward.is_in_flight(address):
+            if sender.is_in_flight(address):
                 continue
             theirs = Held(value_type, value, writer, written_us)
-            held = outward.held(address)
-            owned = leaf.owner.owned(address)
+            held = sender.held(address)
+            owned = session.owner.owned(address)
             if held is not None:
                 verdict = settle(Held(*held), theirs, owned, terms)
-            elif address in outward.tombstones:
-                verdict = settle_cleared(round(outward.tombstones[address] * 1e6), theirs, owned, terms)
+            elif address in sender.tombstones:
+                verdict = settle_cleared(round(sender.tombstones[address] * 1e6), theirs, owned, terms)
             else:
                 verdict = Verdict.ADOPT
             if verdict is Verdict.PUSH:
-                outward.tell(address)
-                if held is not None and writer in terms.ours and held[3] < outward.all_heard_s * 1e6:
+                sender.tell(address)
+                if held is not None and writer in terms.ours and held[3] < sender.all_heard_s * 1e6:
                     shown = address[:256].decode("utf-8", "replace")
-                    leaf.owner.trouble(f"{shown}: the hub shows another value than it has acknowledged")
+                    session.owner.trouble(f"{shown}: the hub shows another value than it has acknowledged")
             elif verdict is Verdict.ADOPT:
-                leaf.apply(address, value_type, value, self.lifetimes.get(address.decode(), -1))
+                session.apply(address, value_type, value, self.lifetimes.get(address.decode(), -1))
 
     # ---- what it lacks ----
 
     def _told_all(self) -> None:
         """All that the hub has is known; what it lacks is told, a piece at a time."""
-        self._leaf.timers.cancel("quiet", "sync")
+        self._session.timers.cancel("quiet", "sync")
         if self.active and self._job is None:
             self._job = self._tell_missing()
             self._step()
 
     def _step(self) -> None:
-        leaf = self._leaf
+        session = self._session
         if self._job is None:
             return
         try:
-            if leaf.link.writable:
+            if session.link.writable:
                 next(self._job)
         except StopIteration:
             self._job = None
             self.active = False
             self._heard = set()
-            leaf.settled()
+            session.settled()
             return
-        leaf.timers.start("step", 0.0 if leaf.link.writable else 0.01, self._step)
+        session.timers.start("step", 0.0 if session.link.writable else 0.01, self._step)
 
     def _tell_missing(self) -> Iterator[None]:
-        leaf, outward = self._leaf, self._leaf.owner.outward
-        for text in leaf.owner.patterns():
+        session, sender = self._session, self._session.owner.sender
+        for text in session.owner.patterns():
             pattern = Pattern(text.encode())
             cursor = b""
             while True:
-                payload, cursor = outward.plane.snapshot(pattern, None, cursor, 60_000, SCAN_PARAMS)
+                payload, cursor = sender.plane.snapshot(pattern, None, cursor, 60_000, SCAN_PARAMS)
                 told: list[tuple[bytes, bytes]] = []
                 for address, value_type, value, _, writer, written_us in snapshot_params(payload) if payload else ():
-                    if hash(address) in self._heard or not outward.policies.admits(address):
+                    if hash(address) in self._heard or not sender.policies.admits(address):
                         continue
                     self._heard.add(hash(address))
-                    if outward.is_in_flight(address):
+                    if sender.is_in_flight(address):
                         continue
                     ours = Held(value_type, value, writer, written_us)
-                    owned = leaf.owner.owned(address)
+                    owned = session.owner.owned(address)
                     if settle_missing(ours, owned, self._terms, same_life=self._same_life) is Verdict.ADOPT:
-                        leaf.apply(address, NULL, b"", GONE_TTL)
-                    elif (frame := outward.image(address)) is not None:
+                        session.apply(address, NULL, b"", GONE_TTL)
+                    elif (frame := sender.image(address)) is not None:
                         told.append((address, frame))
                 if told:
-                    outward.push_all(told)
+                    sender.push_all(told)
                 yield
                 if not cursor:
                     break
-        outward.forget_tombstones()
+        sender.forget_tombstones()

@@ -1,6 +1,6 @@
 """One uplink of the configuration: a party of this router that keeps one hub up to date and hears of it what it wants.
 
-Puts the parts together: the dialer's links, a `HubSession` on each of them, the outward half, the backlog, the status.
+Puts the parts together: the dialer's links, a `HubSession` on each of them, the sender half, the backlog, the status.
 Everything it writes goes through the router's one gate, confined to what the link carries.
 """
 
@@ -78,27 +78,31 @@ class Uplink:
         self._owned = Namespaces("", with_stems(config.owns))
         self._patterns = tuple(dict.fromkeys((*with_stems(config.owns), *with_stems(config.wants))))
         policies = Policies(self._patterns, config.policy)
-        self.outward = PeerSender(
+        self.sender = PeerSender(
             router.plane, policies, identity.logged, identity.unlogged, self.loop.call_later, self._clock.wall_s
         )
-        self.outward.tells_mqtt = True  # as far as is known before the first link
-        self.outward.scopes = ConfinedAccess(None, policies)
+        self.sender.tells_mqtt = True  # as far as is known before the first link
+        self.sender.scopes = ConfinedAccess(None, policies)
         self.backlog = LinkQueue(
             UPLINK + name, journal, config.queue_mib * 1024 * 1024, config.queue_age_s, self._item_of,
-            self.outward.pump_soon, self._clock.wall_s, self.loop.call_later,
+            self.sender.pump_soon, self._clock.wall_s, self.loop.call_later,
         )  # fmt: skip
-        self.outward.backlog = self.backlog
+        self.sender.backlog = self.backlog
         urls = (config.url,) if isinstance(config.url, str) else config.url
         tls = TlsOptions(config.tls_ca, config.tls_cert, config.tls_key, config.tls_server_name, config.tls_pin)
         options = DialOptions(
-            name, [parse_endpoint(url) for url in urls], tls, dead_after_s=config.dead_after_ms / 1000
+            name,
+            [parse_endpoint(url) for url in urls],
+            tls,
+            dead_after_s=config.dead_after_ms / 1000,
+            own_id=identity.router_id,
         )
         self.dialer = Connector(options, self, self.loop, self._clock, random)
         self.status = UplinkStatus(router.plane, name, self, self._clock)
-        self._leaves: dict[Connection, HubSession] = {}
-        self._leaf: HubSession | None = None
+        self._sessions: dict[Connection, HubSession] = {}
+        self._session: HubSession | None = None
         self._subscriptions = [
-            Subscription(self.outward, number, Pattern(text.encode()), ALL_SIGNALS)
+            Subscription(self.sender, number, Pattern(text.encode()), ALL_SIGNALS)
             for number, text in enumerate(self._patterns)
         ]
         self._tick: TimerHandle | None = None
@@ -111,12 +115,13 @@ class Uplink:
         self.state = "connecting"
         self.echo_rtt_s = 0.0
         self.last_error = ""
+        self._earlier_error = ""  # as it was when the present link was established
 
     # ---- life ----
 
     def start(self) -> None:
         """Take part, find out what an earlier life has left to send, and begin to connect."""
-        self._router.plane.register(self.outward, self._writer)
+        self._router.plane.register(self.sender, self._writer)
         self.status.open()
         for subscription in self._subscriptions:
             self._router.plane.trie.add(subscription)
@@ -131,7 +136,7 @@ class Uplink:
         """Go on where the uplink of this name has stopped that had another configuration."""
         self.former_sessions = predecessor.former_sessions
         self._hub_life = predecessor._hub_life
-        self.outward.tombstones = predecessor.outward.tombstones
+        self.sender.tombstones = predecessor.sender.tombstones
         for item in predecessor.backlog.unlogged():
             self.backlog.offer(item)
 
@@ -143,80 +148,89 @@ class Uplink:
         if self._tick is not None:
             self._tick.cancel()
         self.dialer.stop()
-        if self._leaf is not None:
-            self._leaf.end()
-            self._leaf.note_session()
-            self._leaf = None
-        self.outward.close()
+        if self._session is not None:
+            self._session.end()
+            self._session.note_session()
+            self._session = None
+        self.sender.close()
         self.state = "stopped"
         self.status.write()
         if for_good:
             self.status.forget()
         self.status.close()
-        self._router.plane.unregister(self.outward)
+        self._router.plane.unregister(self.sender)
 
     # ---- from the dialer ----
 
     def on_open(self, link: Connection) -> None:
-        leaf = self._leaves[link] = HubSession(self, link)
-        leaf.start()
+        session = self._sessions[link] = HubSession(self, link)
+        session.start()
 
     def on_frames(self, link: Connection, frames: list[bytes]) -> None:
-        leaf = self._leaves.get(link)
-        if leaf is not None:
-            leaf.receive(frames)
+        session = self._sessions.get(link)
+        if session is not None:
+            session.receive(frames)
+
+    def on_not_found(self, reason: str) -> None:
+        if not self._stopped and self._session is None:
+            self.last_error = reason
+            self.state = "down"
+            self.status.write()
 
     def on_close(self, link: Connection, reason: str) -> None:
-        leaf = self._leaves.pop(link, None)
+        session = self._sessions.pop(link, None)
         if self._stopped:
             return
         self.last_error = reason
-        if leaf is not None:
-            leaf.end()
-            leaf.note_session()
-        if leaf is not None and leaf is self._leaf:
-            self._leaf = None
-            self.outward.close()
+        if session is not None:
+            session.end()
+            session.note_session()
+        if session is not None and session is self._session:
+            self._session = None
+            self.sender.close()
             self._apart_since = self._router.plane.hlc
             self._clock_offset_s = self._clock.wall_s() - self._clock.monotonic_s()
             self._clock_jumped = False
             self.state = "down"
         self.status.write()
 
-    # ---- from the leaf ----
+    # ---- from the hub session ----
 
-    def established(self, leaf: HubSession) -> None:
+    def established(self, session: HubSession) -> None:
         """The hub takes what we tell it on this link; an earlier one is not used any more."""
-        if self._leaf is not None:
-            self._leaf.end()
-            self._leaf.note_session()
-            self.outward.close()
-        self._leaf = leaf
-        self.outward.speak_versions(leaf.versioned)
-        neighbour = leaf.hub_id if leaf.kin else f"reference:{leaf.hub_name}"
-        self.outward.open(leaf, neighbour, kin=leaf.kin, mqtt=leaf.tells_mqtt)
-        self.outward.details = MqttDetails(None) if leaf.tells_mqtt else None
-        leaf.link.on_drain = self.outward.pump_soon
-        self.dialer.established(leaf.link)
+        if self._session is not None:
+            self._session.end()
+            self._session.note_session()
+            self.sender.close()
+        self._session = session
+        self.sender.speak_versions(session.versioned)
+        neighbour = session.hub_id if session.is_edge else f"reference:{session.hub_name}"
+        self.sender.open(session, neighbour, is_edge=session.is_edge, mqtt=session.tells_mqtt)
+        self.sender.details = MqttDetails(None) if session.tells_mqtt else None
+        session.link.on_drain = self.sender.pump_soon
+        self.dialer.established(session.link)
         self.state = "syncing"
-        self.last_error = ""
+        self._earlier_error = self.last_error
         self.status.write()
 
-    def settled(self, leaf: HubSession) -> None:
+    def settled(self, session: HubSession) -> None:
         """The states are the same on both ends, or on their way to be."""
-        if leaf is self._leaf:
-            self._note_life(leaf)
+        if session is self._session:
+            self._note_life(session)
             self.state = "up"
-            self.outward.start_draining()
+            # Not before: a hub that takes the declaration and then fails does so every few seconds.
+            if self.last_error == self._earlier_error:
+                self.last_error = ""
+            self.sender.start_draining()
             self.status.write()
 
     def is_same_life(self, hub_instance: int) -> bool:
         """Whether the hub is the process whose state was settled with ours last, be it before we were started anew."""
         return self._hub_life == _life(hub_instance)
 
-    def _note_life(self, leaf: HubSession) -> None:
-        if leaf.kin and not self.is_same_life(leaf.hub_instance):
-            self._hub_life = _life(leaf.hub_instance)
+    def _note_life(self, session: HubSession) -> None:
+        if session.is_edge and not self.is_same_life(session.hub_instance):
+            self._hub_life = _life(session.hub_instance)
             if self._journal is not None:
                 self._journal.set_cursor(self._life_place, self._hub_life)
 
@@ -242,7 +256,7 @@ class Uplink:
 
     def refused_write(self, address: bytes, code: int, text: str) -> None:
         """The hub has refused what was written here: whoever wrote it hears of it."""
-        held = self.outward.held(address)
+        held = self.sender.held(address)
         session = self._router.sessions.get(held[2].decode()) if held is not None else None
         if session is not None and not session.closing:
             session.error(code, text, address[:256].decode("utf-8", "replace"))
@@ -305,18 +319,18 @@ class Uplink:
         """What the link carries of a record of the log."""
         if record.author == self._writer:
             return None
-        carried = self.outward.policies.of(record.address)
+        carried = self.sender.policies.of(record.address)
         if carried is None or carried[record.signal] is not Policy.LOG:
             return None
         details = b""
-        if self.outward.tells_mqtt and record.own is not None and self._journal is not None:
+        if self.sender.tells_mqtt and record.own is not None and self._journal is not None:
             waited = details_of_record(record, self._journal.waited_s(record))
             if waited is None:
                 return None
             details = waited
         frame = record.frame
         if record.signal == SignalType.PARAM:
-            frame = self.outward.without_version(self.outward.relayed(frame))
+            frame = self.sender.without_version(self.sender.relayed(frame))
         route, number = route_of_record(record, self._identity.route_of)
         return Item(details + frame, route, number, record.number, record.wall_us / 1e6)
 
@@ -324,16 +338,16 @@ class Uplink:
         """A record from before the start that the hub has not acknowledged: a param that was cleared leaves no other
         trace than its last SET, to null."""
         to_null = record.signal == SignalType.PARAM and record.frame[5] & 0x0F == 0
-        ours = record.author != self._writer and self.outward.policies.admits(record.address)
-        if to_null and ours and self.outward.held(record.address) is None:
-            self.outward.tombstones[record.address] = record.wall_us / 1e6
+        ours = record.author != self._writer and self.sender.policies.admits(record.address)
+        if to_null and ours and self.sender.held(record.address) is None:
+            self.sender.tombstones[record.address] = record.wall_us / 1e6
 
     def _on_tick(self) -> None:
         self._tick = self.loop.call_later(TICK_S, self._on_tick)
         offset_s = self._clock.wall_s() - self._clock.monotonic_s()
         if abs(offset_s - self._clock_offset_s) * 1000 > self.config.clock_tolerance_ms:
             self._clock_jumped = True
-        if self._leaf is not None and self.state == "up":
+        if self._session is not None and self.state == "up":
             self.backlog.rest()
         self.status.write()
 
@@ -351,16 +365,16 @@ class Uplink:
         return {
             "state": self.state,
             "hub": dial.endpoint,
-            "peer": "" if self._leaf is None else "clasp-edge" if self._leaf.kin else "reference",
+            "peer": "" if self._session is None else "clasp-edge" if self._session.is_edge else "reference",
             "since": round(dial.since_us / 1e6, 3),
             "queue": self.backlog.depth,
             "queue_bytes": self.backlog.bytes,
             "queue_age_s": round(max(0.0, now_s - self.backlog.oldest_s), 1) if self.backlog.oldest_s else 0.0,
             "echo_rtt_ms": round(self.echo_rtt_s * 1000, 2),
-            "drops": self.backlog.dropped + sum(self.outward.dropped.values()),
-            "told": self.outward.told,
-            "mended": self._leaf.mended if self._leaf is not None else 0,
-            "refused": self._leaf.refused if self._leaf is not None else 0,
+            "drops": self.backlog.dropped + sum(self.sender.dropped.values()),
+            "told": self.sender.told,
+            "mended": self._session.mended if self._session is not None else 0,
+            "refused": self._session.refused if self._session is not None else 0,
             "connects": dial.connects,
             "failures": dial.failures,
             "bytes_in": dial.bytes_in + (link.bytes_in if link is not None else 0),

@@ -46,7 +46,7 @@ class VersionSync:
         """Not settled yet: the states are being compared for the first time on this link."""
         self.mended = 0
         self._session = session
-        self._outward = session.owner.outward
+        self._outward = session.owner.sender
         self.comparing = False
         """A digest was sent and not all of what differs has been told."""
         self._progress = 0

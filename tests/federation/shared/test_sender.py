@@ -38,23 +38,23 @@ class Wire:
 
 
 class Box:
-    """A plane, a client of it, and the outward half of a link without a backlog."""
+    """A plane, a client of it, and the sender half of a link without a backlog."""
 
     def __init__(self) -> None:
         self.rig = Rig()
         self.due: list[Callable[[], None]] = []
         self.client = self.rig.line(b"client")
         self.wire = Wire()
-        self.outward = PeerSender(
+        self.sender = PeerSender(
             self.rig.plane, Policies(("/**",), {"/s/**": "drop"}), LOGGED, UNLOGGED,
             lambda delay_s, callback: self.due.append(callback), lambda: 1000.0,
         )  # fmt: skip
-        self.rig.plane.register(self.outward, b"uplink:hub")
-        self.subscription = Subscription(self.outward, 0, EVERYTHING, ALL_SIGNALS)
+        self.rig.plane.register(self.sender, b"uplink:hub")
+        self.subscription = Subscription(self.sender, 0, EVERYTHING, ALL_SIGNALS)
         self.rig.plane.trie.add(self.subscription)
 
-    def open(self, *, kin: bool = True) -> None:
-        self.outward.open(self.wire, "hub", kin=kin)
+    def open(self, *, is_edge: bool = True) -> None:
+        self.sender.open(self.wire, "hub", is_edge=is_edge)
 
     def put(self, address: bytes, value: object) -> None:
         self.client.feed([set_payload(address, value)])
@@ -66,7 +66,7 @@ class Box:
 
     def close(self) -> None:
         self.rig.plane.trie.discard(self.subscription)
-        self.rig.plane.unregister(self.outward)
+        self.rig.plane.unregister(self.sender)
         self.rig.close()
 
 
@@ -116,7 +116,7 @@ def test_under_pressure_params_converge_and_streams_are_dropped(box: Box) -> Non
     for number in range(50):
         box.put(b"/a", number)
         box.client.feed([publish_payload(b"/s", signal=2)])
-    assert (box.wire.messages(), box.outward.dropped["pressure"]) == ([], 50)
+    assert (box.wire.messages(), box.sender.dropped["pressure"]) == ([], 50)
     box.run_due()
     assert box.wire.messages() == []
     box.wire.backlog_bytes = 0
@@ -125,30 +125,30 @@ def test_under_pressure_params_converge_and_streams_are_dropped(box: Box) -> Non
 
 
 def test_a_reference_that_limits_gets_params_in_bundles(box: Box) -> None:
-    box.open(kin=False)
-    box.outward.slow_down()
+    box.open(is_edge=False)
+    box.sender.slow_down()
     for number in range(10):
         box.put(b"/%d" % number, number)
     while box.due:
         box.run_due()
     (bundle,) = box.wire.messages()
     assert sorted(message.value for message in bundle.messages) == list(range(10))  # type: ignore[attr-defined]
-    assert box.outward.bundle_under_way
+    assert box.sender.bundle_under_way
     box.put(b"/0", "newer")
     box.run_due()
     box.run_due()
     assert box.wire.messages() == []  # one at a time
-    box.outward.bundle_done()
+    box.sender.bundle_done()
     while box.due:
         box.run_due()
     (bundle,) = box.wire.messages()
     assert [message.value for message in bundle.messages] == ["newer"]  # type: ignore[attr-defined]
-    assert not box.outward.is_in_flight(b"/1")
+    assert not box.sender.is_in_flight(b"/1")
 
 
 def test_a_bundle_that_is_refused_is_tried_one_by_one(box: Box) -> None:
-    box.open(kin=False)
-    box.outward.slow_down()
+    box.open(is_edge=False)
+    box.sender.slow_down()
     for number in range(4):
         box.put(b"/%d" % number, number)
     accepted: list[object] = []
@@ -158,12 +158,12 @@ def test_a_bundle_that_is_refused_is_tried_one_by_one(box: Box) -> None:
         for bundle in box.wire.messages():
             values = [message.value for message in bundle.messages]  # type: ignore[attr-defined]
             if 2 in values:
-                refused += box.outward.bundle_refused()
+                refused += box.sender.bundle_refused()
             else:
                 accepted += values
-                box.outward.bundle_done()
+                box.sender.bundle_done()
     assert (sorted(accepted, key=str), refused) == ([0, 1, 3], 1)
-    assert not box.outward.bundle_under_way
+    assert not box.sender.bundle_under_way
 
 
 # ---- the hub's order counts ----
@@ -200,14 +200,14 @@ def test_both_ends_come_to_the_hubs_last_value(chosen: list[tuple[str, bytes, in
         kind, address, value = to_box.popleft()
         if kind == "reached":
             assert isinstance(value, int)
-            box.outward.reached(value)
-            for free in [one for one in contested if not box.outward.is_in_flight(one)]:
+            box.sender.reached(value)
+            for free in [one for one in contested if not box.sender.is_in_flight(one)]:
                 contested.discard(free)
                 to_box.append(("set", free, there[free]))  # its answer to a GET, which it gives later still
-        elif box.outward.is_in_flight(address):
+        elif box.sender.is_in_flight(address):
             contested.add(address)
         else:
-            box.outward.set(address, 8, _text(value))
+            box.sender.set(address, 8, _text(value))
 
     number = 0
     try:
@@ -227,7 +227,7 @@ def test_both_ends_come_to_the_hubs_last_value(chosen: list[tuple[str, bytes, in
             hub()
             hear()
         for address, value in there.items():
-            image = box.outward.image(address)
+            image = box.sender.image(address)
             assert image is not None
             message = decode(image)[1]
             assert isinstance(message, Set)
@@ -246,9 +246,9 @@ def _text(value: object) -> bytes:
 
 def test_a_clear_is_told_as_one(box: Box) -> None:
     box.put(b"/a", 1)
-    box.outward.tell(b"/a")
+    box.sender.tell(b"/a")
     box.open()
-    box.outward.tell(b"/gone")
+    box.sender.tell(b"/gone")
     box.run_due()
     messages = [message for message in box.wire.messages() if isinstance(message, Set)]
     assert [(message.address, message.value) for message in messages] == [("/a", 1), ("/gone", None)]

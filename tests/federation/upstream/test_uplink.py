@@ -247,5 +247,5 @@ def test_two_links_to_one_hub_leave_each_other_alone(hub: Daemon) -> None:
             heard = listener.drain(0.5)
             assert [message.value for message in of_type(heard, Publish)] == list(range(20))
         assert get(here, "/two/param") is not None
-        assert "connected anew" not in edge.stderr
+        assert "connected again" not in edge.stderr
         assert (state(edge, "one"), state(edge, "other")) == ("up", "up")

@@ -1,0 +1,57 @@
+"""One UDP port for two: QUIC is asked first, frames it does not know go to discovery, the rest is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from clasp_edge.config.listen import Listen
+from clasp_edge.transports.udp import UdpPort, UdpPorts
+
+FRAME = b"\x53\x01\x00\x00"
+LONG_HEADER = b"\xc3quic"
+
+
+def sent_to_port(*datagrams: bytes, known: set[bytes]) -> tuple[list[bytes], list[bytes], int]:
+    """What QUIC took, what discovery got, how many were dropped."""
+    quic: list[bytes] = []
+    discovery: list[bytes] = []
+
+    def ask(data: bytes, address: Any) -> bool:
+        if data[0] & 0x80 or data in known:
+            quic.append(data)
+            return True
+        return False
+
+    async def run() -> int:
+        port = UdpPort(Listen("127.0.0.1", 0))
+        name = await port.open(asyncio.get_running_loop())
+        port.quic, port.discovery = ask, lambda data, address: discovery.append(data)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for data in datagrams:
+                sender.sendto(data, ("127.0.0.1", int(name.rpartition(":")[2])))
+            while len(quic) + len(discovery) + port.dropped < len(datagrams):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert port.listening
+        port.close()
+        assert not port.listening
+        return port.dropped
+
+    dropped = asyncio.run(asyncio.wait_for(run(), 10))
+    return quic, discovery, dropped
+
+
+def test_each_gets_its_own() -> None:
+    known = FRAME + b"known"
+    quic, discovery, dropped = sent_to_port(LONG_HEADER, FRAME, b"junk", b"", known, known={known})
+    assert quic == [LONG_HEADER, known]
+    assert discovery == [FRAME]
+    assert dropped == 2
+
+
+def test_who_asks_for_the_same_address_shares_it() -> None:
+    ports = UdpPorts()
+    assert ports.at(Listen("", 7331)) is ports.at(Listen("", 7331))
+    assert ports.at(Listen("", 7331)) is not ports.at(Listen("127.0.0.1", 7331))
+    assert ports.at(Listen("", 0)) is not ports.at(Listen("", 0))
