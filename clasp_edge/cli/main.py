@@ -171,7 +171,9 @@ def _run(path: Path | None, sets: list[str]) -> int:
 
 def _speaks_tls(config: Config) -> bool:
     """Whether the event loop has to know TLS: for an uplink, or for a listener."""
-    if any(part.tls_listen is not None for part in (config.websocket, config.tcp, config.mqtt)):
+    if config.quic.listen is not None or any(
+        part.tls_listen is not None for part in (config.websocket, config.tcp, config.mqtt)
+    ):
         return True
     return any(_needs_tls(uplink, url) for uplink in config.uplink.values() for url in uplink.urls)
 

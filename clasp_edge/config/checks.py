@@ -105,6 +105,8 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             yield from _listeners(part)
             if part.tls.key and not part.tls.certificate:
                 yield "tls.key", "without tls.certificate it is of no use"
+            if part.tls.client_ca and part.quic.listen is not None:
+                yield "quic.listen", "no client certificate is asked for over QUIC: not together with tls.client_ca"
             for name in part.bridge:
                 if not BRIDGE_NAME.fullmatch(name):
                     yield f"bridge.{name}", "a bridge's name is 1 to 28 letters, digits, - and _"
@@ -350,12 +352,15 @@ def _listeners(config: Config) -> Iterator[tuple[str, str]]:
         ("mqtt.listen", config.mqtt.listen),
         ("mqtt.tls_listen", config.mqtt.tls_listen),
         ("osc.tcp_listen", config.osc.tcp_listen),
+        ("oscquery.listen", config.oscquery.listen),
     )
     for key, listen in listeners:
         if listen is not None and listen.port and (earlier := taken.setdefault(listen, key)) != key:
             yield key, f"{listen} is already taken by {earlier}"
+    if config.oscquery.listen is not None and config.osc.listen is None:
+        yield "oscquery.listen", "without osc.listen there is no OSC to ask about"
     discovery = config.discovery.listen
     if discovery is not None and discovery.port and discovery == config.osc.listen:
         yield "discovery.listen", f"{discovery} is already taken by osc.listen"
-    if all(listen is None for _, listen in listeners) and config.osc.listen is None:
+    if all(listen is None for _, listen in listeners) and config.osc.listen is None and config.quic.listen is None:
         yield "websocket.listen", "every listener is off: nobody could connect"

@@ -59,6 +59,12 @@ class Tcp(Section, frozen=True, kw_only=True):
     tls_listen: Listen | None = None
 
 
+class Quic(Section, frozen=True, kw_only=True):
+    """`[quic]`: CLASP over QUIC, with the certificate of `[tls]`."""
+
+    listen: Listen | None = None
+
+
 class Tls(Section, frozen=True, kw_only=True):
     """`[tls]`: the certificate of encrypted listeners; paths in PEM. "" is one made once and kept in data_dir."""
 
@@ -289,6 +295,12 @@ class Osc(Section, frozen=True, kw_only=True):
     device: tuple[OscDevice, ...] = ()
 
 
+class OscQuery(Section, frozen=True, kw_only=True):
+    """`[oscquery]`: the params of OSC devices as a tree over HTTP."""
+
+    listen: Listen | None = None
+
+
 class BridgeMap(Section, frozen=True, kw_only=True):
     """`[[bridge.NAME.map]]`: which topics are which addresses, and how they are carried."""
 
@@ -374,12 +386,14 @@ class Config(Section, frozen=True, kw_only=True):
     data_dir: Path = msgspec.field(default_factory=default_data_dir)
     websocket: Websocket = Websocket()
     tcp: Tcp = Tcp()
+    quic: Quic = Quic()
     tls: Tls = Tls()
     mqtt: Mqtt = Mqtt()
     limits: Limits = Limits()
     state: State = State()
     security: Security = Security()
     osc: Osc = Osc()
+    oscquery: OscQuery = OscQuery()
     bridge: dict[str, Bridge] = {}
     uplink: dict[str, Uplink] = {}
     federation: Federation = Federation()

@@ -87,6 +87,7 @@ RESTART = frozenset(
         "websocket.tls_listen",
         "tcp.listen",
         "tcp.tls_listen",
+        "quic.listen",
         "tls.certificate",
         "tls.key",
         "tls.client_ca",
@@ -98,6 +99,7 @@ RESTART = frozenset(
         "journal.buffer_kib",
         "console.socket",
         "discovery.listen",
+        "oscquery.listen",
         "discovery.mdns",
         *(f"osc.{key}" for key in OSC_RESTART),
     }
@@ -125,6 +127,7 @@ def reloaded(old: Config, new: Config) -> Config:
         data_dir=old.data_dir,
         websocket=msgspec.structs.replace(old.websocket, origins=new.websocket.origins),
         tcp=old.tcp,
+        quic=old.quic,
         tls=old.tls,
         mqtt=msgspec.structs.replace(new.mqtt, **{key: getattr(old.mqtt, key) for key in MQTT_RESTART}),
         limits=msgspec.structs.replace(new.limits, arena_mib=old.limits.arena_mib, history_kib=old.limits.history_kib),
@@ -132,5 +135,6 @@ def reloaded(old: Config, new: Config) -> Config:
         security=security,
         osc=msgspec.structs.replace(new.osc, **{key: getattr(old.osc, key) for key in OSC_RESTART}),
         discovery=old.discovery,
+        oscquery=old.oscquery,
         console=msgspec.structs.replace(new.console, socket=old.console.socket),
     )

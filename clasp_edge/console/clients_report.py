@@ -30,7 +30,7 @@ MOST_TEXT = 200
 
 KICKED = "closed by the operator"
 
-_TRANSPORTS = {Framing.WS: "websocket", Framing.TCP: "tcp"}
+_TRANSPORTS = {Framing.WS: "websocket", Framing.TCP: "tcp", Framing.QUIC: "quic"}
 
 
 class Clients:

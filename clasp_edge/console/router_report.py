@@ -19,7 +19,7 @@ from clasp_edge.wire import SignalType
 MAX_PRINCIPALS = 10
 """Those that hold most memory, told one by one."""
 
-_KINDS = ("websocket", "tcp", "mqtt", "osc")
+_KINDS = ("websocket", "tcp", "quic", "mqtt", "osc")
 
 
 class RouterReport:

@@ -19,8 +19,7 @@ from urllib.parse import parse_qs
 
 from clasp_edge.dataplane.browse import addresses_with, branches
 from clasp_edge.dataplane.plane import Plane
-from clasp_edge.security.scope import Action, Scopes
-from clasp_edge.wire.pattern import Pattern, PatternError
+from clasp_edge.security.scope import Scopes, reaches_below
 
 MOST_BRANCHES = 200
 MOST_FOUND = 50
@@ -45,31 +44,10 @@ def answer(plane: Plane, scopes: Scopes | None, query: str) -> dict[str, Any]:
     for segment, param, below in listed:
         address = at + b"/" + segment
         may = scopes is None or scopes.allows("read", address)
-        reaches = below and (scopes is None or _reaches_below(scopes, address))
+        reaches = below and (scopes is None or reaches_below(scopes, address))
         if (param and may) or reaches:
             shown.append([_text(segment), param and may, reaches])
     return {"at": _text(at), "branches": shown, "next": _sealed(following)}
-
-
-def _reaches_below(scopes: Scopes, branch: bytes) -> bool:
-    """Whether something that is below the branch may be read."""
-    return any(_may_match_below(pattern, branch) for pattern in scopes.patterns(Action.READ))
-
-
-def _may_match_below(pattern: Pattern, branch: bytes) -> bool:
-    wanted = pattern.segments
-    segments = branch[1:].split(b"/")
-    for index, segment in enumerate(segments):
-        if index >= len(wanted):
-            return False
-        if wanted[index] == b"**":
-            return True
-        try:
-            if not Pattern(b"/" + wanted[index]).matches(b"/" + segment):
-                return False
-        except PatternError:
-            return False
-    return len(wanted) > len(segments)
 
 
 _KEY = os.urandom(16)

@@ -51,6 +51,8 @@ class Certificate:
                 raise CannotStart(f"tls.client_ca {config.tls.client_ca}: {_said(error)}") from None
             self.context.verify_mode = ssl.CERT_REQUIRED
         self._state: object = None
+        self.loads = 0
+        """How often the files were taken over: who keeps a copy of what is in them looks here."""
         self._load()
 
     def _load(self) -> None:
@@ -60,6 +62,7 @@ class Certificate:
         except (OSError, ValueError) as error:
             raise CannotStart(f"tls.certificate {self.chain} with {self.key}: {_said(error)}") from None
         self.fingerprint = fingerprint_of(self.chain)
+        self.loads += 1
         self._state = self._files()
 
     def _files(self) -> object:

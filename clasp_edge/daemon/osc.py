@@ -30,7 +30,9 @@ class OscPart(Part):
         self._router = router
         self._journal = journal
         self._config = config
-        self._server: OscServer | None = None
+        self.server: OscServer | None = None
+        self.port = 0
+        """Of UDP, once it is bound."""
 
     async def start(self) -> list[str]:
         osc = self._config.osc
@@ -45,40 +47,41 @@ class OscPart(Part):
             for udp in sockets:
                 udp.close()
             raise
+        self.port = int(sockets[0].getsockname()[1])
         names = [f"osc://{name_of(udp)}" for udp in sockets]
         if tcp is not None:
             names.append(f"osc+tcp://{name_of(tcp)}")
-        self._server = OscServer(self._router, osc, sockets, tcp, _access(self._config), _scoped)
+        self.server = OscServer(self._router, osc, sockets, tcp, devices_may(self._config), _scoped)
         if self._journal is not None:
-            self._server.keep_subscriptions(self._journal)
-        await self._server.start()
+            self.server.keep_subscriptions(self._journal)
+        await self.server.start()
         return names
 
     def apply_config(self, config: Config) -> None:
         self._config = config
-        if self._server is not None:
-            self._server.apply_config(config.osc, _access(config))
+        if self.server is not None:
+            self.server.apply_config(config.osc, devices_may(config))
 
     def describe(self, sources: StatusSources) -> None:
         from clasp_edge.console.devices_report import add_osc
 
-        if self._server is not None:
-            add_osc(sources, self._server)
+        if self.server is not None:
+            add_osc(sources, self.server)
 
     def offer(self, requests: Requests) -> None:
-        requests.add("resync", Resync(lambda: self._server))
+        requests.add("resync", Resync(lambda: self.server))
 
     @property
     def listening(self) -> bool:
-        return self._server is not None and self._server.listening
+        return self.server is not None and self.server.listening
 
     def stop(self) -> None:
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
 
 
-def _access(config: Config) -> Scopes | None:
+def devices_may(config: Config) -> Scopes | None:
     """What devices may do; None for anything."""
     if config.security.mode != "authenticated":
         return None

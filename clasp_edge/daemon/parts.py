@@ -12,7 +12,7 @@ from clasp_edge.daemon.console import ConsolePart
 from clasp_edge.daemon.federation import FederationPart
 from clasp_edge.daemon.listeners import TcpPart, WebSocketPart
 from clasp_edge.daemon.notices import notices
-from clasp_edge.daemon.part import Part
+from clasp_edge.daemon.part import CannotStart, Part
 from clasp_edge.daemon.rules import RulesPart
 from clasp_edge.router.router import Router
 from clasp_edge.router.session_monitor import SessionMonitor
@@ -36,7 +36,9 @@ class MonitorPart(Part):
 
 def speaks_tls(config: Config) -> bool:
     """Whether some listener is encrypted."""
-    return any(part.tls_listen is not None for part in (config.websocket, config.tcp, config.mqtt))
+    return config.quic.listen is not None or any(
+        part.tls_listen is not None for part in (config.websocket, config.tcp, config.mqtt)
+    )
 
 
 class Parts:
@@ -92,10 +94,22 @@ class Parts:
             ]
             self.tls = TlsPart(router, config, servers)
             self.all.append(self.tls)
+        if config.quic.listen is not None:
+            try:
+                from clasp_edge.daemon.quic import QuicPart
+            except ImportError:
+                raise CannotStart("quic.listen needs the library qh3: pip install '.[quic]'") from None
+
+            self.all.append(QuicPart(router, self.udp.at(config.quic.listen), self.tls.certificate))
         if config.osc.listen is not None:
             from clasp_edge.daemon.osc import OscPart
 
-            self.all.append(OscPart(router, config, journal))
+            osc = OscPart(router, config, journal)
+            self.all.append(osc)
+            if config.oscquery.listen is not None:
+                from clasp_edge.daemon.oscquery import OscQueryPart
+
+                self.all.append(OscQueryPart(router, config, osc))
         self.all.append(RulesPart(router, config))
         health = Health(monitor, lambda: [part.name for part in self.all if not part.listening])
         self.console = ConsolePart(router, config, health, self.all, None if mqtt is None else mqtt.server)

@@ -154,6 +154,33 @@ cdef class ClaspReceiver(ClaspSender):
             self.end_of_buffer()
         return at
 
+    def receive_frames(self, buffer, size_t filled):
+        """Feed the frames in the first `filled` bytes of a stream with nothing between them (quic.md 3), as one pass.
+
+        Returns how many bytes were used; the rest is the beginning of a frame. Raises ValueError where a frame does not
+        begin with the magic byte: on a stream there is no way back.
+        """
+        cdef View view = View(buffer)
+        cdef const uint8_t* data = view.data
+        cdef size_t at = 0
+        cdef size_t length
+        if filled > view.size:
+            raise ValueError("more bytes than the buffer has")
+        try:
+            while at < filled:
+                if data[at] != 0x53:
+                    raise ValueError(f"a CLASP frame begins with 0x53, this with 0x{data[at]:02X}")
+                if filled - at < 4:
+                    break
+                length = (12 if data[at + 1] & 0x20 else 4) + get16(&data[at + 2])
+                if filled - at < length:
+                    break
+                self.feed(&data[at], length)
+                at += length
+        finally:
+            self.end_of_buffer()
+        return at
+
     cdef void feed(self, const uint8_t* data, size_t size) noexcept:
         """One frame, as a transport received it. The memory must stay as it is until `end_of_buffer`, which the
         transport calls after the last frame of what it read."""

@@ -7,6 +7,7 @@ from clasp_edge.dataplane.plane cimport Plane
 cdef enum:
     FRAMED_WS = 0       # one WebSocket binary message per frame
     FRAMED_TCP = 1      # a big-endian u32 length before each frame (wire.md 6.2)
+    FRAMED_QUIC = 2     # nothing between frames: each tells its length (quic.md 3)
 
 
 cdef class ClaspSender(Outbox):

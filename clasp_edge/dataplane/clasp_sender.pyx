@@ -1,6 +1,6 @@
 """What a CLASP client is sent: deliveries and answers with their transport's header, the newest params after pressure.
 
-The outgoing half of `ClaspReceiver`. Knows how the two kinds of stream delimit a frame (wire.md 6.1, 6.2), and
+The outgoing half of `ClaspReceiver`. Knows how the kinds of stream delimit a frame (wire.md 6.1, 6.2, quic.md 3), and
 nothing of what comes in.
 """
 
@@ -35,6 +35,8 @@ cdef class ClaspSender(Outbox):
             start = frame - 4
             put32(start, <uint32_t>size)
             return start
+        if self.framing == FRAMED_QUIC:
+            return frame
         if size < 126:
             start = frame - 2
             start[1] = <uint8_t>size

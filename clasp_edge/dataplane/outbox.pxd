@@ -140,6 +140,8 @@ cdef class Sink:
 cdef class Outbox(Sink):
     cdef readonly Core core
     cdef int fd
+    cdef object stream                  # takes the bytes in place of a socket; None where there is one
+    cdef public size_t room             # bytes that `stream` takes at present
     cdef int watched_fd                 # duplicate of fd while the loop watches it for room
     cdef Queue out
     cdef Queue backlog                  # streams held back: records of u32 size + bytes
@@ -171,6 +173,7 @@ cdef class Outbox(Sink):
     cdef void push(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept
     cdef bint reply(self, const uint8_t* data, size_t size) noexcept
     cdef void flush(self) noexcept
+    cdef ssize_t _write_stream(self) noexcept
     cdef void fill(self) noexcept
     cdef void _under_pressure(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept
     cdef void _hold_back(self, const uint8_t* data, size_t size) noexcept

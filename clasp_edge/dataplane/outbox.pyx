@@ -9,6 +9,7 @@ import os
 from collections import deque
 
 cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -323,11 +324,19 @@ cdef class Outbox(Sink):
         self.fd = fd
         self.progress_us = self.core.mono_us
 
+    def open_stream(self, stream, size_t room):
+        """Start writing to `stream.write(bytes)` in place of a socket: never more than `room`, which goes down by what
+        is written. Its owner raises `room`, and calls `on_writable` where the outbox is `blocked`."""
+        self.stream = stream
+        self.room = room
+        self.progress_us = self.core.mono_us
+
     def close_outbox(self):
         """Forget the socket and everything that waits for it."""
         self.dead = True
         self._unwatch()
         self.fd = -1
+        self.stream = None
         self.jobs.clear()
         self.held = None
         self.converging = False
@@ -470,7 +479,15 @@ cdef class Outbox(Sink):
             return
         while self.out.size:
             chunk = self.out.head
-            if chunk.next == NULL:
+            if self.stream is not None:
+                offered = self.out.size
+                sent = self._write_stream()
+                if sent <= 0:
+                    if sent < 0:
+                        self._die()
+                    self.blocked = True
+                    return
+            elif chunk.next == NULL:
                 offered = self.out.size
                 sent = send(self.fd, &chunk.data[chunk.begin], offered, MSG_NOSIGNAL | MSG_DONTWAIT)
             else:
@@ -508,6 +525,22 @@ cdef class Outbox(Sink):
             self.core.arena.clear(&self.out)
         if self.pressed or self.backlog.size or self.converging or self.wanting or self.jobs:
             self.fill()
+
+    cdef ssize_t _write_stream(self) noexcept:
+        """Hand the stream what it has room for, without consuming it; how much that is, -1 where it fails for good."""
+        cdef size_t size = self.out.size if self.out.size < self.room else self.room
+        cdef bytes piece
+        if size == 0:
+            return 0
+        try:
+            piece = PyBytes_FromStringAndSize(NULL, size)
+            self.core.arena.copy_out(&self.out, <uint8_t*><char*>piece, size)
+            self.room -= size
+            self.stream.write(piece)
+        except Exception:
+            log.exception("a stream could not be written to")
+            return -1
+        return <ssize_t>size
 
     cdef void fill(self) noexcept:
         """Refill the outbox from held-back streams, stale params and jobs, in turns, as long as the socket takes it."""
@@ -645,7 +678,7 @@ cdef class Outbox(Sink):
     cdef void _watch(self) noexcept:
         # The transport's own descriptor belongs to the event loop, which refuses a second watcher on it; a duplicate of
         # it may be watched beside it.
-        if self.watched_fd >= 0:
+        if self.watched_fd >= 0 or self.stream is not None:
             return
         try:
             self.watched_fd = os.dup(self.fd)

@@ -43,3 +43,4 @@ class Framing(IntEnum):
 
     WS = 0
     TCP = 1
+    QUIC = 2

@@ -39,7 +39,7 @@ log = logging.getLogger("clasp_edge.router")
 SNAPSHOT_OVERHEAD_BYTES = 61
 """What a param takes in a snapshot of its own beside address and value (dataplane/plane.pyx)."""
 
-_KINDS = {Framing.WS: "websocket", Framing.TCP: "tcp"}
+_KINDS = {Framing.WS: "websocket", Framing.TCP: "tcp", Framing.QUIC: "quic"}
 
 Handler = Callable[[Session, Any, Envelope], None]
 
@@ -115,7 +115,8 @@ class Router:
     # ---- connections and sessions ----
 
     def connect(self, link: Link, fd: int, framing: Framing) -> Session:
-        """A new connection. It is half-open until its HELLO."""
+        """A new connection. It is half-open until its HELLO. `fd`: -1 where the link has no socket of its own and says
+        `open_stream`."""
         session = Session(self.core, self.plane, self, link, fd, framing)
         self.connections.add(session)
         self.half_open.add(session, host_of(link.remote), session.give_up_place)

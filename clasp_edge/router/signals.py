@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clasp_edge.clock import Clock
 from clasp_edge.dataplane.account import Account, Charge, Holding
-from clasp_edge.wire import Ack, Announce, ErrorCode, Query, Result, Signal, encode
+from clasp_edge.wire import Ack, Announce, ErrorCode, Query, Result, Signal, SignalMeta, encode
 from clasp_edge.wire.address import AddressError, validate_address
 from clasp_edge.wire.pattern import Pattern, PatternError
 
@@ -38,6 +38,7 @@ class _Announced(NamedTuple):
     at_s: float
     signal: Signal
     holding: Holding
+    meta: SignalMeta | None
 
 
 class SignalRegistry:
@@ -53,15 +54,16 @@ class SignalRegistry:
         return len(self._signals)
 
     def store(self, signal: Signal, account: Account, limit: int) -> bool:
-        """Keep or renew a definition, without its meta: no RESULT can carry that (wire.md 2.3). False where the account
+        """Keep or renew a definition, its meta apart: no RESULT can carry that (wire.md 2.3). False where the account
         has no room for it."""
         holding = Holding(account)
-        texts = (signal.address, signal.datatype or "", signal.access or "")
+        meta = _kept(signal.meta)
+        texts = (signal.address, signal.datatype or "", signal.access or "", *_texts(meta))
         self._drop(signal.address)
         if not holding.charge(_SIGNAL_BYTES + sum(map(len, texts)), Charge.ANNOUNCES):
             return False
         kept = Signal(signal.address, signal.type, signal.datatype, signal.access)
-        self._signals[signal.address] = _Announced(self._clock.monotonic_s(), kept, holding)
+        self._signals[signal.address] = _Announced(self._clock.monotonic_s(), kept, holding, meta)
         self._by_account.setdefault(account, OrderedDict())[signal.address] = None
         while len(self._signals) > limit:
             most = max(self._by_account.values(), key=len)
@@ -72,6 +74,11 @@ class SignalRegistry:
         """The definitions that are still good."""
         self._expire()
         return [announced.signal for announced in self._signals.values()]
+
+    def described(self, address: str) -> tuple[SignalMeta | None, str]:
+        """What was announced of an address: range, unit and description, and the access."""
+        announced = self._signals.get(address)
+        return (None, "") if announced is None else (announced.meta, (announced.signal.access or "").lower())
 
     def _drop(self, address: str) -> None:
         announced = self._signals.pop(address, None)
@@ -88,6 +95,21 @@ class SignalRegistry:
         oldest_s = self._clock.monotonic_s() - SIGNAL_TTL_S
         while self._signals and next(iter(self._signals.values())).at_s < oldest_s:
             self._drop(next(iter(self._signals)))
+
+
+def _kept(meta: SignalMeta | None) -> SignalMeta | None:
+    """What is kept of it: no default value, and texts as long as the others are."""
+    if meta is None:
+        return None
+    return SignalMeta(unit=_cut(meta.unit), range=meta.range, description=_cut(meta.description))
+
+
+def _cut(text: str | None) -> str | None:
+    return None if text is None else text.encode()[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+
+
+def _texts(meta: SignalMeta | None) -> tuple[str, ...]:
+    return () if meta is None else (meta.unit or "", meta.description or "")
 
 
 def handle_announce(session: Session, message: Announce, envelope: Envelope) -> None:

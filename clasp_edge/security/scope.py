@@ -134,3 +134,24 @@ class Scopes:
 
     def __repr__(self) -> str:
         return f"<Scopes {self}>"
+
+
+def reaches_below(scopes: Scopes, branch: bytes) -> bool:
+    """Whether something that is below the address may be read."""
+    return any(_may_match_below(pattern, branch) for pattern in scopes.patterns(Action.READ))
+
+
+def _may_match_below(pattern: Pattern, branch: bytes) -> bool:
+    wanted = pattern.segments
+    segments = branch[1:].split(b"/")
+    for index, segment in enumerate(segments):
+        if index >= len(wanted):
+            return False
+        if wanted[index] == b"**":
+            return True
+        try:
+            if not Pattern(b"/" + wanted[index]).matches(b"/" + segment):
+                return False
+        except PatternError:
+            return False
+    return len(wanted) > len(segments)

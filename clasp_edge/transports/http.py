@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol, cast
 
 from clasp_edge.router.places import HalfOpen
@@ -38,8 +38,8 @@ class Request(NamedTuple):
 class Pages(Protocol):
     """Who answers requests for certain paths."""
 
-    def answer(self, request: Request) -> bytes | None:
-        """The whole answer (`response`), or None where the path is nobody's."""
+    def answer(self, request: Request) -> bytes | Iterator[bytes] | None:
+        """The whole answer (`response`), or its pieces, or None where the path is nobody's."""
 
 
 def response(
@@ -93,6 +93,8 @@ class HttpGate(asyncio.Protocol):
         self._pages = pages
         self._transport: asyncio.Transport | None = None
         self._head = b""
+        self._pieces: Iterator[bytes] | None = None
+        self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -100,6 +102,8 @@ class HttpGate(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
+        if self._pieces is not None:
+            return  # one request for a connection
         self._head += data
         end = self._head.find(b"\r\n\r\n")
         if self._head.startswith(_METHODS_ANSWERED):
@@ -135,14 +139,36 @@ class HttpGate(asyncio.Protocol):
         self._upgrade(transport, request + rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._pieces = None
         self._waiting.discard(self)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._send_pieces()
+
+    def _send_pieces(self) -> None:
+        """The next piece of an answer, and then others get their turn. Its time begins anew with each that is taken."""
+        transport = self._transport
+        if self._pieces is None or self._paused or transport is None or transport.is_closing():
+            return
+        piece = next(self._pieces, None)
+        if piece is None:
+            self._pieces = None
+            transport.close()
+            return
+        transport.write(piece)
+        self._waiting.renew(self)
+        asyncio.get_running_loop().call_soon(self._send_pieces)
 
     def give_up(self) -> None:
         """No request in time, or others are waiting for the place."""
         if self._transport is not None:
             self._transport.abort()
 
-    def _page(self, head: bytes) -> bytes:
+    def _page(self, head: bytes) -> bytes | Iterator[bytes]:
         assert self._transport is not None
         method, _, target = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         path, _, query = target.partition(" ")[0].partition("?")
@@ -154,8 +180,12 @@ class HttpGate(asyncio.Protocol):
                 return answer
         return response("200 OK", b"ok\n", head_only=head_only)
 
-    def _answer(self, data: bytes) -> None:
+    def _answer(self, data: bytes | Iterator[bytes]) -> None:
         assert self._transport is not None
+        if not isinstance(data, bytes):
+            self._pieces = data
+            self._send_pieces()
+            return
         if not self._transport.is_closing():
             self._transport.write(data)
             self._transport.close()
@@ -182,6 +212,13 @@ class Waiting:
         """Start the clock for a new connection from this host."""
         self._places.add(gate, host, lambda reason: self._give_up(gate))
         self._timers[gate] = self._loop.call_later(self._timeout_s(), self._late, gate)
+
+    def renew(self, gate: HttpGate) -> None:
+        """It gets on."""
+        timer = self._timers.get(gate)
+        if timer is not None:
+            timer.cancel()
+            self._timers[gate] = self._loop.call_later(self._timeout_s(), self._late, gate)
 
     def discard(self, gate: HttpGate) -> None:
         """The connection has said what it is, or is gone."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol
 
 from clasp_edge.config.listen import Listen
 from clasp_edge.transports.bind import bind, name_of
@@ -24,66 +24,171 @@ Address = tuple[Any, ...]
 """Of a socket: (host, port), with IPv6 (host, port, flow, scope)."""
 
 
-class UdpPort(asyncio.DatagramProtocol):
+READS = 4
+BATCH = 32
+"""Reads, and datagrams in one without `Batches`, before others get their turn."""
+
+
+class Batches(Protocol):
+    """Many datagrams by one system call."""
+
+    def recv(self) -> list[tuple[bytes, Address]]:
+        """Raises BlockingIOError where nothing has come."""
+
+    def send(self, datagrams: list[bytes], address: Address) -> int:
+        """How many of the first were sent. An OSError tells it as `datagrams_sent`."""
+
+
+class UdpPort:
     """One bound port. `quic(data, address)` says whether the datagram was its own; `discovery(data, address)` gets a
     frame that QUIC did not want. Either may be None."""
 
     def __init__(self, listen: Listen) -> None:
         self.listen = listen
         self.quic: Callable[[bytes, Address], bool] | None = None
+        self.on_batch_end: Callable[[], None] | None = None
+        """Called after as many datagrams as were read at once."""
+        self.on_writable: Callable[[], None] | None = None
+        """Called when the port takes datagrams again after it was `full`."""
         self.discovery: Callable[[bytes, Address], None] | None = None
         self.dropped = 0
-        self._transport: asyncio.DatagramTransport | None = None
+        self.full = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sock: socket.socket | None = None
+        self._batches: Batches | None = None
+        self._unsent: list[tuple[list[bytes], Address]] = []
         self._name = ""
 
     async def open(self, loop: asyncio.AbstractEventLoop) -> str:
         """Bind it, unless it is bound; returns `host:port`. Raises BindError."""
-        if self._transport is None:
-            sock = bind(self.listen, socket.SOCK_DGRAM)
-            self._name = name_of(sock)
-            transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=sock)
-            self._transport = transport
+        if self._sock is None:
+            self._sock = bind(self.listen, socket.SOCK_DGRAM)
+            self._name = name_of(self._sock)
+            self._loop = loop
+            loop.add_reader(self._sock, self._read)
         return self._name
+
+    def read_in_batches(self, make: Callable[[int], Batches]) -> None:
+        """Let what `make` returns for the socket's descriptor read and write many datagrams by one system call."""
+        assert self._sock is not None
+        self._batches = make(self._sock.fileno())
 
     @property
     def listening(self) -> bool:
-        return self._transport is not None
+        return self._sock is not None
 
     @property
     def port(self) -> int:
         """The bound port; 0 before."""
         return int(self._name.rpartition(":")[2] or 0)
 
+    # ---- out ----
+
     def send(self, data: bytes, address: Address) -> None:
         """Send one datagram; what the system does not take is lost, as datagrams are."""
-        if self._transport is not None:
-            self._transport.sendto(data, address)
+        if self._sock is not None:
+            try:
+                self._sock.sendto(data, address)
+            except OSError as error:
+                log.debug("udp %s: %s", self._name, error)
 
-    def datagram_received(self, data: bytes, addr: Address) -> None:
+    def send_many(self, datagrams: list[bytes], address: Address) -> None:
+        """Send datagrams in order. What the system does not take yet waits; the port is `full` until it is gone."""
+        if self._sock is None:
+            return
+        if self.full:
+            self._unsent.append((datagrams, address))
+            return
+        rest = self._sent(datagrams, address)
+        if rest:
+            self._unsent.append((rest, address))
+            self.full = True
+            assert self._loop is not None
+            self._loop.add_writer(self._sock, self._write)
+
+    def _sent(self, datagrams: list[bytes], address: Address) -> list[bytes]:
+        """Send them; returns what the system has no room for."""
+        assert self._sock is not None
+        sent = 0
+        if self._batches is not None and len(datagrams) > 1:
+            try:
+                sent = self._batches.send(datagrams, address)
+            except BlockingIOError as error:
+                return datagrams[getattr(error, "datagrams_sent", 0) :]
+            except OSError as error:
+                sent = getattr(error, "datagrams_sent", 0)  # one by one: it may be only one that cannot be sent
+            datagrams = datagrams[sent:]
+        for index, data in enumerate(datagrams):
+            try:
+                self._sock.sendto(data, address)
+            except BlockingIOError:
+                return datagrams[index:]
+            except OSError as error:
+                # Too large for the path (a probe for its MTU), or nobody is at home there. Others are not concerned.
+                log.debug("udp %s: %s", self._name, error)
+        return []
+
+    def _write(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for index, (datagrams, address) in enumerate(unsent):
+            if rest := self._sent(datagrams, address):
+                self._unsent = [(rest, address), *unsent[index + 1 :]]
+                return
+        self.full = False
+        assert self._loop is not None
+        assert self._sock is not None
+        self._loop.remove_writer(self._sock)
+        if self.on_writable is not None:
+            self.on_writable()
+
+    # ---- in ----
+
+    def _read(self) -> None:
+        for _ in range(READS):
+            datagrams = self._datagrams()
+            for data, address in datagrams:
+                self._take(data, address)
+            if self.on_batch_end is not None:
+                self.on_batch_end()
+            if not datagrams or self._sock is None:
+                return
+
+    def _datagrams(self) -> list[tuple[bytes, Address]]:
+        assert self._sock is not None
+        datagrams: list[tuple[bytes, Address]] = []
+        try:
+            if self._batches is not None:
+                return self._batches.recv()
+            while len(datagrams) < BATCH:
+                datagrams.append(self._sock.recvfrom(65536))
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            # Of an earlier datagram: nobody is at home there. Others are not concerned.
+            log.debug("udp %s: %s", self._name, error)
+        return datagrams
+
+    def _take(self, data: bytes, address: Address) -> None:
         if not data:
             self.dropped += 1
-        elif self.quic is not None and self.quic(data, addr):
+        elif self.quic is not None and self.quic(data, address):
             pass
         elif self.discovery is not None and data[0] == FRAME_MAGIC:
-            self.discovery(data, addr)
+            self.discovery(data, address)
         else:
             self.dropped += 1
 
-    def error_received(self, exc: Exception) -> None:
-        # Of an earlier datagram: nobody is at home there. Others are not concerned.
-        log.debug("udp %s: %s", self._name, exc)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.DatagramTransport", transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-
     def close(self) -> None:
-        """Give the port back. May be called more than once."""
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        """Give the port back, once neither QUIC nor discovery uses it. May be called more than once."""
+        if self._sock is None or self.quic is not None or self.discovery is not None:
+            return
+        assert self._loop is not None
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        self._sock = None
+        self._batches = None
+        self._unsent.clear()
 
 
 class UdpPorts:

@@ -223,6 +223,11 @@ class Daemon:
         return _split(self._listens["tcp"])
 
     @property
+    def quic_address(self) -> tuple[str, int]:
+        """Host and port of the QUIC listener (UDP)."""
+        return _split(self._listens["quic"])
+
+    @property
     def osc_address(self) -> tuple[str, int]:
         """Host and port of the OSC listener (UDP)."""
         return _split(self._listens["osc"])
@@ -236,6 +241,14 @@ class Daemon:
     def mqtt_address(self) -> tuple[str, int]:
         """Host and port of the MQTT listener."""
         return _split(self._listens["mqtt"])
+
+    def address_of(self, scheme: str) -> str:
+        """`host:port` of the listener that the `ready` line names so."""
+        return self._listens[scheme]
+
+    def address_pair(self, scheme: str) -> tuple[str, int]:
+        """The same as host and port."""
+        return _split(self._listens[scheme])
 
     @property
     def control_path(self) -> Path:

@@ -35,6 +35,9 @@ def sent_to_port(*datagrams: bytes, known: set[bytes]) -> tuple[list[bytes], lis
                 await asyncio.sleep(0.001)
         assert port.listening
         port.close()
+        assert port.listening  # others use it
+        port.quic = port.discovery = None
+        port.close()
         assert not port.listening
         return port.dropped
 

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
 
 from clasp_edge.config.model import Osc, OscDevice
 from clasp_edge.dataplane import Adapter, Verdict
@@ -44,6 +45,9 @@ from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import NotScheduled, TooFarAhead
 from clasp_edge.wire import decode_value
 from clasp_edge.wire.pattern import Pattern, PatternError
+
+if TYPE_CHECKING:
+    from clasp_edge.devices.osc.query.client import QueryClient
 
 log = logging.getLogger("clasp_edge.osc")
 
@@ -93,6 +97,8 @@ class OscServer:
         self._tcp = tcp
         self._tcp_server: asyncio.Server | None = None
         self._namespace = config.namespace.encode()
+        self.queries: set[Target] = set()
+        """Clients of OSCQuery."""
         self._connections: OrderedDict[bytes, Source] = OrderedDict()
         self._overflowing: dict[Source, None] = {}
         self._drain: TimerHandle | None = None
@@ -128,15 +134,15 @@ class OscServer:
         before = _defaults(self._config)
         self._adopt(config, access)
         for source in self._sources():
-            if not self._is_allowed(source.host):
+            if not self.is_allowed(source.host):
                 self.intake.drop(source)
         self.leases.max_subscribers = config.max_subscribers
-        self.leases.expel(self._is_allowed)
+        self.leases.expel(self.is_allowed)
         self.static.apply(_devices(config), resend=before != _defaults(config))
         for target in self.targets().values():
             target.scopes = self._scopes_of(target)
         self.router.plane.scopes_changed()
-        subscribers = set(self.leases.targets().values())
+        subscribers = {*self.leases.targets().values(), *self.queries}
         for source in self._sources():
             if source.party not in subscribers:
                 source.party = self.static.party_of(source.host, source.port)
@@ -164,7 +170,7 @@ class OscServer:
 
     def _revive(self, lease: StoredLease) -> Source | None:
         """The source of a stored subscription, which is not heard yet."""
-        if not self._is_allowed(lease.host):
+        if not self.is_allowed(lease.host):
             return None
         source = Source(lease.key, lease.host, lease.sender_port)
         source.confirmed = lease.confirmed
@@ -270,7 +276,7 @@ class OscServer:
 
     def admit(self, key: bytes, host: str, port: int, sock: socket.socket) -> Source | None:
         """A sender that was not known; None where it is not allowed."""
-        if not self._is_allowed(host):
+        if not self.is_allowed(host):
             self._refuse(host, port)
             return None
         if is_ours(sock, host, port):
@@ -284,9 +290,9 @@ class OscServer:
             self._sweep = self.router.loop.call_later(SWEEP_PERIOD_S, self._sweep_sources)
         return source
 
-    def connected(self, host: str, port: int, link: OscConnection) -> Source | None:
+    def connected(self, host: str, port: int, link: OscConnection | QueryClient) -> Source | None:
         """A new TCP connection; None where it is not allowed."""
-        if not self._is_allowed(host):
+        if not self.is_allowed(host):
             self._refuse(host, port)
             return None
         source = Source(b"tcp" + host.encode() + port.to_bytes(2, "big"), host, port, link)
@@ -307,7 +313,8 @@ class OscServer:
 
     def _configure(self, source: Source) -> None:
         """Let a source be what its device is configured to be."""
-        device = self.static.device_of(source.host, source.port)
+        # Who asks by OSCQuery is shown addresses as they are for a device that nothing is configured for.
+        device = None if source.party in self.queries else self.static.device_of(source.host, source.port)
         profile = self._default if device is None else device.profile
         source.base = None if device is None else profile.base
         source.events = None if device is None else profile.events
@@ -344,7 +351,8 @@ class OscServer:
     def _sources(self) -> list[Source]:
         return [*self.intake.known(), *self._connections.values()]
 
-    def _is_allowed(self, host: str) -> bool:
+    def is_allowed(self, host: str) -> bool:
+        """Whether a host is in `osc.allow`, or there is none."""
         return not self._allowed or _within(host, self._allowed)
 
     def _refuse(self, host: str, port: int) -> None:
@@ -379,6 +387,17 @@ class OscServer:
         for text in device.patterns:
             target.subscribe(text, Pattern(text.encode()))
         return target
+
+    def join_by_query(self, host: str, port: int, client: QueryClient) -> tuple[Source, Target] | None:
+        """A client of OSCQuery, as a source and as who is sent what it listens to; None where it is not allowed."""
+        source = self.connected(host, port, client)
+        if source is None:
+            return None
+        target = self._new_target(f"oscquery {host}:{port}", client, self._default)
+        self.queries.add(target)
+        source.party = target
+        self._configure(source)
+        return source, target
 
     def _new_subscriber(self, name: str, link: Link, source: Source) -> Target:
         device = self.static.device_of(source.host, source.port)
@@ -464,7 +483,8 @@ class OscServer:
         described = self.router.plane.describe(address)
         if described is None or not (source.scopes is None or source.scopes.allows("read", address)):
             return False
-        device = self.static.device_of(source.host, source.port)
+        # Who asks by OSCQuery is shown addresses as they are for a device that nothing is configured for.
+        device = None if source.party in self.queries else self.static.device_of(source.host, source.port)
         profile = self._default if device is None else device.profile
         tail = self._spoken.tail_of(address, described[1], described[2])
         value = decode_value(described[1], described[2])
