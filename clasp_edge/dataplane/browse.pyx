@@ -126,6 +126,26 @@ def addresses_with(State state not None, bytes text not None, bytes cursor not N
         walk.scan.place += 1
 
 
+def addresses_matching(State state not None, Pattern pattern not None, bytes cursor not None, int limit,
+                       uint32_t looks):
+    """Up to `limit` addresses of params that match, in order, from `cursor` on (b"": from the beginning), and the
+    cursor to go on with, b"" at the end. Looks at `looks` addresses at most."""
+    cdef AddressScan scan
+    cdef Entry* entry
+    found = []
+    if pattern.literal:
+        entry = state.live(<const uint8_t*><char*>pattern.text, len(pattern.text),
+                           state.table.hash_of(<const uint8_t*><char*>pattern.text, len(pattern.text)))
+        return ([pattern.text] if entry != NULL and entry.revision else found), b""
+    scan = AddressScan(pattern, cursor)
+    while len(found) < limit and looks and not scan.done:
+        entry = scan.next(state.table.index, state.table.entries, state.core.mono_us // 1000, &looks)
+        if entry != NULL:
+            found.append(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size))
+    scan.stay(state.table.index, state.table.entries)
+    return found, b"" if scan.done else scan.cursor
+
+
 cdef bint _contains(const uint8_t* text, size_t size, const uint8_t* needle, size_t needle_size) noexcept:
     cdef size_t at, i
     cdef uint8_t c

@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
-from clasp_edge.dataplane.messages cimport PUBLISH, Published, Write, read_publish, read_set, read_version
+from clasp_edge.dataplane.messages cimport PUBLISH, SET, Published, Write, read_publish, read_set, read_version
 from clasp_edge.dataplane.mqtt_details cimport FEDERATION_SYNC, MQTT_DETAILS
 from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE, Raw
 from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, OUTDATED, STAGED, Staged
@@ -414,6 +414,31 @@ cdef class ClaspReceiver(ClaspSender):
         self._payload(<const uint8_t*><char*>payload, len(payload), qos)
         if not outer:
             self.core.finish()
+
+    def carry_out(self, list payloads not None):
+        """Apply the SETs and PUBLISHes of a checked bundle in their order, also when their sender has left meanwhile;
+        whether there is a SET among them."""
+        cdef bint outer = self.core.in_pass
+        cdef bint listening = self.greeted
+        cdef bint has_set = False
+        cdef bytes payload
+        cdef size_t address_size
+        self.core.begin()
+        self.hash_known = False
+        self.greeted = True
+        try:
+            for payload in payloads:
+                if len(payload) >= 4 and (<const uint8_t*><char*>payload)[0] == SET:
+                    self._payload(<const uint8_t*><char*>payload, len(payload), 0)
+                    has_set = True
+                elif len(payload) >= 4:
+                    address_size = get16(<const uint8_t*><char*>payload + 2)
+                    self.relay(payload, payload[4:4 + address_size])
+        finally:
+            self.greeted = listening
+            if not outer:
+                self.core.finish()
+        return has_set
 
     cdef void _garbage(self, int fault) noexcept:
         if self.run is not None:

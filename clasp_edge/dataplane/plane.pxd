@@ -67,6 +67,7 @@ cdef class Plane(State):
     cdef Entry* _route(self, const uint8_t* address, size_t size, uint32_t hash, int* verdict) noexcept
     cdef bint _gate(self, Sink origin, const uint8_t* address, size_t size, Entry* entry) noexcept
     cdef int _judge(self, uint64_t revision, uint32_t holder, Sink origin, int flags, uint64_t expected) noexcept
+    cdef bint improves(self, int strategy, int old_type, bytes old, int new_type, bytes new) noexcept
     cdef bint _over(self, size_t more) noexcept
     cdef void _evict_oldest(self) noexcept
     cdef bint _keep_retained(self, Entry* entry) except -1

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from clasp_edge.dataplane.outbox import Core, Sink
+from clasp_edge.dataplane.outbox import Core
 from clasp_edge.dataplane.ring import Ring
 from clasp_edge.dataplane.state import State
 from clasp_edge.dataplane.trie import Trie
@@ -37,8 +37,3 @@ class Plane(State):
     def published_with(self, signal: int) -> int: ...
     def gate_changed(self) -> None: ...
     def scopes_changed(self) -> None: ...
-    def judge(
-        self, origin: Sink, revision: int, holder: bytes, flags: int, expected: int,
-        strategy: int, old_type: int, old: bytes, new_type: int, new: bytes,
-    ) -> int: ...  # fmt: skip
-    def permits(self, origin: Sink, address: bytes) -> bool: ...

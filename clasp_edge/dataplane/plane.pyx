@@ -946,18 +946,6 @@ cdef class Plane(State):
         except Exception:
             log.exception("a message could not be delivered to everyone")
 
-    def judge(self, Sink origin not None, uint64_t revision, bytes holder not None, int flags, uint64_t expected,
-              int strategy, int old_type, bytes old not None, int new_type, bytes new not None):
-        """The verdict a SET (with these `flags`) would get from a param in the given state, for a bundle's dry run."""
-        cdef uint32_t lock = 0
-        if holder:
-            lock = origin.writer if holder == self.writer_texts[origin.writer] else <uint32_t>-1
-        cdef int verdict = self._judge(revision, lock, origin, flags, expected)
-        if verdict == ACCEPTED and revision and not _improves(strategy, old_type, <const uint8_t*><char*>old, new_type,
-                                                              <const uint8_t*><char*>new):
-            verdict = STRATEGY_REJECTED
-        return verdict
-
-    def permits(self, Sink origin not None, bytes address not None):
-        """The gate, for a write that is only being considered."""
-        return self._gate(origin, <const uint8_t*><char*>address, len(address), NULL)
+    cdef bint improves(self, int strategy, int old_type, bytes old, int new_type, bytes new) noexcept:
+        """Whether the strategy takes the new value in place of the old one."""
+        return _improves(strategy, old_type, <const uint8_t*><char*>old, new_type, <const uint8_t*><char*>new)

@@ -6,21 +6,19 @@ locks, strategies, sizes, capacity. Between check and application nothing else r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
-from clasp_edge.dataplane import Strategy, Verdict
+from clasp_edge.dataplane import Verdict
 from clasp_edge.dataplane.account import Charge, Holding
-from clasp_edge.dataplane.scan import measure_value
+from clasp_edge.dataplane.bundle import TOO_MUCH, UNREADABLE, dry_run, split
 from clasp_edge.router.schedule import NotScheduled, ScheduleFull, TooFarAhead
 from clasp_edge.wire import (
     Ack,
     Bundle,
     ErrorCode,
-    Message,
     MessageType,
     Publish,
     Set,
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
     from clasp_edge.router.session import Envelope, Session
 
 
-_PARAM_BYTES = 256
-"""What a new param takes beside address and value, generously."""
-
 _PAYLOAD_BYTES = 64
 """What a message of a scheduled bundle takes beside its bytes."""
 
@@ -52,17 +47,6 @@ _numbers = count(1)
 """Of bundles: who is sent what they contain may want to know what belongs together."""
 
 
-@dataclass(slots=True)
-class _Param:
-    """A param as it stands, or as the writes of the bundle checked so far would leave it."""
-
-    revision: int
-    value_type: int
-    value: bytes
-    holder: bytes
-    strategy: int
-
-
 @dataclass(slots=True, frozen=True)
 class Refusal:
     """Why a bundle is not executed."""
@@ -73,29 +57,44 @@ class Refusal:
 
 
 def handle_bundle(session: Session, message: Bundle, envelope: Envelope) -> None:
-    """Check, then execute at once or put into the schedule. One ACK when executed, if the frame asked for one."""
+    """One in the legacy encoding: its messages are translated once."""
     try:
-        if envelope.legacy:
-            payloads = [encode_payload(timeline_as_value(m)) for m in message.messages]
-        else:
-            payloads = split_bundle(envelope.payload)[1]
+        payloads = [encode_payload(timeline_as_value(m)) for m in message.messages if isinstance(m, Set | Publish)]
     except WireError as error:
         session.on_garbage(error.kind)
         return
-    session.charge(max(0, len(payloads) - 1))
-    payloads = [p for p in payloads if p[0] in (MessageType.SET, MessageType.PUBLISH)]
+    _take(session, message.timestamp, payloads, len(message.messages), envelope.qos)
+
+
+def handle_compact_bundle(session: Session, payload: bytes, qos: int) -> None:
+    """One in the compact encoding: its messages stay the bytes that they are."""
+    found = split(payload)
+    try:
+        timestamp, payloads = split_bundle(payload) if found is None else found
+    except WireError as error:
+        session.on_garbage(error.kind)
+        return
+    count = len(payloads)
+    if found is None:
+        payloads = [part for part in payloads if part[0] in (MessageType.SET, MessageType.PUBLISH)]
+    _take(session, timestamp, payloads, count, qos)
+
+
+def _take(session: Session, timestamp: int | None, payloads: list[bytes], count: int, qos: int) -> None:
+    """Check, then execute at once or put into the schedule. One ACK when executed, if the frame asked for one."""
+    session.charge(max(0, count - 1))
     refusal = check_bundle(session, payloads)
     if refusal is not None:
         session.error(refusal.code, refusal.text, refusal.address)
         return
-    due_us = message.timestamp or 0
+    due_us = timestamp or 0
     if due_us <= session.router.clock.wall_us():
-        execute_bundle(session, payloads, envelope.qos)
+        execute_bundle(session, payloads, qos)
     else:
-        _schedule(session, due_us, payloads, envelope.qos)
+        _schedule(session, due_us, payloads, qos)
 
 
-def _schedule(session: Session, due_us: int, payloads: Sequence[bytes], qos: int) -> None:
+def _schedule(session: Session, due_us: int, payloads: list[bytes], qos: int) -> None:
     """Let a checked bundle wait, or send the ERROR that says why not."""
     try:
         _check_share(session)
@@ -117,7 +116,7 @@ def _check_share(session: Session) -> None:
         raise ScheduleFull(f"{share} bundles of this session are already waiting for their time")
 
 
-def _execute_due(session: Session, payloads: Sequence[bytes], qos: int, holding: Holding) -> None:
+def _execute_due(session: Session, payloads: list[bytes], qos: int, holding: Holding) -> None:
     """The world may have changed since the bundle was accepted: scopes, locks and revisions are checked again."""
     holding.close()
     session.scheduled -= 1
@@ -132,114 +131,53 @@ def _execute_due(session: Session, payloads: Sequence[bytes], qos: int, holding:
     session.router.settle(session)
 
 
-def execute_bundle(session: Session, payloads: Sequence[bytes], qos: int) -> None:
+def execute_bundle(session: Session, payloads: list[bytes], qos: int) -> None:
     """Apply a checked bundle in its order and acknowledge it."""
-    last_revision: int | None = None
     session.bundle_number = next(_numbers)
     try:
-        for payload in payloads:
-            if payload[0] == MessageType.SET:
-                session.carry_out(payload)
-                last_revision = session.last_revision
-            else:
-                # Past the gesture throttle: what is timed in a bundle is meant to arrive as timed.
-                session.relay(*_canonical(payload))
+        # Past the gesture throttle: what is timed in a bundle is meant to arrive as timed.
+        has_set = session.carry_out(payloads)
     finally:
         session.bundle_number = 0
     if qos:
-        session.reply(Ack(revision=last_revision))
+        session.reply(Ack(revision=session.last_revision if has_set else None))
 
 
-def _canonical(payload: bytes) -> tuple[bytes, bytes]:
-    """A PUBLISH payload without what decoders skip, and its address."""
-    message = decode_compact(payload)
-    assert isinstance(message, Publish)
-    return encode_payload(message) if _has_tail(payload, message) else payload, message.address.encode()
-
-
-def _has_tail(payload: bytes, message: Publish) -> bool:
-    return payload[1] >> 5 > 4 or payload[1] & 0x07 > 3 or message.rate is None
-
-
-def check_bundle(session: Session, payloads: Sequence[bytes]) -> Refusal | None:
+def check_bundle(session: Session, payloads: list[bytes]) -> Refusal | None:
     """A dry run. Returns the first reason not to execute the bundle, or None."""
-    params: dict[bytes, _Param | None] = {}
-    for payload in payloads:
-        try:
-            message = decode_compact(payload)
-        except WireError as error:
-            return Refusal(ErrorCode.INVALID_MESSAGE, f"Bundle rejected: {error}")
-        refusal = _check_message(session, message, payload, params)
-        if refusal is not None:
-            return refusal
     plane = session.router.plane
-    if not plane.evict:
-        new = sum(1 for address in params if plane.describe(address) is None)
+    place, verdict, revision, expected, new, size = dry_run(plane, session, payloads)
+    if place >= 0:
+        return _refusal(session, payloads[place], verdict, revision, expected)
+    if not plane.evict and (
         # As if nothing were overwritten: what is promised here must not fail half-way.
-        size = sum(
-            _PARAM_BYTES + len(address) + len(param.value) for address, param in params.items() if param is not None
-        )
-        if (plane.max_params and plane.params + new > plane.max_params) or (
-            plane.max_bytes and plane.state_bytes + size > plane.max_bytes
-        ):
-            return Refusal(ErrorCode.REVISION_CONFLICT, "Bundle rejected: AtCapacity")
+        (plane.max_params and plane.params + new > plane.max_params)
+        or (plane.max_bytes and plane.state_bytes + size > plane.max_bytes)
+    ):
+        return Refusal(ErrorCode.REVISION_CONFLICT, "Bundle rejected: AtCapacity")
     return None
 
 
-def _check_message(
-    session: Session, message: Message, payload: bytes, params: dict[bytes, _Param | None]
-) -> Refusal | None:
+def _refusal(session: Session, payload: bytes, verdict: int, revision: int, expected: int) -> Refusal:
+    """In words."""
+    try:
+        message = decode_compact(payload)
+    except WireError as error:
+        return Refusal(ErrorCode.INVALID_MESSAGE, f"Bundle rejected: {error}")
     assert isinstance(message, Set | Publish)
     address = message.address.encode()
     kind = "SET" if isinstance(message, Set) else "PUBLISH"
-    try:
-        validate_address(address)
-    except AddressError as error:
-        return Refusal(ErrorCode.INVALID_ADDRESS, f"Bundle rejected: {error}", message.address[:256])
-    if not session.router.plane.permits(session, address):
+    if verdict == Verdict.BAD_ADDRESS:
+        try:
+            validate_address(address)
+        except AddressError as error:
+            return Refusal(ErrorCode.INVALID_ADDRESS, f"Bundle rejected: {error}", message.address[:256])
+    if verdict == Verdict.NO_SCOPE:
         reason = session.outside(address, kind) or f"insufficient scope for {kind} to {message.address}"
         return Refusal(ErrorCode.SCOPE_FAILURE, f"Bundle rejected: {reason}", message.address)
-    if isinstance(message, Publish):
-        return None
-    return _check_set(session, message, address, payload, params)
-
-
-def _check_set(
-    session: Session, message: Set, address: bytes, payload: bytes, params: dict[bytes, _Param | None]
-) -> Refusal | None:
-    router = session.router
-    flags = payload[1]
-    if address in params:
-        param = params[address]
-    else:
-        described = router.plane.describe(address)
-        param = _Param(*described) if described is not None else None
-    # The bytes as they came: what is stored is not the decoded value written again.
-    value_type, value = flags & 0x0F, payload[4 + len(address) :]
-    value = value[: measure_value(value_type, value)]
-    if param is None:
-        param = _Param(0, value_type, value, b"", router.strategy_of(address))
-    expected = message.revision or 0
-    if param.strategy == Strategy.MERGE and param.revision:
-        merged_type, merged = router.merge(param.value_type, param.value, value_type, value)
-    else:
-        merged_type, merged = value_type, value
-    if router.too_large(address, value) or router.too_large(address, merged):
-        verdict = Verdict.TOO_LARGE
-    else:
-        verdict = Verdict(
-            router.plane.judge(
-                session, param.revision, param.holder, flags, expected,
-                param.strategy, param.value_type, param.value, value_type, value,
-            )
-        )  # fmt: skip
-    if verdict != Verdict.ACCEPTED:
-        code, text = router.refusal(session, verdict, address, param.revision, expected, True)
-        return Refusal(code, f"Bundle rejected: {text}", message.address)
-    holder = param.holder
-    if message.unlock:
-        holder = b""
-    if message.lock and not holder:
-        holder = session.id.encode()
-    params[address] = _Param(param.revision + 1, merged_type, merged, holder, param.strategy)
-    return None
+    if verdict == TOO_MUCH:
+        return Refusal(ErrorCode.RATE_LIMITED, "Bundle rejected: too many bytes to merge", message.address)
+    if verdict == UNREADABLE:
+        return Refusal(ErrorCode.INVALID_MESSAGE, "Bundle rejected: a message could not be read", message.address)
+    code, text = session.router.refusal(session, Verdict(verdict), address, revision, expected, True)
+    return Refusal(code, f"Bundle rejected: {text}", message.address)

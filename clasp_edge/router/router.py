@@ -17,6 +17,7 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.dataplane import Core, Framing, Plane, Route, Strategy, Verdict
 from clasp_edge.dataplane.account import Account, Accounts, Charge, Holding
+from clasp_edge.dataplane.maps import merge_maps
 from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.router import bundle, hello, requests, signals, subscribe
@@ -29,7 +30,7 @@ from clasp_edge.router.principal import RefusalLog, host_of, may_administrate, p
 from clasp_edge.router.schedule import Schedule
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.router.signals import SignalRegistry
-from clasp_edge.wire import ErrorCode, MessageType, decode_value, encode_value
+from clasp_edge.wire import ErrorCode, MessageType, ValueType
 from clasp_edge.wire.address import validate_address
 from clasp_edge.wire.limits import MAX_PAYLOAD_BYTES
 from clasp_edge.wire.pattern import Pattern
@@ -296,10 +297,6 @@ class Router:
             return f"max {limits.max_subscriptions_mib} MiB of all clients together"
         return None
 
-    def too_large(self, address: bytes, value: bytes) -> bool:
-        """Whether a param would not fit the messages that have to carry it (router.md 3.6)."""
-        return len(address) + len(value) + SNAPSHOT_OVERHEAD_BYTES > MAX_PAYLOAD_BYTES
-
     # ---- what the data plane asks ----
 
     def classify(self, address: bytes) -> tuple[int, int]:
@@ -316,9 +313,8 @@ class Router:
 
     def merge(self, old_type: int, old: bytes, new_type: int, new: bytes) -> tuple[int, bytes]:
         """Strategy `merge`: a map's entries are laid over those of the map that is there; all else replaces it."""
-        before, after = decode_value(old_type, old), decode_value(new_type, new)
-        if isinstance(before, dict) and isinstance(after, dict):
-            return encode_value({**before, **after})
+        if old_type == new_type == ValueType.MAP:
+            return new_type, merge_maps(old, new)
         return new_type, new
 
     def arm(self, deadline_ms: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane.system import set_wall_timer, wall_timer
@@ -63,6 +63,7 @@ class Schedule:
         self._queue: list[tuple[int, int, Callable[[], object]]] = []
         self._count = 0
         self._timer: WallTimer | None = None
+        self._working = False  # what is due is carried out in parts
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -92,20 +93,34 @@ class Schedule:
         if self._timer is None:
             self._timer = WallTimer()
             self._router.loop.add_reader(self._timer.fd, self._due)
-        self._timer.set(self._queue[0][0] if self._queue else 0)
+        self._timer.set(self._queue[0][0] if self._queue and not self._working else 0)
 
     def _due(self) -> None:
         assert self._timer is not None
         self._timer.clear()
         core = self._router.core
         core.begin_pass()
-        now_us = self._router.clock.wall_us()
-        while self._queue and self._queue[0][0] <= now_us:
+        steps = self._carry_out()
+        for _ in steps:
+            if core.slice_over:
+                # Each of them is a whole; between two of them others get their turn.
+                self._working = True
+                core.start_work(steps)
+                break
+        core.end_pass()
+        self._arm()
+
+    def _carry_out(self) -> Iterator[None]:
+        """What is due, in its order."""
+        while self._queue and self._queue[0][0] <= self._router.clock.wall_us():
             action = heapq.heappop(self._queue)[2]
             try:
                 action()
             except Exception:
                 # The others still have their time, and the pass its end.
                 log.exception("scheduled work failed")
-        core.end_pass()
-        self._arm()
+            yield
+        if self._working:
+            self._working = False
+            if self._timer is not None:
+                self._arm()

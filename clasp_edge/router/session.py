@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clasp_edge.dataplane import ClaspReceiver, Framing, Subscription, Verdict
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.router.access import ConfinedAccess
+from clasp_edge.router.bundle import handle_compact_bundle
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.router.principal import author_of, host_of
 from clasp_edge.wire import (
@@ -39,6 +40,9 @@ log = logging.getLogger("clasp_edge.router")
 
 SESSION_BYTES = 6144
 """What a session takes with its connection, before it has asked for anything."""
+
+MAX_LEGACY_HELLO_BYTES = 12_288
+"""Of a HELLO in MessagePack with all its fields: a token has 4,096. In the compact encoding size costs nothing."""
 
 _SHOWN_ADDRESS_BYTES = 256
 """How much of a refused address an ERROR repeats: enough to recognise it, not enough to amplify."""
@@ -162,13 +166,19 @@ class Session(ClaspReceiver):
     def on_message(self, payload: bytes, qos: int) -> None:
         if self.closing:
             return
+        if not self.greeted and not _may_be_hello(payload):
+            # router.md 1.3: silence towards whoever has not said HELLO, but a real close. No more of it is looked at.
+            self.close(CloseCode.PROTOCOL_ERROR, "the first message must be HELLO")
+            return
+        if payload[0] == MessageType.BUNDLE:
+            handle_compact_bundle(self, payload, qos)
+            return
         try:
             message = decode_payload(payload)
         except WireError as error:
             self.on_garbage(error.kind)
             return
         if not self.greeted and not isinstance(message, Hello):
-            # router.md 1.3: silence towards whoever has not said HELLO, but a real close.
             self.close(CloseCode.PROTOCOL_ERROR, "the first message must be HELLO")
             return
         if isinstance(message, Set | Publish):
@@ -252,18 +262,19 @@ class Session(ClaspReceiver):
         self.closing = True
         self.greeted = False  # so that the compiled half hands up everything, to be dropped in `on_message`
 
-    def carry_out(self, payload: bytes) -> None:
-        """Apply one SET of a bundle, also when its sender has left meanwhile."""
-        listening, self.greeted = self.greeted, True
-        self.submit(payload, 0)
-        self.greeted = listening
-
     def disconnected(self) -> None:
         """The transport is gone: called once by it, whoever ended the connection."""
         self.stop_listening()
         self.router.ended(self)
         self.close_outbox()
         self.holding.close()
+
+
+def _may_be_hello(payload: bytes) -> bool:
+    """Of what has not been let in yet, only type and size are looked at: what is read before HELLO costs the sender
+    nothing. In MessagePack the type is anywhere in a map."""
+    is_map = payload[0] >= 0x80
+    return len(payload) <= MAX_LEGACY_HELLO_BYTES if is_map else payload[0] == MessageType.HELLO
 
 
 class Envelope:

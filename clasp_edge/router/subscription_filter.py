@@ -16,7 +16,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane.account import Charge
-from clasp_edge.wire import ABSENT, Publish, Set, SubscribeOptions, Value, WireError, decode, encode
+from clasp_edge.dataplane.nearness import near, numbers_of
+from clasp_edge.wire import Publish, SubscribeOptions, ValueType, decode, decode_value, encode
 from clasp_edge.wire.enums import Phase, SignalType
 
 if TYPE_CHECKING:
@@ -31,11 +32,19 @@ MAX_WINDOW_SAMPLES = 4096
 MAX_HELD_BYTES = 1 << 20
 """What a thinner keeps of all its addresses together; beyond it the one unused for longest starts afresh."""
 
-_OBJECT_BYTES = 64
-"""About what a number or an empty list in a list takes, with the reference to it."""
+_SAMPLE_BYTES = 32
+"""What a number in a list takes, with the reference to it."""
 
 _COURSE_BYTES = 700
 """What an address takes beside its values."""
+
+_FLAGS_AT = 5
+"""Where the flags of a PUBLISH are in a frame of ours; their last three bits are the phase (wire.md 2.3)."""
+
+_INDICATOR_AFTER_ADDRESS = 8
+"""Where, with the address's length added, a PUBLISH says what it carries."""
+
+_SAMPLES = 2
 
 _COURSES = frozenset({SignalType.PARAM, SignalType.STREAM})
 
@@ -46,10 +55,10 @@ class _Course:
     __slots__ = ("delivered", "due_s", "kept_bytes", "pending", "samples", "signal", "timer")
 
     def __init__(self) -> None:
-        self.delivered: Value | object = ABSENT
+        self.delivered: bytes | None = None  # as `numbers_of` has it
         self.due_s = 0.0
         self.kept_bytes = 0
-        self.pending: tuple[bytes, Value | object] | None = None
+        self.pending: tuple[bytes, bytes | None] | None = None
         self.samples: list[float] = []
         self.signal = 0
         self.timer: TimerHandle | None = None
@@ -76,31 +85,25 @@ class SubscriptionFilter:
 
     def offer(self, address: bytes, signal: int, frame: bytes) -> None:
         """Take one delivery (called by the data plane)."""
-        try:
-            _, message = decode(frame)
-        except WireError:  # the data plane relays a map with a repeated key and the like as it came
-            self._pass(address, signal, frame, ABSENT)
+        if signal not in _COURSES and not (signal == SignalType.GESTURE and frame[_FLAGS_AT] & 0x07 == Phase.MOVE):
+            self._pass(address, signal, frame)
             return
-        if not self._is_course(signal, message):
-            self._pass(address, signal, frame, ABSENT)
-            return
-        self._thin(address, signal, frame, message)
+        self._thin(address, signal, frame)
         while self._kept_bytes and (self._kept_bytes > MAX_HELD_BYTES or not self._session.holding.account.within()):
             self._forget_oldest()
 
-    def _thin(self, address: bytes, signal: int, frame: bytes, message: object) -> None:
+    def _thin(self, address: bytes, signal: int, frame: bytes) -> None:
         course = self._course(address, signal)
-        if self._window_s and signal == SignalType.STREAM and isinstance(message, Publish):
-            gathered = _numbers(message)
+        numbers = numbers_of(frame) if self._epsilon or self._window_s else None
+        if self._window_s and signal == SignalType.STREAM:
+            gathered = _samples(frame, numbers)
             if gathered is not None:
                 self._gather(address, course, gathered)
                 self._weigh(course)
                 return
-        # Only what is compared later is kept, for that is many times the size of the frame it came in.
-        value: Value | object = ABSENT
-        if self._epsilon and isinstance(message, Set | Publish) and _count_objects(message.value) is not None:
-            value = message.value
-        if self._epsilon and _closer(course.delivered, value, self._epsilon):
+        # Only what is compared later is kept.
+        value = numbers if self._epsilon else None
+        if value is not None and course.delivered is not None and near(course.delivered, value, self._epsilon):
             course.pending = None  # back near what the client has: nothing is owed to it
             self._weigh(course)
             return
@@ -120,7 +123,7 @@ class SubscriptionFilter:
                 course.timer = None
         course.delivered = value
         self._weigh(course)
-        self._pass(address, signal, frame, value)
+        self._pass(address, signal, frame)
 
     def cancel(self) -> None:
         """The subscription is over."""
@@ -130,11 +133,6 @@ class SubscriptionFilter:
         self._courses.clear()
         self._session.holding.release(self._kept_bytes, Charge.FILTERS)
         self._kept_bytes = 0
-
-    def _is_course(self, signal: int, message: object) -> bool:
-        if signal == SignalType.GESTURE:
-            return isinstance(message, Publish) and message.phase == Phase.MOVE
-        return signal in _COURSES
 
     def _course(self, address: bytes, signal: int) -> _Course:
         key = (address, signal)
@@ -159,10 +157,9 @@ class SubscriptionFilter:
     def _weigh(self, course: _Course) -> None:
         """Keep count of what the course holds on to."""
         frame = course.pending[0] if course.pending is not None else b""
-        objects = len(course.samples) + (_count_objects(course.delivered) or 0)
+        kept_bytes = _COURSE_BYTES + len(frame) + len(course.samples) * _SAMPLE_BYTES + len(course.delivered or b"")
         if course.pending is not None:
-            objects += _count_objects(course.pending[1]) or 0
-        kept_bytes = _COURSE_BYTES + len(frame) + objects * _OBJECT_BYTES
+            kept_bytes += len(course.pending[1] or b"")
         holding = self._session.holding
         holding.release(course.kept_bytes, Charge.FILTERS)
         holding.force(kept_bytes, Charge.FILTERS)
@@ -174,12 +171,12 @@ class SubscriptionFilter:
         if course.samples:
             samples, course.samples = course.samples, []
             message = Publish(address=address.decode(), signal=SignalType.STREAM, samples=samples, phase=Phase.START)
-            self._pass(address, SignalType.STREAM, encode(message), ABSENT)
+            self._pass(address, SignalType.STREAM, encode(message))
         if course.pending is not None:
             (frame, value), course.pending = course.pending, None
             course.due_s = self._loop.time() + self._interval_s
             course.delivered = value
-            self._pass(address, course.signal, frame, value)
+            self._pass(address, course.signal, frame)
         self._weigh(course)
 
     def _gather(self, address: bytes, course: _Course, samples: list[float]) -> None:
@@ -191,42 +188,17 @@ class SubscriptionFilter:
         elif course.timer is None:
             course.timer = self._loop.call_later(self._window_s, self._due, address, course)
 
-    def _pass(self, address: bytes, signal: int, frame: bytes, value: object) -> None:
+    def _pass(self, address: bytes, signal: int, frame: bytes) -> None:
         oldest_first = signal == SignalType.STREAM or signal == SignalType.GESTURE
         self._session.offer(frame, address, signal, oldest_first)
 
 
-def _numbers(message: Publish) -> list[float] | None:
+def _samples(frame: bytes, numbers: bytes | None) -> list[float] | None:
     """The samples of a stream message, or None if it carries something else."""
-    if message.samples is not None:
-        return list(message.samples)
-    value = message.value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return [float(value)]
-    return None
-
-
-def _count_objects(value: object) -> int | None:
-    """How many objects a number or an array of numbers (of any depth) consists of; None for anything else."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return 1
-    if not isinstance(value, list | tuple):
+    if numbers is not None:
+        value = decode_value(numbers[0], numbers[1:]) if numbers[0] != ValueType.ARRAY else None
+        return [float(value)] if isinstance(value, int | float) else None
+    if frame[_INDICATOR_AFTER_ADDRESS + int.from_bytes(frame[6:8], "big")] != _SAMPLES:
         return None
-    count = 1
-    for item in value:
-        more = _count_objects(item)
-        if more is None:
-            return None
-        count += more
-    return count
-
-
-def _closer(old: object, new: object, epsilon: float) -> bool:
-    """Whether both are numbers (or equally long arrays of them) less than `epsilon` apart."""
-    if isinstance(old, list | tuple) and isinstance(new, list | tuple):
-        return len(old) == len(new) and all(_closer(a, b, epsilon) for a, b in zip(old, new, strict=True))
-    if isinstance(old, bool) or isinstance(new, bool):
-        return False
-    if isinstance(old, int | float) and isinstance(new, int | float):
-        return abs(new - old) < epsilon
-    return False
+    message = decode(frame)[1]
+    return list(message.samples) if isinstance(message, Publish) and message.samples is not None else None

@@ -516,10 +516,15 @@ cdef class OscReceiver(SourceTable):
         return message.address_size > size and memcmp(message.address, <char*>self.reserved, size) == 0
 
     def write(self, Source source not None, bytes address not None, bint has_arguments, int value_type,
-              bytes value not None):
-        """Write one param (a full CLASP address, an encoded value) as if the source had named just this one."""
-        self._write(source, <const uint8_t*><char*>address, len(address), not has_arguments, has_arguments, value_type,
-                    <const uint8_t*><char*>value, len(value), True)
+              bytes value not None, bytes tail=None):
+        """Write one param (a full CLASP address, an encoded value) as if the source had named just this one. `tail`:
+        what `Source.spoken` said while the message was under way."""
+        source.tail = tail
+        try:
+            self._write(source, <const uint8_t*><char*>address, len(address), not has_arguments, has_arguments,
+                        value_type, <const uint8_t*><char*>value, len(value), True)
+        finally:
+            source.tail = None
 
     cdef _write(self, Source source, const uint8_t* address, size_t address_size, bint event, bint has_value,
                 int value_type, const uint8_t* value, size_t value_size, bint plain):

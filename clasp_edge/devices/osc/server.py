@@ -26,13 +26,13 @@ from clasp_edge.devices.osc.complaints import Complaints
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.echo import Known
+from clasp_edge.devices.osc.expansion import Expansions
 from clasp_edge.devices.osc.lease_store import Journal, LeaseStore
 from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours, join
 from clasp_edge.devices.osc.loops import Loops
-from clasp_edge.devices.osc.pattern import OscPattern
 from clasp_edge.devices.osc.profile import AddressSet, Profile, default_profile, profile_of
 from clasp_edge.devices.osc.receiver import OscReceiver
-from clasp_edge.devices.osc.resync import Resyncs, addresses_of
+from clasp_edge.devices.osc.resync import Resyncs
 from clasp_edge.devices.osc.source import Party, Source
 from clasp_edge.devices.osc.spoken import Spoken
 from clasp_edge.devices.osc.subscribers import CONTROL_PREFIX, CONTROLS, COST, StoredLease, Subscribers
@@ -44,7 +44,7 @@ from clasp_edge.router.principal import principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import NotScheduled, TooFarAhead
 from clasp_edge.wire import decode_value
-from clasp_edge.wire.pattern import Pattern, PatternError
+from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from clasp_edge.devices.osc.query.client import QueryClient
@@ -58,12 +58,6 @@ IDLE_S = 300.0
 """A sender of datagrams that is silent for so long is forgotten."""
 
 SWEEP_PERIOD_S = 30.0
-
-MAX_MATCHES = 4096
-"""Params that one message with wildcards may set: writing them takes some 20 ms, in which nothing else is served."""
-
-PARAMS_PER_MESSAGE = 64
-"""Looking at so many params for an address with wildcards counts as one message of the source's rate."""
 
 RECEIVE_BUFFER_BYTES = 1024 * 1024
 """Asked of the kernel for the UDP socket: what arrives while the router is busy with something else."""
@@ -113,6 +107,9 @@ class OscServer:
         router.plane.register(self._healer, b"osc")
         self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
         self.waiting = WaitingBundles(router, self.intake)
+        self._expansions = Expansions(
+            router, self.intake, self.complaints, self.bad_packet, self.refused, self.too_fast, self.overflowing
+        )
         self._resyncs = Resyncs(router.loop)
         self._adopt(config, access)
         self.static = ConfiguredTargets(
@@ -455,29 +452,7 @@ class OscServer:
             self.leases.handle(source, address, decode_value(value_type, value))
             return
         self.counters.expansions += 1
-        pattern = OscPattern(address)
-        base = self.base_of(source)
-        try:
-            superset = pattern.superset(base)
-        except PatternError as error:
-            self.bad_packet(source, str(error))
-            return
-        plane = self.router.plane
-        self.intake.charge(source, plane.params / PARAMS_PER_MESSAGE)
-        # All of them are found before the first is written: a write may bring params or take them away.
-        found: list[bytes] = []
-        for candidate in addresses_of(plane, [superset], None):
-            if candidate is not None and pattern.matches(candidate[len(base) :]):
-                found.append(candidate)
-                if len(found) > MAX_MATCHES:
-                    self.bad_packet(source, f"a pattern that matches more than {MAX_MATCHES} params")
-                    return
-        if not found:
-            shown = address[:256].decode("utf-8", "replace")
-            self.complaints.note(source, complaints.NO_MATCH, f"{shown} has wildcards and matches no param")
-        self.intake.charge(source, len(found))
-        for matched in found:
-            self.intake.write(source, matched, has_arguments, value_type, value)
+        self._expansions.add(source, self.base_of(source), address, has_arguments, value_type, value)
 
     def asked(self, source: Source, osc_address: bytes, address: bytes) -> bool:
         described = self.router.plane.describe(address)

@@ -57,13 +57,13 @@ cdef class Source(Sink):
     cdef public uint64_t bundle_number  # 0: not in a bundle
     cdef public bint hop
     # The rate:
-    cdef double tokens
+    cdef readonly double tokens
     cdef uint64_t refilled_us
     cdef public object overflow         # packets above the rate, params by their address; None: none
     cdef public uint64_t overflow_bytes
     cdef Source older, newer
 
-    cdef bytes spoken(self)
+    cpdef bytes spoken(self)
 
 
 cdef class SourceTable:

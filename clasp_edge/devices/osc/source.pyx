@@ -63,7 +63,7 @@ cdef class Source(Sink):
     def __repr__(self):
         return f"<OSC {self.name}>"
 
-    cdef bytes spoken(self):
+    cpdef bytes spoken(self):
         """Type tags and arguments of the message under way; None where they were not by the book."""
         if self.tail is None and self.tail_data != NULL:
             self.tail = PyBytes_FromStringAndSize(<const char*>self.tail_data, self.tail_size)

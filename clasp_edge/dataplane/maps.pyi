@@ -1,0 +1,3 @@
+"""Types of maps.pyx as Python sees them."""
+
+def merge_maps(old: bytes, new: bytes) -> bytes: ...
