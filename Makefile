@@ -149,6 +149,7 @@ bench-peers:
 		echo "bench-peers: skipped, the crate registry cannot be reached; the bench runs without the reference router"; \
 	else \
 		cargo build --release --locked --manifest-path benchmarks/peers/clasp_router/Cargo.toml; \
+		cargo build --release --locked --manifest-path benchmarks/peers/clasp_quic_client/Cargo.toml; \
 	fi
 
 # For the Python and the architecture it is built on; with auditwheel's tag it runs on every Linux with a C library as new

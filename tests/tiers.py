@@ -24,7 +24,7 @@ _PROCESS_FOLDERS = ("image", "crash")
 """Their subject is programs: the board's, and a daemon that is killed."""
 
 _ROOT = ("support.netns", "support.lan", "support.federation_net", "support.small_disk", "support.container")
-_REFERENCE = ("support.rust_router",)
+_REFERENCE = ("support.rust_router", "support.rust_quic_client")
 _INTEROP = (
     "support.javascript", "support.javascript_mqtt", "support.mosquitto", "support.mosquitto_tools",
     "support.python_client", "support.paho_client", "support.old_broker",
@@ -32,7 +32,8 @@ _INTEROP = (
 )  # fmt: skip
 _PROCESS = (
     "support.daemon", "support.live", "support.client", "support.mqtt_client", "support.service_manager",
-    "support.federated", "support.bridged", "support.leaves", "support.bad_hub", "support.fixtures",
+    "support.quic_client", "support.federated", "support.bridged", "support.leaves", "support.bad_hub",
+    "support.fixtures",
 )  # fmt: skip
 
 

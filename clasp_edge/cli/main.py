@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clasp_edge.cli import (
+    claim_arguments,
     console_arguments,
     journal_arguments,
     remote_arguments,
     rules_arguments,
     token_arguments,
+    user_arguments,
 )
 from clasp_edge.cli.parser import Parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from clasp_edge.cli import rules
 
             return {"test": rules.test, "convert": rules.convert}[arguments.action](arguments.file)
-        case name if name in ("rules", "token") or name in console_arguments.COMMANDS:
+        case name if name in ("rules", "token", "user", "claim") or name in console_arguments.COMMANDS:
             return _ask(arguments)
         case _:
             print(default_text(), end="")
@@ -95,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     journal_arguments.add_parser(commands, source)
     rules_arguments.add_parser(commands, source)
     token_arguments.add_parser(commands, source)
+    user_arguments.add_parser(commands, source)
+    claim_arguments.add_parser(commands, source)
     commands.add_parser(
         "config",
         help="print the commented default configuration file",
@@ -142,9 +146,11 @@ def _ask(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_CONFIG
-    from clasp_edge.cli import console, rules, token
+    from clasp_edge.cli import claim, console, rules, token, user
 
-    ask = {"rules": rules.run_live, "token": token.run}.get(arguments.command, console.run)
+    ask = {"rules": rules.run_live, "token": token.run, "user": user.run, "claim": claim.run}.get(
+        arguments.command, console.run
+    )
     return ask(arguments, config, also_system=path in (None, SYSTEM_CONFIG) and not arguments.sets)
 
 

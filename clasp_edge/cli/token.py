@@ -24,6 +24,10 @@ EXIT_REFUSED = 1
 
 def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> int:
     """Carry out the command."""
+    if arguments.action == "cap":
+        from clasp_edge.cli import capability
+
+        return capability.run(arguments, config, also_system=also_system)
     try:
         request = _request(arguments)
         try:

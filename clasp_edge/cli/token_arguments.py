@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from clasp_edge.cli import capability_arguments
 from clasp_edge.cli.parser import Parser
 
 
@@ -33,3 +34,4 @@ def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> 
     test.add_argument("verb", metavar="ACTION", choices=("read", "write", "admin"))
     test.add_argument("address", metavar="ADDRESS")
     add("prune", "forget tokens that have expired")
+    capability_arguments.add_parser(actions, source)

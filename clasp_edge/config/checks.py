@@ -15,6 +15,7 @@ from clasp_edge.config.listen import parse_listen
 from clasp_edge.config.model import (
     Bridge,
     BridgeMap,
+    ClientCertificate,
     Config,
     Console,
     Federation,
@@ -22,6 +23,7 @@ from clasp_edge.config.model import (
     Limits,
     Mqtt,
     MqttMount,
+    Network,
     Osc,
     OscDevice,
     OscTarget,
@@ -54,6 +56,8 @@ ACTIONS = frozenset({"read", "r", "write", "w", "write!", "w!", "admin", "a", "*
 # Part of an address, and what snapshots name as the writer, which has 36 bytes.
 UPLINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 ROUTER_ID = re.compile(r"[A-Za-z0-9_.-]{0,64}")
+CERTIFICATE_NAME = re.compile(r"(CN|DNS|URI|email|IP Address):.+")
+TRUST_ANCHOR = re.compile(r"did:key:z6Mk[1-9A-HJ-NP-Za-km-z]{44}|ed25519:[0-9a-fA-F]{64}")
 TLS_PIN = re.compile(r"sha256:[0-9a-fA-F]{64}")
 BRIDGE_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 
@@ -65,6 +69,17 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
             if reason := pattern_fault(part.pattern):
                 yield "pattern", reason
         case Token():
+            for index, scope in enumerate(part.scopes):
+                if reason := scope_fault(scope):
+                    yield f"scopes[{index}]", reason
+        case ClientCertificate():
+            if not CERTIFICATE_NAME.fullmatch(part.name):
+                yield "name", 'is "CN:..." of the subject or an alternative name: "DNS:...", "URI:...", "email:..."'
+            for index, scope in enumerate(part.scopes):
+                if reason := scope_fault(scope):
+                    yield f"scopes[{index}]", reason
+        case Network():
+            yield from _networks("networks", part.networks)
             for index, scope in enumerate(part.scopes):
                 if reason := scope_fault(scope):
                     yield f"scopes[{index}]", reason
@@ -145,6 +160,9 @@ def _limits(limits: Limits) -> Iterator[tuple[str, str]]:
 
 
 def _security(security: Security) -> Iterator[tuple[str, str]]:
+    for index, anchor in enumerate(security.trust_anchors):
+        if not TRUST_ANCHOR.fullmatch(anchor):
+            yield f"trust_anchors[{index}]", 'is a public key: "did:key:z..." or "ed25519:" and 64 hex digits'
     first: dict[str, int] = {}
     for index, token in enumerate(security.token):
         if (earlier := first.setdefault(token.token, index)) != index:
@@ -275,7 +293,7 @@ def _uplink(uplink: Uplink) -> Iterator[tuple[str, str]]:
     if uplink.tls_key and not uplink.tls_cert:
         yield "tls_key", "without tls_cert it is of no use"
     if (uplink.tls_ca or uplink.tls_cert) and not tls:
-        yield "tls_ca" if uplink.tls_ca else "tls_cert", 'none of the addresses begins with "wss://"'
+        yield "tls_ca" if uplink.tls_ca else "tls_cert", 'none of the addresses begins with "wss://" or "quic://"'
 
 
 def _bridge_map(part: BridgeMap) -> Iterator[tuple[str, str]]:

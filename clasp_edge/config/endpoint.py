@@ -1,4 +1,4 @@
-"""Where a larger router is: the text `ws://host:port/path`, `wss://...` or `tcp://host:port`, and its parsed form.
+"""Where a larger router is: `ws://host:port/path`, `wss://...`, `tcp://host:port` or `quic://host:port`, parsed.
 
 Opens nothing; whether there is a router is found out when an uplink connects.
 """
@@ -13,8 +13,9 @@ import msgspec
 
 from clasp_edge.config.listen import parse_listen
 
-Scheme = Literal["ws", "wss", "tcp", "discover"]
-SCHEMES = ("ws", "wss", "tcp")
+Scheme = Literal["ws", "wss", "tcp", "quic", "discover"]
+SCHEMES = ("ws", "wss", "tcp", "quic")
+WITHOUT_PATH = ("tcp", "quic")
 DISCOVER = "discover"
 LONGEST_NAME = 256
 
@@ -22,14 +23,17 @@ WSS_PORT = 443
 """What `wss://` without a port means to everybody. The others have no such port: CLASP's 7330 is not what RFC 6455
 says, and RFC 6455's 80 is not what anybody means here, so the port has to be written."""
 
+CLASP_PORT, QUIC_PORT = 7330, 7331
+"""What a hub usually has; it is written all the same."""
+
 # What a request line can carry as it is (RFC 3986, 3.3 and 3.4).
 _PATH = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:@/?-]*", re.ASCII)
 
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One address of a router. `host` is a name, an IPv4 address or an IPv6 address without brackets; `path` begins
-    with "/" and is empty for `tcp`. With the scheme `discover` the router is found when it is needed: `host` is its
-    name or id, "" for the only one there is."""
+    with "/" and is empty for `tcp` and `quic`. With the scheme `discover` the router is found when it is needed: `host`
+    is its name or id, "" for the only one there is."""
 
     scheme: Scheme
     host: str
@@ -39,7 +43,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     @property
     def tls(self) -> bool:
         """Whether a connection needs TLS."""
-        return self.scheme == "wss"
+        return self.scheme in ("wss", "quic")
 
     @property
     def authority(self) -> str:
@@ -60,19 +64,22 @@ def parse_endpoint(text: str) -> Endpoint:
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in SCHEMES:
-        raise ValueError('a router is "ws://host:port", "wss://host", "tcp://host:port" or "discover:NAME"')
+        raise ValueError(
+            'a router is "ws://host:port", "wss://host", "tcp://host:port", "quic://host:port" or "discover:NAME"'
+        )
     authority, slash, path = rest.partition("/")
     if "?" in authority or "#" in rest:
         raise ValueError('a query comes after a path ("/?..."), and a part after "#" has no meaning here')
     if "@" in authority:
         raise ValueError("a router's URL has no user name or password; the token has a key of its own")
-    if scheme == "tcp" and path:
-        raise ValueError(f'a tcp:// address has no path: "{text}"')
+    if scheme in WITHOUT_PATH and path:
+        raise ValueError(f'a {scheme}:// address has no path: "{text}"')
     if _PATH.fullmatch(path) is None:
         raise ValueError(f'the path has a character that must be written as "%..": "{text}"')
     if ":" not in authority.rpartition("]")[2]:
         if scheme != "wss":
-            raise ValueError(f'the port is missing, such as in "{scheme}://{authority or "host"}:7330"')
+            usual = QUIC_PORT if scheme == "quic" else CLASP_PORT
+            raise ValueError(f'the port is missing, such as in "{scheme}://{authority or "host"}:{usual}"')
         authority = f"{authority}:{WSS_PORT}"
     try:
         at = parse_listen(authority)
@@ -82,7 +89,9 @@ def parse_endpoint(text: str) -> Endpoint:
         raise ValueError(f'a router has a host: "{text}"')
     if at.port == 0:
         raise ValueError(f'a router has a port from 1 to 65535: "{text}"')
-    return Endpoint(cast("Scheme", scheme), at.host, at.port, "" if scheme == "tcp" else f"/{path}" if slash else "/")
+    return Endpoint(
+        cast("Scheme", scheme), at.host, at.port, "" if scheme in WITHOUT_PATH else f"/{path}" if slash else "/"
+    )
 
 
 def _name(text: str) -> str:

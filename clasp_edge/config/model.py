@@ -71,6 +71,7 @@ class Tls(Section, frozen=True, kw_only=True):
     certificate: Annotated[str, Meta(max_length=4096)] = ""
     key: Annotated[str, Meta(max_length=4096)] = ""
     client_ca: Annotated[str, Meta(max_length=4096)] = ""
+    client_certificates: Literal["required", "optional"] = "required"
 
 
 class MqttMount(Section, frozen=True, kw_only=True):
@@ -153,12 +154,31 @@ class Token(Section, frozen=True, kw_only=True):
         return f"Token(subject={self.subject!r}, scopes={self.scopes!r}, expires={self.expires!r})"
 
 
+class ClientCertificate(Section, frozen=True, kw_only=True):
+    """`[[security.certificate]]`: what the bearer of a client certificate may do."""
+
+    name: Annotated[str, Meta(min_length=4, max_length=512)]
+    subject: Annotated[str, Meta(max_length=256)] = ""
+    scopes: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
+class Network(Section, frozen=True, kw_only=True):
+    """`[[security.network]]`: what devices there may do that cannot log in."""
+
+    networks: Annotated[tuple[str, ...], Meta(min_length=1)]
+    protocols: Annotated[tuple[Literal["mqtt", "osc"], ...], Meta(min_length=1)] = ("mqtt", "osc")
+    scopes: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
 class Security(Section, frozen=True, kw_only=True):
     """`[security]`: who may connect and what they may do."""
 
     mode: Literal["open", "authenticated"] = "open"
     lock_error_code: Literal[400, 401] = 400  # router.md 13.7: old clients know 400, the protocol document says 401
     token: tuple[Token, ...] = ()
+    network: tuple[Network, ...] = ()
+    trust_anchors: tuple[str, ...] = ()
+    certificate: tuple[ClientCertificate, ...] = ()
 
 
 class Journal(Section, frozen=True, kw_only=True):

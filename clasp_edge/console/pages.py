@@ -45,7 +45,6 @@ class Pages:
         self._health = health
         self._metrics = metrics
         self._reports = {"/status.json": status, "/clients.json": clients}
-        self._authenticator = router.authenticator
         self._files: Files | None = None
         self.apply_config(router.config)
 
@@ -101,7 +100,7 @@ class Pages:
         from clasp_edge.security.scope import Scopes
 
         scopes: Scopes | None = None
-        if self._authenticator is not None:
+        if self._router.authenticator is not None:
             try:
                 granted = self._identity(request).scopes
             except Refused as refusal:
@@ -114,7 +113,7 @@ class Pages:
         """The answer to who may not have the numbers, None for who may."""
         if self._is_near(request):
             return None
-        if self._authenticator is None:
+        if self._router.authenticator is None:
             text = "the metrics are not for this address; console.metrics_from says for which they are"
             return _said("403 Forbidden", text, request)
         refusal = self._refusal(request)
@@ -133,9 +132,11 @@ class Pages:
 
     def _identity(self, request: Request) -> Identity:
         """Whose token the request has. Raises Refused."""
-        assert self._authenticator is not None
+        assert self._router.authenticator is not None
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return self._authenticator.validate(token.strip() if scheme.lower() == "bearer" else "", f"{request.host}:0")
+        return self._router.authenticator.validate(
+            token.strip() if scheme.lower() == "bearer" else "", f"{request.host}:0"
+        )
 
     def _refusal(self, request: Request) -> str | None:
         """Why the request's token is not good enough, or None."""

@@ -6,17 +6,23 @@ Every login that is refused goes to the trail (security.trail), with where it ca
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
+from clasp_edge.daemon.password_checks import PasswordChecks
 from clasp_edge.router import access
 from clasp_edge.router.access import Refused
 from clasp_edge.security.guesses import Guesses
+from clasp_edge.security.revocations import Revocations
 from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of
-from clasp_edge.security.tokens import Identity, StaticToken, TokenStore, Unauthorized
+from clasp_edge.security.tokens import Identity, StaticCertificate, StaticNetwork, StaticToken, TokenStore, Unauthorized
 from clasp_edge.security.trail import Trail
+from clasp_edge.security.user_file import User, UserFile
 from clasp_edge.wire import ErrorCode
 
 log = logging.getLogger("clasp_edge.security")
@@ -34,15 +40,22 @@ class Use:
 class TokenAuthenticator:
     """Static tokens from configuration and token file (`router.access.Authenticator`)."""
 
-    def __init__(self, config: Config, clock: Clock, trail: Trail) -> None:
+    def __init__(self, config: Config, clock: Clock, trail: Trail, certificates: Mapping[str, Sequence[str]]) -> None:
+        """`certificates`: the names in the certificates of clients, by their address."""
+        self._certificates = certificates
         self._clock = clock
         self._trail = trail
         self._config = config
         self.file = TokenFile(config.data_dir)
+        self.users = UserFile(config.data_dir)
+        self.revocations = Revocations(config.data_dir)
+        self._checks = PasswordChecks(asyncio.get_running_loop)
         self.guesses = Guesses()
         self.uses: dict[bytes, Use] = {}
         self._store = TokenStore()
         self._kept: list[KeptToken] = []
+        self._kept_users: list[User] = []
+        self._revoked: frozenset[str] = frozenset()
         self._state: object = None
         self._read_file()
         self.reload(config)
@@ -62,25 +75,43 @@ class TokenAuthenticator:
                 for entry in config.security.token
             ),
             self._kept,
+            self._kept_users,
+            (
+                StaticNetwork(tuple(map(ip_network, entry.networks)), entry.protocols, entry.scopes)
+                for entry in config.security.network
+            ),
+            (StaticCertificate(entry.name, entry.subject, entry.scopes) for entry in config.security.certificate),
+            config.security.trust_anchors,
+            self._revoked,
         )
 
     def file_changed(self) -> bool:
-        """Take the token file over if it is not what it was; whether it was not."""
-        if self.file.state() == self._state:
+        """Take the files of tokens and users over if they are not what they were; whether they were not."""
+        if self._states() == self._state:
             return False
         self.reload(self._config)
         return True
 
+    def _states(self) -> object:
+        return self.file.state(), self.users.state(), self.revocations.state()
+
     def _read_file(self) -> None:
-        self._state = self.file.state()
+        self._state = self._states()
         try:
             self._kept = self.file.read()
+            self._kept_users = self.users.read()
+            self._revoked = self.revocations.read()
         except TokenFileError as error:
             # Better those of before than a locked door, or one that is open.
             log.error("%s; the tokens of before stay in force", error)
 
     def validate(self, token: str, remote: str = "") -> Identity:
         host = remote.rpartition(":")[0]
+        if not token:
+            shown = self.of_certificate(remote)
+            if shown is not None:
+                self._used(shown, host)
+                return shown
         digest = digest_of(token)
         now_s = self._clock.monotonic_s()
         wait_s = self.guesses.wait_s(host, digest, now_s) if token else 0.0
@@ -97,17 +128,73 @@ class TokenAuthenticator:
             self._say(remote, error.text)
             raise Refused(error.code, error.text) from None
         self.guesses.success(host, digest)
-        use = self.uses.setdefault(identity.digest, Use())
-        use.count, use.last_s, use.remote = use.count + 1, self._clock.wall_s(), host
+        self._used(identity, host)
         return identity
 
-    def _say(self, remote: str, reason: str) -> None:
-        """Name a refused login."""
-        self._trail.note("login refused", remote=remote, reason=reason)
+    def _used(self, identity: Identity, host: str) -> None:
+        use = self.uses.setdefault(identity.digest, Use())
+        use.count, use.last_s, use.remote = use.count + 1, self._clock.wall_s(), host
 
-    def recognise(self, fingerprint: str) -> Identity:
+    def _say(self, remote: str, reason: str, name: str = "") -> None:
+        """Name a refused login."""
+        self._trail.note("login refused", remote=remote, client=name, reason=reason)
+
+    def takes_password(self, name: str, password: bytes) -> bool:
+        # Of nobody too, where there are users at all: how long it takes must not tell who they are.
+        if not self._store.users or not name:
+            return False
+        return name in self._store.users or not self._store.holds(password.decode(errors="replace"))
+
+    def check_password(
+        self, name: str, password: bytes, client: str, remote: str, then: Callable[[access.Identity | Refused], None]
+    ) -> None:
+        host = remote.rpartition(":")[0]
+        user = self._store.users.get(name)
+        kept = user.password if user is not None else ""
+        if kept and self._checks.known(kept, password):
+            then(self._logged_in(name, kept, password, client, remote))
+            return
+        now_s = self._clock.monotonic_s()
+        wait_s = self.guesses.wait_s(host, b"", now_s)
+        if wait_s > 0:
+            self._say(remote, "too many wrong passwords", name)
+            then(
+                Refused(
+                    ErrorCode.RATE_LIMITED,
+                    f"Too many wrong passwords from this address: try again in {wait_s:.0f} s",
+                )
+            )
+            return
+
+        def have(right: bool) -> None:
+            if right:
+                then(self._logged_in(name, kept, password, client, remote))
+                return
+            self.guesses.failure(host, self._clock.monotonic_s())
+            self._say(remote, "wrong user name or password", name)
+            then(Refused(ErrorCode.UNAUTHORIZED, "wrong user name or password"))
+
+        if not self._checks.check(host, kept, password, have):
+            self._say(remote, "too many logins at once", name)
+            then(Refused(ErrorCode.RATE_LIMITED, "too many logins at once: try again in a few seconds"))
+
+    def _logged_in(self, name: str, kept: str, password: bytes, client: str, remote: str) -> access.Identity | Refused:
+        user = self._store.users.get(name)
+        if user is None or user.password != kept:
+            return Refused(ErrorCode.UNAUTHORIZED, "wrong user name or password")  # changed meanwhile
+        identity = self._store.of_user(user, client)
+        self._used(identity, remote.rpartition(":")[0])
+        return identity
+
+    def of_certificate(self, remote: str) -> Identity | None:
+        return self._store.of_certificate(self._certificates.get(remote, ()))
+
+    def of_network(self, protocol: str, host: str) -> Identity | None:
+        return self._store.of_network(protocol, host)
+
+    def recognise(self, fingerprint: str, client: str = "") -> Identity:
         try:
-            return self._store.recognise(fingerprint, self._clock.wall_s())
+            return self._store.recognise(fingerprint, self._clock.wall_s(), client)
         except Unauthorized as error:
             raise Refused(error.code, error.text) from None
 

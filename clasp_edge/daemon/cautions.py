@@ -72,6 +72,18 @@ def _doors(config: Config) -> Iterator[str]:
             yield f'{name}.listen {listen}: a public address, and security.mode is "open": everybody may do everything'
 
 
+OPEN = "the router is open: everybody on the network may do everything; claim it with: clasp-edge claim"
+
+
+def is_open_to_others(config: Config) -> bool:
+    """Whether others than this machine reach it, and are asked for nothing."""
+    if config.security.mode != "open":
+        return False
+    parts = (config.websocket, config.tcp, config.mqtt)
+    listens = [*(part.listen for part in parts), *(part.tls_listen for part in parts), config.osc.listen]
+    return any(listen is not None and not _is_loopback(listen.host) for listen in listens)
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 from clasp_edge.config.model import Config
@@ -24,6 +25,10 @@ log = logging.getLogger("clasp_edge.tls")
 DIRECTORY = "tls"
 VALID_DAYS = 3650
 MAKE_TIMEOUT_S = 30
+LOOK_TIMEOUT_S = 5
+
+CLOCK_IS_SET_S = 1_767_225_600
+"""2026-01-01: a clock that shows an earlier time was not set."""
 LARGEST_FILE_BYTES = 1 << 20
 
 
@@ -49,7 +54,8 @@ class Certificate:
                 self.context.load_verify_locations(config.tls.client_ca)
             except OSError as error:
                 raise CannotStart(f"tls.client_ca {config.tls.client_ca}: {_said(error)}") from None
-            self.context.verify_mode = ssl.CERT_REQUIRED
+            required = config.tls.client_certificates == "required"
+            self.context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         self._state: object = None
         self.loads = 0
         """How often the files were taken over: who keeps a copy of what is in them looks here."""
@@ -64,6 +70,26 @@ class Certificate:
         self.fingerprint = fingerprint_of(self.chain)
         self.loads += 1
         self._state = self._files()
+
+    def time_fault(self) -> str | None:
+        """Why clients will not believe the certificate now, if its time is the reason. It is used all the same: the
+        clock may be set later."""
+        command = ["openssl", "x509", "-in", str(self.chain), "-noout", "-dates", "-dateopt", "iso_8601"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LOOK_TIMEOUT_S, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None  # the program only makes certificates; with one of somebody else's it may be missing
+        found = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+        now = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
+        # In this form times are in the order of texts.
+        if now < found.get("notBefore", ""):
+            return (
+                f"certificate {self.chain}: not valid before {found['notBefore']}, and this box's clock shows {now}: "
+                "clients that look at the time refuse it until the clock is set"
+            )
+        if now > found.get("notAfter", "9999"):
+            return f"certificate {self.chain}: has expired on {found['notAfter']}"
+        return None
 
     def _files(self) -> object:
         found = []
@@ -89,6 +115,12 @@ class Certificate:
             return False
         log.warning("certificate %s: taken over, fingerprint %s", self.chain, self.fingerprint)
         return True
+
+
+def days_of_validity(now_s: float) -> int:
+    """For a certificate made now. A box whose clock is not set begins in the past: its certificate must not have ended
+    by the time the clock is."""
+    return VALID_DAYS + max(0, int((CLOCK_IS_SET_S - now_s) // 86_400))
 
 
 def fingerprint_of(chain: Path) -> str:
@@ -142,7 +174,7 @@ def _make(chain: Path, key: Path, name: str) -> None:
     fresh_chain, fresh_key = chain.with_suffix(".new"), key.with_suffix(".new")
     command = [
         "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-sha256",
-        "-days", str(VALID_DAYS), "-subj", f"/CN={_common_name(name)}", "-keyout", str(fresh_key),
+        "-days", str(days_of_validity(time.time())), "-subj", f"/CN={_common_name(name)}", "-keyout", str(fresh_key),
         "-out", str(fresh_chain), "-addext", f"subjectAltName={','.join(_alternative_names(name))}",
         "-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth,clientAuth",
     ]  # fmt: skip

@@ -65,6 +65,8 @@ class FederationPart(Part):
     def apply_config(self, config: Config) -> None:
         """Run the uplinks of this configuration."""
         self._config = config
+        if self._ids is not None:
+            self._ids.authenticator = self._router.authenticator
         if config.uplink and self._uplinks is None:
             from clasp_edge.federation.upstream.manager import Uplinks
 

@@ -38,7 +38,8 @@ def greeting(config: Config, addresses: Sequence[str], kept: str = "", control: 
     lines.append(f"  journal     {kept or 'off'}")
     if control is not None:
         lines.append(f"  control     {control}")
-    lines.append(f"  security    {config.security.mode}")
+    open_to_all = "open: everybody may do everything; clasp-edge claim makes it yours"
+    lines.append(f"  security    {open_to_all if config.security.mode == 'open' else config.security.mode}")
     lines += [f"  listens on  {address}" for address in addresses]
     by_scheme = dict(address.split("://", 1) for address in addresses)
     if config.websocket.listen is not None:

@@ -24,13 +24,15 @@ from clasp_edge.config.reload import reloadable_changes, reloaded
 from clasp_edge.daemon import logs
 from clasp_edge.daemon.access import AccessPart
 from clasp_edge.daemon.auth import TokenAuthenticator
-from clasp_edge.daemon.cautions import cautions
+from clasp_edge.daemon.cautions import OPEN, cautions, is_open_to_others
+from clasp_edge.daemon.claimed_config import claimed
 from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.part import CannotStart
 from clasp_edge.daemon.parts import Parts
 from clasp_edge.daemon.verify import load_verified
 from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.router import Router
+from clasp_edge.security.claim_file import Claim
 from clasp_edge.security.trail import Trail
 from clasp_edge.transports.bind import BindError
 
@@ -68,6 +70,7 @@ class Daemon:
         self._sets = sets
         self._clock = Clock()
         self._trail = Trail(self._clock)
+        self._certificates: dict[str, tuple[str, ...]] = {}
         self._authenticator: TokenAuthenticator | None = None
         self._stopping = asyncio.Event()
         self._service: Service | None = None
@@ -76,9 +79,10 @@ class Daemon:
         """Start everything, wait for the end, stop everything; returns the exit status."""
         config = self._config
         if config.security.mode == "authenticated":
-            self._authenticator = TokenAuthenticator(config, self._clock, self._trail)
+            self._authenticator = TokenAuthenticator(config, self._clock, self._trail, self._certificates)
         self._router = Router(config, asyncio.get_running_loop(), self._clock, self._authenticator)
         self._router.trail = self._trail
+        self._router.certificates = self._certificates
         try:
             self._parts = Parts(self._router, config, self._access())
         except CannotStart as error:
@@ -104,7 +108,14 @@ class Daemon:
         return 0
 
     def _access(self) -> AccessPart:
-        return AccessPart(self._router, self._config, self._trail, self._authenticator, self._apply_config)
+        return AccessPart(self._router, self._config, self._trail, self._authenticator, self._apply_config, self._lock)
+
+    def _lock(self, claim: Claim) -> None:
+        """The box was claimed: ask for tokens from now on."""
+        self._config = claimed(self._config, claim)
+        self._authenticator = TokenAuthenticator(self._config, self._clock, self._trail, self._certificates)
+        self._router.authenticator = self._parts.access.authenticator = self._authenticator
+        self._apply_config()
 
     async def _start(self) -> list[str]:
         addresses: list[str] = []
@@ -132,6 +143,8 @@ class Daemon:
             self._service.ready()
 
     def _warn(self) -> None:
+        if is_open_to_others(self._config):
+            log.warning("%s", OPEN)
         for caution in cautions(self._config, self._config_path):
             log.warning("%s", caution)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from clasp_edge.config.listen import Listen
 from clasp_edge.config.model import Config
 from clasp_edge.console.sources import StatusSources
-from clasp_edge.daemon.part import Part
+from clasp_edge.daemon.part import Guest, Part
 from clasp_edge.devices.mqtt.server import MqttServer
 from clasp_edge.router.router import Router
 from clasp_edge.transports.bind import bind, name_of
@@ -44,6 +45,12 @@ class MqttPart(Part):
 
     def apply_config(self, config: Config) -> None:
         self.server.apply_config(config)
+
+    def guests(self) -> Iterator[Guest]:
+        for session in self.server.sessions.values():
+            if session.identity is None and not session.is_ghost:
+                remote = session.connection.remote if session.connection is not None else ""
+                yield Guest("mqtt", session.client_id, remote)
 
     def describe(self, sources: StatusSources) -> None:
         from clasp_edge.console.devices_report import add_mqtt

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from clasp_edge.config.listen import parse_listen
 from clasp_edge.config.model import Config
 from clasp_edge.console.requests import Requests
 from clasp_edge.console.resync import Resync
 from clasp_edge.console.sources import StatusSources
-from clasp_edge.daemon.part import Part
+from clasp_edge.daemon.part import Guest, Part
 from clasp_edge.devices.osc.lease_store import Journal
 from clasp_edge.devices.osc.server import OscServer
 from clasp_edge.router.router import Router
@@ -61,6 +61,13 @@ class OscPart(Part):
         self._config = config
         if self.server is not None:
             self.server.apply_config(config.osc, devices_may(config))
+
+    def guests(self) -> Iterator[Guest]:
+        if self.server is not None:
+            for source in self.server.senders():
+                device = self.server.device_name(source)
+                if device is None:
+                    yield Guest("osc", "", source.name)
 
     def describe(self, sources: StatusSources) -> None:
         from clasp_edge.console.devices_report import add_osc

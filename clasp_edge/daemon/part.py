@@ -6,6 +6,10 @@ loops in `daemon.main`. Each method does nothing where a part has nothing to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import msgspec
+
 from clasp_edge.config.model import Config
 from clasp_edge.console.requests import Requests
 from clasp_edge.console.sources import StatusSources
@@ -13,6 +17,14 @@ from clasp_edge.console.sources import StatusSources
 
 class CannotStart(OSError):
     """The process ends with status 2; the text says what is in the way."""
+
+
+class Guest(msgspec.Struct, frozen=True):
+    """Who is connected and has not logged in. `address` as `host:port`, "" for somebody who is away."""
+
+    protocol: str
+    name: str
+    address: str
 
 
 class Part:
@@ -42,6 +54,10 @@ class Part:
 
     def offer(self, requests: Requests) -> None:
         """Add what the part can be asked over the control socket. Called before any `start`."""
+
+    def guests(self) -> Iterator[Guest]:
+        """Its clients that have not logged in, on a router that does not ask for it."""
+        yield from ()
 
     @property
     def listening(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from clasp_edge.config.model import Config
 from clasp_edge.console.health import Health
+from clasp_edge.daemon.access import AccessPart
 from clasp_edge.daemon.bridges import BridgesPart
 from clasp_edge.daemon.console import ConsolePart
 from clasp_edge.daemon.federation import FederationPart
@@ -47,8 +48,10 @@ class Parts:
     The journal is opened here: what it has stored is there before anybody connects. Raises CannotStart.
     """
 
-    def __init__(self, router: Router, config: Config, access: Part) -> None:
+    def __init__(self, router: Router, config: Config, access: AccessPart) -> None:
+        self.access = access
         self.all: list[Part] = [access]
+        access.parts = self.all
         self.udp = UdpPorts()
         self.journal_text = "off"
         journal = None

@@ -52,6 +52,7 @@ class TlsPart(Part):
                     server.serve,
                     max_handshakes=lambda: router.config.limits.max_half_open,
                     timeout_s=lambda: router.config.limits.handshake_timeout_s,
+                    certificates=router.certificates,
                 ),
             )
             for server in servers
@@ -62,14 +63,21 @@ class TlsPart(Part):
         return [f"{scheme}://{await listener.start()}" for scheme, listener in self._listeners]
 
     def ready(self) -> None:
+        self._look_at_times()
         log.info("certificate %s, fingerprint %s", self.certificate.chain, self.certificate.fingerprint)
         self._look_later()
 
     def _look_later(self) -> None:
         self._timer = self._router.loop.call_later(LOOK_AGAIN_S, self._look)
 
+    def _look_at_times(self) -> None:
+        fault = self.certificate.time_fault()
+        if fault is not None:
+            log.warning("%s", fault)
+
     def _look(self) -> None:
-        self.certificate.take_over()
+        if self.certificate.take_over():
+            self._look_at_times()
         self._look_later()
 
     def apply_config(self, config: Config) -> None:

@@ -11,15 +11,18 @@ from pathlib import Path
 
 from clasp_edge.config.load import ConfigError, Problem, load_with_origins
 from clasp_edge.config.model import Config
+from clasp_edge.daemon.claimed_config import with_claim
 from clasp_edge.daemon.rules_config import has_rules, read_configured
 from clasp_edge.security.scope import Scope, ScopeError
 from clasp_edge.security.token_file import TokenFile, TokenFileError
+from clasp_edge.security.user_file import UserFile
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 
 def load_verified(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
     """As `load_config`, with everything in the configuration known to be usable. Raises ConfigError."""
     config, origin_of = load_with_origins(path, sets)
+    config = with_claim(config)
     problems = [Problem(origin_of(key), key, sentence) for key, sentence in _unreadable(config)]
     if problems:
         raise ConfigError(problems)
@@ -35,6 +38,12 @@ def _unreadable(config: Config) -> Iterator[tuple[str, str]]:
             yield f"state.strategy[{index}].pattern", str(error)
     for index, token in enumerate(config.security.token):
         yield from _unreadable_scopes(f"security.token[{index}].scopes", token.scopes)
+    if config.security.certificate and not config.tls.client_ca:
+        yield "security.certificate", "needs tls.client_ca, which says whose certificates are believed"
+    for index, certificate in enumerate(config.security.certificate):
+        yield from _unreadable_scopes(f"security.certificate[{index}].scopes", certificate.scopes)
+    for index, network in enumerate(config.security.network):
+        yield from _unreadable_scopes(f"security.network[{index}].scopes", network.scopes)
     yield from _unreadable_scopes("osc.scopes", config.osc.scopes)
     for index, target in enumerate(config.osc.target):
         for at, pattern in enumerate(target.patterns):
@@ -60,15 +69,21 @@ def _nobody(config: Config) -> Iterator[tuple[str, str]]:
             "security.token",
             'tokens lock nothing while security.mode is "open": set security.mode = "authenticated", or take them out',
         )
-    if config.security.mode != "authenticated" or config.security.token:
+    if config.security.mode != "authenticated" or _has_key(config):
         return
     try:
-        if TokenFile(config.data_dir).read():
+        if TokenFile(config.data_dir).read() or UserFile(config.data_dir).read():
             return
         reason = "without any token would let nobody in"
     except TokenFileError as error:
         reason = f"cannot be meant: {error}"
     yield "security.mode", f'"authenticated" {reason}; make one with: clasp-edge token new NAME --scope "admin:/**"'
+
+
+def _has_key(config: Config) -> bool:
+    """Whether the configuration itself lets somebody in."""
+    security = config.security
+    return bool(security.token or security.network or security.trust_anchors or security.certificate)
 
 
 def _wrong_rules(config: Config) -> Iterator[tuple[str, str]]:

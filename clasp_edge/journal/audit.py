@@ -41,6 +41,37 @@ class Kept(NamedTuple):
     data: bytes
 
 
+class Entries:
+    """What the next commit has to store, as `cursors.Cursors` and `documents.Documents` have theirs."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._waiting: list[bytes] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, entry: bytes) -> None:
+        self._waiting.append(entry)
+        self._bound()
+
+    def take(self) -> list[bytes]:
+        """What is to be stored now."""
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def give_back(self, taken: list[bytes]) -> None:
+        """A commit with these has failed."""
+        self._waiting[:0] = taken
+        self._bound()
+
+    def _bound(self) -> None:
+        beyond = len(self._waiting) - MOST_WAITING
+        if beyond > 0:
+            del self._waiting[:beyond]
+            self.lost += beyond
+
+
 def append(
     txn: lmdb.Transaction, entries: Sequence[bytes], wall_us: int, believable: bool, limits: Limits
 ) -> None:  # fmt: skip

@@ -99,8 +99,22 @@ class Authenticator(Protocol):
     def revalidate(self, identity: Identity) -> Identity:
         """The identity as it stands now. Raise `Refused` when it has been revoked or has expired."""
 
-    def recognise(self, fingerprint: str) -> Identity:
-        """Whose token has this fingerprint. Raise `Refused` when there is none, or it has expired."""
+    def recognise(self, fingerprint: str, client: str = "") -> Identity:
+        """Whose token has this fingerprint, as this client. Raise `Refused` when there is none, or it has expired."""
+
+    def takes_password(self, name: str, password: bytes) -> bool:
+        """Whether a user name and password are to be checked by `check_password`, and are not a token."""
+
+    def check_password(
+        self, name: str, password: bytes, client: str, remote: str, then: Callable[[Identity | Refused], None]
+    ) -> None:
+        """Have it checked beside the event loop; `then` is called on its thread with who it is, or why not."""
+
+    def of_certificate(self, remote: str) -> Identity | None:
+        """Whom the client there stands for by the certificate that it has shown; None for nobody."""
+
+    def of_network(self, protocol: str, host: str) -> Identity | None:
+        """Whom a device stands for that says nothing about itself, by where it is; None for nobody."""
 
 
 class Trail:

@@ -37,7 +37,7 @@ def read_tables(path: Path, name: str) -> list[dict[str, Any]]:
         if path.stat().st_size > LARGEST_BYTES:
             raise KeptFileError(f"{path} is larger than {LARGEST_BYTES >> 20} MiB")
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise KeptFileError(f"{path} cannot be read: {error.strerror}") from None

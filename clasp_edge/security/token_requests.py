@@ -22,25 +22,25 @@ def answer(file: TokenFile, request: Mapping[str, Any]) -> dict[str, Any]:
     """The result of a request. Raises TokenFileError with a sentence."""
     match request.get("action"):
         case "new":
-            secret, entry = file.add(_text(request, "name"), _texts(request, "scopes"), _duration(request))
+            secret, entry = file.add(text_of(request, "name"), texts_of(request, "scopes"), _duration(request))
             return _described(entry) | {"token": secret}
         case "rotate":
-            secret, entry = file.rotate(_text(request, "name"))
+            secret, entry = file.rotate(text_of(request, "name"))
             return _described(entry) | {"token": secret}
         case "revoke":
-            return _described(file.revoke(_text(request, "name")))
+            return _described(file.revoke(text_of(request, "name")))
         case "prune":
             return {"pruned": [_described(entry) for entry in file.prune()]}
         case "list":
             return {"tokens": [_described(entry) for entry in file.read()]}
         case "show":
-            name = _text(request, "name")
+            name = text_of(request, "name")
             for entry in file.read():
                 if name in (entry.name, entry.id):
                     return _described(entry)
             raise TokenFileError(f'there is no token "{name[:64]}"')
         case "test":
-            return _tested(file, _text(request, "token"), _text(request, "verb"), _text(request, "address"))
+            return _tested(file, text_of(request, "token"), text_of(request, "verb"), text_of(request, "address"))
         case other:
             raise TokenFileError(f'"{str(other)[:40]}" is not one of {", ".join(ACTIONS)}')
 
@@ -68,14 +68,16 @@ def _tested(file: TokenFile, secret: str, verb: str, address: str) -> dict[str, 
     raise TokenFileError("no token of the file has this secret; it was mistyped, revoked or rotated")
 
 
-def _text(request: Mapping[str, Any], key: str) -> str:
+def text_of(request: Mapping[str, Any], key: str) -> str:
+    """A text of the request. Raises TokenFileError."""
     value = request.get(key)
     if not isinstance(value, str) or not value:
         raise TokenFileError(f'"{key}" is missing')
     return value
 
 
-def _texts(request: Mapping[str, Any], key: str) -> list[str]:
+def texts_of(request: Mapping[str, Any], key: str) -> list[str]:
+    """A list of texts of the request. Raises TokenFileError."""
     value = request.get(key)
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise TokenFileError(f'"{key}" is a list of texts')

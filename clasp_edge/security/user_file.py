@@ -33,7 +33,7 @@ MOST_NAME_CHARACTERS = 128
 
 USER, CLIENT = "%u", "%c"
 
-_SPECIAL = frozenset("/*?[]{}+#!\\")
+_SPECIAL = frozenset("/*?[]{}+#!%\\")
 """What would make more of a pattern than the name that is put into it."""
 
 

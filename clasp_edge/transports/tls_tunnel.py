@@ -12,7 +12,7 @@ import logging
 import socket
 from collections.abc import Callable
 from ssl import SSLContext, SSLError
-from typing import cast
+from typing import Any, cast
 
 from clasp_edge.config.listen import Listen
 from clasp_edge.transports.bind import bind, forget_peer, name_of, no_delay, note_peer
@@ -44,13 +44,16 @@ class TlsListener:
         *,
         max_handshakes: Callable[[], int],
         timeout_s: Callable[[], float],
+        certificates: dict[str, tuple[str, ...]],
     ) -> None:
+        """`certificates`: the names in the certificates of clients that are connected, by their address."""
         self._loop = loop
         self._listen = listen
         self._context = context
         self._factory = factory
         self._max_handshakes = max_handshakes
         self._timeout_s = timeout_s
+        self._certificates = certificates
         self._sock: socket.socket | None = None
         self._handshakes: dict[asyncio.Task[None], None] = {}
         self.failed = 0
@@ -123,11 +126,24 @@ class TlsListener:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         note_peer(theirs, peer)
-        inner = _Inner(encrypted, theirs.fileno())
+        names = names_in(encrypted.get_extra_info("peercert"))
+        if names:
+            self._certificates[peer] = names
+        inner = _Inner(encrypted, theirs.fileno(), lambda: self._certificates.pop(peer, None))
         encrypted.set_write_buffer_limits(HIGH_WATER_BYTES)
         plain, _ = await self._loop.create_connection(lambda: inner, sock=ours)
         outer.join(encrypted, plain, inner)
         await self._loop.connect_accepted_socket(lambda: self._factory(peer), theirs)
+
+
+def names_in(certificate: Any) -> tuple[str, ...]:
+    """The names that a verified certificate gives its bearer: `CN:...` of the subject, then alternative names, such as
+    `DNS:...`, `URI:...` and `email:...`. `certificate` as `ssl.SSLSocket.getpeercert` has it, or None."""
+    if not isinstance(certificate, dict):
+        return ()
+    parts = [part for relative in certificate.get("subject", ()) for part in relative]
+    found = [f"CN:{value}" for key, value in parts if key == "commonName"]
+    return tuple(dict.fromkeys([*found, *(f"{kind}:{value}" for kind, value in certificate.get("subjectAltName", ()))]))
 
 
 class _Outer(asyncio.Protocol):
@@ -186,7 +202,8 @@ class _Outer(asyncio.Protocol):
 class _Inner(asyncio.Protocol):
     """The router's side: what the outbox has written goes out encrypted."""
 
-    def __init__(self, encrypted: asyncio.Transport, descriptor: int) -> None:
+    def __init__(self, encrypted: asyncio.Transport, descriptor: int, forget: Callable[[], object]) -> None:
+        self._forget = forget
         self._encrypted = encrypted
         self._descriptor = descriptor
         self._held: asyncio.Transport | None = None
@@ -211,4 +228,5 @@ class _Inner(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         forget_peer(self._descriptor)
+        self._forget()
         self._encrypted.close()

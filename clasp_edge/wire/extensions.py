@@ -1,4 +1,4 @@
-"""The bit by which two clasp-edges know each other: WELCOME's federation feature.
+"""How two clasp-edges know each other: WELCOME's federation feature, and over QUIC the name of the protocol.
 
 The reference never sets it and never looks at it (federation.md 2), and the codec passes over it as the reference does.
 So it is put in and read here, on the bytes.
@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from clasp_edge.wire.enums import FEATURE_BITS
 from clasp_edge.wire.frame import HEADER_BYTES
+
+ALPN = "clasp/2"
+"""What everybody offers over QUIC (quic.md 1)."""
+
+ALPN_EDGE = "clasp-edge/1"
+"""What a clasp-edge offers first: where both ends chose it, both know that the stream is parsed (quic.md 6.7)."""
 
 _FEATURES_AT = 2
 """Of a WELCOME's payload: after type and version (wire.md 2.3)."""

@@ -81,6 +81,8 @@ def test_every_default_is_written_out() -> None:
         "mqtt.mount",
         "state.strategy",
         "security.token",
+        "security.network",
+        "security.certificate",
         "osc.target",
         "osc.device",
         "bridge",

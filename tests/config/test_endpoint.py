@@ -30,7 +30,10 @@ def test_endpoints(text: str, endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("hub:7330", 'a router is "ws://host:port", "wss://host", "tcp://host:port" or "discover:NAME"'),
+        (
+            "hub:7330",
+            'a router is "ws://host:port", "wss://host", "tcp://host:port", "quic://host:port" or "discover:NAME"',
+        ),
         ("http://hub:7330", 'a router is "ws://host:port"'),
         ("ws://hub", 'the port is missing, such as in "ws://hub:7330"'),
         ("tcp://", 'the port is missing, such as in "tcp://host:7330"'),

@@ -302,7 +302,8 @@ def test_all_problems_are_reported_each_with_its_origin(write_file: WriteFile) -
         (['url="ws://hub"', 'owns=["/a/**"]'], 'uplink.main.url: the port is missing, such as in "ws://hub:7330"'),
         (
             ['url=["ws://hub:1", "http://hub:2"]', 'owns=["/a/**"]'],
-            'uplink.main.url[1]: a router is "ws://host:port", "wss://host", "tcp://host:port" or "discover:NAME"',
+            'uplink.main.url[1]: a router is "ws://host:port", "wss://host", "tcp://host:port", '
+            '"quic://host:port" or "discover:NAME"',
         ),
         (["url=5", 'owns=["/a/**"]'], "uplink.main.url: must be text or a list of texts, not 5"),
         (
@@ -313,7 +314,7 @@ def test_all_problems_are_reported_each_with_its_origin(write_file: WriteFile) -
         (['url="ws://hub:1"', 'wants=["b"]'], 'uplink.main.wants[0]: an address pattern starts with "/": "b"'),
         (
             ['url="ws://hub:1"', 'owns=["/a/**"]', 'tls_ca="ca.pem"'],
-            'uplink.main.tls_ca: none of the addresses begins with "wss://"',
+            'uplink.main.tls_ca: none of the addresses begins with "wss://" or "quic://"',
         ),
     ],
 )

@@ -80,7 +80,7 @@ def test_sessions_and_messages_of_every_kind(own: Daemon) -> None:
         eventually(lambda: status(own)["osc"]["messages"] == 2)
         found = status(own)
         assert found["osc"]["sources"] == 1
-    assert found["sessions"]["by_kind"] == {"websocket": 2, "tcp": 1, "mqtt": 1, "osc": 0}
+    assert found["sessions"]["by_kind"] == {"websocket": 2, "tcp": 1, "quic": 0, "mqtt": 1, "osc": 0}
     assert found["sessions"]["half_open"] == 1
     assert found["sessions"]["subscriptions"] == 1
     assert found["params"]["count"] == 4

@@ -20,6 +20,8 @@ from clasp_edge.devices.mqtt.input_buffer import LARGE_REST_BYTES, InputBuffer
 from clasp_edge.router.principal import host_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from clasp_edge.devices.mqtt.server import MqttServer
     from clasp_edge.devices.mqtt.session import Session
 
@@ -53,6 +55,7 @@ class Connection(ABC):
         self.rest: bytes | bytearray = b""
         self.input: InputBuffer | None = None
         self.closing = False
+        self.awaits_login = False
         self._holding: Holding | None = None
         self._charged_bytes = 0
         self._resuming: asyncio.TimerHandle | None = None
@@ -68,6 +71,12 @@ class Connection(ABC):
         if self._holding is not None:
             self._holding.release_all(Charge.INPUT)
         if self.closing:
+            return
+        if self.awaits_login:
+            # What came before reading stopped.
+            self.rest = data[:filled]
+            if filled > LARGE_REST_BYTES:
+                self.abort()
             return
         used = 0
         if self.session is None:
@@ -131,7 +140,7 @@ class Connection(ABC):
 
     def _use_own(self) -> None:
         buffer, session = self.input, self.session
-        if buffer is None or self.closing:
+        if buffer is None or self.closing or self.awaits_login:
             return
         if session is None:
             # A CONNECT in many pieces.
@@ -182,8 +191,12 @@ class Connection(ABC):
             return 0
         body = bytes(data[at : at + remaining])
         self.server.waiting.discard(self)
+        self._login(body, lambda: open_session(self, body))
+        return at + remaining
+
+    def _login(self, body: bytes, opens: Callable[[], None]) -> None:
         try:
-            open_session(self, body)
+            opens()
         except Refusal as refusal:
             more = self.server.notices.due(self.remote)
             if more is not None:
@@ -192,7 +205,27 @@ class Connection(ABC):
             if answer:
                 self.send_early(answer)
             self.end()
-        return at + remaining
+
+    def await_login(self) -> None:
+        """A password is being checked: nothing is read, and the connection is half-open as before."""
+        self.awaits_login = True
+        self.server.waiting.add(self)
+        self.pause_reading()
+
+    def login_known(self, body: bytes, opens: Callable[[], None]) -> None:
+        """The check has ended: `opens` greets the client or raises Refusal."""
+        if self.closing or not self.awaits_login:
+            return
+        self.awaits_login = False
+        self.server.waiting.discard(self)
+        core = self.server.router.core
+        core.begin_pass()
+        try:
+            self._login(body, opens)
+        finally:
+            core.end_pass()
+        # From the top: the check may have ended before the CONNECT's bytes were done with.
+        self.server.loop.call_soon(self.resume_input)
 
     def pause_input(self, delay_s: float) -> None:
         """Stop reading; after `delay_s`, if given, go on."""
@@ -233,6 +266,7 @@ class Connection(ABC):
     def lost(self) -> None:
         """The transport is gone."""
         self.closing = True
+        self.awaits_login = False
         self.rest = b""
         self._drop_buffer()
         self._holding = None

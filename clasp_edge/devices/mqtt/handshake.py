@@ -62,15 +62,39 @@ def _spoken_version(body: bytes) -> int | None:
 
 
 def open_session(connection: Connection, body: bytes) -> None:
-    """Give the connection its session and answer CONNACK. Raises Refusal."""
-    server = connection.server
+    """Give the connection its session and answer CONNACK; where a password has to be checked first, later. Raises
+    Refusal."""
     try:
         packet = decode(PacketType.CONNECT << 4, body, V311)
     except MqttError as error:
         raise Refusal(error.reason, error.text) from None
     assert isinstance(packet, Connect)
+    authenticator = connection.server.router.authenticator
+    name, password = packet.username, packet.password
+    if authenticator is not None and name and password is not None and authenticator.takes_password(name, password):
+        connection.await_login()
+
+        def then(result: Identity | Refused) -> None:
+            connection.login_known(body, lambda: _greet(connection, packet, _known(result, packet)))
+
+        authenticator.check_password(name, password, packet.client_id, connection.remote, then)
+        return
+    _greet(connection, packet, None)
+
+
+def _known(result: Identity | Refused, packet: Connect) -> Identity:
+    if isinstance(result, Refused):
+        busy = result.code == ErrorCode.RATE_LIMITED
+        reason = Reason.SERVER_BUSY if busy else Reason.BAD_USER_NAME_OR_PASSWORD
+        raise Refusal(reason, result.text, packet.version)
+    return result
+
+
+def _greet(connection: Connection, packet: Connect, identity: Identity | None) -> None:
+    """`identity`: who has shown a password; None where the packet has to tell. Raises Refusal."""
+    server = connection.server
     try:
-        session = _admit(connection, packet)
+        session = _admit(connection, packet, identity)
     except MqttError as error:
         raise Refusal(error.reason, error.text, packet.version) from None
     assert connection.session is session
@@ -78,7 +102,7 @@ def open_session(connection: Connection, body: bytes) -> None:
     server.after_connect()
 
 
-def _admit(connection: Connection, packet: Connect) -> Session:
+def _admit(connection: Connection, packet: Connect, identity: Identity | None) -> Session:
     server = connection.server
     router = server.router
     if Property.AUTHENTICATION_METHOD in packet.properties:
@@ -95,7 +119,8 @@ def _admit(connection: Connection, packet: Connect) -> Session:
         if packet.version != V5 and not packet.clean_start:
             raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "a kept session needs a client identifier")
         client_id = f"auto-{uuid.uuid4().hex}"
-    identity = _identify(connection, packet)
+    if identity is None:
+        identity = _identify(connection, packet)
     account = router.account_of(host_of(connection.remote), identity)
     session = server.sessions.get(client_id)
     if session is not None and session.is_ghost:
@@ -188,6 +213,14 @@ def _identify(connection: Connection, packet: Connect) -> Identity | None:
     authenticator = connection.server.router.authenticator
     if authenticator is None:
         return None
+    if packet.password is None:
+        shown = authenticator.of_certificate(connection.remote)
+        if shown is not None:
+            return shown
+    if packet.password is None and not packet.username:
+        here = authenticator.of_network("mqtt", host_of(connection.remote))
+        if here is not None:
+            return here
     try:
         token = packet.password.decode() if packet.password is not None else packet.username or ""
     except UnicodeDecodeError:

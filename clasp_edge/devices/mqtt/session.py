@@ -168,7 +168,7 @@ class Session(MqttReceiver):
         """The connection is gone, whoever ended it."""
         if self.connection is not connection:
             return
-        if self.will is not None and self.identity is not None and not self.server.still_valid(self):
+        if self.will is not None and not self.server.still_valid(self):
             self.will = None  # not the client's any more to publish
         log.info("%r: disconnected", self)
         self.note_writes()
@@ -368,14 +368,15 @@ class Session(MqttReceiver):
     def check_access(self) -> bool:
         """Whether the client's token still admits it. If not the session is over, wherever the client is: it gets
         nothing more, and its will, which it could not publish itself any more, is not published."""
-        if self.identity is None or self.ended or self.server.still_valid(self):
+        if self.ended or self.server.still_valid(self):
             return True
-        self.note("session ended", reason="its token has expired or was revoked")
+        reason = "the token has expired or was revoked" if self.identity is not None else "nobody logged in for it"
+        self.note("session ended", reason=reason)
         if self.will is not None:
             self.will.cancel()
             self.will = None
         self.expiry_s = 0
-        self.disconnect(Reason.NOT_AUTHORIZED, "the token has expired or was revoked")
+        self.disconnect(Reason.NOT_AUTHORIZED, reason)
         self.end()
         return False
 

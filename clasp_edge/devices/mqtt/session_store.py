@@ -226,7 +226,7 @@ class SessionStore:
         if left_s <= 0:
             self._due.add(client_id)
             return
-        identity = self._owner(record)
+        identity = self._owner(client_id, record)
         account = server.router.accounts.of(record.principal) if identity is None and record.principal else None
         session = server.new_session(client_id, account or server.router.account_of("", identity))
         session.version = record.version
@@ -248,7 +248,7 @@ class SessionStore:
             session.will.charge()  # it was accepted: there or not, it stays
             session.will.resume(session, max(0.0, record.will.left_s - (away_s if record.left_us else 0.0)))
 
-    def _owner(self, record: SessionRecord) -> Identity | None:
+    def _owner(self, client_id: str, record: SessionRecord) -> Identity | None:
         """Whose session it is, None in open mode."""
         authenticator = self._server.router.authenticator
         if authenticator is None:
@@ -256,7 +256,7 @@ class SessionStore:
         if record.owner is None:
             raise _Disowned("it is from a time when nobody had to log in")
         try:
-            return authenticator.recognise(record.owner)
+            return authenticator.recognise(record.owner, client_id)
         except Refused as refused:
             raise _Disowned(refused.text) from None
 

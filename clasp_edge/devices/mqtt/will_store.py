@@ -118,7 +118,7 @@ class WillStore:
                 self.forget(client_id)
 
     def _restore(self, client_id: str, record: Record) -> None:
-        identity = self._owner(record)
+        identity = self._owner(client_id, record)
         session = self._server.new_session(client_id, self._server.router.account_of("", identity))
         session.is_ghost = True
         session.identify(identity)
@@ -126,10 +126,10 @@ class WillStore:
         session.will.charge()  # it was accepted before: there or not, it stays
         session.will.resume(session, record.will.left_s)
 
-    def _owner(self, record: Record) -> Identity | None:
+    def _owner(self, client_id: str, record: Record) -> Identity | None:
         authenticator = self._server.router.authenticator
         if authenticator is None:
             return None
         if record.owner is None:
             raise ValueError("it is from a time when nobody had to log in")
-        return authenticator.recognise(record.owner)
+        return authenticator.recognise(record.owner, client_id)

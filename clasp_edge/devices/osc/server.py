@@ -40,7 +40,7 @@ from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
 from clasp_edge.devices.osc.timetags import SenderClock, WaitingBundles
 from clasp_edge.router.access import Access
-from clasp_edge.router.principal import principal_of
+from clasp_edge.router.principal import host_of, principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import NotScheduled, TooFarAhead
 from clasp_edge.wire import decode_value
@@ -319,14 +319,21 @@ class OscServer:
         source.asks = profile.asks
         source.timetags = profile.timetags
         source.rate = profile.messages_per_second
-        source.scopes = self._access if device is None else self._scopes_for(device.config)
+        source.scopes = self._access_at(source.host) if device is None else self._scopes_for(device.config)
+
+    def _access_at(self, host: str) -> Access | None:
+        """What devices there may do, unless the configuration has them by name."""
+        authenticator = self.router.authenticator
+        here = authenticator.of_network("osc", host) if authenticator is not None else None
+        return self._access if here is None else here.scopes
 
     def _scopes_for(self, device: OscDevice) -> Access | None:
         return self._scoped(device.scopes) if device.scopes else self._access
 
     def _scopes_of(self, target: Target) -> Access | None:
         device = next((one for one in _devices(self._config) if one.name == target.name), None)
-        return self._access if device is None else self._scopes_for(device)
+        # A subscriber's name is its host and port.
+        return self._access_at(host_of(target.name)) if device is None else self._scopes_for(device)
 
     def active(self, source: Source) -> None:
         """Something came over a TCP connection."""
@@ -399,7 +406,9 @@ class OscServer:
     def _new_subscriber(self, name: str, link: Link, source: Source) -> Target:
         device = self.static.device_of(source.host, source.port)
         if device is None:
-            return self._new_target(name, link, self._default)
+            target = self._new_target(name, link, self._default)
+            target.scopes = self._access_at(source.host)
+            return target
         target = self._new_target(name, link, device.profile)
         target.scopes = self._scopes_for(device.config)
         return target

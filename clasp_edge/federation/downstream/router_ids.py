@@ -44,7 +44,7 @@ class RouterIds:
 
     def __init__(self, journal: Journal | None, authenticator: Authenticator | None) -> None:
         self._journal = journal
-        self._authenticator = authenticator
+        self.authenticator = authenticator
         self._owners: dict[str, Owner] = {}
         self._due: set[str] = set()
         if journal is not None:
@@ -95,10 +95,10 @@ class RouterIds:
         if owner.fingerprint == identity.fingerprint:
             return True
         # A token that was replaced: the same subject has another one now, and nobody has the old one any more.
-        if not owner.subject or owner.subject != identity.subject or self._authenticator is None:
+        if not owner.subject or owner.subject != identity.subject or self.authenticator is None:
             return False
         try:
-            self._authenticator.recognise(owner.fingerprint)
+            self.authenticator.recognise(owner.fingerprint)
         except Refused:
             return True
         return False

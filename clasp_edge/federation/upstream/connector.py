@@ -259,6 +259,11 @@ class Connector:
         dead_after_s = self.options.dead_after_s
         if endpoint.scheme == "tcp":
             return TcpConnection(self, self._loop, endpoint, rank, dead_after_s)
+        if endpoint.scheme == "quic":
+            # Only here: the engine takes memory that others do not need.
+            from clasp_edge.federation.upstream.quic_connection import QuicConnectionLink
+
+            return QuicConnectionLink(self, self._loop, endpoint, rank, dead_after_s, self._contexts.options)
         return WsConnection(self, self._loop, endpoint, rank, dead_after_s, self._contexts)
 
     async def _stay(self, link: Connection) -> tuple[float, int]:

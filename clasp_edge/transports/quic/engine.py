@@ -16,14 +16,10 @@ from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection
 from qh3.tls import load_pem_private_key, load_pem_x509_certificates
 
+from clasp_edge.wire.extensions import ALPN, ALPN_EDGE
+
 # It tells at WARNING what a peer has said when it closed.
 logging.getLogger("quic").setLevel(logging.CRITICAL)
-
-ALPN = "clasp/2"
-"""What everybody offers (quic.md 1)."""
-
-ALPN_EDGE = "clasp-edge/1"
-"""What a clasp-edge offers first: both ends then know that the stream is parsed (quic.md 6.7)."""
 
 IDLE_TIMEOUT_S = 30.0
 

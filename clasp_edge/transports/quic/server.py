@@ -21,11 +21,12 @@ from qh3.quic.packet import encode_quic_retry, encode_quic_version_negotiation
 from clasp_edge.router.principal import host_of, principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.transports.quic.connection import QuicLink
-from clasp_edge.transports.quic.engine import ALPN, CID_BYTES, CRYPTO_ERROR, MOST_ADDRESSES, SMALLEST_INITIAL
+from clasp_edge.transports.quic.engine import CID_BYTES, CRYPTO_ERROR, MOST_ADDRESSES, SMALLEST_INITIAL
 from clasp_edge.transports.quic.handshakes import HandshakeBudget
 from clasp_edge.transports.quic.header import Initial, NotQuic, read_long_header
 from clasp_edge.transports.quic.retry import RetryTokens
 from clasp_edge.transports.udp import UdpPort
+from clasp_edge.wire.extensions import ALPN
 
 log = logging.getLogger("clasp_edge.transports")
 
@@ -123,6 +124,9 @@ class QuicServer:
             if link is None:
                 return False
         if address not in link.addresses:
+            if data[0] & 0x80 and link.handshaken:
+                self._counts["datagrams_dropped"] += 1  # overheard, and said again: no client moves with these
+                return True
             if len(link.addresses) >= MOST_ADDRESSES:
                 link.moved_too_often(data, address)
                 return True

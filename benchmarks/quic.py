@@ -1,0 +1,247 @@
+"""QUIC beside TCP at one daemon, in one run: SET 1→1, one at a time, handshakes, idle connections. CPU of the daemon.
+
+    nice -n 5 python -m benchmarks.quic [--messages N] [--idle N]
+
+The client is qh3 in Python and slower than the daemon, so rates say little; CPU time per message of the daemon does.
+Both transports get the same frames by a client of the same kind, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from qh3.quic.configuration import QuicConfiguration
+from qh3.quic.connection import QuicConnection
+from qh3.quic.events import ConnectionTerminated, HandshakeCompleted, StreamDataReceived
+
+from clasp_edge import wire
+
+WINDOW = 500
+ROUNDS = 3
+
+
+class Stream(Protocol):
+    """A connection as bytes: `receive` returns what has come, b"" for nothing within its short wait."""
+
+    def send(self, data: bytes) -> None: ...
+
+    def receive(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Tcp:
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._sock = socket.create_connection(address)
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock.settimeout(0.05)
+        self.prefixed = True
+
+    def send(self, data: bytes) -> None:
+        self._sock.settimeout(10)
+        self._sock.sendall(data)
+        self._sock.settimeout(0.05)
+
+    def receive(self) -> bytes:
+        try:
+            return self._sock.recv(1 << 18)
+        except TimeoutError:
+            return b""
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class Quic:
+    def __init__(self, address: tuple[str, int]) -> None:
+        configuration = QuicConfiguration(
+            is_client=True, alpn_protocols=["clasp/2"], server_name="localhost", verify_mode=ssl.CERT_NONE
+        )
+        self._address = address
+        self.prefixed = False
+        self._quic = QuicConnection(configuration=configuration)
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.connect(address)
+        self._quic.connect(address, time.monotonic())
+        self._ready = False
+        deadline_s = time.monotonic() + 20
+        while not self._ready:
+            self.receive()
+            if time.monotonic() > deadline_s:
+                raise TimeoutError("no QUIC handshake")
+
+    def send(self, data: bytes) -> None:
+        self._quic.send_stream_data(0, data)
+        self._flush()
+
+    def _flush(self) -> None:
+        for datagram, _ in self._quic.datagrams_to_send(time.monotonic()):
+            self._sock.send(datagram)
+
+    def receive(self) -> bytes:
+        self._flush()
+        due_s = self._quic.get_timer()
+        wait_s = 0.05 if due_s is None else min(0.05, max(0.0005, due_s - time.monotonic()))
+        datagrams = []
+        self._sock.settimeout(wait_s)
+        try:
+            datagrams.append(self._sock.recv(65536))
+            self._sock.setblocking(False)
+            while len(datagrams) < 64:
+                datagrams.append(self._sock.recv(65536))
+        except (TimeoutError, BlockingIOError):
+            pass
+        now_s = time.monotonic()
+        if datagrams:
+            self._quic.receive_many_datagrams(datagrams, self._address, now_s)
+        if due_s is not None and due_s <= now_s:
+            self._quic.handle_timer(now_s)
+        data = []
+        while (event := self._quic.next_event()) is not None:
+            if isinstance(event, StreamDataReceived):
+                data.append(event.data)
+            elif isinstance(event, HandshakeCompleted):
+                self._ready = True
+            elif isinstance(event, ConnectionTerminated):
+                raise ConnectionError(event.reason_phrase)
+        self._sock.settimeout(10)
+        self._flush()
+        return b"".join(data)
+
+    def close(self) -> None:
+        self._quic.close()
+        self._flush()
+        self._sock.close()
+
+
+def framed(stream: Stream, frame: bytes) -> bytes:
+    return len(frame).to_bytes(4, "big") + frame if stream.prefixed else frame  # type: ignore[attr-defined]
+
+
+def until_end(stream: Stream, end: bytes) -> bytes:
+    """Everything up to these bytes."""
+    got = b""
+    while not got.endswith(end):
+        got += stream.receive()
+    return got
+
+
+def greet(stream: Stream) -> None:
+    stream.send(framed(stream, wire.encode(wire.Hello(1, "bench", ("bare",)))))
+    stream.send(framed(stream, wire.encode(wire.Ping())))
+    until_end(stream, framed(stream, wire.encode(wire.Pong())))
+
+
+def cpu_s(pid: int) -> float:
+    """Of the process's only thread that does anything, in nanoseconds' precision."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def rss_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def windowed(pid: int, open_stream: Callable[[], Stream], messages: int, window: int) -> tuple[float, float]:
+    """SETs of one client, heard by itself, which subscribes and is acknowledged: µs of the daemon each, and how many a
+    second."""
+    stream = open_stream()
+    greet(stream)
+    stream.send(framed(stream, wire.encode(wire.Subscribe(1, "/bench/**"))))
+    frame = framed(stream, wire.encode(wire.Set("/bench/a", 0.5), 1))
+    pong = framed(stream, wire.encode(wire.Pong()))
+    stream.send(framed(stream, wire.encode(wire.Ping())))
+    until_end(stream, pong)  # what the subscription was answered with is through
+    stream.send(frame + framed(stream, wire.encode(wire.Ping())))
+    answered = len(until_end(stream, pong)) - len(pong)  # of one message: ACK and SET
+    sent = got = 0
+    began_s, began_cpu_s = time.monotonic(), cpu_s(pid)
+    while got < messages * answered:
+        if sent - got // answered <= window // 2 and sent < messages:
+            count = min(window - (sent - got // answered), messages - sent)
+            stream.send(frame * count)
+            sent += count
+        got += len(stream.receive())
+    took_s, took_cpu_s = time.monotonic() - began_s, cpu_s(pid) - began_cpu_s
+    stream.close()
+    return took_cpu_s / messages * 1e6, messages / took_s
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--messages", type=int, default=100_000)
+    parser.add_argument("--idle", type=int, default=200)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "-m", "clasp_edge", "run"]
+        for key, value in {
+            "websocket.listen": "127.0.0.1:0", "tcp.listen": "127.0.0.1:0", "quic.listen": "127.0.0.1:0",
+            "mqtt.listen": "off", "osc.listen": "off", "data_dir": directory, "journal.mode": "off",
+            "limits.messages_per_second": 0, "limits.memory_mib": 0, "log.level": "warning",
+        }.items():  # fmt: skip
+            command += ["--set", f"{key}={value}"]
+        daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            return measured(daemon, args.messages, args.idle)
+        finally:
+            daemon.terminate()
+            daemon.wait()
+
+
+def measured(daemon: subprocess.Popen[str], messages: int, idle: int) -> int:
+    addresses: dict[str, tuple[str, int]] = {}
+    assert daemon.stdout is not None
+    for line in daemon.stdout:
+        if line.startswith("ready "):
+            for word in line.split()[1:]:
+                scheme, _, at = word.partition("://")
+                host, _, port = at.rpartition(":")
+                addresses[scheme] = host, int(port)
+            break
+    kinds: dict[str, Callable[[], Stream]] = {
+        "tcp": lambda: Tcp(addresses["tcp"]),
+        "quic": lambda: Quic(addresses["quic"]),
+    }
+    pid = daemon.pid
+    print(f"{'':24}{'TCP µs':>9}{'QUIC µs':>9}{'ratio':>7}")
+    for title, count, window in (("SET 1→1, window 500", messages, WINDOW), ("one at a time", messages // 50, 1)):
+        cost: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for _ in range(ROUNDS):
+            for kind, open_stream in kinds.items():
+                cost[kind].append(windowed(pid, open_stream, count, window)[0])
+        tcp, quic = (statistics.median(cost[kind]) for kind in ("tcp", "quic"))
+        print(f"{title:24}{tcp:9.2f}{quic:9.2f}{quic / tcp:7.1f}")
+    began_s, before = cpu_s(pid), rss_kib(pid)
+    clients: list[Stream] = []
+    for _ in range(idle):
+        for _ in range(5):
+            try:
+                clients.append(kinds["quic"]())
+                break
+            except TimeoutError:
+                pass
+        greet(clients[-1])
+    handshakes_s = cpu_s(pid) - began_s
+    print(
+        f"handshake and HELLO: {handshakes_s / idle * 1000:.2f} ms CPU; {(rss_kib(pid) - before) / idle:.1f} KiB each"
+    )
+    began_s, ends_s = cpu_s(pid), time.monotonic() + 10
+    while time.monotonic() < ends_s:
+        for client in clients:  # each answers what it is asked, as a client does
+            client.receive()
+    print(f"{idle} idle: {(cpu_s(pid) - began_s) * 10:.2f} % CPU")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
