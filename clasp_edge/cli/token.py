@@ -46,6 +46,7 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
         case "new":
             scopes = [part.strip() for scope in arguments.scope for part in scope.split(",")]
             request |= {"name": arguments.name, "scopes": scopes}
+            request["quota"] = dict(map(_quota, arguments.quota))
             if arguments.expires:
                 request["expires_s"] = seconds_of(arguments.expires)
         case "show" | "revoke" | "rotate":
@@ -53,6 +54,13 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
         case "test":
             request |= {"token": arguments.token, "verb": arguments.verb, "address": arguments.address}
     return request
+
+
+def _quota(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if not number.isascii() or not number.isdecimal():
+        raise TokenFileError(f'"{text[:60]}" is no quota such as sessions=2')
+    return name.strip(), int(number)
 
 
 def _told(arguments: argparse.Namespace, found: Mapping[str, Any], *, mode: str) -> int:
@@ -71,7 +79,7 @@ def _told(arguments: argparse.Namespace, found: Mapping[str, Any], *, mode: str)
                 for row in found["tokens"]:
                     print(f"{row['id']}  {row['name']:20}  {_until(row):24}  {', '.join(row['scopes'])}{_used(row)}")
         case "show":
-            for key in ("name", "id", "scopes", "created", "expires", "logins", "last_login", "last_address"):
+            for key in ("name", "id", "scopes", "quota", "created", "expires", "logins", "last_login", "last_address"):
                 if found.get(key) is not None:
                     print(f"{key:12} {_shown(key, found[key])}")
         case "revoke":
@@ -87,6 +95,8 @@ def _told(arguments: argparse.Namespace, found: Mapping[str, Any], *, mode: str)
 def _shown(key: str, value: Any) -> str:
     if key in ("created", "expires", "last_login"):
         return _time(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={number}" for name, number in value.items()) or "none of its own"
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 

@@ -21,6 +21,13 @@ def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> 
     new.add_argument(
         "--scope", action="append", default=[], required=True, metavar="SCOPE", help="read:/**, write:/lights/** ..."
     )
+    new.add_argument(
+        "--quota",
+        action="append",
+        default=[],
+        metavar="WHAT=NUMBER",
+        help="messages_per_second=500, sessions=2, subscriptions=100: of all its bearers together",
+    )
     new.add_argument("--expires", metavar="DURATION", help="30d, 12h, 15m; never without it")
     add("list", "all tokens").add_argument("--json", action="store_true", help="as one JSON object")
     for name, text in (

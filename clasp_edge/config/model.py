@@ -148,6 +148,9 @@ class Token(Section, frozen=True, kw_only=True):
     subject: Annotated[str, Meta(max_length=256)] = ""
     scopes: Annotated[tuple[str, ...], Meta(min_length=1)]
     expires: Annotated[datetime.datetime, Meta(tz=True)] | None = None
+    messages_per_second: CountOrUnlimited = 0  # 0: limits.messages_per_second
+    sessions: CountOrUnlimited = 0  # 0: unlimited
+    subscriptions: CountOrUnlimited = 0  # 0: unlimited
 
     def __repr__(self) -> str:
         # A secret must not reach a log through a formatted config.

@@ -17,6 +17,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.daemon.password_checks import PasswordChecks
 from clasp_edge.router import access
 from clasp_edge.router.access import Refused
+from clasp_edge.router.quota import Quota
 from clasp_edge.security.guesses import Guesses
 from clasp_edge.security.revocations import Revocations
 from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of
@@ -71,6 +72,7 @@ class TokenAuthenticator:
                     subject=entry.subject,
                     scopes=entry.scopes,
                     expires=entry.expires.timestamp() if entry.expires is not None else None,
+                    quota=Quota(entry.messages_per_second, entry.sessions, entry.subscriptions),
                 )
                 for entry in config.security.token
             ),

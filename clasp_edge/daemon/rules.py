@@ -20,6 +20,7 @@ from clasp_edge.router.session import Session
 
 if TYPE_CHECKING:
     from clasp_edge.federation.shared.status import Params
+    from clasp_edge.rules.pending import Journal, PendingStore
     from clasp_edge.rules.router_host import RouterHost
     from clasp_edge.rules.state import RuleState
 
@@ -27,6 +28,9 @@ log = logging.getLogger("clasp_edge.rules")
 
 TELL_AFTER_S = 1.0
 """Counts of rules are told as params at most so often."""
+
+PENDING = "rules-pending"
+"""The document with what rules have under way (rules/pending.py)."""
 
 BASE = "/clasp-edge/rules/"
 
@@ -36,8 +40,10 @@ class RulesPart(Part):
 
     name = "rules"
 
-    def __init__(self, router: Router, config: Config) -> None:
+    def __init__(self, router: Router, config: Config, journal: Journal | None = None) -> None:
         self._router = router
+        self._journal = journal
+        self._store: PendingStore | None = None
         self._config = config
         self._host: RouterHost | None = None
         self._params: Params | None = None
@@ -51,6 +57,10 @@ class RulesPart(Part):
         self.apply_config(self._config)
         if self._host is not None:
             self._host.engine.started()
+        elif self._journal is not None and self._journal.notes().get(PENDING) is not None:
+            # Nothing has rules any more: what they had under way is not to go on when there are some again.
+            self._journal.keep_notes(lambda everything: {PENDING: None})
+            self._journal.notes_changed(False)
 
     def apply_config(self, config: Config) -> None:
         self._config = config
@@ -69,8 +79,19 @@ class RulesPart(Part):
         for lost in host.engine.load(rules, config.scene):
             log.warning("rules: lost by the reload: %s", lost)
         host.listen()
+        if self._journal is not None and self._store is None:
+            self._resume(host, self._journal)
         self._changed |= {rule.id for rule in rules}
         self._tell()
+
+    def _resume(self, host: RouterHost, journal: Journal) -> None:
+        """Go on with what an earlier process had under way."""
+        from clasp_edge.rules.pending import PendingStore
+
+        self._store = PendingStore(host.engine, journal)
+        for lost in self._store.restore():
+            log.warning("rules: lost by the restart: %s", lost)
+        host.on_under_way = self._store.changed
 
     def _begin(self) -> RouterHost:
         from clasp_edge.federation.shared.status import Params
@@ -104,9 +125,13 @@ class RulesPart(Part):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._store is not None:
+            self._store.freeze()
         if self._host is not None:
+            self._host.on_under_way = None
             for lost in self._host.engine.stop():
-                log.warning("rules: lost by the stop: %s", lost)
+                if self._store is None:
+                    log.warning("rules: lost by the stop: %s", lost)
             self._host.close()
             self._host = None
         if self._params is not None:

@@ -130,6 +130,7 @@ cdef class Sink:
     cdef bint native                    # wants no CLASP frame
     cdef bint is_link                   # is told of versions
     cdef public object route            # where what it writes at present came from, for other routers; None: from here
+    cdef public int loop_mark           # of the write under way: 1 a device's answer to what it was told, 2 loop's end
     cdef public bint reserved          # the router itself, which alone writes below /clasp-edge/
     cdef public uint64_t number         # of the write under way, as the router of origin counts; 0: it has none
     cdef public bytes way               # `route` as the journal keeps it, of at most 200 bytes; None: not at all

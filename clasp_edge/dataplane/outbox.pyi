@@ -70,6 +70,7 @@ class Sink:
     def writer(self) -> int: ...
 
     route: Any
+    loop_mark: int
     reserved: bool
     number: int
     way: bytes | None

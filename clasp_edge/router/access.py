@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from clasp_edge.router.quota import Quota
 from clasp_edge.wire import ErrorCode
 from clasp_edge.wire.pattern import Pattern
 
@@ -67,6 +68,10 @@ class Identity(Protocol):
     @property
     def token_id(self) -> str:
         """Names the token in logs; gives nothing of it away."""
+
+    @property
+    def quota(self) -> Quota:
+        """What the token's bearers may use together."""
 
     @property
     def administers(self) -> bool:

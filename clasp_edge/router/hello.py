@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.router.access import Refused
 from clasp_edge.router.link import CloseCode
+from clasp_edge.router.quota import no_session
 from clasp_edge.router.snapshot import EVERYTHING, snapshot_job
-from clasp_edge.wire import Hello, Snapshot, Welcome, encode
+from clasp_edge.wire import ErrorCode, Hello, Snapshot, Welcome, encode
 from clasp_edge.wire.enums import BARE, FEATURE_BITS
 from clasp_edge.wire.extensions import with_extensions
 
@@ -31,14 +32,19 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
         try:
             identity = router.authenticator.validate(message.token or "", session.link.remote)
         except Refused as refusal:
-            # What was refused is written down by who did it.
             session.error(refusal.code, refusal.text)
-            session.close(CloseCode.POLICY_VIOLATION, refusal.text)
+            # The trail has it, and counts who goes on: a line for each guess would be the guesser's to make.
+            session.close(CloseCode.POLICY_VIOLATION, refusal.text, logging.DEBUG)
             return
         changed = identity != session.identity
         session.grant(identity)
         if changed:
             router.trail.note("login", identity, remote=session.link.remote, client=message.name[:MAX_NAME_CHARACTERS])
+    full = None if session.greeted else no_session(router.places, session.identity)
+    if full is not None:
+        session.error(ErrorCode.RATE_LIMITED, full)
+        session.close(CloseCode.POLICY_VIOLATION, full)
+        return
     if not session.greeted and not router.admit(session):
         session.close(CloseCode.TRY_AGAIN_LATER, "too many sessions")
         return

@@ -45,6 +45,14 @@ class Places:
     def __len__(self) -> int:
         return len(self._held)
 
+    def count(self, principal: str) -> int:
+        """How many places the principal has."""
+        return self._counts[principal]
+
+    def holders(self, principal: str) -> list[Holder]:
+        """Who has them."""
+        return [holder for held in self._by_principal.get(principal, {}).values() for holder in held]
+
     def open_to(self, principal: str, host: str, *, admin: bool = False) -> bool:
         """Whether a newcomer would get a place."""
         limit = self._limit()

@@ -20,7 +20,7 @@ from clasp_edge.dataplane.account import Account, Accounts, Charge, Holding
 from clasp_edge.dataplane.maps import merge_maps
 from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
-from clasp_edge.router import bundle, hello, requests, signals, subscribe
+from clasp_edge.router import bundle, hello, quota, requests, signals, subscribe
 from clasp_edge.router.access import Authenticator, Identity, Refused, Trail
 from clasp_edge.router.gesture import GestureThrottle
 from clasp_edge.router.link import CloseCode, Link
@@ -112,7 +112,7 @@ class Router:
             self.plane.restamp()
         self.plane.reclassify()
         for session in self.sessions.values():
-            self._apply_limits(session)
+            self.apply_limits(session)
         self.check_all_access()
 
     # ---- connections and sessions ----
@@ -145,12 +145,13 @@ class Router:
         self.half_open.discard(session)
         self.plane.register(session, session.id.encode())
         self.sessions[session.id] = session
-        self._apply_limits(session)
+        self.apply_limits(session)
+        quota.share_anew(self.places, identity)
         return True
 
-    def _apply_limits(self, session: Session) -> None:
-        limits = self.config.limits
-        session.set_rate(limits.messages_per_second if session.own_rate is None else session.own_rate)
+    def apply_limits(self, session: Session) -> None:
+        limit = self.config.limits.messages_per_second if session.own_rate is None else session.own_rate
+        session.limit_rate(quota.rate(self.places, session.identity, limit))
 
     def new_gestures(self, session: Session) -> GestureThrottle:
         # What another router tells was thinned where it was made; what waited here would go out under a later number.
@@ -167,6 +168,7 @@ class Router:
         if self.sessions.pop(session.id, None) is None:
             return
         self.places.give_back(session)
+        quota.share_anew(self.places, session.identity)
         session.note_writes()
         log.info("%r: disconnected", session)
         subscribe.drop_all(session)

@@ -72,6 +72,7 @@ class Session(ClaspReceiver):
         "own_rate",
         "p2p_capable",
         "pinged_us",
+        "rate_limit",
         "revoked",
         "router",
         "scheduled",
@@ -94,6 +95,7 @@ class Session(ClaspReceiver):
         self.subscriptions: dict[int, Subscription] = {}
         self.gestures: GestureThrottle | None = None
         self.own_rate: float | None = None  # in place of limits.messages_per_second
+        self.rate_limit = 0.0
         self.p2p_capable = False
         self.closing = False
         self.revoked = False
@@ -232,8 +234,7 @@ class Session(ClaspReceiver):
         self.gestures.offer(payload, address, phase, gesture_id)
 
     def on_rate_limited(self) -> None:
-        limit = self.router.config.limits.messages_per_second
-        self.error(ErrorCode.RATE_LIMITED, f"Rate limit exceeded: {limit} messages/second")
+        self.error(ErrorCode.RATE_LIMITED, f"Rate limit exceeded: {self.rate_limit:.10g} messages/second")
 
     def pause_input(self) -> None:
         self.link.pause_reading()
@@ -246,12 +247,21 @@ class Session(ClaspReceiver):
 
     # ---- the end ----
 
-    def close(self, code: CloseCode, reason: str) -> None:
-        """End the session from our side, telling the client why."""
+    def close(self, code: CloseCode, reason: str, level: int = logging.INFO) -> None:
+        """End the session from our side, telling the client why; `level` of the log's line about it."""
         if not self.closing:
             self.stop_listening()
-            log.info("%r: closing: %s", self, reason)
+            log.log(level, "%r: closing: %s", self, reason)
             self.link.close(code, reason)
+
+    def apply_rate(self) -> None:
+        """Others of the same token have come or gone (`router.quota`)."""
+        self.router.apply_limits(self)
+
+    def limit_rate(self, messages_per_second: float) -> None:
+        """Let the client send so many; 0: any number."""
+        self.rate_limit = messages_per_second
+        self.set_rate(messages_per_second)
 
     def give_up_place(self, reason: str) -> None:
         """As `places.Holder`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Subscription
+from clasp_edge.router.quota import no_subscription
 from clasp_edge.router.snapshot import snapshot_job
 from clasp_edge.router.subscription_filter import SubscriptionFilter
 from clasp_edge.wire import ErrorCode, Subscribe, Unsubscribe, types_to_mask
@@ -37,6 +38,10 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
         limit = limits.max_subscriptions_per_session
         if limit and len(session.subscriptions) >= limit:
             session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern[:256])
+            return
+        full = no_subscription(session.router.places, session.identity)
+        if full is not None:
+            session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached ({full})", message.pattern[:256])
             return
     try:
         pattern = Pattern(message.pattern.encode())

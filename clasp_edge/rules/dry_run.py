@@ -206,6 +206,9 @@ class DryRun:
         heapq.heappush(self._timers, timer)
         return timer
 
+    def under_way(self) -> None:
+        """Nobody is told."""
+
     def changed(self, rule: str) -> None:
         """Nobody is told."""
 

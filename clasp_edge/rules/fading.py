@@ -35,15 +35,24 @@ def _steady(value: Any) -> bool:
 class Fade:
     """`start` begins it; it goes on by the host's timers."""
 
-    def __init__(self, host: Host, begins: Any, ends: Any, over_s: float, rate_hz: float, curve: Curve) -> None:
+    def __init__(
+        self, host: Host, begins: Any, ends: Any, over_s: float, rate_hz: float, curve: Curve, *, number: int = 0,
+        elapsed_s: float = 0.0,
+    ) -> None:  # fmt: skip
         self._host = host
-        self._begins = begins
-        self._ends = ends
+        self.begins = begins
+        self.ends = ends
+        self.number = number
         self._over_s = over_s
         self._step_s = 1 / rate_hz
         self._curve = curve
-        self._started_s = host.monotonic_s()
+        self._started_s = host.monotonic_s() - elapsed_s
         self._timer: Timer | None = None
+
+    @property
+    def left_s(self) -> float:
+        """How long it goes on."""
+        return max(0.0, self._started_s + self._over_s - self._host.monotonic_s())
 
     def start(self, write: Write) -> None:
         """Write the first step now and each further one in its time."""
@@ -51,10 +60,10 @@ class Fade:
         # A millisecond before the end is the end: no step so close to another one.
         if elapsed_s >= self._over_s - 0.001:
             self._timer = None
-            write(self._ends, last=True)
+            write(self.ends, last=True)
             return
         share = self._curve(elapsed_s / self._over_s)
-        if write(_between(self._begins, self._ends, share), last=False):
+        if write(_between(self.begins, self.ends, share), last=False):
             wait_s = min(self._step_s, self._over_s - elapsed_s)
             self._timer = self._host.call_later(wait_s, lambda: self.start(write))
 

@@ -37,6 +37,8 @@ class Run:
         self.state = state
         self.event = event
         self.at = 0
+        self.due_s = 0.0
+        """When it goes on, where it waits."""
         self.timer: Timer | None = None
         self.over = False
 
@@ -50,11 +52,18 @@ class Run:
             if action.kind == "delay":
                 delay_s = self.firings.delay_s(self.state, action)
                 if delay_s > 0:
-                    self.timer = self.firings.host.call_later(delay_s, self.go_on)
+                    self.wait(delay_s)
                     return
                 continue
             self.firings.carry_out(self.state, action, self.event)
         self.firings.ended(self)
+
+    def wait(self, delay_s: float) -> None:
+        """Go on after that time."""
+        host = self.firings.host
+        self.due_s = host.monotonic_s() + delay_s
+        self.timer = host.call_later(delay_s, self.go_on)
+        host.under_way()
 
     def cancel(self) -> None:
         """Do nothing of what is left."""
@@ -121,7 +130,34 @@ class Firings:
             runs.remove(run)
         if not runs:
             self._runs.pop(key, None)
+        if run.due_s:
+            self.host.under_way()
         return key
+
+    # ---- over a restart ----
+
+    def waiting(self) -> list[Run]:
+        """Runs that wait for the end of a delay."""
+        return [run for runs in self._runs.values() for run in runs if run.timer is not None]
+
+    def fading(self) -> list[tuple[RuleState, str, Fade]]:
+        """Fades that go on, with their rules and addresses."""
+        states = self._engine.states
+        return [(states[rule], address, fade) for (rule, address), fade in self._fades.items() if rule in states]
+
+    def resume(self, state: RuleState, event: Event, at: int, left_s: float) -> None:
+        """Go on with action `at` of a firing of an earlier process."""
+        run = Run(self, state, event)
+        run.at = at
+        self._runs.setdefault((state.rule.id, state.key(event)), []).append(run)
+        run.wait(left_s)
+
+    def resume_fade(
+        self, state: RuleState, address: str, begins: Any, ends: Any, action: Action, left_s: float
+    ) -> None:
+        """Go on with a fade of an earlier process."""
+        if is_fadable(begins) and is_fadable(ends) and action.over_s > 0:
+            self._begin_fade(state, address, begins, ends, action, max(0.0, action.over_s - left_s))
 
     def cancel(self, state: RuleState) -> list[str]:
         """End all that a rule is doing. Returns what is lost, in words."""
@@ -134,6 +170,8 @@ class Firings:
                     lost.append(f"rule {rule}: {len(state.rule.actions) - run.at} actions after a delay")
         queued = [key for key in self._queues if key[0] == rule]
         lost += [f"rule {rule}: {len(self._queues.pop(key))} firings that waited their turn" for key in queued]
+        if lost:
+            self.host.under_way()
         for key in [key for key in self._fades if key[0] == rule]:
             self._fades.pop(key).cancel()
             lost.append(f"rule {rule}: a fade of {key[1]}")
@@ -273,17 +311,25 @@ class Firings:
             return
         if len(self._fades) >= MAX_RUNS * 16:
             raise ValueError("too many fades are under way")
+        self._begin_fade(state, address, begins, to, action, 0.0)
+
+    def _begin_fade(
+        self, state: RuleState, address: str, begins: Any, to: Any, action: Action, elapsed_s: float
+    ) -> None:
+        key = state.rule.id, address
         curve = action.curve
         assert curve is not None
-        fade = Fade(self.host, begins, to, action.over_s, action.rate_hz, curve)
+        fade = Fade(
+            self.host, begins, to, action.over_s, action.rate_hz, curve, number=action.number, elapsed_s=elapsed_s
+        )
         self._fades[key] = fade
+        self.host.under_way()
 
         def write(value: Any, *, last: bool) -> bool:
-            if last:
-                self._fades.pop(key, None)
             accepted = self.write(state, address, value)
-            if not accepted:
+            if last or not accepted:
                 self._fades.pop(key, None)
+                self.host.under_way()
             return accepted
 
         fade.start(write)

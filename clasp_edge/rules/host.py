@@ -50,5 +50,8 @@ class Host(Protocol):
     def changed(self, rule: str) -> None:
         """Something that is told of a rule (counts, errors, whether it is enabled) has changed."""
 
+    def under_way(self) -> None:
+        """A delay, a fade or a hold has begun, or is over."""
+
     def say(self, level: int, text: str) -> None:
         """A line for the log (levels of `logging`)."""

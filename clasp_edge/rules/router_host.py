@@ -90,6 +90,8 @@ class RouterHost:
         self._depth = 0
         self._depths: OrderedDict[tuple[int, str], int] = OrderedDict()
         self.dropped = 0
+        self.on_under_way: Callable[[], None] | None = None
+        """Called when a delay, a fade or a hold has begun or is over."""
         plane.register(self._ear, b"rules")
         self.engine = Engine(self, self._ear)
 
@@ -260,6 +262,10 @@ class RouterHost:
 
     def changed(self, rule: str) -> None:
         self._tell(rule)
+
+    def under_way(self) -> None:
+        if self.on_under_way is not None:
+            self.on_under_way()
 
     def say(self, level: int, text: str) -> None:
         log.log(level, "%s", text)

@@ -57,6 +57,7 @@ class RuleState:
         self.throttled_until_s: Bounded[str, float] = Bounded()
         self.trailing: Bounded[str, Timer] = Bounded()
         self.holding: Bounded[str, tuple[Timer, Event]] = _Held()
+        self.held_until_s: Bounded[str, float] = Bounded()
         self.fired_at_s: Bounded[str, float] = Bounded()
         self.silences: Bounded[tuple[int, str], Timer] = Bounded()
         self.ticks: dict[int, Timer] = {}

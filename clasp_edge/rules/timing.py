@@ -78,16 +78,25 @@ class Timing:
             if held is not None:
                 held[0].cancel()
                 del state.holding[key]
+                self._host.under_way()
             return
         if held is not None:
             # It goes on holding; what will be told is the newest value.
             state.holding[key] = (held[0], event)
             return
-        timer = self._host.call_later(state.rule.for_s, lambda: self._held(state, key))
+        self.resume(state, event, state.rule.for_s)
+
+    def resume(self, state: RuleState, event: Event, left_s: float) -> None:
+        """A condition holds for so long yet, and the rule fires."""
+        key = state.key(event)
+        timer = self._host.call_later(left_s, lambda: self._held(state, key))
         state.holding[key] = (timer, event)
+        state.held_until_s[key] = self._host.monotonic_s() + left_s
+        self._host.under_way()
 
     def _held(self, state: RuleState, key: str) -> None:
         held = state.holding.pop(key, None)
+        self._host.under_way()
         if held is not None and self._engine.holds(state, event := self._as_it_is(held[1])):
             self._engine.fire(state, event)
 
@@ -102,6 +111,7 @@ class Timing:
         for key in (address, EVERYTHING):
             if (held := state.holding.pop(key, None)) is not None:
                 held[0].cancel()
+                self._host.under_way()
 
     def review(self, state: RuleState) -> None:
         """Something that the conditions look at has changed."""
@@ -110,6 +120,7 @@ class Timing:
             if any(condition(now, self._engine) is not None for condition in state.rule.conditions):
                 timer.cancel()
                 del state.holding[key]
+                self._host.under_way()
 
     # ---- cooldown ----
 
@@ -163,6 +174,8 @@ class Timing:
             for timer in timers.values():
                 timer.cancel()
             timers.clear()
+        if state.holding:
+            self._host.under_way()
         for timer, _ in state.holding.values():
             timer.cancel()
         state.holding.clear()

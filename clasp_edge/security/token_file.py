@@ -11,11 +11,12 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from clasp_edge.router.quota import UNLIMITED, Quota
 from clasp_edge.security.kept_file import (
     KeptFileError,
     locked,
@@ -32,6 +33,7 @@ NAME = "tokens.toml"
 PREFIX = "cpsk_"
 
 MAX_TOKENS = 10_000
+MOST_QUOTA = 10_000_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@ -]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -49,6 +51,7 @@ class KeptToken:
     scopes: tuple[str, ...]
     created: int
     expires: int | None = None
+    quota: Quota = UNLIMITED
 
     @property
     def id(self) -> str:
@@ -95,14 +98,16 @@ class TokenFile:
         rows = read_tables(self.path, "token")
         return [_token(row, f"{self.path}: token[{index}]") for index, row in enumerate(rows)]
 
-    def add(self, name: str, scopes: Sequence[str], expires_s: int | None) -> tuple[str, KeptToken]:
+    def add(
+        self, name: str, scopes: Sequence[str], expires_s: int | None, quota: Quota = UNLIMITED
+    ) -> tuple[str, KeptToken]:
         """Make a token; returns its secret, which is nowhere kept, and the entry. Raises TokenFileError."""
         if not _NAME.fullmatch(name):
             raise TokenFileError(f'"{name[:64]}" is no name: up to 64 letters, digits, blanks and _ . @ -')
         parsed = _scopes(scopes)
         secret = new_secret()
         now = int(time.time())
-        entry = KeptToken(name, digest_of(secret), parsed, now, None if expires_s is None else now + expires_s)
+        entry = KeptToken(name, digest_of(secret), parsed, now, None if expires_s is None else now + expires_s, quota)
         with self._changing() as tokens:
             if any(token.name == name for token in tokens):
                 raise TokenFileError(f'there is a token "{name}"; rotate it, revoke it, or take another name')
@@ -169,7 +174,21 @@ def _token(row: dict[str, Any], where: str) -> KeptToken:
         raise TokenFileError(f"{where}.scopes is wrong")
     created, expires = row.get("created", 0), row.get("expires")
     times = [time_of(one, where) for one in (created, expires)]
-    return KeptToken(name, bytes.fromhex(digest), _scopes(scopes), times[0] or 0, times[1])
+    try:
+        quota = read_quota({key: row[key] for key in Quota._fields if key in row})
+    except TokenFileError as error:
+        raise TokenFileError(f"{where}: {error}") from None
+    return KeptToken(name, bytes.fromhex(digest), _scopes(scopes), times[0] or 0, times[1], quota)
+
+
+def read_quota(found: Mapping[str, Any]) -> Quota:
+    """A quota from its parts by name. Raises TokenFileError."""
+    for name, value in found.items():
+        if name not in Quota._fields:
+            raise TokenFileError(f'"{name[:40]}" is no quota; there are {", ".join(Quota._fields)}')
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_QUOTA:
+            raise TokenFileError(f"the quota {name} is a whole number from 0 to {MOST_QUOTA}; 0 = no limit")
+    return Quota(**found)
 
 
 def _table(token: KeptToken) -> str:
@@ -181,5 +200,6 @@ def _table(token: KeptToken) -> str:
             "scopes": list(token.scopes),
             "created": when(token.created),
             "expires": None if token.expires is None else when(token.expires),
+            **{name: value or None for name, value in token.quota._asdict().items()},
         },
     )

@@ -11,8 +11,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from clasp_edge.router.quota import Quota
 from clasp_edge.security.scope import Action, Scopes
-from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of
+from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of, read_quota
 
 ACTIONS = ("new", "list", "show", "test", "revoke", "rotate", "prune")
 CHANGES = frozenset({"new", "revoke", "rotate", "prune"})
@@ -22,7 +23,8 @@ def answer(file: TokenFile, request: Mapping[str, Any]) -> dict[str, Any]:
     """The result of a request. Raises TokenFileError with a sentence."""
     match request.get("action"):
         case "new":
-            secret, entry = file.add(text_of(request, "name"), texts_of(request, "scopes"), _duration(request))
+            name, scopes = text_of(request, "name"), texts_of(request, "scopes")
+            secret, entry = file.add(name, scopes, _duration(request), _quota(request))
             return _described(entry) | {"token": secret}
         case "rotate":
             secret, entry = file.rotate(text_of(request, "name"))
@@ -50,6 +52,7 @@ def _described(entry: KeptToken) -> dict[str, Any]:
         "name": entry.name,
         "id": entry.id,
         "scopes": list(entry.scopes),
+        "quota": {name: value for name, value in entry.quota._asdict().items() if value},
         "created": entry.created,
         "expires": entry.expires,
         "expired": entry.expires is not None and entry.expires < time.time(),
@@ -82,6 +85,13 @@ def texts_of(request: Mapping[str, Any], key: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise TokenFileError(f'"{key}" is a list of texts')
     return value
+
+
+def _quota(request: Mapping[str, Any]) -> Quota:
+    value = request.get("quota", {})
+    if not isinstance(value, dict):
+        raise TokenFileError('"quota" is an object')
+    return read_quota(value)
 
 
 def _duration(request: Mapping[str, Any]) -> int | None:

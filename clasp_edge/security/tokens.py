@@ -12,6 +12,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from clasp_edge.router.quota import UNLIMITED, Quota
 from clasp_edge.security.scope import Action, Scope, ScopeError, Scopes
 from clasp_edge.security.token_file import KeptToken
 from clasp_edge.security.user_file import User
@@ -35,6 +36,7 @@ class StaticToken:
     subject: str
     scopes: Sequence[str]
     expires: float | None = None
+    quota: Quota = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Identity:
     """Of a capability token: the key that begins its chain."""
     names: frozenset[str] = frozenset()
     """Of a capability token: what it can be revoked by."""
+    quota: Quota = UNLIMITED
 
     @property
     def administers(self) -> bool:
@@ -133,13 +136,17 @@ class TokenStore:
             if digest in self._by_digest:
                 raise ValueError(f"{token_id}.token is the same as that of {self._by_digest[digest].token_id}")
             scopes = Scopes(_parse(scope, f"{token_id}.scopes[{at}]") for at, scope in enumerate(entry.scopes))
-            self._by_digest[digest] = Identity(entry.subject, scopes, token_id, entry.expires, digest)
+            self._by_digest[digest] = Identity(
+                entry.subject, scopes, token_id, entry.expires, digest, quota=entry.quota
+            )
         for token in kept:
             # What the configuration says of a token comes first.
             if token.digest not in self._by_digest:
                 scopes = Scopes(_parse(scope, token.name) for scope in token.scopes)
                 token_id = f"{token.name} ({token.id})"
-                self._by_digest[token.digest] = Identity(token.name, scopes, token_id, token.expires, token.digest)
+                self._by_digest[token.digest] = Identity(
+                    token.name, scopes, token_id, token.expires, token.digest, quota=token.quota
+                )
 
     def validate(self, token: str, now_s: float) -> Identity:
         """Return whom the token stands for, or raise Unauthorized. `now_s` is in seconds since the Unix epoch."""
@@ -208,8 +215,8 @@ class TokenStore:
         return identity
 
     def holds(self, token: str) -> bool:
-        """Whether there is such a token, expired or not."""
-        return self._find(_digest(token)) is not None
+        """Whether there is such a token, expired or not, or it is one that was made elsewhere."""
+        return token.startswith(CAPABILITY) or self._find(_digest(token)) is not None
 
     def of_user(self, user: User, client: str) -> Identity:
         """Whom a user stands for, as this client."""

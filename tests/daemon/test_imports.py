@@ -11,13 +11,19 @@ import base64, os, signal, socket, sys, threading, time
 from clasp_edge.cli import main
 
 def look(port):
-    time.sleep(1.0)
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+    while True:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port))
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    with connection:
         connection.sendall(
             b"GET / HTTP/1.1\\r\\nHost: x\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
             b"Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\\r\\n\\r\\n"
         )
         sys.stdout.write("ANSWER " + connection.recv(100).decode().splitlines()[0] + "\\n")
+    time.sleep(1.0)
     sys.stdout.write("MODULES " + " ".join(sorted(sys.modules)) + "\\n")
     sys.stdout.flush()
     os.kill(os.getpid(), signal.SIGTERM)

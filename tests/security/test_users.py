@@ -23,6 +23,7 @@ from clasp_edge.security import passwords
 from clasp_edge.security.kept_file import LARGEST_BYTES, KeptFileError
 from clasp_edge.security.mosquitto_files import Imported, read_acl, read_passwords
 from clasp_edge.security.scope import Action
+from clasp_edge.security.tokens import TokenStore
 from clasp_edge.security.user_file import User, UserFile
 from clasp_edge.wire.pattern import Pattern
 
@@ -190,6 +191,12 @@ def test_a_wrong_one_does_not(broker: Broker, daemon: Daemon, name: str, passwor
         client = broker.open(version)
         client.connect("lamp", expect=code, username=name, password=password)
     assert "login refused: client 'bob'" in daemon.stderr
+
+
+def test_a_capability_token_is_no_password() -> None:
+    store = TokenStore(users=[User("bob", six("swordfish"), (), 0)])
+    assert store.holds("cap_x")
+    assert not store.holds("swordfish")
 
 
 def test_a_token_goes_on_as_a_password(broker: Broker) -> None:

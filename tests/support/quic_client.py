@@ -66,7 +66,11 @@ class QuicClient:
 
     def __enter__(self) -> Self:
         self.quic.connect(self._address, time.monotonic())
-        self.pump(lambda: self.handshaken)
+        try:
+            self.pump(lambda: self.handshaken)
+        except BaseException:
+            self._sock.close()
+            raise
         return self
 
     def __exit__(

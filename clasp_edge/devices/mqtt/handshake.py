@@ -14,6 +14,7 @@ from clasp_edge.devices.mqtt.session import NO_LIMIT, Session
 from clasp_edge.devices.mqtt.will import PendingWill
 from clasp_edge.router.access import Identity, Refused
 from clasp_edge.router.principal import host_of, may_administrate
+from clasp_edge.router.quota import no_session, share_anew
 from clasp_edge.wire import ErrorCode
 
 if TYPE_CHECKING:
@@ -134,6 +135,9 @@ def _admit(connection: Connection, packet: Connect, identity: Identity | None) -
     connected = session is not None and session.connection is not None
     if not connected and not router.places.open_to(account.principal, host, admin=admin):
         raise MqttError(Reason.SERVER_BUSY, "too many sessions")
+    beyond = None if connected else no_session(router.places, identity)
+    if beyond is not None:
+        raise MqttError(Reason.QUOTA_EXCEEDED, beyond)
     will = None
     if packet.will is not None:
         will = PendingWill(packet.will, Holding(account))
@@ -154,6 +158,7 @@ def _admit(connection: Connection, packet: Connect, identity: Identity | None) -
     session.identify(identity)
     router.places.take(session, "mqtt", account.principal, host, admin=admin)
     session.begin(connection, packet, expiry_s)
+    share_anew(router.places, identity)
     session.bridge = packet.bridge
     session.will = will
     if will is not None:

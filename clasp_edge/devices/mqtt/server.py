@@ -101,7 +101,7 @@ class MqttServer:
         self.context.session_queue = self.config.offline_queue_kib * 1024
         self.context.total_queue = self.config.queues_mib * 1024 * 1024
         for session in self.sessions.values():
-            session.set_rate(config.limits.messages_per_second)
+            session.apply_rate()
         self.check_all_access()
 
     def keep_sessions(self, journal: Journal) -> None:

@@ -30,6 +30,7 @@ from clasp_edge.devices.mqtt.codec import (
 from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.receiver import MqttReceiver
 from clasp_edge.router.principal import author_of
+from clasp_edge.router.quota import rate, share_anew
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.connection import Connection
@@ -146,8 +147,13 @@ class Session(MqttReceiver):
         self.window, self.peer_max_packet = peer_limits(packet, config.max_inflight)
         self.receive_maximum = config.max_inflight
         self.accept_aliases(TOPIC_ALIASES_IN if packet.version == V5 else 0)
-        self.set_rate(self.server.router.config.limits.messages_per_second)
+        self.apply_rate()
         self.server.connected += 1
+
+    def apply_rate(self) -> None:
+        """Others of the same token have come or gone, or the limit has changed (`router.quota`)."""
+        router = self.server.router
+        self.set_rate(rate(router.places, self.identity, router.config.limits.messages_per_second))
 
     @property
     def holds_something(self) -> bool:
@@ -175,6 +181,7 @@ class Session(MqttReceiver):
         self.connection = None
         self.server.connected -= 1
         self.server.router.places.give_back(self)
+        share_anew(self.server.router.places, self.identity)
         self.detach()
         if self.will is not None:
             if self.will.delay_s and self.expiry_s > 0 and not self.ended:

@@ -24,6 +24,7 @@ from clasp_edge.devices.mqtt.codec.reason import SUBACK_FAILURE
 from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.shared import Key
 from clasp_edge.devices.mqtt.sys_topics import SYS_SCOPE, may_read_sys
+from clasp_edge.router.quota import no_subscription
 from clasp_edge.security.scope import Action, Scopes
 from clasp_edge.wire.pattern import Pattern, PatternError
 
@@ -160,6 +161,9 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
         limit = limits.max_subscriptions_per_session
         if limit and len(session.subscriptions) >= limit:
             raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached (max {limit})")
+        beyond = no_subscription(server.router.places, session.identity)
+        if beyond is not None:
+            raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached ({beyond})")
     full = server.router.no_room_for_subscription(entry.filter in session.subscriptions)
     if full is not None:
         raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached ({full})")

@@ -30,8 +30,12 @@ addresses. A loop runs as fast as the network; a blinking lamp beside a busy sen
 REMEMBERED_VALUES = 4
 """Alternating means: among so many."""
 
-MAX_TOLD = 64
-"""Values of one address that are remembered as told: four times what a hand at 60 Hz makes in a quarter of a second."""
+TOLD_PER_S = 256
+LEAST_TOLD = 64
+"""Values of one address that are remembered as told, by the time they count: four times what a hand at 60 Hz makes."""
+
+ROUNDING = 0.0051
+"""A fader in percent is off by half a step, one of 7 bits by less; of values above 1 so much of the value."""
 
 HOLD_S = 5.0
 """How long a device is told nothing on an address of such a loop."""
@@ -67,6 +71,20 @@ def _comparable(value: Value) -> Hashable:
     return value
 
 
+def is_rounded(told: Hashable, said: Hashable) -> bool:
+    """Whether `said` may be `told` as a device with fewer steps has it. Whole numbers are nobody's rounding of one
+    another."""
+    if isinstance(told, tuple):
+        return (
+            isinstance(said, tuple)
+            and len(said) == len(told)
+            and all(one == other or is_rounded(one, other) for one, other in zip(told, said, strict=True))
+        )
+    if not isinstance(told, float) or not isinstance(said, float) or (told.is_integer() and said.is_integer()):
+        return False
+    return abs(told - said) <= ROUNDING * max(1.0, abs(told))
+
+
 def _rounded(value: float) -> Hashable:
     try:
         single: float = _SINGLE.unpack(_SINGLE.pack(value))[0]
@@ -98,16 +116,23 @@ class EchoMemory:
         self._window_s = max(WINDOW_S, 1.5 * CROSSINGS / rate) if rate else WINDOW_S
         self._echo_s = echo_s
         self._on_loop = on_loop
+        self._max_told = max(LEAST_TOLD, int(TOLD_PER_S * echo_s))
         self.holding: Holding | None = None
         self._records: OrderedDict[bytes, _Record] = OrderedDict()
 
     def repeats(self, address: bytes, known: Known, now_s: float) -> bool:
-        """The device said this: whether it only repeats what it was told a moment before."""
+        """The device said this: whether it only repeats, or rounds, what it was told a moment before."""
         record = self._records.get(address)
         if record is not None and self._echo_s:
-            told_s = record.told.get(comparable(known))
+            said = comparable(known)
+            told_s = record.told.get(said)
             if told_s is not None and now_s - told_s < self._echo_s:
                 return True
+            for told, told_s in reversed(record.told.items()):
+                if now_s - told_s >= self._echo_s:
+                    break
+                if is_rounded(told, said):
+                    return True
         self._record(address, now_s).said_s = now_s
         return False
 
@@ -126,13 +151,23 @@ class EchoMemory:
         told = record.told
         told[value] = now_s
         told.move_to_end(value)
-        while len(told) > 1 and (len(told) > MAX_TOLD or next(iter(told.values())) < now_s - self._echo_s):
+        while len(told) > 1 and (len(told) > self._max_told or next(iter(told.values())) < now_s - self._echo_s):
             told.popitem(last=False)
         if self._again(record, value, now_s) and contacts != record.contacts:
             record.crossings += 1
             if record.crossings >= CROSSINGS:
                 self._break(address, record, now_s)
         record.contacts = contacts
+
+    def last_told(self, address: bytes) -> Hashable:
+        """The newest value that it was told, as `comparable` has it; None where none is known."""
+        record = self._records.get(address)
+        return next(reversed(record.told), None) if record is not None else None
+
+    def told_s(self, address: bytes) -> float:
+        """When it was told something at this address last."""
+        record = self._records.get(address)
+        return record.told_s if record is not None else -1e9
 
     def said_since(self, address: bytes, since_s: float) -> bool:
         """Whether the device itself has set this address since then."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import sys
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -49,14 +51,20 @@ def udp_address(sock: socket.socket, host: str, port: int) -> tuple[str, int]:
     return host, port
 
 
-def join(sock: socket.socket, group: str) -> None:
-    """Hear what is sent to a multicast group. Raises OSError."""
+def join(sock: socket.socket, group: str, interface: int) -> None:
+    """Hear what is sent to a multicast group at an interface (by its number). Raises OSError, but not where that is so
+    already."""
     address = ip_address(group)
-    if address.version == 4:
-        membership = address.packed + bytes(4)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
-    else:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, address.packed + bytes(4))
+    number = interface.to_bytes(4, sys.byteorder)
+    try:
+        if address.version == 4:
+            # struct ip_mreqn: group, no address of the interface, its number (ip(7)).
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, address.packed + bytes(4) + number)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, address.packed + number)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
 
 
 def allow_groups(sock: socket.socket) -> None:

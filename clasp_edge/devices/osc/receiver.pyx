@@ -534,7 +534,7 @@ cdef class OscReceiver(SourceTable):
         cdef uint8_t* p
         cdef uint32_t hash
         cdef Published published
-        source.hop = False
+        source.loop_mark = 0
         if source.party is not None and self.control.heard(
                 source, PyBytes_FromStringAndSize(<const char*>address, address_size), event, value_type,
                 PyBytes_FromStringAndSize(<const char*>value, value_size)):
@@ -574,7 +574,7 @@ cdef class OscReceiver(SourceTable):
                     PyBytes_FromStringAndSize(<const char*>address, address_size), value_type,
                     PyBytes_FromStringAndSize(<const char*>value, value_size), source.spoken())
             verdict = self.plane.set(source, &write, &revision)
-        source.hop = False
+        source.loop_mark = 0
         if verdict != ACCEPTED:
             self.control.refused(source, PyBytes_FromStringAndSize(<const char*>address, address_size), verdict)
 

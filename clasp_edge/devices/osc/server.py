@@ -18,18 +18,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from clasp_edge.config.model import Osc, OscDevice
-from clasp_edge.dataplane import Adapter, Verdict
+from clasp_edge.dataplane import Verdict
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.osc import complaints
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.complaints import Complaints
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
-from clasp_edge.devices.osc.echo import Known
 from clasp_edge.devices.osc.expansion import Expansions
+from clasp_edge.devices.osc.groups import Groups
 from clasp_edge.devices.osc.lease_store import Journal, LeaseStore
-from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours, join
-from clasp_edge.devices.osc.loops import Loops
+from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours
+from clasp_edge.devices.osc.loop_breaker import LoopBreaker
 from clasp_edge.devices.osc.profile import AddressSet, Profile, default_profile, profile_of
 from clasp_edge.devices.osc.receiver import OscReceiver
 from clasp_edge.devices.osc.resync import Resyncs
@@ -101,10 +101,9 @@ class OscServer:
         self._sweep: TimerHandle | None = None
         self._store: LeaseStore | None = None
         self._scoped = scoped
-        self._loops = Loops(self._loop_found)
+        self._breaker = LoopBreaker(router, self.counters)
+        self._groups = Groups(router.loop, self._udp, config.groups)
         self._spoken = Spoken()
-        self._healer = Adapter(router.plane)
-        router.plane.register(self._healer, b"osc")
         self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
         self.waiting = WaitingBundles(router, self.intake)
         self._expansions = Expansions(
@@ -185,13 +184,9 @@ class OscServer:
         for sock in self._udp:
             sock.setblocking(False)
             allow_groups(sock)
-            for group in self._config.groups:
-                try:
-                    join(sock, group)
-                except OSError as error:
-                    log.warning("osc.groups: %s cannot be joined: %s", group, error.strerror)
             _enlarge(sock)
             self._watch(sock, sock.fileno())
+        self._groups.start()
         if self._tcp is not None:
             framing = self._config.tcp_framing
             self._tcp_server = await loop.create_server(lambda: OscConnection(self, framing), sock=self._tcp)
@@ -230,6 +225,8 @@ class OscServer:
         if self._tcp_server is not None:
             self._tcp_server.close()
         self.waiting.close()
+        self._breaker.close()
+        self._groups.close()
         self._resyncs.close()
         if self._store is not None:
             self._store.freeze()  # what ends now is to be there after the restart
@@ -276,7 +273,7 @@ class OscServer:
         if not self.is_allowed(host):
             self._refuse(host, port)
             return None
-        if is_ours(sock, host, port):
+        if any(is_ours(one, host, port) for one in self._udp):  # what one port sends may arrive at another
             self.counters.own_packets += 1
             return None
         source = Source(key, host, port)
@@ -377,10 +374,10 @@ class OscServer:
             loop=self.router.loop,
             resyncs=self._resyncs,
             profile=profile,
-            loops=self._loops,
+            loops=self._breaker.loops,
             spoken=self._spoken,
             counters=self.counters,
-            on_loop=self._loop_broken,
+            on_loop=self._breaker.crossed,
         )
         target.scopes = self._access
         return target
@@ -550,7 +547,7 @@ class OscServer:
         party = source.party
         if not isinstance(party, Target):
             return False
-        ignored, source.hop = party.said(address, None if is_event else (value_type, value))
+        ignored, source.loop_mark = party.said(address, None if is_event else (value_type, value))
         return ignored
 
     def spoken(self, address: bytes, value_type: int, value: bytes, tail: bytes) -> None:
@@ -560,30 +557,6 @@ class OscServer:
         if isinstance(party, Target):
             self.static.ask(party)
             party.resync()
-
-    # ---- loops ----
-
-    def _loop_found(self, address: bytes, party: object, hand: Known | None) -> None:
-        self.counters.loops += 1
-        shown = address.decode("utf-8", "replace")
-        name = party.name if isinstance(party, Target) else "a device"
-        if hand is None:
-            log.warning("OSC loop: %s answers %s again and again; its answers are ignored for now", name, shown)
-            return
-        log.warning(
-            "OSC loop: %s answers %s again and again; its answers are ignored now, the last value by hand is set again",
-            name,
-            shown,
-        )
-        self._healer.set(address, *hand)
-
-    def _loop_broken(self, target: Target, address: bytes) -> None:
-        self.counters.loops += 1
-        log.warning(
-            "OSC loop: %s answers %s with the same values again and again; it is not sent this address for a while",
-            target.name,
-            address.decode("utf-8", "replace"),
-        )
 
 
 def _devices(config: Osc) -> list[OscDevice]:

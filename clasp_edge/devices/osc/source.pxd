@@ -12,6 +12,7 @@ cdef enum Timetags:
 cdef enum Mark:                 # what a delivery to a Party says of its origin
     MARK_HOP = 1                # a device's answer to what it was told
     MARK_REMOTE = 2             # it came from another router
+    MARK_END = 4                # it ends a loop: the value that a hand made last
 
 
 cdef class Party(Adapter):
@@ -55,7 +56,6 @@ cdef class Source(Sink):
     cdef const uint8_t* tail_data
     cdef size_t tail_size
     cdef public uint64_t bundle_number  # 0: not in a bundle
-    cdef public bint hop
     # The rate:
     cdef readonly double tokens
     cdef uint64_t refilled_us

@@ -10,6 +10,7 @@ IGNORE: int
 RELATIVE: int
 HOP: int
 REMOTE: int
+END: int
 
 class Addresses(Protocol):
     """A set of addresses."""
@@ -44,7 +45,6 @@ class Source(Sink):
     clock_told: bool
     clock: Any
     bundle_number: int
-    hop: bool
     overflow: OrderedDict[object, bytes] | None
     overflow_bytes: int
 

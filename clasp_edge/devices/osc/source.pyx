@@ -14,14 +14,15 @@ IGNORE = TIMETAGS_IGNORE
 RELATIVE = TIMETAGS_RELATIVE
 HOP = MARK_HOP
 REMOTE = MARK_REMOTE
+END = MARK_END
 
 
 cdef class Party(Adapter):
     """A device that values are sent to. `heard_us` is when one of its sources last sent something (monotonic).
 
     `on_deliveries` gets `(origin, signal, frame, tail, bundle, marks)`: `tail` is the type tags and arguments of the
-    OSC message behind it or None, `bundle` a number for all members of a bundle or 0, `marks` a sum of HOP and
-    REMOTE."""
+    OSC message behind it or None, `bundle` a number for all members of a bundle or 0, `marks` a sum of HOP,
+    REMOTE and END."""
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef Sink origin = <Sink>delivery.origin
         cdef Source source
@@ -33,12 +34,13 @@ cdef class Party(Adapter):
                 source = <Source>origin
                 tail = source.spoken()
                 number = source.bundle_number
-                if source.hop:
-                    marks = MARK_HOP
+                marks = mark_of(source.loop_mark)
             else:
                 number = getattr(origin, "bundle_number", 0)
                 if origin.route is not None:
-                    marks = MARK_REMOTE
+                    marks = MARK_REMOTE | mark_of(origin.route.answer)
+                else:
+                    marks = mark_of(origin.loop_mark)
             if not self.inbox:
                 self.plane.core.adapters.append(self)
             self.inbox.append((origin, delivery.signal,
@@ -46,6 +48,10 @@ cdef class Party(Adapter):
                                marks))
         except Exception:
             pass                        # no memory: a param is told again with its next change
+
+
+cdef inline int mark_of(int answer) noexcept:
+    return MARK_HOP if answer == 1 else MARK_END if answer == 2 else 0
 
 
 cdef class Source(Sink):

@@ -16,13 +16,13 @@ from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.dataplane.account import Holding
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.decode import OscError, decode_message
-from clasp_edge.devices.osc.echo import EchoMemory, Known, comparable
+from clasp_edge.devices.osc.echo import EchoMemory, Known, comparable, is_rounded
 from clasp_edge.devices.osc.links import Link
 from clasp_edge.devices.osc.loops import Loops
 from clasp_edge.devices.osc.profile import Profile
 from clasp_edge.devices.osc.rate_limit import Member, Pacer
 from clasp_edge.devices.osc.resync import Resyncs, addresses_of
-from clasp_edge.devices.osc.source import HOP, REMOTE, Party, Source
+from clasp_edge.devices.osc.source import END, HOP, REMOTE, Party, Source
 from clasp_edge.wire import SignalType, decode_value
 from clasp_edge.wire.pattern import Pattern
 
@@ -45,6 +45,9 @@ JUST_SAID_S = 0.1
 
 CHECK_S = 0.3
 """After something that was not believed: whether what the device has is what the param has. Later than most echoes."""
+
+LOOK_AT_REST_S = 0.1
+"""How often it is looked whether a hand on the device rests."""
 
 MAX_HOPPED = 1024
 """Addresses at which a device has answered with a value of its own."""
@@ -99,6 +102,8 @@ class Target(Party):
         self._unbelieved: dict[bytes, Known] = {}
         self._hopped: dict[bytes, Known] = {}
         self._check: TimerHandle | None = None
+        self._withheld: dict[bytes, None] = {}
+        self._rest: TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<OSC device {self.name}>"
@@ -129,8 +134,9 @@ class Target(Party):
         self._untold = iter(())
         self._pacer.close()
         self._loops.gone(self)
-        if self._check is not None:
-            self._check.cancel()
+        for timer in (self._check, self._rest):
+            if timer is not None:
+                timer.cancel()
         self.link = None
 
     def on_deliveries(self, deliveries: list[Any]) -> None:
@@ -149,11 +155,17 @@ class Target(Party):
                 stranger = True
             is_event = self._is_event(address, signal)
             if stranger and not is_event and frame[HEADER_BYTES] == SET_TYPE:
-                self._loops.written(address, value_in(frame), frame, self._loop.time(), remote=bool(marks & REMOTE))
+                self._loops.written(
+                    address, value_in(frame), frame, self._loop.time(), self,
+                    remote=bool(marks & REMOTE), answer=bool(marks & HOP), end=bool(marks & END),
+                )  # fmt: skip
             if own:
                 # Its own value; what was still waiting to go there is older than that.
                 if not is_event:
                     self._pacer.forget(address)
+                continue
+            if marks & HOP and not is_event and self._loops.withholds(address, self, self._loop.time()):
+                self._withhold(address)
                 continue
             item = (frame, tail, is_event, bool(marks & HOP))
             if number:
@@ -330,10 +342,36 @@ class Target(Party):
         now_s = self._loop.time()
         for address, known in unbelieved.items():
             described = self.plane.describe(address)
-            if self._loops.is_ignored(address, self, now_s):
-                self._unbelieve(address, known)
-            elif described is not None and self._wants(address) and comparable(known) != comparable(described[1:3]):
+            if described is None or not self._wants(address):
+                continue
+            current = comparable(described[1:3])
+            if comparable(known) == current:
+                continue
+            asked = self._memory.last_told(address) == current
+            if asked and (self._loops.was_broken(address, self) or is_rounded(current, comparable(known))):
+                continue  # it is its answer to that; to be told it again would begin anew
+            if self._loops.withholds(address, self, now_s):
+                self._withhold(address)
+            elif asked and now_s - self._memory.told_s(address) < self.profile.echo_s:
+                self._unbelieve(address, known)  # what it says to the newest is still to come
+            else:
                 self._offer_current(address)
+
+    def _withhold(self, address: bytes) -> None:
+        self._withheld[address] = None
+        if self._rest is None:
+            self._rest = self._loop.call_later(LOOK_AT_REST_S, self._look_at_rest)
+
+    def _look_at_rest(self) -> None:
+        """Where the hand on the device rests, it is told what others have made of its values."""
+        self._rest = None
+        now_s = self._loop.time()
+        for address in [address for address in self._withheld if self._loops.rests(address, self, now_s)]:
+            del self._withheld[address]
+            if self._wants(address):
+                self._offer_current(address)
+        if self._withheld:
+            self._rest = self._loop.call_later(LOOK_AT_REST_S, self._look_at_rest)
 
     def _looped(self, address: bytes, until_s: float) -> None:
         self._pacer.postpone(address, until_s)

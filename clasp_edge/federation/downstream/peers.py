@@ -136,7 +136,7 @@ class Peers:
         if session.versioned and message.revisions.get("mqtt"):
             session.details = MqttDetails(session.holding)
         session.own_rate = self._router.config.federation.messages_per_second
-        session.set_rate(session.own_rate)
+        self._router.apply_limits(session)
         buffer = self._router.plane.journal_buffer
         strict = buffer is not None and buffer.strict
         keeps = self._places is not None and self._places.offered

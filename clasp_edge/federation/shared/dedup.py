@@ -43,12 +43,14 @@ _WAY = struct.Struct("<QBB")
 
 class Route(NamedTuple):
     """By which way a write has come. `hops` counts the routers it has passed; `via` is the last of them, empty where it
-    was made."""
+    was made. `answer`: 1 where it was a device's answer to what it was told, 2 where it ends a loop of such answers
+    (`dataplane.Sink.loop_mark`); the journal does not keep that."""
 
     origin: str
     epoch: int
     hops: int
     via: str = ""
+    answer: int = 0
 
 
 @lru_cache(maxsize=MAX_ORIGINS)

@@ -8,7 +8,8 @@ end is a clasp-edge too. Builds and reads them; knows no session.
 - FOLLOW, before the declaration: the hub is to tell, in order, all messages that are under policy `log` here, those too
   that come while we are away. `revisions` is the table of policies, 0 latest, 1 log, 2 drop.
 - ROUTE: the next `count` SETs and PUBLISHes stem from `origin`, where the first has the number `since_revision` in
-  `epoch` (0: none of them has one), and have passed `hops` routers.
+  `epoch` (0: none of them has one), and have passed `hops` routers. `answer`, where it is not 0: they are devices'
+  answers to what they were told (1), or values that end a loop of such answers (2).
 - CHECKPOINT asks for REACHED with the same number once everything before it has been dealt with; from a router in
   strict mode (PEER's `strict`) STORED with that number follows when its journal has it. A hub's CHECKPOINT is answered
   by STORED alone, as soon as the journal has everything, if there is one.
@@ -43,8 +44,11 @@ LARGEST_NUMBER = (1 << 63) - 1
 
 _TEXT = struct.Struct(">H")
 _RUN = struct.Struct(">BBHH H5sQ H5sQ H4sQ BQ")
+_ANSWERED_RUN = struct.Struct(">BBHH H6sQ H5sQ H5sQ H4sQ BQ")
 _POINT = struct.Struct(">BBHHBQ")
 _HAS_SINCE, _HAS_ORIGIN = 0x80, 0x40
+
+ANSWERS = (0, 1, 2)
 
 
 def peer_frame(
@@ -81,6 +85,14 @@ def read_follow(message: FederationSync) -> dict[str, str]:
 def route_frame(route: Route, first: int, count: int) -> bytes:
     """ROUTE. The same bytes that the codec makes, at a tenth of its cost: one goes before every run of writes."""
     origin = route.origin.encode()
+    if route.answer:
+        return encode_frame(
+            _ANSWERED_RUN.pack(
+                MessageType.FEDERATION_SYNC, FederationOp.ROUTE, 0, 4, 6, b"answer", route.answer, 5, b"count", count,
+                5, b"epoch", route.epoch, 4, b"hops", route.hops, _HAS_SINCE | _HAS_ORIGIN, first,
+            )
+            + _TEXT.pack(len(origin)) + origin
+        )  # fmt: skip
     return encode_frame(
         _RUN.pack(
             MessageType.FEDERATION_SYNC, FederationOp.ROUTE, 0, 3, 5, b"count", count, 5, b"epoch", route.epoch,
@@ -101,7 +113,8 @@ def read_route(message: FederationSync) -> tuple[Route, int, int]:
     first = message.since_revision or 0
     if first > LARGEST_NUMBER:
         raise ValueError("a ROUTE with a number that no log reaches")
-    return Route(message.origin, epoch, hops), first, count
+    answer = told.get("answer", 0)
+    return Route(message.origin, epoch, hops, answer=answer if answer in ANSWERS else 0), first, count
 
 
 FULL = "full"

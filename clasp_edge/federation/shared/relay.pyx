@@ -218,6 +218,10 @@ cdef class Relay(Adapter):
         none.
         """
 
+    def marked(self, int loop_mark, uint64_t logged, uint64_t number):
+        """`(route, number)` of a write of our own with this `Sink.loop_mark`; None where no route says so."""
+        return None, number
+
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef Sink origin = <Sink>delivery.origin
         cdef uint64_t logged = 0
@@ -249,10 +253,14 @@ cdef class Relay(Adapter):
                 return
             if not self.inbox:
                 self.plane.core.adapters.append(self)
+            route = origin.route
+            number = origin.number if route is not None else delivery.serial
+            if origin.loop_mark and route is None:
+                route, number = self.marked(origin.loop_mark, logged, delivery.serial)
             self.inbox.append((
                 delivery.signal | GONE if delivery.gone else delivery.signal,
                 PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size), frame,
-                origin.route, origin.number if origin.route is not None else delivery.serial, logged))
+                route, number, logged))
         except MemoryError:
             pass
 

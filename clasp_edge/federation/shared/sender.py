@@ -206,6 +206,11 @@ class PeerSender(Relay):
         if sending:
             self._send(sending, written)
 
+    def marked(self, loop_mark: int, logged: int, number: int) -> tuple[Route, int]:
+        """Whence a write of our own comes that is a device's answer, or ends a loop (`Sink.loop_mark`)."""
+        route, number = self._way(None, number, logged)
+        return route._replace(answer=loop_mark), number
+
     def _way(self, route: Route | None, number: int, logged: int) -> tuple[Route, int]:
         """Whence a write comes, and its number there."""
         if route is not None:

@@ -91,7 +91,7 @@ class QuicLink:
         self._buffer = bytearray()
         self._charged = 0
         self._gap = 0
-        self._surplus = 0
+        self._surplus: set[int] = set()
         self._flight = FLIGHT_STEP
         self._reading = True
         self._over = False
@@ -252,9 +252,11 @@ class QuicLink:
 
     def _refuse_stream(self, stream_id: int) -> None:
         """A connection has one stream (quic.md 6.1)."""
+        if stream_id in self._surplus:
+            return  # it was on its way, or is the client's answer
         self._server.surplus_streams += 1
-        self._surplus += 1
-        if self._surplus > MAX_SURPLUS_STREAMS:
+        self._surplus.add(stream_id)
+        if len(self._surplus) > MAX_SURPLUS_STREAMS:
             self.close(CloseCode.POLICY_VIOLATION, "a connection has one stream, and no others")
             return
         with contextlib.suppress(ValueError):  # the client has ended it already

@@ -66,6 +66,39 @@ def test_every_value_told_lately_is_an_echo_not_only_the_newest() -> None:
     assert all(memory.repeats(A, known(step / 10), 10.13) for step in range(10)), "some devices report more than once"
 
 
+@pytest.mark.parametrize("steps", [100, 127, 255, 1023])
+def test_what_a_device_with_fewer_steps_makes_of_a_value_is_an_echo(steps: int) -> None:
+    memory = Rig().memory
+    for step in range(40):
+        told = 0.1 + step / 49
+        memory.told(A, known(told), 10.0, 0)
+        assert memory.repeats(A, known(round(told * steps) / steps), 10.1)
+        assert not memory.repeats(A, known(round(told * steps) / steps), 10.0 + ECHO_S)
+
+
+def test_whole_numbers_are_nobodys_rounding() -> None:
+    memory = Rig().memory
+    memory.told(A, known(8000), 10.0, 0)
+    assert not memory.repeats(A, known(8001), 10.1)
+    assert not memory.repeats(A, known(8001.0), 10.1)
+
+
+def test_a_row_is_rounded_element_by_element() -> None:
+    memory = Rig().memory
+    memory.told(A, known([1, 0.2, "x"]), 10.0, 0)
+    assert memory.repeats(A, known([1, 0.201, "x"]), 10.1)
+    assert not memory.repeats(A, known([1, 0.21, "x"]), 10.1)
+    assert not memory.repeats(A, known([1, 0.201, "y"]), 10.1)
+    assert not memory.repeats(A, known([1, 0.201]), 10.1)
+
+
+def test_a_long_echo_time_remembers_all_that_was_told_in_it() -> None:
+    memory = Rig(echo_s=10.0).memory
+    for step in range(600):  # a hand at 60 Hz
+        memory.told(A, known(step), 10.0 + step / 60, 0)
+    assert all(memory.repeats(A, known(step), 19.99) for step in range(600))
+
+
 def test_another_value_or_another_address_is_news() -> None:
     memory = Rig().memory
     memory.told(A, ON, 10.0, 0)
@@ -197,3 +230,51 @@ def test_a_value_from_elsewhere_is_no_hand_while_one_is_here() -> None:
     for step in range(40):
         room.loops.said(A, step % 2, known(step), 10.2 + step / 20, answer=True)
     assert room.found[0][2] == known(1)
+
+
+def test_answers_at_another_router_are_hops_and_no_hands() -> None:
+    room = Room()
+    room.hand(1, 10.0)
+    for step in range(40):
+        now_s = 10.05 + step / 20
+        room.loops.written(A, known(step), b"r%d" % step, now_s, "one", remote=True, answer=True)
+        if room.loops.said(A, "one", known(step + 0.5), now_s + 0.02, answer=True)[0]:
+            break
+    assert [hand for _, _, hand in room.found] == [known(1)]
+    assert now_s < 12.0
+
+
+def test_the_end_of_a_loop_that_another_router_found_is_one_here_too() -> None:
+    room = Room()
+    room.loops.written(A, known(1), b"end", 10.0, "one", remote=True, end=True)
+    assert room.loops.said(A, "one", known(2), 10.1, answer=True) == (True, True)
+    assert room.loops.hand_of(A)[0] == known(1)
+
+
+def test_answers_that_come_when_a_loop_is_broken_are_named() -> None:
+    strays: list[bytes] = []
+    loops = Loops(lambda address, party, hand: None, strays.append)
+    loops.written(A, known(1), b"end", 10.0, "one", remote=True, end=True)
+    loops.written(A, known(3), b"late", 10.1, "one", remote=True, answer=True)
+    loops.written(A, known(4), b"later", 20.0, "one", remote=True, answer=True)
+    assert strays == [A], "only as long as answers are ignored"
+
+
+@pytest.mark.parametrize("answers_too", [False, True])
+def test_a_hand_is_told_no_answers_until_it_rests(answers_too: bool) -> None:
+    """Whoever goes on without being told is a hand; whoever then answers again was part of a loop."""
+    room = Room()
+    for step in range(60):
+        now_s = 10.0 + step / 40
+        assert not room.loops.said(A, "hand", known(step), now_s, answer=step > 0)[0]
+        assert not room.loops.said(A, "other", known(-step), now_s + 0.01, answer=True)[0]
+    assert room.loops.withholds(A, "hand", now_s + 0.02)
+    assert not room.loops.withholds(A, "other", now_s + 0.02)
+    assert not room.loops.rests(A, "hand", now_s + 0.1)
+    assert room.loops.rests(A, "hand", now_s + 0.4)
+    if answers_too:
+        for hop in range(4):
+            room.loops.said(A, ("hand", "other")[hop % 2], known(hop), now_s + 0.45 + hop / 20, answer=True)
+        assert [hand for _, _, hand in room.found] == [known(59)]
+    else:
+        assert room.found == []

@@ -228,7 +228,7 @@ def test_a_loop_is_broken_named_and_over_after_a_while() -> None:
             pytest.fail("the loop goes on")
         assert 5 < bounces < 500
         assert "OSC loop: 127.0.0.1:" in daemon.stderr
-        assert "answers /osc/x with the same values again and again" in daemon.stderr
+        assert "answers /osc/x again and again" in daemon.stderr
         # Other addresses are not affected, and in the end both are told how it stands.
         joined(one, "/y")
         put(crowd.ws(), "/osc/y", 1)

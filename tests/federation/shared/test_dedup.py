@@ -148,13 +148,20 @@ def test_an_origin_is_bounded() -> None:
 
 @given(
     st.text(min_size=1, max_size=64), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1),
-    st.integers(1, 65535),
+    st.integers(1, 65535), st.sampled_from([0, 1, 2]),
 )  # fmt: skip
-def test_a_route_is_what_the_codec_makes_of_it(origin: str, epoch: int, hops: int, first: int, count: int) -> None:
-    route = Route(origin, epoch, hops)
+def test_a_route_is_what_the_codec_makes_of_it(
+    origin: str, epoch: int, hops: int, first: int, count: int, answer: int
+) -> None:
+    route = Route(origin, epoch, hops, answer=answer)
     frame = route_frame(route, first, count)
-    told = {"count": count, "epoch": epoch, "hops": hops}
+    told = ({"answer": answer} if answer else {}) | {"count": count, "epoch": epoch, "hops": hops}
     assert frame[4:] == encode(FederationSync(FederationOp.ROUTE, (), told, first, origin))[4:]
     message = decode(frame)[1]
     assert isinstance(message, FederationSync)
     assert read_route(message) == (route, first, count)
+
+
+def test_an_answer_of_a_kind_that_is_not_known_is_none() -> None:
+    route, _, _ = read_route(FederationSync(FederationOp.ROUTE, (), {"count": 1, "answer": 7}, 1, "x"))
+    assert route.answer == 0

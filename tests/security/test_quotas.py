@@ -1,0 +1,151 @@
+"""Quotas of tokens: what all bearers of one token may use together, over CLASP and MQTT."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from support.client import WsClient
+from support.daemon import Daemon
+from support.live import eventually
+from support.mqtt_client import Broker
+from support.mqtt_packets import V5
+
+from clasp_edge import wire
+from clasp_edge.router.quota import Quota
+from clasp_edge.security.token_file import TokenFile, TokenFileError, read_quota
+
+CONFIG = """
+[security]
+mode = "authenticated"
+
+[[security.token]]
+token = "admin-token-of-the-test"
+scopes = ["admin:/**"]
+
+[[security.token]]
+token = "few-sessions-of-the-test"
+subject = "few"
+scopes = ["admin:/**"]
+sessions = 2
+
+[[security.token]]
+token = "slow-token-of-the-test"
+subject = "slow"
+scopes = ["admin:/**"]
+messages_per_second = 40
+
+[[security.token]]
+token = "deaf-token-of-the-test"
+subject = "deaf"
+scopes = ["admin:/**"]
+subscriptions = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with Daemon(mqtt=True, config=CONFIG) as running:
+        yield running
+
+
+def hello(daemon: Daemon, token: str) -> tuple[WsClient, wire.Message]:
+    client = WsClient(daemon.ws_url)
+    client.send(wire.Hello(1, "client", (), token=token))
+    return client, client.recv()
+
+
+def admitted(daemon: Daemon, token: str) -> WsClient:
+    client, answer = hello(daemon, token)
+    assert isinstance(answer, wire.Welcome), answer
+    return client
+
+
+def test_sessions_of_all_protocols_count_together(daemon: Daemon) -> None:
+    one = admitted(daemon, "few-sessions-of-the-test")
+    mqtt = Broker(daemon.mqtt_address)
+    lamp = mqtt.client(V5, "lamp", username="x", password="few-sessions-of-the-test")
+    client, answer = hello(daemon, "few-sessions-of-the-test")
+    assert isinstance(answer, wire.Error)
+    assert (answer.code, "2 sessions" in answer.message) == (429, True)
+    client.close()
+    mqtt.open(V5).connect("other", expect=0x97, username="x", password="few-sessions-of-the-test")
+    admitted(daemon, "admin-token-of-the-test").close()  # nobody else's
+    # The same client again is no further one.
+    again = mqtt.client(V5, "lamp", username="x", password="few-sessions-of-the-test")
+    lamp.expect_closed(0x8E)
+    one.close()
+
+    def free() -> bool:
+        client, answer = hello(daemon, "few-sessions-of-the-test")
+        client.close()
+        return isinstance(answer, wire.Welcome)
+
+    assert eventually(free)
+    again.disconnect()
+    mqtt.leave()
+
+
+def test_a_rate_is_shared_by_all_bearers(daemon: Daemon) -> None:
+    """Each of two gets half; alone again, all of it."""
+
+    def rate_of(client: WsClient) -> float:
+        """What the ERROR says when it is exceeded."""
+        found: wire.Message | None = None
+        while not isinstance(found, wire.Error):
+            # It says so once a second.
+            for number in range(100):
+                client.send(wire.Set("/rate", number))
+            with suppress(TimeoutError):
+                found = client.recv(0.1)
+        return float(found.message.removeprefix("Rate limit exceeded: ").removesuffix(" messages/second"))
+
+    one = admitted(daemon, "slow-token-of-the-test")
+    two = admitted(daemon, "slow-token-of-the-test")
+    assert rate_of(two) == 20
+    one.close()
+    eventually(lambda: rate_of(two) == 40)
+    two.close()
+
+
+def test_subscriptions_of_all_bearers_count_together(daemon: Daemon) -> None:
+    one = admitted(daemon, "deaf-token-of-the-test")
+    mqtt = Broker(daemon.mqtt_address)
+    two = mqtt.client(V5, "two", username="x", password="deaf-token-of-the-test")
+    assert two.subscribe("a", "b").codes == [0, 0]
+    one.send(wire.Subscribe(1, "/a"))
+    one.send(wire.Subscribe(2, "/b"))
+    found = one.recv()
+    while not isinstance(found, wire.Error):
+        found = one.recv()
+    assert (found.code, "quota of the token, 3" in found.message) == (429, True)
+    assert two.subscribe("c").codes == [0x97]
+    assert two.subscribe("a").codes == [0]  # in the place of one that is there
+    one.close()
+    mqtt.leave()
+
+
+def test_the_file_keeps_a_quota_and_refuses_what_is_none(tmp_path: Path) -> None:
+    file = TokenFile(tmp_path)
+    _, entry = file.add("desk", ["read:/**"], None, Quota(messages_per_second=5, sessions=2))
+    assert file.read() == [entry]
+    assert file.rotate("desk")[1].quota == Quota(5, 2, 0)
+    for wrong in ({"speed": 3}, {"sessions": -1}, {"sessions": True}, {"sessions": "2"}, {"sessions": 10**9}):
+        with pytest.raises(TokenFileError):
+            read_quota(wrong)
+
+
+def test_the_command_makes_one(tmp_path: Path) -> None:
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "clasp_edge", "token", *words, "--set", f"data_dir={tmp_path}"]
+        return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+
+    made = command("new", "desk", "--scope", "read:/**", "--quota", "sessions=2", "--quota", "messages_per_second=50")
+    assert made.returncode == 0, made.stderr
+    assert "sessions=2" in command("show", "desk").stdout
+    assert command("new", "x", "--scope", "read:/**", "--quota", "sessions=many").returncode == 1
+    assert command("new", "x", "--scope", "read:/**", "--quota", "speed=3").returncode == 1
