@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clasp_edge.config import model
-from clasp_edge.dataplane.journal_buffer import JournalBuffer, clock_synchronised
+from clasp_edge.dataplane.journal_buffer import JournalBuffer
 from clasp_edge.journal.committer import Committer
 from clasp_edge.journal.cursors import Logged
 from clasp_edge.journal.errors import Damaged, Unavailable
@@ -46,7 +46,6 @@ class Journal:
         self._recovery = Recovery(router.plane, self._store)
         self._settling: TimerHandle | None = None
         self._run = 0
-        self._opened_s = time.monotonic()
         self._want_whole: set[str] = set()
         report = Report(router.plane)
         self._committer = Committer(router, self._store, report, config)
@@ -229,12 +228,8 @@ class Journal:
             self._committer.buffer.whole_messages = bool(self._want_whole)
 
     def waited_s(self, record: Logged) -> int:
-        """How much of its time a message in the log has used up. That is known if the clock was right at both ends, or
-        nobody has set it in between; otherwise it is at least the time since the journal was opened."""
-        right = clock_synchronised()
-        if not (record.synchronised and right) and (record.run != self._run or record.synchronised != right):
-            return int(time.monotonic() - self._opened_s)
-        return max(0, self.router.clock.wall_us() - record.wall_us) // 1_000_000
+        """How much of its time a message in the log has used up (`ages`)."""
+        return self._recovery.ages.waited_s(record, self.router.clock.wall_us())
 
     # ---- end ----
 
