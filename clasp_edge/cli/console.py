@@ -1,4 +1,4 @@
-"""`clasp-edge status`, `metrics`, `resync`, `release`: ask the running daemon over its control socket, say its answer.
+"""`clasp-edge status`, `metrics`, `resync`, `reload`, ...: ask the running daemon over its control socket.
 
 Exit status 0 done, 1 the daemon says no, 3 no daemon was reached.
 """
@@ -6,6 +6,7 @@ Exit status 0 done, 1 the daemon says no, 3 no daemon was reached.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,24 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
                 kicked = ask(sockets, {"request": "kick", "id": arguments.id})
                 print(printable(f"{kicked['name'] or '?'} ({kicked['id']}): closed"))
                 return EXIT_OK
+            case "why":
+                return _why(arguments, sockets)
+            case "reload":
+                return _reload(sockets)
+            case "top":
+                from clasp_edge.cli import top
+
+                return top.run(lambda name: ask(sockets, {"request": name}), max(0.1, arguments.every), arguments.count)
             case "release":
                 return _release(arguments, sockets)
             case _:
                 return _resync(arguments, sockets)
+    except BrokenPipeError:
+        # Whoever reads has seen enough. What is still buffered must not be complained about at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except KeyboardInterrupt:
+        return EXIT_OK
     except Refused as refusal:
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
@@ -68,6 +83,30 @@ def _clients(sockets: list[Path], *, as_json: bool) -> int:
         return EXIT_OK
     for line in client_lines(report):
         print(line)
+    return EXIT_OK
+
+
+def _why(arguments: argparse.Namespace, sockets: list[Path]) -> int:
+    found = ask(sockets, {"request": "why", "address": arguments.address})
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        for each in found["findings"]:
+            mark = {True: " ", False: "!", None: "?"}[each["well"]]
+            print(printable(f"{mark} {each['about']}: {each['text']}"))
+    return EXIT_REFUSED if any(each["well"] is False for each in found["findings"]) else EXIT_OK
+
+
+def _reload(sockets: list[Path]) -> int:
+    done = ask(sockets, {"request": "reload"})
+    for problem in done["problems"]:
+        print(printable(f"clasp-edge: {problem}"), file=sys.stderr)
+    if done["problems"]:
+        print("clasp-edge: nothing was changed", file=sys.stderr)
+        return EXIT_REFUSED
+    print(f"taken over: {', '.join(done['applied']) or 'nothing, there is no change'}")
+    if done["restart"]:
+        print(f"needs a restart: {', '.join(done['restart'])}")
     return EXIT_OK
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from clasp_edge.cli.parser import Parser
 
-COMMANDS = frozenset({"status", "metrics", "resync", "release", "clients", "kick"})
+COMMANDS = frozenset({"status", "metrics", "resync", "release", "clients", "kick", "reload", "top", "why"})
 
 
 def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
@@ -49,6 +49,30 @@ def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) ->
         description="Close a client's connection. It may connect again; a token is taken back by `clasp-edge token`.",
     )
     kick.add_argument("id", metavar="ID", help="as `clasp-edge clients` shows it, or a name that only one client has")
+    commands.add_parser(
+        "reload",
+        parents=[source],
+        help="have the running router read its configuration again",
+        description="Have the running router read its configuration again, as SIGHUP does, and say what was taken over "
+        "and what needs a restart. With a fault in it nothing is changed, and the exit status is 1.",
+    )
+    why = commands.add_parser(
+        "why",
+        parents=[source],
+        help="show the way of one address: who writes, who is told, what is in the way",
+        description="Show the way of one address through the running router: who has written it, who is told, which "
+        "uplinks carry it, which rules look at it, and what may be in the way. Exit status 1 where something is.",
+    )
+    why.add_argument("address", metavar="ADDRESS", help="such as /stage/lamp/1")
+    why.add_argument("--json", action="store_true", help="print one JSON object")
+    top = commands.add_parser(
+        "top",
+        parents=[source],
+        help="watch the running router: rates, slow clients, losses",
+        description="Watch the running router: rates, who sends most, who reads too slowly, what is lost.",
+    )
+    top.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often (default: 2)")
+    top.add_argument("--count", type=int, metavar="N", help="end after so many pictures")
     release = commands.add_parser(
         "release",
         parents=[source],

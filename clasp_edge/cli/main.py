@@ -13,23 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clasp_edge.cli import (
-    claim_arguments,
-    console_arguments,
-    journal_arguments,
-    remote_arguments,
-    rules_arguments,
-    token_arguments,
-    user_arguments,
-)
-from clasp_edge.cli.parser import Parser
+from clasp_edge.cli import console_arguments, device_arguments, remote_arguments
+from clasp_edge.cli.arguments import SYSTEM_CONFIG, parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.config.model import Config, Uplink
 from clasp_edge.daemon.cautions import cautions
 from clasp_edge.daemon.verify import load_verified
-from clasp_edge.version import __version__
-
-SYSTEM_CONFIG = Path("/etc/clasp-edge/clasp-edge.toml")
 
 EXIT_OK = 0
 EXIT_WRONG_CONFIG = 1
@@ -38,7 +27,7 @@ EXIT_NOT_STARTED = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the process's arguments) and return its exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     match arguments.command:
         case "run":
             return _run(_config_path(arguments.config), arguments.sets)
@@ -46,6 +35,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(_config_path(arguments.config), arguments.sets)
         case "journal":
             return _journal(arguments)
+        case name if name in device_arguments.COMMANDS:
+            from clasp_edge.cli import device_commands
+
+            return device_commands.run(arguments)
+        case "completion":
+            from clasp_edge.cli import completion
+
+            print(
+                {"bash": completion.bash, "zsh": completion.zsh, "man": completion.man}[arguments.kind](parser()),
+                end="",
+            )
+            return EXIT_OK
         case remote_arguments.DISCOVER:
             from clasp_edge.cli import discover
 
@@ -63,48 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         case _:
             print(default_text(), end="")
             return EXIT_OK
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="clasp-edge", description="A CLASP router for single-board computers.")
-    parser.add_argument("--version", action="version", version=f"clasp-edge {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    source = Parser(add_help=False)
-    source.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help=f"configuration file (default: {SYSTEM_CONFIG} where it exists, else the embedded defaults)",
-    )
-    source.add_argument(
-        "--set",
-        dest="sets",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one key, for example websocket.listen=127.0.0.1:7400; may be repeated",
-    )
-    commands.add_parser("run", parents=[source], help="start the router", description="Start the router.")
-    commands.add_parser(
-        "check",
-        parents=[source],
-        help="check a configuration",
-        description='Print one line for each problem of the configuration and exit 1, or "ok" and exit 0.',
-    )
-    console_arguments.add_parsers(commands, source)
-    remote_arguments.add_parsers(commands)
-    journal_arguments.add_parser(commands, source)
-    rules_arguments.add_parser(commands, source)
-    token_arguments.add_parser(commands, source)
-    user_arguments.add_parser(commands, source)
-    claim_arguments.add_parser(commands, source)
-    commands.add_parser(
-        "config",
-        help="print the commented default configuration file",
-        description="Print the default configuration file: the manual of every option.",
-    )
-    return parser
 
 
 def _config_path(given: Path | None) -> Path | None:

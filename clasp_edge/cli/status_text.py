@@ -6,6 +6,7 @@ over, and sections that are not known are shown as they are.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -57,6 +58,12 @@ def size(count: float) -> str:
 Lines = Iterator[tuple[str, str]]
 
 
+def _moment(unix_s: float) -> str:
+    """A time of the local clock, with the day where that is not today."""
+    then, now = time.localtime(unix_s), time.localtime()
+    return time.strftime("%H:%M:%S" if then[:3] == now[:3] else "%Y-%m-%d %H:%M:%S", then)
+
+
 def _counts(section: Report, separator: str = ", ") -> str:
     """`name number` for everything that is not 0."""
     parts = [f"{name} {value:,}" for name, value in section.items() if isinstance(value, int) and value]
@@ -104,6 +111,10 @@ def _uplinks(name: str, section: Report) -> Lines:
     for uplink, told in section.items():
         text = f"{uplink}: {told.get('state', '?')}, {told.get('hub') or 'no hub yet'}"
         text += f", queued {told.get('queue', 0):,}, dropped {told.get('drops', 0):,}"
+        if told.get("state") != "up" and "up_until" in told:
+            text += f"; was up until {_moment(told['up_until'])}" if told["up_until"] else "; never up yet"
+        elif told.get("state") == "up" and told.get("since"):
+            text += f"; since {_moment(told['since'])}"
         yield "uplink", text + (f"; {told['last_error']}" if told.get("last_error") else "")
 
 
@@ -113,6 +124,8 @@ def _federation(name: str, section: Report) -> Lines:
         more = told["patterns"] - len(told["owns"])
         owns = ", ".join(told["owns"]) + (f" and {more} more" if more > 0 else "")
         where = f"from {told['remote']}" if told["up"] else "gone"
+        if told.get("since"):
+            where += f"{' since ' if told['up'] else ', was up until '}{_moment(told['since'])}"
         waits = told.get("queue", 0), told.get("drops", 0)
         text = f", queued {waits[0]:,}, dropped {waits[1]:,}" if any(waits) else ""
         yield "peer", f"{peer} ({told['kind']}), {where}: {owns or 'nothing'}{text}"

@@ -1,4 +1,4 @@
-"""What the HTTP port shows beside `ok`: /healthz for whoever asks, the page for browsers, numbers for those who may.
+"""What the HTTP port shows beside `ok`: /healthz and /readyz for all, the page for browsers, numbers for those who may.
 
 /metrics, /status.json and /clients.json are for the addresses that the configuration names, or in authenticated mode
 for a token that may do everything; /tree.json is for whoever may read the params by CLASP. A request that brings no
@@ -7,14 +7,16 @@ token has to ask for this machine by a name of its own (transports/origins.py). 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import msgspec
 
 from clasp_edge.config.model import Config
 from clasp_edge.console.health import Health
+from clasp_edge.console.requests import changed_by
 from clasp_edge.router.access import Identity, Refused
 from clasp_edge.router.router import Router
 from clasp_edge.transports.http import Request, response
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 FORWARDED = ("forwarded", "x-forwarded-for", "via")
 """Header fields that say that the request came by a proxy, whose address says nothing about who asks."""
+
+ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload"})
+"""Of the requests of the control socket, those that the page makes."""
 
 EVERYTHING = Pattern(b"/**")
 
@@ -40,7 +45,10 @@ class Pages:
         metrics: Callable[[], str],
         status: Callable[[], Any],
         clients: Callable[[], Any],
+        ask: Callable[[bytes, str], bytes] | None = None,
     ) -> None:
+        """`ask(line, who)` answers what can be asked over the control socket."""
+        self._ask = ask
         self._router = router
         self._health = health
         self._metrics = metrics
@@ -56,11 +64,16 @@ class Pages:
     def answer(self, request: Request) -> bytes | None:
         """The whole answer to a request for one of the pages, None for any other path."""
         if request.path == "/healthz":
-            return self._healthz(request)
+            return self._well(self._health.fault(), request)
+        if request.path == "/readyz":
+            return self._well(self._health.fault() or self._unready(), request)
+        if request.path == "/ask" and self._ask is not None:
+            return self._asked(self._ask, request)
         numbers = request.path == "/metrics" or request.path in self._reports
         if not numbers and request.path != "/tree.json" and not self._for_browser(request):
             return None
-        if "authorization" not in request.headers:
+        # Prometheus may know this machine by any name.
+        if "authorization" not in request.headers and not (request.path == "/metrics" and is_program(request.headers)):
             refusal = self._origins.host_refusal(request.headers)
             if refusal is not None:
                 return _said("403 Forbidden", refusal, request)
@@ -80,11 +93,43 @@ class Pages:
             return "text/html" in request.headers.get("accept", "")
         return request.path.startswith("/page/")
 
-    def _healthz(self, request: Request) -> bytes:
-        fault = self._health.fault()
+    def _unready(self) -> str | None:
+        """What keeps a router that is well from being ready: that it cannot keep what it is told."""
+        journal = self._reports["/status.json"]().get("journal", {})
+        if journal.get("storing", True):
+            return None
+        return f"the journal does not store: {journal.get('message') or journal.get('state', '?')}"
+
+    def _well(self, fault: str | None, request: Request) -> bytes:
         body = msgspec.json.encode({"status": fault or "ok", "loop_lag_s": round(self._health.lag_s(), 6)})
         status = "503 Service Unavailable" if fault else "200 OK"
         return response(status, body + b"\n", head_only=request.head_only, content_type="application/json")
+
+    def _asked(self, ask: Callable[[bytes, str], bytes], request: Request) -> bytes:
+        """`GET /ask?request=why&address=/a` for what changes nothing; POST, with the same as JSON, for what does."""
+        refusal = self._origins.host_refusal(request.headers) or self._origins.refusal(request.headers)
+        if refusal is not None:
+            return _said("403 Forbidden", refusal, request)
+        changes = request.body is not None
+        if barred := self._barred(request, must_show=changes and self._router.authenticator is not None):
+            return barred
+        if request.body is None:
+            fields = parse_qs(request.query, max_num_fields=8)
+            line = msgspec.json.encode({name: values[0] for name, values in fields.items()})
+        elif request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            # What a form of a page from elsewhere cannot send.
+            return _said("415 Unsupported Media Type", "a request is application/json", request)
+        else:
+            line = request.body
+        try:
+            asked = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _said("400 Bad Request", "a request is a JSON object", request)
+        name = asked.get("request") if isinstance(asked, dict) else None
+        if name not in ASKABLE or (not changes and changed_by(asked) is not None):
+            return _said("400 Bad Request", f"over HTTP there are {', '.join(sorted(ASKABLE))}", request)
+        answer = ask(line, f"http:{request.host}")
+        return response("200 OK", answer + b"\n", content_type="application/json")
 
     def _numbers(self, request: Request) -> bytes:
         report = self._reports.get(request.path)
@@ -109,9 +154,9 @@ class Pages:
             scopes = granted
         return _json(tree.answer(self._router.plane, scopes, request.query), request)
 
-    def _barred(self, request: Request) -> bytes | None:
-        """The answer to who may not have the numbers, None for who may."""
-        if self._is_near(request):
+    def _barred(self, request: Request, *, must_show: bool = False) -> bytes | None:
+        """The answer to who may not have the numbers, None for who may. `must_show`: a token, from wherever."""
+        if self._is_near(request) and not must_show:
             return None
         if self._router.authenticator is None:
             text = "the metrics are not for this address; console.metrics_from says for which they are"
@@ -150,6 +195,16 @@ class Pages:
         if not identity.scopes.covers("admin", EVERYTHING):
             return 'the metrics need a token with the scope "admin:/**"'
         return None
+
+
+def is_program(headers: Mapping[str, str]) -> bool:
+    """Whether a request comes from no browser. A script on a page can neither take away the language that a browser
+    adds to each request nor, on most of them, the rest; so a foreign page that leads here by its name (DNS rebinding)
+    does not pass."""
+    told = ("accept-language", "origin", "referer", "cookie", "sec-fetch-site", "sec-fetch-mode")
+    if any(name in headers for name in told) or "text/html" in headers.get("accept", ""):
+        return False
+    return not headers.get("user-agent", "").startswith("Mozilla/")
 
 
 def _json(value: Any, request: Request) -> bytes:

@@ -22,7 +22,7 @@ log = logging.getLogger("clasp_edge.console")
 Handler = Callable[[Mapping[str, Any]], Any]
 
 
-ASKS = frozenset({"status", "metrics", "clients", "fingerprint", "discover", "logs", "health"})
+ASKS = frozenset({"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health"})
 ASKS_BY_ACTION = frozenset(
     {("rules", ""), ("rules", "list"), ("rules", "trace"), ("claim", "report")}
     | {(name, action) for name in ("token", "user") for action in ("list", "show", "test")}

@@ -5,6 +5,7 @@ Looks at files and texts only; opens nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,15 +13,30 @@ from pathlib import Path
 from clasp_edge.config.endpoint import parse_endpoint
 from clasp_edge.config.listen import Listen
 from clasp_edge.config.model import Config
+from clasp_edge.config.sources import DROP_INS, SUFFIX
 from clasp_edge.wire.pattern import Pattern
 
 SHORTEST_TOKEN = 16
+MOST_NAMED = 20
 EXAMPLES = frozenset({"replace-me-by-a-long-random-text", "changeme", "secret", "token", "password"})
 
 
 def cautions(config: Config, path: Path | None) -> list[str]:
     """One sentence for each; `path` is the main file, None for the embedded defaults."""
-    return [*_files(config, path), *_tokens(config), *_doors(config), *_uplinks(config)]
+    return [*_passed_over(path), *_files(config, path), *_tokens(config), *_doors(config), *_uplinks(config)]
+
+
+def _passed_over(path: Path | None) -> Iterator[str]:
+    """Files beside those that are read, and that somebody may believe to be read."""
+    if path is None:
+        return
+    try:
+        names = sorted(os.listdir(path.parent / DROP_INS))
+    except OSError:
+        return
+    for name in names[:MOST_NAMED]:
+        if not name.endswith(SUFFIX):
+            yield f"{path.parent / DROP_INS / name}: not read, its name does not end in {SUFFIX}"
 
 
 def _files(config: Config, path: Path | None) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,13 +50,19 @@ class ConsolePart(Part):
         self._described = False
         self._mqtt = mqtt
         self._clients: Clients | None = None
-        self.pages = Pages(router, health, self._metrics, self._report, lambda: self._who().clients())
         self._requests = Requests(self._note)
+        self.pages = Pages(
+            router, health, self._metrics, self._report, lambda: self._who().clients(), self._requests.answer
+        )
         self._requests.add("status", lambda request: self._report())
         self._requests.add("metrics", lambda request: self._metrics())
         self._requests.add("resync", Resync(lambda: None))
         self._requests.add("clients", lambda request: self._who().clients())
         self._requests.add("kick", lambda request: self._who().kick(request))
+        self.reload: Callable[[], Mapping[str, Any]] = dict
+        """What SIGHUP does; says what came of it. Filled in by the daemon."""
+        self._requests.add("why", self._why)
+        self._requests.add("reload", lambda request: self.reload())
         for part in parts:
             part.offer(self._requests)
         self._started_s = router.clock.monotonic_s()
@@ -98,6 +104,11 @@ class ConsolePart(Part):
 
     def _note(self, who: str, event: str, what: str) -> None:
         self._router.trail.note(event, client=who, target=what, remote="control socket")
+
+    def _why(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        from clasp_edge.console.why import Why
+
+        return Why(self._router, (part.explain for part in self._parts)).answer(request)
 
     def _who(self) -> Clients:
         if self._clients is None:

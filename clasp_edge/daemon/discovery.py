@@ -98,6 +98,10 @@ class DiscoveryPart(Part):
             self._announcer = None
         if self._port is not None:
             self._port.discovery = None
+
+    def close(self) -> None:
+        # Not before: QUIC may share it, and has to say goodbye.
+        if self._port is not None:
             self._port.close()
 
     def _said(self) -> Mapping[str, str]:

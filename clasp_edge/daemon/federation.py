@@ -6,6 +6,7 @@ What serves them is imported when the first router says something or an uplink i
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
@@ -14,12 +15,13 @@ from clasp_edge.console.requests import Requests
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import Part
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
-from clasp_edge.federation.shared.cursor_names import HUB, PEER, UPLINK
+from clasp_edge.federation.shared.cursor_names import HEARD, HUB, PEER, UPLINK
 from clasp_edge.federation.shared.run_ids import begin_run, tag_of
 from clasp_edge.router.router import Router
 from clasp_edge.wire import MessageType
 
 if TYPE_CHECKING:
+    from clasp_edge.console.why import Finding
     from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
     from clasp_edge.federation.downstream.router_ids import RouterIds
     from clasp_edge.federation.shared.dedup import Seen
@@ -78,7 +80,7 @@ class FederationPart(Part):
             for name in self._journal.cursors():
                 if name.startswith(PEER):
                     self._serve()  # something is kept for routers that may come no more
-                elif name.startswith((UPLINK, HUB)) and name.partition(":")[2] not in config.uplink:
+                elif name.startswith((UPLINK, HUB, HEARD)) and name.partition(":")[2] not in config.uplink:
                     self._journal.forget_cursor(name)
 
     def describe(self, sources: StatusSources) -> None:
@@ -88,6 +90,12 @@ class FederationPart(Part):
 
     def offer(self, requests: Requests) -> None:
         requests.add("release", Release(self.router_ids))
+
+    def explain(self, address: bytes) -> Iterable[Finding]:
+        from clasp_edge.daemon.federation_why import explain
+
+        uplinks = self._uplinks.running if self._uplinks is not None else {}
+        return explain(address, uplinks, self.statistics()["peers"])
 
     def stop(self) -> None:
         """Disconnect the uplinks; sessions of other routers end as all do."""

@@ -26,10 +26,18 @@ _IFF_RUNNING = 0x40
 _IFREQ = struct.Struct("16s24x")
 
 
-def greeting(config: Config, addresses: Sequence[str], kept: str = "", control: Path | None = None) -> list[str]:
+def greeting(
+    config: Config,
+    addresses: Sequence[str],
+    kept: str = "",
+    control: Path | None = None,
+    files: Sequence[Path] = (),
+) -> list[str]:
     """The lines before `ready`. `addresses` are those that were bound, as `scheme://host:port`;
-    `kept` is what the journal says of itself; `control` is the control socket."""
+    `kept` is what the journal says of itself; `control` is the control socket; `files` are those of the
+    configuration."""
     lines = [f"clasp-edge {__version__} ({config.name})"]
+    lines += [f"  config      {path}" for path in files] or ["  config      none: every option has its default"]
     fault = storage_fault(config.data_dir)
     if fault is None:
         lines.append(f"  data in     {config.data_dir}")

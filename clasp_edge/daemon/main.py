@@ -21,6 +21,7 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
+from clasp_edge.config.sources import drop_ins
 from clasp_edge.daemon import logs
 from clasp_edge.daemon.access import AccessPart
 from clasp_edge.daemon.auth import TokenAuthenticator
@@ -129,6 +130,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGINT, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._parts.console.addresses = addresses
+        self._parts.console.reload = self._reload
         for part in self._parts.all:
             part.ready()
         # What start-up made lives as long as the process: no collection needs to look at it again.
@@ -136,11 +138,16 @@ class Daemon:
         gc.freeze()
         give_memory_back()
         self._warn()
-        for line in greeting(self._config, addresses, self._parts.journal_text, self._parts.console.socket_path):
+        socket_path = self._parts.console.socket_path
+        for line in greeting(self._config, addresses, self._parts.journal_text, socket_path, self._files()):
             print(line)
         print("ready " + " ".join(addresses), flush=True)
         if self._service is not None:
             self._service.ready()
+
+    def _files(self) -> list[Path]:
+        """Of the configuration, in the order in which they were read."""
+        return [] if self._config_path is None else [self._config_path, *drop_ins(self._config_path)]
 
     def _warn(self) -> None:
         if is_open_to_others(self._config):
@@ -172,21 +179,22 @@ class Daemon:
         for part in self._parts.all:
             part.apply_config(self._config)
 
-    def _reload(self) -> None:
-        """SIGHUP has come."""
+    def _reload(self) -> dict[str, list[str]]:
+        """SIGHUP has come, or somebody asks for it: keys that are in force now, that need a restart, and problems."""
         if self._service is not None:
             self._service.reloading()
-        self._apply_changes()
+        done = self._apply_changes()
         if self._service is not None:
             self._service.reloaded()
+        return done
 
-    def _apply_changes(self) -> None:
+    def _apply_changes(self) -> dict[str, list[str]]:
         """Take over what can change without dropping a client, and say what cannot."""
         try:
             new = load_verified(self._config_path, self._sets)
         except ConfigError as error:
             log.error("reload: the configuration was not changed: %s", error)
-            return
+            return {"applied": [], "restart": [], "problems": [str(problem) for problem in error.problems]}
         applied, restart = reloadable_changes(self._config, new)
         self._config = config = reloaded(self._config, new)
         logging.getLogger().setLevel(config.log.level.upper())
@@ -199,6 +207,7 @@ class Daemon:
             self._trail.note("configuration changed", target=", ".join(applied), reason="SIGHUP")
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))
+        return {"applied": applied, "restart": restart, "problems": []}
 
 
 def _cannot_start(error: OSError) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from clasp_edge.config.listen import parse_listen
 from clasp_edge.config.model import Config
@@ -17,6 +18,9 @@ from clasp_edge.devices.osc.server import OscServer
 from clasp_edge.router.router import Router
 from clasp_edge.security.scope import Scope, Scopes
 from clasp_edge.transports.bind import bind, name_of
+
+if TYPE_CHECKING:
+    from clasp_edge.console.why import Finding
 
 log = logging.getLogger("clasp_edge")
 
@@ -77,6 +81,11 @@ class OscPart(Part):
 
     def offer(self, requests: Requests) -> None:
         requests.add("resync", Resync(lambda: self.server))
+
+    def explain(self, address: bytes) -> Iterable[Finding]:
+        from clasp_edge.daemon.osc_why import explain
+
+        return () if self.server is None else explain(address, self.server, self._config.osc.namespace.encode())
 
     @property
     def listening(self) -> bool:

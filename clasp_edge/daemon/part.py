@@ -6,13 +6,17 @@ loops in `daemon.main`. Each method does nothing where a part has nothing to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from clasp_edge.config.model import Config
 from clasp_edge.console.requests import Requests
 from clasp_edge.console.sources import StatusSources
+
+if TYPE_CHECKING:
+    from clasp_edge.console.why import Finding
 
 
 class CannotStart(OSError):
@@ -54,6 +58,10 @@ class Part:
 
     def offer(self, requests: Requests) -> None:
         """Add what the part can be asked over the control socket. Called before any `start`."""
+
+    def explain(self, address: bytes) -> Iterable[Finding]:
+        """What the part does with an address, and why it may not: for `clasp-edge why`."""
+        return ()
 
     def guests(self) -> Iterator[Guest]:
         """Its clients that have not logged in, on a router that does not ask for it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import TimerHandle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
@@ -19,6 +19,7 @@ from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 
 if TYPE_CHECKING:
+    from clasp_edge.console.why import Finding
     from clasp_edge.federation.shared.status import Params
     from clasp_edge.rules.pending import Journal, PendingStore
     from clasp_edge.rules.router_host import RouterHost
@@ -203,6 +204,20 @@ class RulesPart(Part):
             "last_fired": trace.last_fired_s,
             "last_error": trace.last_error,
         }
+
+    def explain(self, address: bytes) -> Iterable[Finding]:
+        from clasp_edge.console.why import Finding as Found
+
+        if self._host is None:
+            return
+        for rule, state in self._host.engine.about(address):
+            last = state.trace.entries[-1].line() if state.trace.entries else "nothing has set it off yet"
+            what = "looks at it" + ("" if self._host.engine.enabled else "; all rules are switched off")
+            well = state.enabled and self._host.engine.enabled and not state.trace.last_error
+            error = f"; last error: {state.trace.last_error}" if state.trace.last_error else ""
+            off = "" if state.enabled else "; it is switched off"
+            fired = not state.trace.entries or state.trace.entries[-1].fired
+            yield Found(f"rule {rule}", well and (fired or None), f"{what}{off}; last: {last}{error}")
 
     def offer(self, requests: Requests) -> None:
         requests.add("rules", self._request)

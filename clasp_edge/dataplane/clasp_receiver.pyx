@@ -10,6 +10,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
+from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
 from clasp_edge.dataplane.messages cimport PUBLISH, SET, Published, Write, read_publish, read_set, read_version
 from clasp_edge.dataplane.mqtt_details cimport FEDERATION_SYNC, MQTT_DETAILS
 from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE, Raw
@@ -560,8 +561,9 @@ cdef class ClaspReceiver(ClaspSender):
 
     def await_commit(self):
         """What is sent to the peer next tells of something that may not be stored yet, whoever wrote it (strict)."""
-        if self.plane.journal_buffer is not None and self.plane.journal_buffer.unstored:
-            self.wrote_in = self.plane.journal_buffer.epoch
+        cdef JournalBuffer buffer = self.plane.journal_buffer
+        if buffer is not None and buffer.strict and buffer.unstored:
+            self.wrote_in = buffer.epoch
 
     cdef void _hand_up(self, const uint8_t* payload, const Published* message, int phase) noexcept:
         cdef uint8_t* copy

@@ -8,9 +8,10 @@ import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport PyObject
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from clasp_edge.dataplane.bytes cimport put16, put32, put64
+from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
 from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
 from clasp_edge.dataplane.outbox cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
 from clasp_edge.dataplane.table cimport LIST_PARAMS, Entry
@@ -20,6 +21,14 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     MAX_FRAME = 65547
+    FEDERATION_SYNC = 0x04
+    ACK = 0x50
+
+
+cdef bint _confirms(const uint8_t* frame, size_t size) noexcept:
+    """Whether a frame of ours says that something is stored: an ACK, or what routers tell each other of it."""
+    cdef size_t payload = 12 if size > 1 and frame[1] & 0x20 else 4
+    return size > payload and (frame[payload] == ACK or frame[payload] == FEDERATION_SYNC)
 
 
 cdef class ClaspSender(Outbox):
@@ -65,7 +74,8 @@ cdef class ClaspSender(Outbox):
         """An answer to the peer itself. `frame` has HEADROOM writable bytes before it."""
         cdef uint8_t* start = self._transport_header(frame, size)
         cdef JournalBuffer journal = self.plane.journal_buffer
-        if journal is not None and journal.strict and journal.hold(self, start, size + (frame - start)):
+        if journal is not None and journal.strict and journal.hold(self, start, size + (frame - start),
+                                                                   _confirms(frame, size)):
             return
         if not self.reply(start, size + (frame - start)):
             # Without the answer the peer would wait for ever; without memory there is no answer.
@@ -130,6 +140,37 @@ cdef class ClaspSender(Outbox):
         memcpy(buffer + HEADROOM, <char*>frame, len(frame))
         start = self._transport_header(buffer + HEADROOM, len(frame))
         return PyBytes_FromStringAndSize(<char*>start, len(frame) + (buffer + HEADROOM - start))
+
+    cdef void answer_now(self) noexcept:
+        cdef size_t size = self.held_next.size
+        cdef size_t at = 0
+        cdef size_t head, length
+        cdef uint8_t* held
+        if size == 0 or self.dead:
+            return
+        held = <uint8_t*>malloc(size)
+        if held == NULL:
+            return                  # they wait on
+        self.core.arena.copy_out(&self.held_next, held, size)
+        self.core.arena.clear(&self.held_next)
+        while at < size:
+            # What `_transport_header` has put in front.
+            if self.framing == FRAMED_TCP:
+                head = 4
+                length = get32(held + at)
+            else:
+                head = 2 if held[at + 1] < 126 else 4 if held[at + 1] == 126 else 10
+                length = (held[at + 1] if head == 2 else get16(held + at + 2) if head == 4
+                          else <size_t>get64(held + at + 2))
+            if _confirms(held + at + head, length):
+                if not self.core.arena.append(&self.held_next, held + at, head + length):
+                    self._die()
+                    break
+            elif not self.reply(held + at, head + length):
+                self._die()
+                break
+            at += head + length
+        free(held)
 
     # ---- catching up after pressure ----
 

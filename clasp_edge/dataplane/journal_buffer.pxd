@@ -23,6 +23,7 @@ cdef class JournalBuffer:
     cdef BlockBuffer stored             # those that the writer thread is storing
     cdef BlockBuffer images             # params, likewise
     cdef bint in_flight
+    cdef readonly bint failing          # the last commit could not be done
     cdef bint again                     # what is in `stored` could not be stored yet
     cdef uint32_t last_writer
     cdef bytes last_way                 # of the last record, where it came from another router; its number there
@@ -54,7 +55,7 @@ cdef class JournalBuffer:
                         const Raw* raw) noexcept
     cdef void prolonged(self, Entry* entry) noexcept
     cdef void forgotten(self, Entry* entry) noexcept
-    cdef bint hold(self, Outbox peer, const uint8_t* data, size_t size) noexcept
+    cdef bint hold(self, Outbox peer, const uint8_t* data, size_t size, bint confirms) noexcept
     cdef bint hold_delivery(self, Outbox peer, const uint8_t* data, size_t size) noexcept
     cdef void _select(self, Entry* entry) noexcept
     cdef void _mark(self, Entry* entry) noexcept

@@ -425,16 +425,18 @@ cdef class JournalBuffer:
         """The batch has been stored, or (not `stored`) could not be: then it will be tried again, with everything that
         has changed by then. Until it is stored, log records have only the other half of the buffer's memory."""
         self.in_flight = False
+        self.failing = self.failing and not stored
         self.again = not stored and self.stored.used > 0
         if stored:
             self.stored.clear()
         else:
             self.mark_incomplete()
-            # Their replies wait on: nobody is told that something is safe which is not.
+            # Nobody is told that something is safe which is not: what confirms waits on. Who asked is answered.
             for item in self.covered:
                 self._wait_on(item)
             self.covered = []
             self.woken = True
+            self.cannot_store()
             return
         if self.covering:
             self.durable = self.epoch
@@ -443,6 +445,14 @@ cdef class JournalBuffer:
         self.core.begin()
         for item in covered:
             self._release(<Outbox>item)
+        self.core.finish()
+
+    def cannot_store(self):
+        """Until a batch has been stored again, replies wait for it only where they confirm a write."""
+        self.failing = True
+        self.core.begin()
+        for item in list(self.waiting):
+            (<Outbox>item).answer_now()
         self.core.finish()
 
     def tail(self, uint64_t first):
@@ -547,9 +557,12 @@ cdef class JournalBuffer:
 
     # ---- strict mode: replies that wait ----
 
-    cdef bint hold(self, Outbox peer, const uint8_t* data, size_t size) noexcept:
-        """Keep a reply if something that the peer wrote is not stored yet, or an earlier reply waits."""
+    cdef bint hold(self, Outbox peer, const uint8_t* data, size_t size, bint confirms) noexcept:
+        """Keep a reply if something that the peer wrote is not stored yet, or an earlier reply waits. While nothing can
+        be stored only what `confirms` waits."""
         if peer.wrote_in < self.durable and peer.held_next.size == 0 and peer.held_now.size == 0:
+            return False
+        if self.failing and not confirms:
             return False
         if peer.held_next.head == NULL:
             try:
@@ -567,7 +580,7 @@ cdef class JournalBuffer:
     cdef bint hold_delivery(self, Outbox peer, const uint8_t* data, size_t size) noexcept:
         """Keep a delivery behind the replies that wait: an answer must not overtake what was written after it. Not
         where that would take much memory; then what lives goes first."""
-        if peer.held_next.size + peer.held_now.size + size > self.core.mark():
+        if self.failing or peer.held_next.size + peer.held_now.size + size > self.core.mark():
             return False
         if peer.held_next.head == NULL:
             try:

@@ -184,6 +184,7 @@ cdef class Outbox(Sink):
     cdef void catch_up(self, size_t limit) noexcept
     cdef void more(self, size_t limit) noexcept
     cdef void drained(self) noexcept
+    cdef void answer_now(self) noexcept
     cdef void _resume_later(self, double delay_s) noexcept
     cdef void _die(self) noexcept
     cdef void _watch(self) noexcept

@@ -666,6 +666,9 @@ cdef class Outbox(Sink):
     def on_audited(self, bytes address):
         """A write, and `unaudited` - 1 before it, are to be noted."""
 
+    cdef void answer_now(self) noexcept:
+        """Nothing can be stored: of the replies that wait for it, all but those that confirm a write go out."""
+
     cdef void _die(self) noexcept:
         self.dead = True
         try:

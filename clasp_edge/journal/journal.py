@@ -110,6 +110,8 @@ class Journal:
         buffer.whole_messages = bool(self._want_whole)
         if not self._store.is_open or committer.message:
             buffer.mark_incomplete()
+            if not self._store.is_open:
+                buffer.cannot_store()
             committer.wake()
 
     # ---- numbers ----

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.router.snapshot import snapshot_job
 from clasp_edge.wire import ErrorCode, Get, Ping, Pong, Replay, Sync, encode_frame
 from clasp_edge.wire.address import AddressError, validate_address
@@ -28,6 +29,8 @@ def handle_get(session: Session, message: Get, envelope: Envelope) -> None:
     if session.scopes is not None and not session.scopes.allows("read", address):
         session.error(ErrorCode.FORBIDDEN, "Insufficient scope for read operation", shown)
         return
+    if not address.startswith(RESERVED):  # how the router is, a full disk among it, waits for no disk
+        session.await_commit()
     payload = session.router.plane.read(address)
     if payload is None:
         session.error(ErrorCode.ADDRESS_NOT_FOUND, "Address not found", shown)

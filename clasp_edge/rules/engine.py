@@ -106,6 +106,14 @@ class Engine(Lookup):
                 found[pattern.text] = pattern
         return list(found.values())
 
+    def about(self, address: bytes) -> list[tuple[str, RuleState]]:
+        """The rules that look at an address, by id."""
+        return [
+            (rule, state)
+            for rule, state in self.states.items()
+            if any(pattern.matches(address) for pattern in self._patterns_of(state.rule))
+        ]
+
     def _patterns_of(self, rule: Rule) -> list[Pattern]:
         found = [trigger.pattern for trigger in rule.triggers if trigger.pattern is not None]
         for trigger in rule.triggers:

@@ -23,6 +23,11 @@ MAX_HEAD_BYTES = 8192
 _METHODS_READ = (b"GET ", b"HEAD ")
 _METHODS_ANSWERED = (b"POST ", b"OPTIONS ")
 
+ASK = b"POST /ask "
+"""The one POST whose body is read."""
+
+MAX_BODY_BYTES = 4096
+
 
 class Request(NamedTuple):
     """A GET or HEAD that is no upgrade. `path` is without the query; names of `headers` are in lower case; `host` is
@@ -33,6 +38,8 @@ class Request(NamedTuple):
     host: str
     head_only: bool
     query: str = ""
+    body: bytes | None = None
+    """Of a POST; None for what only asks."""
 
 
 class Pages(Protocol):
@@ -106,7 +113,9 @@ class HttpGate(asyncio.Protocol):
             return  # one request for a connection
         self._head += data
         end = self._head.find(b"\r\n\r\n")
-        if self._head.startswith(_METHODS_ANSWERED):
+        if self._head.startswith(ASK) and self._pages is not None:
+            self._take_body(end)
+        elif self._head.startswith(_METHODS_ANSWERED):
             self._answer(response("200 OK", b"ok\n"))
         elif end < 0:
             if len(self._head) > MAX_HEAD_BYTES or not _may_become(self._head):
@@ -119,6 +128,20 @@ class HttpGate(asyncio.Protocol):
             self._answer(self._page(self._head[:end]))
         else:
             self._become_websocket(self._transport, self._head[:end], headers, self._head[end + 4 :])
+
+    def _take_body(self, end: int) -> None:
+        """Go on when the body is there, whose length has to be said before it."""
+        if end < 0:
+            if len(self._head) > MAX_HEAD_BYTES:
+                self._answer(response("431 Request Header Fields Too Large", b"the request head is too long\n"))
+            return
+        length = headers_of(self._head[:end]).get("content-length", "")
+        if not (length.isascii() and length.isdigit()) or len(length) > 6:
+            self._answer(response("411 Length Required", b"say Content-Length\n"))
+        elif int(length) > MAX_BODY_BYTES:
+            self._answer(response("413 Content Too Large", f"at most {MAX_BODY_BYTES} bytes\n".encode()))
+        elif len(self._head) >= end + 4 + int(length):
+            self._answer(self._page(self._head[:end], self._head[end + 4 : end + 4 + int(length)]))
 
     def _become_websocket(
         self, transport: asyncio.Transport, head: bytes, headers: Mapping[str, str], rest: bytes
@@ -168,14 +191,14 @@ class HttpGate(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _page(self, head: bytes) -> bytes | Iterator[bytes]:
+    def _page(self, head: bytes, body: bytes | None = None) -> bytes | Iterator[bytes]:
         assert self._transport is not None
         method, _, target = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         path, _, query = target.partition(" ")[0].partition("?")
         head_only = method == "HEAD"
         if self._pages is not None:
             host = peer_of(self._transport).rpartition(":")[0]
-            answer = self._pages.answer(Request(path, headers_of(head), host, head_only, query))
+            answer = self._pages.answer(Request(path, headers_of(head), host, head_only, query, body))
             if answer is not None:
                 return answer
         return response("200 OK", b"ok\n", head_only=head_only)

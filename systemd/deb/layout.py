@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from email.parser import HeaderParser
@@ -66,7 +68,21 @@ def make(target: Target, project: Path, version: str, date: int, mirror: str | N
         _copy(page, tree / DOCUMENTS / page.name)
     _write(tree / DOCUMENTS / "copyright", _copyright(home))
     _write(tree / DOCUMENTS / "changelog.gz", _zipped(_changelog(target, version, date)))
-    _write(tree / "usr/share/man/man1/clasp-edge.1.gz", _zipped((FILES / "clasp-edge.1").read_text("utf-8")))
+    _write(tree / "usr/share/man/man1/clasp-edge.1.gz", _zipped(_made(project, "man")))
+    _write(tree / "usr/share/bash-completion/completions/clasp-edge", _made(project, "bash"))
+    _write(tree / "usr/share/zsh/vendor-completions/_clasp-edge", _made(project, "zsh"))
+
+
+def _made(project: Path, kind: str) -> str:
+    """The manual page or a completion, from the command line's own parser; nothing of it needs to be compiled."""
+    program = (
+        "import sys; from clasp_edge.cli import arguments, completion; "
+        "print(getattr(completion, sys.argv[1])(arguments.parser()), end='')"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", program, kind], cwd=project, env={}, check=True, capture_output=True, text=True
+    )
+    return made.stdout
 
 
 def _copy_sources(project: Path, home: Path) -> None:

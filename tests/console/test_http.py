@@ -203,3 +203,20 @@ def test_odd_requests_for_a_page(daemon: Daemon) -> None:
     assert raw(b"HEAD /metrics HTTP/1.1\r\n" + b"X: y\r\n" * 3000).startswith(b"HTTP/1.1 400 ")
     assert raw(b"POST /metrics HTTP/1.1\r\n\r\n").endswith(b"\r\n\r\nok\n")
     daemon.assert_healthy()
+
+
+def test_readyz_is_about_the_journal_as_well() -> None:
+    with Daemon(sets={"journal.mode": "group"}) as daemon:
+        assert fetch(daemon, "/readyz")[0] == 200
+        assert json.loads(fetch(daemon, "/readyz", Host="anything.example")[2])["status"] == "ok"
+
+
+def test_prometheus_may_know_the_router_by_any_name_and_a_page_may_not(daemon: Daemon) -> None:
+    prometheus = {"User_Agent": "Prometheus/3.5.0", "Accept_Encoding": "gzip"}
+    assert fetch(daemon, Host="stage.example.org:7330", **prometheus)[0] == 200
+    browser = {"User_Agent": "Mozilla/5.0 (X11; Linux)", "Accept_Language": "en", "Accept_Encoding": "gzip, deflate"}
+    for name in browser:
+        # A script can hide some of what a browser says, and not all.
+        assert fetch(daemon, Host="evil.example.org", **{name: browser[name]})[0] == (200 if "Enc" in name else 403)
+    assert fetch(daemon, Host="evil.example.org", Sec_Fetch_Site="same-origin")[0] == 403
+    assert fetch(daemon, "/status.json", Host="stage.example.org", **prometheus)[0] == 403

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from support.console import ask
-from support.daemon import Daemon
+from support.daemon import PROJECT_ROOT, Daemon
 from support.live import Crowd, put, subscribe
 from support.mqtt_client import Broker
 from support.osc import Device
@@ -63,6 +64,43 @@ def test_a_daemon_with_everything_on() -> None:
         }  # fmt: skip
         crowd.leave()
         broker.leave()
+
+
+BASE_UNITS = ("seconds", "bytes", "celsius", "ratio", "info")
+OTHER_UNITS = ("milliseconds", "_ms", "microseconds", "minutes", "kib", "mib", "kilobytes", "percent")
+"""What Prometheus wants in base units (prometheus.io/docs/practices/naming)."""
+
+
+def test_names_and_labels_follow_the_conventions(daemon: Daemon) -> None:
+    text = ask(daemon.control_path, request="metrics")["result"]
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
+    assert len(kinds) > 60
+    assert kinds.keys() == helps.keys()
+    for name, kind in kinds.items():
+        assert re.fullmatch(r"clasp_edge(_[a-z0-9]+)+", name), name
+        assert kind in ("counter", "gauge"), name
+        assert name.endswith("_total") == (kind == "counter"), name
+        assert not any(unit in name for unit in OTHER_UNITS), name
+        assert not name.endswith(("_count", "_sum", "_bucket")), name
+        assert helps[name].endswith("."), name
+    for labels in re.findall(r"^clasp_edge\w+\{(.*)\} ", text, re.MULTILINE):
+        for label in re.findall(r"(\w+)=\"", labels):
+            assert re.fullmatch(r"[a-z]+", label), label
+            assert label not in ("job", "instance", "le", "quantile"), label
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
+    board = (PROJECT_ROOT / "docs" / "grafana.json").read_text()
+    asked = {name for target in re.findall(r'"expr": "(.*)"', board) for name in re.findall(r"clasp_edge\w+", target)}
+    assert len(asked) > 15
+    named = set()
+    for path in (PROJECT_ROOT / "clasp_edge").rglob("*.py"):
+        named |= set(re.findall(r'"(clasp_edge_\w+)"', path.read_text()))
+        for stem, quoted in re.findall(r'_(uplink|osc)\w*\("(?:\w+", )?"?(\w+)"', path.read_text()):
+            named.add(f"clasp_edge_{stem}_{quoted}")
+            named.add(f"clasp_edge_{stem}_{quoted}_total")
+    assert asked - named == set()
 
 
 def test_counters_only_grow(daemon: Daemon) -> None:

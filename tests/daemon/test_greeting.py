@@ -70,3 +70,17 @@ def test_a_directory_without_the_right_to_write(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert as_anybody(lambda: storage_fault(tmp_path)) == "it cannot be written"
     assert as_anybody(lambda: storage_fault(tmp_path / "a")) == f"it cannot be created in {tmp_path}"
+
+
+def test_the_files_that_were_read_are_listed_and_those_that_were_not_are_named() -> None:
+    daemon = Daemon(config='name = "stage"\n')
+    folder = daemon.directory / "conf.d"
+    folder.mkdir()
+    (folder / "10-show.toml").write_text("[limits]\nmax_sessions = 50\n")
+    (folder / "20-show.toml.bak").write_text("nonsense")
+    with daemon:
+        main = daemon.directory / "clasp-edge.toml"
+        assert f"  config      {main}\n  config      {folder / '10-show.toml'}\n" in daemon.stdout
+        assert f"{folder / '20-show.toml.bak'}: not read, its name does not end in .toml" in daemon.stderr
+    with Daemon() as plain:
+        assert "  config      none: every option has its default\n" in plain.stdout

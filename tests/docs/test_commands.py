@@ -14,7 +14,7 @@ from support.daemon import PROJECT_ROOT, Daemon
 from support.javascript import installed
 from support.needs import program
 
-from clasp_edge.cli.main import _parser
+from clasp_edge.cli.arguments import parser
 from clasp_edge.config.load import load_config
 
 PAGES = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").glob("*.md"))]
@@ -64,7 +64,7 @@ def typed(line: str) -> Iterator[list[str]]:
 
 def understood(words: list[str]) -> bool:
     try:
-        _parser().parse_args(words)
+        parser().parse_args(words)
     except SystemExit as end:
         return end.code in (0, None)
     return True

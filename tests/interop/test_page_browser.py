@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 from support.browser import Shown, chromium
 from support.client import WsClient
@@ -71,7 +72,7 @@ def test_every_view(browser: Browser, stage: Daemon) -> None:
     shown.page.wait_for_selector("text=mqtt:lamp-7")
     assert "desk" in shown.text()
     shown.picture("clients")
-    for view in ("Boxes", "Rules"):
+    for view in ("Boxes",):
         shown.page.click(f"nav >> text={view}")
         shown.page.wait_for_selector("text=None")
         shown.picture(view.lower())
@@ -201,3 +202,90 @@ def test_a_page_from_elsewhere_cannot_connect(browser: Browser, stage: Daemon) -
         assert shown.page.evaluate(script, other.ws_url) == "open"
         assert shown.page.evaluate(script, stage.ws_url) == "no"
         shown.close()
+
+
+RULE = """
+[[rule]]
+id = "fader-to-lamp"
+trigger = { type = "change", pattern = "/box2/fader/*" }
+when = [{ address = "/mode", eq = "show" }]
+do = [{ set = "/box1/lamp/{1}", value = 1.0 }]
+"""
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[Daemon]:
+    """A show in which the fader does not move the lamp."""
+    target = '[[osc.target]]\nname = "dimmer"\nhost = "no-such-host.invalid"\nport = 9\npatterns = ["/box1/**"]\n'
+    uplink = '[uplink.foh]\nurl = "ws://127.0.0.1:9"\nowns = ["/box1/**"]\n'
+    with Daemon(config=RULE + target + uplink, mqtt=True, osc=True) as daemon:
+        client = WsClient(daemon.ws_url)
+        client.hello("fader box")
+        put(client, "/mode", "rehearsal")
+        put(client, "/box2/fader/1", 0.5)
+        put(client, "/box1/lamp/1", 0.0)
+        yield daemon
+        client.close()
+
+
+def test_the_page_says_why_the_lamp_does_not_move(browser: Browser, faulty: Daemon) -> None:
+    shown = Shown(browser, faulty, path="#Tree")
+    page = shown.page
+    for branch in ("box1", "lamp", "1"):
+        page.click(f".leaf button:text-is('{branch}')")
+    page.click(".panel a:text-is('Why does a value not arrive?')")
+    page.wait_for_selector("li:has-text('osc device dimmer') >> text=its host is not found")
+    page.wait_for_selector("li:has-text('uplink foh') >> text=would carry it (owns), but is")
+    shown.picture("why")
+    page.fill("#why", "/box2/fader/1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("li:has-text('rule fader-to-lamp') >> text=no: ")
+    page.wait_for_selector("text=written by fader box")
+    page.wait_for_selector("li:has-text('uplink foh') >> text=does not carry it")
+    page.click("nav >> text=Rules")
+    page.click("button:text-is('fader-to-lamp')")
+    page.wait_for_selector("code.warn:has-text('/mode')")
+    shown.picture("rules")
+    page.click("button:text-is('Switch off')")
+    page.wait_for_selector("span:text-is('off')")
+    page.click("button:text-is('Switch on')")
+    page.wait_for_selector("span:text-is('on')")
+    assert shown.faults == []
+    shown.close()
+
+
+def test_clients_are_disconnected_and_what_comes_in_is_watched(browser: Browser, faulty: Daemon) -> None:
+    shown = Shown(browser, faulty, path="#Clients")
+    page = shown.page
+    guest = WsClient(faulty.ws_url)
+    guest.hello("unwanted guest")
+    page.click("button[aria-label='Disconnect unwanted guest']")
+    eventually(lambda: "unwanted guest" not in shown.text())
+    watch = page.locator("button:text-is('Watch what comes in')")
+    watch.last.click()
+    page.wait_for_selector("[role=region][aria-label='/osc monitor']", state="attached")
+    writer = WsClient(faulty.ws_url)
+    writer.hello("writer")
+    put(writer, "/osc/a/b", "<b>bold</b>")
+    page.wait_for_selector("td code:text-is('/osc/a/b')")
+    page.wait_for_selector("td code:has-text('<b>bold</b>')")
+    shown.picture("monitor")
+    page.fill("input[aria-label='filter /osc']", "nothing like it")
+    page.wait_for_selector("td code:text-is('/osc/a/b')", state="detached")
+    page.click("button[aria-label='Send all again: dimmer']")
+    page.wait_for_selector("text=✓")
+    assert shown.faults == []
+    writer.close()
+    guest.close()
+    shown.close()
+
+
+@pytest.mark.parametrize("view", ["Overview", "Tree", "Clients", "Boxes", "Rules", "Why=/box1/lamp/1", "Journal"])
+def test_every_view_is_accessible(browser: Browser, faulty: Daemon, view: str) -> None:
+    shown = Shown(browser, faulty, path=f"#{view}")
+    shown.page.wait_for_selector("nav a[aria-current=page]")
+    shown.page.wait_for_selector(".view > *")
+    shown.page.wait_for_load_state("networkidle") if view != "Overview" else shown.page.wait_for_selector("canvas")
+    found = Axe().run(shown.page)
+    assert [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found.response["violations"]] == []
+    shown.close()

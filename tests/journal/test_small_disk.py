@@ -95,6 +95,31 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_commit(disk: Path, mode: str) -
         daemon.close()
 
 
+def test_a_full_disk_keeps_nobody_from_reading(disk: Path) -> None:
+    with Daemon(sets={"journal.mode": "strict", "data_dir": disk / "data"}) as daemon:
+        with greeted(daemon) as writer, greeted(daemon) as reader:
+            put(writer, "/p", 1)
+            filler = fill(disk, 0)
+            writer.send(wire.Set("/p", VALUE * 8))
+            # On the connection whose ACK waits as well.
+            for client in (reader, writer, reader, writer):
+                found = get(client, "/p")
+                assert found is not None
+                assert found.value == VALUE * 8
+            assert eventually(lambda: about(reader, "state") == "memory")
+            writer.send(wire.Ping())
+            writer.recv_type(wire.Pong)
+            filler.unlink()
+            writer.recv_until(wire.Ack, 20)
+            assert eventually(lambda: about(reader, "state") == "ok")
+        daemon.kill()
+        daemon.start()
+        with greeted(daemon) as client:
+            found = get(client, "/p")
+            assert found is not None
+            assert found.value == VALUE * 8
+
+
 @pytest.mark.parametrize("mode", ["group", "strict"])
 def test_a_full_disk_at_the_start(disk: Path, mode: str) -> None:
     daemon = Daemon(sets={"journal.mode": mode, "data_dir": disk / "data"})
@@ -127,9 +152,10 @@ def test_a_full_disk_at_the_start(disk: Path, mode: str) -> None:
         daemon.close()
 
 
-def test_a_read_only_disk_at_the_start(disk: Path) -> None:
-    daemon = Daemon(sets={"journal.mode": "group", "data_dir": disk / "data"})
-    second = Daemon(sets={"journal.mode": "group", "data_dir": disk / "data"})
+@pytest.mark.parametrize("mode", ["group", "strict"])
+def test_a_read_only_disk_at_the_start(disk: Path, mode: str) -> None:
+    daemon = Daemon(sets={"journal.mode": mode, "data_dir": disk / "data"})
+    second = Daemon(sets={"journal.mode": mode, "data_dir": disk / "data"})
     try:
         daemon.start()
         with greeted(daemon) as client:
@@ -140,9 +166,14 @@ def test_a_read_only_disk_at_the_start(disk: Path) -> None:
         assert "IN MEMORY ONLY" in daemon.stdout
         with greeted(daemon) as client:
             assert get(client, "/old") is not None
-            put(client, "/new", 2)
+            client.send(wire.Set("/new", 2))
+            if mode == "group":
+                client.recv_type(wire.Ack)
+            assert get(client, "/new") is not None
             assert about(client, "state") == "memory"
             remount(disk, "rw")
+            if mode == "strict":
+                client.recv_until(wire.Ack, 20)
             assert eventually(lambda: about(client, "state") == "ok")
         # By now the directory is taken, though it could not be at the start.
         with pytest.raises(AssertionError, match=f"process {daemon.pid}"):

@@ -18,6 +18,7 @@ import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from outages.network import Client, Link, Router
@@ -26,6 +27,9 @@ from clasp_edge import wire
 
 PEACE_S = 15.0
 """After the last fault all routers must agree within this time."""
+
+SETTLED_S = 3.0
+"""After they do, for events that are still on their way."""
 
 ADDRESSES = 4
 """Params below each prefix: few, so that writes meet."""
@@ -263,6 +267,8 @@ class History:
                 break
             await asyncio.sleep(0.3)
         self.agreed_after_s = time.monotonic() - began_s
+        await self._linked()
+        await asyncio.sleep(SETTLED_S)
         self.broken += [f"{address} differs: {values}" for address, values in sorted(differing.items())[:5]]
         for address, wanted in self._own.items():
             owner = address.split("/")[1]
@@ -292,6 +298,10 @@ class History:
                 twice = [value for value, count in Counter(map(repr, found)).items() if count > 1]
                 if twice and at not in self._lossy:
                     self.broken.append(f"events of {name} twice in the journal of {at}: {twice[:5]}")
+                order = [abs(value) for value in found if isinstance(value, int)]
+                back = [pair for pair in pairwise(order) if pair[1] < pair[0]]
+                if back and not self._lossy:
+                    self.broken.append(f"events of {name} out of order in the journal of {at}: {back[:5]}")
                 strange = [value for value in found if value not in told]
                 if strange:
                     self.broken.append(f"events of {name} in the journal of {at} that nobody has said: {strange[:5]}")

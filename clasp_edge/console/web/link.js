@@ -94,10 +94,17 @@ export class Link {
       }
     return rows;
   }
-  /** JSON of the router's; throws Error with what it says. */
-  async ask(path) {
-    const answer = await fetch(path, { headers: this.token ? { Authorization: "Bearer " + this.token } : {} });
+  /** JSON of the router's; throws Error with what it says. `body` makes it a POST. */
+  async ask(path, body) {
+    const headers = { ...(this.token && { Authorization: "Bearer " + this.token }), ...(body && { "Content-Type": "application/json" }) };
+    const answer = await fetch(path, { headers, ...(body && { method: "POST", body: JSON.stringify(body) }) });
     if (!answer.ok) throw Object.assign(new Error((await answer.text()).trim()), { status: answer.status });
     return answer.json();
+  }
+  /** What the control socket answers; throws Error. `post`: it changes something. */
+  async request(asked, post) {
+    const { ok, result, error } = await this.ask(post ? "ask" : "ask?" + new URLSearchParams(asked), post && asked);
+    if (!ok) throw new Error(error.message);
+    return result;
   }
 }

@@ -3,7 +3,7 @@ import { html, render, useEffect, useState } from "./vendor/htm-preact.js";
 import { Link } from "./link.js";
 import { other, t, toggle } from "./text.js";
 
-const VIEWS = { Overview: "overview", Tree: "tree", Clients: "tables", Boxes: "tables", Rules: "tables", Journal: "journal" };
+const VIEWS = { Overview: "overview", Tree: "tree", Clients: "tables", Boxes: "tables", Rules: "rules", Why: "why", Journal: "journal" };
 let due = false, draw = () => {};
 const link = new Link(() => {
   if (due) return;
@@ -30,6 +30,7 @@ function Login() {
 function Page() {
   const [, redraw] = useState(0);
   const [hash, go] = useState(location.hash.slice(1));
+  const [page, ...rest] = hash.split("=");
   useEffect(() => {
     draw = () => redraw((n) => n + 1);
     window.onhashchange = () => go(location.hash.slice(1));
@@ -37,7 +38,7 @@ function Page() {
     link.open(remembered());
     return link.follow("/clasp-edge/**", 2);
   }, []);
-  const name = hash in VIEWS ? hash : "Overview";
+  const name = page in VIEWS ? page : "Overview";
   const [loaded, load] = useState({});
   useEffect(() => { import(`./${VIEWS[name]}.js`).then((module) => load((known) => ({ ...known, ...module }))); }, [name]);
   const View = loaded[name];
@@ -46,8 +47,8 @@ function Page() {
       <nav aria-label="views">${Object.keys(VIEWS).map((each) => html`<a href=${"#" + each} aria-current=${each === name ? "page" : null}>${t(each)}</a>`)}</nav>
       <span role="status" class=${link.state === "up" ? "good" : "bad"}>● ${link.state === "up" ? "" : t("connecting ...")}</span>
       ${link.token && html`<button onClick=${leave}>${t("Log out")}</button>`}
-      <button onClick=${() => { toggle(); draw(); }}>${other()}</button></header>
-    ${link.state === "refused" ? html`<${Login} />` : html`<div class="view">${View && html`<${View} key=${name} link=${link} />`}</div>`}`;
+      <button onClick=${() => toggle().then(draw)}>${other()}</button></header>
+    ${link.state === "refused" ? html`<${Login} />` : html`<div class="view">${View && html`<${View} key=${name} link=${link} at=${decodeURIComponent(rest.join("="))} />`}</div>`}`;
 }
 
 document.getElementById("page").textContent = "";

@@ -1,29 +1,16 @@
-// The texts in other languages. A text is its English sentence; what is not listed stays English.
-const GERMAN = {
-  "Overview": "Übersicht", "Tree": "Baum", "Clients": "Teilnehmer", "Boxes": "Boxen", "Rules": "Regeln", "Journal": "Journal",
-  "All is well": "Alles in Ordnung", "connecting ...": "verbindet ...", "No connection to the router; trying again": "Keine Verbindung zum Router, neuer Versuch läuft",
-  "Token": "Token", "Log in": "Anmelden", "Log out": "Abmelden", "This router needs a token.": "Dieser Router verlangt einen Token.",
-  "messages/s": "Nachrichten/s", "deliveries/s": "Zustellungen/s", "clients": "Teilnehmer", "params": "Parameter", "lost messages": "verlorene Nachrichten",
-  "running": "läuft seit", "memory": "Speicher", "loop lag": "Verzug", "written to the card": "auf die Karte geschrieben", "per day": "pro Tag",
-  "version": "Version", "security": "Sicherheit", "clock": "Uhr", "Search addresses": "Adressen suchen", "more ...": "mehr ...", "Nothing here yet": "Noch nichts hier",
-  "Choose an address": "Eine Adresse wählen", "value": "Wert", "Set": "Setzen", "Emit": "Auslösen", "Forget": "Löschen", "type": "Typ", "written by": "geschrieben von",
-  "age": "Alter", "revision": "Revision", "copy as": "kopieren als", "copied": "kopiert", "not sent: no connection": "nicht gesendet: keine Verbindung",
-  "name": "Name", "address": "Adresse", "protocol": "Protokoll", "since": "seit", "in/s": "ein/s", "out B/s": "aus B/s", "waits": "wartet", "lost": "verloren",
-  "subscriptions": "Abonnements", "away": "abwesend", "Devices": "Geräte", "Uplinks": "Uplinks", "Routers that have dialled in": "Eingewählte Router", "state": "Zustand",
-  "fired": "ausgelöst", "refused": "abgelehnt", "last fired": "zuletzt", "last error": "letzter Fehler", "No rules": "Keine Regeln", "on": "an", "off": "aus",
-  "pattern": "Muster", "minutes": "Minuten", "Load": "Laden", "Save as JSON": "Als JSON sichern", "records": "Einträge", "None": "Keine",
-  "is not connected": "ist nicht verbunden", "has dialled in and is gone": "hat sich eingewählt und ist weg", "messages were lost": "Nachrichten gingen verloren",
-  "nothing is stored": "nichts wird gespeichert", "more is written to the card than its budget": "auf die Karte wird mehr geschrieben als vorgesehen",
-};
+// The texts in the chosen language. A text is its English sentence; what is not listed stays English (german.js).
+let words = {};
 let language = "en";
 try { language = localStorage.language || (navigator.language.startsWith("de") ? "de" : "en"); } catch { /* private window */ }
 document.documentElement.lang = language;
+if (language === "de") words = (await import("./german.js")).GERMAN;
 
 /** The text in the chosen language. */
-export const t = (text) => (language === "de" && GERMAN[text]) || text;
+export const t = (text) => words[text] || text;
 export const other = () => (language === "de" ? "English" : "Deutsch");
-export function toggle() {
+export async function toggle() {
   language = language === "de" ? "en" : "de";
+  words = language === "de" ? (await import("./german.js")).GERMAN : {};
   document.documentElement.lang = language;
   try { localStorage.language = language; } catch { /* private window */ }
 }

@@ -37,7 +37,7 @@ function Branch({ link, at, chosen, choose }) {
     return () => ends.forEach((end) => end());
   }, [listed.join("\n")]);
   const names = new Map(found.branches.map(([name, param, below]) => [name, below]));
-  return html`<ul class="tree" role="group">${fault && html`<li class="bad">${fault}</li>`}
+  return html`<ul class="tree">${fault && html`<li class="bad">${fault}</li>`}
     ${!names.size && !fault && html`<li class="soft">${t("Nothing here yet")}</li>`}
     ${[...names].map(([name, below]) => html`<${Node} key=${name} ...${{ link, name, below, chosen, choose }} at=${`${at}/${name}`} />`)}
     ${found.next && html`<li><button onClick=${() => more([...after, ""])}>${t("more ...")}</button></li>`}</ul>`;
@@ -97,7 +97,7 @@ function Detail({ link, at }) {
     <p role="status">${said && html`<code>${said}</code>`} ${link.error && html`<span class="bad">${link.error}</span>`}</p>
     ${param && html`<p class="soft">${t("type")} ${KINDS[param.kind]} · ${t("revision")} ${String(param.revision)} · ${t("age")} ${age ? span((Date.now() + (link.skew || 0)) / 1000 - age) : "?"}<br />${param.writer && `${t("written by")} ${param.writer}`}</p>`}
     ${param?.past.length > 1 && html`<${Plot} key=${at} title="" data=${[param.past.map(([x]) => x), param.past.map(([, y]) => y)]} />`}
-    <div class="row"><span class="soft">${t("copy as")}</span>${Object.keys(FORMS).map((name) => html`<button onClick=${() => copy(name)}>${name}</button>`)}</div></section>`;
+    <p><a href=${"#Why=" + encodeURIComponent(at)}>${t("Why does a value not arrive?")}</a></p><div class="row"><span class="soft">${t("copy as")}</span>${Object.keys(FORMS).map((name) => html`<button onClick=${() => copy(name)}>${name}</button>`)}</div></section>`;
 }
 
 export function Tree({ link }) {

@@ -123,7 +123,7 @@ cdef class MqttQueue(Outbox):
         if buffer is None or not buffer.strict or self.context.changed is None or not self.keeps:
             return False
         self.wrote_in = buffer.epoch
-        return buffer.hold(self, data, size)
+        return buffer.hold(self, data, size, True)
 
     cdef void _answer_stored(self, int first, uint16_t packet_id, int reason) noexcept:
         """Acknowledge a step of QoS 2 for a session that is kept."""

@@ -386,7 +386,7 @@ cdef class MqttReceiver(MqttJournaled):
         if self.websocket:
             start = websocket_header(start, size)
         size += buffer + IMAGE_HEADROOM - start
-        if not self.context.plane.journal_buffer.hold(self, start, size) and not self.reply(start, size):
+        if not self.context.plane.journal_buffer.hold(self, start, size, True) and not self.reply(start, size):
             self._die()
 
     cdef bint _alias(self, uint16_t alias, bint known, int* fault) noexcept:

@@ -18,7 +18,7 @@ from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
 from clasp_edge.federation.shared.policy import Policies, Policy
 from clasp_edge.federation.shared.queue import Item, LinkQueue, Log
-from clasp_edge.federation.shared.sender import BYTES_AT_ONCE, PeerSender, goes_back
+from clasp_edge.federation.shared.sender import BYTES_AT_ONCE, PeerSender
 from clasp_edge.wire import SignalType
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Downlink(PeerSender):
         self._table: Mapping[str, str] = {}
         self._journal: Log | None = None
         self._place = ""
+        self._begins_at = 0
         self._counted = True
         self._state_told = False
         self.mended = 0
@@ -77,9 +78,13 @@ class Downlink(PeerSender):
 
     # ---- life ----
 
-    def follow(self, table: Mapping[str, str], journal: Log, place: str) -> None:
-        """From the next `carry` on, let nothing under policy `log` be missed. `place`: the cursor's name in the log."""
-        self._table, self._journal, self._place = table, journal, place
+    def follow(
+        self, table: Mapping[str, str], journal: Log, place: str, *, begins_at: int, restarted: bool
+    ) -> None:  # fmt: skip
+        """From the next `carry` on, let nothing under policy `log` be missed. `place`: the cursor's name in the log,
+        which is put to `begins_at` if it is new. `restarted`: what has come from there may not be there any more."""
+        self._table, self._journal, self._place, self._begins_at = table, journal, place, begins_at
+        self.retells_up_to = journal.last_sequence if restarted else 0
         journal.log_whole_messages(place, True)
 
     def carry(self, patterns: Sequence[str], router_id: str, owned: Namespaces) -> None:
@@ -105,7 +110,7 @@ class Downlink(PeerSender):
             self.drain_bytes = min(BYTES_AT_ONCE, router.core.high_water // SHARE_OF_OUTBOX)
             self.backlog = LinkQueue(
                 self._place, self._journal, limits.keep_mib << 20, limits.keep_s, self._item_of, self.pump_soon,
-                router.clock.wall_s, router.loop.call_later,
+                router.clock.wall_s, router.loop.call_later, begins_at=self._begins_at,
             )  # fmt: skip
             self._counted = False
             self.backlog.scan(lambda record: None, self._has_counted)
@@ -183,7 +188,7 @@ class Downlink(PeerSender):
         if self.scopes is not None and not self.scopes.allows("read", record.address):
             return None
         route, number = route_of_record(record, self._identity.route_of)
-        if goes_back(route, self.neighbour):
+        if self.is_back(route, number, record.number):
             return None
         details = b""
         if self.tells_mqtt and record.own is not None:

@@ -7,9 +7,10 @@ from there anew. Knows nothing of what is in the log.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from clasp_edge.federation.shared.cursor_names import PEER
+from clasp_edge.federation.shared.cursor_names import PEER, UPLINK
 from clasp_edge.federation.shared.dedup import LONGEST_ID
 from clasp_edge.federation.shared.queue import Log
 
@@ -23,6 +24,12 @@ MAX_PLACES = 1000
 
 LOOK_S = 10.0
 """Between looks at who is away for too long, and between the moves of places where nothing was to be told."""
+
+LOOKS_BACK = 360
+"""An hour of them: for a router that comes from another hub, so far back may lie what it has not heard."""
+
+EARLIER_RECORDS = 10_000
+"""For one that has heard nothing since before our start: so many records from before it."""
 
 
 class Follower(Protocol):
@@ -42,12 +49,38 @@ class PeerCursors:
         self._away = {name: now_s for name in journal.cursors() if name.startswith(PEER)}
         for name in self._away:
             journal.log_whole_messages(name, True)
+        self._instances: dict[str, int] = {}
+        self._ends: deque[tuple[float, int]] = deque(maxlen=LOOKS_BACK)  # when the log ended where
         self._look()
 
     @property
     def offered(self) -> bool:
         """Whether routers are told that they can follow."""
         return self._router.config.federation.keep_s > 0
+
+    def begins_at(self, apart_s: float | None) -> int:
+        """Where in the log a router begins for which nothing is kept: at its end, or, if it comes from another hub,
+        before what it may not have heard there. What it has heard all the same it recognises."""
+        last = self.journal.last_sequence
+        if apart_s is None:
+            return last
+        since_s = self._router.clock.monotonic_s() - apart_s
+        position = max(0, self._ends[0][1] - EARLIER_RECORDS) if self._ends else max(0, last - EARLIER_RECORDS)
+        for at_s, end in self._ends:
+            if at_s > since_s:
+                break
+            position = end
+        # Nor has the other hub what waits here for routers that are away, or for a router above.
+        earliest = self._ends[0][1] if self._ends else last
+        waits = [
+            place for name, place in self.journal.cursors().items() if name in self._away or name.startswith(UPLINK)
+        ]
+        return min([position, *(max(place, earliest) for place in waits)])
+
+    def is_new_life(self, place: str, instance: int) -> bool:
+        """Whether the router at this place may have been started anew since it was here last. Notes that it is here."""
+        known, self._instances[place] = self._instances.get(place), instance
+        return known != instance
 
     def arrive(self, router_id: str, link: int, follower: Follower) -> str:
         """The place of a router's link; "" where none can be kept for it."""
@@ -70,6 +103,7 @@ class PeerCursors:
 
     def _look(self) -> None:
         self._router.loop.call_later(LOOK_S, self._look)
+        self._ends.append((self._router.clock.monotonic_s(), self.journal.last_sequence))
         for follower in self._here.values():
             follower.rest()
         longest_s = self._router.config.federation.keep_s
@@ -79,6 +113,7 @@ class PeerCursors:
 
     def _forget(self, name: str) -> None:
         del self._away[name]
+        self._instances.pop(name, None)
         log.info(
             "peer %s: away longer than federation.keep_s, queue discarded", name.partition(":")[2].partition(":")[2]
         )

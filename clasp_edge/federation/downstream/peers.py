@@ -33,6 +33,7 @@ from clasp_edge.wire import ErrorCode, FederationSync
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
+    from clasp_edge.config.model import Journal as JournalConfig
     from clasp_edge.federation.shared.queue import Log
     from clasp_edge.router.router import Router
     from clasp_edge.router.session import Session
@@ -140,9 +141,10 @@ class Peers:
         buffer = self._router.plane.journal_buffer
         strict = buffer is not None and buffer.strict
         keeps = self._places is not None and self._places.offered
+        recalls = self._places is not None and _keeps_all(self._router.config.journal)
         session.send(
             peer_frame(
-                self.identity.router_id, self.identity.instance, (), strict=strict, keeps=keeps,
+                self.identity.router_id, self.identity.instance, (), strict=strict, keeps=keeps, recalls=recalls,
                 versions=session.versioned, time_us=self._router.plane.now_hlc if session.versioned else 0,
                 mqtt=session.details is not None,
             )
@@ -251,13 +253,15 @@ class Peers:
         if peer is None or peer.downlink is None or self._places is None:
             return
         try:
-            table = read_follow(message)
+            table, apart_s = read_follow(message)
         except ValueError as error:
             session.close(CloseCode.PROTOCOL_ERROR, str(error))
             return
         place = self._places.arrive(peer.router_id, peer.link, peer.downlink)
         if place:
-            peer.downlink.follow(table, self._places.journal, place)
+            restarted = self._places.is_new_life(place, peer.instance)
+            begins_at = self._places.begins_at(apart_s)
+            peer.downlink.follow(table, self._places.journal, place, begins_at=begins_at, restarted=restarted)
 
     def owned_by_others(self, session: Session) -> Iterator[Pattern]:
         """What other routers own that are here."""
@@ -290,7 +294,9 @@ class Peers:
             return
         # What others wrote before goes out before: the peer concludes from the order whose write was the later one.
         peer.downlink.run()
-        peer.downlink.port.send([reached_frame(number)])
+        backlog = peer.downlink.backlog
+        waiting = max(1, backlog.depth) if backlog is not None and not backlog.drained else 0
+        peer.downlink.port.send([reached_frame(number, waiting)])
         buffer = self._router.plane.journal_buffer
         if buffer is not None and buffer.strict:
             # Held until the commit, also where what the peer has sent was here before, by another way.
@@ -357,6 +363,11 @@ def _waiting(downlink: Downlink | None) -> dict[str, int]:
     backlog = downlink.backlog
     drops = sum(downlink.dropped.values()) + (backlog.dropped if backlog is not None else 0)
     return {"drops": drops, "queue": backlog.depth if backlog is not None else 0}
+
+
+def _keeps_all(journal: JournalConfig) -> bool:
+    """Whether whatever is under policy `log` is known again after a restart."""
+    return "/**" in journal.patterns and {"event", "timeline"} <= set(journal.signals)
 
 
 def writable(session: Session, patterns: Sequence[str]) -> list[str]:

@@ -11,6 +11,9 @@ UPLINK = "uplink:"
 HUB = "hub:"
 """Which life of its hub an uplink was last settled with: a number in the place of a record's, which no reader has."""
 
+HEARD = "heard:"
+"""When an uplink had last heard everything of its hub, in seconds of the hub's time and beyond all records' numbers."""
+
 PEER = "peer:"
 """The place of a router that dials in, by its link and id (`places`)."""
 

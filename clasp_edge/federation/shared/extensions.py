@@ -4,13 +4,17 @@ Operations of FEDERATION_SYNC that are ours (docs/federation.md), sent only afte
 end is a clasp-edge too. Builds and reads them; knows no session.
 
 - PEER: `origin` the router's id, `since_revision` its instance (when its process started, in microseconds), `patterns`
-  what it owns; `link` tells several links of one router apart; `keeps`, from a hub, that it understands FOLLOW.
+  what it owns; `link` tells several links of one router apart; `keeps`, from a hub, that it understands FOLLOW;
+  `recalls`, that after a restart, too, it recognises what was under policy `log`.
 - FOLLOW, before the declaration: the hub is to tell, in order, all messages that are under policy `log` here, those too
-  that come while we are away. `revisions` is the table of policies, 0 latest, 1 log, 2 drop.
+  that come while we are away. `revisions` is the table of policies, 0 latest, 1 log, 2 drop. `since_revision`, where we
+  have heard everything of some hub, how many milliseconds ago that was, and 1: a hub that sees us for the first time
+  begins there.
 - ROUTE: the next `count` SETs and PUBLISHes stem from `origin`, where the first has the number `since_revision` in
   `epoch` (0: none of them has one), and have passed `hops` routers. `answer`, where it is not 0: they are devices'
   answers to what they were told (1), or values that end a loop of such answers (2).
-- CHECKPOINT asks for REACHED with the same number once everything before it has been dealt with; from a router in
+- CHECKPOINT asks for REACHED with the same number once everything before it has been dealt with (its `waiting`: so many
+  messages of the hub's log are still to be told); from a router in
   strict mode (PEER's `strict`) STORED with that number follows when its journal has it. A hub's CHECKPOINT is answered
   by STORED alone, as soon as the journal has everything, if there is one.
 - DIGEST, where both know versions (PEER's `versions`; its `time` is what the hub's versions go by): what the link
@@ -53,12 +57,11 @@ ANSWERS = (0, 1, 2)
 
 def peer_frame(
     router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, keeps: bool = False, link: int = 0,
-    versions: bool = False, time_us: int = 0, mqtt: bool = False,
+    versions: bool = False, time_us: int = 0, recalls: bool = False, mqtt: bool = False,
 ) -> bytes:  # fmt: skip
     """PEER."""
-    told = {
-        name: 1 for name, said in (("strict", strict), ("keeps", keeps), ("versions", versions), ("mqtt", mqtt)) if said
-    }
+    flags = (("strict", strict), ("keeps", keeps), ("recalls", recalls), ("versions", versions), ("mqtt", mqtt))
+    told = {name: 1 for name, said in flags if said}
     if time_us:
         told["time"] = time_us
     if link:
@@ -66,20 +69,23 @@ def peer_frame(
     return encode(FederationSync(FederationOp.PEER, tuple(owns), told, instance, router_id))
 
 
-def follow_frame(table: Mapping[str, str]) -> bytes:
-    """FOLLOW. Raises WireError for a table that does not fit into a frame."""
-    return encode(
-        FederationSync(FederationOp.FOLLOW, revisions={text: Policy[name.upper()] for text, name in table.items()})
-    )
+def follow_frame(table: Mapping[str, str], apart_s: float | None = None) -> bytes:
+    """FOLLOW. `apart_s`: since everything was heard of some hub; None if it never was. Raises WireError for a table
+    that does not fit into a frame."""
+    since = None if apart_s is None else int(apart_s * 1000) + 1
+    revisions = {text: Policy[name.upper()] for text, name in table.items()}
+    return encode(FederationSync(FederationOp.FOLLOW, revisions=revisions, since_revision=since))
 
 
-def read_follow(message: FederationSync) -> dict[str, str]:
-    """The table of a FOLLOW. Raises ValueError with what is wrong with it."""
+def read_follow(message: FederationSync) -> tuple[dict[str, str], float | None]:
+    """The table of a FOLLOW, and for how many seconds its router was apart from all hubs. Raises ValueError with what
+    is wrong with it."""
     if len(message.revisions) > MAX_TABLE:
         raise ValueError(f"a FOLLOW with {len(message.revisions)} policies (max {MAX_TABLE})")
     if wrong := [text for text in message.revisions if read_pattern(text) is None]:
         raise ValueError(f"a FOLLOW with a policy for {wrong[0][:256]!r}, which is no pattern")
-    return {text: Policy(number).name.lower() for text, number in message.revisions.items()}
+    apart_s = (message.since_revision - 1) / 1000 if message.since_revision else None
+    return {text: Policy(number).name.lower() for text, number in message.revisions.items()}, apart_s
 
 
 def route_frame(route: Route, first: int, count: int) -> bytes:
@@ -162,8 +168,10 @@ def lifetimes_frame(lifetimes: Mapping[str, int]) -> bytes:
     return encode(FederationSync(FederationOp.LIFETIMES, revisions=lifetimes))
 
 
-def reached_frame(number: int) -> bytes:
+def reached_frame(number: int, waiting: int = 0) -> bytes:
     """REACHED."""
+    if waiting:
+        return encode(FederationSync(FederationOp.REACHED, revisions={"waiting": waiting}, since_revision=number))
     return _point(FederationOp.REACHED, number)
 
 

@@ -29,6 +29,9 @@ FIXED_BYTES = 200
 RECORD_HEAD_BYTES = 2
 """What a message takes in a BUNDLE beside itself."""
 
+KEPT_PLACES = 16
+"""Places of the last so many seconds of a link, for a neighbour that may have lost what it has acknowledged."""
+
 RETRY_S = 1.0
 """After a reading of the log has failed."""
 
@@ -80,6 +83,7 @@ class LinkQueue:
         self, place: str, journal: Log | None, max_bytes: int, max_age_s: float,
         item_of: Callable[[Logged], Item | None], wake: Callable[[], None],
         wall_s: Callable[[], float], retry: Callable[[float, Callable[[], None]], object],
+        begins_at: int | None = None,
     ) -> None:  # fmt: skip
         self.depth = 0
         self.flying = 0  # of them, messages under way
@@ -104,11 +108,14 @@ class LinkQueue:
         self._given_up: list[tuple[int, int]] = []  # stretches of numbers above the cursor that were dropped
         self._giving_up = False  # nothing was taken after the last of them
         self._closed = False
+        self._places: deque[int] = deque(maxlen=KEPT_PLACES)
+        self._again_up_to = 0  # these have been acknowledged before, and are not counted
+        self._rested_at = 0
         if journal is not None:
             self._position = journal.cursor(self._cursor_name)
             if self._cursor_name not in journal.cursors():
                 # Nobody has followed the log under this name: what was before the link was configured is not for it.
-                self._position = journal.last_sequence
+                self._position = journal.last_sequence if begins_at is None else min(begins_at, journal.last_sequence)
                 journal.set_cursor(self._cursor_name, self._position)
             self._following = self._position >= journal.last_sequence
 
@@ -197,6 +204,8 @@ class LinkQueue:
                     break
                 self._read.popleft()
                 self._position = number
+                if number <= self._again_up_to:
+                    self._more(item)
             elif not self._following:
                 if not taken:
                     self._fetch()
@@ -323,10 +332,31 @@ class LinkQueue:
         return [item for item in self._queue if not item.logged]
 
     def rest(self) -> None:
-        """While the link is up and there is nothing to do: what others log need not be kept or read for us."""
-        if self.idle and self._journal is not None and self._journal.last_sequence > self._position:
-            self._position = self._journal.last_sequence
+        """Called now and then while the link is up. Where there is nothing to do, what others have logged before the
+        last time need not be kept or read for us; what has come from there since may not be stored there yet."""
+        if self.idle and self._journal is not None:
+            if self._rested_at > self._journal.cursor(self._cursor_name):
+                self._journal.set_cursor(self._cursor_name, self._rested_at)
+            self._position = max(self._position, self._journal.last_sequence)
+            self._rested_at = self._position
+
+    def keep_place(self) -> None:
+        """Called once a second while the link is up, for `rewind`."""
+        if self._journal is not None:
+            self._places.append(self._journal.cursor(self._cursor_name))
+
+    def rewind(self) -> None:
+        """The neighbour may lack what was acknowledged in the last seconds: it is told once more. Before anything is
+        taken."""
+        if self._journal is None or not self._places:
+            return
+        at = self._journal.cursor(self._cursor_name)
+        if self._places[0] < at:
+            self._again_up_to = at
+            self._position = self._places[0]
             self._journal.set_cursor(self._cursor_name, self._position)
+            self._following = False
+        self._places.clear()
 
     def close(self) -> None:
         """Nobody takes from it any more; another one may go on at its place."""

@@ -97,6 +97,9 @@ class PeerSender(Relay):
         self.told = 0
         self.drain_bytes = BYTES_AT_ONCE
         self.all_heard_s = 0.0  # Unix time: whatever was written here before was acknowledged
+        self.retells_up_to = 0
+        """Up to this number of the log, what the neighbour has told is told to it too: it was started anew since, and
+        may have told what it had not stored. It recognises what it has."""
         self.logged_route = logged
         self.unlogged_route = unlogged
         self._later_s = later_s
@@ -205,6 +208,13 @@ class PeerSender(Relay):
             self._drain()
         if sending:
             self._send(sending, written)
+
+    def is_back(self, route: Route, number: int, logged: int) -> bool:
+        """Whether a message of the backlog is not for the neighbour, because it has come from there."""
+        if not goes_back(route, self.neighbour):
+            return False
+        again = 0 < logged <= self.retells_up_to and number and self._is_edge
+        return not again or route.origin == self.neighbour or route.hops >= MAX_HOPS
 
     def marked(self, loop_mark: int, logged: int, number: int) -> tuple[Route, int]:
         """Whence a write of our own comes that is a device's answer, or ends a loop (`Sink.loop_mark`)."""
@@ -476,7 +486,7 @@ class PeerSender(Relay):
             return
         items = backlog.take(MESSAGES_AT_ONCE, self.drain_bytes)
         if items:
-            going = [item for item in items if not goes_back(item.route, self.neighbour)]
+            going = [item for item in items if not self.is_back(item.route, item.number, item.logged)]
             written = self._params_in([split(item.frame)[1][HEADER_BYTES:] for item in going])
             self._send(
                 [(item.route, item.number, self._with_version(item.frame)) for item in going], written, to_be_done=True

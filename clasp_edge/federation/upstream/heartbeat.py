@@ -44,9 +44,11 @@ class Heartbeat:
         session.link.send([frame])
         session.timers.start("deaf", ECHO_TIMEOUT_S, self._deaf)
 
-    def reached(self, checkpoint: int) -> None:
-        """A clasp-edge has got so far."""
+    def reached(self, checkpoint: int, waiting: int = 0) -> None:
+        """A clasp-edge has got so far, and has told all but so many messages of its log."""
         if checkpoint >= self._number:
+            if self._sent_s and not waiting:
+                self._session.owner.heard_all(self._sent_s)
             self.echoed()
 
     def echoed(self) -> None:

@@ -81,6 +81,8 @@ class Owner(Protocol):
     def patterns(self) -> Sequence[str]: ...
     def owned(self, address: bytes) -> bool: ...
     def policies(self) -> Mapping[str, str]: ...
+    def apart_s(self) -> float | None: ...
+    def heard_all(self, since_s: float) -> None: ...
     def when_stored(self, then: Callable[[], None]) -> None: ...
     def is_same_life(self, hub_instance: int) -> bool: ...
     def terms(self, hub_time_us: int) -> Terms: ...
@@ -117,6 +119,7 @@ class HubSession:
         self._hub_stores = False
         self.versioned = False
         self.tells_mqtt = False
+        self.recalls = False
         self._introduced_s = 0.0
         self._state_sync: StateSync | VersionSync | None = None
         self._heartbeat = Heartbeat(self)
@@ -266,7 +269,7 @@ class HubSession:
         if message.op is FederationOp.ROUTE and self.is_edge:
             self._on_route(message)
         elif message.op is FederationOp.REACHED and self.is_edge:
-            self._on_reached(message.since_revision or 0)
+            self._on_reached(message.since_revision or 0, message.revisions.get("waiting", 0))
         elif message.op is FederationOp.STORED and self.is_edge:
             self.owner.sender.stored(message.since_revision or 0)
         elif message.op is FederationOp.CHECKPOINT and self.is_edge:
@@ -297,13 +300,14 @@ class HubSession:
         self.tells_mqtt = self.versioned and bool(message.revisions.get("mqtt"))
         if self.versioned:
             self.owner.measured(message.revisions.get("time", 0), self.owner.monotonic_s() - self._introduced_s)
+        self.recalls = bool(message.revisions.get("recalls"))
         if message.revisions.get("keeps"):
             self._follow()
         self._declare()
 
     def _follow(self) -> None:
         try:
-            self.link.send([follow_frame(self.owner.policies())])
+            self.link.send([follow_frame(self.owner.policies(), self.owner.apart_s())])
         except WireError:
             self.owner.trouble(
                 "the table `policy` is too large for the hub: what happens while we are away is not told"
@@ -404,8 +408,8 @@ class HubSession:
         self._noted(address)
         return accepted
 
-    def _on_reached(self, number: int) -> None:
-        self._heartbeat.reached(number)
+    def _on_reached(self, number: int, waiting: int) -> None:
+        self._heartbeat.reached(number, waiting)
         sender = self.owner.sender
         sender.reached(number)
         if not self._hub_stores:

@@ -19,7 +19,7 @@ from clasp_edge.config.model import Uplink as UplinkConfig
 from clasp_edge.dataplane import Subscription
 from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.federation.shared.conflicts import Terms
-from clasp_edge.federation.shared.cursor_names import HUB, UPLINK
+from clasp_edge.federation.shared.cursor_names import HEARD, HUB, UPLINK
 from clasp_edge.federation.shared.dedup import Seen, route_of_record
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.identity import Identity
@@ -67,6 +67,9 @@ class Uplink:
         if journal is not None:
             journal.log_whole_messages(name, True)
         self._hub_life = journal.cursor(self._life_place) if journal is not None else 0
+        self._hub_id = ""
+        self._heard_all_s: float | None = None
+        self._heard_up_to = 0
         self.router_id = identity.router_id
         self.instance = identity.instance
         self.link_number = crc32(name.encode())
@@ -114,6 +117,7 @@ class Uplink:
         self._stopped = False
         self.state = "connecting"
         self.echo_rtt_s = 0.0
+        self._up_until_s = 0.0  # Unix time; 0 for never
         self.last_error = ""
         self._earlier_error = ""  # as it was when the present link was established
 
@@ -187,6 +191,7 @@ class Uplink:
             session.note_session()
         if session is not None and session is self._session:
             self._session = None
+            self._up_until_s = self._clock.wall_s()
             self.sender.close()
             self._apart_since = self._router.plane.hlc
             self._clock_offset_s = self._clock.wall_s() - self._clock.monotonic_s()
@@ -208,6 +213,7 @@ class Uplink:
         self.sender.open(session, neighbour, is_edge=session.is_edge, mqtt=session.tells_mqtt)
         self.sender.details = MqttDetails(None) if session.tells_mqtt else None
         session.link.on_drain = self.sender.pump_soon
+        self._tell_again(session)
         self.dialer.established(session.link)
         self.state = "syncing"
         self._earlier_error = self.last_error
@@ -223,6 +229,30 @@ class Uplink:
                 self.last_error = ""
             self.sender.start_draining()
             self.status.write()
+
+    def _tell_again(self, session: HubSession) -> None:
+        """Another hub than before, or one that was started anew, may lack what was acknowledged in the last seconds: it
+        is told once more what was said here, and what was heard here, if it recognises what it has."""
+        changed = not self.is_same_life(session.hub_instance) or self._hub_id not in ("", session.hub_id)
+        self._hub_id = session.hub_id
+        again = changed and session.recalls and self._journal is not None
+        self.sender.retells_up_to = self._journal.last_sequence if again and self._journal is not None else 0
+        if again:
+            self.backlog.rewind()
+
+    def heard_all(self, since_s: float) -> None:
+        """At this time the hub had nothing more to tell of what must all arrive."""
+        self._heard_all_s = since_s
+        if self._journal is not None and self._journal.last_sequence != self._heard_up_to:
+            self._heard_up_to = self._journal.last_sequence
+            self._journal.set_cursor(HEARD + self.name, self._router.plane.clock_us // 1_000_000 | _BEYOND)
+
+    def apart_s(self) -> float | None:
+        """How long ago that was, also in an earlier life; None: it never was."""
+        if self._heard_all_s is not None:
+            return self._clock.monotonic_s() - self._heard_all_s
+        kept = self._journal.cursor(HEARD + self.name) if self._journal is not None else 0
+        return max(0.0, self._router.plane.clock_us / 1e6 - (kept & (_BEYOND - 1))) if kept else None
 
     def is_same_life(self, hub_instance: int) -> bool:
         """Whether the hub is the process whose state was settled with ours last, be it before we were started anew."""
@@ -317,7 +347,7 @@ class Uplink:
 
     def _item_of(self, record: Logged) -> Item | None:
         """What the link carries of a record of the log."""
-        if record.author == self._writer:
+        if record.author == self._writer and record.number > self.sender.retells_up_to:
             return None
         carried = self.sender.policies.of(record.address)
         if carried is None or carried[record.signal] is not Policy.LOG:
@@ -332,6 +362,8 @@ class Uplink:
         if record.signal == SignalType.PARAM:
             frame = self.sender.without_version(self.sender.relayed(frame))
         route, number = route_of_record(record, self._identity.route_of)
+        if record.author == self._writer and (not number or self.sender.is_back(route, number, record.number)):
+            return None
         return Item(details + frame, route, number, record.number, record.wall_us / 1e6)
 
     def _on_left_over(self, record: Logged) -> None:
@@ -349,6 +381,7 @@ class Uplink:
             self._clock_jumped = True
         if self._session is not None and self.state == "up":
             self.backlog.rest()
+            self.backlog.keep_place()
         self.status.write()
 
     # ---- for status and metrics ----
@@ -367,6 +400,7 @@ class Uplink:
             "hub": dial.endpoint,
             "peer": "" if self._session is None else "clasp-edge" if self._session.is_edge else "reference",
             "since": round(dial.since_us / 1e6, 3),
+            "up_until": round(self._up_until_s, 3),
             "queue": self.backlog.depth,
             "queue_bytes": self.backlog.bytes,
             "queue_age_s": round(max(0.0, now_s - self.backlog.oldest_s), 1) if self.backlog.oldest_s else 0.0,

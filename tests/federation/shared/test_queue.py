@@ -367,8 +367,35 @@ def test_a_link_with_nothing_to_do_holds_no_records_back(tmp_path: Path) -> None
         box.say(b"/elsewhere", 0)
     assert box.journal.cursor("uplink:hub") == 0
     box.backlog.rest()
+    assert box.journal.cursor("uplink:hub") == 0, "what has just come from the hub may not be stored there yet"
+    box.backlog.rest()
     assert box.journal.cursor("uplink:hub") == 10
     box.publish(1)
     box.backlog.rest()
     assert box.journal.cursor("uplink:hub") == 10
+    box.close()
+
+
+def test_what_was_acknowledged_in_the_last_seconds_can_be_told_again(tmp_path: Path) -> None:
+    """For a neighbour that may have lost it, or another one; what is older is done with."""
+    box = Box(tmp_path)
+    box.publish(5)
+    sent = box.send()
+    box.acknowledge()
+    box.backlog.keep_place()
+    box.publish(3)
+    again = box.send()
+    box.acknowledge()
+    assert (len(sent), len(again), box.backlog.depth) == (5, 3, 0)
+    box.publish(2)
+    box.backlog.rewind()
+    found: list[int] = []
+    while len(found) < 5:
+        found += box.send()
+        box.acknowledge()
+        box.turn()
+    assert found == [5, 6, 7, 8, 9]
+    assert (box.backlog.depth, box.backlog.dropped, box.backlog.idle) == (0, 0, True)
+    box.backlog.rewind()
+    assert box.send() == []
     box.close()

@@ -1,0 +1,21 @@
+// The texts in German.
+export const GERMAN = {
+  "Overview": "Übersicht", "Tree": "Baum", "Clients": "Teilnehmer", "Boxes": "Boxen", "Rules": "Regeln", "Journal": "Journal",
+  "All is well": "Alles in Ordnung", "connecting ...": "verbindet ...", "No connection to the router; trying again": "Keine Verbindung zum Router, neuer Versuch läuft",
+  "Token": "Token", "Log in": "Anmelden", "Log out": "Abmelden", "This router needs a token.": "Dieser Router verlangt einen Token.",
+  "messages/s": "Nachrichten/s", "deliveries/s": "Zustellungen/s", "clients": "Teilnehmer", "params": "Parameter", "lost messages": "verlorene Nachrichten",
+  "running": "läuft seit", "memory": "Speicher", "loop lag": "Verzug", "written to the card": "auf die Karte geschrieben", "per day": "pro Tag",
+  "version": "Version", "security": "Sicherheit", "clock": "Uhr", "Search addresses": "Adressen suchen", "more ...": "mehr ...", "Nothing here yet": "Noch nichts hier",
+  "Choose an address": "Eine Adresse wählen", "value": "Wert", "Set": "Setzen", "Emit": "Auslösen", "Forget": "Löschen", "type": "Typ", "written by": "geschrieben von",
+  "age": "Alter", "revision": "Revision", "copy as": "kopieren als", "copied": "kopiert", "not sent: no connection": "nicht gesendet: keine Verbindung",
+  "name": "Name", "address": "Adresse", "protocol": "Protokoll", "since": "seit", "in/s": "ein/s", "out B/s": "aus B/s", "waits": "wartet", "lost": "verloren",
+  "subscriptions": "Abonnements", "away": "abwesend", "Devices": "Geräte", "Uplinks": "Uplinks", "Routers that have dialled in": "Eingewählte Router", "state": "Zustand",
+  "fired": "ausgelöst", "refused": "abgelehnt", "last fired": "zuletzt", "last error": "letzter Fehler", "No rules": "Keine Regeln", "on": "an", "off": "aus",
+  "pattern": "Muster", "minutes": "Minuten", "Load": "Laden", "Save as JSON": "Als JSON sichern", "records": "Einträge", "None": "Keine",
+  "is not connected": "ist nicht verbunden", "has dialled in and is gone": "hat sich eingewählt und ist weg", "messages were lost": "Nachrichten gingen verloren",
+  "nothing is stored": "nichts wird gespeichert", "more is written to the card than its budget": "auf die Karte wird mehr geschrieben als vorgesehen",
+  "Why": "Warum", "Why does a value not arrive?": "Warum kommt ein Wert nicht an?", "Look": "Nachsehen", "fine": "in Ordnung", "in the way": "steht im Weg", "note": "Hinweis",
+  "The address that the lamp listens to, or the fader writes. It is asked again while you look.": "Die Adresse, auf die die Lampe hört oder die der Fader schreibt. Sie wird laufend neu geprüft.",
+  "Disconnect": "Trennen", "Send all again": "Alles neu senden", "Switch on": "Einschalten", "Switch off": "Ausschalten", "what happened, and why not": "was geschah, und warum nicht",
+  "time": "Zeit", "evaluation": "Auswertung", "Watch what comes in": "Eingang beobachten", "Stop": "Halt", "filter": "Filter", "monitor": "Monitor", "OSC senders": "OSC-Sender", "views": "Ansichten",
+};

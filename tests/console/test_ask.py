@@ -1,0 +1,118 @@
+"""`/ask`: what the page has the router do, who may, and what strangers send there."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.client import WsClient
+from support.daemon import Daemon
+from support.live import eventually
+
+JSON = {"Content-Type": "application/json"}
+
+GUARDED = """
+[security]
+mode = "authenticated"
+[[security.token]]
+token = "may-do-everything"
+scopes = ["admin:/**"]
+[[security.token]]
+token = "may-read-only"
+scopes = ["read:/**"]
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    rule = '[[rule]]\nid = "one"\ntrigger = { type = "change", pattern = "/a" }\ndo = [{ set = "/b", value = 1 }]\n'
+    with Daemon(config=rule) as running:
+        yield running
+
+
+def ask(daemon: Daemon, asked: Any, *, method: str = "POST", **headers: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(*daemon.ws_address, timeout=10)
+    if method == "POST":
+        body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
+        connection.request("POST", "/ask", body=body, headers=JSON | headers)
+    else:
+        connection.request("GET", f"/ask?{asked}", headers=headers)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, json.loads(text) if answer.headers["Content-Type"] == "application/json" else text
+
+
+def test_a_client_is_disconnected(daemon: Daemon) -> None:
+    client = WsClient(daemon.ws_url).hello("victim")
+    client.sync()
+    assert ask(daemon, {"request": "kick", "id": "victim"})[1]["result"]["name"] == "victim"
+    eventually(lambda: not ask(daemon, {"request": "kick", "id": "victim"})[1]["ok"])
+    client.close()
+
+
+def test_a_rule_is_switched(daemon: Daemon) -> None:
+    for action, enabled in (("disable", False), ("enable", True)):
+        assert ask(daemon, {"request": "rules", "action": action, "id": "one"})[1]["result"]["enabled"] is enabled
+        listed = ask(daemon, "request=rules&action=list", method="GET")[1]["result"]["rules"]
+        assert listed["one"]["enabled"] is enabled
+
+
+def test_what_changes_something_is_no_get(daemon: Daemon) -> None:
+    for query in ("request=kick&id=x", "request=rules&action=disable&id=one", "request=reload", "request=status", ""):
+        assert ask(daemon, query, method="GET")[0] == 400
+    status, answer = ask(daemon, "request=why&address=/a", method="GET")
+    assert (status, answer["result"]["address"]) == (200, "/a")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.example.com"}, 403),
+        ({"Host": "evil.example.com"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"X-Forwarded-For": "127.0.0.1"}, 403),
+    ],
+)
+def test_a_page_from_elsewhere_changes_nothing(daemon: Daemon, headers: dict[str, str], status: int) -> None:
+    assert ask(daemon, {"request": "rules", "action": "disable", "id": "one"}, **headers)[0] == status
+    assert ask(daemon, "request=rules", method="GET")[1]["result"]["rules"]["one"]["enabled"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"5", b'{"request": 5}', b'{"request": "token"}', b"\xff", b"[" * 4000]
+)
+def test_what_is_no_request_is_refused(daemon: Daemon, body: bytes) -> None:
+    assert ask(daemon, body)[0] == 400
+
+
+def test_bodies_are_bounded_and_may_come_in_pieces(daemon: Daemon) -> None:
+    assert ask(daemon, b"x" * 5000)[0] == 413
+    with socket.create_connection(daemon.ws_address, timeout=10) as connection:
+        for piece in (b"POST /ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n",
+                      b"Content-Length: 34\r\n\r\n", b'{"request": "why", ', b'"address": "/"}'):  # fmt: skip
+            connection.sendall(piece)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+    for length in (b"-1", b"x", b"99999999999", b""):
+        with socket.create_connection(daemon.ws_address, timeout=10) as connection:
+            connection.sendall(b"POST /ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: " + length + b"\r\n\r\n{}")
+            assert connection.recv(4096).startswith((b"HTTP/1.1 411", b"HTTP/1.1 413"))
+
+
+def test_every_other_post_is_answered_as_before(daemon: Daemon) -> None:
+    with socket.create_connection(daemon.ws_address, timeout=10) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(4096).endswith(b"ok\n")
+
+
+def test_with_tokens_a_change_needs_one_that_may_do_everything() -> None:
+    with Daemon(config=GUARDED) as daemon:
+        asked = {"request": "kick", "id": "nobody"}
+        assert ask(daemon, asked)[0] == 401
+        assert ask(daemon, asked, Authorization="Bearer may-read-only")[0] == 401
+        assert ask(daemon, asked, Authorization="Bearer may-do-everything")[1]["error"]["code"] == "unknown-client"

@@ -1,0 +1,80 @@
+"""A box that goes from one hub to another: what must all arrive is heard once and in order, whichever hub had it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from support.client import WsClient
+from support.daemon import Daemon
+from support.federated import JOURNAL, await_up, box, client, state, uplink
+from support.live import eventually, subscribe
+
+from clasp_edge.wire import Publish, SignalType
+
+SETS: dict[str, object] = JOURNAL | {"journal.commit_interval_ms": 5}
+EVENTS = 40
+
+
+@contextmanager
+def frozen(*daemons: Daemon) -> Iterator[None]:
+    """As with a network that is gone: nothing is said, nothing is heard."""
+    for daemon in daemons:
+        daemon.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for daemon in daemons:
+            daemon.signal(signal.SIGCONT)
+
+
+def say(at: WsClient, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        at.send(Publish("/one/cue", signal=SignalType.EVENT, value=number))
+    at.sync()
+
+
+def heard(at: WsClient, count: int) -> list[object]:
+    found = [at.recv_until(Publish).value for _ in range(count)]
+    return found + [message.value for message in at.drain() if isinstance(message, Publish)]
+
+
+def box_at(first: Daemon, second: Daemon, name: str) -> Daemon:
+    links = uplink([first.ws_url, second.ws_url], owns=[f"/{name}/**"], wants=["/**"], dead_after_ms=1000)
+    return box(links, sets=SETS)
+
+
+def test_what_was_said_before_the_first_visit_to_the_other_hub_is_told() -> None:
+    """The box hears nothing while its hub dies and others go on at the second one, where it has never been."""
+    with Daemon(sets=SETS) as second, box(uplink(second.ws_url, wants=["/**"]), sets=SETS) as first:
+        await_up(first)
+        with box_at(second, second, "one") as one, box_at(first, second, "two") as two:
+            await_up(one)
+            await_up(two)
+            with client(one) as here, client(two) as there:
+                subscribe(there, "/one/cue")
+                say(here, 0, 5)
+                assert heard(there, 5) == list(range(5))
+                with frozen(two):
+                    first.kill()
+                    say(here, 5, EVENTS)
+                    eventually(lambda: state(one, key="queue") == 0)  # all of it is at the second hub
+                assert heard(there, EVENTS) == list(range(5, 5 + EVENTS))
+        first.start()
+
+
+def test_what_only_the_dead_hub_had_confirmed_is_told_again_by_the_box() -> None:
+    """It has passed nothing on, for the link between the hubs is cut, and it never comes back; the order stays."""
+    with Daemon(sets=SETS) as second, Daemon(sets=SETS) as first:
+        with box_at(first, second, "one") as one, box_at(second, first, "two") as two:
+            await_up(one)
+            await_up(two)
+            with client(one) as here, client(two) as there:
+                subscribe(there, "/one/cue")
+                say(here, 0, EVENTS)
+                eventually(lambda: state(one, key="queue") == 0)  # confirmed
+                first.kill()
+                say(here, EVENTS, 5)
+                assert heard(there, EVENTS + 5) == list(range(EVENTS + 5))
+        first.start()
