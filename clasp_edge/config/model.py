@@ -111,7 +111,7 @@ class Limits(Section, frozen=True, kw_only=True):
     max_subscriptions_per_session: CountOrUnlimited = 10_000  # 0: unlimited
     max_subscriptions: CountOrUnlimited = 100_000  # 0: unlimited
     max_subscriptions_mib: Annotated[int, Meta(ge=0, le=65_536)] = 32  # 0: unlimited
-    memory_mib: Annotated[int, Meta(ge=0, le=65_536)] = 40  # 0: unlimited
+    memory_mib: Annotated[int, Meta(ge=0, le=65_536)] = 64  # 0: unlimited
     messages_per_second: CountOrUnlimited = 1000  # 0: unlimited
     arena_mib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB)] = 16
     outbox_kib: Kib = 256
@@ -333,7 +333,7 @@ class BridgeMap(Section, frozen=True, kw_only=True):
     qos: Literal[0, 1, 2] = 1
     retain: bool = True
     policy: Literal["latest", "log", "drop"] = "latest"
-    arrives_as: Literal["param", "event"] = "event"
+    arrives_as: Literal["param", "event"] | None = None
 
 
 class Bridge(Section, frozen=True, kw_only=True):

@@ -10,16 +10,15 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport free, malloc
 
 from clasp_edge.dataplane.messages cimport PUBLISH, Published, Write, read_publish
+from clasp_edge.dataplane.mqtt_message cimport new_raw, new_write, raw_write
 from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
-from clasp_edge.dataplane.payload cimport Typed, fit_payload, print_value
+from clasp_edge.dataplane.payload cimport print_value
 from clasp_edge.dataplane.plane cimport TOO_LARGE
 from clasp_edge.dataplane.scan cimport value_size
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
-from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, TTL_NEVER, Entry, entry_value
+from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, Entry, entry_value
 
 cdef enum:
-    HAS_TTL = 0x10
-    LONGEST_TTL_S = 0x7FFFFFFF
     BUFFER_BYTES = 262144       # of a printed value: four times the largest, which JSON may need
 
 
@@ -59,17 +58,13 @@ cdef class Adapter(Sink):
         cdef Write write
         cdef uint64_t revision = 0
         cdef bint outer = self.plane.core.in_pass
-        write.address = <const uint8_t*><char*>address
-        write.address_size = len(address)
-        write.hash = self.plane.table.hash_of(write.address, write.address_size)
+        new_write(&write, <const uint8_t*><char*>address, len(address), self.plane.table.hash_of(
+            <const uint8_t*><char*>address, len(address)))
         write.value = <const uint8_t*><char*>value
         write.value_size = len(value)
         write.flags = <uint8_t>((flags & 0xF0) | (value_type & 0x0F))
         write.expected = expected
-        write.raw = NULL
         write.ttl = ttl
-        write.hlc = write.rank = 0
-        write.quiet = False
         if value_size(value_type, write.value, write.value_size, 0) != <Py_ssize_t>write.value_size:
             raise ValueError("not an encoded value")
         self.plane.core.begin()
@@ -140,7 +135,6 @@ cdef class RawAdapter(Adapter):
         verdict."""
         cdef Raw raw
         cdef Write write
-        cdef Typed typed
         cdef uint64_t revision = 0
         cdef int verdict
         cdef bint outer = self.plane.core.in_pass
@@ -149,38 +143,17 @@ cdef class RawAdapter(Adapter):
         cdef uint32_t hash = self.plane.table.hash_of(text, size)
         if size + SNAPSHOT_OVERHEAD + 16 > 65535:
             return TOO_LARGE
-        raw.payload = <const uint8_t*><char*>payload
-        raw.payload_size = len(payload)
-        raw.properties = <const uint8_t*><char*>properties
-        raw.properties_size = len(properties)
-        raw.expiry_s = expiry_s
-        raw.qos = <uint8_t>qos
-        raw.retain = retain
-        raw.exact = False
+        new_raw(&raw, <const uint8_t*><char*>payload, len(payload), <const uint8_t*><char*>properties, len(properties),
+                expiry_s, qos, retain)
         self.plane.core.begin()
         if retain and raw.payload_size == 0:
             verdict = self.plane.unset(self, text, size, hash, &raw)
         elif event and not retain:
             verdict = self.plane.publish_raw(self, text, size, hash, &raw)
+        elif raw_write(&write, &raw, text, size, hash, self.buffer):
+            verdict = self.plane.set(self, &write, &revision)
         else:
-            fit_payload(raw.payload, raw.payload_size, self.buffer, 65535 - SNAPSHOT_OVERHEAD - size, &typed)
-            raw.exact = typed.exact and raw.properties_size == 0
-            write.address = text
-            write.address_size = size
-            write.hash = hash
-            write.value = self.buffer
-            write.value_size = <size_t>typed.size
-            write.expected = 0
-            write.hlc = write.rank = 0
-            write.quiet = False
-            write.flags = <uint8_t>typed.type
-            write.ttl = TTL_NEVER
-            if expiry_s != NO_EXPIRY:
-                write.ttl = TTL_ABSOLUTE | (expiry_s if expiry_s < LONGEST_TTL_S else LONGEST_TTL_S)
-            if retain or expiry_s != NO_EXPIRY:
-                write.flags |= HAS_TTL
-            write.raw = &raw
-            verdict = TOO_LARGE if typed.size < 0 else self.plane.set(self, &write, &revision)
+            verdict = TOO_LARGE
         if not outer:
             self.plane.core.finish()
         return verdict

@@ -3,12 +3,14 @@ from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.clasp_sender cimport ClaspSender
 from clasp_edge.dataplane.messages cimport Published
+from clasp_edge.dataplane.mqtt_details cimport MqttDetails
 from clasp_edge.dataplane.write_run cimport WriteRun
 
 
 cdef class ClaspReceiver(ClaspSender):
     cdef public bint greeted            # HELLO was answered: the data plane may act on frames by itself
     cdef public bint versioned          # a router whose SETs end in a version: rank and hlc, 8 bytes each
+    cdef public MqttDetails details     # of another router: what it has said of the next SET or PUBLISH; or None
     cdef readonly uint64_t refused_hlc  # of the SET that `on_refused` is called for
     cdef readonly uint64_t refused_rank
     cdef double rate                    # messages per second, 0 = unlimited

@@ -5,6 +5,7 @@ from typing import Any
 from typing_extensions import Buffer
 
 from clasp_edge.dataplane.clasp_sender import ClaspSender
+from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.dataplane.outbox import Core
 from clasp_edge.dataplane.plane import Plane
 from clasp_edge.dataplane.write_run import WriteRun
@@ -15,6 +16,7 @@ class ClaspReceiver(ClaspSender):
     greeted: bool
     run: WriteRun | None
     versioned: bool
+    details: MqttDetails | None
 
     @property
     def refused_hlc(self) -> int: ...

@@ -12,7 +12,8 @@ from libc.string cimport memcpy
 from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
 from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
 from clasp_edge.dataplane.messages cimport PUBLISH, SET, Published, Write, read_publish, read_set, read_version
-from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE
+from clasp_edge.dataplane.mqtt_details cimport FEDERATION_SYNC, MQTT_DETAILS
+from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE, Raw
 from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, OUTDATED, STAGED, Staged
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE
 from clasp_edge.dataplane.table cimport Slot, Table
@@ -393,6 +394,12 @@ cdef class ClaspReceiver(ClaspSender):
                 self.run.next()
             if self.number:
                 self.number += 1
+            if self.details is not None and self.details.pending:
+                self.details.done()
+            return
+        if self.details is not None and size > 2 and payload[0] == FEDERATION_SYNC and payload[1] == MQTT_DETAILS:
+            if not self.details.take(payload, size):
+                self._garbage(TRUNCATED)
             return
         try:
             self.on_message(PyBytes_FromStringAndSize(<const char*>payload, size), qos)
@@ -453,6 +460,8 @@ cdef class ClaspReceiver(ClaspSender):
             self._garbage(fault)
             return
         write.raw = NULL
+        if self.details is not None and self.details.pending:
+            write.raw = self.details.of_write(&write)
         write.hash = self.hash if self.hash_known else self.plane.table.hash_of(write.address, write.address_size)
         if self.versioned and read_version(payload, size, &write):
             write.quiet = self.number == 0
@@ -470,6 +479,8 @@ cdef class ClaspReceiver(ClaspSender):
             self.refused_rank = write.rank
             self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
             return
+        if write.raw != NULL:
+            self.details.applied(self.plane, &write)
         self.last_revision = revision
         if self.audited:
             self.audit(write.address, write.address_size)
@@ -515,6 +526,7 @@ cdef class ClaspReceiver(ClaspSender):
 
     cdef void _publish(self, const uint8_t* payload, size_t size) noexcept:
         cdef Published message
+        cdef Raw* raw
         cdef uint32_t hash
         cdef int verdict
         cdef int fault = read_publish(payload, size, &message)
@@ -528,7 +540,11 @@ cdef class ClaspReceiver(ClaspSender):
             self._hand_up(payload, &message, message.phase)
             return
         hash = self.hash if self.hash_known else self.plane.table.hash_of(message.address, message.address_size)
-        verdict = self.plane.publish(self, payload, &message, hash)
+        raw = self.details.of_event() if self.details is not None and self.details.pending else NULL
+        if raw != NULL:
+            verdict = self.plane.publish_raw(self, message.address, message.address_size, hash, raw)
+        else:
+            verdict = self.plane.publish(self, payload, &message, hash)
         if verdict == CONTROL_PLANE:
             self._hand_up(payload, &message, -1)
         elif verdict != ACCEPTED:

@@ -133,6 +133,20 @@ cdef int _compare(int one_type, const uint8_t* one, int other_type, const uint8_
     return (a > b) - (a < b)
 
 
+cdef bint _same_message(Entry* entry, const Raw* raw) noexcept nogil:
+    """Whether MQTT clients have, with a param's present value, this message: retained or not, and with its bytes.
+    `raw` NULL: the value was set by other means."""
+    if raw == NULL:
+        return not entry.unretained and entry.kept == NULL
+    if not raw.retain or entry.unretained:
+        return not raw.retain and entry.unretained
+    if raw.exact or entry.kept == NULL:
+        return raw.exact and entry.kept == NULL
+    return (raw.payload_size == entry.kept.payload_size and raw.properties_size == entry.kept.properties_size
+            and memcmp(raw.properties, &entry.kept.data[0], raw.properties_size) == 0
+            and memcmp(raw.payload, &entry.kept.data[0] + raw.properties_size, raw.payload_size) == 0)
+
+
 cdef bint _improves(int strategy, int old_type, const uint8_t* old, int new_type, const uint8_t* new) noexcept nogil:
     """Whether max or min take the new value: strictly greater or smaller. Anything that is not two numbers, always;
     but NaN, which is neither greater nor smaller, never takes the place of a number, and any number takes its."""
@@ -273,13 +287,14 @@ cdef class Plane(State):
                 self.overrule(entry, write.hlc, write.rank, False)
                 return LOCK_HELD
             if (write.quiet and entry.value_type == write.flags & 0x0F and entry.value_size == write.value_size
-                    and memcmp(entry_value(entry), write.value, write.value_size) == 0):
+                    and memcmp(entry_value(entry), write.value, write.value_size) == 0
+                    and _same_message(entry, write.raw)):
                 # Only its version is news, and perhaps how long it has to live.
                 self._heard(write.hlc)
                 before = version_hash(entry.hlc, entry.rank)
                 entry.hlc = write.hlc
                 entry.rank = write.rank
-                self._set_ttl(entry, write, False, False)
+                self._set_ttl(entry, write, entry.unretained, entry.unretained and entry.kept != NULL)
                 if self.journal_buffer is not None:
                     self.journal_buffer.prolonged(entry)
                 self.tell_links(entry, before ^ version_hash(entry.hlc, entry.rank), origin, True)
@@ -465,13 +480,13 @@ cdef class Plane(State):
         delivery.value = p + 8 + write.address_size
         delivery.value_room = write.value_size
         delivery.value_type = write.flags & 0x0F
-        delivery.raw = NULL
+        delivery.raw = write.raw
         delivery.gone = delivery.quiet = False
         delivery.hlc = 0
         delivery.rank = REPLAYED
         delivery.delta = 0
         if self.journal_buffer is not None:
-            self.journal_buffer.changed(entry, p, delivery.size, origin, NULL)
+            self.journal_buffer.changed(entry, p, delivery.size, origin, write.raw)
         self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
         return ACCEPTED
 

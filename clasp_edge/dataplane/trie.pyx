@@ -131,6 +131,11 @@ def subscription_bytes(Pattern pattern not None):
     return _bytes_of(pattern) + NODE_BYTES * len(pattern.segments)
 
 
+def node_bytes():
+    """What one node of the trie takes."""
+    return NODE_BYTES
+
+
 cdef class Trie:
     """All subscriptions of the router: `size` of them, on `nodes` nodes, in about `memory_bytes`. Every change raises
     `generation`, which outdates the cached fan-outs of the addresses that it is about. `partial_cost` is the sum of

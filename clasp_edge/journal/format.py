@@ -132,6 +132,9 @@ class Param(NamedTuple):
         return decode_value(self.value_type, self.data)
 
 
+NO_EXPIRY = 0xFFFF_FFFF
+
+
 class Own(NamedTuple):
     """What an MQTT client published, as it was: encoded properties, seconds to live or NO_EXPIRY, and the payload, None
     where the value in the frame gives it back."""

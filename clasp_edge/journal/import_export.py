@@ -39,14 +39,14 @@ Progress = Callable[[int, int], None]
 
 PARAMS_PER_BLOCK = 256
 
-LARGEST_RAW = 1 << 18
+LARGEST_RAW = (1 << 24) + 65_536
 """Bytes of an MQTT packet (`mqtt.max_packet_kib`)."""
 
 LARGEST_REVISION = (1 << 63) - 1
 """A param gets a new one with each write, and must never run out of them."""
 
 MAX_WRITER_BYTES = 36
-MAX_LINE_CHARACTERS = 1 << 20
+MAX_LINE_CHARACTERS = 24 << 20
 """More than the longest line of an export: an address, a value and an MQTT message's own bytes, in base64."""
 
 _SNAPSHOT_OVERHEAD_BYTES = 61

@@ -14,6 +14,7 @@ from pathlib import Path
 from clasp_edge.config import model
 from clasp_edge.dataplane.journal_buffer import JournalBuffer
 from clasp_edge.journal.committer import Committer
+from clasp_edge.journal.cursors import Logged
 from clasp_edge.journal.errors import Damaged, Unavailable
 from clasp_edge.journal.log_reader import LogReader
 from clasp_edge.journal.recovery import Recovery
@@ -45,6 +46,7 @@ class Journal:
         self._recovery = Recovery(router.plane, self._store)
         self._settling: TimerHandle | None = None
         self._run = 0
+        self._want_whole: set[str] = set()
         report = Report(router.plane)
         self._committer = Committer(router, self._store, report, config)
         self._log = LogReader(self._store, self.reader, report)
@@ -105,6 +107,7 @@ class Journal:
     def _start_keeping(self) -> None:
         committer = self._committer
         self._log.buffer = buffer = committer.start(self._recovery.found)
+        buffer.whole_messages = bool(self._want_whole)
         if not self._store.is_open or committer.message:
             buffer.mark_incomplete()
             if not self._store.is_open:
@@ -216,10 +219,19 @@ class Journal:
         except (Damaged, Unavailable) as error:
             log.error("the documents of other parts cannot be removed: %s", error)
 
-    def log_whole_messages(self, whole: bool) -> None:
-        """Whether the log has what MQTT clients publish as it was, beside the value (`Logged.own`)."""
+    def log_whole_messages(self, who: str, whole: bool) -> None:
+        """Whether the log has what MQTT clients publish as it was, beside the value (`Logged.own`): while anybody (a
+        link, the sessions that are kept) wants it."""
+        if whole:
+            self._want_whole.add(who)
+        else:
+            self._want_whole.discard(who)
         if self._committer.buffer is not None:
-            self._committer.buffer.whole_messages = whole
+            self._committer.buffer.whole_messages = bool(self._want_whole)
+
+    def waited_s(self, record: Logged) -> int:
+        """How much of its time a message in the log has used up (`ages`)."""
+        return self._recovery.ages.waited_s(record, self.router.clock.wall_us())
 
     # ---- end ----
 

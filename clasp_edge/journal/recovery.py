@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clasp_edge.dataplane import Plane
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
+from clasp_edge.journal.ages import Ages
 from clasp_edge.journal.errors import Damaged, TooNew, Unavailable
 from clasp_edge.journal.format import BadBlock
 from clasp_edge.journal.probe import Found, probe
@@ -42,6 +43,7 @@ class Recovery:
         self._plane = plane
         self._store = store
         self._directory = store.directory
+        self.ages = Ages(store.directory)
 
     def run(self) -> None:
         """Restore, and open the store."""
@@ -49,6 +51,7 @@ class Recovery:
             self._directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             if not os.access(self._directory, os.W_OK | os.X_OK):
                 raise Unavailable(f"{self._directory} cannot be written by this user")
+            self.ages.look()
             suspicious = self._count_start() >= SUSPICIOUS_STARTS
             self._restore(thorough_s=LONGEST_LOOK_S if suspicious else 0, readonly=False)
             self._open()
@@ -59,6 +62,7 @@ class Recovery:
         except OSError as error:
             self._unavailable(error.strerror or str(error))
         self._store.run = self.found.run + 1
+        self.ages.began(self.found.run + 1)
         self.dropped = finish_restore(self._plane)
         if self.dropped:
             log.warning("%d stored params were dropped, oldest first: more than state.max_... allow", self.dropped)
@@ -77,7 +81,7 @@ class Recovery:
         def on_state(block: bytes) -> None:
             nonlocal refused
             try:
-                refused += restore_params(self._plane, block, writers, clock_is_right)
+                refused += restore_params(self._plane, block, writers, clock_is_right, self.ages.first_run)
             except ValueError as error:
                 raise Damaged(str(error)) from None
 

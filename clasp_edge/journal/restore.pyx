@@ -38,14 +38,16 @@ cdef enum:
     VERSION_BYTES = 16
     MAX_PAYLOAD = 65535         # wire.md 1
     NAMED = 10                  # params of one block that the log names when they cannot be used
-    LARGEST_RAW = 1 << 18       # of properties and payload: an MQTT packet's (mqtt.max_packet_kib)
+    LARGEST_RAW = (1 << 24) + 65536     # of properties and payload: an MQTT packet's (mqtt.max_packet_kib)
 
 
-def restore_params(Plane plane not None, source, dict writers not None, bint clock_is_right):
+def restore_params(Plane plane not None, source, dict writers not None, bint clock_is_right,
+                   uint32_t same_clock_from=0):
     """Apply one state block (header included). Returns how many of its records could not be used; the log names them.
 
     `writers` is kept between calls: the places of writers' names. `clock_is_right`: the wall clock may be believed now.
-    A deadline that a writer set is kept by the wall clock if that could be believed then, too; otherwise, and for the
+    A deadline that a writer set is kept by the wall clock if that could be believed then, too, or was not set since the
+    start numbered `same_clock_from` (0: none), which has written the block or one before; otherwise, and for the
     server-wide lifetime, what was left of it is left still: nobody could touch a param while the router was off.
     """
     cdef size_t at = sizeof(BlockHeader)
@@ -63,7 +65,7 @@ def restore_params(Plane plane not None, source, dict writers not None, bint clo
         raise ValueError("shorter than a block's header")
     memcpy(&header, &block[0], sizeof(BlockHeader))
     plane.core.tick()
-    clock_is_right = clock_is_right and header.flags & CLOCK_SYNCHRONISED
+    clock_is_right = (clock_is_right and header.flags & CLOCK_SYNCHRONISED) or 0 < same_clock_from <= header.run
     while at + sizeof(StateRecord) <= end:
         memcpy(&record, &block[at], sizeof(StateRecord))
         size = record.size

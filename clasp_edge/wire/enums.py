@@ -105,6 +105,7 @@ class FederationOp(IntEnum):
     FOLLOW = 0x46
     DIGEST = 0x47
     MEND = 0x48
+    MQTT = 0x49
 
     @property
     def label(self) -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.dataplane.payload import printed_value
 from clasp_edge.devices.mqtt.address import to_topic
 from clasp_edge.devices.mqtt.codec.primitives import put_varint
@@ -99,6 +98,7 @@ class Readable(Protocol):
     def last_sequence(self) -> int: ...
     @property
     def run(self) -> int: ...
+    def waited_s(self, record: Any) -> int: ...
     def fetch_after(
         self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Sequence[Logged] | Exception], None]
     ) -> None: ...
@@ -253,7 +253,7 @@ class LogReplay:
             return None
         expiry_s = own.expiry_s if own is not None else NO_EXPIRY
         if expiry_s != NO_EXPIRY:
-            expiry_s -= self._waited_s(record)
+            expiry_s -= self._journal.waited_s(record)
             if expiry_s <= 0:
                 return None
         payload = own.payload if own is not None and own.payload is not None else _payload(record)
@@ -297,16 +297,6 @@ class LogReplay:
         if not address.startswith(prefix) or not below or below.startswith(b"$") or set(b"+#\0") & set(below):
             return None
         return to_topic(below) if b"%" in below else below
-
-    def _waited_s(self, record: Logged) -> int:
-        """How much of its time a message has used up. That is known if the clock was right at both ends, or nobody has
-        set it in between; otherwise it is at least the time since the router started."""
-        right = clock_synchronised()
-        server = self._session.server
-        if not (record.synchronised and right) and (record.run != self._journal.run or record.synchronised != right):
-            # As long as this life of the router lasts, at least.
-            return int(server.router.clock.monotonic_s() - server.started_s)
-        return max(0, server.router.clock.wall_us() - record.wall_us) // 1_000_000
 
 
 def _payload(record: Logged) -> bytes | None:

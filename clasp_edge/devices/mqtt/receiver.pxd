@@ -26,8 +26,6 @@ cdef class MqttReceiver(MqttJournaled):
     cdef bint _publish(self, int first, const uint8_t* body, size_t size) noexcept
     cdef void _accept(self, int first, uint16_t packet_id, int reason) noexcept
     cdef int _topic(self, const uint8_t* topic, size_t size) noexcept
-    cdef int _properties(self, const uint8_t* p, size_t size, size_t* kept_size, uint32_t* expiry_s,
-                         uint16_t* alias) noexcept
     cdef bint _alias(self, uint16_t alias, bint known, int* fault) noexcept
     cdef int _write(self, const uint8_t* payload, size_t payload_size, const uint8_t* properties,
                     size_t properties_size, uint32_t expiry_s, int qos, bint retain) noexcept

@@ -12,13 +12,14 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcpy
 
 from clasp_edge.dataplane.account cimport ALIASES
-from clasp_edge.dataplane.bytes cimport get16, get32
+from clasp_edge.dataplane.bytes cimport get16
 from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
 from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.dataplane.messages cimport Write
+from clasp_edge.dataplane.mqtt_message cimport new_raw, raw_write
+from clasp_edge.dataplane.mqtt_properties cimport read_properties
 from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
-from clasp_edge.dataplane.payload cimport Typed, fit_payload
 from clasp_edge.dataplane.plane cimport (
     ACCEPTED,
     AT_CAPACITY,
@@ -27,7 +28,6 @@ from clasp_edge.dataplane.plane cimport (
     TOO_LARGE,
 )
 from clasp_edge.dataplane.scan cimport utf8_valid
-from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.view cimport View
 
 log = logging.getLogger("clasp_edge.dataplane")
@@ -60,10 +60,6 @@ cdef enum:
     BITMAP_BYTES = 8192         # a bit for each packet identifier
 
 cdef enum:
-    SET_HAS_TTL = 0x10
-    TTL_NEVER = 0
-    TTL_ABSOLUTE = 0x80000000
-    LONGEST_TTL_S = 0x7FFFFFFF
     LONGEST_TOPIC = 65535
 
 # What a byte of a topic may mean.
@@ -326,7 +322,7 @@ cdef class MqttReceiver(MqttJournaled):
                 return False
             at += <size_t>used
             if length:
-                fault = self._properties(body + at, length, &kept_size, &expiry_s, &alias)
+                fault = read_properties(body + at, length, self.context.properties, &kept_size, &expiry_s, &alias)
                 if fault:
                     self._fault(fault, "PUBLISH has a property that is malformed, repeated or not allowed")
                     return False
@@ -476,110 +472,23 @@ cdef class MqttReceiver(MqttJournaled):
             self.address_size = prefix_size + <size_t>len(address)
         return 0
 
-    cdef int _properties(self, const uint8_t* p, size_t size, size_t* kept_size, uint32_t* expiry_s,
-                         uint16_t* alias) noexcept:
-        """Check the properties of a PUBLISH and gather those that are passed on at `context.properties`
-        [MQTT-3.3.2-4, -15 to -18]; 0 or a reason."""
-        cdef const uint8_t* end = p + size
-        cdef uint8_t* kept = self.context.properties
-        cdef uint64_t seen = 0
-        cdef size_t length, first
-        cdef int id
-        while p < end:
-            id = p[0]
-            if id > 0x2A:
-                return MALFORMED_PACKET
-            if id == 0x01:
-                length = 2
-            elif id == 0x02:
-                length = 5
-            elif id == 0x23:
-                length = 3
-            elif id == 0x03 or id == 0x08 or id == 0x09 or id == 0x26:
-                if end - p < 3:
-                    return MALFORMED_PACKET
-                length = 3 + <size_t>get16(p + 1)
-                if id == 0x26:
-                    first = length
-                    if <size_t>(end - p) < first + 2:
-                        return MALFORMED_PACKET
-                    length += 2 + <size_t>get16(p + first)
-            else:
-                return PROTOCOL_ERROR           # of another packet, or the server's to set (0x0B)
-            if <size_t>(end - p) < length:
-                return MALFORMED_PACKET
-            if id == 0x26:
-                if not _text(p + 3, first - 3) or not _text(p + first + 2, length - first - 2):
-                    return MALFORMED_PACKET
-            else:
-                if seen & (<uint64_t>1 << id):
-                    return PROTOCOL_ERROR
-                seen |= <uint64_t>1 << id
-                if id == 0x01 and p[1] > 1:
-                    return PROTOCOL_ERROR
-                if (id == 0x03 or id == 0x08) and not _text(p + 3, length - 3):
-                    return MALFORMED_PACKET
-                if id == 0x08 and (memchr(p + 3, 0x23, length - 3) != NULL or memchr(p + 3, 0x2B, length - 3) != NULL):
-                    return TOPIC_NAME_INVALID   # [MQTT-3.3.2-14]
-            if id == 0x02:
-                expiry_s[0] = get32(p + 1)
-                if expiry_s[0] == NO_EXPIRY:
-                    expiry_s[0] = NO_EXPIRY - 1
-            elif id == 0x23:
-                alias[0] = get16(p + 1)
-                if alias[0] == 0:
-                    return TOPIC_ALIAS_INVALID
-            else:
-                memcpy(kept, p, length)
-                kept += length
-            p += length
-        kept_size[0] = kept - self.context.properties
-        return 0
-
     cdef int _write(self, const uint8_t* payload, size_t payload_size, const uint8_t* properties,
                     size_t properties_size, uint32_t expiry_s, int qos, bint retain) noexcept:
         """Do what the message at `context.address` says; 0 or a reason."""
         cdef MqttContext context = self.context
         cdef Raw raw
         cdef Write write
-        cdef Typed typed
         cdef uint64_t revision
         cdef int verdict
         cdef uint32_t hash = context.plane.table.hash_of(context.address, self.address_size)
-        raw.payload = payload
-        raw.payload_size = payload_size
-        raw.properties = properties
-        raw.properties_size = properties_size
-        raw.expiry_s = expiry_s
-        raw.qos = <uint8_t>qos
-        raw.retain = retain
-        raw.exact = False
+        new_raw(&raw, payload, payload_size, properties, properties_size, expiry_s, qos, retain)
         if self.address_size > 65535:
             verdict = BAD_ADDRESS
         elif retain and payload_size == 0:
             verdict = context.plane.unset(self, context.address, self.address_size, hash, &raw)     # [MQTT-3.3.1-6]
         elif retain or not context.is_event(context.address, self.address_size, hash):
-            if self.address_size + SNAPSHOT_OVERHEAD + 16 > 65535:
+            if not raw_write(&write, &raw, context.address, self.address_size, hash, context.value):
                 return self._refused(TOO_LARGE)
-            fit_payload(payload, payload_size, context.value, 65535 - SNAPSHOT_OVERHEAD - self.address_size, &typed)
-            if typed.size < 0:
-                return self._refused(TOO_LARGE)
-            raw.exact = typed.exact and properties_size == 0
-            write.address = context.address
-            write.address_size = self.address_size
-            write.hash = hash
-            write.value = context.value
-            write.value_size = <size_t>typed.size
-            write.expected = 0
-            write.hlc = write.rank = 0
-            write.quiet = False
-            write.flags = <uint8_t>typed.type
-            write.ttl = TTL_NEVER
-            if expiry_s != NO_EXPIRY:
-                write.ttl = TTL_ABSOLUTE | (expiry_s if expiry_s < LONGEST_TTL_S else LONGEST_TTL_S)
-            if retain or expiry_s != NO_EXPIRY:
-                write.flags |= SET_HAS_TTL      # a retained message stays until it expires or is replaced
-            write.raw = &raw
             verdict = context.plane.set(self, &write, &revision)
         else:
             verdict = context.plane.publish_raw(self, context.address, self.address_size, hash, &raw)
@@ -619,7 +528,3 @@ cdef class MqttReceiver(MqttJournaled):
         if not outer:
             self.core.finish()
         return reason if reason >= 0 else -reason
-
-
-cdef bint _text(const uint8_t* p, size_t size) noexcept:
-    return utf8_valid(p, size) and (size == 0 or memchr(p, 0, size) == NULL)

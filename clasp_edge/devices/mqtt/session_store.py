@@ -51,7 +51,7 @@ class Journal(Readable, Protocol):
     def notes(self) -> Mapping[str, bytes | None]: ...
     def keep_notes(self, source: Callable[[bool], Mapping[str, bytes | None]]) -> None: ...
     def notes_changed(self, urgent: bool) -> None: ...
-    def log_whole_messages(self, whole: bool) -> None: ...
+    def log_whole_messages(self, who: str, whole: bool) -> None: ...
     def set_cursor(self, name: str, sequence: int) -> None: ...
     def forget_cursor(self, name: str) -> None: ...
 
@@ -86,7 +86,7 @@ class SessionStore:
         if session.client_id not in self._stored:
             session.seen_to = self._stored[session.client_id] = self.journal.last_sequence
             if len(self._stored) == 1:
-                self.journal.log_whole_messages(True)
+                self.journal.log_whole_messages(KEPT_CURSOR, True)
         self._due.add(session.client_id)
         self.journal.notes_changed(True)
 
@@ -101,7 +101,7 @@ class SessionStore:
             return
         self._due.add(client_id)
         if not self._stored:
-            self.journal.log_whole_messages(False)
+            self.journal.log_whole_messages(KEPT_CURSOR, False)
             self.journal.forget_cursor(KEPT_CURSOR)
         self.journal.notes_changed(True)
 
@@ -206,7 +206,7 @@ class SessionStore:
                     session.end()
                 self._due.add(client_id)
         if self._stored:
-            self.journal.log_whole_messages(True)
+            self.journal.log_whole_messages(KEPT_CURSOR, True)
             self.journal.set_cursor(KEPT_CURSOR, min(self._stored.values()))
             log.info("%d sessions of absent clients are kept", len(self._stored))
         else:

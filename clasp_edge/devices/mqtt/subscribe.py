@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Subscription
 from clasp_edge.dataplane.account import Charge
-from clasp_edge.dataplane.trie import subscription_bytes
+from clasp_edge.dataplane.trie import node_bytes, subscription_bytes
 from clasp_edge.devices.mqtt.address import check_filter
 from clasp_edge.devices.mqtt.codec import (
     MqttError,
@@ -46,7 +46,7 @@ _RETAIN_AS_PUBLISHED = 8
 _ALWAYS, _IF_NEW = 0, 1  # retain handling; 2 is never (5.0, 3.8.3.1)
 
 
-_HELD_BYTES = 400
+_HELD_BYTES = 300
 _COPIES = 3
 """What a filter takes beside its subscription in the trie; its text is there up to so many times."""
 
@@ -204,8 +204,14 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
         session.subscriptions[entry.filter] = Held(options, identifier, since, size, (), keys)
         return patterns
     subscriptions = [Subscription(session, 0, pattern, ALL_SIGNALS, None, options, identifier) for pattern in patterns]
+    trie = server.router.plane.trie
+    nodes = trie.nodes
     for subscription in subscriptions:
-        server.router.plane.trie.add(subscription)
+        trie.add(subscription)
+    # A large household's filters begin alike: what was there already is not paid for again.
+    shared = sum(len(pattern.segments) for pattern in patterns) - (trie.nodes - nodes)
+    session.holding.release(shared * node_bytes(), Charge.SUBSCRIPTIONS)
+    size -= shared * node_bytes()
     session.subscriptions[entry.filter] = Held(options, identifier, since, size, subscriptions)
     return patterns
 

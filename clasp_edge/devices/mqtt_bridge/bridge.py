@@ -109,9 +109,11 @@ class Bridge(RawAdapter):
         self._up: Up | None = None
         self._versions = Versions()
         self._named: set[bytes] = set()  # by the broker's retained messages since the link came up
+        self._there: set[bytes] = set()  # params that the broker is known to have, while that matters
         self._named_s = 0.0
         self._expiries: dict[bytes, TimerHandle] = {}
         self._settling: TimerHandle | None = None
+        self._heard: set[bytes] = set()  # params that a broker has told while that is so
         self._is_first = True  # since the process started, nothing has been compared with a broker
         self._resync: Resync | None = None
         self._handover = Handover(loop, self._on_events, self._on_room)
@@ -350,6 +352,8 @@ class Bridge(RawAdapter):
                 self._on_arrived(event)
             case Done(record, refusal):
                 self._queue.done(record, refused=bool(refusal))
+                if not refusal and record.is_param and (self._settling is not None or self._resync is not None):
+                    self._there.add(record.address)
                 if refusal:
                     self._trouble(f"refused: {record.topic}: {refusal}")
             case Trying(broker):
@@ -371,6 +375,7 @@ class Bridge(RawAdapter):
         self._status.broker(up.broker)
         # It may be another broker, or one that was killed and has lost what it had acknowledged.
         self._named.clear()
+        self._there.clear()
         self._link.subscribe(up.connection)
         self._settling = self._loop.call_later(SETTLE_S, self._look_if_settled)
 
@@ -384,8 +389,14 @@ class Bridge(RawAdapter):
         if self._table.mappings:
             # What was cleared while the link was down comes by the session at the broker; but not to a new process. A
             # broker that names nothing at all has lost what it had; it does not say that it was cleared.
+            self._there |= self._named
             self._resync = Resync(
-                self, self._loop, self._named, self._resynced, clear=self._is_first and bool(self._named)
+                self,
+                self._loop,
+                self._there,
+                self._resynced,
+                clear=self._is_first and bool(self._named),
+                spared=self._heard,
             )
             # A log is complete but for what waited when the process ended.
             self._resync.start([m for m in self._table.mappings if m.config.policy == "latest" or self._is_first])
@@ -395,7 +406,9 @@ class Bridge(RawAdapter):
     def _resynced(self) -> None:
         self._resync = None
         self._is_first = False
+        self._heard = set()
         self._named = set()
+        self._there = set()
         self._pump()
 
     def repeat(self, address: bytes) -> None:
@@ -430,16 +443,30 @@ class Bridge(RawAdapter):
     # ---- what arrives ----
 
     def _on_arrived(self, message: Arrived) -> None:
-        if self._daemon_id in message.via or len(message.via) >= MAX_HOPS:
+        has_passed = self._daemon_id in message.via or len(message.via) >= MAX_HOPS
+        if has_passed and not message.retained:
             return  # it has come round
         try:
             mapping, address = self._table.inward(message.topic)
         except MappingError as error:
-            self._refused(message.topic, str(error))
+            if not has_passed:
+                self._refused(message.topic, str(error))
+            return
+        if has_passed:
+            if self._settling is not None or self._resync is not None:
+                self._there.add(address)
             return
         is_param = message.signal == "param" or (
             message.signal not in ARRIVING and (message.retained or mapping.config.arrives_as == "param")
         )
+        # Without MQTT 5 a live message does not say whether it is retained. Where something is retained here already it
+        # is taken as its next value; elsewhere it is a param that is no retained message, and each of them is told.
+        is_value = (
+            not is_param and not self.speaks_mqtt5 and mapping.config.arrives_as is None and bool(message.payload)
+        )
+        is_next = is_value and self.retained(address) is not None
+        if is_next:
+            is_param, is_value = True, False
         if self._up is not None and not self._up.mqtt5 and mapping.gives_out:
             seen = self._echoes.seen(message.topic, message.payload, self._clock.monotonic_s())
             converges = is_param and mapping.config.policy != "log"
@@ -449,8 +476,11 @@ class Bridge(RawAdapter):
             return
         self._remember_trail(address, message.via)
         try:
-            if is_param:
-                self._set(mapping, address, message)
+            if is_value:
+                self._versions.heard(address, message.version, self._wall_ms())
+                self._write(address, message, retained=False, event=False)
+            elif is_param:
+                self._set(mapping, address, message, is_next)
             else:
                 self._publish(address, message)
         except WireError as error:
@@ -458,6 +488,8 @@ class Bridge(RawAdapter):
 
     def _is_news(self, mapping: Mapping, address: bytes, message: Arrived) -> bool:
         """Whether a param that has arrived is not overtaken by what is here already."""
+        if self._is_first:
+            self._heard.add(address)
         if message.retained and self._settling is not None:
             self._named.add(address)
             self._named_s = self._clock.monotonic_s()
@@ -491,18 +523,19 @@ class Bridge(RawAdapter):
     def _wall_ms(self) -> int:
         return self._clock.wall_us() // 1000
 
-    def _set(self, mapping: Mapping, address: bytes, message: Arrived) -> None:
+    def _set(self, mapping: Mapping, address: bytes, message: Arrived, is_next: bool) -> None:
         # Another daemon's param may be one that no broker retains; it is a param all the same. Without MQTT 5 nobody
         # tells a live message that clears a retained one from another, but that it is empty.
         cleared = not message.payload and not self.speaks_mqtt5 and self.retained(address) is not None
-        retained = message.retained or message.again or cleared
+        told = message.retained or message.again or cleared
+        retained = told or is_next
         if message.binary and message.signal:
             code, data = encode_value(message.payload)
             described = self.plane.describe(address)
             if described is None or described[1:3] != (code, data) or not retained:
                 self._taken(message, self.set(address, code, data)[0])
             return
-        if retained and message.payload and (mapping.config.policy != "log" or self._is_first):
+        if told and message.payload and (mapping.config.policy != "log" or self._is_first):
             # Retained messages come again with every connection.
             here = self.retained(address)
             if here is not None and here[:2] == (message.payload, message.properties):

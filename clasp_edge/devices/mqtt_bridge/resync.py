@@ -25,12 +25,20 @@ STEP_SCAN = 2000
 
 class Resync:
     """`start` once; `finished` is called at the end unless it is cancelled. `named`: what the broker does have.
-    `clear`: what came from it and is not there was cleared."""
+    `clear`: what came from it and is not there was cleared, but for the `spared`, which it has told since the start."""
 
     def __init__(
-        self, bridge: Bridge, loop: AbstractEventLoop, named: set[bytes], finished: Callable[[], None], *, clear: bool
+        self,
+        bridge: Bridge,
+        loop: AbstractEventLoop,
+        named: set[bytes],
+        finished: Callable[[], None],
+        *,
+        clear: bool,
+        spared: set[bytes],
     ) -> None:
         self._clear = clear
+        self._spared = spared
         self._bridge = bridge
         self._loop = loop
         self._named = named
@@ -66,7 +74,7 @@ class Resync:
                 if param.writer != self._writer:
                     if mapping.gives_out:
                         self._bridge.repeat(address)
-                elif self._clear and mapping.takes_in:
+                elif self._clear and mapping.takes_in and address not in self._spared:
                     self._bridge.forget(address)
         if not self._cursor:
             self._patterns.pop(0)

@@ -16,6 +16,7 @@ from clasp_edge.federation.shared.extensions import (
     read_buckets,
     route_frame,
 )
+from clasp_edge.federation.shared.mqtt_messages import frames_of
 from clasp_edge.router.link import CloseCode
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def _mend(session: Session, downlink: Downlink, differing: Sequence[int]) -> Ite
         while downlink.versioned:
             found, cursor = downlink.in_buckets(bytes(wanted), cursor, PIECE_BYTES, SCANNED_AT_ONCE)
             if found:
-                frames = [route_frame(downlink.unlogged_route, 0, len(found)), *(frame for _, frame in found)]
+                frames = [route_frame(downlink.unlogged_route, 0, len(found))]
+                for _, told in found:
+                    frames += frames_of(told)
                 yield b"".join(map(session.image, frames))
             else:
                 yield b""

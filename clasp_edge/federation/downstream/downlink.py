@@ -14,6 +14,7 @@ from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.federation.downstream.session_port import SessionPort
 from clasp_edge.federation.shared.dedup import route_of_record
 from clasp_edge.federation.shared.identity import Identity
+from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
 from clasp_edge.federation.shared.policy import Policies, Policy
 from clasp_edge.federation.shared.queue import Item, LinkQueue, Log
@@ -84,6 +85,7 @@ class Downlink(PeerSender):
         which is put to `begins_at` if it is new. `restarted`: what has come from there may not be there any more."""
         self._table, self._journal, self._place, self._begins_at = table, journal, place, begins_at
         self.retells_up_to = journal.last_sequence if restarted else 0
+        journal.log_whole_messages(place, True)
 
     def carry(self, patterns: Sequence[str], router_id: str, owned: Namespaces) -> None:
         """Tell this from now on, and nothing else."""
@@ -101,7 +103,7 @@ class Downlink(PeerSender):
         if self._session.versioned:
             self.speak_versions(True)
             self.count()
-        self.open(self.port, router_id, is_edge=True, checkpoints=False)
+        self.open(self.port, router_id, is_edge=True, checkpoints=False, mqtt=self._session.details is not None)
         if self._journal is not None:
             router = self._session.router
             limits = router.config.federation
@@ -188,7 +190,13 @@ class Downlink(PeerSender):
         route, number = route_of_record(record, self._identity.route_of)
         if self.is_back(route, number, record.number):
             return None
+        details = b""
+        if self.tells_mqtt and record.own is not None:
+            waited = details_of_record(record, self._journal.waited_s(record)) if self._journal is not None else b""
+            if waited is None:
+                return None
+            details = waited
         frame = record.frame
         if record.signal == SignalType.PARAM:
             frame = self.without_version(self.relayed(frame))
-        return Item(frame, route, number, record.number, record.wall_us / 1e6)
+        return Item(details + frame, route, number, record.number, record.wall_us / 1e6)

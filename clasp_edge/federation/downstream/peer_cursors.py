@@ -47,6 +47,8 @@ class PeerCursors:
         self._here: dict[str, Follower] = {}
         now_s = router.clock.monotonic_s()
         self._away = {name: now_s for name in journal.cursors() if name.startswith(PEER)}
+        for name in self._away:
+            journal.log_whole_messages(name, True)
         self._instances: dict[str, int] = {}
         self._ends: deque[tuple[float, int]] = deque(maxlen=LOOKS_BACK)  # when the log ended where
         self._look()
@@ -116,3 +118,4 @@ class PeerCursors:
             "peer %s: away longer than federation.keep_s, queue discarded", name.partition(":")[2].partition(":")[2]
         )
         self.journal.forget_cursor(name)
+        self.journal.log_whole_messages(name, False)

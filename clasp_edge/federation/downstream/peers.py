@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Verdict
 from clasp_edge.dataplane.account import Charge
+from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.federation.downstream.digests import answer_digest
@@ -133,6 +134,8 @@ class Peers:
         peer = self._take(session, router_id, message.revisions.get("link", 0), instance, message.patterns)
         peer.downlink = Downlink(self._router.plane, session, self.identity)
         session.versioned = bool(message.revisions.get("versions"))
+        if session.versioned and message.revisions.get("mqtt"):
+            session.details = MqttDetails(session.holding)
         session.own_rate = self._router.config.federation.messages_per_second
         self._router.apply_limits(session)
         buffer = self._router.plane.journal_buffer
@@ -143,6 +146,7 @@ class Peers:
             peer_frame(
                 self.identity.router_id, self.identity.instance, (), strict=strict, keeps=keeps, recalls=recalls,
                 versions=session.versioned, time_us=self._router.plane.now_hlc if session.versioned else 0,
+                mqtt=session.details is not None,
             )
         )  # fmt: skip
 

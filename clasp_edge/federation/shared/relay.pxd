@@ -2,6 +2,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.adapter cimport Adapter
+from clasp_edge.dataplane.mqtt_details cimport MqttDetails
 from clasp_edge.dataplane.outbox cimport Delivery, Sink
 from clasp_edge.dataplane.table cimport Entry
 
@@ -10,6 +11,8 @@ cdef class Relay(Adapter):
     cdef public Sink twin           # the other half of the same neighbour, or None
     cdef public int flags           # of the frames of SETs: 0x41 asks for an ACK, 0x01 does not
 
+    cdef public bint tells_mqtt     # what goes to MQTT clients is told before each write (dataplane/mqtt_details.pyx)
+    cdef public MqttDetails details  # what the neighbour has said of its next write, if it does so; or None
     cdef readonly bint versioned    # the neighbour knows versions: they stand behind each SET
     cdef uint64_t* buckets          # of the digest of what the link carries
     cdef readonly uint64_t root     # all of them together

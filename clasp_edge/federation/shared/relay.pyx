@@ -18,6 +18,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from clasp_edge.dataplane.bytes cimport put16, put32, put64
 from clasp_edge.dataplane.messages cimport SET, SET_TTL, Write, framed_payload, read_set, read_version
+from clasp_edge.dataplane.mqtt_details cimport details_of_entry, details_of_raw
+from clasp_edge.dataplane.outbox cimport Raw
+from clasp_edge.dataplane.plane cimport ACCEPTED
 from clasp_edge.dataplane.state cimport REPLAYED, version_hash
 from clasp_edge.dataplane.table cimport (
     BUCKETS,
@@ -163,14 +166,31 @@ cdef class Relay(Adapter):
         if size == 0 or p[0] != SET or read_set(p, size, &write) != 0 or not read_version(p, size, &write):
             raise ValueError("no SET with a version")
         write.hash = self.plane.table.hash_of(write.address, write.address_size)
-        write.raw = NULL
+        write.raw = self.details.of_write(&write) if self.details is not None and self.details.pending else NULL
         write.quiet = quiet
         self.plane.core.begin()
         verdict = self.plane.set(self, &write, &revision)
+        if write.raw != NULL and verdict == ACCEPTED:
+            self.details.applied(self.plane, &write)
         if not outer:
             self.plane.core.finish()
         return (verdict, PyBytes_FromStringAndSize(<const char*>write.address, write.address_size), write.hlc,
                 write.rank)
+
+    def publish_told(self, bytes payload not None, bytes address not None):
+        """`publish` what the neighbour has sent, as the message of MQTT that it has said it is."""
+        cdef Raw* raw = self.details.of_event() if self.details is not None and self.details.pending else NULL
+        cdef bint outer = self.plane.core.in_pass
+        if raw == NULL:
+            verdict = self.publish(payload, address)
+        else:
+            self.plane.core.begin()
+            verdict = self.plane.publish_raw(
+                self, <const uint8_t*><char*>address, len(address),
+                self.plane.table.hash_of(<const uint8_t*><char*>address, len(address)), raw)
+            if not outer:
+                self.plane.core.finish()
+        return verdict
 
     def overrule(self, bytes address not None, uint64_t hlc, uint64_t rank, bint raise_epoch):
         """What is here stands against that version, and all are told; a tombstone where nothing is here."""
@@ -192,7 +212,8 @@ cdef class Relay(Adapter):
         """As `Adapter.on_deliveries`, but each is `(kind, address, frame, route, number, logged)`.
 
         `kind` is the signal (0: a SET; a PUBLISH of signal param is told as an event), with 0x80 for a param that was
-        cleared; `frame` a whole frame, made for a router; `route` and `number` as the writer had them, and `number`
+        cleared; `frame` a whole frame, made for a router, behind what MQTT clients are told of
+        it (`mqtt_details`), if the neighbour is; `route` and `number` as the writer had them, and `number`
         counts our own writes where `route` is None; `logged` is the write's number in the journal's log, 0 if it has
         none.
         """
@@ -248,8 +269,11 @@ cdef class Relay(Adapter):
         cdef Entry* entry
         cdef Write write
         cdef long long ttl = NO_TTL
+        cdef bytes details = b""
+        if self.tells_mqtt and delivery.raw != NULL and not delivery.gone:
+            details = details_of_raw(delivery.raw)
         if delivery.signal != 0:
-            return PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
+            return details + PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
         if delivery.gone:
             # Over as soon as it has been told (wire.md 2.3, SET).
             return self._set_frame(delivery.address, delivery.address_size, 0, NULL, 0, TTL_ABSOLUTE, delivery.hlc,
@@ -264,16 +288,19 @@ cdef class Relay(Adapter):
                                           self.plane.table.hash_of(write.address, write.address_size))
             if entry != NULL:
                 ttl = self._lifetime(entry)
-        return self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
-                               write.value_size, ttl, delivery.hlc, delivery.rank)
+        return details + self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
+                                         write.value_size, ttl, delivery.hlc, delivery.rank)
 
     cdef object _state_frame(self, Entry* entry):
         """The frame that tells a param, or a tombstone, as it is now."""
         if entry.revision == 0:
             return self._set_frame(entry_address(entry), entry.address_size, 0, NULL, 0, TTL_ABSOLUTE, entry.hlc,
                                    entry.rank)
-        return self._set_frame(entry_address(entry), entry.address_size, entry.value_type, entry_value(entry),
-                               entry.value_size, self._lifetime(entry), entry.hlc, entry.rank)
+        frame = self._set_frame(entry_address(entry), entry.address_size, entry.value_type, entry_value(entry),
+                                entry.value_size, self._lifetime(entry), entry.hlc, entry.rank)
+        if not self.tells_mqtt:
+            return frame
+        return details_of_entry(entry, self.plane.core.mono_us // 1000) + frame
 
     cdef long long _lifetime(self, Entry* entry) noexcept:
         """The ttl word that gives the param, written there now, the life it has here."""

@@ -14,6 +14,7 @@ from typing import Protocol
 from clasp_edge.dataplane import Plane
 from clasp_edge.federation.shared.dedup import MAX_HOPS, Route
 from clasp_edge.federation.shared.extensions import MAX_RUN, checkpoint_frame, route_frame
+from clasp_edge.federation.shared.mqtt_messages import frames_of, split
 from clasp_edge.federation.shared.policy import Policies, Policy
 from clasp_edge.federation.shared.queue import Item, LinkQueue
 from clasp_edge.federation.shared.relay import Relay
@@ -120,8 +121,10 @@ class PeerSender(Relay):
 
     # ---- life of a link ----
 
-    def open(self, port: Port, neighbour: str, *, is_edge: bool, checkpoints: bool = True) -> None:
-        """Writes go out from now on. A hub, whose order counts, needs no `checkpoints` from a leaf."""
+    def open(self, port: Port, neighbour: str, *, is_edge: bool, checkpoints: bool = True, mqtt: bool = False) -> None:
+        """Writes go out from now on. A hub, whose order counts, needs no `checkpoints` from a leaf. `mqtt`: the
+        neighbour is told what MQTT clients are told of them."""
+        self.tells_mqtt = mqtt
         self._port = port
         self._is_edge = is_edge
         self._checkpoints = checkpoints
@@ -239,7 +242,7 @@ class PeerSender(Relay):
         if not self._is_edge:
             for address in written:
                 self._in_flight[address] = self._in_flight.get(address, 0) + 1
-            self._port.send([frame for _, _, frame in sending])
+            self._port.send([split(told)[1] for _, _, told in sending])
             return
         frames = list(self._runs(sending))
         # A version tells by itself what stands; only what must all arrive is acknowledged.
@@ -268,8 +271,11 @@ class PeerSender(Relay):
             ):
                 end += 1
             yield route_frame(route, first, end - begin)
-            for _, _, frame in sending[begin:end]:
-                yield frame
+            for _, _, told in sending[begin:end]:
+                if self.tells_mqtt:
+                    yield from frames_of(told)
+                else:
+                    yield split(told)[1]
             begin = end
 
     def push(self, address: bytes, frame: bytes) -> None:
@@ -481,7 +487,7 @@ class PeerSender(Relay):
         items = backlog.take(MESSAGES_AT_ONCE, self.drain_bytes)
         if items:
             going = [item for item in items if not self.is_back(item.route, item.number, item.logged)]
-            written = self._params_in([item.frame[HEADER_BYTES:] for item in going])
+            written = self._params_in([split(item.frame)[1][HEADER_BYTES:] for item in going])
             self._send(
                 [(item.route, item.number, self._with_version(item.frame)) for item in going], written, to_be_done=True
             )
@@ -494,21 +500,25 @@ class PeerSender(Relay):
         """A SET's frame as it waits in the backlog: by the time it is sent, its version may not be what stands."""
         if not self.versioned:
             return frame
+        details, frame = split(frame)
         size = int.from_bytes(frame[2:HEADER_BYTES], "big") - VERSION_BYTES
-        return frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:-VERSION_BYTES]
+        return details + frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:-VERSION_BYTES]
 
     def _with_version(self, frame: bytes) -> bytes:
         """A frame from the backlog for a neighbour that knows versions: a SET as what stands, or as a value of the
         past."""
+        details, frame = split(frame)
         if not self.versioned or frame[HEADER_BYTES] != MessageType.SET:
-            return frame
+            return details + frame
         address, value_type, value, _, ttl = set_parts(frame[HEADER_BYTES:])
         held, version = self.held(address), PAST
         stands = ttl == GONE_TTL if held is None else held[:2] == (value_type, value)
         if stands and (known := self.version(address)) is not None:
+            if self.tells_mqtt and not details and (image := self.image(address)) is not None:
+                return image  # the log does not know whether it is retained
             version = known[1].to_bytes(8, "big") + known[0].to_bytes(8, "big")
         size = int.from_bytes(frame[2:HEADER_BYTES], "big") + VERSION_BYTES
-        return frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:] + version
+        return details + frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:] + version
 
     def _at_most(self, messages: int) -> int:
         if not self._one_by_one:
@@ -548,7 +558,7 @@ class PeerSender(Relay):
             return
         self.told += len(items)
         self._in_bundle = len(items)
-        payloads = [item.frame[HEADER_BYTES:] for item in items]
+        payloads = [split(item.frame)[1][HEADER_BYTES:] for item in items]
         self._bundled = self._params_in(payloads)
         for address in self._bundled:
             self._in_flight[address] = self._in_flight.get(address, 0) + 1
@@ -558,7 +568,7 @@ class PeerSender(Relay):
             port.send([encode_frame(join_bundle(payloads), Qos.COMMIT)])
         except WireError:
             # One message as large as a frame can be does not fit into a bundle: then it goes as it is, without an ACK.
-            port.send([items[0].frame])
+            port.send([split(items[0].frame)[1]])
             self.bundle_done()
 
 

@@ -118,6 +118,7 @@ class HubSession:
         self._same_life = False
         self._hub_stores = False
         self.versioned = False
+        self.tells_mqtt = False
         self.recalls = False
         self._introduced_s = 0.0
         self._state_sync: StateSync | VersionSync | None = None
@@ -190,7 +191,11 @@ class HubSession:
             owner = self.owner
             self._introduced_s = owner.monotonic_s()
             self.link.send(
-                [peer_frame(owner.router_id, owner.instance, owner.owns(), link=owner.link_number, versions=True)]
+                [
+                    peer_frame(
+                        owner.router_id, owner.instance, owner.owns(), link=owner.link_number, versions=True, mqtt=True
+                    )
+                ]
             )
         else:
             self._declare()
@@ -255,6 +260,10 @@ class HubSession:
     # ---- what a clasp-edge sends ----
 
     def _on_federation(self, payload: bytes) -> None:
+        if payload[1] == FederationOp.MQTT and self.tells_mqtt:
+            if self.owner.sender.details is not None:
+                self.owner.sender.details.take_payload(payload)
+            return
         message = decode_payload(payload)
         assert isinstance(message, FederationSync)
         if message.op is FederationOp.ROUTE and self.is_edge:
@@ -288,6 +297,7 @@ class HubSession:
         self.hub_instance = message.since_revision or 0
         self._same_life = self.owner.is_same_life(self.hub_instance)
         self.versioned = bool(message.revisions.get("versions"))
+        self.tells_mqtt = self.versioned and bool(message.revisions.get("mqtt"))
         if self.versioned:
             self.owner.measured(message.revisions.get("time", 0), self.owner.monotonic_s() - self._introduced_s)
         self.recalls = bool(message.revisions.get("recalls"))
@@ -335,6 +345,8 @@ class HubSession:
     def _done(self, accepted: bool) -> None:
         """The write has been dealt with. One that was refused here has not been here."""
         self._arrival.run.finish(accepted)
+        if self.owner.sender.details is not None:
+            self.owner.sender.details.done()
 
     def _on_edge_set(self, payload: bytes) -> None:
         numbered = self._number
@@ -358,6 +370,8 @@ class HubSession:
                 accepted = self._merge(payload, quiet=repeated or not number)
         finally:
             run.finish(accepted)
+            if self.owner.sender.details is not None:
+                self.owner.sender.details.done()
 
     def _merge(self, payload: bytes, *, quiet: bool) -> bool:
         """Whether it was not refused here."""
@@ -469,7 +483,7 @@ class HubSession:
             if not self.is_edge or self._fresh(payload):
                 decode_payload(payload)  # so that nobody here is handed what cannot be read
                 address = payload[4 : 4 + int.from_bytes(payload[2:4], "big")]
-                accepted = self._judge(address, self.owner.sender.publish(payload, address))
+                accepted = self._judge(address, self.owner.sender.publish_told(payload, address))
         finally:
             self._done(accepted)
 

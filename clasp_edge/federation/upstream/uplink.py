@@ -17,11 +17,13 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.endpoint import parse_endpoint
 from clasp_edge.config.model import Uplink as UplinkConfig
 from clasp_edge.dataplane import Subscription
+from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.federation.shared.conflicts import Terms
 from clasp_edge.federation.shared.cursor_names import HEARD, HUB, UPLINK
 from clasp_edge.federation.shared.dedup import Seen, route_of_record
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.identity import Identity
+from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
 from clasp_edge.federation.shared.policy import Policies, Policy
 from clasp_edge.federation.shared.queue import Item, LinkQueue, Log
@@ -62,6 +64,8 @@ class Uplink:
         self._recall = recall
         self._journal = journal
         self._life_place = HUB + name
+        if journal is not None:
+            journal.log_whole_messages(name, True)
         self._hub_life = journal.cursor(self._life_place) if journal is not None else 0
         self._hub_id = ""
         self._heard_all_s: float | None = None
@@ -80,6 +84,7 @@ class Uplink:
         self.sender = PeerSender(
             router.plane, policies, identity.logged, identity.unlogged, self.loop.call_later, self._clock.wall_s
         )
+        self.sender.tells_mqtt = True  # as far as is known before the first link
         self.sender.scopes = ConfinedAccess(None, policies)
         self.backlog = LinkQueue(
             UPLINK + name, journal, config.queue_mib * 1024 * 1024, config.queue_age_s, self._item_of,
@@ -205,7 +210,8 @@ class Uplink:
         self._session = session
         self.sender.speak_versions(session.versioned)
         neighbour = session.hub_id if session.is_edge else f"reference:{session.hub_name}"
-        self.sender.open(session, neighbour, is_edge=session.is_edge)
+        self.sender.open(session, neighbour, is_edge=session.is_edge, mqtt=session.tells_mqtt)
+        self.sender.details = MqttDetails(None) if session.tells_mqtt else None
         session.link.on_drain = self.sender.pump_soon
         self._tell_again(session)
         self.dialer.established(session.link)
@@ -346,13 +352,19 @@ class Uplink:
         carried = self.sender.policies.of(record.address)
         if carried is None or carried[record.signal] is not Policy.LOG:
             return None
+        details = b""
+        if self.sender.tells_mqtt and record.own is not None and self._journal is not None:
+            waited = details_of_record(record, self._journal.waited_s(record))
+            if waited is None:
+                return None
+            details = waited
         frame = record.frame
         if record.signal == SignalType.PARAM:
             frame = self.sender.without_version(self.sender.relayed(frame))
         route, number = route_of_record(record, self._identity.route_of)
         if record.author == self._writer and (not number or self.sender.is_back(route, number, record.number)):
             return None
-        return Item(frame, route, number, record.number, record.wall_us / 1e6)
+        return Item(details + frame, route, number, record.number, record.wall_us / 1e6)
 
     def _on_left_over(self, record: Logged) -> None:
         """A record from before the start that the hub has not acknowledged: a param that was cleared leaves no other

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from support.clock_shim import ByClock, ShiftedClock
 from support.daemon import Daemon
-from support.mqtt_client import fresh
+from support.mqtt_client import Broker, fresh
 from support.mqtt_packets import V5, V311
 from support.paho_client import PahoClient
 
@@ -58,3 +61,53 @@ def test_a_polite_stop_says_so(daemon: Daemon) -> None:
         new.client.disconnect()
         old.client.disconnect()
         daemon.start()
+
+
+def test_large_retained_messages_are_there_after_a_restart() -> None:
+    payloads = {"large": bytes(i * 7 & 0xFF for i in range(900_000)), "json": b'{"a": [' + b"1, " * 90_000 + b"1]}"}
+    with Daemon(mqtt=True, sets={"journal.mode": "strict"}) as daemon:
+        broker = Broker(daemon.mqtt_address)
+        device = broker.client()
+        for topic, payload in payloads.items():
+            device.publish(topic, payload, qos=1, retain=True)
+        broker.leave()
+        daemon.restart()
+        broker = Broker(daemon.mqtt_address)
+        late = broker.client()
+        late.subscribe("#")
+        found = [late.receive() for _ in payloads]
+        assert {one.topic: one.payload for one in found} == payloads
+        broker.leave()
+
+
+@pytest.mark.parametrize("set_by_s", [0.0, 3600.0], ids=["not set", "set"])
+def test_expiry_goes_on_while_the_router_is_off_unless_somebody_sets_the_clock(tmp_path: Path, set_by_s: float) -> None:
+    """On a board that nothing tells the time."""
+    clock = ShiftedClock(tmp_path)
+    clock.claim_synchronised(False)
+    with Daemon(mqtt=True, sets={"journal.mode": "strict"}, manager=ByClock(clock)) as daemon:
+        broker = Broker(daemon.mqtt_address)
+        lamp = {"client_id": "lamp", "clean": False, "props": {"session_expiry_interval": 600}}
+        broker.client(**lamp).subscribe("#", options=1)
+        device = broker.client()
+        device.publish("kept", b"1", qos=1, retain=True, props={"message_expiry_interval": 2})
+        device.publish("go", b"GO", qos=1, props={"message_expiry_interval": 2})
+        device.publish("end", b"end", qos=1)
+        broker.leave()
+        daemon.kill()
+        time.sleep(2.1)
+        clock.shift(set_by_s)
+        daemon.start()
+        broker = Broker(daemon.mqtt_address)
+        again = broker.client(**lamp)
+        found: list[bytes] = []
+        while b"end" not in found:
+            one = again.receive()
+            found += [one.payload] if one.topic != "kept" else []
+        late = broker.client().subscribe_with_retained("kept")[1]
+        if set_by_s:  # nobody knows how long it was
+            assert (found, [one.payload for one in late]) == ([b"GO", b"end"], [b"1"])
+        else:
+            assert (found, late) == ([b"end"], [])
+        broker.leave()
+    clock.close()

@@ -10,6 +10,8 @@ from support.certificates import Authority
 from support.live import eventually, of_type
 from support.load import Load
 from support.mosquitto import Mosquitto, free_port
+from support.mqtt_client import Broker, fresh
+from support.mqtt_packets import V311
 from support.old_broker import OldBroker
 
 from clasp_edge import wire
@@ -63,7 +65,6 @@ def test_brokers_are_tried_in_order_and_without_end(broker: Mosquitto) -> None:
         assert found.status("broker") == broker.url
 
 
-@pytest.mark.xfail(strict=False, reason="known fault: links without MQTT 5 do not always converge")
 @pytest.mark.parametrize("polite", [True, False])
 def test_a_broker_without_mqtt5_is_spoken_to_in_3_1_1(broker: Mosquitto, polite: bool) -> None:
     with OldBroker(broker.port, polite=polite) as old:
@@ -89,7 +90,6 @@ def test_a_broker_without_mqtt5_is_spoken_to_in_3_1_1(broker: Mosquitto, polite:
             ]
 
 
-@pytest.mark.xfail(strict=False, reason="known fault: links without MQTT 5 do not always converge")
 def test_both_sides_converge_without_mqtt5(broker: Mosquitto) -> None:
     with OldBroker(broker.port) as old:
         config = bridge_config([old.url], [LATEST])
@@ -105,6 +105,24 @@ def test_both_sides_converge_without_mqtt5(broker: Mosquitto) -> None:
             left.wait_value("/s/right", "done")
             assert left.value("/s/shared") == right.value("/s/shared")
             assert left.value("/s/shared") in ("left 199", "right 199")
+
+
+def test_commands_arrive_each_and_are_not_retained_without_mqtt5(broker: Mosquitto) -> None:
+    topic = f"site/{fresh()}"
+    with (
+        OldBroker(broker.port) as old,
+        Bridged(bridge_config([old.url], [LATEST | {"address": "/mqtt/**"}]), mqtt=True) as box,
+    ):
+        devices = Broker(box.daemon.mqtt_address)
+        lamp = devices.client(V311)
+        lamp.subscribe("#", options=1)
+        with Onlooker(broker.port, topic) as desk:
+            for _ in range(3):
+                desk.publish(topic, b"TOGGLE")
+            for _ in range(3):
+                assert not lamp.receive(b"TOGGLE").retain
+        assert devices.client(V311).subscribe_with_retained("#")[1] == []
+        devices.leave()
 
 
 def test_a_ring_of_bridges_comes_to_rest_without_mqtt5(broker: Mosquitto) -> None:

@@ -199,7 +199,6 @@ def test_a_value_from_elsewhere_does_not_undo_a_newer_one_of_ours(broker: Mosqui
         assert left.value("/s/n") == "new"
 
 
-@pytest.mark.xfail(strict=False, reason="known fault: a value is told once more after the broker is back")
 def test_a_broker_that_comes_back_with_old_values_is_told_the_newer_ones() -> None:
     with Mosquitto(persistent=True, autosave=False) as broker, pair(broker, LATEST) as (left, right):
         left.put("/s/n", "old")
