@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _PAYLOAD_BYTES = 64
 """What a message of a scheduled bundle takes beside its bytes."""
 
+_CARRIED_OUT = (MessageType.SET, MessageType.PUBLISH)
+
 SESSIONS_TO_FILL_SCHEDULE = 4
 """One session gets this part of the schedule, so that others find places in it too."""
 
@@ -71,12 +73,15 @@ def handle_compact_bundle(session: Session, payload: bytes, qos: int) -> None:
     found = split(payload)
     try:
         timestamp, payloads = split_bundle(payload) if found is None else found
+        for part in payloads if found is None else ():
+            if part[0] not in _CARRIED_OUT:
+                decode_compact(part)  # passed over, but a broken one breaks the bundle
     except WireError as error:
         session.on_garbage(error.kind)
         return
     count = len(payloads)
     if found is None:
-        payloads = [part for part in payloads if part[0] in (MessageType.SET, MessageType.PUBLISH)]
+        payloads = [part for part in payloads if part[0] in _CARRIED_OUT]
     _take(session, timestamp, payloads, count, qos)
 
 
