@@ -15,9 +15,9 @@ from ipaddress import ip_network
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.daemon.password_checks import PasswordChecks
+from clasp_edge.quota import Quota
 from clasp_edge.router import access
 from clasp_edge.router.access import Refused
-from clasp_edge.router.quota import Quota
 from clasp_edge.security.guesses import Guesses
 from clasp_edge.security.revocations import Revocations
 from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of

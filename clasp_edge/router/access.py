@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from clasp_edge.router.quota import Quota
+from clasp_edge.quota import Quota
 from clasp_edge.wire import ErrorCode
 from clasp_edge.wire.pattern import Pattern
 

@@ -7,24 +7,13 @@ and go.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from clasp_edge.router.principal import principal_of
 
 if TYPE_CHECKING:
     from clasp_edge.router.access import Identity
     from clasp_edge.router.places import Places
-
-
-class Quota(NamedTuple):
-    """0 is no limit but the router's."""
-
-    messages_per_second: int = 0
-    sessions: int = 0
-    subscriptions: int = 0
-
-
-UNLIMITED = Quota()
 
 
 def no_session(places: Places, identity: Identity | None) -> str | None:

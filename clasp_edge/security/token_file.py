@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clasp_edge.router.quota import UNLIMITED, Quota
+from clasp_edge.quota import UNLIMITED, Quota
 from clasp_edge.security.kept_file import (
     KeptFileError,
     locked,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from clasp_edge.router.quota import Quota
+from clasp_edge.quota import Quota
 from clasp_edge.security.scope import Action, Scopes
 from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of, read_quota
 

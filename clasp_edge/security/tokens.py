@@ -12,7 +12,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from clasp_edge.router.quota import UNLIMITED, Quota
+from clasp_edge.quota import UNLIMITED, Quota
 from clasp_edge.security.scope import Action, Scope, ScopeError, Scopes
 from clasp_edge.security.token_file import KeptToken
 from clasp_edge.security.user_file import User

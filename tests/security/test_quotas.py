@@ -16,7 +16,7 @@ from support.mqtt_client import Broker
 from support.mqtt_packets import V5
 
 from clasp_edge import wire
-from clasp_edge.router.quota import Quota
+from clasp_edge.quota import Quota
 from clasp_edge.security.token_file import TokenFile, TokenFileError, read_quota
 
 CONFIG = """
