@@ -48,7 +48,9 @@ from clasp_edge.journal.queries import (
 )
 
 DATA_FILE = "data.mdb"
+LOCK_FILE = "lock.mdb"
 DIRECTORY_MODE = 0o750
+FILE_MODE = 0o640
 """What people have said and set is not for everybody on the machine."""
 
 
@@ -130,7 +132,7 @@ class Store:
                 max_dbs=0,
                 readahead=False,
                 max_readers=32,
-                mode=0o640,
+                mode=FILE_MODE,
             )
         except DAMAGE as error:
             raise Damaged(reason(error)) from None

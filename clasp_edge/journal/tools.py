@@ -30,7 +30,7 @@ from clasp_edge.journal.format import (
 from clasp_edge.journal.lock import DirectoryLock
 from clasp_edge.journal.probe import file_fault
 from clasp_edge.journal.queries import first_header, last_header, seek
-from clasp_edge.journal.store import DATA_FILE
+from clasp_edge.journal.store import DATA_FILE, LOCK_FILE
 from clasp_edge.wire import Publish, Set, Value, decode
 from clasp_edge.wire.pattern import Pattern
 
@@ -270,7 +270,7 @@ def compact(data_dir: Path, directory: Path) -> tuple[int, int]:
         with (fresh / DATA_FILE).open("rb") as file:
             os.fsync(file.fileno())
         os.replace(fresh / DATA_FILE, directory / DATA_FILE)
-        (directory / "lock.mdb").unlink(missing_ok=True)
+        (directory / LOCK_FILE).unlink(missing_ok=True)
         return before, after
     except (lmdb.Error, OSError) as error:
         raise Unavailable(reason(error)) from None
