@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
@@ -23,6 +23,13 @@ from clasp_edge.devices.osc.decode cimport VALUE_ROOM, OscMessage, check_packet,
 from clasp_edge.devices.osc.source cimport TIMETAGS_IGNORE, TIMETAGS_RELATIVE, Party, Source, SourceTable
 
 from clasp_edge.devices.osc.decode import FAULTS
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        int64_t tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec* result)
+    int CLOCK_THREAD_CPUTIME_ID
 
 cdef extern from "<sys/socket.h>" nogil:
     struct iovec:
@@ -46,6 +53,7 @@ cdef enum:
     DATAGRAM_BYTES = 65536      # larger than any; pages that no datagram reaches cost no memory
     BATCH = 64                  # datagrams per system call
     ROUNDS = 4                  # calls per wake-up, before others get their turn
+    SLICE_US = 2000             # of CPU for what devices are told of one call's datagrams; then fewer are taken at once
     NAME_BYTES = 28             # sockaddr_in6
     INET_KEY = 8                # of sockaddr_in: family, port, address
     MAX_ADDRESS = 1024          # wire/limits.py MAX_ADDRESS_BYTES: what is longer is refused by the plane anyway
@@ -61,6 +69,13 @@ cdef enum:
     IDLE_POLLS = 4              # looks that find hardly anything: it is watched again
 
 cdef uint64_t NO_CLOCK_US = 631152000000000     # 1990: a clock that says so was never set
+
+
+cdef uint64_t _cpu_us() noexcept:
+    """Of this thread: other programs on the machine do not make a call costly."""
+    cdef timespec now
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+    return <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
 
 
 cdef class OscReceiver(SourceTable):
@@ -100,6 +115,7 @@ cdef class OscReceiver(SourceTable):
     cdef uint64_t bundles               # their numbers
     cdef uint64_t unique                # keys of what waits and is no param
     cdef uint64_t last_wake_us
+    cdef int at_once            # datagrams per system call now: fewer where each is told to many devices
     cdef int busy
     cdef int idle
     cdef public uint64_t horizon_us     # how far ahead a bundle may wait
@@ -137,6 +153,7 @@ cdef class OscReceiver(SourceTable):
         cdef int i
         self.buffers = <uint8_t*>malloc(BATCH * DATAGRAM_BYTES)
         self.headers = <mmsghdr*>calloc(BATCH, sizeof(mmsghdr))
+        self.at_once = BATCH
         self.vectors = <iovec*>calloc(BATCH, sizeof(iovec))
         self.names = <uint8_t*>calloc(BATCH, NAME_BYTES)
         if self.buffers == NULL or self.headers == NULL or self.vectors == NULL or self.names == NULL:
@@ -183,15 +200,16 @@ cdef class OscReceiver(SourceTable):
     cdef int _read(self, sock, int fd):
         cdef int _round, i, got
         cdef int all_got = 0
+        cdef uint64_t began_us
         cdef Core core = self.plane.core
         self.sock = sock
         for _round in range(ROUNDS):
             if not self.is_open:
                 break
-            for i in range(BATCH):
+            for i in range(self.at_once):
                 self.headers[i].msg_hdr.msg_namelen = NAME_BYTES
             # Errors are those of earlier sends (an ICMP refusal) or "nothing there"; the next call reads on.
-            got = recvmmsg(fd, self.headers, BATCH, MSG_DONTWAIT, NULL)
+            got = recvmmsg(fd, self.headers, self.at_once, MSG_DONTWAIT, NULL)
             if got <= 0:
                 break
             all_got += got
@@ -202,9 +220,17 @@ cdef class OscReceiver(SourceTable):
                                    self.buffers + i * DATAGRAM_BYTES, self.headers[i].msg_len)
                 except Exception:
                     log.exception("a datagram could not be handled")
-            core.end_read(<void*>self)
-            if got < BATCH:
+            if core.adapters:
+                began_us = _cpu_us()
+                core.finish()
+                if _cpu_us() - began_us > SLICE_US:
+                    self.at_once = max(1, self.at_once // 4)
+                    break
+            else:
+                core.end_read(<void*>self)
+            if got < self.at_once:
                 break
+            self.at_once = min(BATCH, self.at_once * 2)
         return all_got
 
     cdef _datagram(self, uint8_t* name, size_t name_size, const uint8_t* data, size_t size):
