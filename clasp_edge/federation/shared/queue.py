@@ -118,6 +118,7 @@ class LinkQueue:
                 self._position = journal.last_sequence if begins_at is None else min(begins_at, journal.last_sequence)
                 journal.set_cursor(self._cursor_name, self._position)
             self._following = self._position >= journal.last_sequence
+            self.keep_place()  # what is acknowledged within the first second is told again as well
 
     def scan(self, on_record: Callable[[Logged], None], then: Callable[[], None]) -> None:
         """Read what an earlier life has left in the log, to know how much it is; `then` is called at the end."""
@@ -357,6 +358,7 @@ class LinkQueue:
             self._journal.set_cursor(self._cursor_name, self._position)
             self._following = False
         self._places.clear()
+        self.keep_place()
 
     def close(self) -> None:
         """Nobody takes from it any more; another one may go on at its place."""
