@@ -6,20 +6,14 @@ The first mount that fits decides; what none fits is below the namespace. Knows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 from clasp_edge.config.model import MqttMount
 from clasp_edge.devices.mqtt.address import to_address, to_topic
+from clasp_edge.devices.translations import remember
 from clasp_edge.devices.wildcards import captures, filled
-
-MAX_REMEMBERED = 4096
-"""Translations kept in each direction. Whoever writes to ever new addresses makes us translate, not remember."""
 
 REFUSED = b""
 """In place of an address or a topic: there is one, but MQTT clients may not write, or read, there."""
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Mount:
@@ -85,7 +79,7 @@ class Mounts:
         try:
             return self._addresses[topic]
         except KeyError:
-            return _remember(self._addresses, topic, self._find_address(topic.decode()))
+            return remember(self._addresses, topic, self._find_address(topic.decode()))
 
     def _find_address(self, topic: str) -> bytes | None:
         for mount in self._mounts:
@@ -98,7 +92,7 @@ class Mounts:
         try:
             return self._topics[address]
         except KeyError:
-            return _remember(self._topics, address, self._find_topic(address.decode("utf-8", "replace")))
+            return remember(self._topics, address, self._find_topic(address.decode("utf-8", "replace")))
 
     def _find_topic(self, address: str) -> bytes | None:
         for mount in self._mounts:
@@ -120,10 +114,3 @@ class Mounts:
 
 def _segment(level: str) -> str:
     return {"+": "*", "#": "**"}.get(level) or to_address(level.encode()).decode()
-
-
-def _remember(memory: dict[K, V], key: K, found: V) -> V:
-    if len(memory) >= MAX_REMEMBERED:
-        memory.clear()
-    memory[key] = found
-    return found

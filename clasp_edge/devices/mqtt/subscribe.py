@@ -193,7 +193,8 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
         raise MqttError(Reason.TOPIC_FILTER_INVALID, str(error)) from None
     if session.scopes is not None and not any(_readable(session.scopes, pattern) for pattern in patterns):
         raise MqttError(Reason.NOT_AUTHORIZED, "the token does not allow to read any of this")
-    size += sum(map(subscription_bytes, patterns))
+    # What leads to the namespace is there for all, once.
+    size += sum(map(subscription_bytes, patterns)) - server.namespace.count("/") * node_bytes()
     _charge(session, size)
     drop(session, entry.filter)
     if group:
@@ -204,14 +205,8 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
         session.subscriptions[entry.filter] = Held(options, identifier, since, size, (), keys)
         return patterns
     subscriptions = [Subscription(session, 0, pattern, ALL_SIGNALS, None, options, identifier) for pattern in patterns]
-    trie = server.router.plane.trie
-    nodes = trie.nodes
     for subscription in subscriptions:
-        trie.add(subscription)
-    # A large household's filters begin alike: what was there already is not paid for again.
-    shared = sum(len(pattern.segments) for pattern in patterns) - (trie.nodes - nodes)
-    session.holding.release(shared * node_bytes(), Charge.SUBSCRIPTIONS)
-    size -= shared * node_bytes()
+        server.router.plane.trie.add(subscription)
     session.subscriptions[entry.filter] = Held(options, identifier, since, size, subscriptions)
     return patterns
 

@@ -174,7 +174,7 @@ class Bridge(RawAdapter):
         message: Message | None = None,
     ) -> None:  # fmt: skip
         """Queue a change: a frame, or what an MQTT client published; with neither, the param's value at its turn."""
-        found = self._table.sender(address)
+        found = self._table.outward(address)
         if found is None or (message is CLEARING and not found[0].config.retain):
             return
         record = Record(*found, address, frame if message is None else None, signal == SignalType.PARAM, now_s)
@@ -413,7 +413,7 @@ class Bridge(RawAdapter):
 
     def repeat(self, address: bytes) -> None:
         """Queue the present value of a param that the broker seems to lack, unless a new one is on its way anyway."""
-        found = self._table.sender(address)
+        found = self._table.outward(address)
         if found is not None and not self._queue.busy(address):
             record = Record(*found, address, None, True, self._clock.monotonic_s())
             record.again = True

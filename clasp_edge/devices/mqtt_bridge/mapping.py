@@ -5,22 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from clasp_edge.config.model import BridgeMap
 from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.devices.translations import remember
 from clasp_edge.devices.wildcards import captures, filled
 from clasp_edge.wire.address import AddressError, validate_address
 
 MAX_TOPIC_BYTES = 65535
 """MQTT 5.0, 1.5.4: the length of a string has two bytes."""
-
-MAX_REMEMBERED = 4096
-"""Translations kept in each direction. Whoever writes to ever new addresses makes us translate, not remember."""
-
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class MappingError(ValueError):
@@ -64,18 +56,15 @@ class MappingTable:
         """The map and the address for a topic. Raises `MappingError`."""
         found = self._inward.get(topic)
         if found is None:
-            found = self._find_address(topic)
-            _remember(self._inward, topic, found)
+            found = remember(self._inward, topic, self._find_address(topic))
         return found
 
-    def sender(self, address: bytes) -> tuple[Mapping, str] | None:
+    def outward(self, address: bytes) -> tuple[Mapping, str] | None:
         """The map and the topic for an address; None for what is not carried out."""
         try:
             return self._outward[address]
         except KeyError:
-            found = self._find_topic(address)
-            _remember(self._outward, address, found)
-            return found
+            return remember(self._outward, address, self._find_topic(address))
 
     def _find_address(self, topic: str) -> tuple[Mapping, bytes]:
         for mapping in self.mappings:
@@ -99,9 +88,3 @@ class MappingTable:
                 bad = not topic or any(sign in topic for sign in "+#\0") or topic.startswith("$")
                 return None if bad or len(topic.encode()) > MAX_TOPIC_BYTES else (mapping, topic)
         return None
-
-
-def _remember(memory: dict[K, V], key: K, found: V) -> None:
-    if len(memory) >= MAX_REMEMBERED:
-        memory.clear()
-    memory[key] = found

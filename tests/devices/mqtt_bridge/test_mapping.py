@@ -33,7 +33,7 @@ def table(*maps: tuple[str, str], direction: str = "both") -> MappingTable:
 def test_both_ways(maps: list[tuple[str, str]], topic: str, address: str) -> None:
     both = table(*maps)
     assert both.inward(topic)[1] == address.encode()
-    found = both.sender(address.encode())
+    found = both.outward(address.encode())
     assert found is not None
     assert found[1] == topic
 
@@ -63,16 +63,16 @@ def test_topics_without_an_address(maps: list[tuple[str, str]], topic: str) -> N
     ["/y/a", "/x/a+", "/x/a#b", "/x/a\0", "/x/$SYS/a", "/x", "/clasp-edge/bridges/b/state"],
 )
 def test_addresses_that_are_not_carried_out(address: str) -> None:
-    assert table(("#", "/x/**"), ("ours/#", "/clasp-edge/**")).sender(address.encode()) is None
+    assert table(("#", "/x/**"), ("ours/#", "/clasp-edge/**")).outward(address.encode()) is None
 
 
 def test_directions() -> None:
-    inward, sender = table(("a", "/a"), direction="in"), table(("a", "/a"), direction="out")
+    inward, outward = table(("a", "/a"), direction="in"), table(("a", "/a"), direction="out")
     assert inward.inward("a")[1] == b"/a"
-    assert inward.sender(b"/a") is None
-    assert sender.sender(b"/a") is not None
+    assert inward.outward(b"/a") is None
+    assert outward.outward(b"/a") is not None
     with pytest.raises(MappingError):
-        sender.inward("a")
+        outward.inward("a")
 
 
 @given(st.lists(LEVELS, min_size=2, max_size=6))
@@ -80,13 +80,13 @@ def test_what_has_an_address_comes_back_as_the_same_topic(levels: list[str]) -> 
     maps = table(("s/+/#", "/deep/down/*/**"))
     topic = "/".join(["s", *levels])
     mapping, address = maps.inward(topic)
-    assert maps.sender(address) == (mapping, topic)
+    assert maps.outward(address) == (mapping, topic)
 
 
 def test_ever_new_addresses_are_not_all_remembered() -> None:
     maps = table(("#", "/x/**"))
     for number in range(10_000):
-        maps.sender(f"/x/{number}".encode())
+        maps.outward(f"/x/{number}".encode())
         maps.inward(f"t/{number}")
     assert len(maps._outward) < 5000
     assert len(maps._inward) < 5000
