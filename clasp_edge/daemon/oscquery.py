@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from clasp_edge.config.model import Config
 from clasp_edge.console.sources import GAUGE, Family, StatusSources
-from clasp_edge.daemon.osc import OscPart, devices_may
+from clasp_edge.daemon.osc import OscPart
 from clasp_edge.daemon.part import Part
 from clasp_edge.devices.osc.profile import default_profile
 from clasp_edge.devices.osc.query.tree import QueryTree, host_info
@@ -24,7 +24,6 @@ class OscQueryPart(Part):
         self._router = router
         self._config = config
         self._osc = osc
-        self._scopes: Scopes | None = devices_may(config)
         self._server: OscQueryServer | None = None
 
     async def start(self) -> list[str]:
@@ -33,12 +32,13 @@ class OscQueryPart(Part):
         assert server is not None
         encoder = default_profile(self._config.osc, 0.0).outgoing.encoder
         base = self._config.osc.namespace.encode()
-        tree = QueryTree(self._router.plane, base, encoder, self._router.signals.described, lambda: self._scopes)
+
+        def access_at(host: str) -> Scopes | None:
+            return cast("Scopes | None", server.access_at(host))  # those of the configuration and of tokens are
+
+        tree = QueryTree(self._router.plane, base, encoder, self._router.signals.described, access_at)
         self._server = OscQueryServer(self._router, listen, server, tree, self._info)
         return [f"oscquery://{await self._server.start()}"]
-
-    def apply_config(self, config: Config) -> None:
-        self._scopes = devices_may(config)
 
     def describe(self, sources: StatusSources) -> None:
         family = Family("clasp_edge_oscquery_clients", GAUGE, "OSCQuery clients over WebSocket.", ("clients",))

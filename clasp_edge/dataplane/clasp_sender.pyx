@@ -158,6 +158,9 @@ cdef class ClaspSender(Outbox):
             if self.framing == FRAMED_TCP:
                 head = 4
                 length = get32(held + at)
+            elif self.framing == FRAMED_QUIC:
+                head = 0                # the frame says its own length
+                length = (12 if held[at + 1] & 0x20 else 4) + get16(held + at + 2)
             else:
                 head = 2 if held[at + 1] < 126 else 4 if held[at + 1] == 126 else 10
                 length = (held[at + 1] if head == 2 else get16(held + at + 2) if head == 4

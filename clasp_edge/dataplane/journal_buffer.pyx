@@ -203,10 +203,6 @@ cdef class JournalBuffer:
         cdef uint64_t number = origin.number
         cdef size_t own_size = 0
         cdef int attempt
-        if self.ration > 0 and origin.holding is not None and not origin.holding.account.may_log(
-                sizeof(LogRecord) + size, self.ration, self.core.mono_us):
-            self.rationed += 1
-            return
         if way is not None:
             if name_size + len(way) + WAY_FIXED < SAME_WRITER:
                 text_size += len(way) + WAY_FIXED
@@ -217,6 +213,10 @@ cdef class JournalBuffer:
                 own_size = sizeof(LogRaw) + raw.properties_size + (0 if raw.exact else raw.payload_size)
             else:
                 raw = NULL
+        if self.ration > 0 and origin.holding is not None and not origin.holding.account.may_log(
+                sizeof(LogRecord) + size + own_size, self.ration, self.core.mono_us):
+            self.rationed += 1
+            return
         for attempt in range(2):
             # A new block names its first writer; whether this record opens one is known only when it has its place.
             place = self.filling.add(sizeof(LogRecord) + text_size + size + own_size, self.log, self.core.wall_us,

@@ -26,7 +26,6 @@ cdef class MqttDetails:
     cdef size_t received                # of both together
     cdef uint8_t* data
     cdef size_t room
-    cdef uint8_t* printed
     cdef Holding holding
     cdef Raw raw
 

@@ -12,7 +12,7 @@ bytes are those of the message that is retained at its address beside it; withou
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint16_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.account cimport FEDERATION
@@ -37,8 +37,11 @@ cdef enum:
     MORE_BYTES = 2              # of those of the others
     LARGEST_PAYLOAD = 65535
     LARGEST_MESSAGE = (1 << 24) + 65536     # of mqtt.max_packet_kib
-    FREE_BYTES = 65536          # that each link may hold without being charged for it
+    FREE_BYTES = 4096           # that each link may hold without being charged for it
     PRINTED_BYTES = 262144      # of a printed value: four times the largest, which JSON may need
+
+# For all links: what is printed is used up before the next frame is looked at.
+cdef uint8_t _printed[PRINTED_BYTES]
 
 
 cdef bytes details_frames(int flags, int qos, uint32_t expiry_s, const uint8_t* properties, size_t properties_size,
@@ -135,7 +138,6 @@ cdef class MqttDetails:
 
     def __dealloc__(self):
         free(self.data)
-        free(self.printed)
 
     def take_payload(self, bytes payload not None):
         """`take` of a whole payload. Raises ValueError for what is none."""
@@ -210,11 +212,7 @@ cdef class MqttDetails:
             return NULL
         if self.flags & HAS_BYTES and not self.flags & STATE and not self.lost:
             return self.of_event()
-        if self.printed == NULL:
-            self.printed = <uint8_t*>malloc(PRINTED_BYTES)
-            if self.printed == NULL:
-                return NULL
-        size = print_value(write.flags & 0x0F, write.value, write.value_size, self.printed, PRINTED_BYTES, &text)
+        size = print_value(write.flags & 0x0F, write.value, write.value_size, _printed, PRINTED_BYTES, &text)
         if size < 0:
             return NULL
         new_raw(&self.raw, text, <size_t>size, text, 0, self.expiry_s, self.flags >> QOS_SHIFT,

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ Progress = Callable[[int, int], None]
 
 PIECE_BYTES = 1 << 20
 """Of the log in one transaction."""
+
+ENTRIES_AT_ONCE = 1000
+"""Of the audit stream in one transaction."""
 
 
 @contextmanager
@@ -156,8 +160,15 @@ def _usable(block: bytes, first: int, damaged: Callable[[int, str], None] | None
 
 def audit_entries(directory: Path, first: int = 0) -> Iterator[Kept]:
     """The audit stream from entry `first` on."""
-    with reading(directory) as txn:
-        yield from read(txn, first)
+    with environment(directory) as env:
+        while True:
+            # A piece in a transaction of its own: who takes the entries may stop without holding freed pages.
+            with env.begin(buffers=True) as txn:
+                piece = list(islice(read(txn, first), ENTRIES_AT_ONCE))
+            if not piece:
+                return
+            yield from piece
+            first = piece[-1].number + 1
 
 
 def last_record(directory: Path) -> int:

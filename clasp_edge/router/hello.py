@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.router.access import Refused
 from clasp_edge.router.link import CloseCode
+from clasp_edge.router.principal import principal_of
 from clasp_edge.router.quota import no_session
 from clasp_edge.router.snapshot import EVERYTHING, snapshot_job
 from clasp_edge.wire import ErrorCode, Hello, Snapshot, Welcome, encode
@@ -28,6 +29,7 @@ MAX_NAME_CHARACTERS = 256
 def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
     """Admit the client. A second HELLO updates the same session: name, features, credentials; subscriptions stay."""
     router = session.router
+    before, moves = session.identity, False
     if router.authenticator is not None:
         try:
             identity = router.authenticator.validate(message.token or "", session.link.remote)
@@ -36,16 +38,17 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
             # The trail has it, and counts who goes on: a line for each guess would be the guesser's to make.
             session.close(CloseCode.POLICY_VIOLATION, refusal.text, logging.DEBUG)
             return
-        changed = identity != session.identity
+        changed = identity != before
+        moves = session.greeted and principal_of("", identity) != principal_of("", before)
         session.grant(identity)
         if changed:
             router.trail.note("login", identity, remote=session.link.remote, client=message.name[:MAX_NAME_CHARACTERS])
-    full = None if session.greeted else no_session(router.places, session.identity)
+    full = None if session.greeted and not moves else no_session(router.places, session.identity)
     if full is not None:
         session.error(ErrorCode.RATE_LIMITED, full)
         session.close(CloseCode.POLICY_VIOLATION, full)
         return
-    if not session.greeted and not router.admit(session):
+    if not (router.readmit(session, before) if moves else session.greeted or router.admit(session)):
         session.close(CloseCode.TRY_AGAIN_LATER, "too many sessions")
         return
     first = not session.greeted

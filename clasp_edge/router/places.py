@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+from clasp_edge.router.principal import principal_of
+
 ADMIN_PLACES = 8
 """Beyond the limit, for those who may administrate all: whoever has to put an end to a flood gets in."""
 
@@ -124,6 +126,7 @@ class HalfOpen:
 
     def add(self, connection: object, host: str, give_up: Callable[[str], None]) -> None:
         """A new one. `give_up(reason)` ends it when others need its place."""
+        host = principal_of(host)  # of IPv6 a network: who has one has all its addresses
         while len(self._hosts) >= max(1, self._limit()):
             most = max(self._by_host.values(), key=len)
             oldest, end = next(iter(most.items()))

@@ -137,17 +137,30 @@ class Router:
 
     def admit(self, session: Session) -> bool:
         """Turn a half-open connection into a session, if there is room."""
-        host, identity = host_of(session.link.remote), session.identity
-        kind = _KINDS[Framing(session.framing)]
-        principal = principal_of(host, identity)
-        if not self.places.take(session, kind, principal, host, admin=may_administrate(identity)):
+        if not self._take_place(session):
             return False
         self.half_open.discard(session)
         self.plane.register(session, session.id.encode())
         self.sessions[session.id] = session
         self.apply_limits(session)
-        quota.share_anew(self.places, identity)
+        quota.share_anew(self.places, session.identity)
         return True
+
+    def readmit(self, session: Session, before: Identity | None) -> bool:
+        """The session's token is another one: its place and its rates are those of that, if there is room."""
+        self.places.give_back(session)
+        quota.share_anew(self.places, before)
+        if not self._take_place(session):
+            return False
+        self.apply_limits(session)
+        quota.share_anew(self.places, session.identity)
+        return True
+
+    def _take_place(self, session: Session) -> bool:
+        host, identity = host_of(session.link.remote), session.identity
+        kind = _KINDS[Framing(session.framing)]
+        principal = principal_of(host, identity)
+        return self.places.take(session, kind, principal, host, admin=may_administrate(identity))
 
     def apply_limits(self, session: Session) -> None:
         limit = self.config.limits.messages_per_second if session.own_rate is None else session.own_rate

@@ -59,9 +59,9 @@ class SignalRegistry:
         holding = Holding(account)
         meta = _kept(signal.meta)
         texts = (signal.address, signal.datatype or "", signal.access or "", *_texts(meta))
-        self._drop(signal.address)
-        if not holding.charge(_SIGNAL_BYTES + sum(map(len, texts)), Charge.ANNOUNCES):
+        if not holding.charge(_SIGNAL_BYTES + sum(len(text.encode()) for text in texts), Charge.ANNOUNCES):
             return False
+        self._drop(signal.address)
         kept = Signal(signal.address, signal.type, signal.datatype, signal.access)
         self._signals[signal.address] = _Announced(self._clock.monotonic_s(), kept, holding, meta)
         self._by_account.setdefault(account, OrderedDict())[signal.address] = None

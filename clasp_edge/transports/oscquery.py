@@ -54,7 +54,7 @@ READ_BUFFER_BYTES = 2048
 BACKLOG_BYTES = 65_536
 """What may wait in a connection for its reader: then values wait, the newest of each address."""
 
-MAX_TEXT_BACKLOG_BYTES = 1_048_576
+MAX_TEXT_BACKLOG_BYTES = 131_072
 """With so much unread, even what is told only once is too much: the connection ends."""
 
 PIECE_BYTES = 16_384
@@ -81,8 +81,9 @@ class QueryPages:
 
     def answer(self, request: Request) -> bytes | Iterator[bytes]:
         """The whole answer, or its pieces."""
+        host = request.host.strip("[]").removeprefix("::ffff:")
         refusal = self._origins().host_refusal(request.headers)
-        if refusal is None and not self._is_allowed(request.host.strip("[]").removeprefix("::ffff:")):
+        if refusal is None and not self._is_allowed(host):
             refusal = "osc.allow has no network that you are in"
         if refusal is not None:
             return response("403 Forbidden", refusal.encode() + b"\n", head_only=request.head_only)
@@ -92,14 +93,13 @@ class QueryPages:
             return _json(self._info(), request)
         if path and not path.startswith(b"/"):
             return response("404 Not Found", b"a path begins with /\n", head_only=request.head_only)
-        if not self._tree.exists(path):
+        tree = self._tree.seen_from(host)
+        if not tree.exists(path):
             return response("404 Not Found", b"no such node\n", head_only=request.head_only)
-        if not name:
-            return self._pieces(self._tree.node(path), request)
-        if name == "CONTENTS":
-            return self._pieces(self._tree.node(path), request)
+        if name in ("", "CONTENTS"):
+            return self._pieces(tree.node(path), request)
         try:
-            value = self._tree.attribute(path, name)
+            value = tree.attribute(path, name)
         except KeyError:
             return response("400 Bad Request", b"no such attribute\n", head_only=request.head_only)
         if value is None:
@@ -262,7 +262,9 @@ class _Connection(WSListener):
         if kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
             self._message(client, kind, frame)
         elif kind == WSMsgType.PING:
-            self._write(control_frame(WSMsgType.PONG.value, frame.get_payload_as_bytes()))
+            # Who does not read the answers gets no more of them.
+            if transport.underlying_transport.get_write_buffer_size() == 0:
+                self._write(control_frame(WSMsgType.PONG.value, frame.get_payload_as_bytes()))
         elif kind == WSMsgType.CLOSE:
             self._end(close_answer(frame.get_payload_as_bytes()))
 

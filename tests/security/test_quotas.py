@@ -149,3 +149,19 @@ def test_the_command_makes_one(tmp_path: Path) -> None:
     assert "sessions=2" in command("show", "desk").stdout
     assert command("new", "x", "--scope", "read:/**", "--quota", "sessions=many").returncode == 1
     assert command("new", "x", "--scope", "read:/**", "--quota", "speed=3").returncode == 1
+
+
+def test_a_second_hello_takes_the_quotas_of_its_token(daemon: Daemon) -> None:
+    """It is a session of that token then, and none of the first."""
+    sessions = [admitted(daemon, "admin-token-of-the-test") for _ in range(3)]
+    for client in sessions[:2]:
+        client.send(wire.Hello(1, "client", (), token="few-sessions-of-the-test"))
+        client.recv_until(wire.Welcome)
+    third = sessions[2]
+    third.send(wire.Hello(1, "client", (), token="few-sessions-of-the-test"))
+    refused = third.recv_until(wire.Error)
+    assert (refused.code, "2 sessions" in refused.message) == (429, True)
+    client, answer = hello(daemon, "few-sessions-of-the-test")
+    assert isinstance(answer, wire.Error)
+    for one in (client, *sessions):
+        one.close()

@@ -131,18 +131,20 @@ class OscServer:
         self._adopt(config, access)
         for source in self._sources():
             if not self.is_allowed(source.host):
+                if source.party in self.queries and source.link is not None:
+                    source.link.abort()
                 self.intake.drop(source)
         self.leases.max_subscribers = config.max_subscribers
         self.leases.expel(self.is_allowed)
         self.static.apply(_devices(config), resend=before != _defaults(config))
         for target in self.targets().values():
             target.scopes = self._scopes_of(target)
-        self.router.plane.scopes_changed()
         subscribers = {*self.leases.targets().values(), *self.queries}
         for source in self._sources():
             if source.party not in subscribers:
                 source.party = self.static.party_of(source.host, source.port)
             self._configure(source)
+        self.router.plane.scopes_changed()
 
     def _adopt(self, config: Osc, access: Access | None) -> None:
         self._config = config
@@ -172,6 +174,7 @@ class OscServer:
         source.confirmed = lease.confirmed
         source.received_bytes = lease.received_bytes
         source.answered_bytes = lease.answered_bytes
+        self._charge(source)
         self._configure(source)
         return source
 
@@ -316,9 +319,11 @@ class OscServer:
         source.asks = profile.asks
         source.timetags = profile.timetags
         source.rate = profile.messages_per_second
-        source.scopes = self._access_at(source.host) if device is None else self._scopes_for(device.config)
+        source.scopes = self.access_at(source.host) if device is None else self._scopes_for(device.config)
+        if source.party in self.queries:
+            source.party.scopes = source.scopes
 
-    def _access_at(self, host: str) -> Access | None:
+    def access_at(self, host: str) -> Access | None:
         """What devices there may do, unless the configuration has them by name."""
         authenticator = self.router.authenticator
         here = authenticator.of_network("osc", host) if authenticator is not None else None
@@ -330,7 +335,7 @@ class OscServer:
     def _scopes_of(self, target: Target) -> Access | None:
         device = next((one for one in _devices(self._config) if one.name == target.name), None)
         # A subscriber's name is its host and port.
-        return self._access_at(host_of(target.name)) if device is None else self._scopes_for(device)
+        return self.access_at(host_of(target.name)) if device is None else self._scopes_for(device)
 
     def active(self, source: Source) -> None:
         """Something came over a TCP connection."""
@@ -404,7 +409,7 @@ class OscServer:
         device = self.static.device_of(source.host, source.port)
         if device is None:
             target = self._new_target(name, link, self._default)
-            target.scopes = self._access_at(source.host)
+            target.scopes = self.access_at(source.host)
             return target
         target = self._new_target(name, link, device.profile)
         target.scopes = self._scopes_for(device.config)
@@ -547,7 +552,9 @@ class OscServer:
         party = source.party
         if not isinstance(party, Target):
             return False
-        ignored, source.loop_mark = party.said(address, None if is_event else (value_type, value))
+        may_write = source.scopes is None or source.scopes.allows("write", address)
+        known = None if is_event else (value_type, value)
+        ignored, source.loop_mark = party.said(address, known, may_write=may_write)
         return ignored
 
     def spoken(self, address: bytes, value_type: int, value: bytes, tail: bytes) -> None:

@@ -188,9 +188,12 @@ class Target(Party):
 
     # ---- what it says ----
 
-    def said(self, address: bytes, known: Known | None) -> tuple[bool, bool]:
+    def said(self, address: bytes, known: Known | None, *, may_write: bool = True) -> tuple[bool, bool]:
         """One of its sources wrote this (None: an event). Returns whether it is to be ignored, because it only repeats
-        what it was told or is part of a loop, and whether it may be an answer to what it was told."""
+        what it was told or is part of a loop, and whether it may be an answer to what it was told.
+
+        Not `may_write`: the gate refuses it, so it is no hand whose value ends a loop. An answer is not even refused,
+        or the device would be told again, and answer again."""
         now_s = self._loop.time()
         if known is not None and self._memory.repeats(address, known, now_s):
             if self._corrects(address, known):
@@ -199,6 +202,11 @@ class Target(Party):
             self._unbelieve(address, known)
             return True, False
         answer = self._memory.answers(address, now_s)
+        if not may_write:
+            if known is None or not answer:
+                return False, False
+            self._unbelieve(address, known)
+            return True, False
         ignored, hop = self._loops.said(address, self, known, now_s, answer=answer)
         if known is not None:
             if ignored:

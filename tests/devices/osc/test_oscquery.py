@@ -268,3 +268,51 @@ scopes = ["read:/osc/open/**", "write:/osc/open/w"]
 def test_not_from_networks_that_osc_does_not_allow() -> None:
     with Daemon(osc=True, sets=SETS | {"osc.allow": '["10.0.0.0/8"]'}) as daemon:
         assert asked(daemon, "/")[0] == 403
+
+
+NETWORK = """
+[security]
+mode = "authenticated"
+
+[osc]
+scopes = ["read:/**"]
+
+[[security.network]]
+networks = ["127.0.0.0/8"]
+protocols = ["osc"]
+scopes = ["read:/osc/open/**"]
+
+[[security.token]]
+token = "admin-token-of-the-test"
+scopes = ["admin:/**"]
+"""
+
+
+def test_what_a_network_may_not_read_is_neither_shown_nor_told() -> None:
+    with (
+        Daemon(osc=True, config=NETWORK, sets=SETS) as daemon,
+        WsClient(daemon.ws_url) as client,
+        listener(daemon) as connection,
+    ):
+        client.send(wire.Hello(1, "client", (), token="admin-token-of-the-test"))
+        client.recv_until(wire.Snapshot)
+        for name in ("open", "secret"):
+            put(client, f"/osc/{name}/a", 1)
+        assert asked(daemon, "/open/a")[0] == 200
+        assert asked(daemon, "/secret/a")[0] == 404
+        assert "secret" not in json.dumps(asked(daemon, "/")[1])
+        for path in ("/secret/a", "/open/a"):
+            command(connection, "LISTEN", path)
+        assert heard(connection, "/open/a") == [1]
+        put(client, "/osc/secret/a", 2)
+        put(client, "/osc/open/a", 3)
+        assert heard(connection, "/open/a") == [3]
+        # The rights become less while it listens.
+        narrower = NETWORK.replace("read:/osc/open/**", "read:/osc/other/**")
+        (daemon.directory / "clasp-edge.toml").write_text(narrower)
+        daemon.hangup()
+        eventually(lambda: asked(daemon, "/open/a")[0] == 404)
+        put(client, "/osc/open/a", 4)
+        put(client, "/osc/other/b", 5)
+        command(connection, "LISTEN", "/other/b")
+        assert heard(connection, "/other/b") == [5]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from clasp_edge.dataplane.account import Holding
+from clasp_edge.devices.osc.complaints import CONTROL
 from clasp_edge.wire.address import AddressError, validate_address
 from clasp_edge.wire.pattern import Pattern, PatternError
 
@@ -123,7 +124,7 @@ class QueryClient:
 
     def _listen(self, path: bytes) -> None:
         target = self._target
-        if target is None or path in self._patterns:
+        if target is None or path in self._patterns or not path.startswith(b"/"):
             return
         address = self._base + path
         try:
@@ -135,7 +136,8 @@ class QueryClient:
         if len(self._patterns) < MAX_LISTENED:
             full = self._server.router.charge_subscription(self._holding, pattern)
         if full is not None:
-            log.warning("OSCQuery %s: LISTEN refused, %s", self, full)
+            if self._source is not None:
+                self._server.complaints.note(self._source, CONTROL, f"LISTEN {path.decode('utf-8', 'replace')}: {full}")
             return
         self._patterns[path] = pattern
         target.subscribe(path.decode("utf-8", "replace"), pattern)

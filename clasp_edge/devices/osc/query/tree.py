@@ -41,7 +41,7 @@ SLASH = b"/"
 
 class QueryTree:
     """`base` is the namespace; `meta(address)` is what was announced of an address, and its access as text;
-    `scopes()` is what a client may do, None for everything."""
+    `access_at(host)` is what devices there may do, None for everything; shown is what `host` may read."""
 
     def __init__(
         self,
@@ -49,13 +49,22 @@ class QueryTree:
         base: bytes,
         encoder: Encoder,
         meta: Callable[[str], tuple[SignalMeta | None, str]],
-        scopes: Callable[[], Scopes | None],
+        access_at: Callable[[str], Scopes | None],
+        host: str = "",
     ) -> None:
         self.plane = plane
         self.base = base
         self._encoder = encoder
         self._meta = meta
-        self._scopes = scopes
+        self._access_at = access_at
+        self._host = host
+
+    def seen_from(self, host: str) -> QueryTree:
+        """The same, as a client there may read it."""
+        return QueryTree(self.plane, self.base, self._encoder, self._meta, self._access_at, host)
+
+    def _scopes(self) -> Scopes | None:
+        return self._access_at(self._host)
 
     def exists(self, path: bytes) -> bool:
         """Whether there is a node: a param that may be read, or something below. The root is always there."""
