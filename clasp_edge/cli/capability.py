@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from clasp_edge.config.model import Config
-from clasp_edge.console.client import NotReached, Refused, ask
+from clasp_edge.console.client import NoRouter, NotReached, Refused, ask
 from clasp_edge.console.place import places
 from clasp_edge.security import capability
 from clasp_edge.security.capability import Capability, CapabilityError
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
                 return _verify(arguments, config)
             case _:
                 _revoke(arguments.id, config, also_system=also_system)
-    except (CapabilityError, KeptFileError, Refused) as refusal:
+    except (CapabilityError, KeptFileError, NotReached, Refused) as refusal:
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
     return EXIT_OK
@@ -132,6 +132,6 @@ def _verify(arguments: argparse.Namespace, config: Config) -> int:
 def _revoke(revoked: str, config: Config, *, also_system: bool) -> None:
     try:
         fresh = ask(places(config, also_system=also_system), {"request": "revoke", "id": revoked})["revoked"]
-    except NotReached:
+    except NoRouter:
         fresh = Revocations(config.data_dir).add(revoked)
     print(f"revoked: {revoked}" if fresh else f"{revoked} was revoked before")

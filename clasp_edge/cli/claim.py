@@ -10,8 +10,9 @@ import getpass
 import sys
 from typing import Any
 
+from clasp_edge.cli.status_text import printable
 from clasp_edge.config.model import Config
-from clasp_edge.console.client import NotReached, Refused, ask
+from clasp_edge.console.client import NoRouter, NotReached, Refused, ask
 from clasp_edge.console.place import places
 from clasp_edge.security.claim_file import device_scopes, make_claim, read_claim
 from clasp_edge.security.kept_file import KeptFileError
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
     try:
         try:
             found = ask(sockets, request | {"action": "report"})
-        except NotReached:
+        except NoRouter:
             return _without_router(arguments, config)
         if found["claimed"]:
             raise Refused(f"the box is claimed already, by {found['by'] or 'somebody'}")
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
             print("nothing was changed", file=sys.stderr)
             return EXIT_REFUSED
         done = ask(sockets, request | {"action": "claim"})
-    except (Refused, KeptFileError) as refusal:
+    except (Refused, NotReached, KeptFileError) as refusal:
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
     _tokens(done["admin"], done["devices"], done["scopes"])
@@ -62,7 +63,7 @@ def _tell(found: dict[str, Any], networks: list[str]) -> None:
         return
     print("These will be locked out until they log in with a token:")
     for guest in guests:
-        print(f"  {guest['protocol']:6} {guest['name'] or '?':32} {guest['address'] or 'away'}".encode().decode())
+        print(f"  {guest['protocol']:6} {printable(guest['name'] or '?'):32} {guest['address'] or 'away'}")
     if found["count"] > len(guests):
         print(f"  ... and {found['count'] - len(guests)} more")
     if not networks and any(guest["protocol"] in ("mqtt", "osc") for guest in guests):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clasp_edge.config.model import Config
-from clasp_edge.console.client import NotReached, Refused, ask
+from clasp_edge.console.client import NoRouter, NotReached, Refused, ask
 from clasp_edge.console.place import places
 from clasp_edge.security.token_file import TokenFile, TokenFileError, seconds_of
 from clasp_edge.security.token_requests import answer
@@ -32,9 +32,9 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
         request = _request(arguments)
         try:
             found = ask(places(config, also_system=also_system), {"request": "token", **request})
-        except NotReached:
+        except NoRouter:
             found = answer(TokenFile(config.data_dir), request)
-    except (Refused, TokenFileError) as refusal:
+    except (Refused, NotReached, TokenFileError) as refusal:
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
     return _told(arguments, found, mode=config.security.mode)

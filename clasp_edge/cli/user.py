@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clasp_edge.config.model import Config
-from clasp_edge.console.client import NotReached, Refused, ask
+from clasp_edge.console.client import NoRouter, NotReached, Refused, ask
 from clasp_edge.console.place import places
 from clasp_edge.devices.mqtt.address import to_pattern
 from clasp_edge.devices.mqtt.mounts import Mounts
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
     def request(what: Mapping[str, Any]) -> dict[str, Any]:
         try:
             found: dict[str, Any] = ask(sockets, {"request": "user", **what})
-        except NotReached:
+        except NoRouter:
             found = answer(UserFile(config.data_dir), what)
         return found
 
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
                 return _import(arguments, config, request)
             case _:
                 _list(request({"action": "list"})["users"], as_json=arguments.json)
-    except (Refused, KeptFileError) as refusal:
+    except (Refused, NotReached, KeptFileError) as refusal:
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
     return EXIT_OK

@@ -18,6 +18,11 @@ class NotReached(Exception):
     """No daemon answers; the text says where was looked and what was found there."""
 
 
+class NoRouter(NotReached):
+    """None runs: what it keeps in files may be changed there. One that runs and does not answer, or not to this user,
+    is not this."""
+
+
 class Refused(Exception):
     """The daemon says no; the text says why."""
 
@@ -25,8 +30,9 @@ class Refused(Exception):
 def ask(places: Sequence[Path], request: Mapping[str, Any]) -> Any:
     """The result of a request to the first daemon found at one of these paths. Raises NotReached, Refused."""
     if not places:
-        raise NotReached('the control socket is switched off (console.socket = "off")')
+        raise NoRouter('the control socket is switched off (console.socket = "off")')
     faults = []
+    none_runs = True
     for path in places:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(TIMEOUT_S)
@@ -34,6 +40,7 @@ def ask(places: Sequence[Path], request: Mapping[str, Any]) -> Any:
                 connection.connect(str(path))
             except OSError as error:
                 faults.append(f"{path}: {_fault(error)}")
+                none_runs = none_runs and isinstance(error, FileNotFoundError | ConnectionRefusedError)
                 continue
             try:
                 connection.sendall(msgspec.json.encode(request) + b"\n")
@@ -41,7 +48,8 @@ def ask(places: Sequence[Path], request: Mapping[str, Any]) -> Any:
             except OSError as error:
                 raise NotReached(f"the router at {path} does not answer: {error.strerror or error}") from None
             return _result(path, answer)
-    raise NotReached("no running router was found\n" + "\n".join(f"  {fault}" for fault in faults))
+    kind = NoRouter if none_runs else NotReached
+    raise kind("no running router was found\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
 def _fault(error: OSError) -> str:

@@ -111,7 +111,9 @@ class Pages:
         if refusal is not None:
             return _said("403 Forbidden", refusal, request)
         changes = request.body is not None
-        if barred := self._barred(request, must_show=changes and self._router.authenticator is not None):
+        # What changes something, and what tells values, is for a token, from wherever.
+        asks_why = parse_qs(request.query, max_num_fields=8).get("request") == ["why"]
+        if barred := self._barred(request, must_show=(changes or asks_why) and self._router.authenticator is not None):
             return barred
         if request.body is None:
             fields = parse_qs(request.query, max_num_fields=8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -18,6 +19,7 @@ from clasp_edge.daemon.password_checks import PasswordChecks
 from clasp_edge.quota import Quota
 from clasp_edge.router import access
 from clasp_edge.router.access import Refused
+from clasp_edge.router.principal import host_of, principal_of
 from clasp_edge.security.guesses import Guesses
 from clasp_edge.security.revocations import Revocations
 from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError, digest_of
@@ -38,6 +40,15 @@ class Use:
     remote: str = ""
 
 
+MOST_USES = 4096
+"""Tokens whose last use is remembered: capability tokens are made by whoever has one."""
+
+
+def _source(remote: str) -> str:
+    """Whose failures these are: a host, of IPv6 a network, since who has one has all its addresses."""
+    return principal_of(host_of(remote))
+
+
 class TokenAuthenticator:
     """Static tokens from configuration and token file (`router.access.Authenticator`)."""
 
@@ -52,19 +63,18 @@ class TokenAuthenticator:
         self.revocations = Revocations(config.data_dir)
         self._checks = PasswordChecks(asyncio.get_running_loop)
         self.guesses = Guesses()
-        self.uses: dict[bytes, Use] = {}
+        self.uses: OrderedDict[bytes, Use] = OrderedDict()
         self._store = TokenStore()
         self._kept: list[KeptToken] = []
         self._kept_users: list[User] = []
-        self._revoked: frozenset[str] = frozenset()
+        self._revoked: frozenset[str] | None = None
         self._state: object = None
-        self._read_file()
         self.reload(config)
 
     def reload(self, config: Config) -> None:
         """Take over the tokens of a changed configuration; running sessions are re-validated against them."""
         self._config = config
-        self._read_file()
+        self._read_files()
         self._store = TokenStore(
             (
                 StaticToken(
@@ -97,22 +107,29 @@ class TokenAuthenticator:
     def _states(self) -> object:
         return self.file.state(), self.users.state(), self.revocations.state()
 
-    def _read_file(self) -> None:
+    def _read_files(self) -> None:
+        """Each for itself: better those of before than a locked door, or one that is open."""
         self._state = self._states()
         try:
             self._kept = self.file.read()
+        except TokenFileError as error:
+            log.error("%s; the tokens of before stay in force", error)
+        try:
             self._kept_users = self.users.read()
+        except TokenFileError as error:
+            log.error("%s; the users of before stay in force", error)
+        try:
             self._revoked = self.revocations.read()
         except TokenFileError as error:
-            # Better those of before than a locked door, or one that is open.
-            log.error("%s; the tokens of before stay in force", error)
+            before = "no capability token is accepted" if self._revoked is None else "those of before stay revoked"
+            log.error("%s; %s", error, before)
 
     def validate(self, token: str, remote: str = "") -> Identity:
-        host = remote.rpartition(":")[0]
+        host = _source(remote)
         if not token:
             shown = self.of_certificate(remote)
             if shown is not None:
-                self._used(shown, host)
+                self._used(shown, remote)
                 return shown
         digest = digest_of(token)
         now_s = self._clock.monotonic_s()
@@ -130,12 +147,15 @@ class TokenAuthenticator:
             self._say(remote, error.text)
             raise Refused(error.code, error.text) from None
         self.guesses.success(host, digest)
-        self._used(identity, host)
+        self._used(identity, remote)
         return identity
 
-    def _used(self, identity: Identity, host: str) -> None:
+    def _used(self, identity: Identity, remote: str) -> None:
         use = self.uses.setdefault(identity.digest, Use())
-        use.count, use.last_s, use.remote = use.count + 1, self._clock.wall_s(), host
+        use.count, use.last_s, use.remote = use.count + 1, self._clock.wall_s(), remote.rpartition(":")[0]
+        self.uses.move_to_end(identity.digest)
+        if len(self.uses) > MOST_USES:
+            self.uses.popitem(last=False)
 
     def _say(self, remote: str, reason: str, name: str = "") -> None:
         """Name a refused login."""
@@ -150,7 +170,7 @@ class TokenAuthenticator:
     def check_password(
         self, name: str, password: bytes, client: str, remote: str, then: Callable[[access.Identity | Refused], None]
     ) -> None:
-        host = remote.rpartition(":")[0]
+        host = _source(remote)
         user = self._store.users.get(name)
         kept = user.password if user is not None else ""
         if kept and self._checks.known(kept, password):
@@ -185,7 +205,7 @@ class TokenAuthenticator:
         if user is None or user.password != kept:
             return Refused(ErrorCode.UNAUTHORIZED, "wrong user name or password")  # changed meanwhile
         identity = self._store.of_user(user, client)
-        self._used(identity, remote.rpartition(":")[0])
+        self._used(identity, remote)
         return identity
 
     def of_certificate(self, remote: str) -> Identity | None:

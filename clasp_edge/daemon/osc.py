@@ -101,7 +101,8 @@ def devices_may(config: Config) -> Scopes | None:
     """What devices may do; None for anything."""
     if config.security.mode != "authenticated":
         return None
-    if not config.osc.scopes:
+    named = config.security.network or any(device.scopes for device in config.osc.device)
+    if not config.osc.scopes and not named:
         log.warning("OSC devices may do nothing: osc.scopes is empty and security.mode is authenticated")
     return Scopes(Scope.parse(text) for text in config.osc.scopes)
 

@@ -364,6 +364,8 @@ cdef class ClaspReceiver(ClaspSender):
         cdef size_t header, payload_size
         self.received += 1
         if self.greeted and self.rate > 0 and not self._spend():
+            if self.details is not None:
+                self.details.skip()
             return
         # wire.md 1.3, in that order.
         if size < 4:
@@ -394,7 +396,7 @@ cdef class ClaspReceiver(ClaspSender):
                 self.run.next()
             if self.number:
                 self.number += 1
-            if self.details is not None and self.details.pending:
+            if self.details is not None and (self.details.pending or self.details.skipping):
                 self.details.done()
             return
         if self.details is not None and size > 2 and payload[0] == FEDERATION_SYNC and payload[1] == MQTT_DETAILS:

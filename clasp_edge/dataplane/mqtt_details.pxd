@@ -17,6 +17,7 @@ cdef bytes details_of_entry(Entry* entry, uint64_t now_ms)
 
 cdef class MqttDetails:
     cdef readonly bint pending          # something was said of the next write
+    cdef readonly bint skipping         # a frame of it was dropped: what is said until then is not listened to
     cdef bint partial                   # bytes of it are to come
     cdef bint lost                      # there is no room for its bytes
     cdef int flags
@@ -35,4 +36,5 @@ cdef class MqttDetails:
     cdef Raw* of_write(self, const Write* write) noexcept
     cdef Raw* of_event(self) noexcept
     cdef void applied(self, Plane plane, const Write* write) noexcept
+    cdef void skip(self) noexcept
     cpdef void done(self) noexcept

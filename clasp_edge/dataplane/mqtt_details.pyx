@@ -147,6 +147,8 @@ cdef class MqttDetails:
     cdef bint take(self, const uint8_t* payload, size_t size) noexcept:
         """One frame's payload. False for one that cannot be read; then nothing is said of the next write."""
         cdef size_t at = MORE_BYTES
+        if self.skipping:
+            return True
         if not self.partial:
             self.done()
             if size < FIRST_BYTES or payload[2] >> QOS_SHIFT > LARGEST_QOS:
@@ -184,6 +186,8 @@ cdef class MqttDetails:
                 grown = <uint8_t*>realloc(self.data, needed)
                 if grown == NULL:
                     self.lost = True
+                    if needed > FREE_BYTES and self.holding is not None:
+                        self.holding.release(needed - (self.room if self.room > FREE_BYTES else FREE_BYTES), FEDERATION)
                 else:
                     self.data = grown
                     self.room = needed
@@ -250,9 +254,15 @@ cdef class MqttDetails:
         if plane.journal_buffer is not None:
             plane.journal_buffer.prolonged(entry)
 
+    cdef void skip(self) noexcept:
+        """A frame was dropped for the peer's rate, of this or the write itself: nothing is said of any, until the next
+        write has come."""
+        self.done()
+        self.skipping = True
+
     cpdef void done(self) noexcept:
         """The write has come: nothing is said of the next one."""
-        self.pending = self.partial = self.lost = False
+        self.pending = self.partial = self.lost = self.skipping = False
         self.flags = 0
         self.received = self.properties_size = self.payload_size = 0
         if self.room > FREE_BYTES:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from clasp_edge.discovery.answer import Bucket
+from clasp_edge.discovery.answer import Bucket, is_near
 from clasp_edge.discovery.interfaces import interfaces
 from clasp_edge.discovery.router import cut
 from clasp_edge.discovery.services import Service
@@ -145,6 +145,10 @@ class Announcer:
                 await zeroconf.async_close()
 
 
+MAX_PACKET_BYTES = 1500
+"""What fits an Ethernet frame; the few records of a show's devices do."""
+
+
 class _Limited(asyncio.DatagramProtocol):
     """Hands on what comes for the library, up to a rate."""
 
@@ -155,7 +159,10 @@ class _Limited(asyncio.DatagramProtocol):
         self.dropped = 0
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        if self._bucket.take(self._monotonic_s()):
+        # An answer to an address that is not of this network would be somebody else's attack on it (RFC 6762, 11); and
+        # what the library keeps of a packet is bounded by the packet.
+        near = is_near(str(addr[0])) and len(data) <= MAX_PACKET_BYTES
+        if near and self._bucket.take(self._monotonic_s()):
             self._inner.datagram_received(data, addr)
         else:
             self.dropped += 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,9 @@ MAX_DEPTH = 5
 MAX_SCOPES = 64
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
-LONGEST_NONCE = 128
+_NONCE = re.compile(r"[A-Za-z0-9:_.-]{1,128}")
+"""What can be revoked by name, and written into a log."""
+
 LAST_TIME = 2**64 - 1
 
 _WORDS = frozenset({"read", "write", "admin"})
@@ -127,7 +130,7 @@ def _link(found: dict[Any, Any]) -> Link:
         raise CapabilityError("malformed: scopes")
     if not isinstance(expires_at, int) or isinstance(expires_at, bool) or not 0 <= expires_at <= LAST_TIME:
         raise CapabilityError("malformed: expires_at")
-    if not isinstance(nonce, str) or not 0 < len(nonce) <= LONGEST_NONCE:
+    if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
         raise CapabilityError("malformed: nonce")
     audience = found.get("audience")
     return Link(
@@ -320,7 +323,7 @@ def _library() -> Any:
     try:
         from nacl import bindings
     except ImportError:
-        raise NoLibrary("capability tokens need PyNaCl: pip install 'clasp-edge[capabilities]'") from None
+        raise NoLibrary("capability tokens need PyNaCl: pip install '.[capabilities]'") from None
     return bindings
 
 

@@ -54,7 +54,7 @@ def locked(path: Path) -> Iterator[None]:
     """Nobody else changes the file meanwhile. Raises KeptFileError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise KeptFileError(f"{path} cannot be changed: {error.strerror}") from None
     try:

@@ -110,7 +110,7 @@ class TokenStore:
         networks: Iterable[StaticNetwork] = (),
         certificates: Iterable[StaticCertificate] = (),
         anchors: Iterable[str] = (),
-        revoked: frozenset[str] = frozenset(),
+        revoked: frozenset[str] | None = frozenset(),
     ) -> None:
         """Read the entries of the configuration and those of the files; raise ValueError (ScopeError for a scope), with
         the entry's place, if one is unusable."""
@@ -201,7 +201,8 @@ class TokenStore:
         leaf = found.leaf
         return self._unrevoked(
             Identity(
-                f"cap {leaf.nonce}", Scopes(capability.scopes_of(leaf.scopes)), leaf.nonce, leaf.expires_at,
+                # One principal, however often its bearers delegate.
+                f"cap {found.root.nonce}", Scopes(capability.scopes_of(leaf.scopes)), leaf.nonce, leaf.expires_at,
                 _digest(token), "", capability.key_text(found.root.issuer), capability.names_of(found),
             )
         )  # fmt: skip
@@ -210,6 +211,8 @@ class TokenStore:
         """A capability token's identity, if its root is still trusted and none of its links was revoked."""
         from clasp_edge.security.capability import key_text, read_key
 
+        if self._revoked is None:
+            raise Unauthorized(ErrorCode.UNAUTHORIZED, "the list of revoked tokens cannot be read")
         if identity.names & self._revoked or identity.root not in {key_text(read_key(one)) for one in self._anchors}:
             raise Unauthorized(ErrorCode.UNAUTHORIZED, "Token has been revoked")
         return identity

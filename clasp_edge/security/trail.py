@@ -98,12 +98,14 @@ class Trail(access.Trail):
     ) -> None:
         subject, token = (identity.subject, identity.token_id) if identity is not None else ("", "")
         entry = Entry(
-            self._clock.wall_s(), event, subject[:MOST_TEXT], token, remote, _clean(client), _clean(target),
+            self._clock.wall_s(), event, _clean(subject), _clean(token), remote, _clean(client), _clean(target),
             _clean(reason), count,
         )  # fmt: skip
         now_s = self._clock.monotonic_s()
         # By host: whoever guesses takes another port each time.
-        key = event, token, remote.rpartition(":")[0], entry.client if token else ""
+        # What an administrator does at the control socket, which has no port, is told one by one.
+        host, _, port = remote.rpartition(":")
+        key = event, token, host or remote, entry.client if token else entry.target if not port.isdigit() else ""
         counted = self._recent.get(key)
         if counted is not None and now_s - counted.since_s < PERIOD_S:
             counted.count += count

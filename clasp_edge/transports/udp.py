@@ -1,4 +1,4 @@
-"""UDP ports of the process, each with QUIC, discovery or both on one socket (quic.md 6.8).
+"""UDP ports of the process, each with QUIC, discovery or both on one socket (quic.md 6.10).
 
 QUIC is asked first and says whether a datagram is its own: one with a long header, or one of a connection that it
 knows. A CLASP frame begins with 0x53, which has the bits of a short header: what QUIC does not know and begins so is

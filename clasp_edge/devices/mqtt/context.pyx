@@ -71,6 +71,11 @@ cdef class MqttContext:
         if self.stored != NULL:
             unstore(self.stored)
 
+    def address_of(self, bytes topic not None):
+        """The address of a topic: of a mount, else below the namespace."""
+        found = self.mounts.shown_at(topic.decode()) if self.mounts is not None else None
+        return found if found is not None else self.prefix + <bytes>self.to_address(topic)
+
     cdef bint prepare(self, Delivery* delivery) noexcept:
         """Make `content` that of the delivery. False when MQTT clients do not get it: it has no value, or its topic
         begins with `$` [MQTT-4.7.2-1]."""

@@ -72,6 +72,7 @@ def open_session(connection: Connection, body: bytes) -> None:
     assert isinstance(packet, Connect)
     authenticator = connection.server.router.authenticator
     name, password = packet.username, packet.password
+    _check_client_id(packet)  # before anything is kept under it
     if authenticator is not None and name and password is not None and authenticator.takes_password(name, password):
         connection.await_login()
 
@@ -81,6 +82,12 @@ def open_session(connection: Connection, body: bytes) -> None:
         authenticator.check_password(name, password, packet.client_id, connection.remote, then)
         return
     _greet(connection, packet, None)
+
+
+def _check_client_id(packet: Connect) -> None:
+    if len(packet.client_id.encode()) > MAX_CLIENT_ID_BYTES:
+        text = f"a client identifier has at most {MAX_CLIENT_ID_BYTES} bytes"
+        raise Refusal(Reason.CLIENT_IDENTIFIER_NOT_VALID, text, packet.version)
 
 
 def _known(result: Identity | Refused, packet: Connect) -> Identity:
@@ -111,10 +118,6 @@ def _admit(connection: Connection, packet: Connect, identity: Identity | None) -
     if packet.will is not None:
         _check_will(connection, packet.will)
     client_id = packet.client_id
-    if len(client_id.encode()) > MAX_CLIENT_ID_BYTES:
-        raise MqttError(
-            Reason.CLIENT_IDENTIFIER_NOT_VALID, f"a client identifier has at most {MAX_CLIENT_ID_BYTES} bytes"
-        )
     assigned = not client_id
     if assigned:
         if packet.version != V5 and not packet.clean_start:

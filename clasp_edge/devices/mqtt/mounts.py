@@ -81,6 +81,10 @@ class Mounts:
         except KeyError:
             return remember(self._addresses, topic, self._find_address(topic.decode()))
 
+    def shown_at(self, topic: str) -> bytes | None:
+        """The address of a topic, whether or not it may be written to; None below the namespace."""
+        return next((address for mount in self._mounts if (address := mount.address_of(topic)) is not None), None)
+
     def _find_address(self, topic: str) -> bytes | None:
         for mount in self._mounts:
             if (address := mount.address_of(topic)) is not None:

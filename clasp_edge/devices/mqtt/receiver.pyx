@@ -78,6 +78,11 @@ MEANING[0x2A] = UNUSUAL         # *
 MEANING[0x25] = UNUSUAL         # %
 
 
+cdef size_t _alias_bytes(named):
+    """What an alias takes; `named` is an address, or the reason why messages to it are refused."""
+    return ALIAS_BYTES + (<size_t>len(<bytes>named) if isinstance(named, bytes) else 0)
+
+
 cdef class MqttReceiver(MqttJournaled):
     """`MqttReceiver(core, context)`."""
 
@@ -398,11 +403,11 @@ cdef class MqttReceiver(MqttJournaled):
             return False
         if not known:
             if self.topics[alias] is not None:
-                self.holding.release(ALIAS_BYTES + <size_t>len(<bytes>self.topics[alias]), ALIASES)
+                self.holding.release(_alias_bytes(self.topics[alias]), ALIASES)
                 self.topics[alias] = None
             named = fault[0] if fault[0] else PyBytes_FromStringAndSize(
                 <const char*>self.context.address, self.address_size)
-            if not self.holding.charge(ALIAS_BYTES + <size_t>len(<bytes>named), ALIASES):
+            if not self.holding.charge(_alias_bytes(named), ALIASES):
                 self._fault(QUOTA_EXCEEDED, "no room for the topic alias (limits.memory_mib)")
                 return False
             self.topics[alias] = named

@@ -68,6 +68,7 @@ class Session(MqttReceiver):
         "connection",
         "ended",
         "expiry_s",
+        "filter_bytes",
         "from_log",
         "identity",
         "is_ghost",
@@ -86,6 +87,8 @@ class Session(MqttReceiver):
         self.expiry_s = 0
         self.identity: Identity | None = None
         self.subscriptions: dict[str, Held] = {}
+        self.filter_bytes = 0
+        """Of the texts of all filters."""
         self.will: PendingWill | None = None
         self.from_log: LogReplay | None = None
         self.left_us = 0

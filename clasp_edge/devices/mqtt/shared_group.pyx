@@ -72,7 +72,14 @@ cdef class SharedGroup(Sink):
         for topic, payload, properties, expiry_s, qos, retain in messages:
             if not self.members:
                 return
-            here = [one for one in self.members if not (<MqttSender>one[0]).dead] or self.members
+            # As in `deliver`: nobody gets what their token does not allow to read.
+            address = self.context.address_of(topic)
+            here = [one for one in self.members if (<MqttSender>one[0]).scopes is None
+                    or (<MqttSender>one[0]).scopes.allows("read", address)]
+            here = [one for one in here if not (<MqttSender>one[0]).dead] or here
+            if not here:
+                self.context.dropped += 1
+                continue
             member = <tuple>here[self.turn % len(here)]
             self.turn += 1
             session = <MqttSender>member[0]

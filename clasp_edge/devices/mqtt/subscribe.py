@@ -26,7 +26,7 @@ from clasp_edge.devices.mqtt.shared import Key
 from clasp_edge.devices.mqtt.sys_topics import SYS_SCOPE, may_read_sys
 from clasp_edge.router.quota import no_subscription
 from clasp_edge.security.scope import Action, Scopes
-from clasp_edge.wire.pattern import Pattern, PatternError
+from clasp_edge.wire.pattern import Pattern, PatternError, overlap
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.connection import Connection
@@ -167,9 +167,11 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
     full = server.router.no_room_for_subscription(entry.filter in session.subscriptions)
     if full is not None:
         raise MqttError(Reason.QUOTA_EXCEEDED, f"subscription limit reached ({full})")
-    if session.keeps and _filter_bytes(session) + len(entry.filter) > MAX_KEPT_FILTER_BYTES:
+    size = len(entry.filter.encode())
+    others = session.filter_bytes - (size if entry.filter in session.subscriptions else 0)
+    if session.keeps and others + size > MAX_KEPT_FILTER_BYTES:
         raise MqttError(Reason.QUOTA_EXCEEDED, f"filters of a kept session have at most {MAX_KEPT_FILTER_BYTES} bytes")
-    size = _HELD_BYTES + _COPIES * len(entry.filter.encode())
+    size = _HELD_BYTES + _COPIES * size
     options = entry.qos
     options |= _NO_LOCAL if entry.no_local else 0
     options |= _RETAIN_AS_PUBLISHED if entry.retain_as_published else 0
@@ -183,7 +185,7 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
             raise MqttError(Reason.NOT_AUTHORIZED, f"$SYS needs the scope read:{SYS_SCOPE.text.decode()}")
         _charge(session, size)
         drop(session, entry.filter)
-        session.subscriptions[entry.filter] = Held(options, identifier, since, size)
+        _hold(session, entry.filter, Held(options, identifier, since, size))
         if shown.startswith(SYS):
             server.sys_topics.subscribe(session, entry.filter, options, identifier)
         return []
@@ -202,35 +204,23 @@ def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list
         keys = [(group, pattern.text) for pattern in patterns]
         for key, pattern in zip(keys, patterns, strict=True):
             server.shared.join(key, pattern, session, options, encoded)
-        session.subscriptions[entry.filter] = Held(options, identifier, since, size, (), keys)
+        _hold(session, entry.filter, Held(options, identifier, since, size, (), keys))
         return patterns
     subscriptions = [Subscription(session, 0, pattern, ALL_SIGNALS, None, options, identifier) for pattern in patterns]
     for subscription in subscriptions:
         server.router.plane.trie.add(subscription)
-    session.subscriptions[entry.filter] = Held(options, identifier, since, size, subscriptions)
+    _hold(session, entry.filter, Held(options, identifier, since, size, subscriptions))
     return patterns
 
 
 def _readable(scopes: Scopes, pattern: Pattern) -> bool:
     """Whether the token allows to read anything that the pattern takes; what it does not is left out of deliveries."""
-    wanted = pattern.text.split(b"/")
-    return any(_overlap(wanted, allowed.text.split(b"/")) for allowed in scopes.patterns(Action.READ))
+    return any(overlap(pattern, allowed) for allowed in scopes.patterns(Action.READ))
 
 
-def _overlap(one: Sequence[bytes], other: Sequence[bytes]) -> bool:
-    """Whether one address may match both; a partial wildcard is taken to match any segment."""
-    if not one or not other:
-        return all(segment == b"**" for segment in (*one, *other))
-    if b"**" in (one[0], other[0]):
-        first, second = (one, other) if one[0] == b"**" else (other, one)
-        return _overlap(first[1:], second) or _overlap(first, second[1:])
-    if b"*" in one[0] or b"*" in other[0] or one[0] == other[0]:
-        return _overlap(one[1:], other[1:])
-    return False
-
-
-def _filter_bytes(session: Session) -> int:
-    return sum(map(len, session.subscriptions))
+def _hold(session: Session, text: str, held: Held) -> None:
+    session.subscriptions[text] = held
+    session.filter_bytes += len(text.encode())
 
 
 def _charge(session: Session, size: int) -> None:
@@ -252,6 +242,7 @@ def drop(session: Session, text: str) -> bool:
     held = session.subscriptions.pop(text, None)
     if held is None:
         return False
+    session.filter_bytes -= len(text.encode())
     session.holding.release(held.size, Charge.SUBSCRIPTIONS)
     for subscription in held.subscriptions:
         session.server.router.plane.trie.discard(subscription)

@@ -19,6 +19,9 @@ MAX_WAITING_BYTES = 4 << 20
 MAX_WAITING = 4096
 """With more than this waiting the thread stops reading: the broker has to wait, not our memory to grow."""
 
+EVENT_BYTES = 512
+"""Of one that waits, beside what it says."""
+
 
 class Handover:
     """`put` in the thread, `receiver` on the loop. `on_room` is called on the loop when a full queue has emptied."""
@@ -86,4 +89,6 @@ class Handover:
 
 
 def _size(event: Event) -> int:
-    return len(event.payload) + len(event.properties) if isinstance(event, Arrived) else 0
+    if not isinstance(event, Arrived):
+        return 0
+    return EVENT_BYTES + len(event.topic) + sum(map(len, event.via)) + len(event.payload) + len(event.properties)

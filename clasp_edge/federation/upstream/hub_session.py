@@ -60,6 +60,7 @@ DECLARE_TIMEOUT_S = 3.0
 HELLO_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation")
 
 _TIMESTAMPED = 0x20
+_MQTT = bytes((FederationOp.MQTT,))
 _STAMP_BYTES = 8
 
 
@@ -260,7 +261,7 @@ class HubSession:
     # ---- what a clasp-edge sends ----
 
     def _on_federation(self, payload: bytes) -> None:
-        if payload[1] == FederationOp.MQTT and self.tells_mqtt:
+        if payload[1:2] == _MQTT and self.tells_mqtt:
             if self.owner.sender.details is not None:
                 self.owner.sender.details.take_payload(payload)
             return

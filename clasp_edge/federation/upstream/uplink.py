@@ -17,6 +17,7 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.endpoint import parse_endpoint
 from clasp_edge.config.model import Uplink as UplinkConfig
 from clasp_edge.dataplane import Subscription
+from clasp_edge.dataplane.account import Holding
 from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.federation.shared.conflicts import Terms
 from clasp_edge.federation.shared.cursor_names import HEARD, HUB, UPLINK
@@ -65,7 +66,7 @@ class Uplink:
         self._journal = journal
         self._life_place = HUB + name
         if journal is not None:
-            journal.log_whole_messages(name, True)
+            journal.log_whole_messages(UPLINK + name, True)
         self._hub_life = journal.cursor(self._life_place) if journal is not None else 0
         self._hub_id = ""
         self._heard_all_s: float | None = None
@@ -147,6 +148,8 @@ class Uplink:
     def stop(self, *, for_good: bool = True) -> None:
         """Take part no more, and disconnect. `for_good`: no uplink of this name follows."""
         self._stopped = True
+        if for_good and self._journal is not None:
+            self._journal.log_whole_messages(UPLINK + self.name, False)
         for subscription in self._subscriptions:
             self._router.plane.trie.discard(subscription)
         if self._tick is not None:
@@ -211,7 +214,9 @@ class Uplink:
         self.sender.speak_versions(session.versioned)
         neighbour = session.hub_id if session.is_edge else f"reference:{session.hub_name}"
         self.sender.open(session, neighbour, is_edge=session.is_edge, mqtt=session.tells_mqtt)
-        self.sender.details = MqttDetails(None) if session.tells_mqtt else None
+        # What a hub says of a message and never sends is on an account as well.
+        account = self._router.accounts.of(f"uplink {self.name}")
+        self.sender.details = MqttDetails(Holding(account)) if session.tells_mqtt else None
         session.link.on_drain = self.sender.pump_soon
         self._tell_again(session)
         self.dialer.established(session.link)
