@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -71,24 +72,24 @@ Condition = Callable[[Event, "Lookup"], "str | None"]
 """None where it holds, else why not."""
 
 
-class Lookup:
+class Lookup(ABC):
     """What conditions and actions ask of the state. Implemented by the engine."""
 
+    @abstractmethod
     def value(self, address: str) -> Any:
         """The value, or MISSING."""
-        raise NotImplementedError
 
+    @abstractmethod
     def matching(self, pattern: Pattern) -> list[tuple[str, Any]]:
         """The params that match, bounded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def age_s(self, address: str) -> float | None:
         """Seconds since the value changed; None where there is none or it is not known."""
-        raise NotImplementedError
 
+    @abstractmethod
     def local_time(self) -> tuple[float, int] | None:
         """Seconds after local midnight and the day of the week (0 Monday); None while the clock is not set."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
