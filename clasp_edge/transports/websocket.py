@@ -80,12 +80,13 @@ class _ParserLog:
 class Connection:
     """One client, from the upgrade on. Implements `router.link.Link`."""
 
-    __slots__ = ("_server", "_session", "_transport", "reading", "remote")
+    __slots__ = ("_goodbye", "_server", "_session", "_transport", "reading", "remote")
 
     def __init__(self, server: WebSocketServer) -> None:
         self._server = server
         self._transport: Any = None
         self._session: Session | None = None
+        self._goodbye: bytes | None = None
         self.reading = True
         self.remote = "?"
 
@@ -109,11 +110,19 @@ class Connection:
             if not self._session.pressed:
                 self._session.send_raw(control_frame(WSMsgType.PONG.value, payload))
         elif opcode == WSMsgType.CLOSE.value:
-            if not self._session.closing:
-                self._session.stop_listening()
-                self._say_close(close_answer(payload))
-            # After the pass, so that the outbox is written first.
-            self._server.loop.call_soon(self._transport.disconnect)
+            if self._session.input_waits and not self._session.closing:
+                # A client may write and close in one breath: what came before counts, and waits for its turn.
+                self._goodbye = payload
+            else:
+                self._answer_close(payload)
+
+    def _answer_close(self, payload: bytes) -> None:
+        assert self._session is not None
+        if not self._session.closing:
+            self._session.stop_listening()
+            self._say_close(close_answer(payload))
+        # After the pass, so that the outbox is written first.
+        self._server.loop.call_soon(self._transport.disconnect)
 
     def parser_failed(self) -> None:
         """The parser is about to send a close frame. Nothing may follow that (RFC 6455, 5.5.1), and nothing counts that
@@ -156,7 +165,10 @@ class Connection:
             self._transport.underlying_transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self.reading and not self._transport.underlying_transport.is_closing():
+        if self._goodbye is not None:
+            payload, self._goodbye = self._goodbye, None
+            self._answer_close(payload)
+        elif not self.reading and not self._transport.underlying_transport.is_closing():
             self.reading = True
             self._transport.underlying_transport.resume_reading()
 

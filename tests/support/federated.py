@@ -6,7 +6,9 @@ Knows the configuration of an uplink; what must be the same where is the tests' 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from support.client import WsClient
 from support.daemon import Daemon
@@ -93,3 +95,15 @@ def await_error(daemon: Daemon, *words: str, name: str = "hub", timeout: float =
         text = eventually(said, timeout)
     assert text.split(": ", 1)[-1] in daemon.stderr, f"not in the log: {text}"
     return text
+
+
+@contextmanager
+def frozen(*daemons: Daemon) -> Iterator[None]:
+    """As with a network that is gone: nothing is said, nothing is heard."""
+    for daemon in daemons:
+        daemon.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for daemon in daemons:
+            daemon.signal(signal.SIGCONT)

@@ -10,6 +10,8 @@ import contextlib
 import logging
 import time
 from asyncio import TimerHandle
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qh3.quic.connection import QuicConnection, QuicConnectionError
@@ -69,9 +71,9 @@ class QuicLink:
     """One client. Implements `router.link.Link` and `dataplane.outbox.Stream`."""
 
     __slots__ = (
-        "_accepted_s", "_buffer", "_charged", "_code", "_ending", "_flight", "_gap", "_moved_to", "_over", "_reading",
-        "_reason", "_server", "_surplus", "_timeout", "_timer", "_timer_s", "addresses", "cids", "dirty", "handshaken",
-        "heard_s", "host", "inbox", "inbox_address", "quic", "remote", "session",
+        "_accepted_s", "_buffer", "_charged", "_code", "_ended", "_ending", "_flight", "_gap", "_moved_to", "_over",
+        "_reading", "_reason", "_server", "_surplus", "_timeout", "_timer", "_timer_s", "addresses", "cids", "dirty",
+        "handshaken", "heard_s", "host", "inbox", "inbox_address", "quic", "remote", "session",
     )  # fmt: skip
 
     def __init__(self, server: QuicServer, quic: QuicConnection, remote: str, host: str) -> None:
@@ -95,6 +97,7 @@ class QuicLink:
         self._flight = FLIGHT_STEP
         self._reading = True
         self._over = False
+        self._ended: Callable[[], None] | None = None
         self._ending = False
         self._code = CloseCode.NORMAL
         self._reason = ""
@@ -226,8 +229,16 @@ class QuicLink:
         if data:
             self._stream_data(data[0] if len(data) == 1 else b"".join(data))
         if ended:
-            self.close(CloseCode.NORMAL, "the client has ended its stream")
+            self._after_input(partial(self.close, CloseCode.NORMAL, "the client has ended its stream"))
         return delivered
+
+    def _after_input(self, end: Callable[[], None]) -> None:
+        """A client may write and end in one breath: what came before counts, and may wait for its turn."""
+        session = self.session
+        if session is not None and session.input_waits and not session.pressed and not self._over:
+            self._ended = self._ended or end
+        else:
+            end()
 
     def _other_event(self, event: QuicEvent) -> None:
         if isinstance(event, ConnectionIdIssued):
@@ -268,6 +279,9 @@ class QuicLink:
     def _terminated(self, event: ConnectionTerminated) -> None:
         if not self.handshaken and not self._over:
             self._server.handshake_failed(self, event)
+        self._after_input(self._forgotten)
+
+    def _forgotten(self) -> None:
         self._gone()
         self._server.forget(self)
 
@@ -354,6 +368,9 @@ class QuicLink:
     def _go_on(self) -> None:
         if self._buffer and self._reading and not self._over:
             self._feed(self._buffer)
+        if self._ended is not None and self._reading:
+            end, self._ended = self._ended, None
+            end()
 
     def ping(self) -> None:
         self.keep_alive()

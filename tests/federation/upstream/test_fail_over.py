@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from support.client import WsClient
 from support.daemon import Daemon
-from support.federated import JOURNAL, await_up, box, client, state, uplink
+from support.federated import JOURNAL, await_up, box, client, frozen, state, uplink
 from support.live import eventually, subscribe
 
 from clasp_edge.wire import Publish, SignalType
 
 SETS: dict[str, object] = JOURNAL | {"journal.commit_interval_ms": 5}
 EVENTS = 40
-
-
-@contextmanager
-def frozen(*daemons: Daemon) -> Iterator[None]:
-    """As with a network that is gone: nothing is said, nothing is heard."""
-    for daemon in daemons:
-        daemon.signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for daemon in daemons:
-            daemon.signal(signal.SIGCONT)
 
 
 def say(at: WsClient, first: int, count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from support.federated import (
     await_value,
     box,
     client,
+    frozen,
     state,
     uplink,
     value,
@@ -60,6 +62,19 @@ def clear(daemon: Daemon, topic: str) -> None:
         mqtt.sync()
 
 
+@contextmanager
+def listening(hub: Daemon, edge: Daemon, *params: str) -> Iterator[WsClient]:
+    """The hub starts, and somebody hears what the box has kept for it from the first event on."""
+    with frozen(edge):
+        hub.start()
+        there = client(hub)
+        subscribe(there, "/own/**", types=(SignalType.EVENT,))
+        for number, pattern in enumerate(params, 2):
+            subscribe(there, pattern, id=number)
+    with there:
+        yield there
+
+
 def cues_of(listener: WsClient, count: int) -> list[object]:
     heard = [listener.recv_until(Publish).value for _ in range(count)]
     return heard + [message.value for message in of_type(listener.drain(), Publish)]
@@ -92,10 +107,7 @@ def test_a_hub_comes_back(sets: dict[str, object]) -> None:
         cue(here, "/own/cue", *range(40))
         cue(here, "/own/drop/cue", 0)
         eventually(lambda: state(edge, key="queue") == 45)
-        hub.start()
-        with client(hub) as there:
-            subscribe(there, "/own/**", types=(SignalType.EVENT,))
-            subscribe(there, "/own/log/x", id=2)
+        with listening(hub, edge, "/own/log/x") as there:
             await_up(edge)
             heard: list[object] = []
             while len(of_type(heard, Publish)) < 40:
@@ -135,9 +147,7 @@ def test_a_box_comes_back_with_what_it_had_to_say(hub: Daemon) -> None:
             time.sleep(STORED_S)
         edge.restart()
         eventually(lambda: state(edge, key="queue") == 490)
-        hub.start()
-        with client(hub) as there:
-            subscribe(there, "/own/**", types=(SignalType.EVENT,))
+        with listening(hub, edge) as there:
             await_up(edge)
             assert cues_of(there, 490) == list(range(10, 500))
         await_value(hub, "/own/param", "meanwhile")
@@ -159,9 +169,7 @@ def test_a_box_that_is_killed_while_it_replays_sends_nothing_twice(hub: Daemon) 
         with client(edge) as here:
             cue(here, "/own/cue", *range(3000))
         eventually(lambda: state(edge, key="queue") == 3000)
-        hub.start()
-        with client(hub) as there:
-            subscribe(there, "/own/**", types=(SignalType.EVENT,))
+        with listening(hub, edge) as there:
             heard: list[object] = []
             for share in (600, 1500):
                 while len(heard) < share:
@@ -277,9 +285,7 @@ def test_queue_in_memory_where_there_is_no_journal(hub: Daemon) -> None:
         eventually(lambda: _int(state(edge, key="queue")) + _int(state(edge, key="drops")) == 20000)
         kept = _int(state(edge, key="queue"))
         assert 3000 < kept < 6000
-        hub.start()
-        with client(hub) as there:
-            subscribe(there, "/own/**", types=(SignalType.EVENT,))
+        with listening(hub, edge) as there:
             assert cues_of(there, kept) == list(range(20000 - kept, 20000))
 
 
