@@ -20,25 +20,25 @@ def has_rules(config: Config) -> bool:
 
 Read = tuple[list["Rule"], list[tuple[str, str]], list[str]]
 
-_checked: tuple[Config, Read] | None = None
-"""What `check_configured` has read last. Thousands of rules take a second on a board: they are read once."""
+_checked: list[tuple[Config, Read]] = []
+"""At most one: what `check_configured` has read last. Thousands of rules take a second on a board, so they
+are read once."""
 
 
 def check_configured(config: Config) -> Read:
     """As `read_configured`, which then has it at hand, once, for the same configuration."""
-    global _checked
     found = _read(config)
-    _checked = None if found[1] else (config, found)
+    _checked[:] = [] if found[1] else [(config, found)]
     return found
 
 
 def read_configured(config: Config) -> Read:
     """The rules of a configuration; `(key path or file, sentence)` for each problem; remarks on what was written for
     the reference router."""
-    global _checked
-    checked, _checked = _checked, None
-    if checked is not None and _same(checked[0], config):
-        return checked[1]
+    while _checked:
+        checked, found = _checked.pop()
+        if _same(checked, config):
+            return found
     return _read(config)
 
 

@@ -1,8 +1,8 @@
 """Triggers at a time of day: one timer for the next of them, kept honest when the clock is set or jumps.
 
-Where summer time begins, what falls into the hour that there is not comes at its end; where it ends, what falls into the
-hour that comes twice comes once. While the clock is not set nothing happens. A time that passed while the router was off, or while the clock was not
-set, is made up for within the trigger's `catch_up_s`, once.
+Where summer time begins, what falls into the hour that there is not comes at its end; where it ends, what falls into
+the hour that comes twice comes once. While the clock is not set nothing happens. A time that passed while the router
+was off, or while the clock was not set, is made up for within the trigger's `catch_up_s`, once.
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ class DayTimes:
                 if late_s < 0:
                     late_s, day = late_s + DAY_S, (weekday - 1) % 7
                 # Due between the last look and this one; at the first look only what may be caught up.
-                missed_s = trigger.catch_up_s if before is None else skipped_s + min(
-                    now - before, max(60.0, trigger.catch_up_s)
+                missed_s = (
+                    trigger.catch_up_s
+                    if before is None
+                    else skipped_s + min(now - before, max(60.0, trigger.catch_up_s))
                 )
                 if day in trigger.days and late_s < missed_s and self._is_first(rule, at_s, day, now):
                     self._due(rule, late_s)

@@ -97,4 +97,6 @@ def test_ten_thousand_rules_are_loaded_and_each_is_found() -> None:
     for number in (0, 5000, 9999):
         world.set(f"/in/{number}/a", 1)
     assert told == [f"r{number}: set /out/{number}/a 1" for number in (0, 5000, 9999)]
-    assert world.engine.load(world.engine.states["r0"].rule and [s.rule for s in world.engine.states.values()], {}) == []
+    assert (
+        world.engine.load(world.engine.states["r0"].rule and [s.rule for s in world.engine.states.values()], {}) == []
+    )
