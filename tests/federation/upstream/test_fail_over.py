@@ -62,3 +62,38 @@ def test_what_only_the_dead_hub_had_confirmed_is_told_again_by_the_box() -> None
                 say(here, EVENTS, 5)
                 assert heard(there, EVENTS + 5) == list(range(EVENTS + 5))
         first.start()
+
+
+def test_all_that_the_other_hub_has_not_heard_is_told_however_long_ago_it_was() -> None:
+    """The hubs never hear of each other. Between its visits at the second one the box was at the first, and was started
+    anew: nothing but the second hub knows how far it has heard."""
+    with Daemon(sets=SETS) as second, Daemon(sets=SETS) as first, client(second) as there:
+        subscribe(there, "/one/cue")
+        with box(links_to(second), sets=SETS) as one:
+            await_up(one)
+            say_from(one, 0, 5)
+            assert heard(there, 5) == list(range(5))
+            move(one, first)
+            say_from(one, 5, EVENTS)
+            move(one, second)
+            say_from(one, 5 + EVENTS, 5)
+            assert heard(there, EVENTS + 5) == list(range(5, EVENTS + 10))
+            eventually(lambda: state(one, key="queue") == 0)
+            assert state(one, key="drops") == 0
+
+
+def links_to(hub: Daemon) -> str:
+    return uplink(hub.ws_url, owns=["/one/**"])
+
+
+def say_from(daemon: Daemon, first: int, count: int) -> None:
+    with client(daemon) as here:
+        say(here, first, count)
+    eventually(lambda: state(daemon, key="queue") == 0, 30.0)
+
+
+def move(daemon: Daemon, hub: Daemon) -> None:
+    daemon.stop()
+    (daemon.directory / "clasp-edge.toml").write_text("\n" + links_to(hub))
+    daemon.start()
+    await_up(daemon)
