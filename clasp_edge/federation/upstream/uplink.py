@@ -70,7 +70,7 @@ class Uplink:
         self._hub_life = journal.cursor(self._life_place) if journal is not None else 0
         self._hub_id = ""
         self._heard_all_s: float | None = None
-        self._heard_up_to = 0
+        self._heard_up_to = -1  # at the first time it is noted also where the log is empty still
         self.router_id = identity.router_id
         self.instance = identity.instance
         self.link_number = crc32(name.encode())
