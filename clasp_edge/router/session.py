@@ -214,6 +214,15 @@ class Session(ClaspReceiver):
         if self.versioned and is_set and self.router.on_peer_refused is not None:
             self.router.on_peer_refused(self, Verdict(verdict), address)
 
+    def on_reserved(self, payload: bytes, address: bytes) -> bool:
+        if self.router.on_switch is None or self.confinement is not None:
+            return False
+        try:
+            message = decode_payload(payload)
+        except WireError:
+            return False
+        return isinstance(message, Set) and self.router.on_switch(self, message.address, message.value)
+
     def on_audited(self, address: bytes) -> None:
         self.note_writes(shown_address(address))
 
