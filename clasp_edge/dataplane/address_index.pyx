@@ -72,9 +72,10 @@ cdef class AddressIndex:
         cdef Entry* first
         if at >= self.used:
             return False
-        first = entries[self.blocks[at].ids[0]]
-        if at and _order(address, size, entry_address(first), first.address_size, False) < 0:
-            return False
+        if at:                          # only the first block may be empty: what it begins with is not looked at
+            first = entries[self.blocks[at].ids[0]]
+            if _order(address, size, entry_address(first), first.address_size, False) < 0:
+                return False
         if at + 1 < self.used:
             first = entries[self.blocks[at + 1].ids[0]]
             if _order(address, size, entry_address(first), first.address_size, False) >= 0:
