@@ -5,8 +5,8 @@ from typing import Any
 from typing_extensions import Buffer
 
 from clasp_edge.dataplane.clasp_sender import ClaspSender
+from clasp_edge.dataplane.core import Core
 from clasp_edge.dataplane.mqtt_details import MqttDetails
-from clasp_edge.dataplane.outbox import Core
 from clasp_edge.dataplane.plane import Plane
 from clasp_edge.dataplane.write_run import WriteRun
 

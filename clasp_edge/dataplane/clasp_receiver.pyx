@@ -13,10 +13,12 @@ from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
 from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
 from clasp_edge.dataplane.messages cimport PUBLISH, SET, Published, Write, read_publish, read_set, read_version
 from clasp_edge.dataplane.mqtt_details cimport FEDERATION_SYNC, MQTT_DETAILS
-from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE, Raw
-from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, NO_SCOPE, OUTDATED, STAGED, Staged
+from clasp_edge.dataplane.outbox cimport JOBS_AT_ONCE
+from clasp_edge.dataplane.plane cimport STAGED, Staged
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE
+from clasp_edge.dataplane.sink cimport HEADROOM, Raw
 from clasp_edge.dataplane.table cimport Slot, Table
+from clasp_edge.dataplane.verdict cimport ACCEPTED, CONTROL_PLANE, NO_SCOPE, OUTDATED
 from clasp_edge.dataplane.view cimport View
 from clasp_edge.dataplane.write_run cimport publish_content, set_content
 

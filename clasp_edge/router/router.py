@@ -38,7 +38,7 @@ from clasp_edge.wire.pattern import Pattern
 log = logging.getLogger("clasp_edge.router")
 
 SNAPSHOT_OVERHEAD_BYTES = 61
-"""What a param takes in a snapshot of its own beside address and value (dataplane/plane.pyx)."""
+"""What a param takes in a snapshot of its own beside address and value (dataplane/state.pyx)."""
 
 _KINDS = {Framing.WS: "websocket", Framing.TCP: "tcp", Framing.QUIC: "quic"}
 

@@ -31,7 +31,7 @@ from clasp_edge.wire.messages import Hello, Publish, Set
 from clasp_edge.wire.timeline import timeline_as_value
 
 if TYPE_CHECKING:
-    from clasp_edge.dataplane.outbox import Sink
+    from clasp_edge.dataplane.sink import Sink
     from clasp_edge.router.access import Access, Confinement, Identity
     from clasp_edge.router.gesture import GestureThrottle
     from clasp_edge.router.router import Router
