@@ -147,6 +147,14 @@ class Target(Party):
     def on_deliveries(self, deliveries: list[Any]) -> None:
         self._fan_out.add(self, deliveries)
 
+    def replaceable(self, delivery: Any) -> bytes | None:
+        """The address of a delivered param, where it is one by itself."""
+        _, signal, frame, _, number, _ = delivery
+        if number or signal != SignalType.PARAM:
+            return None
+        address = address_in(frame)
+        return None if self._is_event(address, signal) else address
+
     def take(self, deliveries: Sequence[Any]) -> None:
         if self._closed:
             return

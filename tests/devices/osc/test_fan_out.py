@@ -48,11 +48,14 @@ class Receiver:
 
     def take(self, deliveries: Sequence[Any]) -> None:
         self.rig.cpu_s += self.cost_s
-        self.rig.told += [(self.name, number) for number, _, _ in deliveries]
+        self.rig.told += [(self.name, delivery[0]) for delivery in deliveries]
+
+    def replaceable(self, delivery: Any) -> bytes | None:
+        return cast("bytes | None", delivery[1])
 
 
-def delivery(number: int, size: int = 20) -> tuple[int, int, bytes]:
-    return number, 0, bytes(size)
+def delivery(number: int, size: int = 20, *, address: bytes | None = None, bundle: int = 0) -> tuple[Any, ...]:
+    return number, address, bytes(size), None, bundle, 0
 
 
 def test_what_is_little_is_done_at_once() -> None:
@@ -82,10 +85,43 @@ def test_the_rest_waits_for_the_loops_turns_and_each_devices_order_holds() -> No
 def test_what_waits_is_bounded_in_bytes() -> None:
     rig = Rig()
     count = 3 * MAX_WAITING_BYTES // 60_000
+    desk = Receiver(rig, "desk", 1.0)
     for number in range(count):
-        rig.fan_out.add(Receiver(rig, "desk", 1.0), [delivery(number, 60_000)])
-    assert len(rig.fan_out) * 60_000 <= MAX_WAITING_BYTES
-    assert [number for _, number in rig.told] == list(range(count - len(rig.fan_out)))
+        rig.fan_out.add(desk, [delivery(number, 60_000)])
+    assert (count - len(rig.told)) * 60_000 <= MAX_WAITING_BYTES
+    assert [number for _, number in rig.told] == list(range(len(rig.told)))
+
+
+def test_of_a_param_that_waits_the_newest_value_counts_unless_something_came_behind_it() -> None:
+    rig = Rig()
+    rig.fan_out.add(Receiver(rig, "other", 1.0), [delivery(0)])
+    desk = Receiver(rig, "desk")
+    for number in range(1, 6):
+        rig.fan_out.add(desk, [delivery(number, address=b"/level"), delivery(10 * number, address=b"/pan")])
+    rig.fan_out.add(desk, [delivery(6)])
+    for number in range(7, 10):
+        rig.fan_out.add(desk, [delivery(number, address=b"/level")])
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert [number for name, number in rig.told if name == "desk"] == [5, 50, 6, 9]
+
+
+def test_a_bundle_is_not_taken_apart() -> None:
+    rig = Rig()
+    rig.fan_out.add(Receiver(rig, "other", 1.0), [delivery(0)])
+
+    class Desk(Receiver):
+        def take(self, deliveries: Sequence[Any]) -> None:
+            super().take(deliveries)
+            bundles.append({one[4] for one in deliveries})
+
+    bundles: list[set[int]] = []
+    desk = Desk(rig, "desk")
+    for bundle in (1, 2):
+        rig.fan_out.add(desk, [delivery(number, bundle=bundle) for number in range(100)])
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert bundles == [{1}, {2}]
 
 
 def test_one_that_fails_harms_no_other() -> None:
