@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from asyncio import AbstractEventLoop, TimerHandle
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +30,7 @@ from clasp_edge.router.principal import RefusalLog, host_of, may_administrate, p
 from clasp_edge.router.schedule import Schedule
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.router.signals import SignalRegistry
-from clasp_edge.wire import ErrorCode, MessageType, Value, ValueType
+from clasp_edge.wire import ErrorCode, MessageType, ValueType
 from clasp_edge.wire.address import validate_address
 from clasp_edge.wire.limits import MAX_PAYLOAD_BYTES
 from clasp_edge.wire.pattern import Pattern
@@ -39,6 +39,9 @@ log = logging.getLogger("clasp_edge.router")
 
 SNAPSHOT_OVERHEAD_BYTES = 61
 """What a param takes in a snapshot of its own beside address and value (dataplane/state.pyx)."""
+
+MOST_REFUSALS = 20
+"""Remembered for who asks why something was refused."""
 
 _KINDS = {Framing.WS: "websocket", Framing.TCP: "tcp", Framing.QUIC: "quic"}
 
@@ -67,8 +70,9 @@ class Router:
         self._refusals = RefusalLog(self.accounts, clock)
         self.sessions: dict[str, Session] = {}
         self.on_peer_refused: Callable[[Session, Verdict, bytes], None] | None = None
-        self.on_switch: Callable[[Session, str, Value], bool] | None = None
-        """Asked of a SET to one of the router's own addresses: whether that is a switch, and was turned."""
+        self.on_switch: Callable[[Session, bytes, bytes], bool] | None = None
+        """Asked of a SET (address, payload) to one of the router's own addresses: whether that is a switch, and was
+        turned."""
         self.connections: set[Session] = set()
         self.places = Places(lambda: self.config.limits.max_sessions)
         self.half_open = HalfOpen(lambda: self.config.limits.max_half_open)
@@ -76,6 +80,8 @@ class Router:
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
         self.errors: Counter[int] = Counter()
+        self.refusals: deque[tuple[int, str, str, int, str]] = deque(maxlen=MOST_REFUSALS)
+        """The last ERRORs: Unix time in microseconds, name and address of the client, code, text."""
         self.on_admitted: list[Callable[[Session], None]] = []
         self.on_ended: list[Callable[[Session], None]] = []
         self.extensions = False  # WELCOME tells other routers that this is a clasp-edge
