@@ -75,7 +75,10 @@ class _ParserLog:
         log.debug(message, *args)
         self._failed()
 
-    exception = error
+    def exception(self, message: str, *args: object, **kwargs: object) -> None:
+        # Not the client's fault but ours, whatever it has sent.
+        log.error(message, *args, exc_info=True)
+        self._failed()
 
 
 class Connection:

@@ -3,12 +3,16 @@
 Compiled because it runs once per message; everything about handshakes and closing is in `websocket.py`.
 """
 
+import logging
+
 from libc.stdint cimport uint8_t
 
 from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
 
 from clasp_edge.dataplane.account cimport INPUT
 from clasp_edge.dataplane.clasp_receiver cimport ClaspReceiver
+
+log = logging.getLogger("clasp_edge.transports")
 
 cdef enum:
     MAX_MESSAGE = 65547     # one frame, the largest (wire.md 1)
@@ -26,7 +30,11 @@ cdef class ClientListener(WSListener):
         self.connection = connection
 
     cpdef on_ws_connected(self, WSTransport transport):
-        self.peer = self.connection.opened(transport)
+        try:
+            self.peer = self.connection.opened(transport)
+        except Exception:
+            log.exception("a session could not be made")    # picows says so only to the client (1011)
+            raise
         # The handshake is over; a thousand idle clients need not keep their request headers.
         transport.request = None
         transport.response = None
