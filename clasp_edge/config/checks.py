@@ -280,7 +280,10 @@ def _uplink(uplink: Uplink) -> Iterator[tuple[str, str]]:
                     "with a token, discover: needs tls_pin: anybody there could answer, and get it",
                 )
     if not uplink.owns and not uplink.wants:
-        yield "owns", "an uplink without patterns in owns or wants would carry nothing"
+        yield (
+            "owns",
+            "an uplink without patterns in owns or wants would carry nothing; with a name = ... it owns /NAME/**",
+        )
     for key in ("owns", "wants"):
         for index, pattern in enumerate(getattr(uplink, key)):
             if reason := pattern_fault(pattern):
