@@ -22,7 +22,8 @@ NOBODYS = "clasp-edge"
 
 
 class Problem:
-    """One thing that is wrong. `where` is the file's name or `--set`; `key` is a dotted path or ""."""
+    """One thing that is wrong. `where` is the file's name (an `Origin` with its line) or `--set`; `key` is a dotted
+    path or ""."""
 
     def __init__(self, where: str, key: str, message: str) -> None:
         self.where = where
@@ -30,7 +31,9 @@ class Problem:
         self.message = message
 
     def __str__(self) -> str:
-        line = ": ".join(part for part in (self.where, self.key, self.message) if part)
+        number = getattr(self.where, "line", None)
+        where = self.where if number is None else f"{self.where}:{number}"
+        line = ": ".join(part for part in (where, self.key, self.message) if part)
         # What is quoted from a file may hold line breaks or terminal escapes; this stays one harmless line.
         return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
 
@@ -70,7 +73,7 @@ def load_with_origins(path: Path | None, sets: Sequence[str]) -> tuple[Config, C
     def origin_of(key: str) -> str:
         if sources is None or any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in given):
             return COMMAND_LINE
-        return str(sources.origin_of(key))
+        return sources.place_of(key)
 
     def report(key: str, message: str) -> None:
         problems.append(Problem(origin_of(key), key, message))

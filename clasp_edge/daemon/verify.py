@@ -12,7 +12,7 @@ from pathlib import Path
 from clasp_edge.config.load import ConfigError, Problem, load_with_origins
 from clasp_edge.config.model import Config
 from clasp_edge.daemon.claimed_config import with_claim
-from clasp_edge.daemon.rules_config import has_rules, read_configured
+from clasp_edge.daemon.rules_config import check_configured, has_rules
 from clasp_edge.security.scope import Scope, ScopeError
 from clasp_edge.security.token_file import TokenFile, TokenFileError
 from clasp_edge.security.user_file import UserFile
@@ -93,7 +93,7 @@ def _wrong_rules(config: Config) -> Iterator[tuple[str, str]]:
             return
     if not has_rules(config):
         return
-    rules, problems, _ = read_configured(config)
+    rules, problems, _ = check_configured(config)
     yield from problems
     for rule in rules:
         yield from _unreadable_scopes(f"{rule.origin}.scopes", rule.scopes)

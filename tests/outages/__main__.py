@@ -23,10 +23,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--histories", type=int, default=0, help="random histories instead, so many (histories.py)")
     parser.add_argument("--first", type=int, default=1, help="seed of the first history")
-    parser.add_argument("--only", default="", help="scenarios with this in their names")
+    parser.add_argument("--only", default="", help="scenarios (or topologies) with this in their names")
     options = parser.parse_args()
     if options.histories:
-        return run_histories(options.first, options.histories, options.seconds)
+        return run_histories(options.first, options.histories, options.seconds, options.only)
     if reason := why_not():
         print(f"outages: {reason}", file=sys.stderr)
         return 2

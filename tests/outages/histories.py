@@ -50,6 +50,7 @@ class History:
     seed: int
     root: Path
     seconds: float
+    only: str = ""
     topology: str = ""
     mode: str = ""
     faults: Counter[str] = field(default_factory=Counter)
@@ -60,7 +61,7 @@ class History:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
-        self.topology = self._random.choice(list(TOPOLOGIES))
+        self.topology = self._random.choice([name for name in TOPOLOGIES if self.only in name])
         self.mode = self._random.choice(["group", "strict"])
         self._shape = TOPOLOGIES[self.topology]
         self.routers = {name: Router(name, self.root, self.mode) for name in self._shape}
@@ -312,10 +313,10 @@ class History:
                     self.broken.append(f"{len(missing)} events of {name} missing at {at}: {missing[:5]}")
 
 
-async def perform(seed: int, seconds: float) -> History:
+async def perform(seed: int, seconds: float, only: str) -> History:
     """One history, from start to end. What routers of a broken one have written is left where it is."""
     root = Path(tempfile.mkdtemp(prefix=f"history-{seed}-"))
-    history = History(seed, root, seconds)
+    history = History(seed, root, seconds, only)
     try:
         await history.run()
     except (RuntimeError, OSError, TimeoutError, AssertionError) as error:
@@ -325,12 +326,12 @@ async def perform(seed: int, seconds: float) -> History:
     return history
 
 
-def run_histories(first: int, count: int, seconds: float) -> int:
-    """So many, from this seed on; 1 if a promise was broken."""
+def run_histories(first: int, count: int, seconds: float, only: str) -> int:
+    """So many, from this seed on, of topologies with `only` in their names; 1 if a promise was broken."""
     faults: Counter[str] = Counter()
     writes = broken = 0
     for seed in range(first, first + count):
-        history = asyncio.run(perform(seed, seconds))
+        history = asyncio.run(perform(seed, seconds, only))
         faults += history.faults
         writes += history.writes
         print(

@@ -13,22 +13,16 @@ from libc.string cimport memchr, memcpy
 
 from clasp_edge.dataplane.account cimport ALIASES
 from clasp_edge.dataplane.bytes cimport get16
-from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
-from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
-from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.dataplane.messages cimport Write
 from clasp_edge.dataplane.mqtt_message cimport new_raw, raw_write
 from clasp_edge.dataplane.mqtt_properties cimport read_properties
-from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
-from clasp_edge.dataplane.plane cimport (
-    ACCEPTED,
-    AT_CAPACITY,
-    BAD_ADDRESS,
-    NO_SCOPE,
-    TOO_LARGE,
-)
 from clasp_edge.dataplane.scan cimport utf8_valid
+from clasp_edge.dataplane.sink cimport NO_EXPIRY, Raw
+from clasp_edge.dataplane.verdict cimport ACCEPTED, AT_CAPACITY, BAD_ADDRESS, NO_SCOPE, TOO_LARGE
 from clasp_edge.dataplane.view cimport View
+from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
+from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
+from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
 
 log = logging.getLogger("clasp_edge.dataplane")
 

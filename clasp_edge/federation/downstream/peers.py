@@ -153,7 +153,7 @@ class Peers:
             peer_frame(
                 self.identity.router_id, self.identity.instance, (), strict=strict, keeps=keeps, recalls=recalls,
                 versions=session.versioned, time_us=self._router.plane.now_hlc if session.versioned else 0,
-                mqtt=session.details is not None,
+                mqtt=session.details is not None, heard=self._seen.heard_of(router_id),
             )
         )  # fmt: skip
 

@@ -35,6 +35,9 @@ MAX_PAGES = 12_288
 """Writes are remembered by the page, 0.4 KB each with what Python needs for it: 5 MB at most. An epoch has room for
 262,144 writes in a row; no link has more messages under way than an eighth of that."""
 
+MAX_EPOCHS_TOLD = 32
+"""Of one router, to itself: more than it goes through between two visits that matter."""
+
 LONGEST_ID = 95
 """Bytes of a router's id that the log has room for, twice."""
 
@@ -112,6 +115,16 @@ class Seen:
             self._pages -= 1
             if not len(self._epochs[oldest]):
                 del self._epochs[oldest]
+
+    def heard_of(self, origin: str) -> dict[int, int]:
+        """The highest number that has come of each of a router's epochs, those heard of last."""
+        found = {}
+        for key in [key for key in self._open if key[0] == origin]:
+            self.settle(key)
+        for key in [key for key in self._epochs if key[0] == origin][-MAX_EPOCHS_TOLD:]:
+            if highest := self._epochs[key].highest():
+                found[key[1]] = highest
+        return found
 
     def opened(self, arrival: Arrival, key: tuple[str, int], first: int, count: int) -> bool:
         """A run begins. Whether another connection is in the middle of one with some of the same numbers."""
@@ -221,6 +234,14 @@ class _Numbers:
             low, high = max(first, base), min(first + count, base + NUMBERS_PER_PAGE)
             found[4 * (low - first) : 4 * (high - first)] = self._pages[page][4 * (low - base) : 4 * (high - base)]
         return bytes(found) if any(found) else None
+
+    def highest(self) -> int:
+        """The highest number of which something is known; 0 if none is."""
+        for number in sorted(self._pages, reverse=True):
+            said = self._pages[number].rstrip(b"\0")
+            if said:
+                return number * NUMBERS_PER_PAGE + (len(said) - 1) // 4
+        return 0
 
     def note(self, first: int, contents: bytes) -> None:
         at, end = first, first + len(contents) // 4

@@ -6,6 +6,8 @@ end is a clasp-edge too. Builds and reads them; knows no session.
 - PEER: `origin` the router's id, `since_revision` its instance (when its process started, in microseconds), `patterns`
   what it owns; `link` tells several links of one router apart; `keeps`, from a hub, that it understands FOLLOW;
   `recalls`, that after a restart, too, it recognises what was under policy `log`.
+  `heard:` and an epoch of the box in hexadecimal, from a hub: the highest number that it has heard of that, by
+  whichever way. The box tells it what follows.
 - FOLLOW, before the declaration: the hub is to tell, in order, all messages that are under policy `log` here, those too
   that come while we are away. `revisions` is the table of policies, 0 latest, 1 log, 2 drop. `since_revision`, where we
   have heard everything of some hub, how many milliseconds ago that was, and 1: a hub that sees us for the first time
@@ -56,12 +58,15 @@ _ANSWERED_RUN = struct.Struct(">BBHH H6sQ H5sQ H5sQ H4sQ BQ")
 _POINT = struct.Struct(">BBHHBQ")
 _HAS_SINCE, _HAS_ORIGIN = 0x80, 0x40
 
+_HEARD = "heard:"
+
 ANSWERS = (0, 1, 2)
 
 
 def peer_frame(
     router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, keeps: bool = False, link: int = 0,
     versions: bool = False, time_us: int = 0, recalls: bool = False, mqtt: bool = False,
+    heard: Mapping[int, int] | None = None,
 ) -> bytes:  # fmt: skip
     """PEER."""
     flags = (("strict", strict), ("keeps", keeps), ("recalls", recalls), ("versions", versions), ("mqtt", mqtt))
@@ -70,7 +75,15 @@ def peer_frame(
         told["time"] = time_us
     if link:
         told["link"] = link
+    for epoch, number in (heard or {}).items():
+        told[f"{_HEARD}{epoch:x}"] = number
     return encode(FederationSync(FederationOp.PEER, tuple(owns), told, instance, router_id))
+
+
+def read_heard(message: FederationSync) -> dict[int, int]:
+    """What the hub has heard of us, from its PEER: epochs, and the highest number of each. Raises ValueError."""
+    told = message.revisions.items()
+    return {int(name.removeprefix(_HEARD), 16): number for name, number in told if name.startswith(_HEARD)}
 
 
 def follow_frame(table: Mapping[str, str], apart_s: float | None = None) -> bytes:

@@ -43,6 +43,14 @@ class Identity:
         """The route of what was first written here in a run, and logged."""
         return Route(self.router_id, self._runs.get(run) or 2 * (self._store + run), 0)
 
+    def heard_up_to(self, heard: Mapping[int, int]) -> int | None:
+        """The place in our log up to which another router has heard what was first written here: its number of the
+        latest run of ours that it knows. None: it knows none."""
+        for run in sorted(self._runs, reverse=True):
+            if self._runs[run] in heard:
+                return heard[self._runs[run]]
+        return None
+
     def is_own(self, origin: str, epoch: int) -> bool:
         """Whether something that other routers pass on was first written here: by this router, and not by a copy of it,
         nor by what it was before its data directory was put back."""

@@ -208,7 +208,8 @@ class LinkQueue:
             self.oldest_s = item.since_s
 
     def _lose(self, item: Item) -> None:
-        self.dropped += 1
+        if not 0 < item.logged <= self._again_up_to:
+            self.dropped += 1
         self._less(1, len(item.frame))
 
     def _less(self, count: int, size: int) -> None:
@@ -390,15 +391,16 @@ class LinkQueue:
         if self._journal is not None:
             self._places.append(self._journal.cursor(self._cursor_name))
 
-    def rewind(self) -> None:
-        """The neighbour may lack what was acknowledged in the last seconds: it is told once more. Before anything is
-        taken."""
+    def rewind(self, heard_up_to: int | None = None) -> None:
+        """The neighbour may lack what was acknowledged in the last seconds, and all after `heard_up_to`, if that is
+        earlier: it is told once more. Before anything is taken."""
         if self._journal is None or not self._places:
             return
         at = self._journal.cursor(self._cursor_name)
-        if self._places[0] < at:
+        place = self._places[0] if heard_up_to is None else min(self._places[0], heard_up_to)
+        if place < at:
             self._again_up_to = at
-            self._position = self._places[0]
+            self._position = place
             self._journal.set_cursor(self._cursor_name, self._position)
             self._following = False
         self._places.clear()

@@ -19,6 +19,7 @@ from clasp_edge.federation.shared.extensions import (
     follow_frame,
     peer_frame,
     read_buckets,
+    read_heard,
     read_route,
     stored_frame,
 )
@@ -121,6 +122,7 @@ class HubSession:
         self.versioned = False
         self.tells_mqtt = False
         self.recalls = False
+        self.heard: Mapping[int, int] = {}
         self._introduced_s = 0.0
         self._state_sync: StateSync | VersionSync | None = None
         self._heartbeat = Heartbeat(self)
@@ -302,6 +304,7 @@ class HubSession:
         if self.versioned:
             self.owner.measured(message.revisions.get("time", 0), self.owner.monotonic_s() - self._introduced_s)
         self.recalls = bool(message.revisions.get("recalls"))
+        self.heard = read_heard(message)
         if message.revisions.get("keeps"):
             self._follow()
         self._declare()

@@ -70,7 +70,7 @@ class Uplink:
         self._hub_life = journal.cursor(self._life_place) if journal is not None else 0
         self._hub_id = ""
         self._heard_all_s: float | None = None
-        self._heard_up_to = 0
+        self._heard_up_to = -1  # at the first time it is noted also where the log is empty still
         self.router_id = identity.router_id
         self.instance = identity.instance
         self.link_number = crc32(name.encode())
@@ -236,14 +236,15 @@ class Uplink:
             self.status.write()
 
     def _tell_again(self, session: HubSession) -> None:
-        """Another hub than before, or one that was started anew, may lack what was acknowledged in the last seconds: it
-        is told once more what was said here, and what was heard here, if it recognises what it has."""
+        """Another hub than before, or one that was started anew, may lack what was acknowledged in the last seconds, or
+        since the hubs were apart: it is told once more what was said here, and what was heard here, if it recognises
+        what it has."""
         changed = not self.is_same_life(session.hub_instance) or self._hub_id not in ("", session.hub_id)
         self._hub_id = session.hub_id
         again = changed and session.recalls and self._journal is not None
         self.sender.retells_up_to = self._journal.last_sequence if again and self._journal is not None else 0
         if again:
-            self.backlog.rewind()
+            self.backlog.rewind(self._identity.heard_up_to(session.heard))
 
     def heard_all(self, since_s: float) -> None:
         """At this time the hub had nothing more to tell of what must all arrive."""

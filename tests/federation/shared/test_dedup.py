@@ -54,6 +54,22 @@ def test_exactly_what_was_here_is_recognised(taken: list[tuple[int, int]]) -> No
         known.update(numbers)
 
 
+def test_the_highest_number_that_has_come_of_each_epoch_is_known() -> None:
+    seen = Seen()
+    arrival, other = Arrival(seen, is_own), Arrival(seen, is_own)
+    assert seen.heard_of("a") == {}
+    arrival.announce(Route("a", 2, 1), 10, 500)
+    bring(arrival, 10, range(10, 300))
+    other.announce(Route("a", 4, 1), 7, 5)
+    bring(other, 7, range(7, 9))
+    bring(other, 9, range(9, 12), accepted=False)
+    other.announce(Route("b", 6, 1), 3, 1)
+    bring(other, 3, [3])
+    assert seen.heard_of("a") == {2: 299, 4: 8}, "what was refused has not been here"
+    bring(arrival, 300, [300])
+    assert seen.heard_of("a")[2] == 300, "that a run is under way makes no difference"
+
+
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20), st.integers(0, 20)), max_size=30))
 def test_what_was_announced_and_has_not_come_is_new_when_it_does(runs: list[tuple[int, int, int]]) -> None:
     seen = Seen()

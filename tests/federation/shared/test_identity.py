@@ -77,6 +77,16 @@ def test_a_run_after_a_backup_was_put_back_is_a_new_one(tmp_path: Path) -> None:
     assert not after.is_own("other", after.logged.epoch)
 
 
+def test_what_another_router_has_heard_is_a_place_in_our_log(tmp_path: Path) -> None:
+    """By the latest run that it knows; what it says of runs that are none of ours says nothing."""
+    runs = {run: 100 + 2 * run for run in (1, 9, 10)}
+    ours = Identity(tmp_path, 5, 5, 10, "box", dict(sorted(runs.items(), key=lambda item: str(item[0]))))
+    assert ours.heard_up_to({}) is None
+    assert ours.heard_up_to({7: 500}) is None
+    assert ours.heard_up_to({102: 20, 118: 40, 7: 500}) == 40
+    assert ours.heard_up_to({102: 20, 118: 40, 120: 55}) == 55
+
+
 def test_only_so_many_runs_are_remembered() -> None:
     places = {"uplink:main": 7}
     for run in range(1, REMEMBERED_RUNS + 10):

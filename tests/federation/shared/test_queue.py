@@ -401,4 +401,15 @@ def test_what_was_acknowledged_in_the_last_seconds_can_be_told_again(tmp_path: P
         box.backlog.keep_place()
     box.backlog.rewind()
     assert box.send() == []
+    box.backlog.rewind(4)  # the numbers of the log begin at 1
+    found = []
+    while len(found) < 6:
+        found += box.send()
+        box.acknowledge()
+        box.turn()
+    assert found == [4, 5, 6, 7, 8, 9]
+    assert box.send() == []
+    box.turn()
+    assert box.send() == []
+    assert (box.backlog.depth, box.backlog.dropped, box.backlog.idle) == (0, 0, True)
     box.close()
