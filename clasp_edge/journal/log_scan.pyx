@@ -88,8 +88,8 @@ def logged_in(source, uint64_t sequence, list found not None, Py_ssize_t size, P
     (`cursors.Logged`), as long as there are at most so many and of so many bytes; one is always given.
 
     `size`: the bytes of what is in `found` already. Returns `(size, whether that was all)`. `own_of(bytes)` reads what
-    is behind a frame, or raises ValueError. `faults` gets, by its number, why a record was passed over; behind one whose
-    sizes do not add up the block is given up. The same as `format.records`, in a tenth of the time.
+    is behind a frame, or raises ValueError. `faults` gets, by its number, why a record was passed over; behind one
+    whose sizes do not add up the block is given up. The same as `format.records`, in a tenth of the time.
     """
     cdef size_t at = sizeof(BlockHeader)
     cdef View view = View(source)

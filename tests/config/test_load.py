@@ -315,7 +315,8 @@ def test_all_problems_are_reported_each_with_its_origin(write_file: WriteFile) -
         ),
         (
             ['url="ws://hub:1"'],
-            "uplink.main.owns: an uplink without patterns in owns or wants would carry nothing; with a name = ... it owns /NAME/**",
+            "uplink.main.owns: an uplink without patterns in owns or wants would carry nothing; "
+            "with a name = ... it owns /NAME/**",
         ),
         (['url="ws://hub:1"', 'wants=["b"]'], 'uplink.main.wants[0]: an address pattern starts with "/": "b"'),
         (
