@@ -19,6 +19,7 @@ from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.federation.downstream.digests import answer_digest
 from clasp_edge.federation.downstream.downlink import Downlink
+from clasp_edge.federation.downstream.held import Held
 from clasp_edge.federation.downstream.log_pass import LogPass
 from clasp_edge.federation.downstream.peer_cursors import PeerCursors
 from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
@@ -143,6 +144,8 @@ class Peers:
         session.versioned = bool(message.revisions.get("versions"))
         if session.versioned and message.revisions.get("mqtt"):
             session.details = MqttDetails(session.holding)
+        session.paced = True
+        session.on_held = Held(session, peer.router_id, self._router.clock)
         session.own_rate = self._router.config.federation.messages_per_second
         self._router.apply_limits(session)
         buffer = self._router.plane.journal_buffer
@@ -368,6 +371,7 @@ class Peers:
                 "since": round(peer.since_s, 3),
                 "remote": peer.session.link.remote if peer.session is not None else "",
                 "owns": [pattern.text.decode() for pattern in peer.owns.patterns if pattern is not None],
+                "held": peer.session.held if peer.session is not None else 0,
                 "told": peer.downlink.told if peer.downlink is not None else 0,
                 **_waiting(peer.downlink),
             }
