@@ -302,8 +302,8 @@ cdef class ClaspReceiver(ClaspSender):
         """Handle one frame, or keep it while the peer does not read its replies."""
         if self.dead:
             return
-        if self.pressed or self.yielding or self.deferred
-                or (self.paced and self._holds()) or len(self.jobs) > JOBS_AT_ONCE:
+        if (self.pressed or self.yielding or self.deferred or (self.paced and self._holds())
+                or len(self.jobs) > JOBS_AT_ONCE):
             # What the peer asks must not pile up as answers. What one read brought waits here, the rest in the kernel.
             self.deferred.append(PyBytes_FromStringAndSize(<const char*>data, size))
             if not self.input_paused:
