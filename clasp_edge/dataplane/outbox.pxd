@@ -59,6 +59,7 @@ cdef struct Delivery:
     bint tell                   # of what is quiet: not only for the digest
     uint64_t hlc
     uint64_t rank
+    uint64_t base               # of a SET: the hlc of the state that it is a change of, and of no other; 0: of any
     uint64_t delta              # what changes in a digest; 0: nothing
     uint32_t entry_id
     uint32_t bucket

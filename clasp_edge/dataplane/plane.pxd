@@ -44,7 +44,9 @@ cdef class Plane(State):
     cdef Staged staged[STAGED]              # what the one read under way has brought
     cdef int staged_count
     cdef void* staging                      # the peer it is from
-    cdef public object referee              # `referee(address)`: whether locks and strategies are decided here; or None
+    # `referee(address, holder, writer)`: whether it is decided here that `writer` is refused; or None. `holder` has it
+    # locked, if anybody has.
+    cdef public object referee
     cdef public uint32_t links              # to routers that know versions
     cdef readonly uint64_t outdated
     cdef uint8_t* scratch                   # HEADROOM, then the frame under construction
@@ -58,7 +60,10 @@ cdef class Plane(State):
     cdef int _replay(self, Sink origin, Write* write, Entry* entry) noexcept
     cdef void _clear(self, Sink origin, Entry* entry, uint64_t hlc, uint64_t rank, Raw* raw) noexcept
     cdef bint _newer(self, Entry* entry, Write* write) noexcept
-    cdef bint _decides(self, Entry* entry) noexcept
+    cdef bint _decides(self, Entry* entry, Sink origin) noexcept
+    cdef bint _stale(self, Entry* entry, Sink origin, Write* write) noexcept
+    cdef bint _late(self, Entry* entry, Sink origin, Write* write) noexcept
+    cdef void _lock_told(self, Entry* entry, Sink origin, int flags) noexcept
     cdef void _heard(self, uint64_t hlc) noexcept
     cdef void overrule(self, Entry* entry, uint64_t hlc, uint64_t rank, bint raise_epoch) noexcept
     cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept

@@ -18,7 +18,7 @@ class Control(Protocol):
 
 class Plane(State):
     control: Control
-    referee: Callable[[bytes], bool] | None
+    referee: Callable[[bytes, bytes, bytes], bool] | None
     links: int
 
     @property
