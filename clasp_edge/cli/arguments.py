@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
     source = Parser(add_help=False)
     source.add_argument(
+        "-c",
         "--config",
         type=Path,
         metavar="FILE",
@@ -45,13 +46,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="override one key, for example websocket.listen=127.0.0.1:7400; may be repeated",
     )
-    commands.add_parser("run", parents=[source], help="start the router", description="Start the router.")
-    commands.add_parser(
+    run = commands.add_parser("run", parents=[source], help="start the router", description="Start the router.")
+    check = commands.add_parser(
         "check",
         parents=[source],
         help="check a configuration",
         description='Print one line for each problem of the configuration and exit 1, or "ok" and exit 0.',
     )
+    for command in (run, check):
+        command.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the same as --config FILE")
     console_arguments.add_parsers(commands, source)
     remote_arguments.add_parsers(commands)
     journal_arguments.add_parser(commands, source)

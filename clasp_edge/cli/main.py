@@ -18,6 +18,7 @@ from clasp_edge.cli.arguments import SYSTEM_CONFIG, parser
 from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.config.model import Config, Uplink
 from clasp_edge.daemon.cautions import cautions
+from clasp_edge.daemon.rules_config import has_rules, read_configured
 from clasp_edge.daemon.verify import load_verified
 
 EXIT_OK = 0
@@ -30,9 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     match arguments.command:
         case "run":
-            return _run(_config_path(arguments.config), arguments.sets)
+            return _run(_config_path(_given_config(arguments)), arguments.sets)
         case "check":
-            return _check(_config_path(arguments.config), arguments.sets)
+            return _check(_config_path(_given_config(arguments)), arguments.sets)
         case "journal":
             return _journal(arguments)
         case name if name in device_arguments.COMMANDS:
@@ -66,6 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EXIT_OK
 
 
+def _given_config(arguments: argparse.Namespace) -> Path | None:
+    """The file that `run` and `check` were given, in one way or the other."""
+    if arguments.file is not None and arguments.config is not None and arguments.file != arguments.config:
+        parser().error("FILE and --config name two configurations")
+    given: Path | None = arguments.file or arguments.config
+    return given
+
+
 def _config_path(given: Path | None) -> Path | None:
     if given is None and SYSTEM_CONFIG.exists():
         return SYSTEM_CONFIG
@@ -80,6 +89,9 @@ def _check(path: Path | None, sets: list[str]) -> int:
         return EXIT_WRONG_CONFIG
     for caution in cautions(config, path):
         print(f"warning: {caution}")
+    if has_rules(config):
+        for remark in read_configured(config)[2]:
+            print(f"note: {remark}")
     print("ok")
     return EXIT_OK
 

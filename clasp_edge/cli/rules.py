@@ -67,6 +67,7 @@ def _shown(rule: str, found: Mapping[str, Any]) -> list[str]:
         f"fired       {found['fired']} times, last {when}",
         f"refused     {found['refused']} times",
         f"errors      {found['errors']}" + (f", last: {found['last_error']}" if found["last_error"] else ""),
+        *([f"would       {found.get('would') or 'nothing yet'}"] if found["mode"] == "watch" else []),
     ]
 
 

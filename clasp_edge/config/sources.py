@@ -6,12 +6,17 @@ Knows TOML and where each key came from; what keys there are is not its business
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from clasp_edge.config.lines import line_of
+
 DROP_INS = "conf.d"
 SUFFIX = ".toml"
+
+_LISTED = re.compile(r"([A-Za-z0-9_.-]+)\[(\d{1,6})\]")
 
 
 class Unreadable(Exception):
@@ -20,6 +25,17 @@ class Unreadable(Exception):
     def __init__(self, path: Path, reason: str) -> None:
         self.path = path
         super().__init__(reason)
+
+
+class Origin(str):
+    """The name of a file, and the line in it, where that is known."""
+
+    line: int | None
+
+    def __new__(cls, file: Path | str, line: int | None = None) -> Origin:
+        made = super().__new__(cls, file)
+        made.line = line
+        return made
 
 
 class Sources:
@@ -56,6 +72,20 @@ class Sources:
             # `a.b[1]` stands in `a.b`, and that in `a`.
             key = key[: max(key.rfind("."), key.rfind("["), 0)]
         return self.path
+
+    def place_of(self, key: str) -> Origin:
+        """As `origin_of`, with the line."""
+        file = self.origin_of(key)
+        if (listed := _LISTED.match(key)) is not None:
+            # The list is made of those of several files; in each it begins at its own 0.
+            name, index = listed[1], int(listed[2])
+            first = next((at for at in range(index) if self.origin_of(f"{name}[{at}]") == file), index)
+            key = f"{name}[{index - first}]{key[listed.end() :]}"
+        try:
+            line = line_of(file.read_text(encoding="utf-8"), key)
+        except (OSError, UnicodeDecodeError):
+            line = None
+        return Origin(file, line)
 
     def _join(self, into: dict[str, object], table: Mapping[str, object], file: Path, prefix: str) -> None:
         for name, value in table.items():

@@ -8,7 +8,6 @@ token has to ask for this machine by a name of its own (transports/origins.py). 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -16,6 +15,7 @@ import msgspec
 
 from clasp_edge.config.model import Config
 from clasp_edge.console.health import Health
+from clasp_edge.console.near import is_near, networks_of
 from clasp_edge.console.requests import changed_by
 from clasp_edge.router.access import Identity, Refused
 from clasp_edge.router.router import Router
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 FORWARDED = ("forwarded", "x-forwarded-for", "via")
 """Header fields that say that the request came by a proxy, whose address says nothing about who asks."""
 
-ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload"})
+ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support"})
 """Of the requests of the control socket, those that the page makes."""
+
+TELLING = frozenset({"why", "settings", "token", "claim", "support"})
+"""Of these, those that tell more than numbers."""
 
 EVERYTHING = Pattern(b"/**")
 
@@ -58,7 +61,7 @@ class Pages:
 
     def apply_config(self, config: Config) -> None:
         """Take over who may read; called again after a reload."""
-        self._networks = [ip_network(text) for text in config.console.metrics_from]
+        self._networks = networks_of(config.console.metrics_from)
         self._origins = Origins(config.websocket.origins)
 
     def answer(self, request: Request) -> bytes | None:
@@ -112,8 +115,8 @@ class Pages:
             return _said("403 Forbidden", refusal, request)
         changes = request.body is not None
         # What changes something, and what tells values, is for a token, from wherever.
-        asks_why = parse_qs(request.query, max_num_fields=8).get("request") == ["why"]
-        if barred := self._barred(request, must_show=(changes or asks_why) and self._router.authenticator is not None):
+        tells = parse_qs(request.query, max_num_fields=8).get("request", [""])[0] in TELLING
+        if barred := self._barred(request, must_show=(changes or tells) and self._router.authenticator is not None):
             return barred
         if request.body is None:
             fields = parse_qs(request.query, max_num_fields=8)
@@ -169,13 +172,7 @@ class Pages:
     def _is_near(self, request: Request) -> bool:
         if any(field in request.headers for field in FORWARDED):
             return any(network.prefixlen == 0 for network in self._networks)
-        try:
-            address = ip_address(request.host.partition("%")[0])
-        except ValueError:
-            return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped  # by the socket for both families
-        return any(address in network for network in self._networks)
+        return is_near(request.host, self._networks)
 
     def _identity(self, request: Request) -> Identity:
         """Whose token the request has. Raises Refused."""

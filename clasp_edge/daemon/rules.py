@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
+from clasp_edge.console.near import is_near, networks_of
 from clasp_edge.console.requests import Refused, Requests
 from clasp_edge.console.sources import COUNTER, Family, StatusSources
 from clasp_edge.daemon.part import Part
 from clasp_edge.daemon.rules_config import has_rules, read_configured
+from clasp_edge.router.principal import host_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 
@@ -104,6 +106,7 @@ class RulesPart(Part):
         self._host = RouterHost(router.plane, router.loop, router.clock, self._access, self._note)
         router.on_admitted.append(self._joined)
         router.on_ended.append(self._left)
+        router.on_switch = self._switch
         return self._host
 
     def _access(self, scopes: Sequence[str]) -> Any:
@@ -141,6 +144,23 @@ class RulesPart(Part):
 
     # ---- params ----
 
+    def _switch(self, session: Session, address: str, value: Any) -> bool:
+        """Somebody sets `/clasp-edge/rules/ID/enabled`: whoever may administrate there; without tokens, from the
+        addresses that may see the numbers (console.metrics_from), as on the page."""
+        rule, _, key = address.removeprefix(BASE).rpartition("/")
+        if self._host is None or not address.startswith(BASE) or key != "enabled" or not isinstance(value, bool):
+            return False
+        if session.granted is not None:
+            if not session.granted.allows("admin", address.encode()):
+                return False
+        elif not is_near(host_of(session.link.remote), networks_of(self._config.console.metrics_from)):
+            return False
+        if not self._host.engine.switch(rule, enabled=value):
+            return False
+        log.warning("rules: %s was %sd by %r", rule, "enable" if value else "disable", session)
+        self._tell()
+        return True
+
     def _note(self, rule: str) -> None:
         self._changed.add(rule)
         if self._timer is None and self._running:
@@ -155,7 +175,7 @@ class RulesPart(Part):
         states = self._host.engine.states
         changed, self._changed = self._changed, set()
         for rule in self._told - states.keys():
-            for name in ("enabled", "fired", "refused", "last_fired", "last_error"):
+            for name in ("enabled", "fired", "refused", "last_fired", "last_error", "would"):
                 self._params.forget(f"{BASE}{rule}/{name}")
         self._told = set(states)
         for rule in changed & states.keys():
@@ -165,6 +185,8 @@ class RulesPart(Part):
             self._params.write(f"{BASE}{rule}/refused", state.trace.refused)
             self._params.write(f"{BASE}{rule}/last_fired", state.trace.last_fired_s)
             self._params.write(f"{BASE}{rule}/last_error", state.trace.last_error)
+            if not state.rule.act:
+                self._params.write(f"{BASE}{rule}/would", state.trace.last_would)
 
     # ---- requests and numbers ----
 
@@ -203,6 +225,7 @@ class RulesPart(Part):
             "errors": trace.errors,
             "last_fired": trace.last_fired_s,
             "last_error": trace.last_error,
+            "would": trace.last_would,
         }
 
     def explain(self, address: bytes) -> Iterable[Finding]:

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint8_t
 
-from clasp_edge.dataplane.outbox cimport Delivery, Sink
 from clasp_edge.dataplane.plane cimport Plane
+from clasp_edge.dataplane.sink cimport Delivery, Sink
 
 
 cdef class Adapter(Sink):

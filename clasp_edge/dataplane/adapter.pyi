@@ -1,5 +1,5 @@
-from clasp_edge.dataplane.outbox import Sink
 from clasp_edge.dataplane.plane import Plane
+from clasp_edge.dataplane.sink import Sink
 
 class Adapter(Sink):
     @property

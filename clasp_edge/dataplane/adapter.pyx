@@ -11,12 +11,12 @@ from libc.stdlib cimport free, malloc
 
 from clasp_edge.dataplane.messages cimport PUBLISH, Published, Write, read_publish
 from clasp_edge.dataplane.mqtt_message cimport new_raw, new_write, raw_write
-from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
 from clasp_edge.dataplane.payload cimport print_value
-from clasp_edge.dataplane.plane cimport TOO_LARGE
 from clasp_edge.dataplane.scan cimport value_size
+from clasp_edge.dataplane.sink cimport NO_EXPIRY, Raw
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, Entry, entry_value
+from clasp_edge.dataplane.verdict cimport TOO_LARGE
 
 cdef enum:
     BUFFER_BYTES = 262144       # of a printed value: four times the largest, which JSON may need

@@ -1,7 +1,7 @@
 """Types of bundle.pyx as Python sees them."""
 
-from clasp_edge.dataplane.outbox import Sink
 from clasp_edge.dataplane.plane import Plane
+from clasp_edge.dataplane.sink import Sink
 
 UNREADABLE: int
 TOO_MUCH: int

@@ -10,10 +10,12 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from clasp_edge.dataplane.bytes cimport get16
 from clasp_edge.dataplane.cursor cimport Cursor, cursor_over, read16, read64, take
 from clasp_edge.dataplane.messages cimport PUBLISH, SET, Published, Write, read_publish, read_set
-from clasp_edge.dataplane.outbox cimport Sink
-from clasp_edge.dataplane.plane cimport ACCEPTED, BAD_ADDRESS, NO_SCOPE, STRATEGY_REJECTED, TOO_LARGE, Plane
+from clasp_edge.dataplane.plane cimport Plane
+from clasp_edge.dataplane.sink cimport Sink
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
+from clasp_edge.dataplane.strategy cimport improves
 from clasp_edge.dataplane.table cimport STRATEGY_LWW, STRATEGY_MERGE, Entry, entry_value
+from clasp_edge.dataplane.verdict cimport ACCEPTED, BAD_ADDRESS, NO_SCOPE, STRATEGY_REJECTED, TOO_LARGE
 
 cdef enum:
     BUNDLE = 0x30
@@ -136,7 +138,8 @@ def dry_run(Plane plane not None, Sink origin not None, list payloads not None):
         param.size = write.value_size
         if param.strategy != STRATEGY_LWW:
             value = PyBytes_FromStringAndSize(<const char*>write.value, write.value_size)
-            if param.revision and not plane.improves(param.strategy, param.value_type, param.value, value_type, value):
+            if param.revision and not improves(param.strategy, param.value_type, <const uint8_t*><char*>param.value,
+                                               value_type, write.value):
                 return place, STRATEGY_REJECTED, param.revision, write.expected, 0, 0
             if param.strategy == STRATEGY_MERGE and param.revision:
                 merging += len(param.value) + len(value)

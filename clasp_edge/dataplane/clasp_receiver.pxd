@@ -2,7 +2,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.clasp_sender cimport ClaspSender
-from clasp_edge.dataplane.messages cimport Published
+from clasp_edge.dataplane.messages cimport Published, Write
 from clasp_edge.dataplane.mqtt_details cimport MqttDetails
 from clasp_edge.dataplane.write_run cimport WriteRun
 
@@ -45,6 +45,7 @@ cdef class ClaspReceiver(ClaspSender):
     cdef void _set(self, const uint8_t* payload, size_t size, int qos) noexcept
     cdef void _publish(self, const uint8_t* payload, size_t size) noexcept
     cdef void _note_logged(self) noexcept
+    cdef bint _switched(self, const uint8_t* payload, size_t size, const Write* write) noexcept
     cdef void _ack(self, const uint8_t* address, size_t size, uint64_t revision, bint locked) noexcept
     cdef void _refused(self, int verdict, const uint8_t* address, size_t size, uint64_t revision, uint64_t expected,
                        bint is_set) noexcept

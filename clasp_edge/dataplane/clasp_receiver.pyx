@@ -7,18 +7,26 @@ frame header and the two hot messages (wire.md 1, 2.3); it knows no transport an
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
 from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
 from clasp_edge.dataplane.messages cimport PUBLISH, SET, Published, Write, read_publish, read_set, read_version
 from clasp_edge.dataplane.mqtt_details cimport FEDERATION_SYNC, MQTT_DETAILS
-from clasp_edge.dataplane.outbox cimport HEADROOM, JOBS_AT_ONCE, Raw
-from clasp_edge.dataplane.plane cimport ACCEPTED, CONTROL_PLANE, OUTDATED, STAGED, Staged
+from clasp_edge.dataplane.outbox cimport JOBS_AT_ONCE
+from clasp_edge.dataplane.plane cimport STAGED, Staged
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE
+from clasp_edge.dataplane.sink cimport HEADROOM, Raw
 from clasp_edge.dataplane.table cimport Slot, Table
+from clasp_edge.dataplane.verdict cimport ACCEPTED, CONTROL_PLANE, NO_SCOPE, OUTDATED
 from clasp_edge.dataplane.view cimport View
 from clasp_edge.dataplane.write_run cimport publish_content, set_content
+
+from clasp_edge.dataplane.reserved import RESERVED
+
+cdef bytes _reserved_text = RESERVED
+cdef const char* _reserved = _reserved_text
+cdef size_t RESERVED_BYTES = len(RESERVED)
 
 cdef extern from * nogil:
     void __builtin_prefetch(const void* address)
@@ -81,6 +89,10 @@ cdef class ClaspReceiver(ClaspSender):
 
     def on_refused(self, int verdict, bytes address, uint64_t revision, uint64_t expected, bint is_set):
         """A write was refused (`plane.Verdict`): `revision` is the param's present one, `expected` the SET's."""
+
+    def on_reserved(self, bytes payload, bytes address):
+        """A SET to one of the router's own addresses: whether it asks for what may be switched there, and was done."""
+        return False
 
     def on_garbage(self, str fault):
         """A frame or value could not be read; `fault` is an error class of wire.md 10.1."""
@@ -477,6 +489,10 @@ cdef class ClaspReceiver(ClaspSender):
         if verdict == OUTDATED:
             return
         if verdict != ACCEPTED:
+            if verdict == NO_SCOPE and self._switched(payload, size, &write):
+                if qos:
+                    self._ack(write.address, write.address_size, 1, False)
+                return
             self.refused_hlc = write.hlc
             self.refused_rank = write.rank
             self._refused(verdict, write.address, write.address_size, revision, write.expected, True)
@@ -490,6 +506,17 @@ cdef class ClaspReceiver(ClaspSender):
             self.wrote_in = self.plane.journal_buffer.epoch
         if qos:
             self._ack(write.address, write.address_size, revision, (write.flags & 0x40) != 0)
+
+    cdef bint _switched(self, const uint8_t* payload, size_t size, const Write* write) noexcept:
+        """A refused SET to a reserved address may be what the control plane has a switch for."""
+        if write.address_size <= RESERVED_BYTES or memcmp(write.address, _reserved, RESERVED_BYTES) != 0:
+            return False
+        try:
+            return self.on_reserved(PyBytes_FromStringAndSize(<const char*>payload, size),
+                                    PyBytes_FromStringAndSize(<const char*>write.address, write.address_size))
+        except Exception:
+            log.exception("a message could not be handled")
+            return False
 
     cdef void _refused(self, int verdict, const uint8_t* address, size_t size, uint64_t revision, uint64_t expected,
                        bint is_set) noexcept:

@@ -1,8 +1,9 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
-from clasp_edge.dataplane.outbox cimport Delivery, Outbox
+from clasp_edge.dataplane.outbox cimport Outbox
 from clasp_edge.dataplane.plane cimport Plane
+from clasp_edge.dataplane.sink cimport Delivery
 
 cdef enum:
     FRAMED_WS = 0       # one WebSocket binary message per frame

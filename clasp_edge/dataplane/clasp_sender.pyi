@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from clasp_edge.dataplane.outbox import Core, Outbox
+from clasp_edge.dataplane.core import Core
+from clasp_edge.dataplane.outbox import Outbox
 from clasp_edge.dataplane.plane import Plane
 
 class ClaspSender(Outbox):

@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
 from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
-from clasp_edge.dataplane.outbox cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST
+from clasp_edge.dataplane.sink cimport BOUNDED, CONVERGES, HEADROOM, OLDEST_FIRST, begin_delivery
 from clasp_edge.dataplane.table cimport LIST_PARAMS, Entry
 from clasp_edge.dataplane.trie cimport Fanout
 
@@ -103,14 +103,9 @@ cdef class ClaspSender(Outbox):
         if len(frame) > MAX_FRAME:
             raise ValueError(f"a frame of {len(frame)} bytes cannot be sent")
         memcpy(buffer + HEADROOM, <char*>frame, len(frame))
+        begin_delivery(&delivery, self, signal, OLDEST_FIRST if oldest_first else BOUNDED)
         delivery.frame = buffer + HEADROOM
         delivery.size = len(frame)
-        delivery.signal = signal
-        delivery.seq = 0
-        delivery.origin = <PyObject*>self
-        delivery.loss = OLDEST_FIRST if oldest_first else BOUNDED
-        delivery.quiet = False
-        delivery.delta = 0
         self.core.begin()
         if signal == 0:
             entry = self.plane.live(<const uint8_t*><char*>address, len(address),

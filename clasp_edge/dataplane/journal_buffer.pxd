@@ -2,7 +2,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.blocks cimport BlockBuffer, Stream
-from clasp_edge.dataplane.outbox cimport Core, Outbox, Raw, Sink
+from clasp_edge.dataplane.core cimport Core
+from clasp_edge.dataplane.outbox cimport Outbox
+from clasp_edge.dataplane.sink cimport Raw, Sink
 from clasp_edge.dataplane.table cimport Entry, Table
 
 

@@ -9,8 +9,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from clasp_edge.dataplane.bytes cimport get16
 from clasp_edge.dataplane.cursor cimport Cursor, cursor_over, left, read8, read16, read32, read64, take
-from clasp_edge.dataplane.outbox cimport BOUNDED, OLDEST_FIRST, Raw
 from clasp_edge.dataplane.scan cimport TRUNCATED, utf8_valid, value_size
+from clasp_edge.dataplane.sink cimport BOUNDED, OLDEST_FIRST, Raw
 
 cdef enum:
     PUBLISH = 0x20

@@ -3,8 +3,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from clasp_edge.dataplane.account cimport Holding
 from clasp_edge.dataplane.messages cimport Write
-from clasp_edge.dataplane.outbox cimport Raw
 from clasp_edge.dataplane.plane cimport Plane
+from clasp_edge.dataplane.sink cimport Raw
 from clasp_edge.dataplane.table cimport Entry
 
 cdef enum:

@@ -19,8 +19,8 @@ from clasp_edge.dataplane.account cimport FEDERATION
 from clasp_edge.dataplane.bytes cimport get32, put16, put32
 from clasp_edge.dataplane.mqtt_message cimport new_raw
 from clasp_edge.dataplane.mqtt_properties cimport read_properties
-from clasp_edge.dataplane.outbox cimport NO_EXPIRY
 from clasp_edge.dataplane.payload cimport print_value
+from clasp_edge.dataplane.sink cimport NO_EXPIRY
 from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT
 
 cdef enum:

@@ -8,8 +8,8 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
 from clasp_edge.dataplane.messages cimport SET_TTL, Write
-from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
 from clasp_edge.dataplane.payload cimport Typed, fit_payload
+from clasp_edge.dataplane.sink cimport NO_EXPIRY, Raw
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_NEVER
 

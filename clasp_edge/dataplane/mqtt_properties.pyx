@@ -7,8 +7,8 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memchr, memmove
 
 from clasp_edge.dataplane.bytes cimport get16, get32
-from clasp_edge.dataplane.outbox cimport NO_EXPIRY
 from clasp_edge.dataplane.scan cimport utf8_valid
+from clasp_edge.dataplane.sink cimport NO_EXPIRY
 
 # Reason codes (5.0, 2.4).
 cdef enum:

@@ -1,12 +1,9 @@
 """Types of plane.pyx as Python sees them."""
 
-from collections.abc import Callable
 from typing import Protocol
 
-from clasp_edge.dataplane.outbox import Core
-from clasp_edge.dataplane.ring import Ring
-from clasp_edge.dataplane.state import State
-from clasp_edge.dataplane.trie import Trie
+from clasp_edge.dataplane.core import Core
+from clasp_edge.dataplane.params import Params
 
 class Control(Protocol):
     """What a plane asks of the control plane (`Plane`'s docstring)."""
@@ -16,24 +13,8 @@ class Control(Protocol):
     def merge(self, old_type: int, old: bytes, new_type: int, new: bytes) -> tuple[int, bytes]: ...
     def arm(self, deadline_ms: int) -> None: ...
 
-class Plane(State):
+class Plane(Params):
     control: Control
-    referee: Callable[[bytes, bytes, bytes], bool] | None
-    links: int
 
-    @property
-    def outdated(self) -> int: ...
-    @property
-    def trie(self) -> Trie: ...
-    @property
-    def ring(self) -> Ring: ...
-    @property
-    def sets(self) -> int: ...
-    @property
-    def deliveries(self) -> int: ...
-    @property
-    def refusal_text(self) -> str: ...
     def __init__(self, core: Core, history_bytes: int) -> None: ...
     def published_with(self, signal: int) -> int: ...
-    def gate_changed(self) -> None: ...
-    def scopes_changed(self) -> None: ...

@@ -1,9 +1,10 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
-from clasp_edge.dataplane.outbox cimport Core, Sink
-from clasp_edge.dataplane.table cimport Entry, Table
+from clasp_edge.dataplane.core cimport Core
 from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
+from clasp_edge.dataplane.sink cimport Sink
+from clasp_edge.dataplane.table cimport Entry, Table
 
 cdef enum:
     # What a param's SNAPSHOT entry takes beside address and value, in a snapshot of its own: type byte, count, two

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from clasp_edge.dataplane.blocks import Stream
+from clasp_edge.dataplane.core import Core
 from clasp_edge.dataplane.journal_buffer import JournalBuffer, Owner
-from clasp_edge.dataplane.outbox import Core, Sink
+from clasp_edge.dataplane.sink import Sink
 from clasp_edge.wire.pattern import Pattern
 
 class State:

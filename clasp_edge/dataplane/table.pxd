@@ -4,7 +4,7 @@ from libc.stddef cimport size_t
 from clasp_edge.dataplane.address_index cimport AddressIndex
 from clasp_edge.dataplane.entry cimport Entry, Kept, entry_address, entry_value
 from clasp_edge.dataplane.hashing cimport keyed_hash
-from clasp_edge.dataplane.outbox cimport Raw
+from clasp_edge.dataplane.sink cimport Raw
 
 cdef enum:
     # Words of Entry.ttl beyond the wire's (wire.md 2.3, SET): no TTL of its own, the server-wide one applies.

@@ -1,7 +1,7 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from clasp_edge.dataplane.outbox cimport Sink
+from clasp_edge.dataplane.sink cimport Sink
 from clasp_edge.wire.pattern cimport Pattern
 
 cdef class Subscription:

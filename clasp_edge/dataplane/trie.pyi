@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clasp_edge.dataplane.outbox import Sink
+from clasp_edge.dataplane.sink import Sink
 from clasp_edge.wire.pattern import Pattern
 
 class Subscription:

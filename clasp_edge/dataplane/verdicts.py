@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Verdict(IntEnum):
-    """What became of a write (plane.pxd)."""
+    """What became of a write (verdict.pxd)."""
 
     ACCEPTED = 0
     BAD_ADDRESS = 1

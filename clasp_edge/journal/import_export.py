@@ -50,7 +50,7 @@ MAX_LINE_CHARACTERS = 24 << 20
 """More than the longest line of an export: an address, a value and an MQTT message's own bytes, in base64."""
 
 _SNAPSHOT_OVERHEAD_BYTES = 61
-"""What a param takes in a snapshot of its own beside address and value (dataplane/plane.pyx)."""
+"""What a param takes in a snapshot of its own beside address and value (dataplane/state.pyx)."""
 
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 

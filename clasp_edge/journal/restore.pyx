@@ -25,9 +25,9 @@ from clasp_edge.dataplane.blocks cimport (
 )
 from clasp_edge.dataplane.bytes cimport get16
 from clasp_edge.dataplane.messages cimport is_logged
-from clasp_edge.dataplane.outbox cimport Raw
 from clasp_edge.dataplane.plane cimport Plane
 from clasp_edge.dataplane.scan cimport utf8_valid, value_size
+from clasp_edge.dataplane.sink cimport Raw
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.table cimport FIRST_ID, TTL_DEFAULT, Entry, Table
 from clasp_edge.dataplane.view cimport View

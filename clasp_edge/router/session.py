@@ -31,7 +31,7 @@ from clasp_edge.wire.messages import Hello, Publish, Set
 from clasp_edge.wire.timeline import timeline_as_value
 
 if TYPE_CHECKING:
-    from clasp_edge.dataplane.outbox import Sink
+    from clasp_edge.dataplane.sink import Sink
     from clasp_edge.router.access import Access, Confinement, Identity
     from clasp_edge.router.gesture import GestureThrottle
     from clasp_edge.router.router import Router
@@ -213,6 +213,15 @@ class Session(ClaspReceiver):
         self.error(code, text, shown)
         if self.versioned and is_set and self.router.on_peer_refused is not None:
             self.router.on_peer_refused(self, Verdict(verdict), address)
+
+    def on_reserved(self, payload: bytes, address: bytes) -> bool:
+        if self.router.on_switch is None or self.confinement is not None:
+            return False
+        try:
+            message = decode_payload(payload)
+        except WireError:
+            return False
+        return isinstance(message, Set) and self.router.on_switch(self, message.address, message.value)
 
     def on_audited(self, address: bytes) -> None:
         self.note_writes(shown_address(address))

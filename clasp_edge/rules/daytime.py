@@ -1,7 +1,8 @@
 """Triggers at a time of day: one timer for the next of them, kept honest when the clock is set or jumps.
 
-While the clock is not set nothing happens. A time that passed while the router was off, or while the clock was not
-set, is made up for within the trigger's `catch_up_s`, once.
+Where summer time begins, what falls into the hour that there is not comes at its end; where it ends, what falls into
+the hour that comes twice comes once. While the clock is not set nothing happens. A time that passed while the router
+was off, or while the clock was not set, is made up for within the trigger's `catch_up_s`, once.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ class DayTimes:
         self._triggers: list[tuple[str, Trigger]] = []
         self._timer: Timer | None = None
         self._looked_at: float | None = None
+        self._of_day_s = 0.0
+        self._came: dict[tuple[str, int], tuple[int, float]] = {}
         self._told_unset = False
 
     def apply(self, triggers: Sequence[tuple[str, Trigger]]) -> None:
         """The triggers there are now; those of other kinds are passed over."""
         self._triggers = [(rule, trigger) for rule, trigger in triggers if trigger.kind == "time"]
+        known = {(rule, at_s) for rule, trigger in self._triggers for at_s in trigger.at_s}
+        self._came = {key: came for key, came in self._came.items() if key in known}
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -48,16 +53,30 @@ class DayTimes:
             return
         before, self._looked_at = self._looked_at, now
         of_day_s, weekday = self._host.local_time(now)
+        skipped_s = 0.0 if before is None else _skipped_s(of_day_s - self._of_day_s, now - before)
+        self._of_day_s = of_day_s
         for rule, trigger in self._triggers:
             for at_s in trigger.at_s:
                 late_s, day = of_day_s - at_s, weekday
                 if late_s < 0:
                     late_s, day = late_s + DAY_S, (weekday - 1) % 7
                 # Due between the last look and this one; at the first look only what may be caught up.
-                missed_s = trigger.catch_up_s if before is None else min(now - before, max(60.0, trigger.catch_up_s))
-                if day in trigger.days and (late_s < missed_s if before is not None else 0 <= late_s < missed_s):
+                missed_s = (
+                    trigger.catch_up_s
+                    if before is None
+                    else skipped_s + min(now - before, max(60.0, trigger.catch_up_s))
+                )
+                if day in trigger.days and late_s < missed_s and self._is_first(rule, at_s, day, now):
                     self._due(rule, late_s)
         self._sleep(self._until_next(of_day_s))
+
+    def _is_first(self, rule: str, at_s: int, day: int, now: float) -> bool:
+        """Whether this time of this day has not come before: clocks are set back, twice a year at least."""
+        came = self._came.get((rule, at_s))
+        if came is not None and came[0] == day and abs(now - came[1]) < DAY_S / 2:
+            return False
+        self._came[rule, at_s] = day, now
+        return True
 
     def _until_next(self, of_day_s: float) -> float:
         waits = [(at_s - of_day_s) % DAY_S for _, trigger in self._triggers for at_s in trigger.at_s]
@@ -65,3 +84,9 @@ class DayTimes:
 
     def _sleep(self, delay_s: float) -> None:
         self._timer = self._host.call_later(delay_s + 0.001, self._look)
+
+
+def _skipped_s(on_the_wall_s: float, passed_s: float) -> float:
+    """How far the time of day was put forward while so many seconds passed; 0 where it was not, or put back."""
+    difference_s = (on_the_wall_s - passed_s + DAY_S / 2) % DAY_S - DAY_S / 2
+    return difference_s if difference_s > 1.0 else 0.0

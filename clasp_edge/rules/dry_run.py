@@ -209,6 +209,9 @@ class DryRun:
     def under_way(self) -> None:
         """Nobody is told."""
 
+    def would(self, rule: str, sentence: str) -> None:
+        self._tell(f"{rule}: would {sentence}")
+
     def changed(self, rule: str) -> None:
         """Nobody is told."""
 

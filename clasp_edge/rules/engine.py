@@ -17,10 +17,10 @@ from clasp_edge.rules.daytime import DayTimes
 from clasp_edge.rules.firing import Firings
 from clasp_edge.rules.host import Host
 from clasp_edge.rules.model import Event, Lookup, Rule, Trigger
-from clasp_edge.rules.state import Bounded, RuleState, Seen
+from clasp_edge.rules.state import Bounded, RuleState, Seen, WaitingValues
 from clasp_edge.rules.timing import Timing
 from clasp_edge.rules.trace import Entry
-from clasp_edge.rules.values import MISSING, equal, number
+from clasp_edge.rules.values import MISSING, brief, equal, number
 from clasp_edge.wire.pattern import Pattern
 
 MAX_DEPTH = 8
@@ -34,6 +34,10 @@ MAX_SEEN = 100_000
 
 MAX_SCANNED = 10_000
 """Params that a condition on a pattern, or a baseline at the start, looks at."""
+
+MAX_WAITING_BYTES = 8 * 1024 * 1024
+"""Values of events that wait for their time (holds, delays, settling), of all rules together. Small ones are free: how
+many wait is bounded."""
 
 MAX_ROUTES = 10_000
 """Addresses for which the matching rules are remembered."""
@@ -66,6 +70,7 @@ class Engine(Lookup):
         self._seen = Seen(MAX_SEEN)
         self._days = DayTimes(host, self._time_has_come)
         self._now = host.monotonic_s()
+        self._waiting = WaitingValues(MAX_WAITING_BYTES)
 
     # ---- loading ----
 
@@ -212,11 +217,11 @@ class Engine(Lookup):
     def param(self, address: str, value: Any, depth: int = 0) -> None:
         """A param was set."""
         self._now = self.host.monotonic_s()
-        previous = self._seen.take(address, value, self._now)
+        previous, changed = self._seen.take(address, value, self._now)
         route = self._route(address)
         for members in route.members:
             members[address] = None
-        due = [one for one in route.due if self._set_off(*one, address, value, previous)]
+        due = [one for one in route.due if self._set_off(*one, address, value, previous, changed=changed)]
         for state, trigger in route.bounds:
             self._bound_moved(state, trigger)
         self._evaluate_all(due, self._event("set", address, value, previous, depth))
@@ -235,12 +240,13 @@ class Engine(Lookup):
                 due.append((state, trigger))
         self._evaluate_all(due, self._event(signal, address, value, MISSING, depth))
 
-    def _set_off(self, state: RuleState, trigger: Trigger, address: str, value: Any, previous: Any) -> bool:
+    def _set_off(
+        self, state: RuleState, trigger: Trigger, address: str, value: Any, previous: Any, *, changed: bool
+    ) -> bool:
         match trigger.kind:
             case "set":
                 return True
             case "change":
-                changed = previous is MISSING or not equal(previous, value)
                 return (
                     changed
                     and (not trigger.to or any(equal(value, one) for one in trigger.to))
@@ -345,13 +351,26 @@ class Engine(Lookup):
         return self.timing.held_back(state, event)
 
     def fire(self, state: RuleState, event: Event) -> None:
-        """Carry out the rule's actions, unless it only watches."""
+        """Carry out the rule's actions; of one that only watches, say them."""
         if not self._within_rate(state, 1 + event.depth):
             return
         self.timing.fired(state, event)
         self._note(state, event, fired=True, reason="")
-        if state.rule.act:
-            self.firings.start(state, event)
+        self.firings.start(state, event)
+
+    def would(self, state: RuleState, sentence: str) -> None:
+        """What a rule that only watches does not do."""
+        state.trace.would(self.host.wall_s(), sentence)
+        self.host.would(state.rule.id, sentence)
+        self.host.changed(state.rule.id)
+
+    def may_wait(self, state: RuleState, event: Event) -> bool:
+        """Whether an event may be kept until later, by the size of its values; says so where it may not."""
+        if self._waiting.admit(event):
+            return True
+        state.trace.fail(f"more than {MAX_WAITING_BYTES >> 20} MiB of values wait for their time; this one was dropped")
+        self.host.changed(state.rule.id)
+        return False
 
     def _within_rate(self, state: RuleState, cost: int) -> bool:
         """The breaker: a bucket of what the rule may do in BREAKER_WINDOW_S. The deeper in a cascade, the more a firing
@@ -372,7 +391,7 @@ class Engine(Lookup):
         return False
 
     def _note(self, state: RuleState, event: Event, *, fired: bool, reason: str) -> None:
-        state.trace.note(Entry(self.host.wall_s(), event.kind, event.address, event.value, fired, reason))
+        state.trace.note(Entry(self.host.wall_s(), event.kind, event.address, brief(event.value), fired, reason))
         self.host.changed(state.rule.id)
 
     def _time_has_come(self, rule: str, late_s: float) -> None:

@@ -60,6 +60,10 @@ class Run:
 
     def wait(self, delay_s: float) -> None:
         """Go on after that time."""
+        if not self.firings.may_wait(self.state, self.event):
+            self.over = True
+            self.firings.ended(self)
+            return
         host = self.firings.host
         self.due_s = host.monotonic_s() + delay_s
         self.timer = host.call_later(delay_s, self.go_on)
@@ -84,6 +88,10 @@ class Firings:
         self._fades: dict[tuple[str, str], Fade] = {}
         self._held: dict[str, list[Timer]] = {}
 
+    def may_wait(self, state: RuleState, event: Event) -> bool:
+        """As the engine's."""
+        return self._engine.may_wait(state, event)
+
     def start(self, state: RuleState, event: Event) -> None:
         """Fire, as the rule's run mode says."""
         key = state.rule.id, state.key(event)
@@ -95,7 +103,8 @@ class Firings:
                 case "queue":
                     queue = self._queues.setdefault(key, deque())
                     if len(queue) < MAX_QUEUED:
-                        queue.append(event)
+                        if self.may_wait(state, event):
+                            queue.append(event)
                     else:
                         state.trace.fail(f"more than {MAX_QUEUED} firings wait their turn; this one was dropped")
                     return
@@ -223,6 +232,8 @@ class Firings:
                         self._set(state, address, value)
             case "bundle":
                 self._bundle(state, action, event)
+            case "cancel" | "enable" | "disable" if not state.rule.act:
+                self._engine.would(state, f"{action.kind} {action.target}")
             case "cancel":
                 if (other := self._engine.states.get(action.target)) is not None:
                     self.cancel(other)
@@ -287,7 +298,10 @@ class Firings:
         self.write(state, address, None if value is MISSING else value)
 
     def write(self, state: RuleState, address: str, value: Any) -> bool:
-        """Set a param as this rule; whether it was accepted."""
+        """Set a param as this rule; whether it was accepted. A rule that only watches says what it would set."""
+        if not state.rule.act:
+            self._engine.would(state, f"set {address} {_said(value)}")
+            return True
         refused = self.host.write(state.rule.id, state.rule.scopes, address, value)
         if refused is not None:
             self._fail(state, f"set {address}: {refused}")
@@ -296,11 +310,17 @@ class Firings:
     def _publish(self, state: RuleState, action: Action, event: Event) -> None:
         address = self._address(action, event)
         value = self._value(state, action, event)
+        if not state.rule.act:
+            self._engine.would(state, f"publish {action.signal} {address} {_said(value)}".rstrip())
+            return
         refused = self.host.publish(state.rule.id, state.rule.scopes, address, action.signal, value)
         if refused is not None:
             self._fail(state, f"publish {address}: {refused}")
 
     def _fade(self, state: RuleState, address: str, start: Any, to: Any, action: Action) -> None:
+        if not state.rule.act:
+            self._engine.would(state, f"fade {address} to {_said(to)} over {action.over_s:g} s")
+            return
         key = state.rule.id, address
         if (before := self._fades.pop(key, None)) is not None:
             before.cancel()
@@ -339,6 +359,11 @@ class Firings:
             self.host.say(logging.WARNING, f"rule {state.rule.id}: {sentence}")
         state.trace.fail(sentence)
         self.host.changed(state.rule.id)
+
+
+def _said(value: Any) -> str:
+    """A value as a line of a rule that watches shows it."""
+    return f'"{text(value)}"' if isinstance(value, str) else "null" if value is None else text(value)
 
 
 def _plain(value: Any) -> Any:

@@ -47,6 +47,9 @@ class Host(Protocol):
     def call_later(self, delay_s: float, then: Callable[[], None]) -> Timer:
         """Have `then` called after a time."""
 
+    def would(self, rule: str, sentence: str) -> None:
+        """A rule that only watches has not done something."""
+
     def changed(self, rule: str) -> None:
         """Something that is told of a rule (counts, errors, whether it is enabled) has changed."""
 

@@ -62,6 +62,8 @@ class Event:
     at_s: float
     depth: int = 0
     captures: tuple[str, ...] = ()
+    weight: Any = None
+    """What it takes while it waits (`state.WaitingValues`)."""
 
     def names(self) -> Mapping[str, Any]:
         """What templates and expressions may name."""

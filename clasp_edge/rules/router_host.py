@@ -260,6 +260,9 @@ class RouterHost:
         self._depth = 0
         then()
 
+    def would(self, rule: str, sentence: str) -> None:
+        """Told with the rule's trace and params."""
+
     def changed(self, rule: str) -> None:
         self._tell(rule)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cached_property
+from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
 from clasp_edge.rules.host import Timer
@@ -10,12 +12,13 @@ from clasp_edge.rules.model import Event, Rule
 from clasp_edge.rules.trace import Trace
 from clasp_edge.rules.transforms import Memory
 from clasp_edge.rules.values import MISSING, equal
+from clasp_edge.wire import WireError, encode_value
 
 MAX_KEYS = 10_000
 """Addresses for which one rule keeps timers and sides; the one not used for longest is forgotten."""
 
 LARGEST_SEEN_BYTES = 256
-"""Of a text or bytes value that is remembered; longer ones count as changed each time."""
+"""Of a value that is remembered as it is; of a larger one, its digest."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -38,29 +41,68 @@ class Bounded(OrderedDict[K, V], Generic[K, V]):
 
 
 class RuleState:
-    """One loaded rule: its counts, its sides of thresholds, its timers."""
+    """One loaded rule: its counts, its sides of thresholds, its timers. Most rules need few of the tables: each is made
+    when it is first asked for."""
 
     def __init__(self, rule: Rule, place: int) -> None:
         self.rule = rule
         self.place = place
         self.enabled = rule.enabled
         self.trace = Trace()
-        self.inside: Bounded[tuple[int, str], bool] = Bounded()
-        self.memories: Bounded[tuple[int, str], Memory] = Bounded()
         self.spent = 0.0
         self.spent_at_s = 0.0
-        self.moving_bounds = any(
-            isinstance(bound, str) for trigger in rule.triggers for bound in (trigger.above, trigger.below)
-        )
-        # Timing, by address where the rule's trigger stands for many of them, else by "".
-        self.settling: Bounded[str, Timer] = Bounded()
-        self.throttled_until_s: Bounded[str, float] = Bounded()
-        self.trailing: Bounded[str, Timer] = Bounded()
-        self.holding: Bounded[str, tuple[Timer, Event]] = _Held()
-        self.held_until_s: Bounded[str, float] = Bounded()
-        self.fired_at_s: Bounded[str, float] = Bounded()
-        self.silences: Bounded[tuple[int, str], Timer] = Bounded()
-        self.ticks: dict[int, Timer] = {}
+
+    @cached_property
+    def inside(self) -> Bounded[tuple[int, str], bool]:
+        """By threshold and address: whether the value is beyond it."""
+        return Bounded()
+
+    @cached_property
+    def memories(self) -> Bounded[tuple[int, str], Memory]:
+        """By action and address: what its transforms remember."""
+        return Bounded()
+
+    # Timing, by address where the rule's trigger stands for many of them, else by "".
+
+    @cached_property
+    def settling(self) -> Bounded[str, Timer]:
+        """Values that are to stay as they are for a while (`settle_ms`)."""
+        return Bounded()
+
+    @cached_property
+    def throttled_until_s(self) -> Bounded[str, float]:
+        """When the period of `throttle_ms` is over."""
+        return Bounded()
+
+    @cached_property
+    def trailing(self) -> Bounded[str, Timer]:
+        """Last values of a period of `throttle_ms`."""
+        return Bounded()
+
+    @cached_property
+    def holding(self) -> Bounded[str, tuple[Timer, Event]]:
+        """What has begun to hold (`for_s`)."""
+        return _Held()
+
+    @cached_property
+    def held_until_s(self) -> Bounded[str, float]:
+        """When what holds has held for long enough."""
+        return Bounded()
+
+    @cached_property
+    def fired_at_s(self) -> Bounded[str, float]:
+        """The last firing (`cooldown_s`)."""
+        return Bounded()
+
+    @cached_property
+    def silences(self) -> Bounded[tuple[int, str], Timer]:
+        """By trigger and address: signs of life that are awaited."""
+        return Bounded()
+
+    @cached_property
+    def ticks(self) -> dict[int, Timer]:
+        """By trigger: the next tick of an interval."""
+        return {}
 
     def key(self, event: Event) -> str:
         """What timing is kept by."""
@@ -77,8 +119,55 @@ class _Held(Bounded[str, tuple[Timer, Event]]):
         super().__setitem__(key, value)
 
 
+class WaitingValues:
+    """Counts the bytes of events that wait. What an event takes it gives back when nobody has it any more."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    def admit(self, event: Event) -> bool:
+        """Take what the event needs, once. False: there is no room."""
+        if event.weight is not None:
+            return True
+        size = _size(event.value) + _size(event.previous)
+        if size <= LARGEST_SEEN_BYTES:
+            return True
+        if self.taken + size > self._most:
+            return False
+        event.weight = _Weight(self, size)
+        return True
+
+
+class _Weight:
+    """The bytes of one event."""
+
+    __slots__ = ("_of", "_size")
+
+    def __init__(self, of: WaitingValues, size: int) -> None:
+        self._of = of
+        self._size = size
+        of.taken += size
+
+    def __del__(self) -> None:
+        self._of.taken -= self._size
+
+
+def _size(value: Any) -> int:
+    if value is None or value is MISSING or isinstance(value, bool | int | float):
+        return 0
+    if isinstance(value, str | bytes):
+        return len(value)
+    try:
+        # An object for each byte at worst: a list of small numbers.
+        return 16 * len(encode_value(value)[1])
+    except WireError:
+        return LARGEST_SEEN_BYTES
+
+
 class Seen:
-    """The last value of each address, and since when it stands."""
+    """The last value of each address, and since when it stands. Of a large value only its digest: what a table of
+    100,000 addresses takes is not for a writer to say."""
 
     def __init__(self, most: int) -> None:
         self._values: Bounded[str, tuple[Any, float | None]] = Bounded(most)
@@ -88,20 +177,33 @@ class Seen:
         if address not in self._values:
             self._values[address] = (_kept(value), None)
 
-    def take(self, address: str, value: Any, now_s: float) -> Any:
-        """Remember a value; returns the one before it, or MISSING."""
+    def take(self, address: str, value: Any, now_s: float) -> tuple[Any, bool]:
+        """Remember a value. Returns the one before it, MISSING where there was none or it was large, and whether the
+        new one is another."""
         before, since_s = self._values.get(address, (MISSING, None))
-        if before is not MISSING and since_s is not None and equal(before, value):
-            return before
-        self._values[address] = (_kept(value), now_s)
-        return before
+        kept = _kept(value)
+        changed = before is MISSING or not equal(before, kept)
+        if changed or since_s is None:
+            self._values[address] = (kept, now_s)
+        return MISSING if isinstance(before, _Digest) else before, changed
 
     def since_s(self, address: str) -> float | None:
         """When the value changed last, monotonic."""
         return self._values.get(address, (MISSING, None))[1]
 
 
+class _Digest(bytes):
+    """Stands for a value that is too large to be remembered."""
+
+
 def _kept(value: Any) -> Any:
-    if isinstance(value, str | bytes) and len(value) > LARGEST_SEEN_BYTES:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str | bytes):
+        small = len(value) <= LARGEST_SEEN_BYTES
+        return value if small else _Digest(blake2b(value if isinstance(value, bytes) else value.encode()).digest()[:16])
+    try:
+        _, data = encode_value(value)
+    except WireError:
         return MISSING
-    return value if not isinstance(value, dict | list) or len(value) <= 64 else MISSING
+    return value if len(data) <= LARGEST_SEEN_BYTES else _Digest(blake2b(data).digest()[:16])

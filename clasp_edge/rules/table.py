@@ -52,14 +52,19 @@ class Table:
 
     def value(self, key: str, default: Any = REQUIRED) -> Any:
         """Whatever is there."""
-        if not self.has(key):
-            if default is REQUIRED:
-                self.wrong(key, "missing")
-            return None if default is REQUIRED else default
-        return self.raw[key]
+        self._asked[key] = None
+        if key in self.raw:
+            return self.raw[key]
+        if default is REQUIRED:
+            self.wrong(key, "missing")
+            return None
+        return default
 
     def text(self, key: str, default: Any = REQUIRED, *, longest: int = 1024, empty: bool = False) -> Any:
         """Text of 1 (or 0) to `longest` characters."""
+        if default is not REQUIRED and key not in self.raw:
+            self._asked[key] = None
+            return default
         value = self.value(key, default)
         if key in self.raw and not (isinstance(value, str) and (value or empty) and len(value) <= longest):
             self.wrong(key, f"must be text of {0 if empty else 1} to {longest} characters, not {quoted(value)}")
@@ -68,6 +73,9 @@ class Table:
 
     def flag(self, key: str, default: Any = REQUIRED) -> Any:
         """True or false."""
+        if default is not REQUIRED and key not in self.raw:
+            self._asked[key] = None
+            return default
         value = self.value(key, default)
         if key in self.raw and not isinstance(value, bool):
             self.wrong(key, f"must be true or false, not {quoted(value)}")
@@ -76,6 +84,9 @@ class Table:
 
     def number(self, key: str, default: Any = REQUIRED, low: float = -math.inf, high: float = math.inf) -> Any:
         """A finite number within bounds."""
+        if default is not REQUIRED and key not in self.raw:
+            self._asked[key] = None
+            return default
         value = self.value(key, default)
         if key in self.raw and not _is_number(value, low, high):
             bounds = "" if math.isinf(low) and math.isinf(high) else f" from {low:.15g} to {high:.15g}"
@@ -93,6 +104,9 @@ class Table:
 
     def choice(self, key: str, words: Sequence[str], default: Any = REQUIRED) -> Any:
         """One of some words."""
+        if default is not REQUIRED and key not in self.raw:
+            self._asked[key] = None
+            return default
         value = self.value(key, default)
         if key in self.raw and value not in words:
             self.wrong(key, f"is {quoted(value)}; {closest(str(value), list(words))}")
@@ -132,11 +146,12 @@ class Table:
         value = self.value(key, default)
         if key not in self.raw:
             return
-        rows = [value] if isinstance(value, Mapping) else value
-        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        # A parsed file has dicts: the check against the abstract class is for all else, and slow.
+        single = isinstance(value, dict | Mapping)
+        rows = [value] if single else value
+        if not isinstance(rows, list) or not all(isinstance(row, dict | Mapping) for row in rows):
             self.wrong(key, f"must be a table or a list of tables, not {quoted(value)}")
             return
-        single = isinstance(value, Mapping)
         for index, row in enumerate(rows):
             yield Table(row, f"{self.path}.{key}" + ("" if single else f"[{index}]"), self._watched)
 

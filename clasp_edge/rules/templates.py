@@ -81,7 +81,7 @@ class Template:
                 raise ValueError(
                     f'"{{{name}}}" is unknown; there are {{1}}, {{2}} ... {{address}}, {{value}}, {{previous}}'
                 )
-        if re.sub(_PLACE, "", source).count("{") or re.sub(_PLACE, "", source).count("}"):
+        if any("{" in part or "}" in part for part in self._parts[::2]):
             raise ValueError('"{" and "}" only stand around a number or a name')
         self.fixed = not names
 

@@ -32,6 +32,8 @@ class Timing:
         rule, key = state.rule, state.key(event)
         if not state.enabled or not self._engine.enabled:
             return True  # the evaluation says so
+        if (rule.settle_s or rule.throttle_s or rule.for_s) and not self._engine.may_wait(state, event):
+            return False
         if rule.settle_s:
             if (timer := state.settling.pop(key, None)) is not None:
                 timer.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,13 @@ class Entry:
     fired: bool
     reason: str
 
+    would: str = ""
+    """What a rule that only watches would have done; nothing else is told then."""
+
     def line(self) -> str:
         """For people."""
+        if self.would:
+            return f"would {self.would}"[:LONGEST]
         told = f" = {text(self.value)}" if self.value is not MISSING else ""
         what = f"{self.kind} {self.address}{told}".strip()
         return f"{what}: {'fired' if self.fired else 'no: ' + self.reason}"[:LONGEST]
@@ -35,16 +41,22 @@ class Entry:
 class Trace:
     """The ring of one rule, with its counts."""
 
-    __slots__ = ("entries", "errors", "evaluated", "fired", "last_error", "last_fired_s", "refused")
+    __slots__ = ("_ring", "errors", "evaluated", "fired", "last_error", "last_fired_s", "last_would", "refused")
 
     def __init__(self) -> None:
-        self.entries: deque[Entry] = deque(maxlen=KEPT)
+        self._ring: deque[Entry] | None = None
         self.evaluated = 0
         self.fired = 0
         self.refused = 0
         self.errors = 0
         self.last_error = ""
         self.last_fired_s: float | None = None
+        self.last_would = ""
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The oldest first."""
+        return self._ring if self._ring is not None else ()
 
     def note(self, entry: Entry) -> None:
         """One more evaluation."""
@@ -55,13 +67,23 @@ class Trace:
         else:
             self.refused += 1
         # What repeats itself word for word would push out what is worth reading.
-        last = self.entries[-1] if self.entries else None
+        last = self._ring[-1] if self._ring else None
         if (
             last is None
             or entry.fired
             or (last.reason, last.kind, last.address) != (entry.reason, entry.kind, entry.address)
         ):
-            self.entries.append(entry)
+            self._append(entry)
+
+    def would(self, wall_s: float, sentence: str) -> None:
+        """What the rule does not do, as it only watches."""
+        self.last_would = sentence[:LONGEST]
+        self._append(Entry(wall_s, "would", "", MISSING, False, "", self.last_would))
+
+    def _append(self, entry: Entry) -> None:
+        if self._ring is None:
+            self._ring = deque(maxlen=KEPT)
+        self._ring.append(entry)
 
     def fail(self, sentence: str) -> None:
         """Something that an action could not do."""

@@ -5,8 +5,9 @@ Numbers compare across int and float (a fader says 1.0 where a page says 1); not
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 Missing: Final = type("Missing", (), {"__repr__": lambda self: "missing", "__bool__": lambda self: False})
@@ -68,8 +69,51 @@ def text(value: Any) -> str:
         return str(int(value))
     if isinstance(value, float):
         return f"{value:.12g}"
-    shown = value if isinstance(value, str) else repr(value)
+    pieces: list[str] = []
+    left = LONGEST_TEXT + 1
+    for piece in _pieces(value):
+        pieces.append(piece)
+        left -= len(piece)
+        if left <= 0:
+            break
+    shown = "".join(pieces)
     return shown if len(shown) <= LONGEST_TEXT else shown[: LONGEST_TEXT - 3] + "..."
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    """What a text is made of, lists and tables as JSON: whoever needs no more of it asks for no more."""
+    if isinstance(value, str):
+        yield value[: LONGEST_TEXT + 1]
+    elif isinstance(value, bytes | bytearray):
+        yield f"0x{value[: LONGEST_TEXT // 2].hex()}"
+    elif isinstance(value, Mapping):
+        for number, (key, inner) in enumerate(value.items()):
+            yield (", " if number else "{") + json.dumps(str(key)[: LONGEST_TEXT + 1], ensure_ascii=False) + ": "
+            yield from _nested(inner)
+        yield "}" if value else "{}"
+    elif _is_array(value):
+        for number, inner in enumerate(value):
+            yield ", " if number else "["
+            yield from _nested(inner)
+        yield "]" if value else "[]"
+    else:
+        yield str(value)
+
+
+def _nested(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield json.dumps(value[: LONGEST_TEXT + 1], ensure_ascii=False)
+    elif value is None or isinstance(value, bool | float):
+        yield text(value) or "null"
+    else:
+        yield from _pieces(value)
+
+
+def brief(value: Any) -> Any:
+    """The value to remember of one that is only to be shown: as it is where it is small."""
+    if value is None or value is MISSING or isinstance(value, bool | int | float):
+        return value
+    return text(value)
 
 
 def clamped_int(value: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -41,11 +42,34 @@ def test_check_prints_each_problem_with_its_place(tmp_path: Path) -> None:
     done = clasp_edge("check", "--config", path, "--set", "log.level=loud", "--set", "tcp.listen=:7331")
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        f'{path}: nmae: unknown key; the closest valid key is "name"',
-        f"{path}: limits.max_sessions: must be a whole number from 0 to 1000000, not -1",
+        f'{path}:1: nmae: unknown key; the closest valid key is "name"',
+        f"{path}:3: limits.max_sessions: must be a whole number from 0 to 1000000, not -1",
         '--set: log.level: must be "debug", "info", "warning" or "error", not "loud"',
     ]
     assert done.stderr == ""
+
+
+def test_a_configuration_may_be_named_without_an_option(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    path.write_text("[log]\nlevel = 3\n", encoding="utf-8")
+    for arguments in (("check", path), ("check", "-c", path), ("check", path, "-c", path)):
+        assert clasp_edge(*arguments).stdout.startswith(f"{path}:2: log.level")
+    assert clasp_edge("run", path).returncode == 2
+    assert clasp_edge("check", path, "-c", tmp_path / "other.toml").returncode == 2
+
+
+def test_check_names_what_rules_of_the_reference_mean_here(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.json"
+    trigger = {"OnThreshold": {"address": "/t", "above": 1}}
+    rules.write_text(
+        json.dumps([{"id": "x", "trigger": trigger, "actions": [{"Set": {"address": "/a", "value": 1}}]}]),
+        encoding="utf-8",
+    )
+    path = tmp_path / "edge.toml"
+    path.write_text(f'[rules]\nfiles = ["{rules}"]\n', encoding="utf-8")
+    done = clasp_edge("check", path)
+    assert done.returncode == 0
+    assert f'note: {rules}: rule "x": fires when the value crosses the threshold' in done.stdout
 
 
 def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -60,8 +84,9 @@ def test_run_refuses_a_wrong_configuration(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        f'clasp-edge: {path}: websocket.listen: must be "host:port", "[IPv6]:port", ":port" or "off", not "everywhere"',
-        f'clasp-edge: {path}: log.level: must be "debug", "info", "warning" or "error", not 3',
+        f'clasp-edge: {path}:2: websocket.listen: must be "host:port", "[IPv6]:port", ":port" or "off", '
+        'not "everywhere"',
+        f'clasp-edge: {path}:4: log.level: must be "debug", "info", "warning" or "error", not 3',
     ]
 
 

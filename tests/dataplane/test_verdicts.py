@@ -26,7 +26,7 @@ def compiled(declaration: str) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("names", "declaration", "prefix"),
     [
-        (Verdict, "plane.pxd", ""),
+        (Verdict, "verdict.pxd", ""),
         (Strategy, "table.pxd", "STRATEGY_"),
         (Route, "table.pxd", "ROUTE_"),
         (Framing, "clasp_sender.pxd", "FRAMED_"),

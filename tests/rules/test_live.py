@@ -10,6 +10,7 @@ from pathlib import Path
 
 from support.client import WsClient
 from support.daemon import Daemon
+from support.live import eventually
 
 from clasp_edge import wire
 
@@ -40,6 +41,23 @@ id = "joined"
 trigger = { type = "session", event = "join", name = "desk*" }
 do = [{ set = "/desk/here", value = true }]
 """
+
+
+GUARDED = (
+    RULES
+    + """
+[security]
+mode = "authenticated"
+
+[[security.token]]
+token = "may-write"
+scopes = ["write:/**"]
+
+[[security.token]]
+token = "administers-rules"
+scopes = ["admin:/clasp-edge/rules/**"]
+"""
+)
 
 
 def value_of(client: WsClient, address: str) -> object:
@@ -139,3 +157,46 @@ def test_rules_are_tried_without_a_router(tmp_path: Path) -> None:
     assert "copy: set /out/x 3" in found.stdout
     assert "line 2" in found.stderr
     assert found.returncode == 1
+
+
+def test_a_rule_is_switched_by_its_param() -> None:
+    with Daemon(config=RULES) as daemon, WsClient(daemon.ws_url) as client:
+        client.hello("desk")
+        assert value_of(client, "/clasp-edge/rules/copy/enabled") is True
+        client.send(wire.Set("/clasp-edge/rules/copy/enabled", False), qos=1)
+        while not isinstance(answer := client.recv(), wire.Ack):
+            assert not isinstance(answer, wire.Error), answer
+        assert value_of(client, "/clasp-edge/rules/copy/enabled") is False
+        assert command(daemon, "list").stdout.splitlines()[0].split()[:2] == ["copy", "disabled"]
+        # Neither another key, nor another kind of value, nor a rule that there is not.
+        for address, value in (("copy/fired", 7), ("copy/enabled", 1), ("nobody/enabled", True)):
+            client.send(wire.Set(f"/clasp-edge/rules/{address}", value), qos=1)
+            while not isinstance(answer := client.recv(), wire.Error):
+                assert not isinstance(answer, wire.Ack), address
+            assert answer.code == wire.ErrorCode.FORBIDDEN
+
+
+def test_with_tokens_the_switch_is_for_administrators() -> None:
+    with Daemon(config=GUARDED) as daemon:
+        for token, code in (("may-write", wire.ErrorCode.FORBIDDEN), ("administers-rules", None)):
+            with WsClient(daemon.ws_url) as client:
+                client.hello("desk", token=token)
+                client.send(wire.Set("/clasp-edge/rules/copy/enabled", False), qos=1)
+                while not isinstance(answer := client.recv(), wire.Ack | wire.Error):
+                    pass
+                assert getattr(answer, "code", None) == code
+        assert "disabled" in command(daemon, "show", "copy").stdout
+
+
+def test_a_rule_that_watches_says_what_it_would_do() -> None:
+    watching = RULES.replace('id = "copy"', 'id = "copy"\nmode = "watch"')
+    with Daemon(config=watching) as daemon, WsClient(daemon.ws_url) as client:
+        client.hello("tester")
+        client.send(wire.Set("/in/a", 0.25))
+        assert value_of(client, "/clasp-edge/rules/copy/would") in ("", "set /out/a 0.25")
+        eventually(lambda: "would set /out/a 0.25" in command(daemon, "trace", "copy").stdout)
+        assert "set /out/a 0.25" in command(daemon, "show", "copy").stdout
+        client.send(wire.Get("/out/a"))
+        while not isinstance(message := client.recv(), wire.Error):
+            pass
+        assert message.code == wire.ErrorCode.ADDRESS_NOT_FOUND

@@ -1,10 +1,10 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
-from clasp_edge.devices.mqtt.publish_packet cimport Content, Stored
-from clasp_edge.dataplane.outbox cimport Delivery, Sink
 from clasp_edge.dataplane.plane cimport Plane
+from clasp_edge.dataplane.sink cimport Delivery, Sink
 from clasp_edge.dataplane.table cimport Entry
+from clasp_edge.devices.mqtt.publish_packet cimport Content, Stored
 
 cdef enum:
     MAX_ADDRESS = 65535 + 1024  # a topic of any length below the namespace, before it is judged

@@ -6,15 +6,8 @@ import logging
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
-from clasp_edge.devices.mqtt.publish_packet cimport (
-    IMAGE_HEADROOM,
-    PACKET_OVERHEAD,
-    PRINTED_BYTES,
-    store,
-    unstore,
-)
-from clasp_edge.dataplane.outbox cimport NO_EXPIRY
 from clasp_edge.dataplane.payload cimport print_value
+from clasp_edge.dataplane.sink cimport NO_EXPIRY
 from clasp_edge.dataplane.table cimport (
     FIRST_ID,
     MQTT_EVENT_NO,
@@ -25,6 +18,13 @@ from clasp_edge.dataplane.table cimport (
     Table,
     entry_address,
     entry_value,
+)
+from clasp_edge.devices.mqtt.publish_packet cimport (
+    IMAGE_HEADROOM,
+    PACKET_OVERHEAD,
+    PRINTED_BYTES,
+    store,
+    unstore,
 )
 from clasp_edge.wire.pattern cimport Pattern
 

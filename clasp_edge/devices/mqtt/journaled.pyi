@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clasp_edge.dataplane.outbox import Core
+from clasp_edge.dataplane.core import Core
 from clasp_edge.devices.mqtt.context import MqttContext
 from clasp_edge.devices.mqtt.sender import MqttSender
 

@@ -43,7 +43,7 @@ MOST_ADDRESSES = 4096
 """Whose subscriptions are remembered while reading."""
 
 MAX_WRITER_BYTES = 36
-"""What is left of a client's name in a record of the log (dataplane/plane.pyx)."""
+"""What is left of a client's name in a record of the log (dataplane/state.pyx)."""
 
 EMPTY_TEXT = b'""'
 _QOS = 3

@@ -7,7 +7,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport put16, put32, put64
-from clasp_edge.dataplane.outbox cimport NO_EXPIRY
+from clasp_edge.dataplane.sink cimport NO_EXPIRY
 
 
 cdef int read_varint(const uint8_t* p, size_t available, uint32_t* value) noexcept nogil:

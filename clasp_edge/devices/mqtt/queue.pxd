@@ -2,9 +2,9 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
+from clasp_edge.dataplane.outbox cimport Outbox
 from clasp_edge.devices.mqtt.context cimport MqttContext
 from clasp_edge.devices.mqtt.publish_packet cimport Content, Stored
-from clasp_edge.dataplane.outbox cimport Outbox
 
 cdef enum:
     PACKET_IDS = 65535

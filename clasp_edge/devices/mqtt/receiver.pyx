@@ -13,22 +13,16 @@ from libc.string cimport memchr, memcpy
 
 from clasp_edge.dataplane.account cimport ALIASES
 from clasp_edge.dataplane.bytes cimport get16
-from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
-from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
-from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.dataplane.messages cimport Write
 from clasp_edge.dataplane.mqtt_message cimport new_raw, raw_write
 from clasp_edge.dataplane.mqtt_properties cimport read_properties
-from clasp_edge.dataplane.outbox cimport NO_EXPIRY, Raw
-from clasp_edge.dataplane.plane cimport (
-    ACCEPTED,
-    AT_CAPACITY,
-    BAD_ADDRESS,
-    NO_SCOPE,
-    TOO_LARGE,
-)
 from clasp_edge.dataplane.scan cimport utf8_valid
+from clasp_edge.dataplane.sink cimport NO_EXPIRY, Raw
+from clasp_edge.dataplane.verdict cimport ACCEPTED, AT_CAPACITY, BAD_ADDRESS, NO_SCOPE, TOO_LARGE
 from clasp_edge.dataplane.view cimport View
+from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
+from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
+from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
 
 log = logging.getLogger("clasp_edge.dataplane")
 
@@ -115,6 +109,7 @@ cdef class MqttReceiver(MqttJournaled):
         """A new connection: forget the topic aliases of the last one; 1 to `count` may be used."""
         self.topics = [None] * (count + 1) if count else None
         self.stopped = False
+        self.departed = False
         self.input_paused = False
         self.occupied = False
         self.pings_answered = 0
@@ -122,6 +117,11 @@ cdef class MqttReceiver(MqttJournaled):
 
     def forget_aliases(self):
         self.topics = None
+
+    def depart(self):
+        """The connection is gone, and something that came before its end waits: that is still acted upon."""
+        self.silence()
+        self.departed = True
 
     def set_rate(self, double messages_per_second):
         """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth."""
@@ -151,7 +151,7 @@ cdef class MqttReceiver(MqttJournaled):
                 self.tokens = self.rate
             self.refilled_us = self.core.mono_us
         self.input_paused = False
-        while filled - at >= 2 and not self.stopped and not self.dead and not self.occupied:
+        while filled - at >= 2 and not self.stopped and (not self.dead or self.departed) and not self.occupied:
             if self.pressed:
                 self._pause(0)          # what the client asks must not pile up as answers
                 break
@@ -384,7 +384,7 @@ cdef class MqttReceiver(MqttJournaled):
         cdef uint8_t buffer[IMAGE_HEADROOM + ACKNOWLEDGEMENT_BYTES]
         cdef uint8_t* start = buffer + IMAGE_HEADROOM
         cdef size_t size
-        if self.context.plane.journal_buffer is None or not self.context.plane.journal_buffer.strict:
+        if self.dead or self.context.plane.journal_buffer is None or not self.context.plane.journal_buffer.strict:
             self._answer_id(first, packet_id, reason)
             return
         size = self.acknowledgement(start, first, packet_id, reason)

@@ -2,9 +2,9 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
-from clasp_edge.devices.mqtt.queue cimport MqttQueue
-from clasp_edge.dataplane.outbox cimport Delivery
+from clasp_edge.dataplane.sink cimport Delivery
 from clasp_edge.dataplane.table cimport Entry
+from clasp_edge.devices.mqtt.queue cimport MqttQueue
 
 
 cdef enum:

@@ -14,6 +14,18 @@ from cpython.ref cimport Py_INCREF
 from clasp_edge.dataplane.account cimport ALIASES
 from clasp_edge.dataplane.address_index cimport AddressScan
 from clasp_edge.dataplane.bytes cimport put16
+from clasp_edge.dataplane.sink cimport BOUNDED, CONVERGES, NO_EXPIRY, OLDEST_FIRST
+from clasp_edge.dataplane.state cimport STEPS, STEPS_OF_PARTIAL, State
+from clasp_edge.dataplane.table cimport LIST_PARAMS, entry_address
+from clasp_edge.dataplane.trie cimport (
+    OPTION_NO_LOCAL,
+    OPTION_OWN_APART,
+    OPTION_OWN_SHIFT,
+    OPTION_QOS,
+    OPTION_RETAIN_AS_PUBLISHED,
+    OPTION_SHARED,
+    Fanout,
+)
 from clasp_edge.devices.mqtt.context cimport MqttContext
 from clasp_edge.devices.mqtt.publish_packet cimport (
     IMAGE_HEADROOM,
@@ -26,18 +38,6 @@ from clasp_edge.devices.mqtt.publish_packet cimport (
     websocket_header,
 )
 from clasp_edge.devices.mqtt.queue cimport AWAITS_PUBACK, AWAITS_PUBREC, ITEM_BYTES, LONGEST_SPAN, PACKET_IDS, Item
-from clasp_edge.dataplane.outbox cimport BOUNDED, CONVERGES, NO_EXPIRY, OLDEST_FIRST
-from clasp_edge.dataplane.state cimport STEPS, STEPS_OF_PARTIAL, State
-from clasp_edge.dataplane.table cimport LIST_PARAMS, entry_address
-from clasp_edge.dataplane.trie cimport (
-    OPTION_NO_LOCAL,
-    OPTION_OWN_APART,
-    OPTION_OWN_SHIFT,
-    OPTION_QOS,
-    OPTION_RETAIN_AS_PUBLISHED,
-    OPTION_SHARED,
-    Fanout,
-)
 from clasp_edge.wire.pattern cimport Pattern
 
 log = logging.getLogger("clasp_edge.dataplane")
@@ -79,14 +79,18 @@ cdef class MqttSender(MqttQueue):
 
     def detach(self):
         """The connection is gone; what waits stays, if the session does."""
+        self.silence()
+        self.aliases = None
+        self.forget_aliases()
+        self.holding.release_all(ALIASES)
+
+    def silence(self):
+        """Nothing can be sent any more; what waits stays, if the session does."""
         waits = self.retained
         falls_behind = self.converging
         self.close_outbox()
         self.blocked = False
         self.pressed = False
-        self.aliases = None
-        self.forget_aliases()
-        self.holding.release_all(ALIASES)
         if self.keeps:
             self.retained = waits
             self.converging = falls_behind

@@ -44,7 +44,7 @@ log = logging.getLogger("clasp_edge.mqtt")
 
 NO_LIMIT = 2**63
 MAX_WRITER_BYTES = 36
-"""What names a param's writer in snapshots (dataplane/plane.pyx)."""
+"""What names a param's writer in snapshots (dataplane/state.pyx)."""
 
 SESSION_BYTES = 3072
 """What a session takes before it has asked for anything."""

@@ -1,5 +1,5 @@
+from clasp_edge.dataplane.sink cimport Sink
 from clasp_edge.devices.mqtt.context cimport MqttContext
-from clasp_edge.dataplane.outbox cimport Sink
 
 
 cdef class SharedGroup(Sink):

@@ -1,6 +1,6 @@
 """Types of shared_group.pyx as Python sees them."""
 
-from clasp_edge.dataplane.outbox import Sink
+from clasp_edge.dataplane.sink import Sink
 from clasp_edge.devices.mqtt.context import MqttContext
 from clasp_edge.devices.mqtt.sender import MqttSender
 

@@ -9,9 +9,9 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t
 
-from clasp_edge.devices.mqtt.sender cimport MqttSender
-from clasp_edge.dataplane.outbox cimport Delivery
+from clasp_edge.dataplane.sink cimport Delivery
 from clasp_edge.dataplane.trie cimport OPTION_QOS, OPTION_SHARED
+from clasp_edge.devices.mqtt.sender cimport MqttSender
 
 log = logging.getLogger("clasp_edge.dataplane")
 

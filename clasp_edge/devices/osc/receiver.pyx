@@ -16,9 +16,10 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from clasp_edge.dataplane.bytes cimport get32, put16
+from clasp_edge.dataplane.core cimport Core
 from clasp_edge.dataplane.messages cimport Published, Write, read_publish
-from clasp_edge.dataplane.outbox cimport Core
-from clasp_edge.dataplane.plane cimport ACCEPTED, Plane
+from clasp_edge.dataplane.plane cimport Plane
+from clasp_edge.dataplane.verdict cimport ACCEPTED
 from clasp_edge.devices.osc.decode cimport VALUE_ROOM, OscMessage, check_packet, is_bundle, read_message
 from clasp_edge.devices.osc.source cimport TIMETAGS_IGNORE, TIMETAGS_RELATIVE, Party, Source, SourceTable
 

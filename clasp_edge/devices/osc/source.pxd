@@ -1,8 +1,8 @@
 from libc.stdint cimport uint8_t, uint64_t
 
 from clasp_edge.dataplane.adapter cimport Adapter
-from clasp_edge.dataplane.outbox cimport Sink
 from clasp_edge.dataplane.plane cimport Plane
+from clasp_edge.dataplane.sink cimport Sink
 
 cdef enum Timetags:
     TIMETAGS_SCHEDULE = 0

@@ -7,7 +7,7 @@ longest has to go.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from clasp_edge.dataplane.outbox cimport Delivery
+from clasp_edge.dataplane.sink cimport Delivery
 
 SCHEDULE = TIMETAGS_SCHEDULE
 IGNORE = TIMETAGS_IGNORE

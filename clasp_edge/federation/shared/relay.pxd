@@ -3,7 +3,7 @@ from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.adapter cimport Adapter
 from clasp_edge.dataplane.mqtt_details cimport MqttDetails
-from clasp_edge.dataplane.outbox cimport Delivery, Sink
+from clasp_edge.dataplane.sink cimport Delivery, Sink
 from clasp_edge.dataplane.table cimport Entry
 
 

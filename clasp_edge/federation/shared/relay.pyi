@@ -4,7 +4,7 @@ from typing import Any
 
 from clasp_edge.dataplane.adapter import Adapter
 from clasp_edge.dataplane.mqtt_details import MqttDetails
-from clasp_edge.dataplane.outbox import Sink
+from clasp_edge.dataplane.sink import Sink
 
 class Relay(Adapter):
     twin: Sink | None

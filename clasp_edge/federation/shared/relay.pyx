@@ -20,8 +20,7 @@ from libc.string cimport memcmp, memcpy, memset
 from clasp_edge.dataplane.bytes cimport put16, put32, put64
 from clasp_edge.dataplane.messages cimport SET, SET_TTL, Write, framed_payload, read_set, read_version
 from clasp_edge.dataplane.mqtt_details cimport details_of_entry, details_of_raw
-from clasp_edge.dataplane.outbox cimport Raw
-from clasp_edge.dataplane.plane cimport ACCEPTED
+from clasp_edge.dataplane.sink cimport Raw
 from clasp_edge.dataplane.state cimport REPLAYED, version_hash
 from clasp_edge.dataplane.table cimport (
     BUCKETS,
@@ -33,6 +32,7 @@ from clasp_edge.dataplane.table cimport (
     entry_value,
 )
 from clasp_edge.dataplane.trie cimport Fanout
+from clasp_edge.dataplane.verdict cimport ACCEPTED
 
 log = logging.getLogger("clasp_edge.federation")
 

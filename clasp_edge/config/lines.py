@@ -1,0 +1,52 @@
+"""On which line of a TOML file a key stands, for the person who has to mend it.
+
+tomllib does not say. This looks at headers and keys line by line; where it cannot tell, the table around the key will
+do.
+"""
+
+from __future__ import annotations
+
+import re
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\]\[]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
+_QUOTES = ('"""', "'''")
+
+
+def line_of(text: str, key: str) -> int | None:
+    """The line (from 1) of `a.b[1].c` in a file of its own, or of what it stands in; None where nothing is found."""
+    counts: dict[str, int] = {}
+    table = ""
+    best: tuple[int, int] | None = None
+    until = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if until:
+            until = "" if until in line else until
+            continue
+        if (header := _HEADER.match(line)) is not None:
+            table = _path(header[2], counts, "")
+            if header[1] == "[[":
+                counts[table] = counts.get(table, -1) + 1
+                table = f"{table}[{counts[table]}]"
+            found = table
+        elif (named := _KEY.match(line)) is not None:
+            found = _path(named[1], counts, table)
+        else:
+            continue
+        for quotes in _QUOTES:
+            if line.count(quotes) % 2:
+                until = quotes
+        if (key == found or key.startswith((f"{found}.", f"{found}["))) and (best is None or len(found) > best[0]):
+            best = len(found), number
+    return None if best is None else best[1]
+
+
+def _path(name: str, counts: dict[str, int], table: str) -> str:
+    """A dotted name as keys are written in problems: with the index of the list's table that it belongs to."""
+    path = table
+    for part in _PART.findall(name):
+        if path in counts and not table:
+            path = f"{path}[{counts[path]}]"
+        path = f"{path}.{part.strip(chr(34) + chr(39))}" if path else part.strip("\"'")
+    return path

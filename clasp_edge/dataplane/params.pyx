@@ -1,0 +1,606 @@
+"""Params: what becomes of a write, whoever it is from, and who hears of it.
+
+One hash lookup per message; a relayed frame is copied, not re-encoded. What is rare (a merge, who decides) is asked of
+Python.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport Py_XDECREF, PyObject
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy
+
+from clasp_edge.dataplane.bytes cimport put16, put32, put64
+from clasp_edge.dataplane.payload cimport print_value
+from clasp_edge.dataplane.routing cimport MAX_PAYLOAD, SIGNAL_PARAM
+from clasp_edge.dataplane.sink cimport BOUNDED, CONVERGES, HEADROOM, Delivery, begin_delivery
+from clasp_edge.dataplane.state cimport EPOCH_MASK, EPOCH_SHIFT, REPLAYED, SNAPSHOT_OVERHEAD, later, version_hash
+from clasp_edge.dataplane.strategy cimport improves
+from clasp_edge.dataplane.table cimport (
+    LIST_PARAMS,
+    STRATEGY_LWW,
+    STRATEGY_MAX,
+    STRATEGY_MERGE,
+    STRATEGY_MIN,
+    TTL_ABSOLUTE,
+    TTL_DEFAULT,
+    TTL_NEVER,
+    entry_address,
+    entry_value,
+)
+from clasp_edge.dataplane.verdict cimport (
+    ACCEPTED,
+    AT_CAPACITY,
+    FROM_FUTURE,
+    LOCK_HELD,
+    NO_SCOPE,
+    OUTDATED,
+    REVISION_CONFLICT,
+    STRATEGY_REJECTED,
+    TOO_LARGE,
+)
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+cdef enum:
+    EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
+    PRINTED_BYTES = 262144      # four times the largest value, which JSON may need
+    FUTURE_US = 10000000        # versions further ahead of our clock are not believed; routers measure time when linked
+    LAST_EPOCH = 0xFFFE
+
+cdef int SET_HAS_REVISION = 0x80
+cdef int SET_LOCK = 0x40
+cdef int SET_UNLOCK = 0x20
+cdef int SET_HAS_TTL = 0x10
+
+
+cdef bint _same_message(Entry* entry, const Raw* raw) noexcept nogil:
+    """Whether MQTT clients have, with a param's present value, this message: retained or not, and with its bytes.
+    `raw` NULL: the value was set by other means."""
+    if raw == NULL:
+        return not entry.unretained and entry.kept == NULL
+    if not raw.retain or entry.unretained:
+        return not raw.retain and entry.unretained
+    if raw.exact or entry.kept == NULL:
+        return raw.exact and entry.kept == NULL
+    return (raw.payload_size == entry.kept.payload_size and raw.properties_size == entry.kept.properties_size
+            and memcmp(raw.properties, &entry.kept.data[0], raw.properties_size) == 0
+            and memcmp(raw.payload, &entry.kept.data[0] + raw.properties_size, raw.payload_size) == 0)
+
+
+cdef class Params(Routing):
+    """The params of one router: SET, its refusals and versions, clearing, eviction.
+
+    `referee(address)` tells whether locks and strategies of an address are decided here; None: always.
+    """
+
+    def __cinit__(self, Core core not None, size_t history_bytes):
+        self.ring = Ring(history_bytes)
+
+    cdef int _judge(self, uint64_t revision, uint32_t holder, Sink origin, int flags, uint64_t expected) noexcept:
+        """Whether a param in this state takes the write (router.md 3.2, with unlock by the holder only)."""
+        if flags & SET_HAS_REVISION and revision and expected != revision:
+            return REVISION_CONFLICT
+        if holder and holder != origin.writer:
+            return LOCK_HELD
+        return ACCEPTED
+
+    # ---- SET ----
+
+    cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept:
+        """Check, apply and fan out one write. `revision` gets the new (or, when refused, the current) revision."""
+        cdef Delivery delivery
+        cdef Entry* entry
+        cdef uint8_t* p
+        cdef size_t size
+        cdef int verdict
+        cdef uint32_t hash = write.hash
+        cdef uint64_t before = 0
+        cdef uint64_t base = 0
+        cdef bint versions = self.versions      # else nobody keeps a digest
+        revision[0] = 0
+        if write.address_size + write.value_size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
+            return TOO_LARGE
+        entry = self.live(write.address, write.address_size, hash)
+        if write.rank or write.hlc:
+            if write.hlc > self.core.mono_us + self.base_us + FUTURE_US and write.hlc > self.hlc:
+                return FROM_FUTURE
+            if write.hlc & 1:
+                return self._set_gone(origin, write, entry)
+            if write.hlc == 0:
+                return self._replay(origin, write, entry)
+        if entry == NULL or entry.revision == 0:
+            if write.hlc and entry != NULL and entry.hlc and not later(write.hlc, write.rank, entry.hlc, entry.rank):
+                self.outdated += 1
+                return OUTDATED
+            if self._stale(entry, origin, write):
+                self.overrule(entry, write.hlc, write.rank, False)
+                return REVISION_CONFLICT
+            verdict = self._admit(origin, write, hash, &entry)
+        elif not self._gate(origin, write.address, write.address_size, entry):
+            verdict = NO_SCOPE
+        elif write.hlc:
+            revision[0] = entry.revision
+            verdict = ACCEPTED
+            if not self._newer(entry, write):
+                if write.quiet or write.hlc == entry.hlc and write.rank == entry.rank or not self._late(
+                        entry, origin, write):
+                    self._lock_told(entry, origin, write.flags)
+                    if write.hlc == entry.hlc and write.rank == entry.rank and not write.quiet:
+                        # Known from the comparison of states already; now it has its turn among the others.
+                        return self._replay(origin, write, entry)
+                    if self._stale(entry, origin, write):
+                        return REVISION_CONFLICT
+                    self.outdated += 1
+                    return OUTDATED
+            elif entry.lock_holder and entry.lock_holder != origin.writer and self._decides(entry, origin):
+                self.overrule(entry, write.hlc, write.rank, False)
+                return LOCK_HELD
+            elif self._stale(entry, origin, write):
+                self.overrule(entry, write.hlc, write.rank, False)
+                return REVISION_CONFLICT
+            if (write.quiet and entry.value_type == write.flags & 0x0F and entry.value_size == write.value_size
+                    and memcmp(entry_value(entry), write.value, write.value_size) == 0
+                    and _same_message(entry, write.raw)):
+                # Only its version is news, perhaps how long it has to live, and whether it is locked.
+                self._lock_told(entry, origin, write.flags)
+                self._heard(write.hlc)
+                before = version_hash(entry.hlc, entry.rank)
+                entry.hlc = write.hlc
+                entry.rank = write.rank
+                self._set_ttl(entry, write, entry.unretained, entry.unretained and entry.kept != NULL)
+                if self.journal_buffer is not None:
+                    self.journal_buffer.prolonged(entry)
+                self.tell_links(entry, before ^ version_hash(entry.hlc, entry.rank), origin, True)
+                return ACCEPTED
+        else:
+            revision[0] = entry.revision
+            verdict = self._judge(entry.revision, entry.lock_holder, origin, write.flags, write.expected)
+        if verdict == ACCEPTED:
+            if write.hlc:
+                self._heard(write.hlc)
+            if versions:
+                before = version_hash(entry.hlc, entry.rank)
+                if write.flags & SET_HAS_REVISION:
+                    base = write.expected if write.hlc else entry.hlc
+            verdict = self._apply(origin, write, &entry)
+            if verdict == STRATEGY_REJECTED and write.hlc:
+                self.overrule(entry, write.hlc, write.rank, False)
+        if verdict != ACCEPTED:
+            return verdict
+        self.sets += 1
+        revision[0] = entry.revision
+
+        # The relayed SET: what came, plus the new revision (wire.md 2.3; lock, unlock and ttl are passed on as sent).
+        p = self.scratch + HEADROOM + 4
+        p[0] = 0x21
+        p[1] = (write.flags & (SET_HAS_TTL if write.hlc else 0x70)) | 0x80 | entry.value_type
+        put16(p + 2, entry.address_size)
+        size = entry.address_size + entry.value_size
+        memcpy(p + 4, entry_address(entry), size)
+        put64(p + 4 + size, entry.revision)
+        size += 12
+        if write.flags & SET_HAS_TTL:
+            put32(p + size, write.ttl)
+            size += 4
+        p -= 4
+        p[0] = 0x53
+        p[1] = 0x41
+        put16(p + 2, <uint16_t>size)
+        begin_delivery(&delivery, origin, SIGNAL_PARAM, CONVERGES)
+        delivery.frame = p
+        delivery.size = size + 4
+        delivery.seq = entry.seq
+        delivery.address = p + 8
+        delivery.address_size = entry.address_size
+        delivery.value = p + 8 + entry.address_size
+        delivery.value_room = entry.value_size
+        delivery.value_type = entry.value_type
+        # After a merge the param is not what was published.
+        delivery.raw = write.raw if entry.strategy != STRATEGY_MERGE else NULL
+        delivery.hlc = entry.hlc
+        delivery.rank = entry.rank
+        delivery.base = base
+        delivery.delta = before ^ version_hash(entry.hlc, entry.rank) if versions else 0
+        delivery.entry_id = entry.id
+        delivery.bucket = entry.bucket
+        if self.ring.size:
+            self.ring.append(p, delivery.size, 0, 8, entry.address_size)
+        if self.journal_buffer is not None:
+            self.journal_buffer.changed(entry, p, delivery.size, origin, delivery.raw)
+        self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
+        if write.hlc and delivery.hlc != write.hlc:
+            # What has become of it is something else: who wrote it must hear of it too.
+            entry = self.live(write.address, write.address_size, hash)
+            if entry != NULL:
+                self.tell_links(entry, 0, None, True)
+        return ACCEPTED
+
+    # ---- versions from other routers (state.pxd) ----
+
+    cdef bint _newer(self, Entry* entry, Write* write) noexcept:
+        """Whether the write stands against the param. Of two values with one version (two routers with copies of one
+        data directory) it is the one with the greater bytes, everywhere."""
+        cdef size_t size
+        cdef int order
+        if write.hlc != entry.hlc or write.rank != entry.rank:
+            return later(write.hlc, write.rank, entry.hlc, entry.rank)
+        if write.flags & 0x0F != entry.value_type:
+            return write.flags & 0x0F > entry.value_type
+        size = write.value_size if write.value_size < entry.value_size else entry.value_size
+        order = memcmp(write.value, entry_value(entry), size)
+        return order > 0 or (order == 0 and write.value_size > entry.value_size)
+
+    cdef bint _stale(self, Entry* entry, Sink origin, Write* write) noexcept:
+        """Whether the write is a change of another state than this one, and that counts here."""
+        return (write.hlc and write.flags & SET_HAS_REVISION and not write.quiet and entry != NULL and entry.hlc
+                and write.expected != entry.hlc and self._decides(entry, origin))
+
+    cdef bint _late(self, Entry* entry, Sink origin, Write* write) noexcept:
+        """Whether an older write counts all the same: that of whoever has the param locked, which was on its way when
+        what stands got a later version against somebody else; and with a strategy that does not go by time."""
+        if entry.lock_holder:
+            return entry.lock_holder == origin.writer
+        if entry.strategy == STRATEGY_MAX or entry.strategy == STRATEGY_MIN:
+            return (improves(entry.strategy, entry.value_type, entry_value(entry), write.flags & 0x0F, write.value)
+                    and self._decides(entry, origin))
+        return entry.strategy == STRATEGY_MERGE and self._decides(entry, origin)
+
+    cdef void _lock_told(self, Entry* entry, Sink origin, int flags) noexcept:
+        """What a router below says with each SET: whether somebody has the param locked there."""
+        if flags & SET_LOCK:
+            if origin.writer and entry.lock_holder == 0:
+                entry.lock_holder = origin.writer
+                self.writer_locks[origin.writer] += 1
+                self.writer_uses[origin.writer] += 1
+        elif flags & SET_UNLOCK and entry.lock_holder == origin.writer:
+            self._unlock(entry)
+
+    cdef bint _decides(self, Entry* entry, Sink origin) noexcept:
+        """Whether locks, expected states and strategies of this address are decided here. Elsewhere what was decided is
+        taken over."""
+        if self.referee is None:
+            return True
+        try:
+            return self.referee(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size),
+                                self.writer_texts[entry.lock_holder], self.writer_texts[origin.writer])
+        except Exception:
+            log.exception("who decides about an address could not be found out")
+            return True
+
+    cdef void _heard(self, uint64_t hlc) noexcept:
+        if hlc > self.hlc:
+            self.hlc = hlc
+
+    cdef void overrule(self, Entry* entry, uint64_t hlc, uint64_t rank, bint raise_epoch) noexcept:
+        """What is here stands against a version that would be later: it gets one that is later still, and every router
+        hears of it. `raise_epoch`: also against what others have written meanwhile."""
+        cdef uint64_t epoch = entry.rank >> EPOCH_SHIFT
+        cdef uint64_t before = version_hash(entry.hlc, entry.rank)
+        if rank >> EPOCH_SHIFT > epoch:
+            epoch = rank >> EPOCH_SHIFT
+        if raise_epoch and epoch < LAST_EPOCH:
+            epoch += 1
+        self._heard(hlc)
+        hlc = self.next_hlc()
+        rank = (epoch << EPOCH_SHIFT) | self.tag
+        if entry.revision == 0:
+            self._bury(entry, hlc | 1, rank, None, True, False)
+            return
+        entry.hlc = hlc
+        entry.rank = rank
+        if self.journal_buffer is not None:
+            self.journal_buffer.prolonged(entry)
+        self.tell_links(entry, before ^ version_hash(hlc, rank), None, True)
+
+    cdef int _set_gone(self, Sink origin, Write* write, Entry* entry) noexcept:
+        """A param was cleared, or its time was over, at another router."""
+        cdef int verdict = ACCEPTED
+        cdef uint64_t now_ms = self.core.mono_us // 1000
+        cdef uint64_t lifetime_s
+        if not self._gate(origin, write.address, write.address_size, entry):
+            return NO_SCOPE
+        if entry == NULL:
+            entry = self._route(write.address, write.address_size, write.hash, &verdict)
+            if entry == NULL:
+                return verdict
+        if entry.hlc and not later(write.hlc, write.rank, entry.hlc, entry.rank):
+            self.outdated += 1
+            return OUTDATED
+        self._heard(write.hlc)
+        if entry.revision == 0:
+            self._bury(entry, write.hlc, write.rank, origin, True, False)
+            return ACCEPTED
+        if entry.lock_holder and entry.lock_holder != origin.writer and self._decides(entry, origin):
+            self.overrule(entry, write.hlc, write.rank, False)
+            return LOCK_HELD
+        if write.hlc == entry.hlc | 1 and write.rank == entry.rank:
+            if entry.deadline_ms and not entry.ttl & TTL_ABSOLUTE:
+                lifetime_s = self.param_ttl_s if entry.ttl == TTL_DEFAULT else entry.ttl
+                if entry.deadline_ms > now_ms + lifetime_s * 500:
+                    # It was not read there, and so its time was over; here it was.
+                    self.overrule(entry, write.hlc, write.rank, False)
+                    return ACCEPTED
+            self._bury(entry, write.hlc, write.rank, origin, True, False)
+        else:
+            self._clear(origin, entry, write.hlc, write.rank, NULL)
+        return ACCEPTED
+
+    cdef int _replay(self, Sink origin, Write* write, Entry* entry) noexcept:
+        """A value of the past, for those who are to hear of them all: told and logged, while the param stays."""
+        cdef Delivery delivery
+        cdef int verdict = ACCEPTED
+        cdef size_t size
+        cdef uint8_t* p
+        if not self._gate(origin, write.address, write.address_size, entry):
+            return NO_SCOPE
+        if entry == NULL:
+            entry = self._route(write.address, write.address_size, write.hash, &verdict)
+            if entry == NULL:
+                return verdict
+        p = self.scratch + HEADROOM
+        size = write.address_size + write.value_size
+        p[0] = 0x53
+        p[1] = 0x41
+        put16(p + 2, <uint16_t>(size + 12))
+        p[4] = 0x21
+        p[5] = 0x80 | (write.flags & 0x0F)
+        put16(p + 6, <uint16_t>write.address_size)
+        memcpy(p + 8, write.address, write.address_size)
+        memcpy(p + 8 + write.address_size, write.value, write.value_size)
+        put64(p + 8 + size, entry.revision)
+        begin_delivery(&delivery, origin, SIGNAL_PARAM, BOUNDED)
+        delivery.frame = p
+        delivery.size = size + 16
+        delivery.address = p + 8
+        delivery.address_size = write.address_size
+        delivery.value = p + 8 + write.address_size
+        delivery.value_room = write.value_size
+        delivery.value_type = write.flags & 0x0F
+        delivery.raw = write.raw
+        delivery.rank = REPLAYED
+        if self.journal_buffer is not None:
+            self.journal_buffer.changed(entry, p, delivery.size, origin, write.raw)
+        self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
+        return ACCEPTED
+
+    cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept:
+        """Forget a param (an empty retained MQTT message). CLASP has no such message: its subscribers see null
+        with the next revision. Where there is no param, only native sinks hear of it."""
+        cdef Entry* entry = self.live(address, address_size, hash)
+        cdef int verdict = ACCEPTED
+        cdef uint64_t hlc = 0
+        if not self._gate(origin, address, address_size, entry):
+            return NO_SCOPE
+        if entry == NULL:
+            entry = self._route(address, address_size, hash, &verdict)
+            if entry == NULL:
+                return verdict
+        if entry.revision:
+            verdict = self._judge(entry.revision, entry.lock_holder, origin, 0, 0)
+            if verdict != ACCEPTED:
+                return verdict
+            if self.versions:
+                hlc = self.next_hlc() | 1
+        self._clear(origin, entry, hlc, (entry.rank & EPOCH_MASK) | self.tag, raw)
+        return ACCEPTED
+
+    cdef void _clear(self, Sink origin, Entry* entry, uint64_t hlc, uint64_t rank, Raw* raw) noexcept:
+        """Tell that a param is no more, and leave a tombstone of this version; none where `hlc` is 0."""
+        cdef Delivery delivery
+        cdef uint8_t* p
+        cdef uint8_t* address = entry_address(entry)
+        cdef size_t address_size = entry.address_size
+        cdef uint32_t hash = entry.hash
+        # Not one that converges: the param will not be there to catch up with.
+        begin_delivery(&delivery, origin, SIGNAL_PARAM, BOUNDED)
+        delivery.address = address
+        delivery.address_size = address_size
+        delivery.raw = raw
+        delivery.gone = True
+        delivery.hlc = hlc
+        delivery.rank = rank
+        delivery.entry_id = entry.id
+        delivery.bucket = entry.bucket
+        if entry.revision:
+            if hlc:
+                delivery.delta = version_hash(entry.hlc, entry.rank) ^ version_hash(hlc, rank)
+            self.sets += 1
+            p = self.scratch + HEADROOM
+            p[0] = 0x53
+            p[1] = 0x41
+            put16(p + 2, <uint16_t>(address_size + 12))
+            p[4] = 0x21
+            p[5] = 0x80
+            put16(p + 6, <uint16_t>address_size)
+            memcpy(p + 8, address, address_size)
+            put64(p + 8 + address_size, entry.revision + 1)
+            delivery.frame = p
+            delivery.size = address_size + 16
+            delivery.address = p + 8
+            if self.ring.size:
+                self.ring.append(p, delivery.size, 0, 8, address_size)
+            if self.journal_buffer is not None:
+                self.journal_buffer.changed(entry, p, delivery.size, origin, raw)
+        self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
+        # The entry may be another one by now, at another place.
+        entry = self.table.entries[delivery.entry_id]
+        if delivery.frame != NULL and entry != NULL and entry.hash == hash and entry.revision:
+            if hlc:
+                self._bury(entry, hlc, rank, origin, False, True)
+            else:
+                self._forget(entry)
+
+    cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** found) noexcept:
+        """Make a param of an address that is not one yet. It gets its first revision in `_apply`."""
+        cdef Entry* entry = found[0]
+        cdef int verdict = ACCEPTED
+        cdef int evictions = 0
+        if not self._gate(origin, write.address, write.address_size, entry):
+            return NO_SCOPE
+        if not self.evict and (self.max_params and self.table.params >= self.max_params
+                               or self._over(write.value_size)):
+            return AT_CAPACITY
+        if entry == NULL:
+            entry = self._route(write.address, write.address_size, hash, &verdict)
+            if entry == NULL:
+                return verdict
+        while self.max_params and self.table.params >= self.max_params and evictions < EVICT_AT_ONCE:
+            evictions += 1
+            self._evict_oldest()
+        try:
+            self.table.make_param(entry)
+        except MemoryError:
+            return AT_CAPACITY
+        found[0] = entry
+        return ACCEPTED
+
+    cdef bint _over(self, size_t more) noexcept:
+        """Whether `more` bytes of state would be too many."""
+        return self.max_bytes and self.table.bytes + more > self.max_bytes
+
+    cdef void _evict_oldest(self) noexcept:
+        self.evicted += 1
+        self._forget(self.table.entries[self.table.newer[LIST_PARAMS]])
+
+    cdef bint _keep_retained(self, Entry* entry) except -1:
+        """Keep the param's value as the retained MQTT message that it is, before one that is not retained takes its
+        place [MQTT-3.3.1-8]. False without memory."""
+        cdef const uint8_t* text
+        cdef Raw raw
+        cdef Py_ssize_t size
+        cdef uint8_t* target
+        if entry.kept != NULL:
+            return True
+        target = <uint8_t*>malloc(PRINTED_BYTES)
+        if target == NULL:
+            return False
+        try:
+            size = print_value(entry.value_type, entry_value(entry), entry.value_size, target, PRINTED_BYTES, &text)
+            if size < 0:
+                return False
+            if size == 0:
+                text = <const uint8_t*>b'""'
+                size = 2
+            raw.payload = text
+            raw.payload_size = <size_t>size
+            raw.properties = text
+            raw.properties_size = 0
+            self.table.keep(entry, &raw)
+            return True
+        finally:
+            free(target)
+
+    cdef int _apply(self, Sink origin, Write* write, Entry** found) noexcept:
+        """Change the param: strategy, lock, value, revision, ttl."""
+        cdef Entry* entry = found[0]
+        cdef int value_type = write.flags & 0x0F
+        cdef const uint8_t* value = write.value
+        cdef size_t size = write.value_size
+        cdef int evictions = 0
+        cdef bint unretained = write.raw != NULL and not write.raw.retain and entry.strategy != STRATEGY_MERGE
+        cdef bint shadowed = False      # the address has a retained MQTT message, and this write is none
+        cdef bint is_result = False     # what becomes of the write is not what the other router has written
+        merged = None
+        try:
+            if entry.strategy != STRATEGY_LWW and entry.revision and (
+                    write.hlc == 0 or self._decides(entry, origin)):
+                if not improves(entry.strategy, entry.value_type, entry_value(entry), value_type, value):
+                    return STRATEGY_REJECTED
+                if entry.strategy == STRATEGY_MERGE:
+                    self.core.heavy = True
+                    value_type, merged = self.control.merge(
+                        entry.value_type, PyBytes_FromStringAndSize(<const char*>entry_value(entry), entry.value_size),
+                        value_type, PyBytes_FromStringAndSize(<const char*>value, size))
+                    value = <const uint8_t*><char*>(<bytes>merged)
+                    size = len(<bytes>merged)
+                    is_result = (value_type != write.flags & 0x0F or size != write.value_size
+                                 or memcmp(value, write.value, size) != 0)
+                    if entry.address_size + size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
+                        return TOO_LARGE
+            if not self.evict and size > entry.capacity and self._over(size - entry.capacity):
+                if entry.revision:
+                    return AT_CAPACITY
+                raise MemoryError
+            if unretained and entry.revision:
+                shadowed = entry.kept != NULL if entry.unretained else self._keep_retained(entry)
+            entry = self.table.store(entry, value_type, value, <uint32_t>size)
+        except Exception as error:
+            if not isinstance(error, MemoryError):
+                log.exception("a write could not be applied")
+            if entry.revision == 0:
+                entry.revision = 1      # so that it is counted as the param it was made
+                Py_XDECREF(<PyObject*>entry.fan)
+                entry.fan = NULL
+                self.table.remove(entry)
+            return AT_CAPACITY
+        found[0] = entry
+        if unretained:
+            # What was retained stays so, with its quality and its lifetime.
+            if not shadowed:
+                self.table.drop_kept(entry)
+            self.table.mark_unretained(entry, True)
+        else:
+            entry.qos = 1 if write.raw == NULL else write.raw.qos
+            self.table.mark_unretained(entry, False)
+            if write.raw != NULL and not write.raw.exact and merged is None:
+                try:
+                    self.table.keep(entry, write.raw)
+                except MemoryError:
+                    pass                # the value is there; only its spelling is lost
+            elif entry.kept != NULL:
+                self.table.drop_kept(entry)
+        if write.flags & SET_UNLOCK and write.hlc == 0:
+            self._unlock(entry)
+        if write.flags & (SET_LOCK | SET_UNLOCK):
+            self._lock_told(entry, origin, write.flags)
+        if entry.revision == 0 or entry.writer != origin.writer:
+            if entry.revision:
+                self._release_writer(entry.writer)
+            entry.writer = origin.writer
+            if origin.writer:
+                self.writer_uses[origin.writer] += 1
+        entry.revision += 1
+        if write.hlc and not is_result and not later(entry.hlc, entry.rank, write.hlc, write.rank):
+            entry.hlc = write.hlc
+            entry.rank = write.rank
+        else:
+            if write.rank >> EPOCH_SHIFT > entry.rank >> EPOCH_SHIFT:
+                entry.rank = write.rank
+            entry.hlc = self.next_hlc()
+            entry.rank = (entry.rank & EPOCH_MASK) | self.tag
+        entry.written_us = self.core.wall_us
+        self.table.seq += 1
+        entry.seq = self.table.seq
+        self.table.touch(entry)
+        # The entry itself is the newest now; large values may cost several small ones their place.
+        while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
+            evictions += 1
+            self._evict_oldest()
+        if entry.deadline_ms or self.param_ttl_s or write.flags & SET_HAS_TTL or entry.ttl != TTL_DEFAULT:
+            self._set_ttl(entry, write, unretained, shadowed)
+        return ACCEPTED
+
+    cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept:
+        cdef uint64_t lifetime_s
+        if shadowed:
+            if entry.ttl & TTL_ABSOLUTE and entry.ttl != TTL_DEFAULT:
+                return                  # it goes with the retained message
+        elif unretained and not write.flags & SET_HAS_TTL:
+            entry.ttl = TTL_DEFAULT
+        if write.flags & SET_HAS_TTL and not shadowed:
+            # The longest sliding one is our word for none of its own; 68 years less a second must do instead.
+            entry.ttl = write.ttl if write.ttl != TTL_DEFAULT else TTL_DEFAULT - 1
+        if entry.ttl == TTL_DEFAULT:
+            lifetime_s = self.param_ttl_s
+        elif entry.ttl == TTL_NEVER:
+            lifetime_s = 0
+        else:
+            lifetime_s = entry.ttl & 0x7FFFFFFF
+        if lifetime_s or entry.ttl == TTL_ABSOLUTE:
+            self.table.expires(entry, self.core.mono_us // 1000 + lifetime_s * 1000)
+            if self.table.next_deadline() < self.armed_ms:
+                self._arm()
+        elif entry.deadline_ms:
+            self.table.expires(entry, 0)

@@ -1,0 +1,16 @@
+"""Types of routing.pyx as Python sees them."""
+
+from clasp_edge.dataplane.state import State
+from clasp_edge.dataplane.trie import Trie
+
+class Routing(State):
+    links: int
+
+    @property
+    def trie(self) -> Trie: ...
+    @property
+    def deliveries(self) -> int: ...
+    @property
+    def refusal_text(self) -> str: ...
+    def gate_changed(self) -> None: ...
+    def scopes_changed(self) -> None: ...

@@ -1,0 +1,205 @@
+"""Where a message may go and to whom: the entry of its address, the gate before it, the fan-out list behind it.
+
+The fan-out list and what the gate last allowed are remembered in the entry, so that a message costs one look-up. What
+is rare, a new address or a scope, is asked of Python.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp
+
+from clasp_edge.dataplane.payload cimport put_event
+from clasp_edge.dataplane.sink cimport BOUNDED, HEADROOM, begin_delivery
+from clasp_edge.dataplane.state cimport State, version_hash
+from clasp_edge.dataplane.table cimport LIST_ROUTES, entry_address
+from clasp_edge.dataplane.trie cimport Target
+from clasp_edge.dataplane.verdict cimport AT_CAPACITY, BAD_ADDRESS
+
+from clasp_edge.dataplane.reserved import RESERVED
+
+log = logging.getLogger("clasp_edge.dataplane")
+
+cdef bytes _reserved_text = RESERVED
+cdef const char* _reserved = _reserved_text
+cdef size_t RESERVED_BYTES = len(RESERVED)
+
+cdef enum:
+    MAX_ROUTES = 65536          # addresses that are only published to; a remote party can grow this table
+    MAX_ROUTE_BYTES = 1 << 23   # of their addresses
+
+
+cdef class Routing(State):
+    """The addresses of one router, and who is told of them.
+
+    `scratch` has room for one frame behind HEADROOM: the frame under construction.
+    """
+
+    def __cinit__(self, *args):
+        self.trie = Trie()
+        self.refusal_text = ""
+        self.scratch = <uint8_t*>malloc(HEADROOM + MAX_FRAME + 16)
+        if self.scratch == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.scratch)
+
+    def gate_changed(self):
+        """Forget what the gate has remembered about who may write where."""
+        self.gate_generation += 1
+
+    def scopes_changed(self):
+        """Forget what the gate has remembered about who may write where, and who gets what."""
+        self.gate_generation += 1
+        self.trie.invalidate()
+
+    cdef Entry* _route(self, const uint8_t* address, size_t size, uint32_t hash, int* verdict) noexcept:
+        """A new entry for an address seen for the first time, or NULL with the verdict."""
+        cdef Entry* entry
+        try:
+            text = PyBytes_FromStringAndSize(<const char*>address, size)
+            route, strategy = self.control.classify(text)
+            while self.table.routes and (self.table.routes >= MAX_ROUTES
+                                         or self.table.route_bytes + size > MAX_ROUTE_BYTES):
+                self._forget(self.table.entries[self.table.newer[LIST_ROUTES]])
+            entry = self.table.insert(address, size, hash)
+            entry.route = route
+            entry.strategy = strategy
+            return entry
+        except ValueError as error:
+            self.refusal_text = str(error)
+            verdict[0] = BAD_ADDRESS
+        except MemoryError:
+            verdict[0] = AT_CAPACITY
+        except Exception:
+            log.exception("an address could not be classified")
+            self.refusal_text = "internal error"
+            verdict[0] = BAD_ADDRESS
+        return NULL
+
+    # ---- the gate: every write, whatever its origin ----
+
+    cdef bint _gate(self, Sink origin, const uint8_t* address, size_t size, Entry* entry) noexcept:
+        """Whether `origin` may write here. What a token allows is remembered per address for its last writer."""
+        # No token, and no router without tokens, lets anybody else tell how the router is.
+        if not origin.reserved and size > RESERVED_BYTES and memcmp(address, _reserved, RESERVED_BYTES) == 0:
+            return False
+        if origin.scopes is None:
+            return True
+        if entry != NULL and entry.gate_writer == origin.writer and entry.gate_generation == self.gate_generation:
+            return True
+        try:
+            if not origin.scopes.allows("write", PyBytes_FromStringAndSize(<const char*>address, size)):
+                return False
+        except Exception:
+            log.exception("a scope could not be checked; refused")
+            return False
+        if entry != NULL and origin.writer:
+            entry.gate_writer = origin.writer
+            entry.gate_generation = self.gate_generation
+        return True
+
+    # ---- fan-out ----
+
+    cdef Fanout fan(self, Entry* entry):
+        """The entry's fan-out list, rebuilt if subscriptions have changed since it was cached."""
+        cdef Fanout fan
+        cdef bytes address
+        if entry.fan_generation == self.trie.generation:
+            return <Fanout>entry.fan
+        self.core.heavy = True
+        address = PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)
+        if entry.fan != NULL and self.trie.holds(address, entry.fan_generation):
+            entry.fan_generation = self.trie.generation
+            return <Fanout>entry.fan
+        fan = self.trie.fan_out(address)
+        Py_INCREF(fan)
+        Py_XDECREF(<PyObject*>entry.fan)
+        entry.fan = <void*>fan
+        entry.fan_generation = self.trie.generation
+        return fan
+
+    cdef void _fan_out(self, Entry* entry, Sink excluded, int bit, Delivery* delivery) noexcept:
+        """Deliver to the subscriptions whose mask has `bit`."""
+        cdef Fanout fan
+        cdef Target* target
+        cdef Py_ssize_t i
+        cdef list filters = None
+        cdef list _alive
+        # Sending may run a snapshot, and that may remove the entry if its time is over.
+        cdef Py_ssize_t address_size = entry.address_size
+        self.serial += 1
+        delivery.serial = self.serial
+        try:
+            fan = self.fan(entry)
+            _alive = fan.filters        # whatever happens to the list meanwhile
+            for i in range(fan.count):
+                target = &fan.targets[i]
+                if target.sink == <PyObject*>excluded:
+                    continue
+                if delivery.frame == NULL and not target.native and not self._frame(delivery):
+                    continue
+                if target.plain & bit:
+                    self.deliveries += 1
+                    delivery.options = target.options
+                    delivery.extra = target.extra
+                    (<Sink>target.sink).deliver(delivery)
+                elif target.filtered & bit:
+                    if filters is None:
+                        filters = []
+                    filters.append(<object>target.filter)
+            if filters is not None:
+                # Python, and it may call back into the plane: only after the loop over the borrowed list.
+                address = PyBytes_FromStringAndSize(<const char*>delivery.frame + 8, address_size)
+                frame = PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
+                self.core.heavy = True
+                for item in filters:
+                    item.offer(address, delivery.signal, frame)
+        except Exception:
+            log.exception("a message could not be delivered to everyone")
+
+    cdef bint _frame(self, Delivery* delivery) noexcept:
+        """Make the CLASP frame of an event that came by MQTT. False when there is none for it."""
+        cdef size_t size
+        if delivery.raw == NULL or delivery.gone:
+            return False
+        size = put_event(self.scratch + HEADROOM, MAX_PAYLOAD + 4, delivery.address, delivery.address_size,
+                         delivery.raw.payload, delivery.raw.payload_size)
+        if size == 0:
+            return False
+        delivery.frame = self.scratch + HEADROOM
+        delivery.size = size
+        return True
+
+    cdef void tell_links(self, Entry* entry, uint64_t delta, Sink origin, bint tell) noexcept:
+        cdef Delivery delivery
+        cdef Fanout fan
+        cdef Py_ssize_t i
+        if self.links == 0:
+            return
+        begin_delivery(&delivery, origin, SIGNAL_PARAM, BOUNDED)
+        delivery.address = entry_address(entry)
+        delivery.address_size = entry.address_size
+        delivery.gone = entry.revision == 0
+        delivery.quiet = True
+        delivery.tell = tell
+        delivery.hlc = entry.hlc
+        delivery.rank = entry.rank
+        delivery.delta = delta
+        delivery.entry_id = entry.id
+        delivery.bucket = entry.bucket
+        try:
+            fan = self.fan(entry)
+            for i in range(fan.count):
+                if (<Sink>fan.targets[i].sink).is_link and (fan.targets[i].plain | fan.targets[i].filtered) & 1:
+                    (<Sink>fan.targets[i].sink).deliver(&delivery)
+        except Exception:
+            log.exception("other routers could not be told of a version")
+
+    cdef void _forget(self, Entry* entry) noexcept:
+        if self.links and entry.hlc:
+            self.tell_links(entry, version_hash(entry.hlc, entry.rank), None, False)
+        State._forget(self, entry)
