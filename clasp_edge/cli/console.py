@@ -81,7 +81,7 @@ def _status(sockets: list[Path], *, as_json: bool) -> int:
 
 
 def _clients(sockets: list[Path], *, as_json: bool) -> int:
-    report = ask(sockets, {"request": "clients"})
+    report = ask(sockets, {"request": "clients", "all": as_json})
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
         return EXIT_OK

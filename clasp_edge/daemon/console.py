@@ -58,7 +58,7 @@ class ConsolePart(Part):
         self._requests.add("status", lambda request: self._report())
         self._requests.add("metrics", lambda request: self._metrics())
         self._requests.add("resync", Resync(lambda: None))
-        self._requests.add("clients", lambda request: self._who().clients())
+        self._requests.add("clients", self._everybody)
         self._requests.add("kick", lambda request: self._who().kick(request))
         self.reload: Callable[[], Mapping[str, Any]] = dict
         """What SIGHUP does; says what came of it. Filled in by the daemon."""
@@ -134,6 +134,14 @@ class ConsolePart(Part):
 
             self._clients = Clients(self._router, lambda: self._mqtt)
         return self._clients
+
+    def _everybody(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Who is connected; with `"all": true` the devices and routers as well, as `status` has them."""
+        found = self._who().clients()
+        if request.get("all") is True:
+            report = self._report()
+            found |= {name: report[name] for name in ("osc", "federation", "uplinks", "bridges") if name in report}
+        return found
 
     def _metrics(self) -> str:
         """Everything in the Prometheus text format."""
