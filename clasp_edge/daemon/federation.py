@@ -121,8 +121,11 @@ class FederationPart(Part):
             self._handlers = PeerHandlers(self._router, peers)
         return self._handlers
 
-    def _decides(self, address: bytes) -> bool:
-        """Whether locks and strategies of the address are decided here: by its owner, else by the router above all."""
+    def _decides(self, address: bytes, holder: bytes, writer: bytes) -> bool:
+        """Whether locks, expected states and strategies of the address are decided here: by its owner, else by the
+        router above all. What one router has told by one link is no lock against what it tells by another."""
+        if holder and self._handlers is not None and self._handlers.peers.same_router(holder, writer):
+            return False
         uplinks = self._uplinks.running.values() if self._uplinks is not None else ()
         if any(uplink.owned(address) for uplink in uplinks):
             return True

@@ -30,7 +30,7 @@ from clasp_edge.router.principal import RefusalLog, host_of, may_administrate, p
 from clasp_edge.router.schedule import Schedule
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.router.signals import SignalRegistry
-from clasp_edge.wire import ErrorCode, MessageType, Value, ValueType
+from clasp_edge.wire import ErrorCode, MessageType, ValueType
 from clasp_edge.wire.address import validate_address
 from clasp_edge.wire.limits import MAX_PAYLOAD_BYTES
 from clasp_edge.wire.pattern import Pattern
@@ -70,8 +70,9 @@ class Router:
         self._refusals = RefusalLog(self.accounts, clock)
         self.sessions: dict[str, Session] = {}
         self.on_peer_refused: Callable[[Session, Verdict, bytes], None] | None = None
-        self.on_switch: Callable[[Session, str, Value], bool] | None = None
-        """Asked of a SET to one of the router's own addresses: whether that is a switch, and was turned."""
+        self.on_switch: Callable[[Session, bytes, bytes], bool] | None = None
+        """Asked of a SET (address, payload) to one of the router's own addresses: whether that is a switch, and was
+        turned."""
         self.connections: set[Session] = set()
         self.places = Places(lambda: self.config.limits.max_sessions)
         self.half_open = HalfOpen(lambda: self.config.limits.max_half_open)

@@ -224,13 +224,12 @@ class Session(ClaspReceiver):
             self.router.on_peer_refused(self, Verdict(verdict), address)
 
     def on_reserved(self, payload: bytes, address: bytes) -> bool:
-        if self.router.on_switch is None or self.confinement is not None:
-            return False
-        try:
-            message = decode_payload(payload)
-        except WireError:
-            return False
-        return isinstance(message, Set) and self.router.on_switch(self, message.address, message.value)
+        # Who is asked looks at address and scope before it looks at the value: that may be large.
+        return (
+            self.router.on_switch is not None
+            and self.confinement is None
+            and self.router.on_switch(self, address, payload)
+        )
 
     def on_audited(self, address: bytes) -> None:
         self.note_writes(shown_address(address))

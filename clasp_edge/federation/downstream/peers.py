@@ -24,11 +24,19 @@ from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
 from clasp_edge.federation.downstream.router_ids import RouterIds
 from clasp_edge.federation.shared.dedup import MAX_ORIGIN_BYTES, Arrival, Seen, way_of
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
-from clasp_edge.federation.shared.extensions import peer_frame, reached_frame, read_follow, read_route, stored_frame
+from clasp_edge.federation.shared.extensions import (
+    LOCK_HELD,
+    peer_frame,
+    reached_frame,
+    read_follow,
+    read_route,
+    stored_frame,
+)
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.namespace import Namespaces, overlap, read_pattern
 from clasp_edge.federation.shared.status import PEERS, Params
 from clasp_edge.router.link import CloseCode
+from clasp_edge.router.session import shown_address
 from clasp_edge.wire import ErrorCode, FederationSync
 from clasp_edge.wire.pattern import Pattern
 
@@ -214,6 +222,9 @@ class Peers:
     def _forget_session(self, peer: Peer) -> None:
         if peer.session is not None:
             self._by_session.pop(peer.session, None)
+            # By its next link it says what is locked there, and must not find itself in the way.
+            for _ in self._router.plane.release_locks(peer.session.writer, peer.session.id.encode()):
+                pass
             peer.arrival.end()
             peer.session.run = None
             peer.session = None
@@ -330,6 +341,26 @@ class Peers:
             and not peer.owns.admits(address)
         ):
             peer.downlink.overrule(address, session.refused_hlc, session.refused_rank, False)
+
+    def refused_by(self, session: Session, address: bytes, code: int, text: str) -> None:
+        """A peer has refused what it was told, which it owns: whoever wrote it hears of it."""
+        peer = self._by_session.get(session)
+        if peer is None or peer.downlink is None or not session.versioned or not peer.owns.admits(address):
+            return
+        held = peer.downlink.held(address)
+        writer = self._router.sessions.get(held[2].decode()) if held is not None else None
+        if text.startswith(LOCK_HELD):
+            peer.downlink.unlock(address)
+        if writer is not None and writer is not session and not writer.closing:
+            writer.error(code, text[:_SHOWN_CHARACTERS], shown_address(address))
+
+    def same_router(self, holder: bytes, writer: bytes) -> bool:
+        """Whether two sessions are links of one router."""
+        one, other = (
+            self._by_session.get(session) if (session := self._router.sessions.get(name.decode())) else None
+            for name in (holder, writer)
+        )
+        return one is not None and other is not None and one.router_id == other.router_id
 
     def stored(self, session: Session, number: int) -> None:
         """STORED: it has got everything before that checkpoint of ours, and its journal, if it has one, has it too."""

@@ -46,6 +46,9 @@ MAX_RUN = 65_535
 MAX_TABLE = 1000
 """Policies in a FOLLOW: as many as patterns in a declaration."""
 
+LOCK_HELD = "LockHeld"
+"""How the ERROR begins that refuses a write to what somebody else has locked (router.md 3.2)."""
+
 LARGEST_NUMBER = (1 << 63) - 1
 
 _TEXT = struct.Struct(">H")

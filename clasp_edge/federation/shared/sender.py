@@ -61,6 +61,11 @@ BUNDLED_PARAMS = 250
 """Twenty bundles a second to a reference that refuses more than thirty messages (federation.md 6); a bundle of 300 SETs
 is known to work there (7.7)."""
 
+HAS_REVISION, LOCKS, HAS_TTL = 0x80, 0x60, 0x10
+"""In the flags of a SET (wire.md 2.3), its second byte."""
+
+FLAGS_AT = HEADER_BYTES + 1
+
 MAX_TOMBSTONES = 10_000
 """Cleared params that the neighbour has not heard of; of more, the oldest are forgotten."""
 
@@ -501,8 +506,15 @@ class PeerSender(Relay):
         if not self.versioned:
             return frame
         details, frame = split(frame)
-        size = int.from_bytes(frame[2:HEADER_BYTES], "big") - VERSION_BYTES
-        return details + frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:-VERSION_BYTES]
+        payload = frame[HEADER_BYTES:-VERSION_BYTES]
+        if payload[1] & (HAS_REVISION | LOCKS):
+            # Nor may the state that it is a change of, and whoever has it locked now may not have then.
+            kept, flags = bytes(payload), payload[1] & ~(HAS_REVISION | LOCKS) & 0xFF
+            if kept[1] & HAS_REVISION:
+                end = len(kept) - (4 if kept[1] & HAS_TTL else 0)
+                kept = kept[: end - 8] + kept[end:]
+            payload = kept[:1] + bytes((flags,)) + kept[2:]
+        return details + frame[:2] + len(payload).to_bytes(2, "big") + payload
 
     def _with_version(self, frame: bytes) -> bytes:
         """A frame from the backlog for a neighbour that knows versions: a SET as what stands, or as a value of the
@@ -517,6 +529,8 @@ class PeerSender(Relay):
             if self.tells_mqtt and not details and (image := self.image(address)) is not None:
                 return image  # the log does not know whether it is retained
             version = known[1].to_bytes(8, "big") + known[0].to_bytes(8, "big")
+            flags = frame[FLAGS_AT] | self.lock_flags(address)
+            frame = frame[:FLAGS_AT] + bytes((flags,)) + frame[FLAGS_AT + 1 :]
         size = int.from_bytes(frame[2:HEADER_BYTES], "big") + VERSION_BYTES
         return details + frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:] + version
 
