@@ -127,17 +127,17 @@ cdef class MqttReceiver(MqttJournaled):
     def forget_aliases(self):
         self.topics = None
 
-    def depart(self):
-        """The connection is gone, and something that came before its end waits: that is still acted upon."""
-        self.silence()
-        self.departed = True
-
     def acknowledge_bytes(self):
         """Have the kernel acknowledge what was received, now. By the descriptor: the loop's own socket objects
         duplicate it for each call."""
         cdef int on = 1
         if self.fd >= 0:
             setsockopt(self.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on))
+
+    def depart(self):
+        """The connection is gone, and something that came before its end waits: that is still acted upon."""
+        self.silence()
+        self.departed = True
 
     def set_rate(self, double messages_per_second):
         """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth."""
