@@ -13,6 +13,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.console.release import Release
 from clasp_edge.console.requests import Requests
 from clasp_edge.console.sources import StatusSources
+from clasp_edge.daemon.left_out import left_out
 from clasp_edge.daemon.part import Part
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.federation.shared.cursor_names import HEARD, HUB, PEER, UPLINK
@@ -86,7 +87,7 @@ class FederationPart(Part):
     def describe(self, sources: StatusSources) -> None:
         from clasp_edge.console.federation_report import add_federation
 
-        add_federation(sources, self.statistics)
+        add_federation(sources, self.statistics, lambda: left_out(self._config))
 
     def offer(self, requests: Requests) -> None:
         requests.add("release", Release(self.router_ids))

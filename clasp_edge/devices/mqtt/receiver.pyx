@@ -139,10 +139,12 @@ cdef class MqttReceiver(MqttJournaled):
         self.silence()
         self.departed = True
 
-    def set_rate(self, double messages_per_second):
+    def set_rate(self, double messages_per_second, double bytes_per_second=0):
         """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth."""
-        self.rate = messages_per_second
-        self.tokens = messages_per_second
+        self.rate = messages_per_second if messages_per_second > 0 else bytes_per_second
+        self.tokens = self.rate
+        self.per_message = 1 if messages_per_second > 0 else 0
+        self.per_byte = self.rate / bytes_per_second if bytes_per_second > 0 else 0
         self.refilled_us = self.core.mono_us
 
     # ---- input ----
@@ -189,7 +191,7 @@ cdef class MqttReceiver(MqttJournaled):
                     # MQTT has no way to refuse one message of a QoS 0 client: it waits instead.
                     self._pause((1 - self.tokens) / self.rate)
                     break
-                self.tokens -= 1
+                self.tokens -= max(self.per_message, total * self.per_byte)
             # An empty body may lie at the end of the buffer, and points nowhere then.
             self._packet(data[at], &data[at] + 1 + header, remaining)
             at += total

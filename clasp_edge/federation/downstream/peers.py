@@ -19,9 +19,12 @@ from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.federation.downstream.digests import answer_digest
 from clasp_edge.federation.downstream.downlink import Downlink
+from clasp_edge.federation.downstream.held import Held
+from clasp_edge.federation.downstream.log_pass import LogPass
 from clasp_edge.federation.downstream.peer_cursors import PeerCursors
 from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
 from clasp_edge.federation.downstream.router_ids import RouterIds
+from clasp_edge.federation.downstream.turns import Turns
 from clasp_edge.federation.shared.dedup import MAX_ORIGIN_BYTES, Arrival, Seen, way_of
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.extensions import (
@@ -57,6 +60,8 @@ SILENT_US = 10_000_000
 MAX_REMEMBERED = 1000
 """Routers that are gone but still have a state to show."""
 
+MAX_SHOWN_NAME = 64
+
 MAX_SHOWN_BYTES = 1024
 """Of the patterns of a router that is gone."""
 
@@ -81,6 +86,7 @@ class Peer:
         self.session: Session | None = session
         self.owns = Namespaces(router_id, owns)
         self.downlink: Downlink | None = None
+        self.name = session.name
         self.since_s = session.router.clock.wall_s()
 
     @property
@@ -102,6 +108,8 @@ class Peers:
         self._seen = seen
         self._by_id: dict[tuple[str, int], Peer] = {}
         self._by_session: dict[Session, Peer] = {}
+        self._turns = Turns(router.loop.call_later, router.clock.monotonic_s)
+        self._log_pass: LogPass | None = None
         self._params = Params(router.plane, "peers")
         self._params.open()
         self.leaves = ReferenceLeaves(router, identity, self.owned_by_others)
@@ -140,10 +148,12 @@ class Peers:
             return
         self._ids.take(router_id, session.identity)
         peer = self._take(session, router_id, message.revisions.get("link", 0), instance, message.patterns)
-        peer.downlink = Downlink(self._router.plane, session, self.identity)
+        peer.downlink = Downlink(self._router.plane, session, self.identity, self._turns)
         session.versioned = bool(message.revisions.get("versions"))
         if session.versioned and message.revisions.get("mqtt"):
             session.details = MqttDetails(session.holding)
+        session.paced = True
+        session.on_held = Held(session, peer.router_id, self._router.clock)
         session.own_rate = self._router.config.federation.messages_per_second
         self._router.apply_limits(session)
         buffer = self._router.plane.journal_buffer
@@ -202,7 +212,8 @@ class Peers:
                 break
             del self._by_id[gone]
             self._params.forget(_state_of(gone[0]))
-        log.info("%r: federation peer %r", session, router_id[:64])
+            self._params.forget(_name_of(gone[0]))
+        log.info("%r: federation peer %r, id %r", session, session.name[:64], router_id[:64])
         self._tell(peer, "up")
         return peer
 
@@ -239,6 +250,7 @@ class Peers:
     def _tell(self, peer: Peer, state: str) -> None:
         self.leaves.offer_soon()
         self._params.write(_state_of(peer.router_id), state)
+        self._params.write(_name_of(peer.router_id), peer.name[:MAX_SHOWN_NAME])
 
     # ---- what a peer says ----
 
@@ -272,7 +284,16 @@ class Peers:
         if place:
             restarted = self._places.is_new_life(place, peer.instance)
             begins_at = self._places.begins_at(apart_s)
-            peer.downlink.follow(table, self._places.journal, place, begins_at=begins_at, restarted=restarted)
+            journal = self._places.journal
+            if self._log_pass is None:
+                plane = self._router.plane
+                self._log_pass = LogPass(
+                    journal, lambda address: [one.sink for one in plane.trie.matching(address)],
+                    lambda: plane.trie.generation, self.identity.route_of, self._turns.later_s,
+                )  # fmt: skip
+            peer.downlink.follow(
+                table, journal, self._log_pass, place, begins_at=begins_at, restarted=restarted
+            )  # fmt: skip
 
     def owned_by_others(self, session: Session) -> Iterator[Pattern]:
         """What other routers own that are here."""
@@ -374,12 +395,14 @@ class Peers:
         """Who is here or was, by id."""
         return {
             peer.router_id: {
+                "name": peer.name[:MAX_SHOWN_NAME],
                 "state": "up" if peer.is_here else "down",
                 "kind": "clasp-edge" if peer.instance else "reference",
                 "token": self._ids.subject(peer.router_id),
                 "since": round(peer.since_s, 3),
                 "remote": peer.session.link.remote if peer.session is not None else "",
                 "owns": [pattern.text.decode() for pattern in peer.owns.patterns if pattern is not None],
+                "held": peer.session.held if peer.session is not None else 0,
                 "told": peer.downlink.told if peer.downlink is not None else 0,
                 **_waiting(peer.downlink),
             }
@@ -439,3 +462,8 @@ def _shown_first(owns: Namespaces) -> list[str]:
 def _state_of(router_id: str) -> str:
     """The param with a router's state."""
     return f"{PEERS}{_ODD.sub('_', router_id[:64]) or '_'}/state"
+
+
+def _name_of(router_id: str) -> str:
+    """The param with the name it gave itself."""
+    return f"{PEERS}{_ODD.sub('_', router_id[:64]) or '_'}/name"

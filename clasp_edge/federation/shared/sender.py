@@ -277,7 +277,9 @@ class PeerSender(Relay):
                 end += 1
             yield route_frame(route, first, end - begin)
             for _, _, told in sending[begin:end]:
-                if self.tells_mqtt:
+                if told[HEADER_BYTES] != MessageType.FEDERATION_SYNC:
+                    yield told
+                elif self.tells_mqtt:
                     yield from frames_of(told)
                 else:
                     yield split(told)[1]
@@ -491,15 +493,26 @@ class PeerSender(Relay):
             return
         items = backlog.take(MESSAGES_AT_ONCE, self.drain_bytes)
         if items:
-            going = [item for item in items if not self.is_back(item.route, item.number, item.logged)]
-            written = self._params_in([split(item.frame)[1][HEADER_BYTES:] for item in going])
-            self._send(
-                [(item.route, item.number, self._with_version(item.frame)) for item in going], written, to_be_done=True
-            )
+            going = self._not_back(items)
+            sets = [item.frame for item in going if item.frame[HEADER_BYTES] != MessageType.PUBLISH]
+            written = self._params_in([split(frame)[1][HEADER_BYTES:] for frame in sets]) if sets else []
+            sending = [(route, number, frame) for frame, route, number, _, _ in going]
+            if sets:
+                sending = [(route, number, self._with_version(frame)) for route, number, frame in sending]
+            self._send(sending, written, to_be_done=True)
             backlog.sent(items, self._checkpoint)
             self.pump_soon()
         elif backlog.drained:
             self._tell_outdated()
+
+    def _not_back(self, items: list[Item]) -> list[Item]:
+        """Those that have not come from the neighbour; mostly all, by one or two routes."""
+        back = {route for route in {item.route for item in items} if goes_back(route, self.neighbour)}
+        if not back:
+            return items
+        return [
+            item for item in items if item.route not in back or not self.is_back(item.route, item.number, item.logged)
+        ]
 
     def without_version(self, frame: bytes) -> bytes:
         """A SET's frame as it waits in the backlog: by the time it is sent, its version may not be what stands."""
