@@ -24,6 +24,15 @@ from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_var
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
 
+cdef extern from "<sys/socket.h>" nogil:
+    int setsockopt(int fd, int level, int option, const void* value, unsigned int size)
+
+cdef extern from "<netinet/in.h>" nogil:
+    int IPPROTO_TCP
+
+cdef extern from "<netinet/tcp.h>" nogil:
+    int TCP_QUICKACK
+
 log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
@@ -117,6 +126,13 @@ cdef class MqttReceiver(MqttJournaled):
 
     def forget_aliases(self):
         self.topics = None
+
+    def acknowledge_bytes(self):
+        """Have the kernel acknowledge what was received, now. By the descriptor: the loop's own socket objects
+        duplicate it for each call."""
+        cdef int on = 1
+        if self.fd >= 0:
+            setsockopt(self.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on))
 
     def depart(self):
         """The connection is gone, and something that came before its end waits: that is still acted upon."""
