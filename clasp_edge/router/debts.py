@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clasp_edge.clock import Clock
 
-LONGEST_S = 60.0
+LONGEST_S = 10.0
+"""More is not taken over: it may be a neighbour who comes."""
 MAX_PRINCIPALS = 4096
 MAX_EACH = 64
 """Of one principal the longest are remembered; of principals those that left something last."""
