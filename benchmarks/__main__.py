@@ -62,7 +62,8 @@ def _run_load(
                 if not w.runs_on(peer.name) or (w.name, peer.name) in found.failures:
                     continue
                 try:
-                    with running(peer, *(peer.osc if w.osc else ()), *(peer.mqtt if w.mqtt else ())) as process:
+                    extra = (*(peer.osc if w.osc else ()), *(peer.mqtt if w.mqtt else ()))
+                    with running(peer, *extra, rules=w.rules) as process:
                         arguments = w.arguments(quick, process.osc_port, process.mqtt_port)
                         done = load.run(build.BUILD / program, process.port, process.pid, arguments)
                 except (PeerError, load.LoadError) as error:

@@ -117,8 +117,9 @@ def _wait_listening(process: subprocess.Popen[str], port: int, log: Path) -> Non
 
 
 @contextmanager
-def running(peer: Peer, *extra: str) -> Iterator[Running]:
-    """Starts a peer with an empty directory of its own and ends it, and only it, afterwards. Raises PeerError."""
+def running(peer: Peer, *extra: str, rules: str = "") -> Iterator[Running]:
+    """Starts a peer with an empty directory of its own and ends it, and only it, afterwards. `rules`: its configuration
+    file, beside what the command line says. Raises PeerError."""
     directory = Path(tempfile.mkdtemp(prefix="clasp-bench-"))
     port, osc_port, mqtt_port = free_port(), free_port(socket.SOCK_DGRAM), free_port()
     file = directory / "file"
@@ -131,6 +132,9 @@ def running(peer: Peer, *extra: str) -> Iterator[Running]:
     }
     file.write_text(peer.file.format(**names))
     command = [part.format(**names) for part in (*peer.command, *extra)]
+    if rules:
+        (directory / "rules.toml").write_text(rules)
+        command += ["--config", str(directory / "rules.toml")]
     log = directory / "stderr"
     start = time.monotonic()
     with log.open("w") as stderr:

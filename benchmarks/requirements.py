@@ -70,6 +70,16 @@ def _change(field: str, workload: str, base: str) -> Measure:
     return lambda results, peer: _quotient(results.summary(workload, peer), results.summary(base, peer), field)
 
 
+def _more(field: str, workload: str, base: str) -> Measure:
+    """What the peer's number at one workload is above its own at another."""
+
+    def measure(results: Results, peer: str) -> float | None:
+        top, bottom = results.summary(workload, peer), results.summary(base, peer)
+        return float(getattr(top, field) - getattr(bottom, field)) if top and bottom else None
+
+    return measure
+
+
 def _lost(workload: str) -> Measure:
     def measure(results: Results, peer: str) -> float | None:
         summary = results.summary(workload, peer)
@@ -111,6 +121,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _no_loss("set-64-4"),
     _at_most("100,000 addresses: CPU, x 10 addresses", _change(CPU, "addresses-100k", "addresses-10"), 1.3),
     _at_most("10,000 other subscriptions: CPU, x none", _change(CPU, "others-10k", "others-0"), 1.2),
+    _at_most("1,000 rules elsewhere: CPU, x none", _change(CPU, "rules-1k", "rules-0"), 1.02),
+    _at_most("a rule that is set off: CPU more, µs", _more(CPU, "rate-10k-rule", "rate-10k"), 15),
+    _no_loss("rate-10k-rule"),
     _at_least("event-1-1-open: rate, x Rust", _against("event-1-1-open", RATE), 15),
     _at_most("event-1-1-open: CPU per message, x Rust", _against("event-1-1-open", CPU), 1 / 15, 3),
     _no_loss("event-1-1-open"),

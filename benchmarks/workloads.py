@@ -24,6 +24,7 @@ class Workload:
     not_for: frozenset[str] = frozenset()
     osc: bool = False  # the publishers send OSC datagrams
     mqtt: bool = False  # publishers, subscribers or both speak MQTT
+    rules: str = ""  # tables of rules that the router has, as TOML
 
     def runs_on(self, peer: str) -> bool:
         return peer not in self.not_for and (self.mqtt or peer not in BROKER)
@@ -46,9 +47,20 @@ def _mqtt(name: str, title: str, args: str, *, alone: bool = False, **more: obje
     return _w(name, title, args, not_for=CLASP_ONLY | BROKER if alone else CLASP_ONLY, mqtt=True, **more)
 
 
+def _rule(number: int, pattern: str) -> str:
+    return (
+        f'[[rule]]\nid = "r{number}"\nmax_per_second = 1000000\n'
+        f'trigger = {{ type = "set", pattern = "{pattern}" }}\ndo = [{{ set = "/out/{number}/{{1}}" }}]\n'
+    )
+
+
+RULES_ELSEWHERE = "".join(_rule(number, f"/other/{number}/*") for number in range(1000))
+RULE_THAT_MATCHES = _rule(0, "/bench/*/*")
+
 OPEN_COUNT = 3_000_000
 BLIND = frozenset({"forwarder"})  # it would deliver to those who did not ask
 BROKER = frozenset({"mosquitto"})  # it speaks MQTT alone
+OTHERS = frozenset({"rust", "forwarder", "mosquitto"})  # rules of this form are ours
 CLASP_ONLY = frozenset({"rust", "forwarder"})  # the Rust router's MQTT server delivers at QoS 0 only
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -80,7 +92,12 @@ WORKLOADS: tuple[Workload, ...] = (
     _w("slow-1", "the same beside one that never reads", "--subscribers 4 --window 200 --slow 1", group="slow"),
     _w("slow-1-event", "events 1→4 beside one that never reads", "--kind event --subscribers 4 --window 200 --slow 1",
        group="slow"),
-    _w("rate-10k", "SET 1→1 at 10,000/s", "--rate 10000"),
+    _w("rate-10k", "SET 1→1 at 10,000/s", "--rate 10000", group="rate"),
+    _w("rate-10k-rule", "the same, each sets off a rule", "--rate 10000", group="rate", not_for=OTHERS,
+       rules=RULE_THAT_MATCHES),
+    _w("rules-0", "SET 1→1, no rules", "--window 500", group="rules", not_for=OTHERS),
+    _w("rules-1k", "SET 1→1, 1,000 rules elsewhere", "--window 500", group="rules", not_for=OTHERS,
+       rules=RULES_ELSEWHERE),
     # Datagrams that find no room are lost; a window keeps the receive buffer from overflowing, whoever is slower.
     _w("osc-in", "OSC in → 1 CLASP subscriber, window 200", "--window 200", not_for=BLIND, osc=True),
     _w("osc-in-rate", "OSC in → 1 CLASP subscriber at 10,000/s", "--rate 10000", not_for=BLIND, osc=True),

@@ -5,10 +5,13 @@ Takes the report as it came, from a router that may be older or newer than this 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clasp_edge.cli.status_text import duration, printable, size
+
+MOST_REFUSALS = 5
 
 
 def client_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -25,6 +28,10 @@ def client_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"and {left} more"
     if not clients:
         yield "nobody is connected"
+    for refusal in report.get("refusals", [])[:MOST_REFUSALS]:
+        at = time.strftime("%H:%M:%S", time.localtime(refusal["time"]))
+        who = f"{refusal['name'] or '?'} ({refusal['address']})"
+        yield printable(f"refused {at}  {who}: {refusal['text']} (code {refusal['code']})")
 
 
 def _line(client: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ Exit status 0 done, 1 the daemon says no, 3 no daemon was reached.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -39,6 +40,9 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
             case "kick":
                 kicked = ask(sockets, {"request": "kick", "id": arguments.id})
                 print(printable(f"{kicked['name'] or '?'} ({kicked['id']}): closed"))
+                return EXIT_OK
+            case "support":
+                print(json.dumps(ask(sockets, {"request": "support"}), indent=1))
                 return EXIT_OK
             case "why":
                 return _why(arguments, sockets)
@@ -77,7 +81,7 @@ def _status(sockets: list[Path], *, as_json: bool) -> int:
 
 
 def _clients(sockets: list[Path], *, as_json: bool) -> int:
-    report = ask(sockets, {"request": "clients"})
+    report = ask(sockets, {"request": "clients", "all": as_json})
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
         return EXIT_OK

@@ -6,7 +6,7 @@ import argparse
 
 from clasp_edge.cli.parser import Parser
 
-COMMANDS = frozenset({"status", "metrics", "resync", "release", "clients", "kick", "reload", "top", "why"})
+COMMANDS = frozenset({"status", "metrics", "resync", "release", "clients", "kick", "reload", "top", "why", "support"})
 
 
 def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
@@ -42,6 +42,13 @@ def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) ->
         description="List the clients of the running router, and the MQTT clients whose sessions it keeps.",
     )
     clients.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    commands.add_parser(
+        "support",
+        parents=[source],
+        help="print a bundle for who helps: status, configuration, log, no secrets",
+        description="Print status, clients, the configuration without tokens and passwords, and the last lines of the "
+        "log, as one JSON object: what somebody who helps from afar asks for first.",
+    )
     kick = commands.add_parser(
         "kick",
         parents=[source],

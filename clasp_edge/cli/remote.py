@@ -110,7 +110,7 @@ class Remote:
                 continue
             return message
 
-    def wait_for(self, kind: type[Any], *, timeout_s: float = TIMEOUT_S) -> Any:
+    def wait_for(self, kind: type[Any] | tuple[type[Any], ...], *, timeout_s: float = TIMEOUT_S) -> Any:
         """The next message of a kind; an ERROR before it is raised."""
         ends_s = time.monotonic() + timeout_s
         while True:
@@ -129,34 +129,44 @@ class Remote:
         return found
 
     def get(self, address: str) -> wire.ParamValue | None:
-        """One param; None where there is none."""
+        """One param; None where there is none. The reference router says nothing about what it does not have, and
+        answers in order: its PONG is the answer then."""
         self.send(wire.Get(address))
+        self.send(wire.Ping())
+        found: wire.ParamValue | None = None
         while True:
             try:
-                snapshot = self.wait_for(wire.Snapshot)
+                message = self.wait_for((wire.Snapshot, wire.Pong))
             except RefusedByRouter as refusal:
-                if refusal.code == wire.ErrorCode.ADDRESS_NOT_FOUND:
-                    return None
-                raise
-            for param in snapshot.params:
+                if refusal.code != wire.ErrorCode.ADDRESS_NOT_FOUND:
+                    raise
+                continue
+            if isinstance(message, wire.Pong):
+                return found
+            for param in message.params:
                 if param.address == address:
-                    return param  # type: ignore[no-any-return]
+                    found = param
 
     def state(self, pattern: str) -> Iterator[wire.ParamValue]:
-        """The params that match, as they are now."""
-        self.send(wire.Subscribe(1, pattern))
-        seen: set[str] = set()
-        timeout_s = TIMEOUT_S
+        """The params that match, as they are now. They have come when no more of them come; what is written meanwhile
+        does not count, or a busy tree would never end."""
         matches = matcher(pattern)
-        while (message := self.receive(timeout_s)) is not None:
+        self.send(wire.Subscribe(1, pattern))
+        self.send(wire.Ping())
+        seen: set[str] = set()
+        ends_s = time.monotonic() + TIMEOUT_S
+        while (message := self.receive(max(0.0, ends_s - time.monotonic()))) is not None:
             if isinstance(message, wire.Error):
                 raise RefusedByRouter(message)
+            if isinstance(message, wire.Snapshot | wire.Pong):
+                ends_s = time.monotonic() + QUIET_S
+            elif time.monotonic() > ends_s:
+                break
             if isinstance(message, wire.Snapshot):
                 for param in message.params:
                     if param.address not in seen and matches(param.address):
                         seen.add(param.address)
                         yield param
-            timeout_s = QUIET_S
         self.send(wire.Unsubscribe(1))
 
 

@@ -82,7 +82,9 @@ def _plain(value: Any) -> Any:
 
 def _line(found: dict[str, Any]) -> str:
     return json.dumps(
-        {key: value for key, value in found.items() if value is not None}, default=_plain, ensure_ascii=False
+        {key: value for key, value in found.items() if value is not None or key == "value"},
+        default=_plain,
+        ensure_ascii=False,
     )
 
 
@@ -265,7 +267,7 @@ def _backup(remote: Remote, arguments: argparse.Namespace) -> int:
     fresh = Path(f"{arguments.file}.new")
     with fresh.open("w", encoding="utf-8") as out:
         for param in kept:
-            out.write(_line({"address": param.address, "value": param.value}) + "\n" if param.value is not None else "")
+            out.write(_line({"address": param.address, "value": param.value}) + "\n")
         out.flush()
         os.fsync(out.fileno())
     fresh.replace(arguments.file)

@@ -56,17 +56,23 @@ def load_config(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
     return load_with_origins(path, sets)[0]
 
 
-def load_with_origins(path: Path | None, sets: Sequence[str]) -> tuple[Config, Callable[[str], str]]:
-    """As `load_config`, and what tells where the value of a key comes from, for a `Problem`."""
+def load_with_origins(
+    path: Path | None, sets: Sequence[str], below: Sequence[str] = (), below_is: str = ""
+) -> tuple[Config, Callable[[str], str]]:
+    """As `load_config`, and what tells where the value of a key comes from, for a `Problem`. `below` is like `sets`,
+    and what these are put on top of; `below_is` is where it comes from."""
     sources = Sources(path) if path is not None else None
     if sources is not None and sources.problems:
         raise ConfigError([Problem(str(problem.path), "", str(problem)) for problem in sources.problems])
     raw = sources.raw if sources is not None else {}
-    problems = [problem for text in sets if (problem := _override(raw, text)) is not None]
+    problems = [problem for text in (*below, *sets) if (problem := _override(raw, text)) is not None]
     given = [text.partition("=")[0].strip() for text in sets if "=" in text]
+    given_below = [text.partition("=")[0].strip() for text in below]
 
     def origin_of(key: str) -> str:
-        if sources is None or any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in given):
+        if not _is_within(key, given) and _is_within(key, given_below):
+            return below_is
+        if sources is None or _is_within(key, given):
             return COMMAND_LINE
         return sources.place_of(key)
 
@@ -77,6 +83,11 @@ def load_with_origins(path: Path | None, sets: Sequence[str]) -> tuple[Config, C
     if problems or config is None:
         raise ConfigError(problems)
     return config, origin_of
+
+
+def _is_within(key: str, names: Sequence[str]) -> bool:
+    """Whether a key is one of these, or stands inside one."""
+    return any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in names)
 
 
 def _override(raw: dict[str, object], text: str) -> Problem | None:

@@ -41,14 +41,22 @@ class Clients:
         self._mqtt = mqtt
 
     def clients(self, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """`{"clients": [...], "count": how many there are}`; those of MQTT that are away have no address."""
+        """`{"clients": [...], "count": how many there are, "refusals": [...]}`; those of MQTT that are away have no
+        address."""
         router = self._router
         sessions = list(router.sessions.values())
         server = self._mqtt()
         kept = list(server.sessions.values()) if server is not None else []
         shown = [self._clasp(session) for session in sessions[:MOST_CLIENTS]]
         shown += [self._mqtt_client(session) for session in kept[: MOST_CLIENTS - len(shown)]]
-        return {"clients": shown, "count": len(sessions) + len(kept)}
+        return {"clients": shown, "count": len(sessions) + len(kept), "refusals": self._refusals()}
+
+    def _refusals(self) -> list[dict[str, Any]]:
+        """The last ERRORs to clients, the newest first."""
+        return [
+            {"time": at_us / 1e6, "name": name[:MOST_TEXT], "address": address, "code": code, "text": text[:MOST_TEXT]}
+            for at_us, name, address, code, text in reversed(self._router.refusals)
+        ]
 
     def kick(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Close a client's connection: `{"request": "kick", "id": ID}`, ID as `clients` has it, the beginning of one
@@ -95,6 +103,7 @@ class Clients:
             "over_rate": session.over_rate,
             "superseded": session.conflated_params,
             "slow": session.pressed,
+            "last_error": session.last_error[:MOST_TEXT],
             "subscriptions": _patterns(each.pattern.text for each in session.subscriptions.values()),
             "subscription_count": len(session.subscriptions),
         }

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 FORWARDED = ("forwarded", "x-forwarded-for", "via")
 """Header fields that say that the request came by a proxy, whose address says nothing about who asks."""
 
-ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload"})
+ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support"})
 """Of the requests of the control socket, those that the page makes."""
+
+TELLING = frozenset({"why", "settings", "token", "claim", "support"})
+"""Of these, those that tell more than numbers."""
 
 EVERYTHING = Pattern(b"/**")
 
@@ -112,8 +115,8 @@ class Pages:
             return _said("403 Forbidden", refusal, request)
         changes = request.body is not None
         # What changes something, and what tells values, is for a token, from wherever.
-        asks_why = parse_qs(request.query, max_num_fields=8).get("request") == ["why"]
-        if barred := self._barred(request, must_show=(changes or asks_why) and self._router.authenticator is not None):
+        tells = parse_qs(request.query, max_num_fields=8).get("request", [""])[0] in TELLING
+        if barred := self._barred(request, must_show=(changes or tells) and self._router.authenticator is not None):
             return barred
         if request.body is None:
             fields = parse_qs(request.query, max_num_fields=8)

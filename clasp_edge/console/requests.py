@@ -22,9 +22,10 @@ log = logging.getLogger("clasp_edge.console")
 Handler = Callable[[Mapping[str, Any]], Any]
 
 
-ASKS = frozenset({"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health"})
+ASKS = frozenset({"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health", "support"})
 ASKS_BY_ACTION = frozenset(
     {("rules", ""), ("rules", "list"), ("rules", "trace"), ("claim", "report")}
+    | {("settings", ""), ("settings", "show"), ("settings", "check")}
     | {(name, action) for name in ("token", "user") for action in ("list", "show", "test")}
 )
 """What changes nothing. Whatever is not named here is written down."""

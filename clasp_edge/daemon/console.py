@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from clasp_edge.config.model import Config
 from clasp_edge.console.control import ControlSocket, Unavailable
 from clasp_edge.console.health import Health
+from clasp_edge.console.log_tail import LogTail
 from clasp_edge.console.pages import Pages
 from clasp_edge.console.place import AUTO, socket_path
-from clasp_edge.console.requests import Requests
+from clasp_edge.console.requests import Refused, Requests
 from clasp_edge.console.resync import Resync
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import CannotStart, Part
@@ -57,16 +58,22 @@ class ConsolePart(Part):
         self._requests.add("status", lambda request: self._report())
         self._requests.add("metrics", lambda request: self._metrics())
         self._requests.add("resync", Resync(lambda: None))
-        self._requests.add("clients", lambda request: self._who().clients())
+        self._requests.add("clients", self._everybody)
         self._requests.add("kick", lambda request: self._who().kick(request))
         self.reload: Callable[[], Mapping[str, Any]] = dict
         """What SIGHUP does; says what came of it. Filled in by the daemon."""
+        self.settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+        """What was changed on the page. Filled in by the daemon."""
+        self._requests.add("settings", self._settings)
+        self._requests.add("support", lambda request: self._support())
         self._requests.add("why", self._why)
         self._requests.add("reload", lambda request: self.reload())
         for part in parts:
             part.offer(self._requests)
         self._started_s = router.clock.monotonic_s()
         self._control: ControlSocket | None = None
+        self._log = LogTail()
+        logging.getLogger().addHandler(self._log)
 
     async def start(self) -> list[str]:
         """Open the control socket. Raises CannotStart if the configuration names its path. Where nobody chose it, a
@@ -98,12 +105,23 @@ class ConsolePart(Part):
         RouterReport(self._router, self._health, self.addresses, self._started_s).add_to(sources)
 
     def stop(self) -> None:
+        logging.getLogger().removeHandler(self._log)
         if self._control is not None:
             self._control.stop()
             self._control = self.socket_path = None
 
     def _note(self, who: str, event: str, what: str) -> None:
         self._router.trail.note(event, client=who, target=what, remote="control socket")
+
+    def _settings(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.settings is None:
+            raise Refused("not-ready", "the router is starting")
+        return self.settings(request)
+
+    def _support(self) -> dict[str, Any]:
+        from clasp_edge.console.support import bundle
+
+        return bundle(self._router.config, list(self._log.lines), self._report, lambda: self._who().clients())
 
     def _why(self, request: Mapping[str, Any]) -> dict[str, Any]:
         from clasp_edge.console.why import Why
@@ -116,6 +134,14 @@ class ConsolePart(Part):
 
             self._clients = Clients(self._router, lambda: self._mqtt)
         return self._clients
+
+    def _everybody(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Who is connected; with `"all": true` the devices and routers as well, as `status` has them."""
+        found = self._who().clients()
+        if request.get("all") is True:
+            report = self._report()
+            found |= {name: report[name] for name in ("osc", "federation", "uplinks", "bridges") if name in report}
+        return found
 
     def _metrics(self) -> str:
         """Everything in the Prometheus text format."""

@@ -12,8 +12,9 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -30,7 +31,7 @@ from clasp_edge.daemon.claimed_config import claimed
 from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.part import CannotStart
 from clasp_edge.daemon.parts import Parts
-from clasp_edge.daemon.verify import load_verified
+from clasp_edge.daemon.verify import load_verified, load_with_settings
 from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.router import Router
 from clasp_edge.security.claim_file import Claim
@@ -39,6 +40,7 @@ from clasp_edge.transports.bind import BindError
 
 if TYPE_CHECKING:
     from clasp_edge.daemon.service import Service
+    from clasp_edge.daemon.settings import Settings
 
 log = logging.getLogger("clasp_edge")
 
@@ -75,6 +77,7 @@ class Daemon:
         self._authenticator: TokenAuthenticator | None = None
         self._stopping = asyncio.Event()
         self._service: Service | None = None
+        self._settings: Settings | None = None
 
     async def run(self) -> int:
         """Start everything, wait for the end, stop everything; returns the exit status."""
@@ -131,6 +134,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._parts.console.addresses = addresses
         self._parts.console.reload = self._reload
+        self._parts.console.settings = self._change_settings
         for part in self._parts.all:
             part.ready()
         # What start-up made lives as long as the process: no collection needs to look at it again.
@@ -156,6 +160,8 @@ class Daemon:
             log.warning("%s", caution)
 
     def _stop_parts(self) -> None:
+        if self._settings is not None:
+            self._settings.stop()
         for part in reversed(self._parts.all):
             part.stop()
 
@@ -181,17 +187,36 @@ class Daemon:
 
     def _reload(self) -> dict[str, list[str]]:
         """SIGHUP has come, or somebody asks for it: keys that are in force now, that need a restart, and problems."""
+        return self._take_over(self._settings.on_trial if self._settings is not None else None)
+
+    def _change_settings(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A request about what is changed on the page."""
+        if self._settings is None:
+            from clasp_edge.daemon.settings import Settings
+
+            self._settings = Settings(
+                self._router,
+                lambda settings: load_with_settings(self._config_path, self._sets, settings),
+                self._take_over,
+            )
+        return self._settings(request)
+
+    def _take_over(self, settings: Mapping[str, Any] | None) -> dict[str, list[str]]:
+        """Read the configuration again, with these settings of the page; None: with those that are kept."""
         if self._service is not None:
             self._service.reloading()
-        done = self._apply_changes()
+        done = self._apply_changes(settings)
         if self._service is not None:
             self._service.reloaded()
         return done
 
-    def _apply_changes(self) -> dict[str, list[str]]:
+    def _apply_changes(self, settings: Mapping[str, Any] | None) -> dict[str, list[str]]:
         """Take over what can change without dropping a client, and say what cannot."""
         try:
-            new = load_verified(self._config_path, self._sets)
+            if settings is None:
+                new = load_verified(self._config_path, self._sets)
+            else:
+                new = load_with_settings(self._config_path, self._sets, settings)
         except ConfigError as error:
             log.error("reload: the configuration was not changed: %s", error)
             return {"applied": [], "restart": [], "problems": [str(problem) for problem in error.problems]}

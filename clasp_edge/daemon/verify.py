@@ -6,22 +6,42 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from clasp_edge.config.load import ConfigError, Problem, load_with_origins
 from clasp_edge.config.model import Config
 from clasp_edge.daemon.claimed_config import with_claim
 from clasp_edge.daemon.rules_config import check_configured, has_rules
+from clasp_edge.daemon.settings_file import NAME as SETTINGS
+from clasp_edge.daemon.settings_file import as_sets, read_settings
+from clasp_edge.security.kept_file import KeptFileError
 from clasp_edge.security.scope import Scope, ScopeError
 from clasp_edge.security.token_file import TokenFile, TokenFileError
 from clasp_edge.security.user_file import UserFile
 from clasp_edge.wire.pattern import Pattern, PatternError
 
+log = logging.getLogger("clasp_edge")
+
 
 def load_verified(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
-    """As `load_config`, with everything in the configuration known to be usable. Raises ConfigError."""
-    config, origin_of = load_with_origins(path, sets)
+    """As `load_config`, with what was changed on the page on top of the files, and everything known to be usable. What
+    was changed on the page and does not go with the files (any more) is left out, and the log says so. Raises
+    ConfigError."""
+    config = load_with_settings(path, sets, {})
+    try:
+        settings = read_settings(config.data_dir)
+        return load_with_settings(path, sets, settings) if settings else config
+    except (KeptFileError, ConfigError) as error:
+        log.error("settings of the page are left out: %s", error)
+        return config
+
+
+def load_with_settings(path: Path | None, sets: Sequence[str], settings: Mapping[str, Any]) -> Config:
+    """As `load_verified`, with these settings of the page. Raises ConfigError."""
+    config, origin_of = load_with_origins(path, sets, as_sets(settings), SETTINGS)
     config = with_claim(config)
     problems = [Problem(origin_of(key), key, sentence) for key, sentence in _unreadable(config)]
     if problems:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from asyncio import AbstractEventLoop, TimerHandle
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +40,9 @@ log = logging.getLogger("clasp_edge.router")
 
 SNAPSHOT_OVERHEAD_BYTES = 61
 """What a param takes in a snapshot of its own beside address and value (dataplane/state.pyx)."""
+
+MOST_REFUSALS = 20
+"""Remembered for who asks why something was refused."""
 
 _KINDS = {Framing.WS: "websocket", Framing.TCP: "tcp", Framing.QUIC: "quic"}
 
@@ -78,6 +81,8 @@ class Router:
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
         self.errors: Counter[int] = Counter()
+        self.refusals: deque[tuple[int, str, str, int, str]] = deque(maxlen=MOST_REFUSALS)
+        """The last ERRORs: Unix time in microseconds, name and address of the client, code, text."""
         self.on_admitted: list[Callable[[Session], None]] = []
         self.on_ended: list[Callable[[Session], None]] = []
         self.extensions = False  # WELCOME tells other routers that this is a clasp-edge

@@ -53,6 +53,9 @@ _REFUSALS = frozenset({ErrorCode.FORBIDDEN, ErrorCode.SCOPE_FAILURE})
 # Frames that could not be read are code 100, messages 101 (wire.md 5.2).
 _FRAME_FAULTS = frozenset({Kind.TRUNCATED_HEADER, Kind.BAD_MAGIC, Kind.LENGTH_MISMATCH, Kind.EMPTY_PAYLOAD})
 
+LONGEST_ERROR = 300
+"""Characters that are remembered of what a client was told last."""
+
 
 class Session(ClaspReceiver):
     """A connection of a CLASP client, from its first byte on. `greeted` turns true with WELCOME."""
@@ -67,6 +70,7 @@ class Session(ClaspReceiver):
         "granted",
         "id",
         "identity",
+        "last_error",
         "link",
         "name",
         "own_rate",
@@ -104,6 +108,7 @@ class Session(ClaspReceiver):
         self.connected_s = router.clock.monotonic_s()
         self.pinged_us = 0
         self.told_drops_s = 0.0
+        self.last_error = ""
         self.holding = Holding(router.account_of(host_of(link.remote)))
         self.holding.force(SESSION_BYTES, Charge.SESSIONS)
         self.open_outbox(fd)
@@ -157,6 +162,10 @@ class Session(ClaspReceiver):
     def error(self, code: int, text: str, address: str | None = None) -> None:
         """Send an ERROR."""
         self.router.count_error(code)
+        self.last_error = (f"{text}: {address}" if address else text)[:LONGEST_ERROR]
+        self.router.refusals.append(
+            (self.router.clock.wall_us(), self.name[:64], self.link.remote, code, self.last_error)
+        )
         if code in _REFUSALS and self.identity is not None:
             self.router.trail.note(
                 "refused", self.identity, remote=self.link.remote, client=self.name, target=address or "", reason=text

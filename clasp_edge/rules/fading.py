@@ -27,6 +27,14 @@ def is_fadable(value: Any) -> bool:
     return _steady(value)
 
 
+def has_steps(begins: Any, ends: Any) -> bool:
+    """Whether there is something between two values: lists of numbers are as long as each other."""
+    if not is_fadable(begins) or not is_fadable(ends):
+        return False
+    both = isinstance(begins, list | tuple) and isinstance(ends, list | tuple)
+    return not both or len(begins) == len(ends)
+
+
 def _steady(value: Any) -> bool:
     given = number(value)
     return given is not None and math.isfinite(given)
@@ -76,10 +84,10 @@ class Fade:
 
 def _between(begins: Any, ends: Any, share: float) -> Any:
     if isinstance(ends, Sequence):
-        starts = begins if isinstance(begins, Sequence) and len(begins) == len(ends) else [begins] * len(ends)
-        if any(isinstance(one, Sequence) for one in starts):
-            starts = ends
+        starts = begins if isinstance(begins, Sequence) else [begins] * len(ends)
         return [_between(first, last, share) for first, last in zip(starts, ends, strict=True)]
     first = begins[0] if isinstance(begins, Sequence) else begins
     value = first + (ends - first) * share
+    if not math.isfinite(value):
+        value = first * (1 - share) + ends * share  # the two are further apart than any float
     return round(value) if isinstance(first, int) and isinstance(ends, int) else float(value)

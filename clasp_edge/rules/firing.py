@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.rules.expression import ExpressionError
-from clasp_edge.rules.fading import Fade, is_fadable
+from clasp_edge.rules.fading import Fade, has_steps, is_fadable
 from clasp_edge.rules.host import Timer
 from clasp_edge.rules.model import Action, Event, Source
 from clasp_edge.rules.values import MISSING, clamped_int, number, text
@@ -165,7 +165,7 @@ class Firings:
         self, state: RuleState, address: str, begins: Any, ends: Any, action: Action, left_s: float
     ) -> None:
         """Go on with a fade of an earlier process."""
-        if is_fadable(begins) and is_fadable(ends) and action.over_s > 0:
+        if has_steps(begins, ends) and action.over_s > 0:
             self._begin_fade(state, address, begins, ends, action, max(0.0, action.over_s - left_s))
 
     def cancel(self, state: RuleState) -> list[str]:
@@ -325,7 +325,7 @@ class Firings:
         if (before := self._fades.pop(key, None)) is not None:
             before.cancel()
         begins = self._engine.value(address) if start is MISSING else start
-        if not is_fadable(to) or not is_fadable(begins) or action.over_s <= 0:
+        if not has_steps(begins, to) or action.over_s <= 0:
             # From nothing, or between what has no steps in between: there at once.
             self.write(state, address, to)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.devices.mqtt.connection import Connection
@@ -54,10 +55,16 @@ class WebSocketConnection(Connection):
         if opcode == WSMsgType.PING.value:
             self._send(control_frame(WSMsgType.PONG.value, payload))
         elif opcode == WSMsgType.CLOSE.value:
-            if not self.closing:
-                self.closing = True
-                self._send(control_frame(WSMsgType.CLOSE.value, close_answer(payload)))
-            self.server.loop.call_soon(self.abort)
+            if self.input_waits:
+                self.after_input(partial(self._answer_close, payload))
+            else:
+                self._answer_close(payload)
+
+    def _answer_close(self, payload: bytes) -> None:
+        if not self.closing:
+            self.closing = True
+            self._send(control_frame(WSMsgType.CLOSE.value, close_answer(payload)))
+        self.server.loop.call_soon(self.abort)
 
     def fail(self, code: int, reason: str) -> None:
         """What the client sent is no WebSocket, or nothing that MQTT sends over one."""
@@ -80,12 +87,12 @@ class WebSocketConnection(Connection):
         self._transport.underlying_transport.write(bytes((0x82, len(data))) + data)
 
     def pause_reading(self) -> None:
-        if self._reading:
+        if self._reading and not self.gone:
             self._reading = False
             self._transport.underlying_transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self._reading and not self._transport.underlying_transport.is_closing():
+        if not self._reading and not self.ends_after_input and not self._transport.underlying_transport.is_closing():
             self._reading = True
             self._transport.underlying_transport.resume_reading()
 
@@ -116,7 +123,7 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: Any, frame: Any) -> None:
         kind = frame.msg_type
-        if self._connection.closing:
+        if self._connection.closing or self._connection.ends_after_input:
             return
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._connection.fail(CLOSE_PROTOCOL_ERROR, "reserved bits are set and no extension was negotiated")

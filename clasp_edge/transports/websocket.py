@@ -20,6 +20,7 @@ from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 from clasp_edge.transports.bind import bind, name_of, peer_of
 from clasp_edge.transports.http import HttpGate, Pages, Waiting
+from clasp_edge.transports.large_frames import LargeFrames, feed
 from clasp_edge.transports.origins import Origins
 from clasp_edge.transports.picows_core import (
     ClientListener,
@@ -291,12 +292,15 @@ class WebSocketServer:
 
     def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
         connection = Connection(self)
+        speaks_mqtt = False
 
         def listener(request: Any) -> Any:
+            nonlocal speaks_mqtt
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
             names = [name.strip() for name in offered.split(",")]
             spoken = [name for name in MQTT_SUBPROTOCOLS if name in names]
             if self.mqtt is not None and spoken and SUBPROTOCOL not in names:
+                speaks_mqtt = True
                 return mqtt_upgrade(self.mqtt, spoken[0])
             chosen = SUBPROTOCOL in names
             headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
@@ -313,12 +317,14 @@ class WebSocketServer:
         transport.pause_reading()
         transport.set_protocol(protocol)
         protocol.connection_made(tcp_like(transport))
-        rest = memoryview(data)
-        while rest and not transport.is_closing():
-            room = protocol.get_buffer(-1)
-            piece, rest = rest[: len(room)], rest[len(room) :]
-            room[: len(piece)] = piece
-            protocol.buffer_updated(len(piece))
+        head, end, rest = data.partition(b"\r\n\r\n")
+        feed(transport, protocol, head + end)
+        if speaks_mqtt:
+            frames = LargeFrames(transport, protocol)
+            transport.set_protocol(frames)
+            frames.data_received(rest)
+        else:
+            feed(transport, protocol, rest)
         with contextlib.suppress(RuntimeError):  # closed by the handshake
             if connection.reading and not transport.is_closing():
                 transport.resume_reading()

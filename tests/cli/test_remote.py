@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.client import WsClient
 from support.daemon import Daemon
+
+from clasp_edge import wire
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,40 @@ def test_a_scene_is_kept_shown_and_restored(daemon: Daemon, tmp_path: Path) -> N
     assert typed(daemon, "restore", file, told="n\n").returncode == 1
     assert typed(daemon, "restore", file, "--yes").returncode == 0
     assert typed(daemon, "get", "/scene/a").stdout == "1\n"
+
+
+def test_a_busy_tree_is_read_all_the_same(daemon: Daemon) -> None:
+    """What is written meanwhile does not keep a reader waiting for the end."""
+    typed(daemon, "set", "/busy/a", "null")
+    over = threading.Event()
+
+    def write() -> None:
+        with WsClient(daemon.ws_url) as client:
+            client.hello("fader")
+            number = 0
+            while not over.wait(0.01):
+                client.send(wire.Set("/busy/b", number), qos=0)
+                number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = typed(daemon, "get", "/busy/*")
+    finally:
+        over.set()
+        writer.join()
+    assert found.returncode == 0
+    assert "/busy/a null" in found.stdout
+
+
+def test_null_is_a_value(daemon: Daemon, tmp_path: Path) -> None:
+    file = str(tmp_path / "scene")
+    typed(daemon, "set", "/null/a", "null")
+    assert json.loads(typed(daemon, "get", "/null/a", "--json").stdout)["value"] is None
+    typed(daemon, "backup", file, "/null/**")
+    typed(daemon, "set", "/null/a", "7")
+    assert typed(daemon, "restore", file, "--yes").stdout.startswith("/null/a: 7 -> null\n")
+    assert typed(daemon, "get", "/null/a").stdout == "null\n"
 
 
 def test_who_reads_only_the_head_is_no_fault(daemon: Daemon) -> None:

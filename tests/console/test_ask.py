@@ -13,6 +13,8 @@ from support.client import WsClient
 from support.daemon import Daemon
 from support.live import eventually
 
+from clasp_edge.wire import Error, Set
+
 JSON = {"Content-Type": "application/json"}
 
 GUARDED = """
@@ -85,7 +87,7 @@ def test_a_page_from_elsewhere_changes_nothing(daemon: Daemon, headers: dict[str
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"5", b'{"request": 5}', b'{"request": "token"}', b"\xff", b"[" * 4000]
+    "body", [b"", b"{", b"[]", b"5", b'{"request": 5}', b'{"request": "user"}', b"\xff", b"[" * 4000]
 )
 def test_what_is_no_request_is_refused(daemon: Daemon, body: bytes) -> None:
     assert ask(daemon, body)[0] == 400
@@ -116,3 +118,24 @@ def test_with_tokens_a_change_needs_one_that_may_do_everything() -> None:
         assert ask(daemon, asked)[0] == 401
         assert ask(daemon, asked, Authorization="Bearer may-read-only")[0] == 401
         assert ask(daemon, asked, Authorization="Bearer may-do-everything")[1]["error"]["code"] == "unknown-client"
+
+
+def test_the_last_refusals_are_told(daemon: Daemon) -> None:
+    with WsClient(daemon.ws_url) as client:
+        client.hello("refused one")
+        client.send(Set("/clasp-edge/x", 1))
+        while not isinstance(client.recv(), Error):
+            pass
+        found = json.loads(fetch_clients(daemon))
+        mine = next(each for each in found["clients"] if each["name"] == "refused one")
+        assert mine["last_error"].startswith("/clasp-edge/ is the router's own")
+        newest = found["refusals"][0]
+        assert (newest["name"], newest["code"]) == ("refused one", 301)
+
+
+def fetch_clients(daemon: Daemon) -> bytes:
+    connection = http.client.HTTPConnection(*daemon.ws_address, timeout=10)
+    connection.request("GET", "/clients.json")
+    text = connection.getresponse().read()
+    connection.close()
+    return text

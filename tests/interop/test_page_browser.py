@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -280,7 +281,58 @@ def test_clients_are_disconnected_and_what_comes_in_is_watched(browser: Browser,
     shown.close()
 
 
-@pytest.mark.parametrize("view", ["Overview", "Tree", "Clients", "Boxes", "Rules", "Why=/box1/lamp/1", "Journal"])
+def test_an_option_is_tried_and_kept_and_a_bundle_downloaded(browser: Browser) -> None:
+    with Daemon() as daemon:
+        shown = Shown(browser, daemon, path="#Setup")
+        page = shown.page
+        page.fill("input[aria-label='Search options']", "max_sessions")
+        page.fill("#option-limits-max_sessions", "-5")
+        page.click("button:text-is('Check')")
+        page.wait_for_selector("[role=alert]:has-text('limits.max_sessions: must be a whole number')")
+        page.fill("#option-limits-max_sessions", "55")
+        page.click("button:text-is('Check')")
+        page.wait_for_selector("td code.good:text-is('55')")
+        shown.picture("setup")
+        page.click("button:text-is('Try for a minute')")
+        page.click("button:text-is('Keep')")
+        eventually(lambda: "max_sessions = 55" in settings_of(daemon))
+        with page.expect_download() as download:
+            page.click("button:text-is('Download')")
+        bundle = json.loads(download.value.path().read_text())
+        assert bundle["config"]["limits"]["max_sessions"] == 55
+        assert shown.faults == []
+        shown.close()
+
+
+def settings_of(daemon: Daemon) -> str:
+    path = daemon.data_dir / "settings.toml"
+    return path.read_text() if path.exists() else ""
+
+
+def test_a_router_is_claimed_and_tokens_are_made_and_revoked(browser: Browser) -> None:
+    with Daemon() as daemon:
+        shown = Shown(browser, daemon, path="#Setup")
+        page = shown.page
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.click("button:text-is('Claim this router')")
+        admin = page.inner_text("#admin-token")
+        page.reload()
+        page.fill("#token", admin)
+        page.click("button:text-is('Log in')")
+        page.fill("#token-name", "desk")
+        page.click("button:text-is('New token')")
+        secret = page.inner_text("#secret")
+        with WsClient(daemon.ws_url) as client:
+            client.hello(token=secret)
+        page.click("button[aria-label='Revoke desk']")
+        page.wait_for_selector("button[aria-label='Revoke desk']", state="detached")
+        shown.picture("claimed")
+        shown.close()
+
+
+@pytest.mark.parametrize(
+    "view", ["Overview", "Tree", "Clients", "Boxes", "Rules", "Why=/box1/lamp/1", "Journal", "Setup"]
+)
 def test_every_view_is_accessible(browser: Browser, faulty: Daemon, view: str) -> None:
     shown = Shown(browser, faulty, path=f"#{view}")
     shown.page.wait_for_selector("nav a[aria-current=page]")

@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 from support import mqtt_packets as mqtt
 from support.mqtt_packets import V5, Ack, Connack, Disconnect, Packet, Pingresp, Properties, Publish, Suback, Unsuback
 
-DEFAULT_TIMEOUT_S = 5.0
+DEFAULT_TIMEOUT_S = 20.0
 """Bound of a wait for what must come: generous, since it costs time only where a test fails."""
 
 P = TypeVar("P")

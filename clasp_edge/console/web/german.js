@@ -17,5 +17,13 @@ export const GERMAN = {
   "Why": "Warum", "Why does a value not arrive?": "Warum kommt ein Wert nicht an?", "Look": "Nachsehen", "fine": "in Ordnung", "in the way": "steht im Weg", "note": "Hinweis",
   "The address that the lamp listens to, or the fader writes. It is asked again while you look.": "Die Adresse, auf die die Lampe hört oder die der Fader schreibt. Sie wird laufend neu geprüft.",
   "Disconnect": "Trennen", "Send all again": "Alles neu senden", "Switch on": "Einschalten", "Switch off": "Ausschalten", "what happened, and why not": "was geschah, und warum nicht",
+  "Setup": "Einrichtung", "Configuration": "Konfiguration", "What a running router takes over. Everything else stands in its files.": "Was ein laufender Router übernimmt. Alles andere steht in seinen Dateien.",
+  "On trial: taken back by itself in": "Auf Probe: wird von selbst zurückgenommen in", "Keep": "Behalten", "Take back": "Zurücknehmen", "Search options": "Optionen suchen", "Check": "Prüfen", "Discard": "Verwerfen",
+  "option": "Option", "now": "jetzt", "then": "dann", "Try for a minute": "Eine Minute lang ausprobieren", "As in the files": "Wie in den Dateien", "default": "Vorgabe", "Tokens": "Token", "allows": "erlaubt", "expires": "gilt bis",
+  "This router asks for no tokens; claim it first.": "Dieser Router verlangt keine Token; zuerst in Besitz nehmen.", "Revoke": "Widerrufen", "New token": "Neuer Token", "Shown once:": "Nur jetzt zu sehen:", "token": "Token",
+  "Claim": "In Besitz nehmen", "Claimed": "In Besitz genommen", "Claim this router": "Diesen Router in Besitz nehmen", "Everybody in the network may do everything here.": "Jeder im Netz darf hier alles.", "Have to log in then:": "Müssen sich dann anmelden:",
+  "The first may do everything: keep it, and log in with it. The second is for devices.": "Der erste darf alles: aufbewahren und sich damit anmelden. Der zweite ist für Geräte.",
+  "From now on everybody needs a token. Claim the router?": "Ab jetzt braucht jeder einen Token. Router in Besitz nehmen?",
+  "Support bundle": "Support-Paket", "Status, configuration without tokens and passwords, the last lines of the log.": "Zustand, Konfiguration ohne Token und Passwörter, die letzten Zeilen des Protokolls.", "Download": "Herunterladen",
   "time": "Zeit", "evaluation": "Auswertung", "Watch what comes in": "Eingang beobachten", "Stop": "Halt", "filter": "Filter", "monitor": "Monitor", "OSC senders": "OSC-Sender", "views": "Ansichten",
 };

@@ -39,12 +39,19 @@ MOST_WAITING_BYTES = 1 << 20
 MOST_CONNECT_BYTES = 1 << 17
 """A CONNECT with will, name and password of 64 KiB in all fits twice; it comes from somebody unknown."""
 
+GRACE_S = 0.05
+"""A client that comes back at once may be heard before the end of its last connection is."""
+
 SMALL_READ_BYTES = 1400
 """A segment that is not full: its sender may wait for our acknowledgement before it sends on."""
 
 
 class Connection(ABC):
-    """From the first byte on. `session` is None before CONNECT and after the end."""
+    """From the first byte on. `session` is None before CONNECT and after the end.
+
+    A client may send and close in one breath: what was read before its end counts, also where it waits for its turn.
+    `gone` is set when there is no transport any more, and something is still left to do.
+    """
 
     websocket = False
 
@@ -56,9 +63,12 @@ class Connection(ABC):
         self.input: InputBuffer | None = None
         self.closing = False
         self.awaits_login = False
+        self.gone = False
+        self._after_input: Callable[[], None] | None = None
         self._holding: Holding | None = None
         self._charged_bytes = 0
         self._resuming: asyncio.TimerHandle | None = None
+        self.successors: list[tuple[Connection, bytes, Callable[[], None]]] = []
 
     def __repr__(self) -> str:
         return f"<mqtt connection {self.remote}>"
@@ -114,7 +124,7 @@ class Connection(ABC):
         if size and not self._holding.charge(size, Charge.INPUT):
             log.info("%r: closed, %s", self.session or self, self.server.router.memory_full())
             self._charged_bytes = 0
-            self.abort()
+            self.drop()
             return False
         return True
 
@@ -161,6 +171,8 @@ class Connection(ABC):
         """The client sends faster than it may: what it has sent waits here, but its PINGREQs are answered in time."""
         buffer, session = self.input, self.session
         if buffer is None or session is None or not (session.input_paused or session.occupied):
+            return
+        if self.gone:
             return
         at = session.answer_pings(buffer.rest(), buffer.scanned - buffer.begin, len(buffer))
         buffer.scanned = buffer.begin + at
@@ -247,24 +259,86 @@ class Connection(ABC):
                 self.received(rest, len(rest))
         if self.session is None:
             return
-        if not self.session.input_paused and not self.session.occupied and not self.closing:
+        if self.session.input_paused or self.session.occupied or self.closing:
+            return
+        if self._after_input is not None:
+            after, self._after_input = self._after_input, None
+            after()
+        else:
             self.resume_reading()
 
     # ---- the end ----
+
+    @property
+    def input_waits(self) -> bool:
+        """Whether something was received that could not be acted upon yet."""
+        if self.closing or not (self.rest or self.input):
+            return False
+        session = self.session
+        return self.awaits_login or (session is not None and (session.input_paused or session.occupied))
+
+    @property
+    def ends_after_input(self) -> bool:
+        """Whether the client has closed, and only what it sent before keeps the connection."""
+        return self._after_input is not None
+
+    def after_input(self, end: Callable[[], None]) -> None:
+        """The client has closed: `end` follows when everything that came before has been acted upon. How long that
+        takes is up to the rate; nothing more comes, and what waits is charged to the client."""
+        self._after_input = end
+
+    def wait_for(self, other: Connection, body: bytes, opens: Callable[[], None]) -> None:
+        """The client is back while what it sent over the `other` connection still waits: `opens` greets it when that is
+        done, or raises Refusal."""
+        self.await_login()
+        other.successors.append((self, body, opens))
+        self.server.loop.call_later(GRACE_S, other.yield_place)
+
+    def yield_place(self) -> None:
+        """The client is back on another connection: what was read of this one is acted upon, then the other one is
+        greeted."""
+        if self.ends_after_input:
+            return
+        if self.input_waits:
+            self.after_input(self._let_in)
+        else:
+            self._let_in()
 
     def end(self) -> None:
         """Our side has said its last: what is queued goes out, then the connection ends."""
         if self.closing:
             return
         self.closing = True
+        self._let_in()
         self.server.loop.call_soon(self._finish)
 
     def _finish(self) -> None:
+        if self.gone:
+            self._over()
+            return
         self.finish_output()
         self.server.loop.call_later(LINGER_S, self.abort)
 
+    def drop(self) -> None:
+        """End the connection at once, with what it has received."""
+        self.rest = b""
+        self._drop_buffer()
+        if self.gone:
+            self._over()
+        else:
+            self.abort()
+
     def lost(self) -> None:
         """The transport is gone."""
+        if self.session is None or not self.input_waits:
+            self._over()
+            return
+        self.gone = True
+        self._after_input = self._over
+        self.session.depart()
+        self.server.loop.call_soon(self.resume_input)
+
+    def _over(self) -> None:
         self.closing = True
         self.awaits_login = False
         self.rest = b""
@@ -276,6 +350,12 @@ class Connection(ABC):
         session, self.session = self.session, None
         if session is not None:
             session.connection_lost(self)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        successors, self.successors = self.successors, []
+        for connection, body, opens in successors:
+            self.server.loop.call_soon(connection.login_known, body, opens)
 
     # ---- the transport ----
 
@@ -347,7 +427,14 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def eof_received(self) -> bool:
+        if self.input_waits:
+            self.after_input(self._close)
+            return True
         return False
+
+    def _close(self) -> None:
+        assert self._transport is not None
+        self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost()
@@ -362,12 +449,14 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         self._transport.write(data)
 
     def pause_reading(self) -> None:
-        if self._reading and self._transport is not None:
+        if self._reading and not self.gone and self._transport is not None:
             self._reading = False
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self._reading and self._transport is not None and not self._transport.is_closing():
+        if self._reading or self.ends_after_input or self._transport is None:
+            return
+        if not self._transport.is_closing():
             self._reading = True
             self._transport.resume_reading()
 

@@ -77,11 +77,11 @@ def open_session(connection: Connection, body: bytes) -> None:
         connection.await_login()
 
         def then(result: Identity | Refused) -> None:
-            connection.login_known(body, lambda: _greet(connection, packet, _known(result, packet)))
+            connection.login_known(body, lambda: _greet(connection, body, packet, _known(result, packet)))
 
         authenticator.check_password(name, password, packet.client_id, connection.remote, then)
         return
-    _greet(connection, packet, None)
+    _greet(connection, body, packet, None)
 
 
 def _check_client_id(packet: Connect) -> None:
@@ -98,9 +98,13 @@ def _known(result: Identity | Refused, packet: Connect) -> Identity:
     return result
 
 
-def _greet(connection: Connection, packet: Connect, identity: Identity | None) -> None:
+def _greet(connection: Connection, body: bytes, packet: Connect, identity: Identity | None) -> None:
     """`identity`: who has shown a password; None where the packet has to tell. Raises Refusal."""
     server = connection.server
+    before = server.sessions.get(packet.client_id)
+    if before is not None and before.connection is not None and before.connection.input_waits:
+        connection.wait_for(before.connection, body, lambda: _greet(connection, body, packet, identity))
+        return
     try:
         session = _admit(connection, packet, identity)
     except MqttError as error:

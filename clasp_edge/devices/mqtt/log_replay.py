@@ -104,6 +104,13 @@ class Readable(Protocol):
     ) -> None: ...
 
 
+class SharedLog(Readable, Protocol):
+    """A log that several sessions read at the same time (`log_batches.py`)."""
+
+    def enter(self) -> None: ...
+    def leave(self) -> None: ...
+
+
 class Message(NamedTuple):
     """What a client is sent of a record."""
 
@@ -123,7 +130,7 @@ class LogReplay:
     """
 
     def __init__(
-        self, session: Session, journal: Readable, place: int, first: int, entries: Sequence[Entry], behind: bool
+        self, session: Session, journal: SharedLog, place: int, first: int, entries: Sequence[Entry], behind: bool
     ) -> None:
         self.done = False
         self._session = session
@@ -132,6 +139,7 @@ class LogReplay:
         self._in_flight = {entry.logged: first + at for at, entry in enumerate(entries) if entry.logged}
         self._complete_at = max(self._in_flight, default=0)  # from here on all that was in flight has been found
         self.behind = behind
+        self._entered = False
         self._sending = False
         self._reading = False
         self._failures = 0
@@ -144,14 +152,23 @@ class LogReplay:
     def begin(self) -> None:
         """The client is here. What was in flight goes first [MQTT-4.4.0-1], with its content from the log."""
         self._sending = False
+        if not self._entered:
+            self._entered = True
+            self._journal.enter()
         self._step()
 
     def stop(self) -> None:
         """The session is over."""
-        self.done = True
+        self._leave()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _leave(self) -> None:
+        self.done = True
+        if self._entered:
+            self._entered = False
+            self._journal.leave()
 
     def interests_changed(self) -> None:
         """It is subscribed to something else, or may read something else: what matches has to be looked up anew."""
@@ -205,7 +222,7 @@ class LogReplay:
             self._step()
 
     def _finish(self) -> None:
-        self.done = True
+        self._leave()
         session = self._session
         if not self._sending:
             self._sending = True
@@ -240,12 +257,18 @@ class LogReplay:
 
     def _message(self, record: Logged) -> Message | None:
         """What the client gets of it with QoS 1 or 2, None for nothing. Raises ValueError."""
+        held = self._matches.get(record.address)
+        if held is None:
+            held = self._held(record.address)
+        if not held:
+            return None  # most of a log is nothing to this client
         own = record.own
         if own is not None:
             published = own.qos
         else:
             published = 0 if record.signal in (_STREAM, _GESTURE) else 1
-        held = self._held(record.address) if published else []
+        if not published:
+            return None
         mine = record.author == (self._session.author or self._own_name)
         held = [one for one in held if one.since < record.number and not (mine and one.options & _NO_LOCAL)]
         qos = min(published, max((one.options & _QOS for one in held), default=0))

@@ -120,7 +120,7 @@ cdef class MqttQueue(Outbox):
         """Keep back what rests on the session's state until that is stored, where the journal is strict. False: it may
         go at once."""
         cdef JournalBuffer buffer = self.context.plane.journal_buffer
-        if buffer is None or not buffer.strict or self.context.changed is None or not self.keeps:
+        if self.dead or buffer is None or not buffer.strict or self.context.changed is None or not self.keeps:
             return False
         self.wrote_in = buffer.epoch
         return buffer.hold(self, data, size, True)

@@ -13,6 +13,7 @@ cdef class MqttReceiver(MqttJournaled):
     cdef readonly uint64_t heard_us
     cdef readonly uint64_t received
     cdef readonly bint input_paused
+    cdef bint departed                  # the client is gone; what it sent before is still acted upon, nothing answered
     cdef double rate                    # messages per second, 0 = unlimited
     cdef double tokens
     cdef uint64_t refilled_us

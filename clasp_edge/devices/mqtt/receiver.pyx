@@ -109,6 +109,7 @@ cdef class MqttReceiver(MqttJournaled):
         """A new connection: forget the topic aliases of the last one; 1 to `count` may be used."""
         self.topics = [None] * (count + 1) if count else None
         self.stopped = False
+        self.departed = False
         self.input_paused = False
         self.occupied = False
         self.pings_answered = 0
@@ -116,6 +117,11 @@ cdef class MqttReceiver(MqttJournaled):
 
     def forget_aliases(self):
         self.topics = None
+
+    def depart(self):
+        """The connection is gone, and something that came before its end waits: that is still acted upon."""
+        self.silence()
+        self.departed = True
 
     def set_rate(self, double messages_per_second):
         """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth. A debt stays."""
@@ -165,7 +171,7 @@ cdef class MqttReceiver(MqttJournaled):
         self.context.received_bytes += filled
         self._refill()
         self.input_paused = False
-        while filled - at >= 2 and not self.stopped and not self.dead and not self.occupied:
+        while filled - at >= 2 and not self.stopped and (not self.dead or self.departed) and not self.occupied:
             if self.pressed:
                 self._pause(0)          # what the client asks must not pile up as answers
                 break
@@ -398,7 +404,7 @@ cdef class MqttReceiver(MqttJournaled):
         cdef uint8_t buffer[IMAGE_HEADROOM + ACKNOWLEDGEMENT_BYTES]
         cdef uint8_t* start = buffer + IMAGE_HEADROOM
         cdef size_t size
-        if self.context.plane.journal_buffer is None or not self.context.plane.journal_buffer.strict:
+        if self.dead or self.context.plane.journal_buffer is None or not self.context.plane.journal_buffer.strict:
             self._answer_id(first, packet_id, reason)
             return
         size = self.acknowledgement(start, first, packet_id, reason)

@@ -79,14 +79,18 @@ cdef class MqttSender(MqttQueue):
 
     def detach(self):
         """The connection is gone; what waits stays, if the session does."""
+        self.silence()
+        self.aliases = None
+        self.forget_aliases()
+        self.holding.release_all(ALIASES)
+
+    def silence(self):
+        """Nothing can be sent any more; what waits stays, if the session does."""
         waits = self.retained
         falls_behind = self.converging
         self.close_outbox()
         self.blocked = False
         self.pressed = False
-        self.aliases = None
-        self.forget_aliases()
-        self.holding.release_all(ALIASES)
         if self.keeps:
             self.retained = waits
             self.converging = falls_behind

@@ -176,6 +176,11 @@ class MqttServer:
         if self._look_timer is not None:
             self._look_timer.cancel()
             self._look_timer = None
+        for session in list(self.sessions.values()):
+            if session.connection is not None and session.connection.input_waits:
+                # Nobody will be here to do it later, and nobody any more whom its rate could protect.
+                session.set_rate(0)
+                session.connection.resume_input()
         sessions = list(self.sessions.values())
         if self._journal is None:
             for session in sessions:
@@ -325,7 +330,7 @@ class Inputs:
             oldest = next(iter(self._connections))
             log.warning("%r: closed, unfinished packets take more than %d MiB", oldest, self._most_bytes >> 20)
             self.discard(oldest)
-            oldest.abort()
+            oldest.drop()
 
 
 class Waiting:

@@ -14,6 +14,7 @@ from clasp_edge.dataplane.account import Holding
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.devices.mqtt import session_record as records
 from clasp_edge.devices.mqtt.codec import MqttError, SubscribeFilter
+from clasp_edge.devices.mqtt.log_batches import LogBatches
 from clasp_edge.devices.mqtt.log_replay import LogReplay, Readable
 from clasp_edge.devices.mqtt.server import KEPT_CURSOR
 from clasp_edge.devices.mqtt.session_record import BadRecord, Entry, HeldRecord, Place, SessionRecord, WillRecord
@@ -61,6 +62,7 @@ class SessionStore:
 
     def __init__(self, server: MqttServer, journal: Journal) -> None:
         self.journal = journal
+        self._log = LogBatches(journal)
         self._server = server
         self._due: set[str] = set()
         self._stored: dict[str, int] = {}  # by client identifier: the place that the store has, or will have
@@ -240,7 +242,7 @@ class SessionStore:
         unknown = max(0, place.next - place.first - len(place.entries))
         session.restore(place.first, list(place.entries), min(unknown, 2 * SKIPPED) + SKIPPED)
         session.restore_unreleased(place.unreleased)
-        session.from_log = LogReplay(session, self.journal, place.place, place.first, place.entries, place.behind)
+        session.from_log = LogReplay(session, self._log, place.place, place.first, place.entries, place.behind)
         self._stored[client_id] = place.place
         session.expire_in(left_s)
         if record.will is not None:

@@ -80,6 +80,8 @@ def is_rounded(told: Hashable, said: Hashable) -> bool:
             and len(said) == len(told)
             and all(one == other or is_rounded(one, other) for one, other in zip(told, said, strict=True))
         )
+    if isinstance(told, int) and isinstance(said, float):
+        return _rounded(told) == said  # more digits than a single has
     if not isinstance(told, float) or not isinstance(said, float) or (told.is_integer() and said.is_integer()):
         return False
     return abs(told - said) <= ROUNDING * max(1.0, abs(told))

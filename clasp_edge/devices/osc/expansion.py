@@ -56,7 +56,7 @@ class _Message:
 class Expansions:
     """`bad_packet(source, reason)` and `refused(source, address, verdict)` hear of messages that are not carried out;
     `too_fast(source)` of who has said more than its rate allows, `released(source)` when what a source said meanwhile
-    may go on."""
+    may go on; `asked(source, osc_address, address)` answers a question, if it can."""
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class Expansions:
         refused: Callable[[Source, bytes, int], None],
         too_fast: Callable[[Source], None],
         released: Callable[[Source], None],
+        asked: Callable[[Source, bytes, bytes], bool],
     ) -> None:
         self._plane = router.plane
         self._core = router.core
@@ -76,6 +77,7 @@ class Expansions:
         self._refused = refused
         self._too_fast = too_fast
         self._released = released
+        self._asked = asked
         self._waiting: deque[_Message] = deque()
         self._running = False
         self.dropped = 0
@@ -154,6 +156,8 @@ class Expansions:
                 return
             if number % _WRITES_AT_ONCE == _WRITES_AT_ONCE - 1:
                 yield
+            if not message.has_arguments and source.asks and self._asked(source, address[len(message.base) :], address):
+                continue
             self._intake.write(source, address, message.has_arguments, message.value_type, message.value, message.tail)
 
 

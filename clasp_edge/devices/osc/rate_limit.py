@@ -43,23 +43,29 @@ Member = tuple[bytes, Any]
 class _Unit:
     """What goes out together: one param, one event, or the members of a bundle."""
 
-    __slots__ = ("due_s", "lasting", "members", "sender", "size")
+    __slots__ = ("due_s", "lasting", "members", "number", "ordered", "sender", "size")
 
-    def __init__(self, members: list[Member], sender: object, due_s: float, *, lasting: bool, size: int) -> None:
+    def __init__(self, members: list[Member], sender: object, *, ordered: bool, lasting: bool, size: int) -> None:
         self.members = members
         self.sender = sender
-        self.due_s = due_s
+        self.due_s = 0.0
+        self.ordered = ordered
+        """Goes behind everything its sender has waiting."""
         self.lasting = lasting
         self.size = size
+        self.number = 0
+        """Of those that wait, in the order they came."""
 
 
 class _Slot:
-    __slots__ = ("due_s", "held_s", "unit")
+    __slots__ = ("before", "due_s", "held_s", "unit")
 
     def __init__(self) -> None:
         self.due_s = 0.0
         self.held_s = 0.0
         self.unit: _Unit | None = None
+        self.before: list[_Unit] = []
+        """What waits for the key as well, ahead of `unit`: an event of its sender counts on each."""
 
 
 class Pacer:
@@ -85,6 +91,8 @@ class Pacer:
         self._waiting: OrderedDict[_Unit, None] = OrderedDict()
         self._bytes = 0
         self._by_sender: dict[object, OrderedDict[_Unit, None]] = {}
+        self._events: dict[object, _Unit] = {}
+        """Of each sender the last of its events that wait."""
         self._line: list[tuple[float, int, _Unit]] = []
         self._numbers = count()
         self._timer: TimerHandle | None = None
@@ -102,15 +110,15 @@ class Pacer:
 
     def offer(self, key: bytes, item: Any, sender: object = None, size: int = 0) -> None:
         """A param: now if the key's time has come, else when it comes, unless something newer is offered until then."""
-        self._offer(_Unit([(key, item)], sender, 0.0, lasting=False, size=size), ordered=False)
+        self._offer(_Unit([(key, item)], sender, ordered=False, lasting=False, size=size))
 
     def event(self, key: bytes, item: Any, sender: object = None, size: int = 0) -> None:
         """An event: now, behind everything its sender has waiting."""
-        self._offer(_Unit([(key, item)], sender, 0.0, lasting=True, size=size), ordered=True)
+        self._offer(_Unit([(key, item)], sender, ordered=True, lasting=True, size=size))
 
     def together(self, members: list[Member], sender: object, *, lasting: bool, size: int = 0) -> None:
         """A bundle, behind everything its sender has waiting. `lasting`: there are events in it."""
-        self._offer(_Unit(members, sender, 0.0, lasting=lasting, size=size), ordered=True)
+        self._offer(_Unit(members, sender, ordered=True, lasting=lasting, size=size))
 
     def waits(self, key: bytes) -> bool:
         """Whether something is still to be sent for the key."""
@@ -121,7 +129,8 @@ class Pacer:
         """What waits for the key is no longer wanted."""
         slot = self._slots.get(key)
         if slot is not None and slot.unit is not None:
-            self._take_out(slot.unit, key)
+            for unit in (*slot.before, slot.unit):
+                self._take_out(unit, key)
 
     def postpone(self, key: bytes, until_s: float) -> None:
         """Send nothing for the key before that time (of the loop)."""
@@ -134,33 +143,63 @@ class Pacer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for slot in self._slots.values():
-            slot.unit = None
         self._slots.clear()
         self._waiting.clear()
         self._by_sender.clear()
+        self._events.clear()
         self._line.clear()
         self._bytes = 0
 
     # ---- what comes in ----
 
-    def _offer(self, unit: _Unit, *, ordered: bool) -> None:
+    def _offer(self, unit: _Unit) -> None:
         now_s = self._loop.time()
         due_s = now_s
+        last = self._events.get(unit.sender)
+        if last is not None:
+            unit.ordered = True  # what its sender said before has to go out first
         if not unit.lasting:
             for key, _ in unit.members:
                 slot = self._slots.get(key)
                 if slot is None:
                     continue
-                if slot.unit is not None:
-                    self._take_out(slot.unit, key)
+                waiting = slot.unit
+                if waiting is None:
                     due_s = max(due_s, slot.due_s)
-                elif slot.due_s > now_s:
-                    due_s = slot.due_s
+                    continue
+                counts = self._is_counted_on(waiting)
+                if counts and waiting.sender is unit.sender:
+                    slot.before.append(waiting)
+                elif len(unit.members) == 1 and (counts or slot.before):
+                    # What is older must not go out behind this: this takes its place.
+                    waiting.members = [unit.members[0] if one[0] == key else one for one in waiting.members]
+                    self._grow(waiting, unit.size - (waiting.size if len(waiting.members) == 1 else 0))
+                    return
+                else:
+                    self._take_out(waiting, key)
+                due_s = max(due_s, slot.due_s)
         unit.due_s = max(due_s, self._blocked_until_s)
-        if unit.due_s <= now_s and (not ordered or self._flush(unit.sender, now_s)) and self._send_now(unit, now_s):
+        if (
+            unit.due_s <= now_s
+            and (not unit.ordered or self._flush(unit.sender, now_s))
+            and self._send_now(unit, now_s)
+        ):
             return
         self._wait(unit)
+
+    def _grow(self, unit: _Unit, size: int) -> None:
+        unit.size += size
+        self._bytes += size
+        if self.holding is not None:
+            if size > 0:
+                self.holding.force(size, Charge.OSC)
+            else:
+                self.holding.release(-size, Charge.OSC)
+
+    def _is_counted_on(self, unit: _Unit) -> bool:
+        """Whether an event of its sender waits behind it."""
+        last = self._events.get(unit.sender)
+        return last is not None and unit.number < last.number
 
     def _flush(self, sender: object, now_s: float, before: _Unit | None = None) -> bool:
         """Send what this sender has waiting (`before`: only what came before this); whether all of it went out."""
@@ -203,9 +242,7 @@ class Pacer:
         sent = self._send(members[:allowed])
         self._tokens -= sent
         for key, _ in members[:sent]:
-            slot = self._slots.get(key)
-            if slot is not None and slot.unit is unit:
-                slot.unit = None
+            self._done(unit, key)
             if self._interval_s and not unit.lasting:
                 slot = self._slot(key, now_s)
                 slot.due_s = max(slot.due_s, now_s + self._interval_s)
@@ -225,6 +262,9 @@ class Pacer:
                 slot = self._slot(key, now_s)
                 slot.unit = unit
         self._waiting[unit] = None
+        unit.number = next(self._numbers)
+        if unit.lasting:
+            self._events[unit.sender] = unit
         self._bytes += unit.size
         if self.holding is not None:
             self.holding.force(UNIT_BYTES + unit.size, Charge.OSC)
@@ -251,19 +291,30 @@ class Pacer:
         del mine[unit]
         if not mine:
             del self._by_sender[unit.sender]
+        if self._events.get(unit.sender) is unit:
+            del self._events[unit.sender]
+            earlier = next((one for one in reversed(mine) if one.lasting), None)
+            if earlier is not None:
+                self._events[unit.sender] = earlier
         for key, _ in unit.members:
-            slot = self._slots.get(key)
-            if slot is not None and slot.unit is unit:
-                slot.unit = None
+            self._done(unit, key)
 
     def _take_out(self, unit: _Unit, key: bytes) -> None:
         """One of its members is no longer wanted."""
         unit.members = [member for member in unit.members if member[0] != key]
-        slot = self._slots.get(key)
-        if slot is not None and slot.unit is unit:
-            slot.unit = None
+        self._done(unit, key)
         if not unit.members:
             self._leave(unit)
+
+    def _done(self, unit: _Unit, key: bytes) -> None:
+        """The unit has nothing waiting for the key any more."""
+        slot = self._slots.get(key)
+        if slot is None:
+            return
+        if slot.unit is unit:
+            slot.unit = None
+        elif unit in slot.before:
+            slot.before.remove(unit)
 
     def _slot(self, key: bytes, now_s: float) -> _Slot:
         slot = self._slots.get(key)
@@ -310,8 +361,7 @@ class Pacer:
                 unit.due_s = held_s
                 heapq.heappush(self._line, (held_s, next(self._numbers), unit))
                 continue
-            ordered = unit.lasting or len(unit.members) > 1
-            if ordered and not self._flush(unit.sender, now_s, unit):
+            if unit.ordered and not self._flush(unit.sender, now_s, unit):
                 unit.due_s = now_s + RETRY_S
                 heapq.heappush(self._line, (unit.due_s, next(self._numbers), unit))
             else:

@@ -62,6 +62,7 @@ cdef enum:
     HEAD_BYTES = 28             # of IPv4 and UDP
     IMMEDIATELY = 1             # the time tag that means: now
     OVERFLOW_BYTES = 262144     # what may wait above the rate, of one source and of all
+    STAMPED_BYTES = 1048576     # the same with bundles that have a time tag, of which none replaces another
     ALL_OVERFLOW_BYTES = 8388608
     OVERFLOW_COST = 256         # of one waiting packet, beside its bytes
     EVENT_SIGNAL = 1
@@ -90,6 +91,7 @@ cdef class OscReceiver(SourceTable):
     `bad_packet(source, reason)`, `too_fast(source)`, `refused(source, address, verdict)`;
     `overflowing(source)` when messages begin to wait above the rate: `drain` is to be called until it says False;
     `asked(source, osc_address, address) -> bool` for a question, True when it was answered;
+    `behind()` is whether devices still have to be told what came before: less is read at once then;
     `heard(source, address, is_event, value_type, value) -> bool` for a message of a device we also send to, True when
     it is to be ignored; `spoken(address, value_type, value, tail)` for one whose type tags its value does not give
     back; `returned(party)` when such a device is heard after `silence_us`; `pause()` when the socket is busy: `poll`
@@ -224,7 +226,7 @@ cdef class OscReceiver(SourceTable):
             if core.adapters:
                 began_us = _cpu_us()
                 core.finish()
-                if _cpu_us() - began_us > SLICE_US:
+                if _cpu_us() - began_us > SLICE_US or self.control.behind():
                     self.at_once = max(1, self.at_once // 4)
                     break
             else:
@@ -321,7 +323,7 @@ cdef class OscReceiver(SourceTable):
             elif source.overflow is None and self._spend(source, count if count > 0 else 1):
                 self._bundle(source, data, size, self.plane.core.wall_us)
             else:
-                self._wait_bundle(source, data, size)
+                self._wait_bundle(source, data, size, 0)
         elif source.overflow is None and self._spend(source, 1):
             self._message(source, data, size)
         else:
@@ -330,8 +332,11 @@ cdef class OscReceiver(SourceTable):
             self.control.returned(party)
 
     cdef bint _is_stamped(self, Source source, const uint8_t* p) noexcept:
+        """Whether a bundle waits for a time of its own."""
         cdef uint64_t due_us = unix_us(get32(p + 8), get32(p + 12))
         cdef uint64_t now_us = self.plane.core.wall_us
+        if source.timetags == TIMETAGS_RELATIVE:
+            return due_us != 0          # whatever it says, only its sender's offset tells when that is
         return source.timetags != TIMETAGS_IGNORE and now_us < due_us <= now_us + self.horizon_us
 
     # ---- the rate ----
@@ -363,23 +368,33 @@ cdef class OscReceiver(SourceTable):
         if self._refill(source) > 0:
             source.tokens -= messages
 
-    cdef _wait_bundle(self, Source source, const uint8_t* p, size_t size):
-        """The members of a bundle above the rate, each for itself: its params converge."""
+    cdef _wait_bundle(self, Source source, const uint8_t* p, size_t size, int nesting):
+        """A bundle above the rate. One for "immediately" by its members, so that params converge; what has a time tag
+        is one thing among others that say when: all of it is done, in its order."""
         cdef size_t at = 16
         cdef uint32_t element
+        cdef uint64_t due_us = unix_us(get32(p + 8), get32(p + 12))
+        if nesting and self._is_stamped(source, p):
+            self._bundle(source, p, size, self.plane.core.wall_us)
+            return
+        if due_us and source.timetags != TIMETAGS_IGNORE:
+            self._wait(source, p, size)
+            return
         while at < size:
             element = get32(p + at)
             at += 4
             if is_bundle(p + at, element):
-                self._wait_bundle(source, p + at, element)
+                self._wait_bundle(source, p + at, element, nesting + 1)
             elif element:
                 self._wait(source, p + at, element)
             at += element
 
     cdef _wait(self, Source source, const uint8_t* p, size_t size):
-        """A message above the rate: of a param only the newest value waits, in the place of the one before."""
+        """A message above the rate: of a param only the newest value waits, in the place of the one before; a bundle
+        as it is."""
         cdef const uint8_t* end = <const uint8_t*>memchr(p, 0, size)
         cdef OscMessage message
+        cdef size_t most = STAMPED_BYTES if is_bundle(p, size) else OVERFLOW_BYTES
         source.over_rate += 1
         self.over_rate += 1
         if source.overflow is None:
@@ -403,7 +418,7 @@ cdef class OscReceiver(SourceTable):
             self.all_overflow -= len(<bytes>before)
             source.overflow_bytes -= OVERFLOW_COST
             self.all_overflow -= OVERFLOW_COST
-        elif (source.overflow_bytes + size + OVERFLOW_COST > OVERFLOW_BYTES
+        elif (source.overflow_bytes + size + OVERFLOW_COST > most
                 or self.all_overflow + size + OVERFLOW_COST > ALL_OVERFLOW_BYTES):
             self.dropped_over_rate += 1
             return
@@ -415,6 +430,8 @@ cdef class OscReceiver(SourceTable):
         """Carry out what waits above the rate, as far as the rate allows by now. Whether there is more."""
         cdef Core core = self.plane.core
         cdef bint outer = core.in_pass
+        cdef const uint8_t* p
+        cdef size_t size
         core.begin()
         try:
             while source.overflow:
@@ -423,7 +440,13 @@ cdef class OscReceiver(SourceTable):
                 _, packet = source.overflow.popitem(last=False)
                 source.overflow_bytes -= len(<bytes>packet) + OVERFLOW_COST
                 self.all_overflow -= len(<bytes>packet) + OVERFLOW_COST
-                self._message(source, <const uint8_t*><char*>(<bytes>packet), len(<bytes>packet))
+                p = <const uint8_t*><char*>(<bytes>packet)
+                size = len(<bytes>packet)
+                if is_bundle(p, size):
+                    source.tokens -= check_packet(p, size, 0) - 1
+                    self._bundle(source, p, size, core.wall_us)
+                else:
+                    self._message(source, p, size)
             source.overflow = None
             return False
         finally:

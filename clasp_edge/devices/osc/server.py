@@ -26,6 +26,7 @@ from clasp_edge.devices.osc.complaints import Complaints
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.expansion import Expansions
+from clasp_edge.devices.osc.fan_out import FanOut
 from clasp_edge.devices.osc.groups import Groups
 from clasp_edge.devices.osc.lease_store import Journal, LeaseStore
 from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours
@@ -107,9 +108,11 @@ class OscServer:
         self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
         self.waiting = WaitingBundles(router, self.intake)
         self._expansions = Expansions(
-            router, self.intake, self.complaints, self.bad_packet, self.refused, self.too_fast, self.overflowing
-        )
+            router, self.intake, self.complaints, self.bad_packet, self.refused, self.too_fast, self.overflowing,
+            self.asked,
+        )  # fmt: skip
         self._resyncs = Resyncs(router.loop)
+        self._fan_out = FanOut(router.loop)
         self._adopt(config, access)
         self.static = ConfiguredTargets(
             router.loop, self._udp[0], self.counters, self._new_static, self._found,
@@ -231,6 +234,7 @@ class OscServer:
         self._breaker.close()
         self._groups.close()
         self._resyncs.close()
+        self._fan_out.close()
         if self._store is not None:
             self._store.freeze()  # what ends now is to be there after the restart
         self.leases.close()
@@ -378,6 +382,7 @@ class OscServer:
             link,
             loop=self.router.loop,
             resyncs=self._resyncs,
+            fan_out=self._fan_out,
             profile=profile,
             loops=self._breaker.loops,
             spoken=self._spoken,
@@ -476,6 +481,9 @@ class OscServer:
         value = decode_value(described[1], described[2])
         self._link_to(source, 0).send(profile.outgoing.answer(osc_address, value, tail))
         return True
+
+    def behind(self) -> bool:
+        return len(self._fan_out) > 0
 
     def later(self, source: Source, due_us: int, packet: bytes) -> bool:
         try:

@@ -17,6 +17,7 @@ from clasp_edge.dataplane.account import Holding
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.decode import OscError, decode_message
 from clasp_edge.devices.osc.echo import EchoMemory, Known, comparable, is_rounded
+from clasp_edge.devices.osc.fan_out import FanOut
 from clasp_edge.devices.osc.links import Link
 from clasp_edge.devices.osc.loops import Loops
 from clasp_edge.devices.osc.profile import Profile
@@ -76,6 +77,7 @@ class Target(Party):
         *,
         loop: AbstractEventLoop,
         resyncs: Resyncs,
+        fan_out: FanOut,
         profile: Profile,
         loops: Loops,
         spoken: Memory,
@@ -97,6 +99,8 @@ class Target(Party):
         self._pacer = Pacer(loop, profile.rate, self._send, profile.total_rate, self._given_up)
         self._memory = EchoMemory(profile.rate, profile.echo_s, self._looped)
         self._resyncs = resyncs
+        self._fan_out = fan_out
+        self._closed = False
         self._untold: Iterator[bytes | None] = iter(())
         self._resync_since_s = 0.0
         self._unbelieved: dict[bytes, Known] = {}
@@ -129,6 +133,7 @@ class Target(Party):
 
     def close(self) -> None:
         """The device is no longer ours to serve."""
+        self._closed = True
         for text in list(self.subscriptions):
             self.unsubscribe(text)
         self._untold = iter(())
@@ -140,6 +145,19 @@ class Target(Party):
         self.link = None
 
     def on_deliveries(self, deliveries: list[Any]) -> None:
+        self._fan_out.add(self, deliveries)
+
+    def replaceable(self, delivery: Any) -> bytes | None:
+        """The address of a delivered param, where it is one by itself."""
+        _, signal, frame, _, number, _ = delivery
+        if number or signal != SignalType.PARAM:
+            return None
+        address = address_in(frame)
+        return None if self._is_event(address, signal) else address
+
+    def take(self, deliveries: Sequence[Any]) -> None:
+        if self._closed:
+            return
         bundle: list[Member] = []
         of, lasting, sender, size = 0, False, None, 0
         for origin, signal, frame, tail, number, marks in deliveries:

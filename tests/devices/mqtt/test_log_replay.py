@@ -16,6 +16,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.devices.mqtt import log_replay
 from clasp_edge.devices.mqtt.codec import SubscribeFilter
 from clasp_edge.devices.mqtt.connection import TcpConnection
+from clasp_edge.devices.mqtt.log_batches import LogBatches
 from clasp_edge.devices.mqtt.log_replay import Logged, LogReplay
 from clasp_edge.devices.mqtt.server import MqttServer
 from clasp_edge.devices.mqtt.session import Session
@@ -64,7 +65,7 @@ def test_a_log_that_cannot_be_read_is_given_up(
         session.keeps = True
         subscribe(session, SubscribeFilter(filter="a/#", qos=1), 0)
         unreadable = Unreadable()
-        session.from_log = LogReplay(session, unreadable, 3, 1, [], False)
+        session.from_log = LogReplay(session, LogBatches(unreadable), 3, 1, [], False)
         connect(server, session, ours)
         session.continue_sending()
         while session.from_log is not None:  # noqa: ASYNC110
@@ -118,7 +119,7 @@ def test_what_a_client_may_not_read_any_more_is_not_refilled() -> None:
         subscribe(session, SubscribeFilter(filter="a/#", qos=1), 0)
         log = Narrowing()
         log.session = session
-        session.from_log = LogReplay(session, log, 0, 1, [], False)
+        session.from_log = LogReplay(session, LogBatches(log), 0, 1, [], False)
         connect(server, session, ours)
         session.continue_sending()
         while session.from_log is not None:  # noqa: ASYNC110
@@ -135,3 +136,60 @@ def test_what_a_client_may_not_read_any_more_is_not_refilled() -> None:
     theirs.settimeout(5)
     with ours, theirs:
         asyncio.run(asyncio.wait_for(run(), 10))
+
+
+class Counting:
+    """A log of `SIZE` messages that is read ten at a time, later, and counts how often."""
+
+    SIZE = 95
+    last_sequence = SIZE
+    run = 1
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.due: list[Callable[[], None]] = []
+
+    def waited_s(self, record: object) -> int:
+        return 0
+
+    def fetch_after(
+        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Sequence[Logged] | Exception], None]
+    ) -> None:
+        self.asked += 1
+        frame = encode(wire.Publish("/mqtt/a", SignalType.EVENT, value=1))
+        numbers = range(sequence + 1, min(sequence + 10, self.SIZE) + 1)
+        found = [Record(number, 1, 0, b"desk", b"/mqtt/a", SignalType.EVENT, frame) for number in numbers]
+        self.due.append(lambda: then(found))
+
+
+def test_the_log_is_read_once_for_all_who_come_back_together() -> None:
+    journal = Counting()
+    log = LogBatches(journal)
+    heard: dict[int, list[int]] = {}
+
+    def read(reader: int, at: int) -> None:
+        def have(result: Sequence[Logged] | Exception) -> None:
+            assert not isinstance(result, Exception)
+            heard[reader] += [record.number for record in result]
+            if heard[reader][-1] < journal.SIZE:
+                read(reader, heard[reader][-1])
+
+        log.fetch_after(at, 10, 1000, have)
+
+    starts = [0, 0, 0, 7, 0]
+    for reader, at in enumerate(starts):
+        heard[reader] = []
+        log.enter()
+        read(reader, at)
+    while journal.due:
+        journal.due.pop(0)()
+    assert heard == {reader: list(range(at + 1, journal.SIZE + 1)) for reader, at in enumerate(starts)}
+    assert journal.asked < 2 * 10 + 2  # two places to begin at, ten readings from each at most
+    for _ in starts:
+        log.leave()
+    heard[0] = []
+    log.enter()
+    read(0, 80)
+    while journal.due:
+        journal.due.pop(0)()
+    assert heard[0] == list(range(81, journal.SIZE + 1))  # nothing is remembered from before

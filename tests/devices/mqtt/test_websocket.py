@@ -124,12 +124,13 @@ def test_both_transports_share_everything(
     assert found.value == 21.5
 
 
-def test_a_large_message(ws: ClientConnection, version: int) -> None:
+@pytest.mark.parametrize("size", [40_000, 228_184, 1_000_000])
+def test_a_large_message_in_one_frame(ws: ClientConnection, version: int, size: int) -> None:
     topic = fresh()
     ws.send(packets.connect(fresh("c"), version))
     ws.send(packets.subscribe(version, 1, [(topic, 0)]))
     receive(ws, version, 2)
-    payload = bytes(i % 251 for i in range(40_000))
+    payload = (bytes(range(251)) * (size // 251 + 1))[:size]
     ws.send(packets.publish(version, topic, payload))
     (found,) = receive(ws, version)
     assert isinstance(found, packets.Publish)

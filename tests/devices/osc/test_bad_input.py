@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import struct
@@ -19,6 +20,14 @@ NOW = bytes(7) + b"\x01"
 def rss_kib(daemon: Daemon) -> int:
     status = Path(f"/proc/{daemon.pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0])
+
+
+def read_away(device: Device) -> None:
+    """Make room in the device's socket, so that the newest value finds some."""
+    device.socket.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            device.socket.recv(65536)
 
 
 def test_a_bad_packet_is_named_once_however_often_it_comes(daemon: Daemon, clients: Crowd, device: Device) -> None:
@@ -102,6 +111,8 @@ def test_ten_thousand_senders(clients: Crowd) -> None:
                     # Wait for them: what the kernel had no room for would prove nothing.
                     while client.recv_type(wire.Set).value != number:
                         pass
+                    if number < 9_999:
+                        read_away(subscriber)
                     if number == 999:
                         early_kib = rss_kib(daemon)
             assert rss_kib(daemon) < early_kib + 2048, "sources are forgotten"
@@ -127,9 +138,13 @@ def test_random_packets_break_nothing(clients: Crowd, daemon: Daemon) -> None:
             for _ in range(numbers.randint(1, 4)):
                 damaged[numbers.randrange(len(damaged))] = numbers.randrange(256)
             device.send(bytes(damaged[: numbers.randint(0, len(damaged))] if number % 3 else damaged))
-        device.say("/fuzz-end", 1)
         client = clients.ws()
-        eventually(lambda: get(client, "/osc/fuzz-end"))
+
+        def is_through() -> bool:
+            device.say("/fuzz-end", 1)  # again: the kernel may have had no room for it
+            return get(client, "/osc/fuzz-end") is not None
+
+        eventually(is_through)
     witness.assert_undisturbed()
 
 

@@ -100,6 +100,11 @@ def test_a_question_is_answered_with_the_value(pair: list[Device]) -> None:
         tablet.say("/ch/01")
         assert tablet.hear() == ("/ch/01", [0.5])
         assert console.hears_nothing()
+        console.say("/ch/02", 0.25)
+        eventually(lambda: get(crowd.ws(), "/osc/ch/02"))
+        tablet.say("/ch/*")
+        assert sorted(tablet.hear_all(2)) == [("/ch/01", [0.5]), ("/ch/02", [0.25])]
+        assert console.hears_nothing()
         crowd.leave()
 
 

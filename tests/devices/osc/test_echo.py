@@ -83,6 +83,14 @@ def test_whole_numbers_are_nobodys_rounding() -> None:
     assert not memory.repeats(A, known(8001.0), 10.1)
 
 
+def test_a_whole_number_that_no_single_holds_comes_back_rounded() -> None:
+    memory = Rig().memory
+    memory.told(A, known(16777217), 10.0, 0)
+    assert memory.repeats(A, known(16777216.0), 10.1)
+    assert not memory.repeats(A, known(16777218), 10.1)
+    assert not memory.repeats(A, known(16777220.0), 10.1)
+
+
 def test_a_row_is_rounded_element_by_element() -> None:
     memory = Rig().memory
     memory.told(A, known([1, 0.2, "x"]), 10.0, 0)

@@ -151,15 +151,34 @@ def test_time_tags_can_be_ignored_and_clocks_learned() -> None:
             crowd.leave()
 
 
-def test_no_stamped_message_is_lost_because_of_a_rate() -> None:
-    with Daemon(osc=True, sets={"osc.messages_per_second": 10}) as daemon, Device(daemon.osc_address) as device:
+@pytest.mark.parametrize(
+    ("timetags", "offset_s", "spacing_s"),
+    [("schedule", 0.5, 0), ("schedule", -1, 0), ("relative", -5000, 0.001), ("relative", 5000, 0.001)],
+)
+def test_no_stamped_message_is_lost_because_of_a_rate(timetags: str, offset_s: float, spacing_s: float) -> None:
+    sets = {"osc.messages_per_second": 100, "osc.timetags": timetags}
+    with Daemon(osc=True, sets=sets) as daemon, Device(daemon.osc_address) as device:
         crowd = Crowd(daemon)
         client = crowd.ws()
         subscribe(client, "/osc/**")
-        due = time.time() + 0.5
+        began = time.time()
         for number in range(300):
-            device.send(bundle(due, packet("/a", number)))
+            device.send(bundle(began + offset_s + number * spacing_s, packet("/a", number)))
         assert [client.recv_type(wire.Set).value for _ in range(300)] == list(range(300))
+        crowd.leave()
+
+
+def test_a_time_tag_within_a_bundle_holds_above_the_rate() -> None:
+    with Daemon(osc=True, sets={"osc.messages_per_second": 10}) as daemon, Device(daemon.osc_address) as device:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        subscribe(client, "/osc/later")
+        for number in range(12):
+            device.say("/flood", number)
+        due = time.time() + 2
+        device.send(bundle(0, packet("/now", 1), bundle(due, packet("/later", 1))))
+        assert client.recv_type(wire.Set).value == 1
+        assert time.time() >= due - 0.1
         crowd.leave()
 
 

@@ -201,6 +201,77 @@ def test_a_rate_for_all_together_holds_and_events_keep_their_order() -> None:
     assert last == {b"/%d" % (number % 10): b"p%d" % number for number in range(190, 200)}
 
 
+def test_each_event_finds_the_value_its_sender_said_before_it_also_where_all_waits() -> None:
+    rig = Rig(0, total=20)
+    for number in range(8):
+        rig.pacer.offer(b"/level", b"%d" % number, A)
+        rig.pacer.event(b"/go", b"go %d" % number, A)
+    rig.clock.advance(3)
+    assert rig.packets() == [packet for number in range(8) for packet in (b"%d" % number, b"go %d" % number)]
+
+
+def test_behind_a_waiting_event_only_the_newest_value_waits() -> None:
+    rig = Rig(0)
+    rig.open = False
+    rig.pacer.offer(b"/level", b"before", A)
+    rig.pacer.event(b"/go", b"go", A)
+    for number in range(100):
+        rig.pacer.offer(b"/level", b"%d" % number, A)
+    assert len(rig.pacer) == 3
+    rig.open = True
+    rig.clock.advance(1)
+    assert rig.packets() == [b"before", b"go", b"99"]
+
+
+def test_somebody_elses_newer_value_is_not_overtaken_by_the_one_an_event_counts_on() -> None:
+    rig = Rig(0)
+    rig.open = False
+    rig.pacer.offer(b"/level", b"old", A)
+    rig.pacer.event(b"/go", b"go", A)
+    rig.pacer.offer(b"/level", b"new", B)
+    rig.open = True
+    rig.clock.advance(1)
+    assert rig.packets() == [b"new", b"go"]
+    rig.open = False
+    rig.pacer.offer(b"/level", b"1", A)
+    rig.pacer.event(b"/go", b"go", A)
+    rig.pacer.offer(b"/level", b"2", A)
+    rig.pacer.forget(b"/level")
+    rig.open = True
+    rig.clock.advance(1)
+    assert rig.packets()[2:] == [b"go"], "what the device has set itself is newer than all that waits"
+
+
+said = st.lists(
+    st.tuples(st.sampled_from([A, B]), st.sampled_from([b"/a", b"/b"]), st.sampled_from(["param", "event", "pause"])),
+    max_size=40,
+)
+
+
+@given(said, st.sampled_from([0, 20]), st.sampled_from([5, 50]))
+def test_the_newest_values_arrive_and_events_in_order_whoever_says_what(
+    script: list[tuple[str, bytes, str]], rate: float, total: float
+) -> None:
+    rig = Rig(rate, total)
+    wanted: dict[bytes, bytes] = {}
+    events: dict[str, list[bytes]] = {A: [], B: []}
+    for number, (sender, key, kind) in enumerate(script):
+        packet = b"%d" % number
+        if kind == "param":
+            rig.pacer.offer(key, packet, sender)
+            wanted[key] = packet
+        elif kind == "event":
+            rig.pacer.event(b"/go", sender.encode() + packet, sender)
+            events[sender].append(sender.encode() + packet)
+        else:
+            rig.clock.advance(0.03)
+    rig.clock.advance(100)
+    assert {key: packet for _, key, packet in rig.sent if key != b"/go"} == wanted
+    for told in events.values():
+        assert [packet for _, key, packet in rig.sent if key == b"/go" and packet in told] == told
+    assert len(rig.pacer) == 0
+
+
 def test_what_waits_is_bounded_in_bytes_and_the_owner_is_told() -> None:
     rig = Rig(0)
     rig.open = False

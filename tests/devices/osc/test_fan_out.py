@@ -1,0 +1,135 @@
+"""The fan-out on a clock that only moves when a device is told something: slices, order, and the bound in bytes."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from clasp_edge.devices.osc.fan_out import MAX_WAITING_BYTES, SLICE_S, FanOut
+
+
+class Turns:
+    """An event loop whose turns are taken by hand."""
+
+    def __init__(self) -> None:
+        self.ready: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> Turns:
+        self.ready.append(callback)
+        return self
+
+    def cancel(self) -> None:
+        self.ready.clear()
+
+    def turn(self) -> None:
+        ready, self.ready = self.ready, []
+        for callback in ready:
+            callback()
+
+
+class Rig:
+    """A fan-out, and who was told what."""
+
+    def __init__(self) -> None:
+        self.loop = Turns()
+        self.cpu_s = 1.0
+        self.told: list[tuple[str, int]] = []
+        self.fan_out = FanOut(cast("AbstractEventLoop", self.loop), lambda: self.cpu_s)
+
+
+class Receiver:
+    """A device that costs so much CPU each time it is told something."""
+
+    def __init__(self, rig: Rig, name: str, cost_s: float = 0.001) -> None:
+        self.rig = rig
+        self.name = name
+        self.cost_s = cost_s
+
+    def take(self, deliveries: Sequence[Any]) -> None:
+        self.rig.cpu_s += self.cost_s
+        self.rig.told += [(self.name, delivery[0]) for delivery in deliveries]
+
+    def replaceable(self, delivery: Any) -> bytes | None:
+        return cast("bytes | None", delivery[1])
+
+
+def delivery(number: int, size: int = 20, *, address: bytes | None = None, bundle: int = 0) -> tuple[Any, ...]:
+    return number, address, bytes(size), None, bundle, 0
+
+
+def test_what_is_little_is_done_at_once() -> None:
+    rig = Rig()
+    for number in range(3):
+        rig.fan_out.add(Receiver(rig, "desk"), [delivery(number)])
+    assert rig.told == [("desk", 0), ("desk", 1), ("desk", 2)]
+
+
+def test_the_rest_waits_for_the_loops_turns_and_each_devices_order_holds() -> None:
+    rig = Rig()
+    receivers = [Receiver(rig, str(number)) for number in range(100)]
+    for number in range(3):
+        for receiver in receivers:
+            rig.fan_out.add(receiver, [delivery(number)])
+    assert len(rig.told) < 10
+    while len(rig.fan_out):
+        began_s = rig.cpu_s
+        rig.loop.turn()
+        assert rig.cpu_s - began_s <= SLICE_S + 0.0011, "everybody else has a turn"
+    for receiver in receivers:
+        assert [number for name, number in rig.told if name == receiver.name] == [0, 1, 2]
+    rig.loop.turn()
+    assert not rig.loop.ready, "where nothing waits nothing is looked at"
+
+
+def test_what_waits_is_bounded_in_bytes() -> None:
+    rig = Rig()
+    count = 3 * MAX_WAITING_BYTES // 60_000
+    desk = Receiver(rig, "desk", 1.0)
+    for number in range(count):
+        rig.fan_out.add(desk, [delivery(number, 60_000)])
+    assert (count - len(rig.told)) * 60_000 <= MAX_WAITING_BYTES
+    assert [number for _, number in rig.told] == list(range(len(rig.told)))
+
+
+def test_of_a_param_that_waits_the_newest_value_counts_unless_something_came_behind_it() -> None:
+    rig = Rig()
+    rig.fan_out.add(Receiver(rig, "other", 1.0), [delivery(0)])
+    desk = Receiver(rig, "desk")
+    for number in range(1, 6):
+        rig.fan_out.add(desk, [delivery(number, address=b"/level"), delivery(10 * number, address=b"/pan")])
+    rig.fan_out.add(desk, [delivery(6)])
+    for number in range(7, 10):
+        rig.fan_out.add(desk, [delivery(number, address=b"/level")])
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert [number for name, number in rig.told if name == "desk"] == [5, 50, 6, 9]
+
+
+def test_a_bundle_is_not_taken_apart() -> None:
+    rig = Rig()
+    rig.fan_out.add(Receiver(rig, "other", 1.0), [delivery(0)])
+
+    class Desk(Receiver):
+        def take(self, deliveries: Sequence[Any]) -> None:
+            super().take(deliveries)
+            bundles.append({one[4] for one in deliveries})
+
+    bundles: list[set[int]] = []
+    desk = Desk(rig, "desk")
+    for bundle in (1, 2):
+        rig.fan_out.add(desk, [delivery(number, bundle=bundle) for number in range(100)])
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert bundles == [{1}, {2}]
+
+
+def test_one_that_fails_harms_no_other() -> None:
+    class Broken(Receiver):
+        def take(self, deliveries: Sequence[Any]) -> None:
+            raise RuntimeError
+
+    rig = Rig()
+    rig.fan_out.add(Broken(rig, "broken"), [delivery(1)])
+    rig.fan_out.add(Receiver(rig, "desk"), [delivery(2)])
+    assert rig.told == [("desk", 2)]
