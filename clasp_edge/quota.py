@@ -11,6 +11,8 @@ class Quota(NamedTuple):
     messages_per_second: int = 0
     sessions: int = 0
     subscriptions: int = 0
+    bytes_per_second: int = 0
+    kept_kib: int = 0
 
 
 UNLIMITED = Quota()

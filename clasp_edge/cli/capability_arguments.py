@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from clasp_edge.cli.parser import Parser
+from clasp_edge.cli.patterns import scopes
 
 
 def add_parser(actions: argparse._SubParsersAction[Parser], source: Parser) -> None:
@@ -23,7 +24,9 @@ def add_parser(actions: argparse._SubParsersAction[Parser], source: Parser) -> N
     delegate.add_argument("token", metavar="TOKEN")
     for command in (create, delegate):
         command.add_argument("--key", type=Path, required=True, metavar="FILE", help="your private key")
-        command.add_argument("--scope", action="append", required=True, metavar="SCOPE", help="read:/**, ...")
+        command.add_argument(
+            "--scope", type=scopes, action="append", required=True, metavar="SCOPE", help="read:/**, ..."
+        )
         command.add_argument("--expires", required=True, metavar="DURATION", help="30d, 12h, 15m")
         command.add_argument("--audience", metavar="KEY", help="the only key that may delegate it further")
     add("inspect", "print what a token says, checked or not").add_argument("token", metavar="TOKEN")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from clasp_edge.cli.parser import Parser
+from clasp_edge.cli.patterns import pattern
 
 
 def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
@@ -27,7 +28,9 @@ def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> 
     for command in (stat, tail, dump, trail):
         command.add_argument("--json", action="store_true", help="one JSON object per line")
     for command in (tail, dump, replay):
-        command.add_argument("pattern", nargs="?", help="only addresses that match, for example '/lights/**'")
+        command.add_argument(
+            "pattern", type=pattern, nargs="?", help="only addresses that match, for example '/lights/**'"
+        )
     tail.add_argument("-n", type=int, default=10, metavar="COUNT", help="how many records (default 10)")
     tail.add_argument("-f", "--follow", action="store_true", help="keep printing new records")
     trail.add_argument("word", nargs="?", help="only entries with this word: a subject, a token, an address, an event")

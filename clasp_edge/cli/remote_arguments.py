@@ -6,6 +6,7 @@ import argparse
 import os
 
 from clasp_edge.cli.parser import Parser
+from clasp_edge.cli.patterns import pattern
 
 COMMANDS = frozenset({"get", "set", "emit", "unset", "watch", "bundle", "replay", "backup", "restore", "bench"})
 
@@ -45,7 +46,7 @@ def add_parsers(commands: argparse._SubParsersAction[Parser]) -> None:
     discover.add_argument("--json", action="store_true", help="one JSON object per line")
     discover.add_argument("--for", dest="for_s", type=float, default=2.0, metavar="SECONDS", help="how long; else 2")
     get = add("get", "print params: one address, or all that match a pattern")
-    get.add_argument("pattern", metavar="ADDRESS", help="an address or a pattern such as '/lights/**'")
+    get.add_argument("pattern", type=pattern, metavar="ADDRESS", help="an address or a pattern such as '/lights/**'")
     get.add_argument("--json", action="store_true", help="one JSON object per line, with revision and writer")
     put = add("set", "set a param")
     put.add_argument("address", metavar="ADDRESS")
@@ -58,7 +59,9 @@ def add_parsers(commands: argparse._SubParsersAction[Parser]) -> None:
     emit.add_argument("--signal", choices=("event", "stream", "gesture"), default="event")
     add("unset", "forget params, everywhere").add_argument("addresses", nargs="+", metavar="ADDRESS")
     watch = add("watch", "print what happens, as it happens")
-    watch.add_argument("patterns", nargs="*", default=["/**"], metavar="PATTERN", help="default: everything")
+    watch.add_argument(
+        "patterns", type=pattern, nargs="*", default=["/**"], metavar="PATTERN", help="default: everything"
+    )
     watch.add_argument("--json", action="store_true", help="one JSON object per line")
     watch.add_argument("--count", type=int, metavar="N", help="end after so many lines")
     watch.add_argument("--for", dest="for_s", type=float, metavar="SECONDS", help="end after so long")
@@ -67,17 +70,17 @@ def add_parsers(commands: argparse._SubParsersAction[Parser]) -> None:
     bundle.add_argument("file", nargs="?", default="-", help="lines 'set ADDRESS VALUE' or 'emit ADDRESS [VALUE]'")
     bundle.add_argument("--at", metavar="TIME", help="when: +2.5 (seconds from now) or Unix time in seconds")
     replay = add("replay", "print what the router's journal has")
-    replay.add_argument("pattern", nargs="?", default="/**", metavar="PATTERN")
+    replay.add_argument("pattern", type=pattern, nargs="?", default="/**", metavar="PATTERN")
     replay.add_argument("--from", dest="begins", metavar="TIME", help="-60 (seconds ago) or Unix time in seconds")
     replay.add_argument("--to", dest="ends", metavar="TIME")
     replay.add_argument("--limit", type=int, default=1000, metavar="N")
     replay.add_argument("--json", action="store_true", help="one JSON object per line")
     backup = add("backup", "keep the params of a part of the tree in a file")
     backup.add_argument("file", metavar="FILE")
-    backup.add_argument("pattern", nargs="?", default="/**", metavar="PATTERN")
+    backup.add_argument("pattern", type=pattern, nargs="?", default="/**", metavar="PATTERN")
     restore = add("restore", "set the params of a file again; shows what would change, and asks")
     restore.add_argument("file", metavar="FILE")
-    restore.add_argument("pattern", nargs="?", default="/**", metavar="PATTERN")
+    restore.add_argument("pattern", type=pattern, nargs="?", default="/**", metavar="PATTERN")
     restore.add_argument("--yes", action="store_true", help="do not ask")
     restore.add_argument("--dry-run", action="store_true", help="only show what would change")
     bench = add("bench", "put a small load on a router and measure it")

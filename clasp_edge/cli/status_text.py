@@ -118,6 +118,11 @@ def _uplinks(name: str, section: Report) -> Lines:
         yield "uplink", text + (f"; {told['last_error']}" if told.get("last_error") else "")
 
 
+def _uncarried(name: str, section: Report) -> Lines:
+    for text in section.values():
+        yield "warning", text
+
+
 def _federation(name: str, section: Report) -> Lines:
     peers = section.get("peers", {})
     for peer, told in peers.items():
@@ -128,7 +133,9 @@ def _federation(name: str, section: Report) -> Lines:
             where += f"{' since ' if told['up'] else ', was up until '}{_moment(told['since'])}"
         waits = told.get("queue", 0), told.get("drops", 0)
         text = f", queued {waits[0]:,}, dropped {waits[1]:,}" if any(waits) else ""
-        yield "peer", f"{peer} ({told['kind']}), {where}: {owns or 'nothing'}{text}"
+        named = told.get("name") or peer
+        kind = told["kind"] if named == peer else f"{told['kind']}, {peer}"
+        yield "peer", f"{named} ({kind}), {where}: {owns or 'nothing'}{text}"
     if (hidden := section.get("count", 0) + section.get("remembered", 0) - len(peers)) > 0:
         yield "", f"and {hidden} more"
 
@@ -202,6 +209,7 @@ _KNOWN: Mapping[str, Callable[[str, Report], Lines]] = {
     "drops": _drops,
     "errors": _errors,
     "uplinks": _uplinks,
+    "uncarried": _uncarried,
     "federation": _federation,
     "memory": _memory,
     "loop": _loop,

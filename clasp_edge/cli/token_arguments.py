@@ -6,6 +6,7 @@ import argparse
 
 from clasp_edge.cli import capability_arguments
 from clasp_edge.cli.parser import Parser
+from clasp_edge.cli.patterns import scopes
 
 
 def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
@@ -19,7 +20,13 @@ def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> 
     new = add("new", "make a token; its secret is shown once")
     new.add_argument("name", metavar="NAME", help="who it is for")
     new.add_argument(
-        "--scope", action="append", default=[], required=True, metavar="SCOPE", help="read:/**, write:/lights/** ..."
+        "--scope",
+        type=scopes,
+        action="append",
+        default=[],
+        required=True,
+        metavar="SCOPE",
+        help="read:/**, write:/lights/** ...",
     )
     new.add_argument(
         "--quota",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from clasp_edge.cli.parser import Parser
+from clasp_edge.cli.patterns import scopes as scope_texts
 
 
 def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
@@ -22,6 +23,7 @@ def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> 
         command.add_argument("name", metavar="NAME")
         command.add_argument(
             "--scope",
+            type=scope_texts,
             action="append",
             default=[],
             metavar="SCOPE",
@@ -37,5 +39,10 @@ def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> 
     bring.add_argument("passwords", type=Path, metavar="PASSWORD_FILE", help="as mosquitto_passwd writes it")
     bring.add_argument("--acl", type=Path, metavar="ACL_FILE", help="what they may do (acl_file of mosquitto.conf)")
     bring.add_argument(
-        "--scope", action="append", default=[], metavar="SCOPE", help="what each may do besides; without --acl needed"
+        "--scope",
+        type=scope_texts,
+        action="append",
+        default=[],
+        metavar="SCOPE",
+        help="what each may do besides; without --acl needed",
     )

@@ -35,6 +35,7 @@ from clasp_edge.config.model import (
     Websocket,
 )
 from clasp_edge.config.osc_text import osc_message_fault
+from clasp_edge.config.spelling import foreign_spelling
 
 # What a browser sends as Origin (RFC 6454, 7): no path, not even "/".
 ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#@\s]+", re.IGNORECASE)
@@ -133,13 +134,14 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
 def pattern_fault(pattern: str) -> str | None:
     """Why `pattern` is not an address pattern (wire.md 4), or None."""
     if not pattern.startswith("/"):
-        return f'an address pattern starts with "/": "{pattern}"'
+        foreign = foreign_spelling(f"/{pattern}")
+        return f'an address pattern starts with "/": "{pattern}"' + (f"; and {foreign}" if foreign else "")
     segments = pattern[1:].split("/")
     if "" in segments[:-1]:
         return f'an address pattern has no empty segment: "{pattern}"'
     if len(segments) > MAX_PATTERN_SEGMENTS or len(pattern.encode()) > MAX_PATTERN_BYTES:
         return f"an address pattern has at most {MAX_PATTERN_SEGMENTS} segments and {MAX_PATTERN_BYTES} bytes"
-    return None
+    return foreign_spelling(pattern)
 
 
 def scope_fault(scope: str) -> str | None:
@@ -278,7 +280,10 @@ def _uplink(uplink: Uplink) -> Iterator[tuple[str, str]]:
                     "with a token, discover: needs tls_pin: anybody there could answer, and get it",
                 )
     if not uplink.owns and not uplink.wants:
-        yield "owns", "an uplink without patterns in owns or wants would carry nothing"
+        yield (
+            "owns",
+            "an uplink without patterns in owns or wants would carry nothing; with a name = ... it owns /NAME/**",
+        )
     for key in ("owns", "wants"):
         for index, pattern in enumerate(getattr(uplink, key)):
             if reason := pattern_fault(pattern):

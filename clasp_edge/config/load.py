@@ -5,6 +5,7 @@ Reads the files and nothing else; opens no socket, creates no directory.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from clasp_edge.config.sources import Sources
 
 # What stands before the key in a problem that came from the command line.
 COMMAND_LINE = "--set"
+
+# Below it addresses are each router's own, and no link carries them.
+NOBODYS = "clasp-edge"
 
 
 class Problem:
@@ -66,6 +70,7 @@ def load_with_origins(
         raise ConfigError([Problem(str(problem.path), "", str(problem)) for problem in sources.problems])
     raw = sources.raw if sources is not None else {}
     problems = [problem for text in (*below, *sets) if (problem := _override(raw, text)) is not None]
+    _fill_owns(raw)
     given = [text.partition("=")[0].strip() for text in sets if "=" in text]
     given_below = [text.partition("=")[0].strip() for text in below]
 
@@ -83,6 +88,19 @@ def load_with_origins(
     if problems or config is None:
         raise ConfigError(problems)
     return config, origin_of
+
+
+def _fill_owns(raw: dict[str, object]) -> None:
+    """What an uplink that says neither owns nor wants is for: what is at home under the name of this router."""
+    uplinks, name = raw.get("uplink"), raw.get("name")
+    if not isinstance(uplinks, dict) or not isinstance(name, str):
+        return
+    stem = re.sub(r"[^\w.-]+", "-", name.lower()).strip("-.")
+    if stem in ("", NOBODYS):
+        return
+    for uplink in uplinks.values():
+        if isinstance(uplink, dict) and "owns" not in uplink and "wants" not in uplink:
+            uplink["owns"] = [f"/{stem}/**"]
 
 
 def _is_within(key: str, names: Sequence[str]) -> bool:

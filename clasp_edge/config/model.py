@@ -151,6 +151,8 @@ class Token(Section, frozen=True, kw_only=True):
     messages_per_second: CountOrUnlimited = 0  # 0: limits.messages_per_second
     sessions: CountOrUnlimited = 0  # 0: unlimited
     subscriptions: CountOrUnlimited = 0  # 0: unlimited
+    bytes_per_second: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0  # 0: unlimited
+    kept_kib: Annotated[int, Meta(ge=0, le=65_536 * 1024)] = 0  # 0: its share of limits.memory_mib
 
     def __repr__(self) -> str:
         # A secret must not reach a log through a formatted config.

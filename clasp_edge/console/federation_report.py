@@ -5,7 +5,7 @@ Imported when somebody asks for the first time. Knows federation by what it tell
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from clasp_edge.console.sources import COUNTER, GAUGE, Family, StatusSources
@@ -19,10 +19,14 @@ MAX_NAMESPACES = 20
 Told = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
-def add_federation(sources: StatusSources, statistics: Callable[[], Told]) -> None:
-    """`statistics()` has `uplinks` by name and `peers` by id."""
+def add_federation(
+    sources: StatusSources, statistics: Callable[[], Told], left_out: Callable[[], Iterable[str]]
+) -> None:
+    """`statistics()` has `uplinks` by name and `peers` by id; `left_out()` has a sentence for each kind of devices
+    whose values no uplink carries."""
     sources.add("uplinks", lambda: {name: _uplink(told) for name, told in statistics()["uplinks"].items()}, _UPLINKS)
     sources.add("federation", lambda: _federation(statistics()["peers"]), _FEDERATION)
+    sources.add("uncarried", lambda: {str(number): text for number, text in enumerate(left_out(), 1)})
     sources.add_drop("uplink_queue", lambda: sum(told["drops"] for told in statistics()["uplinks"].values()))
     sources.add_drop("downlink_queue", lambda: sum(told["drops"] for told in statistics()["peers"].values()))
 

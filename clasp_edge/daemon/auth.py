@@ -82,7 +82,7 @@ class TokenAuthenticator:
                     subject=entry.subject,
                     scopes=entry.scopes,
                     expires=entry.expires.timestamp() if entry.expires is not None else None,
-                    quota=Quota(entry.messages_per_second, entry.sessions, entry.subscriptions),
+                    quota=Quota(*(getattr(entry, part) for part in Quota._fields)),
                 )
                 for entry in config.security.token
             ),

@@ -14,7 +14,7 @@ from clasp_edge.config.endpoint import parse_endpoint
 from clasp_edge.config.listen import Listen
 from clasp_edge.config.model import Config
 from clasp_edge.config.sources import DROP_INS, SUFFIX
-from clasp_edge.wire.pattern import Pattern
+from clasp_edge.daemon.left_out import left_out
 
 SHORTEST_TOKEN = 16
 MOST_NAMED = 20
@@ -122,25 +122,4 @@ def _uplinks(config: Config) -> Iterator[str]:
             endpoint = parse_endpoint(url)
             if uplink.token and not endpoint.tls and not _is_loopback(endpoint.host):
                 yield f"uplink.{name}.token: travels in clear to {endpoint}; wss:// is encrypted"
-    yield from _left_out(config)
-
-
-def _left_out(config: Config) -> Iterator[str]:
-    """Devices whose values no uplink carries: all is green, and nothing arrives."""
-    if not config.uplink:
-        return
-    carried = [Pattern(text.encode()) for uplink in config.uplink.values() for text in (*uplink.owns, *uplink.wants)]
-    spaces = (
-        ("MQTT", config.mqtt.listen or config.mqtt.tls_listen, config.mqtt.namespace),
-        ("OSC", config.osc.listen, config.osc.namespace),
-    )
-    for kind, listen, namespace in spaces:
-        if listen is None or not namespace:
-            continue
-        probe = f"{namespace}/device/value".encode()
-        below = (namespace + "/").encode()
-        if not any(pattern.matches(probe) or pattern.text.startswith(below) for pattern in carried):
-            yield (
-                f"{kind} devices write to {namespace}, which no uplink carries; "
-                f'"{namespace}/**" in owns or wants of an uplink does'
-            )
+    yield from left_out(config)

@@ -13,6 +13,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.console.release import Release
 from clasp_edge.console.requests import Requests
 from clasp_edge.console.sources import StatusSources
+from clasp_edge.daemon.left_out import left_out
 from clasp_edge.daemon.part import Part
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.federation.shared.cursor_names import HEARD, HUB, PEER, UPLINK
@@ -86,7 +87,7 @@ class FederationPart(Part):
     def describe(self, sources: StatusSources) -> None:
         from clasp_edge.console.federation_report import add_federation
 
-        add_federation(sources, self.statistics)
+        add_federation(sources, self.statistics, lambda: left_out(self._config))
 
     def offer(self, requests: Requests) -> None:
         requests.add("release", Release(self.router_ids))
@@ -121,8 +122,11 @@ class FederationPart(Part):
             self._handlers = PeerHandlers(self._router, peers)
         return self._handlers
 
-    def _decides(self, address: bytes) -> bool:
-        """Whether locks and strategies of the address are decided here: by its owner, else by the router above all."""
+    def _decides(self, address: bytes, holder: bytes, writer: bytes) -> bool:
+        """Whether locks, expected states and strategies of the address are decided here: by its owner, else by the
+        router above all. What one router has told by one link is no lock against what it tells by another."""
+        if holder and self._handlers is not None and self._handlers.peers.same_router(holder, writer):
+            return False
         uplinks = self._uplinks.running.values() if self._uplinks is not None else ()
         if any(uplink.owned(address) for uplink in uplinks):
             return True

@@ -19,6 +19,7 @@ from clasp_edge.daemon.rules_config import has_rules, read_configured
 from clasp_edge.router.principal import host_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
+from clasp_edge.wire import Set, WireError, decode_payload
 
 if TYPE_CHECKING:
     from clasp_edge.console.why import Finding
@@ -36,6 +37,11 @@ PENDING = "rules-pending"
 """The document with what rules have under way (rules/pending.py)."""
 
 BASE = "/clasp-edge/rules/"
+
+_SWITCHES = BASE.encode()
+_SWITCH = b"/enabled"
+LARGEST_SWITCH_BYTES = 1024
+"""Of a SET that says true or false."""
 
 
 class RulesPart(Part):
@@ -144,19 +150,23 @@ class RulesPart(Part):
 
     # ---- params ----
 
-    def _switch(self, session: Session, address: str, value: Any) -> bool:
+    def _switch(self, session: Session, address: bytes, payload: bytes) -> bool:
         """Somebody sets `/clasp-edge/rules/ID/enabled`: whoever may administrate there; without tokens, from the
         addresses that may see the numbers (console.metrics_from), as on the page."""
-        rule, _, key = address.removeprefix(BASE).rpartition("/")
-        if self._host is None or not address.startswith(BASE) or key != "enabled" or not isinstance(value, bool):
+        if self._host is None or not address.startswith(_SWITCHES) or not address.endswith(_SWITCH):
+            return False
+        rule = address[len(_SWITCHES) : -len(_SWITCH)].decode("utf-8", "replace")
+        if rule not in self._host.engine.states:
             return False
         if session.granted is not None:
-            if not session.granted.allows("admin", address.encode()):
+            if not session.granted.allows("admin", address):
                 return False
         elif not is_near(host_of(session.link.remote), networks_of(self._config.console.metrics_from)):
             return False
-        if not self._host.engine.switch(rule, enabled=value):
+        value = _switched_to(payload)
+        if value is None:
             return False
+        self._host.engine.switch(rule, enabled=value)
         log.warning("rules: %s was %sd by %r", rule, "enable" if value else "disable", session)
         self._tell()
         return True
@@ -266,3 +276,14 @@ class RulesPart(Part):
             ]
             return self._summary(state) | {"trace": entries}
         raise Refused("bad-request", 'rules takes "action": list, trace, enable or disable')
+
+
+def _switched_to(payload: bytes) -> bool | None:
+    """What a SET says; None for anything but true and false."""
+    if len(payload) > LARGEST_SWITCH_BYTES:
+        return None
+    try:
+        message = decode_payload(payload)
+    except WireError:
+        return None
+    return message.value if isinstance(message, Set) and isinstance(message.value, bool) else None

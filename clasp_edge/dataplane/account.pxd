@@ -31,6 +31,7 @@ cdef class Account:
     cdef readonly Accounts accounts
     cdef readonly str principal
     cdef readonly size_t used
+    cdef public size_t limit            # of its own, 0 = none: a token's quota
     cdef readonly size_t queued         # of it, in MQTT queues
     cdef readonly uint64_t refusals
     cdef double log_tokens              # bytes of the journal's log that it may write now, while the log is rationed

@@ -35,6 +35,7 @@ class Accounts:
     def __len__(self) -> int: ...
 
 class Account:
+    limit: int
     @property
     def accounts(self) -> Accounts: ...
     @property

@@ -71,6 +71,8 @@ cdef class Account:
     cdef bint has_room(self, size_t size) noexcept:
         cdef Accounts all = self.accounts
         cdef size_t free
+        if self.limit and self.used + size > self.limit:
+            return False
         if all.total == 0:
             return True
         if all.used + size > all.total:

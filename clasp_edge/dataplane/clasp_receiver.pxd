@@ -15,18 +15,22 @@ cdef class ClaspReceiver(ClaspSender):
     cdef readonly uint64_t refused_rank
     cdef double rate                    # messages per second, 0 = unlimited
     cdef double tokens
+    cdef double per_message             # what a message takes of the bucket: so much, or by its bytes if that is more
+    cdef double per_byte
     cdef uint64_t refilled_us
     cdef uint64_t complained_us         # when the last ERROR 429 went out
     cdef uint64_t pass_seen
     cdef readonly uint64_t heard_us     # monotonic time of the last inbound bytes
     cdef readonly uint64_t received
     cdef readonly uint64_t over_rate
+    cdef readonly uint64_t held         # how often a router's input was held back for its rate
     cdef readonly uint64_t last_revision    # of the peer's last accepted SET
     cdef public WriteRun run            # of another router: the writes that it has announced
     cdef list deferred                  # frames read while the peer does not take its replies
     cdef bint input_paused
     cdef bint resuming
     cdef bint yielding                  # what it sends has had its time: the rest waits for its turn
+    cdef public bint paced              # another router: what is beyond its rate waits unread, and is not dropped
     cdef uint64_t began_us              # of the pass, when it began with what this peer sent
 
     cdef bint hash_known                # `hash` is that of the address in the frame being handled
@@ -38,10 +42,11 @@ cdef class ClaspReceiver(ClaspSender):
     cdef void end_of_buffer(self) noexcept
     cdef void _handle(self, const uint8_t* data, size_t size) noexcept
     cdef void _payload(self, const uint8_t* payload, size_t size, int qos) noexcept
-    cdef bint _spend(self) noexcept
+    cdef bint _spend(self, size_t size) noexcept
     cdef void _refill(self) noexcept
     cdef void _measure(self) noexcept
     cdef void _turn_over(self) noexcept
+    cdef bint _holds(self) noexcept
     cdef void _set(self, const uint8_t* payload, size_t size, int qos) noexcept
     cdef void _publish(self, const uint8_t* payload, size_t size) noexcept
     cdef void _note_logged(self) noexcept

@@ -42,6 +42,7 @@ cdef enum:
     MOST_CHARGED_US = 20000     # for one message
     INPUT_US = 4000             # of plain messages at once; a full read of them takes about one millisecond
 
+cdef double HELD_S = 0.01       # a router above its rate is read from so often
 cdef double TIME_SHARE = 0.25   # of a second that a peer at its rate may take: what takes longer costs more
 
 # Faults of a frame, numbered below those of a value (scan.pxd).
@@ -112,6 +113,9 @@ cdef class ClaspReceiver(ClaspSender):
     def resume_input(self):
         """Read from the peer again."""
 
+    def hold_input(self, double wait_s):
+        """Call `take_deferred` after so long: a router has had all that its rate allows."""
+
     # ---- settings ----
 
     def touch(self):
@@ -119,11 +123,14 @@ cdef class ClaspReceiver(ClaspSender):
         self.core.tick()
         self.heard_us = self.core.mono_us
 
-    def set_rate(self, double messages_per_second):
-        """Limit what the peer may send (0 = no limit): a token bucket that holds one second's worth. A debt stays."""
+    def set_rate(self, double messages_per_second, double bytes_per_second=0):
+        """Limit what the peer may send (0 = no limit): a token bucket that holds one second's worth.
+        A debt stays."""
         cdef double owed_s = self.debt_s
-        self.rate = messages_per_second
-        self.tokens = messages_per_second
+        self.rate = messages_per_second if messages_per_second > 0 else bytes_per_second
+        self.tokens = self.rate
+        self.per_message = 1 if messages_per_second > 0 else 0
+        self.per_byte = self.rate / bytes_per_second if bytes_per_second > 0 else 0
         self.refilled_us = self.core.mono_us
         self.owe(owed_s)
 
@@ -150,7 +157,7 @@ cdef class ClaspReceiver(ClaspSender):
     def charge(self, double messages):
         """Pay for `messages` more than the one already counted (a bundle's contents)."""
         if self.rate > 0:
-            self.tokens -= messages
+            self.tokens -= messages * self.per_message
 
     # ---- input ----
 
@@ -308,7 +315,8 @@ cdef class ClaspReceiver(ClaspSender):
         """Handle one frame, or keep it while the peer does not read its replies."""
         if self.dead:
             return
-        if self.pressed or self.yielding or self.deferred or len(self.jobs) > JOBS_AT_ONCE:
+        if (self.pressed or self.yielding or self.deferred or (self.paced and self._holds())
+                or len(self.jobs) > JOBS_AT_ONCE):
             # What the peer asks must not pile up as answers. What one read brought waits here, the rest in the kernel.
             self.deferred.append(PyBytes_FromStringAndSize(<const char*>data, size))
             if not self.input_paused:
@@ -316,6 +324,25 @@ cdef class ClaspReceiver(ClaspSender):
                 self._call_pause()
             return
         self._handle(data, size)
+
+    cdef bint _holds(self) noexcept:
+        """Whether a router has had all that its rate allows: then what it says waits until there is more."""
+        cdef double wait_s
+        if self.rate <= 0 or self.tokens >= 1 or not self.greeted:
+            return False
+        wait_s = (max(1.0, self.rate * HELD_S) - self.tokens) / self.rate
+        self.yielding = True
+        if not self.input_paused:
+            self.input_paused = True
+            self._call_pause()
+        self.held += 1
+        if not self.resuming:
+            self.resuming = True
+            try:
+                self.hold_input(wait_s)
+            except Exception:
+                log.exception("cannot resume a connection")
+        return True
 
     cdef void end_of_buffer(self) noexcept:
         if self.plane.staged_count and self.plane.staging == <void*>self:
@@ -351,6 +378,8 @@ cdef class ClaspReceiver(ClaspSender):
         self.core.measured_us = self.began_us
         while (done < len(self.deferred) and not self.pressed and not self.yielding
                and len(self.jobs) <= JOBS_AT_ONCE and not self.dead):
+            if self.paced and self._holds():
+                break
             frame = <bytes>self.deferred[done]
             done += 1
             self._handle(<const uint8_t*><char*>frame, len(frame))
@@ -369,10 +398,10 @@ cdef class ClaspReceiver(ClaspSender):
             self.input_paused = False
             self.resume_input()
 
-    cdef bint _spend(self) noexcept:
-        """Take one message from the rate limit's bucket; False when it is empty."""
+    cdef bint _spend(self, size_t size) noexcept:
+        """Take one message of `size` bytes from the rate limit's bucket; False when it is empty."""
         if self.tokens >= 1:
-            self.tokens -= 1
+            self.tokens -= max(self.per_message, size * self.per_byte)
             return True
         self.over_rate += 1
         self.core.over_rate += 1
@@ -387,7 +416,7 @@ cdef class ClaspReceiver(ClaspSender):
     cdef void _handle(self, const uint8_t* data, size_t size) noexcept:
         cdef size_t header, payload_size
         self.received += 1
-        if self.greeted and self.rate > 0 and not self._spend():
+        if self.greeted and self.rate > 0 and not self._spend(size):
             if self.details is not None:
                 self.details.skip()
             return

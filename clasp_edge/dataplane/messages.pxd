@@ -92,13 +92,13 @@ cdef inline int read_set(const uint8_t* payload, size_t size, Write* write) noex
 
 
 cdef inline bint read_version(const uint8_t* payload, size_t size, Write* write) noexcept nogil:
-    """After `read_set`: the version behind the SET of a router that knows them. False where there is none. Revision,
-    lock and unlock mean something at one router only."""
+    """After `read_set`: the version behind the SET of a router that knows them. False where there is none. The revision
+    that such a SET has is the hlc of the state that it is a change of, and of no other; lock and unlock say whether
+    somebody has the param locked there."""
     cdef Cursor cursor = cursor_over(payload, size)
     if take(&cursor, write.size) == NULL or not read64(&cursor, &write.rank) or not read64(&cursor, &write.hlc):
         write.hlc = write.rank = 0
         return False
-    write.flags &= 0x1F
     return True
 
 

@@ -11,7 +11,9 @@ from clasp_edge.dataplane.table cimport Entry
 cdef class Params(Routing):
     cdef readonly Ring ring
     cdef readonly uint64_t sets
-    cdef public object referee              # `referee(address)`: whether locks and strategies are decided here; or None
+    # `referee(address, holder, writer)`: whether it is decided here that `writer` is refused; or None. `holder` has it
+    # locked, if anybody has.
+    cdef public object referee
     cdef readonly uint64_t outdated
 
     cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept
@@ -20,7 +22,10 @@ cdef class Params(Routing):
     cdef int _replay(self, Sink origin, Write* write, Entry* entry) noexcept
     cdef void _clear(self, Sink origin, Entry* entry, uint64_t hlc, uint64_t rank, Raw* raw) noexcept
     cdef bint _newer(self, Entry* entry, Write* write) noexcept
-    cdef bint _decides(self, Entry* entry) noexcept
+    cdef bint _decides(self, Entry* entry, Sink origin) noexcept
+    cdef bint _stale(self, Entry* entry, Sink origin, Write* write) noexcept
+    cdef bint _late(self, Entry* entry, Sink origin, Write* write) noexcept
+    cdef void _lock_told(self, Entry* entry, Sink origin, int flags) noexcept
     cdef void _heard(self, uint64_t hlc) noexcept
     cdef void overrule(self, Entry* entry, uint64_t hlc, uint64_t rank, bint raise_epoch) noexcept
     cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept

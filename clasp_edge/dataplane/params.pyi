@@ -6,7 +6,7 @@ from clasp_edge.dataplane.ring import Ring
 from clasp_edge.dataplane.routing import Routing
 
 class Params(Routing):
-    referee: Callable[[bytes], bool] | None
+    referee: Callable[[bytes, bytes, bytes], bool] | None
 
     @property
     def outdated(self) -> int: ...

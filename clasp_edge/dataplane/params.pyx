@@ -20,7 +20,9 @@ from clasp_edge.dataplane.strategy cimport improves
 from clasp_edge.dataplane.table cimport (
     LIST_PARAMS,
     STRATEGY_LWW,
+    STRATEGY_MAX,
     STRATEGY_MERGE,
+    STRATEGY_MIN,
     TTL_ABSOLUTE,
     TTL_DEFAULT,
     TTL_NEVER,
@@ -102,6 +104,7 @@ cdef class Params(Routing):
         cdef int verdict
         cdef uint32_t hash = write.hash
         cdef uint64_t before = 0
+        cdef uint64_t base = 0
         cdef bint versions = self.versions      # else nobody keeps a digest
         revision[0] = 0
         if write.address_size + write.value_size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
@@ -118,6 +121,9 @@ cdef class Params(Routing):
             if write.hlc and entry != NULL and entry.hlc and not later(write.hlc, write.rank, entry.hlc, entry.rank):
                 self.outdated += 1
                 return OUTDATED
+            if self._stale(entry, origin, write):
+                self.overrule(entry, write.hlc, write.rank, False)
+                return REVISION_CONFLICT
             verdict = self._admit(origin, write, hash, &entry)
         elif not self._gate(origin, write.address, write.address_size, entry):
             verdict = NO_SCOPE
@@ -125,18 +131,27 @@ cdef class Params(Routing):
             revision[0] = entry.revision
             verdict = ACCEPTED
             if not self._newer(entry, write):
-                if write.hlc == entry.hlc and write.rank == entry.rank and not write.quiet:
-                    # Known from the comparison of states already; now it has its turn among the others.
-                    return self._replay(origin, write, entry)
-                self.outdated += 1
-                return OUTDATED
-            if entry.lock_holder and entry.lock_holder != origin.writer and self._decides(entry):
+                if write.quiet or write.hlc == entry.hlc and write.rank == entry.rank or not self._late(
+                        entry, origin, write):
+                    self._lock_told(entry, origin, write.flags)
+                    if write.hlc == entry.hlc and write.rank == entry.rank and not write.quiet:
+                        # Known from the comparison of states already; now it has its turn among the others.
+                        return self._replay(origin, write, entry)
+                    if self._stale(entry, origin, write):
+                        return REVISION_CONFLICT
+                    self.outdated += 1
+                    return OUTDATED
+            elif entry.lock_holder and entry.lock_holder != origin.writer and self._decides(entry, origin):
                 self.overrule(entry, write.hlc, write.rank, False)
                 return LOCK_HELD
+            elif self._stale(entry, origin, write):
+                self.overrule(entry, write.hlc, write.rank, False)
+                return REVISION_CONFLICT
             if (write.quiet and entry.value_type == write.flags & 0x0F and entry.value_size == write.value_size
                     and memcmp(entry_value(entry), write.value, write.value_size) == 0
                     and _same_message(entry, write.raw)):
-                # Only its version is news, and perhaps how long it has to live.
+                # Only its version is news, perhaps how long it has to live, and whether it is locked.
+                self._lock_told(entry, origin, write.flags)
                 self._heard(write.hlc)
                 before = version_hash(entry.hlc, entry.rank)
                 entry.hlc = write.hlc
@@ -154,6 +169,8 @@ cdef class Params(Routing):
                 self._heard(write.hlc)
             if versions:
                 before = version_hash(entry.hlc, entry.rank)
+                if write.flags & SET_HAS_REVISION:
+                    base = write.expected if write.hlc else entry.hlc
             verdict = self._apply(origin, write, &entry)
             if verdict == STRATEGY_REJECTED and write.hlc:
                 self.overrule(entry, write.hlc, write.rank, False)
@@ -165,7 +182,7 @@ cdef class Params(Routing):
         # The relayed SET: what came, plus the new revision (wire.md 2.3; lock, unlock and ttl are passed on as sent).
         p = self.scratch + HEADROOM + 4
         p[0] = 0x21
-        p[1] = (write.flags & 0x70) | 0x80 | entry.value_type
+        p[1] = (write.flags & (SET_HAS_TTL if write.hlc else 0x70)) | 0x80 | entry.value_type
         put16(p + 2, entry.address_size)
         size = entry.address_size + entry.value_size
         memcpy(p + 4, entry_address(entry), size)
@@ -191,6 +208,7 @@ cdef class Params(Routing):
         delivery.raw = write.raw if entry.strategy != STRATEGY_MERGE else NULL
         delivery.hlc = entry.hlc
         delivery.rank = entry.rank
+        delivery.base = base
         delivery.delta = before ^ version_hash(entry.hlc, entry.rank) if versions else 0
         delivery.entry_id = entry.id
         delivery.bucket = entry.bucket
@@ -221,12 +239,39 @@ cdef class Params(Routing):
         order = memcmp(write.value, entry_value(entry), size)
         return order > 0 or (order == 0 and write.value_size > entry.value_size)
 
-    cdef bint _decides(self, Entry* entry) noexcept:
-        """Whether locks and strategies of this address are decided here. Elsewhere what was decided is taken over."""
+    cdef bint _stale(self, Entry* entry, Sink origin, Write* write) noexcept:
+        """Whether the write is a change of another state than this one, and that counts here."""
+        return (write.hlc and write.flags & SET_HAS_REVISION and not write.quiet and entry != NULL and entry.hlc
+                and write.expected != entry.hlc and self._decides(entry, origin))
+
+    cdef bint _late(self, Entry* entry, Sink origin, Write* write) noexcept:
+        """Whether an older write counts all the same: that of whoever has the param locked, which was on its way when
+        what stands got a later version against somebody else; and with a strategy that does not go by time."""
+        if entry.lock_holder:
+            return entry.lock_holder == origin.writer
+        if entry.strategy == STRATEGY_MAX or entry.strategy == STRATEGY_MIN:
+            return (improves(entry.strategy, entry.value_type, entry_value(entry), write.flags & 0x0F, write.value)
+                    and self._decides(entry, origin))
+        return entry.strategy == STRATEGY_MERGE and self._decides(entry, origin)
+
+    cdef void _lock_told(self, Entry* entry, Sink origin, int flags) noexcept:
+        """What a router below says with each SET: whether somebody has the param locked there."""
+        if flags & SET_LOCK:
+            if origin.writer and entry.lock_holder == 0:
+                entry.lock_holder = origin.writer
+                self.writer_locks[origin.writer] += 1
+                self.writer_uses[origin.writer] += 1
+        elif flags & SET_UNLOCK and entry.lock_holder == origin.writer:
+            self._unlock(entry)
+
+    cdef bint _decides(self, Entry* entry, Sink origin) noexcept:
+        """Whether locks, expected states and strategies of this address are decided here. Elsewhere what was decided is
+        taken over."""
         if self.referee is None:
             return True
         try:
-            return self.referee(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size))
+            return self.referee(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size),
+                                self.writer_texts[entry.lock_holder], self.writer_texts[origin.writer])
         except Exception:
             log.exception("who decides about an address could not be found out")
             return True
@@ -274,7 +319,7 @@ cdef class Params(Routing):
         if entry.revision == 0:
             self._bury(entry, write.hlc, write.rank, origin, True, False)
             return ACCEPTED
-        if entry.lock_holder and entry.lock_holder != origin.writer and self._decides(entry):
+        if entry.lock_holder and entry.lock_holder != origin.writer and self._decides(entry, origin):
             self.overrule(entry, write.hlc, write.rank, False)
             return LOCK_HELD
         if write.hlc == entry.hlc | 1 and write.rank == entry.rank:
@@ -467,7 +512,8 @@ cdef class Params(Routing):
         cdef size_t more = 0            # bytes of state
         merged = None
         try:
-            if entry.strategy != STRATEGY_LWW and entry.revision and (write.hlc == 0 or self._decides(entry)):
+            if entry.strategy != STRATEGY_LWW and entry.revision and (
+                    write.hlc == 0 or self._decides(entry, origin)):
                 if not improves(entry.strategy, entry.value_type, entry_value(entry), value_type, value):
                     return STRATEGY_REJECTED
                 if entry.strategy == STRATEGY_MERGE:
@@ -519,12 +565,10 @@ cdef class Params(Routing):
                     pass                # the value is there; only its spelling is lost
             elif entry.kept != NULL:
                 self.table.drop_kept(entry)
-        if write.flags & SET_UNLOCK:
+        if write.flags & SET_UNLOCK and write.hlc == 0:
             self._unlock(entry)
-        if write.flags & SET_LOCK and origin.writer and entry.lock_holder == 0:
-            entry.lock_holder = origin.writer
-            self.writer_locks[origin.writer] += 1
-            self.writer_uses[origin.writer] += 1
+        if write.flags & (SET_LOCK | SET_UNLOCK):
+            self._lock_told(entry, origin, write.flags)
         if entry.revision == 0 or entry.writer != origin.writer:
             if entry.revision:
                 self._release_writer(entry.writer)
@@ -532,7 +576,7 @@ cdef class Params(Routing):
             if origin.writer:
                 self.writer_uses[origin.writer] += 1
         entry.revision += 1
-        if write.hlc and not is_result:
+        if write.hlc and not is_result and not later(entry.hlc, entry.rank, write.hlc, write.rank):
             entry.hlc = write.hlc
             entry.rank = write.rank
         else:

@@ -132,6 +132,10 @@ cdef void _slowly(const uint8_t* payload, size_t size, uint8_t* target, size_t r
         log.exception("a payload could not be read")
 
 
+# Of 2**63. As a literal in an expression it would be an object of Python's, compared for each digit.
+cdef uint64_t MOST_TENS = 922337203685477580
+
+
 cdef bint _number(const uint8_t* p, size_t size, uint8_t* target, Typed* typed) noexcept:
     """A number in JSON's grammar, or as Rust's float parser takes it; False if it is neither."""
     cdef size_t at = 0
@@ -147,7 +151,7 @@ cdef bint _number(const uint8_t* p, size_t size, uint8_t* target, Typed* typed) 
         at = 1
     begin = at
     while at < size and 0x30 <= p[at] <= 0x39:
-        if magnitude > 922337203685477580 or (magnitude == 922337203685477580 and p[at] - 0x30 > 7 + negative):
+        if magnitude > MOST_TENS or (magnitude == MOST_TENS and p[at] - 0x30 > 7 + <int>negative):
             fits = False
         magnitude = magnitude * 10 + (p[at] - 0x30)
         at += 1

@@ -50,6 +50,7 @@ cdef struct Delivery:
     bint tell                   # of what is quiet: not only for the digest
     uint64_t hlc
     uint64_t rank
+    uint64_t base               # of a SET: the hlc of the state that it is a change of, and of no other; 0: of any
     uint64_t delta              # what changes in a digest; 0: nothing
     uint32_t entry_id
     uint32_t bucket
@@ -88,4 +89,4 @@ cdef inline void begin_delivery(Delivery* delivery, Sink origin, int signal, int
     delivery.value_type = 0
     delivery.raw = NULL
     delivery.gone = delivery.quiet = delivery.tell = False
-    delivery.hlc = delivery.rank = delivery.delta = 0
+    delivery.hlc = delivery.rank = delivery.base = delivery.delta = 0

@@ -137,6 +137,7 @@ cdef class State:
                 id += 1
                 if entry != NULL and entry.lock_holder == writer:
                     self._unlock(entry)
+                    self.tell_links(entry, 0, None, True)
                     released += 1
                     if self.writer_locks[writer] == 0 or self.writer_texts[writer] != text:
                         break

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from clasp_edge.journal.format import BadBlock, Own, records
+from clasp_edge.journal.format import BadBlock, Own, read_header, read_own
+from clasp_edge.journal.log_scan import logged_in
 
 FORGET = -1
 """In `Cursors.take`: the place is to be removed from the store."""
@@ -104,29 +105,12 @@ def after(
     found: list[Logged] = []
     size = 0
     for block in blocks:
-        reached = number
         try:
-            for record in records(block):
-                reached = record.number
-                if record.number <= number:
-                    continue
-                if record.fault:
-                    faults[record.number] = record.fault
-                    continue
-                size += len(record.frame)
-                if record.own is not None and record.own.payload is not None:
-                    size += len(record.own.payload)
-                if found and (size > limit_bytes or len(found) >= limit_records):
-                    return found
-                address = record.frame[8 : 8 + int.from_bytes(record.frame[6:8], "big")]
-                author = record.writer.encode()
-                found.append(
-                    Logged(
-                        record.number, record.run, record.wall_us, author, address, record.signal, record.frame,
-                        record.way, record.way_number,
-                        record.synchronised, record.own,
-                    )
-                )  # fmt: skip
+            read_header(block)
         except BadBlock as error:
-            faults[reached + 1] = str(error)
+            faults[number + 1] = str(error)
+            continue
+        size, enough = logged_in(block, number, found, size, limit_records, limit_bytes, faults, Logged, read_own)
+        if enough:
+            break
     return found

@@ -67,7 +67,7 @@ DEFAULT_QOS = 1
 HEADER_BYTES = _HEADER.size
 
 
-class BadBlock(Exception):
+class BadBlock(ValueError):
     """Stored bytes that cannot be used; the text says why."""
 
 
@@ -243,7 +243,7 @@ def records(block: Buffer) -> Iterator[Record]:
             own_at = begin + _FRAME_HEAD + int.from_bytes(view[begin + 2 : begin + _FRAME_HEAD], "big")
             if own_at < end:
                 try:
-                    own = _own(view[own_at:end])
+                    own = read_own(view[own_at:end])
                 except BadBlock as error:
                     fault = str(error)
                 end = own_at
@@ -257,7 +257,9 @@ def records(block: Buffer) -> Iterator[Record]:
         number += 1
 
 
-def _own(view: memoryview) -> Own:
+def read_own(view: Buffer) -> Own:
+    """What stands behind a logged frame. Raises BadBlock."""
+    view = memoryview(view)
     if len(view) < _OWN.size:
         raise BadBlock(f"{len(view)} bytes behind a frame")
     expiry_s, properties_size, qos, retain, exact = _OWN.unpack_from(view)

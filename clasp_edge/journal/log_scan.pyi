@@ -1,5 +1,6 @@
 """Types of log_scan.pyx as Python sees them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from typing_extensions import Buffer
@@ -10,5 +11,9 @@ def select_records(
     source: Buffer, pattern: Pattern, scopes: Any, known: dict[bytes, bool], first: int, last: int,
     from_us: int, to_us: int, mask: int, limit: int, faults: dict[int, str],
 ) -> tuple[list[bytes], int]: ...  # fmt: skip
+def logged_in(
+    source: Buffer, sequence: int, found: list[Any], size: int, limit_records: int, limit_bytes: int,
+    faults: dict[int, str], kind: type, own_of: Callable[[bytes], Any],
+) -> tuple[int, bool]: ...  # fmt: skip
 def is_logged_frame(frame: bytes, signal: int) -> bool: ...
 def ways_in(source: Buffer) -> list[tuple[bytes, int, bytes]]: ...

@@ -4,7 +4,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from clasp_edge.dataplane.blocks cimport SAME_WRITER, BlockHeader, LogRecord
+from clasp_edge.dataplane.blocks cimport CLOCK_SYNCHRONISED, SAME_WRITER, BlockHeader, LogRecord
 from clasp_edge.dataplane.bytes cimport get16, put16
 from clasp_edge.dataplane.messages cimport FRAME_HEAD, LAST_SIGNAL, is_logged
 from clasp_edge.dataplane.view cimport View
@@ -80,6 +80,88 @@ def select_records(source, Pattern pattern not None, scopes, dict known not None
             matched = number
             limit -= 1
     return frames, matched
+
+
+def logged_in(source, uint64_t sequence, list found not None, Py_ssize_t size, Py_ssize_t limit_records,
+              Py_ssize_t limit_bytes, dict faults not None, kind, own_of):
+    """Append the records of a checked log block numbered above `sequence` to `found`, each as the tuple `kind`
+    (`cursors.Logged`), as long as there are at most so many and of so many bytes; one is always given.
+
+    `size`: the bytes of what is in `found` already. Returns `(size, whether that was all)`. `own_of(bytes)` reads what
+    is behind a frame, or raises ValueError. `faults` gets, by its number, why a record was passed over; behind one
+    whose sizes do not add up the block is given up. The same as `format.records`, in a tenth of the time.
+    """
+    cdef size_t at = sizeof(BlockHeader)
+    cdef View view = View(source)
+    cdef const uint8_t* block = view.data
+    cdef size_t end, head, frame_size, rest, whole
+    cdef BlockHeader header
+    cdef LogRecord record
+    cdef const uint8_t* frame
+    cdef const uint8_t* name
+    cdef uint64_t number, way_number = 0
+    cdef size_t name_size, known
+    cdef bytes author = b""
+    cdef bytes way = b""
+    cdef bint synchronised
+    cdef object own
+    cdef Py_ssize_t more
+    memcpy(&header, block, sizeof(BlockHeader))
+    end = header.size if header.size < view.size else view.size
+    synchronised = header.flags & CLOCK_SYNCHRONISED
+    number = header.number - 1
+    while at < end:
+        number += 1
+        if at + sizeof(LogRecord) > end:
+            faults[max(sequence + 1, number)] = f"a record without a header at {at}"
+            break
+        memcpy(&record, &block[at], sizeof(LogRecord))
+        name_size = 0 if record.writer_size == SAME_WRITER else record.writer_size
+        head = sizeof(LogRecord) + name_size
+        if record.size < head or record.size > end - at:
+            faults[max(sequence + 1, number)] = f"a record of {record.size} bytes at {at}"
+            break
+        if record.writer_size != SAME_WRITER:
+            name = &block[at] + sizeof(LogRecord)
+            known = 0
+            while known < name_size and name[known]:
+                known += 1
+            author = PyBytes_FromStringAndSize(<const char*>name, known).decode("utf-8", "replace").encode()
+            way = b""
+            way_number = 0
+            if known + WAY_FIXED <= name_size:
+                way = PyBytes_FromStringAndSize(<const char*>name + known + 1, name_size - known - WAY_FIXED)
+                memcpy(&way_number, name + name_size - 8, 8)
+        elif way_number:
+            way_number += 1
+        frame = &block[at] + head
+        rest = record.size - head
+        at += record.size
+        if number <= sequence:
+            continue
+        own = None
+        whole = rest
+        if header.version >= 3 and rest > FRAME_HEAD and <size_t>FRAME_HEAD + get16(frame + 2) < rest:
+            whole = FRAME_HEAD + get16(frame + 2)
+            try:
+                own = own_of(PyBytes_FromStringAndSize(<const char*>frame + whole, rest - whole))
+            except ValueError as error:
+                faults[number] = str(error)
+                continue
+        if not is_logged(frame, whole, record.signal, &frame_size) or frame_size != whole:
+            faults[number] = "no frame that a record of its signal has"
+            continue
+        more = whole
+        if own is not None and own.payload is not None:
+            more += len(own.payload)
+        if found and (size + more > limit_bytes or len(found) >= limit_records):
+            return size, True
+        size += more
+        found.append(tuple.__new__(kind, (
+            number, header.run, record.wall_us, author,
+            PyBytes_FromStringAndSize(<const char*>frame + 8, get16(frame + 6)), record.signal,
+            PyBytes_FromStringAndSize(<const char*>frame, whole), way, way_number, synchronised, own)))
+    return size, False
 
 
 def ways_in(source):

@@ -1,4 +1,4 @@
-"""What the bearers of one token may use together: messages a second, sessions, subscriptions; over all protocols.
+"""What the bearers of one token may use together: messages and bytes a second, sessions, subscriptions.
 
 A token's sessions share its rate evenly, so that together they never have more. Principals are those of `places`:
 tokens with one subject count as one. Nothing here is asked for a message; a session's rate is set when sessions come
@@ -43,9 +43,16 @@ def rate(places: Places, identity: Identity | None, limit: float) -> float:
     return min(limit, share) if limit else share
 
 
+def bytes_rate(places: Places, identity: Identity | None) -> float:
+    """Bytes per second for one session of the token's bearers; 0 for any."""
+    if identity is None or not identity.quota.bytes_per_second:
+        return 0.0
+    return identity.quota.bytes_per_second / max(1, places.count(principal_of("", identity)))
+
+
 def share_anew(places: Places, identity: Identity | None) -> None:
     """A session of the token's bearers has come or gone: the others' rates change with it."""
-    if identity is None or not identity.quota.messages_per_second:
+    if identity is None or not (identity.quota.messages_per_second or identity.quota.bytes_per_second):
         return
     for one in places.holders(principal_of("", identity)):
         apply = getattr(one, "apply_rate", None)

@@ -31,7 +31,7 @@ from clasp_edge.router.principal import RefusalLog, host_of, may_administrate, p
 from clasp_edge.router.schedule import Schedule
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.router.signals import SignalRegistry
-from clasp_edge.wire import ErrorCode, MessageType, Value, ValueType
+from clasp_edge.wire import ErrorCode, MessageType, ValueType
 from clasp_edge.wire.address import validate_address
 from clasp_edge.wire.limits import MAX_PAYLOAD_BYTES
 from clasp_edge.wire.pattern import Pattern
@@ -71,8 +71,9 @@ class Router:
         self._refusals = RefusalLog(self.accounts, clock)
         self.sessions: dict[str, Session] = {}
         self.on_peer_refused: Callable[[Session, Verdict, bytes], None] | None = None
-        self.on_switch: Callable[[Session, str, Value], bool] | None = None
-        """Asked of a SET to one of the router's own addresses: whether that is a switch, and was turned."""
+        self.on_switch: Callable[[Session, bytes, bytes], bool] | None = None
+        """Asked of a SET (address, payload) to one of the router's own addresses: whether that is a switch, and was
+        turned."""
         self.connections: set[Session] = set()
         self.places = Places(lambda: self.config.limits.max_sessions)
         self.half_open = HalfOpen(lambda: self.config.limits.max_half_open)
@@ -174,7 +175,8 @@ class Router:
 
     def apply_limits(self, session: Session) -> None:
         limit = self.config.limits.messages_per_second if session.own_rate is None else session.own_rate
-        session.limit_rate(quota.rate(self.places, session.identity, limit))
+        bytes_per_second = quota.bytes_rate(self.places, session.identity)
+        session.limit_rate(quota.rate(self.places, session.identity, limit), bytes_per_second)
 
     def new_gestures(self, session: Session) -> GestureThrottle:
         # What another router tells was thinned where it was made; what waited here would go out under a later number.
@@ -297,7 +299,10 @@ class Router:
 
     def account_of(self, host: str, identity: Identity | None = None) -> Account:
         """The account of who is there: of its token, else of its host."""
-        return self.accounts.of(principal_of(host, identity))
+        account = self.accounts.of(principal_of(host, identity))
+        if identity is not None:
+            account.limit = identity.quota.kept_kib << 10
+        return account
 
     def charge_subscription(self, holding: Holding, pattern: Pattern, replaces: bool = False) -> str | None:
         """Take a subscription's memory from its owner's account (give it back with `release_subscription`). Why it
@@ -313,7 +318,8 @@ class Router:
 
     def memory_full(self) -> str:
         """What somebody is told whose account has no room."""
-        return f"your share of the {self.config.limits.memory_mib} MiB of limits.memory_mib is used up"
+        whole = f"your share of the {self.config.limits.memory_mib} MiB of limits.memory_mib is used up"
+        return f"{whole}, or the token's kept_kib"
 
     def no_room_for_subscription(self, replaces: bool = False) -> str | None:
         """Why no client can have a further subscription now, or one in place of another; None if it can."""

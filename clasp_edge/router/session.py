@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane import ClaspReceiver, Framing, Subscription, Verdict
@@ -73,6 +74,7 @@ class Session(ClaspReceiver):
         "last_error",
         "link",
         "name",
+        "on_held",
         "own_rate",
         "p2p_capable",
         "pinged_us",
@@ -98,8 +100,9 @@ class Session(ClaspReceiver):
         self.subscriber: Sink | None = None  # who is told in its place what it subscribes to
         self.subscriptions: dict[int, Subscription] = {}
         self.gestures: GestureThrottle | None = None
+        self.on_held: Callable[[], None] | None = None  # its input is held back for its rate
         self.own_rate: float | None = None  # in place of limits.messages_per_second
-        self.rate_limit = 0.0
+        self.rate_limit = ""
         self.p2p_capable = False
         self.closing = False
         self.revoked = False
@@ -224,13 +227,12 @@ class Session(ClaspReceiver):
             self.router.on_peer_refused(self, Verdict(verdict), address)
 
     def on_reserved(self, payload: bytes, address: bytes) -> bool:
-        if self.router.on_switch is None or self.confinement is not None:
-            return False
-        try:
-            message = decode_payload(payload)
-        except WireError:
-            return False
-        return isinstance(message, Set) and self.router.on_switch(self, message.address, message.value)
+        # Who is asked looks at address and scope before it looks at the value: that may be large.
+        return (
+            self.router.on_switch is not None
+            and self.confinement is None
+            and self.router.on_switch(self, address, payload)
+        )
 
     def on_audited(self, address: bytes) -> None:
         self.note_writes(shown_address(address))
@@ -252,13 +254,18 @@ class Session(ClaspReceiver):
         self.gestures.offer(payload, address, phase, gesture_id)
 
     def on_rate_limited(self) -> None:
-        self.error(ErrorCode.RATE_LIMITED, f"Rate limit exceeded: {self.rate_limit:.10g} messages/second")
+        self.error(ErrorCode.RATE_LIMITED, f"Rate limit exceeded: {self.rate_limit}")
 
     def pause_input(self) -> None:
         self.link.pause_reading()
 
     def resume_input(self) -> None:
         self.link.resume_reading()
+
+    def hold_input(self, wait_s: float) -> None:
+        self.router.loop.call_later(wait_s, self.take_deferred)
+        if self.on_held is not None:
+            self.on_held()
 
     def end_abruptly(self) -> None:
         self.link.abort()
@@ -276,10 +283,11 @@ class Session(ClaspReceiver):
         """Others of the same token have come or gone (`router.quota`)."""
         self.router.apply_limits(self)
 
-    def limit_rate(self, messages_per_second: float) -> None:
-        """Let the client send so many; 0: any number."""
-        self.rate_limit = messages_per_second
-        self.set_rate(messages_per_second)
+    def limit_rate(self, messages_per_second: float, bytes_per_second: float = 0) -> None:
+        """Let the client send so many messages and bytes; 0: any number."""
+        limits = ((messages_per_second, "messages/second"), (bytes_per_second, "bytes/second"))
+        self.rate_limit = ", ".join(f"{limit:.10g} {unit}" for limit, unit in limits if limit)
+        self.set_rate(messages_per_second, bytes_per_second)
 
     def give_up_place(self, reason: str) -> None:
         """As `places.Holder`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from clasp_edge.config.spelling import foreign_spelling
 from clasp_edge.rules.expression import ExpressionError
 from clasp_edge.rules.model import Condition, Event, Lookup
 from clasp_edge.rules.table import Table
@@ -120,6 +121,9 @@ class Compiler:
         return template
 
     def _watch(self, part: Table, key: str, text: str) -> Pattern | None:
+        if reason := foreign_spelling(text):
+            part.wrong(key, reason)
+            return None
         try:
             pattern = Pattern(text.encode())
         except PatternError as error:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clasp_edge.config.spelling import foreign_spelling
 from clasp_edge.rules.actions import Actions
 from clasp_edge.rules.conditions import Compiler, days, time_of_day
 from clasp_edge.rules.model import Action, Condition, Event, Lookup, Rule, Source, Trigger
@@ -115,6 +116,9 @@ def read_rule(raw: Any, path: str, scenes: frozenset[str], report: Report) -> Ru
 def _pattern(part: Table, key: str) -> tuple[Pattern | None, Captures | None]:
     text = part.text(key)
     if not text:
+        return None, None
+    if reason := foreign_spelling(text):
+        part.wrong(key, reason)
         return None, None
     try:
         pattern = Pattern(text.encode())
@@ -290,6 +294,9 @@ def _map_rule(
     enabled: bool,
 ) -> Rule | None:
     key = "from" if source == part.raw.get("from") else "to"
+    if reason := foreign_spelling(source):
+        part.wrong(key, reason)
+        return None
     try:
         pattern = Pattern(source.encode())
     except PatternError as error:

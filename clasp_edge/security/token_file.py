@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from clasp_edge.config.spelling import foreign_scope
 from clasp_edge.quota import UNLIMITED, Quota
 from clasp_edge.security.kept_file import (
     KeptFileError,
@@ -104,6 +105,8 @@ class TokenFile:
         """Make a token; returns its secret, which is nowhere kept, and the entry. Raises TokenFileError."""
         if not _NAME.fullmatch(name):
             raise TokenFileError(f'"{name[:64]}" is no name: up to 64 letters, digits, blanks and _ . @ -')
+        if reason := next(filter(None, map(foreign_scope, scopes)), None):
+            raise TokenFileError(reason)
         parsed = _scopes(scopes)
         secret = new_secret()
         now = int(time.time())

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from clasp_edge.config.spelling import foreign_scope
 from clasp_edge.security.kept_file import (
     KeptFileError,
     locked,
@@ -84,6 +85,7 @@ class UserFile:
     def add(self, name: str, password: str, scopes: Sequence[str]) -> User:
         """Make a user. Raises KeptFileError."""
         check_name(name)
+        _refuse_foreign(scopes)
         user = User(name, _hashed(password), checked_scopes(scopes), int(time.time()))
         with self.changing() as users:
             if any(other.name == name for other in users):
@@ -101,6 +103,7 @@ class UserFile:
 
     def set_scopes(self, name: str, scopes: Sequence[str]) -> User:
         """Let a user do this from now on. Raises KeptFileError."""
+        _refuse_foreign(scopes)
         checked = checked_scopes(scopes)
         with self.changing() as users:
             at = index_of(users, name)
@@ -128,6 +131,12 @@ def check_name(name: str) -> None:
     """Raises KeptFileError."""
     if not 0 < len(name) <= MOST_NAME_CHARACTERS or not name.isprintable() or name != name.strip():
         raise KeptFileError(f"a user's name is 1 to {MOST_NAME_CHARACTERS} printable characters")
+
+
+def _refuse_foreign(scopes: Sequence[str]) -> None:
+    """Of those that are new; what a file has is taken as it is."""
+    if reason := next(filter(None, map(foreign_scope, scopes)), None):
+        raise KeptFileError(reason)
 
 
 def checked_scopes(scopes: Sequence[str]) -> tuple[str, ...]:

@@ -58,7 +58,9 @@ def test_status_of_a_daemon_with_everything() -> None:
         assert any(line.startswith("  bridge      site: ") and "mqtt://127.0.0.1:9" in line for line in lines)
         assert any(line.startswith("  journal     group: stored; ") for line in lines)
         assert "  dropped     none" in lines
-        assert any(line.startswith("  peer        site\\x1b[31m (reference), from 127.0.0.1:") for line in lines)
+        assert any(
+            line.startswith("  peer        \\x1b[31mleaf (reference, site\\x1b[31m), from 127.0.0.1:") for line in lines
+        )
         assert any(line.endswith(": /a/**, /b") for line in lines)
         crowd.leave()
 

@@ -313,7 +313,11 @@ def test_all_problems_are_reported_each_with_its_origin(write_file: WriteFile) -
             ['url="ws://hub:1"', 'owns=["/a/**"]', 'policy={"/a/**"="keep"}'],
             'uplink.main.policy: must be a table of patterns, each with "latest", "log" or "drop", not a table',
         ),
-        (['url="ws://hub:1"'], "uplink.main.owns: an uplink without patterns in owns or wants would carry nothing"),
+        (
+            ['url="ws://hub:1"'],
+            "uplink.main.owns: an uplink without patterns in owns or wants would carry nothing; "
+            "with a name = ... it owns /NAME/**",
+        ),
         (['url="ws://hub:1"', 'wants=["b"]'], 'uplink.main.wants[0]: an address pattern starts with "/": "b"'),
         (
             ['url="ws://hub:1"', 'owns=["/a/**"]', 'tls_ca="ca.pem"'],
@@ -342,3 +346,26 @@ def test_no_set_does_more_than_be_refused(sets: list[str]) -> None:
     if isinstance(outcome, ConfigError):
         assert outcome.problems
         assert len(str(outcome).split("\n")) == len(outcome.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "owns"),
+    [
+        ('name = "stage left"\n[uplink.hub]\nurl = "ws://hub:1"\n', ("/stage-left/**",)),
+        ('name = "FOH 2"\n[uplink.hub]\nurl = "ws://hub:1"\n', ("/foh-2/**",)),
+        ('name = "x"\n[uplink.hub]\nurl = "ws://hub:1"\nowns = ["/y/**"]\n', ("/y/**",)),
+        ('name = "x"\n[uplink.hub]\nurl = "ws://hub:1"\nwants = ["/y/**"]\n', ()),
+    ],
+)
+def test_an_uplink_owns_what_lies_below_the_name(text: str, owns: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    path.write_text(text)
+    assert load_config(path).uplink["hub"].owns == owns
+
+
+def test_a_router_without_a_name_of_its_own_owns_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    for name in ("", 'name = "clasp-edge"\n', 'name = "***"\n'):
+        path.write_text(f'{name}[uplink.hub]\nurl = "ws://hub:1"\n')
+        with pytest.raises(ConfigError, match="would carry nothing"):
+            load_config(path)

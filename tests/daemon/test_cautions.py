@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.daemon import Daemon
 
 from clasp_edge.config.load import ConfigError, load_config
 from clasp_edge.daemon.cautions import cautions
@@ -47,6 +48,44 @@ def test_devices_that_are_carried_are_not_named(tmp_path: Path) -> None:
     for owns in ('["/**"]', '["/mqtt/**", "/osc/**"]', '["/mqtt/sensors/*", "/osc/desk/**"]'):
         found = warned(f'[uplink.hub]\nurl = "wss://hub"\nowns = {owns}\n', tmp_path)
         assert not any("no uplink carries" in sentence for sentence in found)
+
+
+UPLINK = '[uplink.hub]\nurl = "wss://hub"\nowns = ["/stage/**"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ('[mqtt]\nnamespace = "/stage/mqtt"\n[osc]\nnamespace = "/stage/osc"\n', []),
+        ('[mqtt]\nnamespace = "/zigbee"\n[osc]\nlisten = "off"\n', ["MQTT devices write to /zigbee,"]),
+        ('[mqtt]\nlisten = "off"\n[osc]\nnamespace = "/desk"\n', ["OSC devices write to /desk,"]),
+        ('[mqtt]\nlisten = "off"\n[osc]\nlisten = "off"\n', []),
+        (
+            '[mqtt]\nnamespace = ""\n[[mqtt.mount]]\ntopic = "z/#"\naddress = "/z/**"\n[osc]\nlisten = "off"\n',
+            ["MQTT devices write to /z,"],
+        ),
+        (
+            '[mqtt]\nlisten = "off"\n[osc]\nnamespace = ""\n'
+            '[[osc.device]]\nname = "a"\nsource = "10.0.0.2"\nprefix = "/foh"\n'
+            '[[osc.device]]\nname = "b"\nsource = "10.0.0.3"\nprefix = "/stage/b"\n',
+            ["OSC devices write to /foh,"],
+        ),
+    ],
+)
+def test_namespaces_mounts_and_prefixes_are_looked_at(text: str, lost: list[str], tmp_path: Path) -> None:
+    found = [sentence for sentence in warned(text + UPLINK, tmp_path) if "no uplink carries" in sentence]
+    assert len(found) == len(lost)
+    assert all(sentence.startswith(begins) for sentence, begins in zip(found, lost, strict=True))
+
+
+def test_status_says_so_too() -> None:
+    config = '[uplink.hub]\nurl = "ws://127.0.0.1:9"\nowns = ["/stage/**", "/osc/**"]\n'
+    with Daemon(config=config, sets={"mqtt.listen": "127.0.0.1:0"}) as daemon:
+        line = [sys.executable, "-m", "clasp_edge", "status", "--config", str(daemon.directory / "clasp-edge.toml")]
+        line += ["--set", f"data_dir={daemon.data_dir}"]
+        found = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert "warning     MQTT devices write to /mqtt, which no uplink carries" in found.stdout
+    assert "OSC devices" not in found.stdout
 
 
 def test_a_file_with_secrets_that_everybody_may_read(tmp_path: Path) -> None:

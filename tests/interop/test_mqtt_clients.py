@@ -18,6 +18,9 @@ from support.mqtt_client import fresh
 from support.mqtt_packets import V5, V311
 from support.paho_client import Message, PahoClient
 
+LARGE = bytes(range(256)) * 1000
+"""In one WebSocket frame."""
+
 PAYLOADS = [b"", b"21.50", b"text", "Bühne".encode(), b"\x00\xff\xfe", b'{"a": [1, 2.0]}', bytes(range(256)) * 40]
 
 
@@ -64,13 +67,15 @@ def test_paho_round_trip(
     topic = fresh()
     with PahoClient(addresses[websocket], version, websocket=websocket) as client:
         assert client.subscribe(f"{topic}/#", qos) == [qos]
-        for number, payload in enumerate(PAYLOADS):
+        for number, payload in enumerate([*PAYLOADS, LARGE]):
             client.publish(f"{topic}/{number}", payload, qos)
-        wanted = [Message(f"{topic}/{number}", payload, qos, False) for number, payload in enumerate(PAYLOADS)]
-        assert client.received.wait(len(PAYLOADS)) == wanted
+        wanted = [
+            Message(f"{topic}/{number}", payload, qos, False) for number, payload in enumerate([*PAYLOADS, LARGE])
+        ]
+        assert client.received.wait(len(PAYLOADS) + 1) == wanted
         client.unsubscribe(f"{topic}/#")
         client.publish(f"{topic}/0", b"late", qos=2)
-        assert len(client.received.items) == len(PAYLOADS)
+        assert len(client.received.items) == len(PAYLOADS) + 1
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
@@ -204,10 +209,10 @@ def test_javascript_round_trip(
     with JavaScriptMqtt(js_url(addresses[scheme == "ws"], scheme), protocolVersion=version) as client:
         assert client.connect() is False
         assert client.subscribe(f"{topic}/#", qos) == [qos]
-        for number, payload in enumerate(PAYLOADS):
+        for number, payload in enumerate([*PAYLOADS, LARGE]):
             client.publish(f"{topic}/{number}", payload, qos=qos)
-        wanted = [(f"{topic}/{number}", payload, qos, False) for number, payload in enumerate(PAYLOADS)]
-        assert client.received.wait(len(PAYLOADS)) == wanted
+        wanted = [(f"{topic}/{number}", payload, qos, False) for number, payload in enumerate([*PAYLOADS, LARGE])]
+        assert client.received.wait(len(PAYLOADS) + 1) == wanted
         client.call("end")
 
 

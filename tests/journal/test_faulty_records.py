@@ -205,3 +205,28 @@ def test_readers_survive_every_byte(tmp_path: Path) -> None:
     finally:
         logging.disable(logging.NOTSET)
         kept.close()
+
+
+def test_readers_of_the_log_see_what_the_python_side_sees(tmp_path: Path) -> None:
+    """The compiled reading of a block and `format.records` agree, whatever is broken in it."""
+    whole = log_block(tmp_path)
+    dice = random.Random(1)
+    for _ in range(2000):
+        block = bytearray(whole)
+        for _ in range(dice.randrange(3)):
+            at = dice.randrange(HEADER_BYTES, len(block))
+            block[at] = dice.choice((0, 1, 0x7F, 0xFF, dice.randrange(256)))
+        wanted, faulty = [], set()
+        try:
+            for record in records(bytes(block)):
+                if record.fault:
+                    faulty.add(record.number)
+                else:
+                    wanted.append((record.number, record.writer.encode(), record.frame, record.own, record.way))
+        except BadBlock:
+            faulty.add(-1)
+        faults: dict[int, str] = {}
+        found = after([bytes(block)], 0, 1000, 1 << 30, faults)
+        assert [(one.number, one.author, one.frame, one.own, one.way) for one in found] == wanted
+        assert len(faults) == len(faulty)
+        assert {number for number in faulty if number > 0} <= set(faults)

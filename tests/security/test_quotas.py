@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -44,6 +45,18 @@ token = "deaf-token-of-the-test"
 subject = "deaf"
 scopes = ["admin:/**"]
 subscriptions = 3
+
+[[security.token]]
+token = "heavy-token-of-the-test"
+subject = "heavy"
+scopes = ["admin:/**"]
+bytes_per_second = 100000
+
+[[security.token]]
+token = "small-token-of-the-test"
+subject = "small"
+scopes = ["admin:/**"]
+kept_kib = 64
 """
 
 
@@ -129,11 +142,59 @@ def test_subscriptions_of_all_bearers_count_together(daemon: Daemon) -> None:
     mqtt.leave()
 
 
+def test_bytes_are_limited_and_not_only_messages(daemon: Daemon) -> None:
+    """Small ones pass in any number; large ones take what they are."""
+    client = admitted(daemon, "heavy-token-of-the-test")
+    for number in range(500):
+        client.send(wire.Set("/small", number))
+    assert not [each for each in client.sync() if isinstance(each, wire.Error)]
+    found: wire.Message | None = None
+    while not isinstance(found, wire.Error):
+        for _ in range(10):
+            client.send(wire.Set("/large", "x" * 30_000), qos=0)
+        with suppress(TimeoutError):
+            found = client.recv(0.1)
+    assert (found.code, found.message) == (429, "Rate limit exceeded: 100000 bytes/second")
+    client.close()
+
+
+def test_bytes_hold_mqtt_clients_back(daemon: Daemon) -> None:
+    """Each byte arrives, and no sooner than it may: five times what is free at once takes at least three seconds."""
+    mqtt = Broker(daemon.mqtt_address)
+    sender = mqtt.client(V5, "heavy", username="x", password="heavy-token-of-the-test")
+    began_s = time.monotonic()
+    for _ in range(10):
+        sender.publish("big", b"x" * 50_000, qos=1)
+    assert time.monotonic() - began_s > 3
+    mqtt.leave()
+
+
+def test_what_is_kept_is_limited(daemon: Daemon) -> None:
+    client = admitted(daemon, "small-token-of-the-test")
+    refused: wire.Message | None = None
+    for number in range(2000):
+        client.send(wire.Subscribe(number, f"/{'x' * 200}/{number}/*"))
+        with suppress(TimeoutError):
+            refused = client.recv(0.001) if number % 50 == 49 else refused
+        if isinstance(refused, wire.Error):
+            break
+    if not isinstance(refused, wire.Error):
+        refused = next(each for each in client.sync() if isinstance(each, wire.Error))
+    assert refused.code == 429
+    assert "kept_kib" in refused.message
+    client.close()
+    other = admitted(daemon, "admin-token-of-the-test")
+    for number in range(1000):
+        other.send(wire.Subscribe(number, f"/{'x' * 200}/{number}/*"))
+    assert not [each for each in other.sync() if isinstance(each, wire.Error)]
+    other.close()
+
+
 def test_the_file_keeps_a_quota_and_refuses_what_is_none(tmp_path: Path) -> None:
     file = TokenFile(tmp_path)
-    _, entry = file.add("desk", ["read:/**"], None, Quota(messages_per_second=5, sessions=2))
+    _, entry = file.add("desk", ["read:/**"], None, Quota(5, 2, 0, 100_000, 512))
     assert file.read() == [entry]
-    assert file.rotate("desk")[1].quota == Quota(5, 2, 0)
+    assert file.rotate("desk")[1].quota == Quota(5, 2, 0, 100_000, 512)
     for wrong in ({"speed": 3}, {"sessions": -1}, {"sessions": True}, {"sessions": "2"}, {"sessions": 10**9}):
         with pytest.raises(TokenFileError):
             read_quota(wrong)

@@ -46,7 +46,8 @@ function problems(link, report) {
   for (const kind of ["uplinks", "bridges"])
     for (const [name, row] of Object.entries(link.table(`/clasp-edge/${kind}/`)))
       if (row.state !== "up" && row.state !== "syncing") found.push(`${kind.slice(0, -1)} ${name} ${t("is not connected")}: ${row.last_error || row.state || ""}`);
-  for (const [id, row] of Object.entries(link.table("/clasp-edge/peers/"))) if (row.state === "down") found.push(`${id} ${t("has dialled in and is gone")}`);
+  for (const [id, row] of Object.entries(link.table("/clasp-edge/peers/"))) if (row.state === "down") found.push(`${row.name || id} ${t("has dialled in and is gone")}`);
+  found.push(...Object.values(report?.uncarried || {}));
   const journal = link.table("/clasp-edge/journal/"), told = (key) => journal[key]?.[""];
   if (["memory", "failed", "degraded"].includes(told("state"))) found.push(`Journal: ${t("nothing is stored")} (${told("reason") || told("state")})`);
   if (told("wear_alarm") === true) found.push(`Journal: ${t("more is written to the card than its budget")} (journal.wear_budget_gb_per_day)`);
@@ -88,5 +89,5 @@ export function Overview({ link }) {
       ${card("version", report.router.version)}${card("security", report.router.security, location.protocol === "https:" ? "TLS" : "")}${card("clock", clock)}
     </div>`}
     ${["uplinks", "bridges", "peers"].map((kind) => Object.entries(link.table(`/clasp-edge/${kind}/`)).map(([name, row]) =>
-      html`<div class="row"><span class=${row.state === "up" ? "good" : "bad"}>●</span><b>${name}</b><span class="soft">${kind} ${row.hub || ""} ${row.state}</span></div>`))}`;
+      html`<div class="row"><span class=${row.state === "up" ? "good" : "bad"}>●</span><b>${kind === "peers" ? row.name || name : name}</b><span class="soft">${kind} ${row.hub || ""} ${row.state}</span></div>`))}`;
 }

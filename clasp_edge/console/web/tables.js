@@ -49,7 +49,7 @@ export function Boxes({ link }) {
   const rows = (kind) => Object.entries(link.table(`/clasp-edge/${kind}/`));
   return html`<h2>${t("Uplinks")}</h2><${Table} heads=${["name", "state", "address", "since", "#waits", "#RTT", "#lost", "last error"]} rows=${rows("uplinks").map(([name, each]) => [
       name, light(each.state), `${each.hub || ""} ${each.peer || ""}`, when(each.since), count(Number(each.queue || 0)), each.echo_rtt_ms ? count(Number(each.echo_rtt_ms)) + " ms" : "", count(Number(each.drops || 0)), each.last_error || ""])} />
-    <h2>${t("Routers that have dialled in")}</h2><${Table} heads=${["name", "state"]} rows=${rows("peers").map(([name, each]) => [name, light(each.state)])} />
+    <h2>${t("Routers that have dialled in")}</h2><${Table} heads=${["name", "state", "id"]} rows=${rows("peers").map(([name, each]) => [each.name || name, light(each.state), name])} />
     <h2>MQTT</h2><${Table} heads=${["name", "state", "address", "#waits", "last error"]} rows=${rows("bridges").map(([name, each]) => [name, light(each.state), each.broker || "", count(Number(each.queued || 0)), each.last_error || ""])} />`;
 }
 

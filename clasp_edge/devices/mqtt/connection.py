@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.mqtt.codec.types import PacketType
@@ -393,15 +393,13 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         self._behind = remote
         self._transport: asyncio.Transport | None = None
         self._reading = True
-        self._socket: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else self._behind or "local"
         if not self._behind:  # behind a local socket nothing is delayed
-            self._socket = transport.get_extra_info("socket")
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.waiting.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -420,11 +418,12 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
             self.received_own(nbytes)
         else:
             self.received(self.server.buffer, len(self.rest) + nbytes)
-        quiet = session is not None and session.sent_bytes == before and not self.closing
-        if nbytes < SMALL_READ_BYTES and quiet and self._socket is not None:
+        if session is None or nbytes >= SMALL_READ_BYTES or self._behind or self.closing:
+            return
+        if session.sent_bytes == before:
             # Nothing went back that would carry the acknowledgement: a sender that gathers small writes (Nagle) would
             # wait for it until the kernel's timer of 40 ms.
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            session.acknowledge_bytes()
 
     def eof_received(self) -> bool:
         if self.input_waits:

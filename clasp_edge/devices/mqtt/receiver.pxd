@@ -16,6 +16,8 @@ cdef class MqttReceiver(MqttJournaled):
     cdef bint departed                  # the client is gone; what it sent before is still acted upon, nothing answered
     cdef double rate                    # messages per second, 0 = unlimited
     cdef double tokens
+    cdef double per_message             # what a packet takes of the bucket: so much, or by its bytes if that is more
+    cdef double per_byte
     cdef uint64_t refilled_us
     cdef list topics                    # by alias: the address, the reason why messages to it are refused, or None
     cdef uint8_t* unreleased            # bitmap of QoS 2 packet identifiers between PUBLISH and PUBREL

@@ -24,6 +24,15 @@ from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_var
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
 
+cdef extern from "<sys/socket.h>" nogil:
+    int setsockopt(int fd, int level, int option, const void* value, unsigned int size)
+
+cdef extern from "<netinet/in.h>" nogil:
+    int IPPROTO_TCP
+
+cdef extern from "<netinet/tcp.h>" nogil:
+    int TCP_QUICKACK
+
 log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
@@ -118,16 +127,26 @@ cdef class MqttReceiver(MqttJournaled):
     def forget_aliases(self):
         self.topics = None
 
+    def acknowledge_bytes(self):
+        """Have the kernel acknowledge what was received, now. By the descriptor: the loop's own socket objects
+        duplicate it for each call."""
+        cdef int on = 1
+        if self.fd >= 0:
+            setsockopt(self.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on))
+
     def depart(self):
         """The connection is gone, and something that came before its end waits: that is still acted upon."""
         self.silence()
         self.departed = True
 
-    def set_rate(self, double messages_per_second):
-        """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth. A debt stays."""
+    def set_rate(self, double messages_per_second, double bytes_per_second=0):
+        """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth.
+        A debt stays."""
         cdef double owed_s = self.debt_s
-        self.rate = messages_per_second
-        self.tokens = messages_per_second
+        self.rate = messages_per_second if messages_per_second > 0 else bytes_per_second
+        self.tokens = self.rate
+        self.per_message = 1 if messages_per_second > 0 else 0
+        self.per_byte = self.rate / bytes_per_second if bytes_per_second > 0 else 0
         self.refilled_us = self.core.mono_us
         self.owe(owed_s)
 
@@ -193,7 +212,7 @@ cdef class MqttReceiver(MqttJournaled):
                     # MQTT has no way to refuse one message of a QoS 0 client: it waits instead.
                     self._pause((1 - self.tokens) / self.rate)
                     break
-                self.tokens -= 1
+                self.tokens -= max(self.per_message, total * self.per_byte)
             # An empty body may lie at the end of the buffer, and points nowhere then.
             self._packet(data[at], &data[at] + 1 + header, remaining)
             at += total

@@ -30,7 +30,7 @@ from clasp_edge.devices.mqtt.codec import (
 from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.receiver import MqttReceiver
 from clasp_edge.router.principal import author_of
-from clasp_edge.router.quota import rate, share_anew
+from clasp_edge.router.quota import bytes_rate, rate, share_anew
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.connection import Connection
@@ -157,7 +157,8 @@ class Session(MqttReceiver):
     def apply_rate(self) -> None:
         """Others of the same token have come or gone, or the limit has changed (`router.quota`)."""
         router = self.server.router
-        self.set_rate(rate(router.places, self.identity, router.config.limits.messages_per_second))
+        messages = rate(router.places, self.identity, router.config.limits.messages_per_second)
+        self.set_rate(messages, bytes_rate(router.places, self.identity))
 
     @property
     def holds_something(self) -> bool:

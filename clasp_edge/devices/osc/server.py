@@ -96,6 +96,8 @@ class OscServer:
         """Clients of OSCQuery."""
         self._connections: OrderedDict[bytes, Source] = OrderedDict()
         self._overflowing: dict[Source, None] = {}
+        self._parting: set[Source] = set()
+        """Of connections that are closed: what came over them above the rate is still acted upon."""
         self._drain: TimerHandle | None = None
         self._polls: dict[int, TimerHandle] = {}
         self._refused_told_us = 0
@@ -351,10 +353,14 @@ class OscServer:
         self._connections.pop(source.key, None)
         self.leases.ended(source)
         source.link = None
-        self.intake.drop(source)
+        if source in self._overflowing:
+            self._parting.add(source)
+        else:
+            self.intake.drop(source)
 
     def source_gone(self, source: Source) -> None:
         self._overflowing.pop(source, None)
+        self._parting.discard(source)
         if source.link is not None:
             source.link.abort()
 
@@ -464,6 +470,8 @@ class OscServer:
             if address not in CONTROLS:
                 self.bad_packet(source, f"no control message: {address[:64].decode('utf-8', 'replace')}")
                 return
+            if source in self._parting:
+                return  # nobody is there any more to be told anything
             self.intake.charge(source, COST)
             self.leases.handle(source, address, decode_value(value_type, value))
             return
@@ -471,6 +479,8 @@ class OscServer:
         self._expansions.add(source, self.base_of(source), address, has_arguments, value_type, value)
 
     def asked(self, source: Source, osc_address: bytes, address: bytes) -> bool:
+        if source in self._parting:
+            return True
         described = self.router.plane.describe(address)
         if described is None or not (source.scopes is None or source.scopes.allows("read", address)):
             return False
@@ -537,6 +547,8 @@ class OscServer:
             for source in list(self._overflowing):
                 if not self.intake.drain(source):
                     self._overflowing.pop(source, None)
+                    if source in self._parting:
+                        self.intake.drop(source)
         finally:
             core.end_pass()
         if self._overflowing:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.federation.downstream.session_port import SessionPort
-from clasp_edge.federation.shared.dedup import route_of_record
+from clasp_edge.federation.shared.dedup import Route
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
@@ -22,6 +22,8 @@ from clasp_edge.federation.shared.sender import BYTES_AT_ONCE, PeerSender
 from clasp_edge.wire import SignalType
 
 if TYPE_CHECKING:
+    from clasp_edge.federation.downstream.log_pass import LogPass
+    from clasp_edge.federation.downstream.turns import Turns
     from clasp_edge.journal.cursors import Logged
     from clasp_edge.router.session import Session
 
@@ -55,19 +57,17 @@ class LeafPolicies(Policies):
 class Downlink(PeerSender):
     """In the place of the session, for what its router has declared."""
 
-    def __init__(self, plane: Plane, session: Session, identity: Identity) -> None:
-        router = session.router
+    def __init__(self, plane: Plane, session: Session, identity: Identity, turns: Turns) -> None:
         super().__init__(
-            plane, Policies((), {}), identity.logged, identity.unlogged, router.loop.call_later,
-            router.clock.wall_s,
+            plane, Policies((), {}), identity.logged, identity.unlogged, turns.later_s, session.router.clock.wall_s,
         )  # fmt: skip
         self.twin = session
         self._session = session
         self.port = SessionPort(session)
-        self._identity = identity
         self._subscriptions: list[Subscription] = []
         self._table: Mapping[str, str] = {}
         self._journal: Log | None = None
+        self._log_pass: LogPass | None = None
         self._place = ""
         self._begins_at = 0
         self._counted = True
@@ -79,10 +79,11 @@ class Downlink(PeerSender):
     # ---- life ----
 
     def follow(
-        self, table: Mapping[str, str], journal: Log, place: str, *, begins_at: int, restarted: bool
+        self, table: Mapping[str, str], journal: Log, log_pass: LogPass, place: str, *, begins_at: int, restarted: bool
     ) -> None:  # fmt: skip
         """From the next `carry` on, let nothing under policy `log` be missed. `place`: the cursor's name in the log,
         which is put to `begins_at` if it is new. `restarted`: what has come from there may not be there any more."""
+        self._log_pass = log_pass
         self._table, self._journal, self._place, self._begins_at = table, journal, place, begins_at
         self.retells_up_to = journal.last_sequence if restarted else 0
         journal.log_whole_messages(place, True)
@@ -104,16 +105,21 @@ class Downlink(PeerSender):
             self.speak_versions(True)
             self.count()
         self.open(self.port, router_id, is_edge=True, checkpoints=False, mqtt=self._session.details is not None)
-        if self._journal is not None:
+        if self._journal is not None and self._log_pass is not None:
+            log_pass = self._log_pass
             router = self._session.router
             limits = router.config.federation
             self.drain_bytes = min(BYTES_AT_ONCE, router.core.high_water // SHARE_OF_OUTBOX)
             self.backlog = LinkQueue(
-                self._place, self._journal, limits.keep_mib << 20, limits.keep_s, self._item_of, self.pump_soon,
+                self._place, self._journal, limits.keep_mib << 20, limits.keep_s, lambda record: None, self.pump_soon,
                 router.clock.wall_s, router.loop.call_later, begins_at=self._begins_at,
+                source=lambda at, then: log_pass.read(self, at, then),
             )  # fmt: skip
-            self._counted = False
-            self.backlog.scan(lambda record: None, self._has_counted)
+            log_pass.attach(self)
+            backlog = self.backlog
+            self._counted = backlog.drained
+            if not self._counted:
+                log_pass.count(self, backlog, lambda: self._has_counted(backlog))
 
     def count(self) -> None:
         """Make the digest of all that is carried, anew."""
@@ -140,9 +146,10 @@ class Downlink(PeerSender):
         else:
             then()
 
-    def _has_counted(self) -> None:
-        self._counted = True
-        self._start()
+    def _has_counted(self, backlog: LinkQueue) -> None:
+        if backlog is self.backlog:
+            self._counted = True
+            self._start()
 
     def state_told(self) -> None:
         """The other router has been sent the state it asked for: now what happened meanwhile."""
@@ -164,6 +171,8 @@ class Downlink(PeerSender):
         if self.backlog is not None:
             self.backlog.close()
             self.backlog = None
+        if self._log_pass is not None:
+            self._log_pass.detach(self)
 
     # ---- what waits ----
 
@@ -181,15 +190,16 @@ class Downlink(PeerSender):
         if self.backlog is not None and self._draining:
             self.backlog.rest()
 
-    def _item_of(self, record: Logged) -> Item | None:
-        carried = self.policies.of(record.address)
-        if carried is None or carried[record.signal] is not Policy.LOG:
-            return None
-        if self.scopes is not None and not self.scopes.allows("read", record.address):
-            return None
-        route, number = route_of_record(record, self._identity.route_of)
-        if self.is_back(route, number, record.number):
-            return None
+    def wants(self, address: bytes, signal: int) -> bool:
+        """Whether it is to be told, in order, all that is said there."""
+        carried = self.policies.of(address)
+        if carried is None or carried[signal] is not Policy.LOG:
+            return False
+        return self.scopes is None or self.scopes.allows("read", address)
+
+    def item_of(self, record: Logged, route: Route, number: int) -> Item | None:
+        """A record of the log as every router with the same `tells_mqtt` is told it; None: its time is over. Raises
+        ValueError where it cannot be told."""
         details = b""
         if self.tells_mqtt and record.own is not None:
             waited = details_of_record(record, self._journal.waited_s(record)) if self._journal is not None else b""
@@ -199,4 +209,4 @@ class Downlink(PeerSender):
         frame = record.frame
         if record.signal == SignalType.PARAM:
             frame = self.without_version(self.relayed(frame))
-        return Item(details + frame, route, number, record.number, record.wall_us / 1e6)
+        return Item(details + frame if details else frame, route, number, record.number, record.wall_us / 1e6)

@@ -86,6 +86,7 @@ class PeerHandlers:
     def __init__(self, router: Router, peers: Peers) -> None:
         self.peers = peers
         router.handlers[MessageType.FEDERATION_SYNC] = self.handle
+        router.handlers[MessageType.ERROR] = self.refused
         router.extensions = True
 
     def handle(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
@@ -113,6 +114,11 @@ class PeerHandlers:
         else:
             origin = _shown(message.origin or session.name)
             log.info("%r: %s, %d patterns, says %r", session, message.op.label, len(message.patterns), origin)
+
+    def refused(self, session: Session, message: Error, envelope: Envelope) -> None:
+        """ERROR, from a router that decides about what it owns: it has refused what it was told."""
+        if message.address is not None:
+            self.peers.refused_by(session, message.address.encode(), message.code, message.message)
 
     def _introduce(self, session: Session, message: FederationSync) -> None:
         if len(message.patterns) > MAX_PATTERNS:

@@ -19,16 +19,27 @@ from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.federation.downstream.digests import answer_digest
 from clasp_edge.federation.downstream.downlink import Downlink
+from clasp_edge.federation.downstream.held import Held
+from clasp_edge.federation.downstream.log_pass import LogPass
 from clasp_edge.federation.downstream.peer_cursors import PeerCursors
 from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
 from clasp_edge.federation.downstream.router_ids import RouterIds
+from clasp_edge.federation.downstream.turns import Turns
 from clasp_edge.federation.shared.dedup import MAX_ORIGIN_BYTES, Arrival, Seen, way_of
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
-from clasp_edge.federation.shared.extensions import peer_frame, reached_frame, read_follow, read_route, stored_frame
+from clasp_edge.federation.shared.extensions import (
+    LOCK_HELD,
+    peer_frame,
+    reached_frame,
+    read_follow,
+    read_route,
+    stored_frame,
+)
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.namespace import Namespaces, overlap, read_pattern
 from clasp_edge.federation.shared.status import PEERS, Params
 from clasp_edge.router.link import CloseCode
+from clasp_edge.router.session import shown_address
 from clasp_edge.wire import ErrorCode, FederationSync
 from clasp_edge.wire.pattern import Pattern
 
@@ -48,6 +59,8 @@ SILENT_US = 10_000_000
 
 MAX_REMEMBERED = 1000
 """Routers that are gone but still have a state to show."""
+
+MAX_SHOWN_NAME = 64
 
 MAX_SHOWN_BYTES = 1024
 """Of the patterns of a router that is gone."""
@@ -73,6 +86,7 @@ class Peer:
         self.session: Session | None = session
         self.owns = Namespaces(router_id, owns)
         self.downlink: Downlink | None = None
+        self.name = session.name
         self.since_s = session.router.clock.wall_s()
 
     @property
@@ -94,6 +108,8 @@ class Peers:
         self._seen = seen
         self._by_id: dict[tuple[str, int], Peer] = {}
         self._by_session: dict[Session, Peer] = {}
+        self._turns = Turns(router.loop.call_later, router.clock.monotonic_s)
+        self._log_pass: LogPass | None = None
         self._params = Params(router.plane, "peers")
         self._params.open()
         self.leaves = ReferenceLeaves(router, identity, self.owned_by_others)
@@ -132,10 +148,12 @@ class Peers:
             return
         self._ids.take(router_id, session.identity)
         peer = self._take(session, router_id, message.revisions.get("link", 0), instance, message.patterns)
-        peer.downlink = Downlink(self._router.plane, session, self.identity)
+        peer.downlink = Downlink(self._router.plane, session, self.identity, self._turns)
         session.versioned = bool(message.revisions.get("versions"))
         if session.versioned and message.revisions.get("mqtt"):
             session.details = MqttDetails(session.holding)
+        session.paced = True
+        session.on_held = Held(session, peer.router_id, self._router.clock)
         session.own_rate = self._router.config.federation.messages_per_second
         self._router.apply_limits(session)
         buffer = self._router.plane.journal_buffer
@@ -194,7 +212,8 @@ class Peers:
                 break
             del self._by_id[gone]
             self._params.forget(_state_of(gone[0]))
-        log.info("%r: federation peer %r", session, router_id[:64])
+            self._params.forget(_name_of(gone[0]))
+        log.info("%r: federation peer %r, id %r", session, session.name[:64], router_id[:64])
         self._tell(peer, "up")
         return peer
 
@@ -214,6 +233,9 @@ class Peers:
     def _forget_session(self, peer: Peer) -> None:
         if peer.session is not None:
             self._by_session.pop(peer.session, None)
+            # By its next link it says what is locked there, and must not find itself in the way.
+            for _ in self._router.plane.release_locks(peer.session.writer, peer.session.id.encode()):
+                pass
             peer.arrival.end()
             peer.session.run = None
             peer.session = None
@@ -228,6 +250,7 @@ class Peers:
     def _tell(self, peer: Peer, state: str) -> None:
         self.leaves.offer_soon()
         self._params.write(_state_of(peer.router_id), state)
+        self._params.write(_name_of(peer.router_id), peer.name[:MAX_SHOWN_NAME])
 
     # ---- what a peer says ----
 
@@ -261,7 +284,16 @@ class Peers:
         if place:
             restarted = self._places.is_new_life(place, peer.instance)
             begins_at = self._places.begins_at(apart_s)
-            peer.downlink.follow(table, self._places.journal, place, begins_at=begins_at, restarted=restarted)
+            journal = self._places.journal
+            if self._log_pass is None:
+                plane = self._router.plane
+                self._log_pass = LogPass(
+                    journal, lambda address: [one.sink for one in plane.trie.matching(address)],
+                    lambda: plane.trie.generation, self.identity.route_of, self._turns.later_s,
+                )  # fmt: skip
+            peer.downlink.follow(
+                table, journal, self._log_pass, place, begins_at=begins_at, restarted=restarted
+            )  # fmt: skip
 
     def owned_by_others(self, session: Session) -> Iterator[Pattern]:
         """What other routers own that are here."""
@@ -331,6 +363,26 @@ class Peers:
         ):
             peer.downlink.overrule(address, session.refused_hlc, session.refused_rank, False)
 
+    def refused_by(self, session: Session, address: bytes, code: int, text: str) -> None:
+        """A peer has refused what it was told, which it owns: whoever wrote it hears of it."""
+        peer = self._by_session.get(session)
+        if peer is None or peer.downlink is None or not session.versioned or not peer.owns.admits(address):
+            return
+        held = peer.downlink.held(address)
+        writer = self._router.sessions.get(held[2].decode()) if held is not None else None
+        if text.startswith(LOCK_HELD):
+            peer.downlink.unlock(address)
+        if writer is not None and writer is not session and not writer.closing:
+            writer.error(code, text[:_SHOWN_CHARACTERS], shown_address(address))
+
+    def same_router(self, holder: bytes, writer: bytes) -> bool:
+        """Whether two sessions are links of one router."""
+        one, other = (
+            self._by_session.get(session) if (session := self._router.sessions.get(name.decode())) else None
+            for name in (holder, writer)
+        )
+        return one is not None and other is not None and one.router_id == other.router_id
+
     def stored(self, session: Session, number: int) -> None:
         """STORED: it has got everything before that checkpoint of ours, and its journal, if it has one, has it too."""
         peer = self._by_session.get(session)
@@ -343,12 +395,14 @@ class Peers:
         """Who is here or was, by id."""
         return {
             peer.router_id: {
+                "name": peer.name[:MAX_SHOWN_NAME],
                 "state": "up" if peer.is_here else "down",
                 "kind": "clasp-edge" if peer.instance else "reference",
                 "token": self._ids.subject(peer.router_id),
                 "since": round(peer.since_s, 3),
                 "remote": peer.session.link.remote if peer.session is not None else "",
                 "owns": [pattern.text.decode() for pattern in peer.owns.patterns if pattern is not None],
+                "held": peer.session.held if peer.session is not None else 0,
                 "told": peer.downlink.told if peer.downlink is not None else 0,
                 **_waiting(peer.downlink),
             }
@@ -408,3 +462,8 @@ def _shown_first(owns: Namespaces) -> list[str]:
 def _state_of(router_id: str) -> str:
     """The param with a router's state."""
     return f"{PEERS}{_ODD.sub('_', router_id[:64]) or '_'}/state"
+
+
+def _name_of(router_id: str) -> str:
+    """The param with the name it gave itself."""
+    return f"{PEERS}{_ODD.sub('_', router_id[:64]) or '_'}/name"

@@ -34,11 +34,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
-from clasp_edge.federation.shared.dedup import MAX_ORIGIN_BYTES, Route
+from clasp_edge.federation.shared.dedup import MAX_ORIGIN_BYTES, MAX_ORIGINS, Route
 from clasp_edge.federation.shared.namespace import read_pattern
 from clasp_edge.federation.shared.policy import Policy
 from clasp_edge.wire import FederationOp, FederationSync, MessageType, encode, encode_frame
+from clasp_edge.wire.frame import HEADER_BYTES
 
 MAX_RUN = 65_535
 """Messages announced by one ROUTE; bounds what its reader has to remember."""
@@ -46,9 +48,14 @@ MAX_RUN = 65_535
 MAX_TABLE = 1000
 """Policies in a FOLLOW: as many as patterns in a declaration."""
 
+LOCK_HELD = "LockHeld"
+"""How the ERROR begins that refuses a write to what somebody else has locked (router.md 3.2)."""
+
 LARGEST_NUMBER = (1 << 63) - 1
 
 _TEXT = struct.Struct(">H")
+_NUMBER = struct.Struct(">Q")
+_TO_COUNT, _TO_COUNT_ANSWERED = struct.calcsize(">BBHH H5s"), struct.calcsize(">BBHH H6sQ H5s")
 _RUN = struct.Struct(">BBHH H5sQ H5sQ H4sQ BQ")
 _ANSWERED_RUN = struct.Struct(">BBHH H6sQ H5sQ H5sQ H4sQ BQ")
 _POINT = struct.Struct(">BBHHBQ")
@@ -102,7 +109,22 @@ def read_follow(message: FederationSync) -> tuple[dict[str, str], float | None]:
 
 
 def route_frame(route: Route, first: int, count: int) -> bytes:
-    """ROUTE. The same bytes that the codec makes, at a tenth of its cost: one goes before every run of writes."""
+    """ROUTE. The same bytes that the codec makes, at a fraction of its cost: one goes before every run of writes."""
+    head, middle, tail = _around(route)
+    return b"".join((head, _NUMBER.pack(count), middle, _NUMBER.pack(first), tail))
+
+
+@lru_cache(maxsize=MAX_ORIGINS)
+def _around(route: Route) -> tuple[bytes, bytes, bytes]:
+    """A ROUTE's bytes before `count`, between that and `first`, and behind it."""
+    origin = route.origin.encode()
+    whole = _whole_route(route, 0, 0)
+    count_at = HEADER_BYTES + (_TO_COUNT_ANSWERED if route.answer else _TO_COUNT)
+    first_at = len(whole) - len(origin) - _TEXT.size - _NUMBER.size
+    return whole[:count_at], whole[count_at + _NUMBER.size : first_at], whole[first_at + _NUMBER.size :]
+
+
+def _whole_route(route: Route, first: int, count: int) -> bytes:
     origin = route.origin.encode()
     if route.answer:
         return encode_frame(

@@ -46,6 +46,18 @@ class Item(NamedTuple):
     since_s: float
 
 
+class Part(NamedTuple):
+    """What a link carries of a stretch of the log, with the records' numbers; `end` is the number of the last one that
+    was looked at. Where that is what was asked for, there are no more."""
+
+    items: list[tuple[int, Item]]
+    end: int
+
+
+Source = Callable[[int, Callable[["Part | Exception"], None]], None]
+"""`source(at, then)`: read the log above the number `at`; `then` gets a part of it, at once or later."""
+
+
 class Log(Protocol):
     """What is needed of a journal (`journal.journal.Journal`)."""
 
@@ -75,15 +87,15 @@ class LinkQueue:
     """`take` what is to be sent next, say it was `sent`, and `done` when it has been acknowledged.
 
     `place` is the name of its cursor in the journal. `item_of(record)` turns a record of the log into what the link
-    carries, or None. `wake()` is called when `take` may have something after it had nothing; `retry(delay_s, callback)`
-    calls back later.
+    carries, or None; `source`, if given, reads the log instead. `wake()` is called when `take` may have something after
+    it had nothing; `retry(delay_s, callback)` calls back later.
     """
 
     def __init__(
         self, place: str, journal: Log | None, max_bytes: int, max_age_s: float,
         item_of: Callable[[Logged], Item | None], wake: Callable[[], None],
         wall_s: Callable[[], float], retry: Callable[[float, Callable[[], None]], object],
-        begins_at: int | None = None,
+        begins_at: int | None = None, source: Source | None = None,
     ) -> None:  # fmt: skip
         self.depth = 0
         self.flying = 0  # of them, messages under way
@@ -95,6 +107,7 @@ class LinkQueue:
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
         self._item_of = item_of
+        self._source = source or self._read_log
         self._wake = wake
         self._wall_s = wall_s
         self._retry = retry
@@ -104,6 +117,7 @@ class LinkQueue:
         self._flying: deque[_Flight] = deque()
         self._following = True  # all that is not in the queue has been taken
         self._reading = False
+        self._read_up_to = 0  # where `_read` ends in the log
         self._position = 0  # the last number that was taken or passed over
         self._given_up: list[tuple[int, int]] = []  # stretches of numbers above the cursor that were dropped
         self._giving_up = False  # nothing was taken after the last of them
@@ -151,6 +165,18 @@ class LinkQueue:
             self._retry(0.0, lambda: journal.fetch_after(at, READ_RECORDS, READ_BYTES, have))
 
         journal.fetch_after(at, READ_RECORDS, READ_BYTES, have)
+
+    @property
+    def position(self) -> int:
+        """The number of the last record that was taken or passed over."""
+        return self._position
+
+    def count(self, size: int, since_s: float) -> None:
+        """A message of so many bytes waits in the log: in place of `scan`, where others read it."""
+        self.depth += 1
+        self.bytes += size
+        if not self.oldest_s:
+            self.oldest_s = since_s
 
     # ---- what comes ----
 
@@ -205,7 +231,7 @@ class LinkQueue:
                 if taken and size + len(item.frame) + RECORD_HEAD_BYTES > limit_bytes:
                     break
                 self._read.popleft()
-                self._position = number
+                self._position = number if self._read else max(number, self._read_up_to)
                 if number <= self._again_up_to:
                     self._more(item)
             elif not self._following:
@@ -231,13 +257,17 @@ class LinkQueue:
             taken.append(item)
             size += len(item.frame) + RECORD_HEAD_BYTES
         if not taken and self.idle:
-            if self.depth:
-                # The log has let go of them: it was too large, or damaged.
-                self.dropped += self.depth
-                self._less(self.depth, self.bytes)
-            if self._given_up:
-                self._acknowledge(self._position)
+            self._settle()
         return taken
+
+    def _settle(self) -> None:
+        """Nothing waits any more."""
+        if self.depth:
+            # The log has let go of them: it was too large, or damaged.
+            self.dropped += self.depth
+            self._less(self.depth, self.bytes)
+        if self._given_up:
+            self._acknowledge(self._position)
 
     def _give_up(self, item: Item) -> None:
         """Drop a message whose turn has come. It is not counted again where the link is lost and the log read anew."""
@@ -251,33 +281,45 @@ class LinkQueue:
         if self._journal is not None and not self._reading:
             self._reading = True
             at = self._position
-            self._journal.fetch_after(at, READ_RECORDS, READ_BYTES, lambda result: self._have(at, result))
+            self._source(at, lambda part: self._have(at, part))
 
-    def _have(self, at: int, result: list[Logged] | Exception) -> None:
+    def _read_log(self, at: int, then: Callable[[Part | Exception], None]) -> None:
+        def have(result: list[Logged] | Exception) -> None:
+            if isinstance(result, Exception):
+                then(result)
+            else:
+                items = [(record.number, item) for record in result if (item := self._item(record)) is not None]
+                then(Part(items, result[-1].number if result else at))
+
+        assert self._journal is not None
+        self._journal.fetch_after(at, READ_RECORDS, READ_BYTES, have)
+
+    def _have(self, at: int, part: Part | Exception) -> None:
         self._reading = False
-        if self._following:
+        if self._following or self._closed:
             return
         if at != self._position:
             # The link was lost meanwhile: what was under way comes first.
             self._wake()
             return
-        if isinstance(result, Exception):
-            log.error("the queue %s cannot be read from the journal: %s", self._cursor_name, result)
+        if isinstance(part, Exception):
+            log.error("the queue %s cannot be read from the journal: %s", self._cursor_name, part)
             self._reading = True
             self._retry(RETRY_S, self._again)
             return
         first_queued = next((item.logged for item in self._queue if item.logged), 0)
-        for record in result:
-            if first_queued and record.number >= first_queued:
-                self._following = True
-                break
-            item = self._item(record)
-            if item is not None and not any(first <= record.number <= last for first, last in self._given_up):
-                self._read.append((record.number, item))
-            elif not self._read:
-                self._position = record.number
-        if not result:
+        end = part.end
+        if end <= at or (first_queued and end >= first_queued):
             self._following = True
+            end = first_queued - 1 if first_queued else end
+        for number, item in part.items:
+            if number > end:
+                break
+            if not any(first <= number <= last for first, last in self._given_up):
+                self._read.append((number, item))
+        self._read_up_to = end
+        if not self._read:
+            self._position = max(at, end)
         self._wake()
 
     def _again(self) -> None:
@@ -307,6 +349,8 @@ class LinkQueue:
         following = self._read[0][1] if self._read else self._queue[0] if self._queue and self._following else None
         if following is not None and not self._flying:
             self.oldest_s = following.since_s
+        elif position and self.idle:
+            self._settle()
 
     def _acknowledge(self, position: int) -> None:
         self._given_up = [stretch for stretch in self._given_up if stretch[1] > position]

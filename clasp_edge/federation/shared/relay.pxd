@@ -12,6 +12,7 @@ cdef class Relay(Adapter):
     cdef public int flags           # of the frames of SETs: 0x41 asks for an ACK, 0x01 does not
 
     cdef public bint tells_mqtt     # what goes to MQTT clients is told before each write (dataplane/mqtt_details.pyx)
+    cdef public bint tells_locks    # with each SET: whether somebody has the param locked here
     cdef public MqttDetails details  # what the neighbour has said of its next write, if it does so; or None
     cdef readonly bint versioned    # the neighbour knows versions: they stand behind each SET
     cdef uint64_t* buckets          # of the digest of what the link carries
@@ -22,6 +23,8 @@ cdef class Relay(Adapter):
     cdef object _state_frame(self, Entry* entry)
     cdef bint _carries(self, Entry* entry) except -1
     cdef Entry* _find(self, bytes address) noexcept
+    cdef int _lock_flags(self, Entry* entry) noexcept
     cdef object _set_frame(self, const uint8_t* address, size_t address_size, int value_type, const uint8_t* value,
-                           size_t value_size, long long ttl, uint64_t hlc, uint64_t rank)
+                           size_t value_size, long long ttl, uint64_t hlc, uint64_t rank, int locks=*,
+                           uint64_t base=*)
     cdef long long _lifetime(self, Entry* entry) noexcept

@@ -4,8 +4,9 @@ they have come.
 With a router that knows versions (dataplane/state.pxd), each SET ends in one, and a digest of what the link carries is
 kept: 1024 buckets by address, each the exclusive-or of what `version_hash` makes of its params and tombstones.
 
-An `Adapter` whose peer is a router. Revisions and locks mean something at home only (federation.md 4), and a param must
-not live longer or shorter there than here. Knows no connection and no policy.
+An `Adapter` whose peer is a router. Revisions mean something at home only (federation.md 4); a hub that knows versions
+is told of locks, and what state a write is a change of that was to change no other. A param must not live longer or
+shorter there than here. Knows no connection and no policy.
 """
 
 import logging
@@ -43,6 +44,8 @@ cdef enum:
     MAX_PAYLOAD = 65535
     GONE = 0x80                 # added to the signal of a param that was cleared
     NO_TTL = -1
+    LOCKED = 0x40               # in the flags of a SET
+    UNLOCKED = 0x20
 
 # What a router says of itself is its own business.
 cdef const char* RESERVED = b"/clasp-edge/"
@@ -165,6 +168,7 @@ cdef class Relay(Adapter):
         cdef bint outer = self.plane.core.in_pass
         if size == 0 or p[0] != SET or read_set(p, size, &write) != 0 or not read_version(p, size, &write):
             raise ValueError("no SET with a version")
+        write.flags &= 0x1F             # who has it locked above is decided there
         write.hash = self.plane.table.hash_of(write.address, write.address_size)
         write.raw = self.details.of_write(&write) if self.details is not None and self.details.pending else NULL
         write.quiet = quiet
@@ -206,6 +210,38 @@ cdef class Relay(Adapter):
         if not outer:
             self.plane.core.finish()
 
+    # ---- locks ----
+
+    cdef int _lock_flags(self, Entry* entry) noexcept:
+        """Of a SET's flags: whether somebody has the param locked here."""
+        return LOCKED if entry.lock_holder and entry.lock_holder != self.writer else UNLOCKED
+
+    def lock_flags(self, bytes address not None):
+        """`_lock_flags` by address; 0 where that is not told."""
+        cdef Entry* entry = self._find(address) if self.tells_locks else NULL
+        return self._lock_flags(entry) if entry != NULL else 0
+
+    def unlock(self, bytes address not None):
+        """The neighbour, who decides, has not granted the lock that somebody took here; its own stays."""
+        cdef Entry* entry = self._find(address)
+        if entry != NULL and entry.lock_holder and entry.lock_holder != self.writer and (
+                self.twin is None or entry.lock_holder != self.twin.writer):
+            self.plane._unlock(entry)
+
+    def locked(self, uint32_t cursor, uint32_t max_entries):
+        """Params that somebody has locked here and that the link carries, as `in_buckets` has them."""
+        cdef Entry* entry
+        cdef uint32_t id = cursor if cursor > FIRST_ID else FIRST_ID
+        cdef list found = []
+        while id < self.plane.table.top and max_entries:
+            entry = self.plane.table.entries[id]
+            id += 1
+            max_entries -= 1
+            if entry != NULL and entry.revision and entry.lock_holder and self._carries(entry):
+                found.append((PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size),
+                              self._state_frame(entry)))
+        return found, id if id < self.plane.table.top else 0
+
     # ---- what the neighbour is told ----
 
     def on_deliveries(self, list deliveries):
@@ -233,7 +269,8 @@ cdef class Relay(Adapter):
         if self.versioned and delivery.delta and delivery.entry_id < self.counted:
             self.buckets[delivery.bucket] ^= delivery.delta
             self.root ^= delivery.delta
-        if delivery.origin == <PyObject*>self or delivery.origin == <PyObject*>self.twin:
+        # Nobody is the origin of what is overruled, and a box has no twin.
+        if delivery.origin == <PyObject*>self or (self.twin is not None and delivery.origin == <PyObject*>self.twin):
             return
         try:
             if delivery.quiet:
@@ -288,8 +325,12 @@ cdef class Relay(Adapter):
                                           self.plane.table.hash_of(write.address, write.address_size))
             if entry != NULL:
                 ttl = self._lifetime(entry)
+        if not self.tells_locks or delivery.hlc == 0:
+            return details + self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
+                                             write.value_size, ttl, delivery.hlc, delivery.rank)
         return details + self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
-                                         write.value_size, ttl, delivery.hlc, delivery.rank)
+                                         write.value_size, ttl, delivery.hlc, delivery.rank,
+                                         self._lock_flags(self.plane.table.entries[delivery.entry_id]), delivery.base)
 
     cdef object _state_frame(self, Entry* entry):
         """The frame that tells a param, or a tombstone, as it is now."""
@@ -297,7 +338,8 @@ cdef class Relay(Adapter):
             return self._set_frame(entry_address(entry), entry.address_size, 0, NULL, 0, TTL_ABSOLUTE, entry.hlc,
                                    entry.rank)
         frame = self._set_frame(entry_address(entry), entry.address_size, entry.value_type, entry_value(entry),
-                                entry.value_size, self._lifetime(entry), entry.hlc, entry.rank)
+                                entry.value_size, self._lifetime(entry), entry.hlc, entry.rank,
+                                self._lock_flags(entry) if self.tells_locks else 0)
         if not self.tells_mqtt:
             return frame
         return details_of_entry(entry, self.plane.core.mono_us // 1000) + frame
@@ -316,8 +358,9 @@ cdef class Relay(Adapter):
         return entry.ttl
 
     cdef object _set_frame(self, const uint8_t* address, size_t address_size, int value_type, const uint8_t* value,
-                           size_t value_size, long long ttl, uint64_t hlc, uint64_t rank):
-        cdef size_t size = (8 + address_size + value_size + (4 if ttl != NO_TTL else 0)
+                           size_t value_size, long long ttl, uint64_t hlc, uint64_t rank, int locks=0,
+                           uint64_t base=0):
+        cdef size_t size = (8 + address_size + value_size + (4 if ttl != NO_TTL else 0) + (8 if base else 0)
                             + (VERSION_BYTES if self.versioned else 0))
         frame = PyBytes_FromStringAndSize(NULL, size)
         cdef uint8_t* p = <uint8_t*>PyBytes_AS_STRING(frame)
@@ -325,11 +368,13 @@ cdef class Relay(Adapter):
         p[1] = <uint8_t>self.flags
         put16(p + 2, <uint16_t>(size - 4))
         p[4] = 0x21
-        p[5] = value_type | (0x10 if ttl != NO_TTL else 0)
+        p[5] = value_type | (0x10 if ttl != NO_TTL else 0) | (0x80 if base else 0) | locks
         put16(p + 6, <uint16_t>address_size)
         memcpy(p + 8, address, address_size)
         if value_size:
             memcpy(p + 8 + address_size, value, value_size)
+        if base:
+            put64(p + 8 + address_size + value_size, base)
         if self.versioned:
             put64(p + size - 16, rank)
             put64(p + size - 8, hlc)

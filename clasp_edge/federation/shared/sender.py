@@ -61,6 +61,11 @@ BUNDLED_PARAMS = 250
 """Twenty bundles a second to a reference that refuses more than thirty messages (federation.md 6); a bundle of 300 SETs
 is known to work there (7.7)."""
 
+HAS_REVISION, LOCKS, HAS_TTL = 0x80, 0x60, 0x10
+"""In the flags of a SET (wire.md 2.3), its second byte."""
+
+FLAGS_AT = HEADER_BYTES + 1
+
 MAX_TOMBSTONES = 10_000
 """Cleared params that the neighbour has not heard of; of more, the oldest are forgotten."""
 
@@ -272,7 +277,9 @@ class PeerSender(Relay):
                 end += 1
             yield route_frame(route, first, end - begin)
             for _, _, told in sending[begin:end]:
-                if self.tells_mqtt:
+                if told[HEADER_BYTES] != MessageType.FEDERATION_SYNC:
+                    yield told
+                elif self.tells_mqtt:
                     yield from frames_of(told)
                 else:
                     yield split(told)[1]
@@ -486,23 +493,41 @@ class PeerSender(Relay):
             return
         items = backlog.take(MESSAGES_AT_ONCE, self.drain_bytes)
         if items:
-            going = [item for item in items if not self.is_back(item.route, item.number, item.logged)]
-            written = self._params_in([split(item.frame)[1][HEADER_BYTES:] for item in going])
-            self._send(
-                [(item.route, item.number, self._with_version(item.frame)) for item in going], written, to_be_done=True
-            )
+            going = self._not_back(items)
+            sets = [item.frame for item in going if item.frame[HEADER_BYTES] != MessageType.PUBLISH]
+            written = self._params_in([split(frame)[1][HEADER_BYTES:] for frame in sets]) if sets else []
+            sending = [(route, number, frame) for frame, route, number, _, _ in going]
+            if sets:
+                sending = [(route, number, self._with_version(frame)) for route, number, frame in sending]
+            self._send(sending, written, to_be_done=True)
             backlog.sent(items, self._checkpoint)
             self.pump_soon()
         elif backlog.drained:
             self._tell_outdated()
+
+    def _not_back(self, items: list[Item]) -> list[Item]:
+        """Those that have not come from the neighbour; mostly all, by one or two routes."""
+        back = {route for route in {item.route for item in items} if goes_back(route, self.neighbour)}
+        if not back:
+            return items
+        return [
+            item for item in items if item.route not in back or not self.is_back(item.route, item.number, item.logged)
+        ]
 
     def without_version(self, frame: bytes) -> bytes:
         """A SET's frame as it waits in the backlog: by the time it is sent, its version may not be what stands."""
         if not self.versioned:
             return frame
         details, frame = split(frame)
-        size = int.from_bytes(frame[2:HEADER_BYTES], "big") - VERSION_BYTES
-        return details + frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:-VERSION_BYTES]
+        payload = frame[HEADER_BYTES:-VERSION_BYTES]
+        if payload[1] & (HAS_REVISION | LOCKS):
+            # Nor may the state that it is a change of, and whoever has it locked now may not have then.
+            kept, flags = bytes(payload), payload[1] & ~(HAS_REVISION | LOCKS) & 0xFF
+            if kept[1] & HAS_REVISION:
+                end = len(kept) - (4 if kept[1] & HAS_TTL else 0)
+                kept = kept[: end - 8] + kept[end:]
+            payload = kept[:1] + bytes((flags,)) + kept[2:]
+        return details + frame[:2] + len(payload).to_bytes(2, "big") + payload
 
     def _with_version(self, frame: bytes) -> bytes:
         """A frame from the backlog for a neighbour that knows versions: a SET as what stands, or as a value of the
@@ -517,6 +542,8 @@ class PeerSender(Relay):
             if self.tells_mqtt and not details and (image := self.image(address)) is not None:
                 return image  # the log does not know whether it is retained
             version = known[1].to_bytes(8, "big") + known[0].to_bytes(8, "big")
+            flags = frame[FLAGS_AT] | self.lock_flags(address)
+            frame = frame[:FLAGS_AT] + bytes((flags,)) + frame[FLAGS_AT + 1 :]
         size = int.from_bytes(frame[2:HEADER_BYTES], "big") + VERSION_BYTES
         return details + frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:] + version
 

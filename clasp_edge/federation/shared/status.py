@@ -1,4 +1,4 @@
-"""How uplinks and peers are doing, as params: `/clasp-edge/uplinks/NAME/...` and `/clasp-edge/peers/ID/state`.
+"""How uplinks and peers are doing, as params: `/clasp-edge/uplinks/NAME/...`, `/clasp-edge/peers/ID/state` and `name`.
 
 Written when they change, at most once a second where they count something.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -156,6 +157,13 @@ class Connection(ABC):
             self._transport.resume_reading()
             if self._state is State.OPEN:
                 self._liveness.start()
+
+    def held_back(self) -> None:
+        """The other end reads slowly on purpose and shows that it lives: what the kernel cannot get rid of is no sign
+        of the opposite any more."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is not None and sock.type == socket.SOCK_STREAM and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
 
     # ---- for the dialer ----
 

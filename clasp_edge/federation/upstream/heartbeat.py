@@ -45,7 +45,13 @@ class Heartbeat:
         session.timers.start("deaf", ECHO_TIMEOUT_S, self._deaf)
 
     def reached(self, checkpoint: int, waiting: int = 0) -> None:
-        """A clasp-edge has got so far, and has told all but so many messages of its log."""
+        """A clasp-edge has got so far, and has told all but so many messages of its log. 0: it lives, and reads slowly
+        because we say more than it lets us: what is behind that takes its time."""
+        if not checkpoint:
+            self._session.link.held_back()
+            if self._sent_s:
+                self._session.timers.start("deaf", ECHO_TIMEOUT_S, self._deaf)
+            return
         if checkpoint >= self._number:
             if self._sent_s and not waiting:
                 self._session.owner.heard_all(self._sent_s)

@@ -58,6 +58,8 @@ HAS_TTL = 0x10
 DECLARE_TIMEOUT_S = 3.0
 """A hub without federation ignores the declaration (federation.md 2); then plain subscriptions must do."""
 
+DECIDED = (Written.LOCK_HELD, Written.STRATEGY_REJECTED, Written.REVISION_CONFLICT)
+
 HELLO_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation")
 
 _TIMESTAMPED = 0x20
@@ -91,6 +93,7 @@ class Owner(Protocol):
     def established(self, session: HubSession) -> None: ...
     def measured(self, hub_us: int, took_s: float) -> None: ...
     def refused_write(self, address: bytes, code: int, text: str) -> None: ...
+    def refusal(self, address: bytes, verdict: Written) -> tuple[int, str]: ...
     def settled(self, session: HubSession) -> None: ...
     def trouble(self, text: str) -> None: ...
     def echoed(self, rtt_s: float) -> None: ...
@@ -392,6 +395,10 @@ class HubSession:
             shown = address[:256].decode("utf-8", "replace")
             self.link.close(f"{shown} has a version from the future ({hlc / 1e6:.0f}): the times are compared again")
             return False
+        if verdict in DECIDED:
+            # We decide, and whoever wrote it there must hear of it.
+            code, text = self.owner.refusal(address, Written(verdict))
+            self.link.send([encode(Error(code=code, message=text, address=address.decode("utf-8", "replace")))])
         return self._judge(address, verdict)
 
     def _take_edge_set(self, payload: bytes, fresh: bool, numbered: bool) -> bool:

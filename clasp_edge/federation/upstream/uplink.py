@@ -16,13 +16,14 @@ from zlib import crc32
 from clasp_edge.clock import Clock
 from clasp_edge.config.endpoint import parse_endpoint
 from clasp_edge.config.model import Uplink as UplinkConfig
-from clasp_edge.dataplane import Subscription
+from clasp_edge.dataplane import Subscription, Verdict
 from clasp_edge.dataplane.account import Holding
 from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.federation.shared.conflicts import Terms
 from clasp_edge.federation.shared.cursor_names import HEARD, HUB, UPLINK
 from clasp_edge.federation.shared.dedup import Seen, route_of_record
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
+from clasp_edge.federation.shared.extensions import LOCK_HELD
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
@@ -34,7 +35,7 @@ from clasp_edge.federation.upstream.connector import Connector, DialOptions
 from clasp_edge.federation.upstream.hub_session import HubSession
 from clasp_edge.federation.upstream.tls import TlsOptions
 from clasp_edge.router.access import ConfinedAccess
-from clasp_edge.wire import SignalType
+from clasp_edge.wire import ErrorCode, SignalType
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
@@ -212,6 +213,7 @@ class Uplink:
             self.sender.close()
         self._session = session
         self.sender.speak_versions(session.versioned)
+        self.sender.tells_locks = session.versioned
         neighbour = session.hub_id if session.is_edge else f"reference:{session.hub_name}"
         self.sender.open(session, neighbour, is_edge=session.is_edge, mqtt=session.tells_mqtt)
         # What a hub says of a message and never sends is on an account as well.
@@ -293,9 +295,21 @@ class Uplink:
     def refused_write(self, address: bytes, code: int, text: str) -> None:
         """The hub has refused what was written here: whoever wrote it hears of it."""
         held = self.sender.held(address)
+        if text.startswith(LOCK_HELD):
+            self.sender.unlock(address)
         session = self._router.sessions.get(held[2].decode()) if held is not None else None
         if session is not None and not session.closing:
             session.error(code, text, address[:256].decode("utf-8", "replace"))
+
+    def refusal(self, address: bytes, verdict: Verdict) -> tuple[int, str]:
+        """What whoever wrote it elsewhere is told of a write that was refused here."""
+        if verdict is Verdict.LOCK_HELD:
+            described = self._router.plane.describe(address)
+            holder = described[3].decode() if described is not None else ""
+            return self._router.config.security.lock_error_code, f'{LOCK_HELD} {{ holder: "{holder}" }}'
+        if verdict is Verdict.STRATEGY_REJECTED:
+            return ErrorCode.REVISION_CONFLICT, "ConflictRejected"
+        return ErrorCode.REVISION_CONFLICT, "RevisionConflict { another write came before it }"
 
     def terms(self, hub_time_us: int) -> Terms:
         """On what terms this state sync is settled."""

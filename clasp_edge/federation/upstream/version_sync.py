@@ -138,6 +138,15 @@ class VersionSync:
                 yield
                 if not cursor:
                     break
+        cursor = 0
+        while self.active:
+            # The hub has forgotten who has what locked here; and more so one that was started anew.
+            found, cursor = self._outward.locked(cursor, SCANNED_AT_ONCE)
+            if found:
+                self._outward.push_all(found)
+            yield
+            if not cursor:
+                break
         self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2) if sent > MUCH and not self.active else COMPARE_S
         self._heard = set()
 

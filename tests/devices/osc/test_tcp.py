@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from pythonosc.osc_message import OscMessage
 from support.daemon import Daemon
-from support.live import Crowd, eventually, put, subscribe
+from support.live import Crowd, eventually, get, put, subscribe
 from support.osc import WAIT_S, Device, bundle, packet
 
 from clasp_edge import wire
@@ -187,3 +187,17 @@ def test_after_a_packet_that_is_too_large_the_next_one_is_taken(
     stream.socket.sendall(wrap(framing, b"/" * 300_000) + wrap(framing, packet("/a", 1)))
     assert client.recv_type(wire.Set).value == 1
     eventually(lambda: "bad packet" in daemon.stderr)
+
+
+def test_what_a_device_says_above_its_rate_before_it_closes_arrives(framing: FramingName) -> None:
+    sets = {"osc.tcp_listen": "127.0.0.1:0", "osc.tcp_framing": framing, "osc.messages_per_second": 100}
+    with Daemon(osc=True, sets=sets) as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        for round_ in range(2):  # the second time over a new connection
+            stream = Stream(daemon.osc_tcp_address, framing)
+            stream.send(*(packet(f"/round{round_}/{number}", number) for number in range(300)))
+            stream.socket.close()
+        for round_ in range(2):
+            assert eventually(lambda at=f"/osc/round{round_}/299": get(client, at) is not None, 30)  # type: ignore[misc]
+        crowd.leave()

@@ -1,4 +1,4 @@
-"""What another router is told of a write: no revision, no lock, and the life that the param has here."""
+"""What another router is told of a write: no revision of ours, and the life that the param has here."""
 
 from __future__ import annotations
 
@@ -70,6 +70,25 @@ def test_revisions_and_locks_stay_at_home(line: Line, ear: Ear) -> None:
     )
     life = Ttl(TtlMode.SLIDING, 1000)
     assert ear.sets() == [Set("/a", number, ttl=life) for number in (1, 2, 3)]
+
+
+def test_a_hub_that_knows_versions_is_told_what_is_locked_and_what_state_was_expected(line: Line, ear: Ear) -> None:
+    ear.speak_versions(True)
+    ear.tells_locks = True
+    line.feed([set_payload(b"/a", 1, flags=LOCK)])
+    first = ear.sets()
+    known = ear.version(b"/a")
+    assert known is not None
+    line.feed([set_payload(b"/a", 2, expected=1), set_payload(b"/a", 3, flags=UNLOCK)])
+    changes = ear.sets()
+    told = [(message.value, message.lock, message.unlock) for message in first + changes]
+    assert told == [(1, True, False), (2, True, False), (3, False, True)]
+    assert [message.revision for message in first + changes] == [None, known[0], None]
+    line.feed([set_payload(b"/a", 4, flags=LOCK)])
+    assert [address for address, _ in ear.locked(0, 1000)[0]] == [b"/a"]
+    ear.unlock(b"/a")
+    assert ear.locked(0, 1000)[0] == []
+    assert ear.lock_flags(b"/a") == UNLOCK
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.plane_rig import ALL_SIGNALS, EVERYTHING, Rig, publish_payload, set_payload
+from support.plane_rig import ALL_SIGNALS, EVERYTHING, LOCK, Rig, publish_payload, set_payload
 
 from clasp_edge.dataplane import Subscription
 from clasp_edge.federation.shared.dedup import MAX_HOPS, Route
 from clasp_edge.federation.shared.extensions import read_route
 from clasp_edge.federation.shared.policy import Policies
 from clasp_edge.federation.shared.sender import GONE_TTL, PRESSURE_BYTES, PeerSender
-from clasp_edge.wire import FederationOp, FederationSync, Message, Publish, Set, decode
+from clasp_edge.wire import FederationOp, FederationSync, Message, MessageType, Publish, Set, Ttl, TtlMode, decode
 
 LOGGED, UNLOGGED = Route("box", 1, 0), Route("box", 2, 0)
 ADDRESSES = (b"/a", b"/b")
@@ -254,3 +254,21 @@ def test_a_clear_is_told_as_one(box: Box) -> None:
     assert [(message.address, message.value) for message in messages] == [("/a", 1), ("/gone", None)]
     assert messages[1].ttl is not None
     assert messages[1].ttl.word == GONE_TTL
+
+
+def test_what_waits_in_the_log_says_nothing_of_locks_and_of_what_was_expected(box: Box) -> None:
+    """By the time it is told, these may be others'."""
+    box.sender.speak_versions(True)
+    box.sender.tells_locks = True
+    box.open()
+    box.client.feed([set_payload(b"/a", 1, flags=LOCK), set_payload(b"/a", 2, expected=1, ttl=60)])
+    frames = [frame for frame in box.wire.frames if decode(frame)[1].type == MessageType.SET]
+    assert [decode(frame)[1].lock for frame in frames] == [True, True]  # type: ignore[union-attr]
+    waiting = [decode(box.sender.without_version(frame))[1] for frame in frames]
+    life = Ttl(TtlMode.SLIDING, 60)
+    assert [(each.value, each.revision, each.lock, each.unlock) for each in waiting if isinstance(each, Set)] == [
+        (1, None, False, False),
+        (2, None, False, False),
+    ]
+    assert isinstance(waiting[1], Set)
+    assert waiting[1].ttl == life

@@ -11,7 +11,7 @@ from support.federated import JOURNAL, await_up, await_value, box, client, state
 from support.live import eventually, fresh, get, of_type, put, subscribe
 from support.mqtt_client import MqttClient
 
-from clasp_edge.wire import Error, ErrorCode, Phase, Publish, Set, SignalType, Ttl, TtlMode
+from clasp_edge.wire import Error, ErrorCode, Phase, Publish, Qos, Set, SignalType, Ttl, TtlMode
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +102,18 @@ def test_what_a_router_says_of_itself_stays(hub: Daemon, linked: Daemon) -> None
         assert get(there, "/clasp-edge/uplinks/hub/state") is None
 
 
-def test_locks_and_revisions_stay_at_home(ends: tuple[WsClient, WsClient]) -> None:
+def test_locks_hold_at_the_hub_and_revisions_stay_at_home(ends: tuple[WsClient, WsClient]) -> None:
     there, here = ends
     address = f"/own{fresh()}"
     put(here, address, 1, lock=True)
     for number in (2, 3):
         put(here, address, number)
     eventually(lambda: (param := get(there, address)) is not None and param.value == 3)
-    put(there, address, 4)  # nobody holds a lock at the hub
+    there.send(Set(address, 4), Qos.CONFIRM)
+    assert there.recv_until(Error, timeout=20.0).message.startswith("LockHeld")
+    put(here, address, 5, unlock=True)
+    eventually(lambda: (param := get(there, address)) is not None and param.value == 5)
+    put(there, address, 6)
 
 
 def test_a_write_that_the_hub_refuses_is_taken_back(ends: tuple[WsClient, WsClient], linked: Daemon) -> None:
@@ -214,7 +218,8 @@ def test_the_hub_shows_the_peer(hub: Daemon, linked: Daemon) -> None:
     with client(hub) as there:
         subscribe(there, "/clasp-edge/peers/**")
         peers = [param for param in there.snapshot if param.address.startswith("/clasp-edge/peers/")]
-        assert [param.value for param in peers] == ["up"]
+        told = {param.address.rpartition("/")[2]: param.value for param in peers}
+        assert told == {"state": "up", "name": "clasp-edge"}
     assert state(linked, key="peer") == "clasp-edge"
     await_value(linked, "/clasp-edge/uplinks/hub/queue", 0)  # told once a second
 

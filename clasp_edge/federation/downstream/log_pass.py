@@ -1,0 +1,326 @@
+"""One reading of the log for all routers that are behind: each part is read, taken apart and made into messages once,
+and handed to those that carry them.
+
+Routers that come back at the same time go through the log side by side, so a hub's work grows with what is told and
+not with the number of routers times the log. Knows no sessions; what a router carries is its `Link`'s business.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from clasp_edge.federation.shared.dedup import MAX_HOPS, Route, route_of_record
+from clasp_edge.federation.shared.queue import READ_BYTES, READ_RECORDS, Item, Log, Part
+
+if TYPE_CHECKING:
+    from clasp_edge.journal.cursors import Logged
+
+log = logging.getLogger("clasp_edge.federation")
+
+PARTS = 16
+"""Kept at a time, up to 400 KB each with what Python needs for it: so far apart routers may be that go side by side."""
+
+UNUSED_S = 2.0
+"""After so long without a reader the parts are let go of."""
+
+GATHER_S = 0.02
+GATHER_LONGEST_S = 0.3
+"""Routers that come with no longer pauses between them, and within this time, are counted and begin together; those
+that come during a pass, with the next one."""
+
+ENOUGH = 256
+"""Messages that a router gets of the log at once, if there are so many: one that carries a hundredth of what is said is
+not woken for five of them."""
+
+MAX_INTERESTS = 20_000
+"""Addresses of which is remembered who carries them."""
+
+
+class Link(Protocol):
+    """One router that follows (`downlink.Downlink`)."""
+
+    tells_mqtt: bool
+    neighbour: str
+
+    def wants(self, address: bytes, signal: int) -> bool:
+        """Whether it is to be told, in order, all that is said there."""
+        ...
+
+    def is_back(self, route: Route, number: int, logged: int) -> bool:
+        """Whether that is not for it, because it has come from there."""
+        ...
+
+    def item_of(self, record: Logged, route: Route, number: int) -> Item | None:
+        """The message for this router and all with the same `tells_mqtt`; None: its time is over. May raise."""
+        ...
+
+
+class Counter(Protocol):
+    """What waits for one router (`queue.LinkQueue`)."""
+
+    @property
+    def position(self) -> int: ...
+    def count(self, size: int, since_s: float) -> None: ...
+
+
+class _Read:
+    """A part of the log: the records above `begin` up to `end`, and what each link is told of them that was there at
+    `stamp`, when it was made."""
+
+    __slots__ = ("begin", "end", "stamp", "told")
+
+    def __init__(self, begin: int, end: int, stamp: int) -> None:
+        self.begin = begin
+        self.end = end
+        self.stamp = stamp
+        self.told: dict[Link, list[tuple[int, Item]]] = {}
+
+    def of(self, link: Link, at: int) -> list[tuple[int, Item]]:
+        """What is above `at`."""
+        told = self.told.get(link, [])
+        if told and told[0][0] <= at:
+            told = [pair for pair in told if pair[0] > at]
+        return told
+
+
+_Counting = tuple[Link, Counter, Callable[[], None]]
+
+
+class LogPass:
+    """`attach` a link before it reads, `detach` it in the end.
+
+    `linked(address)` are those whose patterns match an address, in any order, each once or more often, and others
+    beside them; `generation()` changes when that does. `of_run`: the route of what was first written here in a run of
+    the router. `later_s(seconds, callback)` calls back.
+    """
+
+    def __init__(
+        self, journal: Log, linked: Callable[[bytes], list[object]], generation: Callable[[], int],
+        of_run: Callable[[int], Route], later_s: Callable[[float, Callable[[], None]], object],
+    ) -> None:  # fmt: skip
+        self._journal = journal
+        self._linked = linked
+        self._generation = generation
+        self._of_run = of_run
+        self._later_s = later_s
+        self._links: dict[Link, int] = {}  # and since when
+        self._stamp = 0
+        self._parts: list[_Read] = []
+        self._asking: dict[int, list[Callable[[_Read | Exception | None], None]]] = {}
+        self._interest: dict[tuple[bytes, int], list[Link]] = {}
+        self._as_of = -1
+        self._runs: dict[int, Route] = {}
+        self._used = False
+        self._looking = False
+        self._to_count: list[_Counting] = []
+        self._counting: list[_Counting] = []
+
+    def attach(self, link: Link) -> None:
+        """It may read from now on."""
+        self._stamp += 1
+        self._links[link] = self._stamp
+        self._interest.clear()
+
+    def detach(self, link: Link) -> None:
+        """It reads no more."""
+        self._links.pop(link, None)
+        self._interest.clear()
+        for part in self._parts:
+            part.told.pop(link, None)
+
+    # ---- parts ----
+
+    def read(self, link: Link, at: int, then: Callable[[Part | Exception], None]) -> None:
+        """What the link is told of the records above `at`: some of it. `then` is called at once or later."""
+        items: list[tuple[int, Item]] = []
+        size = 0
+
+        def have(part: _Read | Exception | None) -> None:
+            if isinstance(part, _Read):
+                go_on(part)
+            elif part is None or items:
+                then(Part(items, at))
+            else:
+                then(part)
+
+        def go_on(part: _Read | None) -> None:
+            nonlocal at, size
+            while part is not None:
+                told = part.of(link, at)
+                at = part.end
+                if told:
+                    items.extend(told)
+                    size += sum(len(item.frame) for _, item in told)
+                    if len(items) >= ENOUGH or size >= READ_BYTES:
+                        then(Part(items, at))
+                        return
+                part = self._kept(link, at)
+            self._ask(link, at, have)
+
+        self._used = True
+        go_on(self._kept(link, at))
+
+    def _kept(self, link: Link, at: int) -> _Read | None:
+        since = self._links.get(link, 0)
+        for part in reversed(self._parts):
+            if part.begin <= at < part.end and part.stamp >= since:
+                return part
+        return None
+
+    def _ask(self, link: Link, at: int, then: Callable[[_Read | Exception | None], None]) -> None:
+        """The part above `at`, from the log; None at its end. All who ask for it meanwhile get the same."""
+
+        def again(part: _Read | Exception | None) -> None:
+            if isinstance(part, Exception):
+                then(part)
+            elif (kept := self._kept(link, at)) is not None:
+                then(kept)
+            else:
+                self._ask(link, at, then)
+
+        for begin, waiting in self._asking.items():
+            if begin <= at < begin + READ_RECORDS:
+                # Perhaps it is in there: so those that begin side by side go on together.
+                waiting.append(then if begin == at else again)
+                return
+        self._asking[at] = [then]
+        # Others get their turn between two parts.
+        self._later_s(
+            0.0,
+            lambda: self._journal.fetch_after(at, READ_RECORDS, READ_BYTES, lambda result: self._have(at, result)),
+        )
+
+    def _have(self, at: int, result: list[Logged] | Exception) -> None:
+        part: _Read | Exception | None = None
+        if isinstance(result, Exception):
+            part = result
+        elif result:
+            part = self._made(at, result)
+            self._parts.append(part)
+            del self._parts[:-PARTS]
+            if not self._looking:
+                self._looking = True
+                self._later_s(UNUSED_S, self._look)
+        for then in self._asking.pop(at, []):
+            then(part)
+
+    def _look(self) -> None:
+        if self._used:
+            self._used = False
+            self._later_s(UNUSED_S, self._look)
+        else:
+            self._looking = False
+            self._parts.clear()
+
+    def _made(self, at: int, records: list[Logged]) -> _Read:
+        part = _Read(at, records[-1].number, self._stamp)
+        told = part.told
+        self._check_interests()
+        for record in records:
+            links = self._carried_by(record)
+            if not links:
+                continue
+            try:
+                route, number = route_of_record(record, self._route_of)
+                made: list[Item | bool | None] = [True, True]  # not made yet
+                ways = (route.via, route.origin)
+                far = route.hops >= MAX_HOPS
+                for link in links:
+                    if (far or link.neighbour in ways) and link.is_back(route, number, record.number):
+                        continue
+                    item = made[link.tells_mqtt]
+                    if item is True:
+                        item = made[link.tells_mqtt] = link.item_of(record, route, number)
+                    if not isinstance(item, Item):
+                        continue
+                    if link in told:
+                        told[link].append((record.number, item))
+                    else:
+                        told[link] = [(record.number, item)]
+            except Exception as error:
+                # One that cannot be told costs the links nothing but itself.
+                log.error("record %d of the log cannot be told to other routers: %s", record.number, error)
+        return part
+
+    def _route_of(self, run: int) -> Route:
+        route = self._runs.get(run)
+        if route is None:
+            route = self._runs[run] = self._of_run(run)
+        return route
+
+    def _carried_by(self, record: Logged) -> list[Link]:
+        key = (record.address, record.signal)
+        links = self._interest.get(key)
+        if links is None:
+            found = set(self._linked(record.address))
+            links = self._interest[key] = [link for link in self._links if link in found and link.wants(*key)]
+        return links
+
+    def _check_interests(self) -> None:
+        """Forget who carries what, where that may have changed, and where it is much."""
+        generation = self._generation()
+        if self._as_of != generation or len(self._interest) >= MAX_INTERESTS:
+            self._as_of = generation
+            self._interest.clear()
+
+    # ---- counting ----
+
+    def count(self, link: Link, counter: Counter, then: Callable[[], None]) -> None:
+        """Find out how much waits for a link. `then` is called at the end."""
+        self._to_count.append((link, counter, then))
+        if not self._counting and len(self._to_count) == 1:
+            self._later_s(GATHER_S, lambda: self._gather(1, GATHER_S))
+
+    def _gather(self, known: int, waited_s: float) -> None:
+        if len(self._to_count) > known and waited_s < GATHER_LONGEST_S:
+            known = len(self._to_count)
+            self._later_s(GATHER_S, lambda: self._gather(known, waited_s + GATHER_S))
+        else:
+            self._begin_count()
+
+    def _begin_count(self) -> None:
+        self._counting, self._to_count = self._to_count, []
+        begin = min(counter.position for _, counter, _ in self._counting)
+        self._count_from(begin, self._journal.last_sequence)
+
+    def _count_from(self, at: int, last: int) -> None:
+        def have(result: list[Logged] | Exception) -> None:
+            if isinstance(result, Exception):
+                log.error("what waits for other routers cannot be read from the journal: %s", result)
+            elif result:
+                self._add(result, last)
+                if result[-1].number < last:
+                    # Others get their turn.
+                    self._later_s(0.0, lambda: self._count_from(result[-1].number, last))
+                    return
+            counted, self._counting = self._counting, []
+            if self._to_count:
+                self._later_s(0.0, self._begin_count)
+            for _, _, then in counted:
+                then()
+
+        self._journal.fetch_after(at, READ_RECORDS, READ_BYTES, have)
+
+    def _add(self, records: list[Logged], last: int) -> None:
+        """The sizes are those in the log: what is sent is as large, but for a few bytes."""
+        counters = {link: counter for link, counter, _ in self._counting}
+        self._check_interests()
+        for record in records:
+            if record.number > last:
+                return
+            for link in self._carried_by(record):
+                counter = counters.get(link)
+                if counter is None or record.number <= counter.position:
+                    continue
+                try:
+                    route, number = route_of_record(record, self._route_of)
+                except ValueError:
+                    continue
+                far = route.hops >= MAX_HOPS
+                if (far or link.neighbour in (route.via, route.origin)) and link.is_back(route, number, record.number):
+                    continue
+                own = record.own
+                more = 0 if own is None else len(own.properties) + len(own.payload or b"")
+                counter.count(len(record.frame) + more, record.wall_us / 1e6)
