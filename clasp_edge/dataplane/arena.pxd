@@ -27,8 +27,20 @@ cdef class Arena:
     cdef readonly size_t total  # chunks
     cdef readonly size_t free   # chunks
 
+    cdef readonly size_t reserve    # chunks that only those get who hold next to nothing
+
     cdef inline size_t free_bytes(self) noexcept:
         return self.free * 4080
+
+    cdef inline size_t share(self) noexcept:
+        """Bytes that are left but for the reserve: as much as anybody may hold (a dynamic threshold), and a chunk for
+        everybody."""
+        return (self.free - self.reserve) * 4080 if self.free > self.reserve + 2 else 2 * 4080
+
+    cdef inline bint leaves(self, size_t held) noexcept:
+        """Whether a queue that holds `held` bytes leaves as much to the others, and the reserve. One chunk is nobody's
+        too much."""
+        return held <= 4080 or (self.free > self.reserve and held <= (self.free - self.reserve) * 4080)
 
     cdef Chunk* take(self) noexcept
     cdef void give(self, Chunk* chunk) noexcept

@@ -14,6 +14,7 @@ cdef extern from "<sys/mman.h>" nogil:
 
 cdef enum:
     DATA_BYTES = 4080
+    RESERVED_PART = 8           # of the total
 
 
 cdef class Arena:
@@ -30,6 +31,7 @@ cdef class Arena:
         self.base = <uint8_t*>block
         self.free = self.total
         self.fresh = self.total
+        self.reserve = self.total // RESERVED_PART
         self.free_list = NULL
 
     def __dealloc__(self):

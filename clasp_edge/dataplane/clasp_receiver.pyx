@@ -124,17 +124,30 @@ cdef class ClaspReceiver(ClaspSender):
         self.heard_us = self.core.mono_us
 
     def set_rate(self, double messages_per_second, double bytes_per_second=0):
-        """Limit what the peer may send (0 = no limit): a token bucket that holds one second's worth."""
+        """Limit what the peer may send (0 = no limit): a token bucket that holds one second's worth.
+        A debt stays."""
+        cdef double owed_s = self.debt_s
         self.rate = messages_per_second if messages_per_second > 0 else bytes_per_second
         self.tokens = self.rate
         self.per_message = 1 if messages_per_second > 0 else 0
         self.per_byte = self.rate / bytes_per_second if bytes_per_second > 0 else 0
         self.refilled_us = self.core.mono_us
+        self.owe(owed_s)
 
     @property
-    def debt(self):
-        """Messages that the peer has had beyond its rate."""
-        return -self.tokens if self.rate > 0 and self.tokens < 0 else 0.0
+    def debt_s(self):
+        """Seconds until the peer would have its whole rate again, if it has used up all of it; else 0."""
+        if self.rate <= 0:
+            return 0.0
+        if not self.core.in_pass:
+            self.core.tick()
+        self._refill()
+        return (self.rate - self.tokens) / self.rate if self.tokens < 0 else 0.0
+
+    def owe(self, double seconds):
+        """Begin with a debt (`debt_s`)."""
+        if self.rate > 0 and seconds > 0 and self.tokens > self.rate * (1 - seconds):
+            self.tokens = self.rate * (1 - seconds)
 
     @property
     def input_waits(self):

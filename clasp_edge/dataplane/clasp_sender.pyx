@@ -202,7 +202,7 @@ cdef class ClaspSender(Outbox):
                 if fan.targets[i].sink == <PyObject*>self and (fan.targets[i].plain | fan.targets[i].filtered) & 1:
                     size = self.plane.set_image(entry, buffer + HEADROOM)
                     start = self._transport_header(buffer + HEADROOM, size)
-                    if not self.core.arena.append(&self.out, start, size + (buffer + HEADROOM - start)):
+                    if not self.put(start, size + (buffer + HEADROOM - start)):
                         return
                     break
             self.cursor = entry.seq

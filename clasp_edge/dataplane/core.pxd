@@ -65,5 +65,5 @@ cdef class Core:
 
     cdef inline size_t mark(self) noexcept:
         # Dynamic threshold: nobody may hold more than half of what is left, so the arena never runs dry by one peer.
-        cdef size_t share = self.arena.free_bytes() >> 1
+        cdef size_t share = self.arena.share() >> 1
         return self.high_water if self.high_water < share else share

@@ -42,6 +42,7 @@ cdef class Outbox(Buffered):
     cdef readonly uint64_t untold_drops
 
     cdef void push(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept
+    cdef bint put(self, const uint8_t* data, size_t size) noexcept
     cdef bint reply(self, const uint8_t* data, size_t size) noexcept
     cdef ssize_t _write_stream(self) noexcept
     cdef void fill(self) noexcept

@@ -38,7 +38,6 @@ cdef enum:
     IOVECS = 64                     # per sendmsg: 256 KiB, a full outbox at the default mark
     STREAM_BACKLOG_BYTES = 65536    # streams held back per peer: half a second of a 60 Hz stream with 2 KiB of samples
     FILL_ROUNDS = 4                 # refill-and-send rounds before other peers get their turn
-    EVENT_RESERVE_CHUNKS = 16       # chunks that events leave to replies
 
 cdef double ARENA_RETRY_S = 0.02    # until an outbox that found the arena lent out looks again
 
@@ -128,15 +127,20 @@ cdef class Outbox(Buffered):
 
     # ---- adding bytes ----
 
+    cdef bint put(self, const uint8_t* data, size_t size) noexcept:
+        """Queue bytes where that leaves as much to the other peers. However many peers do not read, those that do have
+        room for what is said to them."""
+        return self.core.arena.leaves(self.out.size + size) and self.core.arena.append(&self.out, data, size)
+
     cdef void push(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept:
         """Queue one delivery (already framed), subject to the promises under pressure."""
         if (self.pressed or (self.converging and delivery.loss == CONVERGES)
                 or (self.backlog.size and delivery.loss == OLDEST_FIRST)):
             self._under_pressure(data, size, delivery)
             return
-        if not self.core.arena.append(&self.out, data, size):
+        if not self.put(data, size):
             self.flush()
-            if not self.core.arena.append(&self.out, data, size):
+            if not self.put(data, size):
                 self.pressed = True
                 if not self.blocked:
                     # Others hold the arena: the socket will not wake us.
@@ -151,14 +155,20 @@ cdef class Outbox(Buffered):
                 self.pressed = True
 
     cdef bint reply(self, const uint8_t* data, size_t size) noexcept:
-        """Queue an answer to the peer's own request: never dropped. False when the arena is empty even after a write:
-        the caller must close the connection then."""
+        """Queue an answer to the peer's own request: never dropped. False when there is no room for it even after a
+        write: the caller must close the connection then."""
         if self.dead or self.silent:
             return True
-        if not self.core.arena.append(&self.out, data, size):
+        if not self.put(data, size):
             self.flush()
-            if not self.core.arena.append(&self.out, data, size):
-                return False
+            if not self.put(data, size):
+                # Who reads gets it through the reserve; but the rest of it may not stay there.
+                if self.blocked or not self.core.arena.append(&self.out, data, size):
+                    return False
+                self.flush()
+                if not self.core.arena.leaves(self.out.size):
+                    self._die()
+                return True
         if not self.is_dirty:
             self.core.mark_dirty(self)
         if self.out.size > self.core.mark():
@@ -177,9 +187,7 @@ cdef class Outbox(Buffered):
         elif delivery.loss == OLDEST_FIRST:
             self._hold_back(data, size)
         elif (self.out.size + size <= self.core.high_water + self.core.event_backlog
-                and self.out.size + size <= self.core.arena.free_bytes()        # no more than what it leaves to others
-                and self.core.arena.free > EVENT_RESERVE_CHUNKS + size // 4080 + 1
-                and self.core.arena.append(&self.out, data, size)):
+                and self.put(data, size)):
             pass
         else:
             self.dropped_events += 1
@@ -192,9 +200,10 @@ cdef class Outbox(Buffered):
         cdef bint kept = False
         if size + 4 <= STREAM_BACKLOG_BYTES:
             while self.backlog.size and (self.backlog.size + size + 4 > STREAM_BACKLOG_BYTES
-                                         or self.core.arena.free < EVENT_RESERVE_CHUNKS + size // 4080 + 2):
+                                         or not self.core.arena.leaves(self.out.size + self.backlog.size + size + 4)):
                 dropped += self._drop_held()
-            if self.core.arena.free > EVENT_RESERVE_CHUNKS + size // 4080 + 1:
+            if (self.core.arena.leaves(self.out.size + self.backlog.size + size + 4)
+                    and self.core.arena.free > (size + 4) // 4080 + 1):
                 self.core.arena.append(&self.backlog, <uint8_t*>&length, 4)
                 self.core.arena.append(&self.backlog, data, size)
                 kept = True
@@ -305,7 +314,7 @@ cdef class Outbox(Buffered):
                 self.core.arena.consume(&self.backlog, 4)
                 self.core.arena.copy_out(&self.backlog, record, length)
                 self.core.arena.consume(&self.backlog, length)
-                if not self.core.arena.append(&self.out, record, length):
+                if not self.put(record, length):
                     self.dropped_streams += 1
                     self.core.dropped_streams += 1
                     self.untold_drops += 1
@@ -369,7 +378,7 @@ cdef class Outbox(Buffered):
                         self.held = None
                         self._resume_later(0)
                         return
-                if not self.core.arena.append(&self.out, <const uint8_t*><char*>self.held, len(self.held)):
+                if not self.put(<const uint8_t*><char*>self.held, len(self.held)):
                     if not self.converging:
                         # What changes from here on must not overtake the piece that waits.
                         self.converging = True

@@ -69,6 +69,13 @@ cdef bint _same_message(Entry* entry, const Raw* raw) noexcept nogil:
             and memcmp(raw.payload, &entry.kept.data[0] + raw.properties_size, raw.payload_size) == 0)
 
 
+cdef size_t _beside(Write* write) noexcept nogil:
+    """Bytes that are kept beside the value: an MQTT message that the value alone does not give back."""
+    if write.raw == NULL or not write.raw.retain or write.raw.exact:
+        return 0
+    return write.raw.properties_size + write.raw.payload_size
+
+
 cdef class Params(Routing):
     """The params of one router: SET, its refusals and versions, clearing, eviction.
 
@@ -440,7 +447,7 @@ cdef class Params(Routing):
         if not self._gate(origin, write.address, write.address_size, entry):
             return NO_SCOPE
         if not self.evict and (self.max_params and self.table.params >= self.max_params
-                               or self._over(write.value_size)):
+                               or self._over(write.value_size + _beside(write))):
             return AT_CAPACITY
         if entry == NULL:
             entry = self._route(write.address, write.address_size, hash, &verdict)
@@ -502,6 +509,7 @@ cdef class Params(Routing):
         cdef bint unretained = write.raw != NULL and not write.raw.retain and entry.strategy != STRATEGY_MERGE
         cdef bint shadowed = False      # the address has a retained MQTT message, and this write is none
         cdef bint is_result = False     # what becomes of the write is not what the other router has written
+        cdef size_t more = 0            # bytes of state
         merged = None
         try:
             if entry.strategy != STRATEGY_LWW and entry.revision and (
@@ -519,7 +527,13 @@ cdef class Params(Routing):
                                  or memcmp(value, write.value, size) != 0)
                     if entry.address_size + size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
                         return TOO_LARGE
-            if not self.evict and size > entry.capacity and self._over(size - entry.capacity):
+            if size > entry.capacity:
+                more = size - entry.capacity
+            if unretained and entry.revision and entry.kept == NULL and not entry.unretained:
+                more += entry.value_size        # what was retained is kept, as text
+            elif _beside(write) > (entry.kept.capacity if entry.kept != NULL else 0):
+                more += _beside(write) - (entry.kept.capacity if entry.kept != NULL else 0)
+            if more and not self.evict and self._over(more):
                 if entry.revision:
                     return AT_CAPACITY
                 raise MemoryError

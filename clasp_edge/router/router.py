@@ -22,6 +22,7 @@ from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.router import bundle, hello, quota, requests, signals, subscribe
 from clasp_edge.router.access import Authenticator, Identity, Refused, Trail
+from clasp_edge.router.debts import Debts
 from clasp_edge.router.gesture import GestureThrottle
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.router.p2p import P2p, is_p2p
@@ -76,6 +77,7 @@ class Router:
         self.connections: set[Session] = set()
         self.places = Places(lambda: self.config.limits.max_sessions)
         self.half_open = HalfOpen(lambda: self.config.limits.max_half_open)
+        self.debts = Debts(clock)
         self.signals = SignalRegistry(clock)
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
@@ -151,6 +153,7 @@ class Router:
         self.plane.register(session, session.id.encode())
         self.sessions[session.id] = session
         self.apply_limits(session)
+        session.owe(self.debts.take(session.holding.account.principal))
         quota.share_anew(self.places, session.identity)
         return True
 
@@ -190,6 +193,7 @@ class Router:
         if self.sessions.pop(session.id, None) is None:
             return
         self.places.give_back(session)
+        self.debts.leave(session.holding.account.principal, session.debt_s)
         quota.share_anew(self.places, session.identity)
         session.note_writes()
         log.info("%r: disconnected", session)

@@ -14,21 +14,27 @@ CHUNK = encode_frame(publish_payload(b"/hog", bytes(4000)))
 
 def test_a_write_does_not_overtake_the_snapshot_that_waits_for_memory() -> None:
     rig = Rig(arena_mib=1)
-    writer, reader, hog = rig.line(b"writer"), rig.line(b"reader"), rig.line(b"hog", buffer_bytes=4096)
+    writer, reader = rig.line(b"writer"), rig.line(b"reader")
+    hogs = [rig.line(b"hog%d" % number, buffer_bytes=4096) for number in range(60)]
     writer.feed([set_payload(b"/p", LARGE)])
 
     def snapshot() -> Iterator[bytes]:
         payload, _ = rig.plane.snapshot(EVERYTHING, None, b"", 60_000, 4096)
         yield reader.peer.image(encode_frame(payload))
 
-    while rig.core.arena_free > len(LARGE) // 2:
-        hog.peer.send(CHUNK)
+    # Each holds what it may, which is as much as it leaves to the others.
+    reserve = rig.core.arena_total // 8
+    for hog in hogs:
+        while hog.peer.queued_bytes + 2 * len(CHUNK) < rig.core.arena_free - reserve:
+            hog.peer.send(CHUNK)
+    assert rig.core.arena_free - reserve < len(LARGE) // 2
     reader.subscribe()
     reader.peer.start_job(snapshot())
     writer.feed([set_payload(b"/p", 2)])
     assert reader.read() == []
 
-    rig.hang_up(hog)
+    for hog in hogs:
+        rig.hang_up(hog)
     got = reader.read_to_the_end()
     assert [type(message) for message in got] == [Snapshot, Set]
     assert isinstance(got[1], Set)

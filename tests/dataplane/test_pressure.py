@@ -9,6 +9,7 @@ import pytest
 from support.plane_rig import Line, Rig, publish_payload, set_payload
 
 from clasp_edge.wire import Publish, Set, encode_frame
+from clasp_edge.wire.pattern import Pattern
 
 EVENT, STREAM = 1, 2
 HIGH_WATER = 64 << 10
@@ -204,31 +205,73 @@ def test_many_jobs_make_further_requests_wait(rig: Rig, reader: Line) -> None:
     assert reader.peer.input_waits
 
 
-def fill_arena(rig: Rig, leave_bytes: int) -> Line:
-    """Another peer that holds what it can of the arena, and reads nothing."""
-    hog = rig.line(b"hog", buffer_bytes=4096)
-    while rig.core.arena_free > leave_bytes:
-        hog.peer.send(encode_frame(publish_payload(b"/hog", bytes(min(60_000, rig.core.arena_free - leave_bytes)))))
-    return hog
+def fill_arena(rig: Rig, piece: int) -> list[Line]:
+    """Peers that hold together what they can of the arena, and read nothing: each has answers sent to it, and does not
+    ask for the one that would close it."""
+    hogs = []
+    for number in range(40):
+        hog = rig.line(b"hog%d" % number, buffer_bytes=4096)
+        hogs.append(hog)
+        left = rig.core.arena_free - rig.core.arena_total // 8
+        while hog.peer.queued_bytes + 2 * piece < left:
+            hog.peer.send(encode_frame(publish_payload(b"/hog", bytes(piece))))
+            left = rig.core.arena_free - rig.core.arena_total // 8
+        assert not hog.peer.dead
+    return hogs
 
 
-@pytest.mark.parametrize("leave_bytes", [0, 4080, 3 * 4080])
-def test_a_quick_reader_recovers_after_others_held_the_arena(rig: Rig, sender: Line, leave_bytes: int) -> None:
+@pytest.mark.parametrize("piece", [100, 4000, 60_000])
+def test_a_quick_reader_recovers_after_others_held_the_arena(rig: Rig, sender: Line, piece: int) -> None:
     quick = rig.line(b"quick")
     quick.subscribe()
-    hog = fill_arena(rig, leave_bytes)
+    hogs = fill_arena(rig, piece)
     newest = {}
     for number in range(2000):
         address = f"/p/{number % 50}"
         sender.feed([set_payload(address.encode(), "x" * 100 + str(number))])
         newest[address] = "x" * 100 + str(number)
     got = quick.read()
-    rig.hang_up(hog)
+    for hog in hogs:
+        rig.hang_up(hog)
     got += quick.read_to_the_end()
     assert {m.address: m.value for m in got if isinstance(m, Set)} == newest
     assert not quick.peer.dead
     sender.feed([publish_payload(b"/e", b"works again")])
     assert values_of(quick.read_to_the_end(), "/e") == [b"works again"]
+
+
+@pytest.mark.parametrize("signal", [EVENT, STREAM])
+@pytest.mark.parametrize("size", [300, 9_000, 50_000])
+def test_those_who_read_get_everything_however_many_do_not(rig: Rig, sender: Line, size: int, signal: int) -> None:
+    hogs = [rig.line(b"hog%d" % number, buffer_bytes=4096) for number in range(60)]
+    for hog in hogs:
+        hog.subscribe(Pattern(b"/big/**"))
+    quick = rig.line(b"quick")
+    quick.subscribe(Pattern(b"/small/**"))
+    got: list[object] = []
+    answers = 0
+    for number in range(300):
+        sender.feed([publish_payload(b"/big/a", bytes(size), signal), publish_payload(b"/small/a", b"%d" % number)])
+        quick.peer.send(encode_frame(publish_payload(b"/answer", bytes(2_000))))
+        read = quick.read()
+        got += values_of(read, "/small/a")
+        answers += len(values_of(read, "/answer"))
+    assert got == [b"%d" % number for number in range(300)]
+    assert answers == 300
+    assert not quick.peer.dead
+    assert rig.core.arena_free > rig.core.arena_total // 16
+
+
+def test_who_asks_and_does_not_read_is_closed_before_others_lack_room(rig: Rig) -> None:
+    hogs = [rig.line(b"hog%d" % number, buffer_bytes=4096) for number in range(60)]
+    for _ in range(30):
+        for hog in hogs:
+            hog.peer.send(encode_frame(publish_payload(b"/answer", bytes(20_000))))
+    assert all(hog.peer.dead for hog in hogs)
+    quick = rig.line(b"quick")
+    quick.peer.send(encode_frame(publish_payload(b"/answer", bytes(20_000))))
+    assert len(values_of(quick.read(), "/answer")) == 1
+    assert not quick.peer.dead
 
 
 def test_whoever_hangs_up_under_pressure_gives_everything_back(rig: Rig, sender: Line, reader: Line) -> None:

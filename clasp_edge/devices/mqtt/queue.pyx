@@ -375,7 +375,7 @@ cdef class MqttQueue(Outbox):
         if qos and self.keeps and (qos == 2 or self.held_next.size or self.held_now.size) and self._hold(start, size):
             self.context.sent += 1
             return True
-        if not self.core.arena.append(&self.out, start, size):
+        if not self.put(start, size):
             return False
         self.context.sent += 1
         if not self.is_dirty:

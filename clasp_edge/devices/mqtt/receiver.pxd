@@ -36,5 +36,6 @@ cdef class MqttReceiver(MqttJournaled):
     cpdef take_acknowledgement(self, int type, int packet_id, int reason)
     cdef bint _short_packet(self, int first, const uint8_t* body, size_t size) noexcept
     cdef void _fault(self, int reason, str text) noexcept
+    cdef void _refill(self) noexcept
     cdef void _pause(self, double delay_s) noexcept
     cdef void _hand_up(self, int first, const uint8_t* body, size_t size) noexcept

@@ -140,12 +140,37 @@ cdef class MqttReceiver(MqttJournaled):
         self.departed = True
 
     def set_rate(self, double messages_per_second, double bytes_per_second=0):
-        """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth."""
+        """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth.
+        A debt stays."""
+        cdef double owed_s = self.debt_s
         self.rate = messages_per_second if messages_per_second > 0 else bytes_per_second
         self.tokens = self.rate
         self.per_message = 1 if messages_per_second > 0 else 0
         self.per_byte = self.rate / bytes_per_second if bytes_per_second > 0 else 0
         self.refilled_us = self.core.mono_us
+        self.owe(owed_s)
+
+    @property
+    def debt_s(self):
+        """Seconds until the client would have its whole rate again, if it has used up more than half of it; else 0."""
+        if self.rate <= 0:
+            return 0.0
+        if not self.core.in_pass:
+            self.core.tick()
+        self._refill()
+        return (self.rate - self.tokens) / self.rate if self.tokens < self.rate / 2 else 0.0
+
+    def owe(self, double seconds):
+        """Begin with a debt (`debt_s`)."""
+        if self.rate > 0 and seconds > 0 and self.tokens > self.rate * (1 - seconds):
+            self.tokens = self.rate * (1 - seconds)
+
+    cdef void _refill(self) noexcept:
+        if self.rate > 0:
+            self.tokens += (self.core.mono_us - self.refilled_us) * self.rate * 1e-6
+            if self.tokens > self.rate:
+                self.tokens = self.rate
+            self.refilled_us = self.core.mono_us
 
     # ---- input ----
 
@@ -163,11 +188,7 @@ cdef class MqttReceiver(MqttJournaled):
         self.core.begin()
         self.heard_us = self.core.mono_us
         self.context.received_bytes += filled
-        if self.rate > 0:
-            self.tokens += (self.core.mono_us - self.refilled_us) * self.rate * 1e-6
-            if self.tokens > self.rate:
-                self.tokens = self.rate
-            self.refilled_us = self.core.mono_us
+        self._refill()
         self.input_paused = False
         while filled - at >= 2 and not self.stopped and (not self.dead or self.departed) and not self.occupied:
             if self.pressed:

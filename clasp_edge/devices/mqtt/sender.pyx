@@ -219,7 +219,9 @@ cdef class MqttSender(MqttQueue):
                 start = websocket_header(start, size)
             item = self._new_item(qos, retain, NULL)
             if item != NULL:
-                if self.reply(start, size + (self.context.image + IMAGE_HEADROOM - start)):
+                # It can wait, so it does not ask for the reserve that answers have.
+                if (self.core.arena.leaves(self.out.size + size + IMAGE_HEADROOM)
+                        and self.reply(start, size + (self.context.image + IMAGE_HEADROOM - start))):
                     item.state = AWAITS_PUBACK if qos == 1 else AWAITS_PUBREC
                     self.sending = self.end
                     self.in_flight += 1
@@ -246,8 +248,10 @@ cdef class MqttSender(MqttQueue):
             self.items[(self.end - 1) & (self.room - 1)].group = <PyObject*>self.context.shared
         self._pump(self.core.mark())
 
-    def offer(self, bytes topic not None, bytes payload not None, int qos, bint retain, bytes extra=None):
-        """Deliver a message that is no param and no event of the router ($SYS). False if there is no room."""
+    def offer(self, bytes topic not None, bytes payload not None, int qos, bint retain, bytes extra=None,
+              bytes properties not None=b"", uint32_t expiry_s=NO_EXPIRY):
+        """Deliver a message that comes from no write: of $SYS, or one that another member of a shared subscription had.
+        `properties` are encoded. False if there is no room."""
         cdef Content content
         cdef Stored* stored
         cdef bint outer = self.core.in_pass
@@ -258,8 +262,9 @@ cdef class MqttSender(MqttQueue):
         content.topic_size = len(topic)
         content.payload = <const uint8_t*><char*>payload
         content.payload_size = len(payload)
-        content.properties_size = 0
-        content.expiry_s = NO_EXPIRY
+        content.properties = <const uint8_t*><char*>properties
+        content.properties_size = len(properties)
+        content.expiry_s = expiry_s
         self.core.begin()
         if qos == 0:
             size = 0 if self.dead or self.pressed else self._spare_image(&content, 1 if retain else 0, 0, identifiers)

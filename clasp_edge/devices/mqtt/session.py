@@ -151,6 +151,7 @@ class Session(MqttReceiver):
         self.receive_maximum = config.max_inflight
         self.accept_aliases(TOPIC_ALIASES_IN if packet.version == V5 else 0)
         self.apply_rate()
+        self.owe(self.server.router.debts.take(self.holding.account.principal))
         self.server.connected += 1
 
     def apply_rate(self) -> None:
@@ -185,6 +186,7 @@ class Session(MqttReceiver):
         self.connection = None
         self.server.connected -= 1
         self.server.router.places.give_back(self)
+        self.server.router.debts.leave(self.holding.account.principal, self.debt_s)
         share_anew(self.server.router.places, self.identity)
         self.detach()
         if self.will is not None:

@@ -85,7 +85,7 @@ cdef class SharedGroup(Sink):
             session = <MqttSender>member[0]
             options = <uint32_t>member[1]
             if min(qos, options & OPTION_QOS) == 0:
-                session.offer(topic, payload, 0, retain, member[2])
+                session.offer(topic, payload, 0, retain, member[2], properties, expiry_s)
             elif not session.refill_shared(self, topic, payload, properties, expiry_s,
                                            min(qos, options & OPTION_QOS), retain, member[2]):
                 self.context.dropped += 1
