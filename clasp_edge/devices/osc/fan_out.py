@@ -70,6 +70,11 @@ class FanOut:
         """How many devices wait."""
         return len(self._line)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits that more would soon have to be told at once."""
+        return self._bytes > MAX_WAITING_BYTES // 2
+
     def add(self, receiver: Receiver, deliveries: Sequence[Any]) -> None:
         """Tell a device, now if there is time."""
         if self._turn is None:

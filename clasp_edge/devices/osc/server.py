@@ -493,7 +493,7 @@ class OscServer:
         return True
 
     def behind(self) -> bool:
-        return len(self._fan_out) > 0
+        return self._fan_out.is_behind
 
     def later(self, source: Source, due_us: int, packet: bytes) -> bool:
         try:
