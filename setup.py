@@ -28,8 +28,11 @@ if os.environ.get("SANITIZE"):  # .ci/sanitized, in a copy of the tree: every ac
     SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     FLAGS = ["-g1", "-fno-omit-frame-pointer", "-Wno-unreachable-code", *SANITIZERS]
 
-# The module whose inner loop takes messages apart: there deeper inlining is worth its compile time.
-HOT = {"clasp_edge/dataplane/clasp_receiver.pyx"}
+# What every message goes through: there deeper inlining is worth its compile time.
+HOT = {
+    f"clasp_edge/dataplane/{name}.pyx"
+    for name in ("arena", "clasp_receiver", "clasp_sender", "outbox", "params", "plane", "routing", "state", "table")
+}
 
 
 def extension(source: str) -> Extension:

@@ -42,7 +42,10 @@ cdef class Outbox(Buffered):
     cdef readonly uint64_t untold_drops
 
     cdef void push(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept
-    cdef bint put(self, const uint8_t* data, size_t size) noexcept
+    cdef inline bint put(self, const uint8_t* data, size_t size) noexcept:
+        # Where that leaves as much to the other peers: however many do not read, those that do have room for what is
+        # said to them.
+        return self.core.arena.leaves(self.out.size + size) and self.core.arena.append(&self.out, data, size)
     cdef bint reply(self, const uint8_t* data, size_t size) noexcept
     cdef ssize_t _write_stream(self) noexcept
     cdef void fill(self) noexcept

@@ -127,11 +127,6 @@ cdef class Outbox(Buffered):
 
     # ---- adding bytes ----
 
-    cdef bint put(self, const uint8_t* data, size_t size) noexcept:
-        """Queue bytes where that leaves as much to the other peers. However many peers do not read, those that do have
-        room for what is said to them."""
-        return self.core.arena.leaves(self.out.size + size) and self.core.arena.append(&self.out, data, size)
-
     cdef void push(self, const uint8_t* data, size_t size, Delivery* delivery) noexcept:
         """Queue one delivery (already framed), subject to the promises under pressure."""
         if (self.pressed or (self.converging and delivery.loss == CONVERGES)

@@ -32,6 +32,7 @@ cdef class Params(Routing):
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** entry) noexcept
     cdef int _judge(self, uint64_t revision, uint32_t holder, Sink origin, int flags, uint64_t expected) noexcept
     cdef bint _over(self, size_t more) noexcept
+    cdef bint _grows_over(self, Entry* entry, Write* write, size_t size, bint unretained) noexcept
     cdef void _evict_oldest(self) noexcept
     cdef bint _keep_retained(self, Entry* entry) except -1
     cdef int _apply(self, Sink origin, Write* write, Entry** entry) noexcept

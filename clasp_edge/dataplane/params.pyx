@@ -467,6 +467,17 @@ cdef class Params(Routing):
         """Whether `more` bytes of state would be too many."""
         return self.max_bytes and self.table.bytes + more > self.max_bytes
 
+    cdef bint _grows_over(self, Entry* entry, Write* write, size_t size, bint unretained) noexcept:
+        """Whether a write with a value of `size` bytes makes the param grow beyond what there is room for."""
+        cdef size_t beside = _beside(write)
+        cdef size_t more = size - entry.capacity if size > entry.capacity else 0
+        cdef size_t kept = entry.kept.capacity if entry.kept != NULL else 0
+        if unretained and entry.revision and entry.kept == NULL and not entry.unretained:
+            more += entry.value_size        # what was retained is kept, as text
+        elif beside > kept:
+            more += beside - kept
+        return more and self._over(more)
+
     cdef void _evict_oldest(self) noexcept:
         self.evicted += 1
         self._forget(self.table.entries[self.table.newer[LIST_PARAMS]])
@@ -509,7 +520,6 @@ cdef class Params(Routing):
         cdef bint unretained = write.raw != NULL and not write.raw.retain and entry.strategy != STRATEGY_MERGE
         cdef bint shadowed = False      # the address has a retained MQTT message, and this write is none
         cdef bint is_result = False     # what becomes of the write is not what the other router has written
-        cdef size_t more = 0            # bytes of state
         merged = None
         try:
             if entry.strategy != STRATEGY_LWW and entry.revision and (
@@ -527,13 +537,7 @@ cdef class Params(Routing):
                                  or memcmp(value, write.value, size) != 0)
                     if entry.address_size + size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
                         return TOO_LARGE
-            if size > entry.capacity:
-                more = size - entry.capacity
-            if unretained and entry.revision and entry.kept == NULL and not entry.unretained:
-                more += entry.value_size        # what was retained is kept, as text
-            elif _beside(write) > (entry.kept.capacity if entry.kept != NULL else 0):
-                more += _beside(write) - (entry.kept.capacity if entry.kept != NULL else 0)
-            if more and not self.evict and self._over(more):
+            if not self.evict and self._grows_over(entry, write, size, unretained):
                 if entry.revision:
                     return AT_CAPACITY
                 raise MemoryError
