@@ -80,7 +80,9 @@ def check_config(places: Places, text: str) -> None:
     try:
         done = run(places.root / "usr/bin/clasp-edge", "check", "--config", trial)
         if done.returncode:
-            said = done.stdout.replace(f"{trial}: ", "").strip()
+            # Where it stands, without a name that nobody has given.
+            said = re.sub(rf"{re.escape(str(trial))}:(\d+): ", r"line \1: ", done.stdout)
+            said = said.replace(f"{trial}: ", "").strip()
             raise ValueError("; ".join(said.splitlines()) or "the daemon refuses it")
     finally:
         trial.unlink(missing_ok=True)
