@@ -288,20 +288,3 @@ def test_everything_may_be_owned(hub: Daemon) -> None:
         with client(hub) as there:
             put(there, "/some/where", 2)
         await_value(edge, "/some/where", 2)
-
-
-def test_a_hub_that_limits_routers_is_named_and_gets_everything_in_the_end() -> None:
-    """It drops what is too much, and that may be what says where the rest comes from: states are compared anew."""
-    with (
-        Daemon(sets={"federation.messages_per_second": 200}) as hub,
-        box(uplink(hub.ws_url, owns=["/own/**"])) as edge,
-        client(edge) as here,
-    ):
-        await_up(edge)
-        for number in range(600):
-            here.send(Set(f"/own/{number % 40}", number), qos=0)
-        here.sync()
-        eventually(lambda: "the hub says 429" in edge.stderr)
-        for number in range(560, 600):
-            await_value(hub, f"/own/{number % 40}", number, 15.0)
-        await_up(edge)
