@@ -10,6 +10,7 @@ import pytest
 from support.client import TcpClient, WsClient
 from support.console import ask
 from support.daemon import Daemon
+from support.live import eventually
 from support.mqtt_client import Broker
 from support.mqtt_packets import V5
 
@@ -48,6 +49,11 @@ def test_three_hosts(crowded: tuple[Daemon, ExitStack]) -> None:
     everybody_gets_in(daemon, stack)
 
 
+def sessions(daemon: Daemon) -> dict[str, int]:
+    found: dict[str, int] = ask(daemon.control_path, request="status")["result"]["sessions"]
+    return found
+
+
 @pytest.mark.parametrize("listener", ["ws", "tcp", "mqtt"])
 def test_connections_that_say_nothing(crowded: tuple[Daemon, ExitStack], listener: str) -> None:
     """However many there are, each honest one finds time to say who it is."""
@@ -60,6 +66,6 @@ def test_connections_that_say_nothing(crowded: tuple[Daemon, ExitStack], listene
     for _ in range(50):
         stack.enter_context(socket.create_connection(getattr(daemon, f"{listener}_address")))
     assert waiting.hello().sync() == []
-    found = ask(daemon.control_path, request="status")["result"]["sessions"]
-    assert found["half_open"] <= 8
-    assert found["half_open_evicted"] >= 80
+    # Another listener may still be taking up what waits in the kernel.
+    eventually(lambda: sessions(daemon)["half_open_evicted"] >= 80, 30)
+    assert sessions(daemon)["half_open"] <= 8
