@@ -213,8 +213,8 @@ cdef class Relay(Adapter):
     # ---- locks ----
 
     cdef int _lock_flags(self, Entry* entry) noexcept:
-        """Of a SET's flags: whether somebody has the param locked here."""
-        return LOCKED if entry.lock_holder and entry.lock_holder != self.writer else UNLOCKED
+        """Of a SET's flags: whether somebody has the param locked here. NULL: it has ended while it was told."""
+        return LOCKED if entry != NULL and entry.lock_holder and entry.lock_holder != self.writer else UNLOCKED
 
     def lock_flags(self, bytes address not None):
         """`_lock_flags` by address; 0 where that is not told."""
