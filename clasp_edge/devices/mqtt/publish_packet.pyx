@@ -74,12 +74,14 @@ cdef size_t publish_image(uint8_t* target, size_t room, const Content* content, 
             p[0] = 0x23
             put16(p + 1, alias)
             p += 3
-        memcpy(p, content.properties, content.properties_size)
+        if content.properties_size:
+            memcpy(p, content.properties, content.properties_size)
         p += content.properties_size
         if extra_size:
             memcpy(p, extra, extra_size)
             p += extra_size
-    memcpy(p, content.payload, content.payload_size)
+    if content.payload_size:
+        memcpy(p, content.payload, content.payload_size)
     return p + content.payload_size - target
 
 
@@ -117,9 +119,11 @@ cdef Stored* store(const Content* content, uint64_t now_us) noexcept:
     p = &stored.data[0]
     memcpy(p, content.topic, content.topic_size)
     p += content.topic_size
-    memcpy(p, content.properties, content.properties_size)
+    if content.properties_size:
+        memcpy(p, content.properties, content.properties_size)
     p += content.properties_size
-    memcpy(p, content.payload, content.payload_size)
+    if content.payload_size:
+        memcpy(p, content.payload, content.payload_size)
     return stored
 
 
