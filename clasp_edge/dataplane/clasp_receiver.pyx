@@ -7,7 +7,7 @@ frame header and the two hot messages (wire.md 1, 2.3); it knows no transport an
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
 from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
@@ -15,18 +15,13 @@ from clasp_edge.dataplane.messages cimport PUBLISH, SET, Published, Write, read_
 from clasp_edge.dataplane.mqtt_details cimport FEDERATION_SYNC, MQTT_DETAILS
 from clasp_edge.dataplane.outbox cimport JOBS_AT_ONCE
 from clasp_edge.dataplane.plane cimport STAGED, Staged
+from clasp_edge.dataplane.reserved cimport is_reserved
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE
 from clasp_edge.dataplane.sink cimport HEADROOM, Raw
 from clasp_edge.dataplane.table cimport Slot, Table
 from clasp_edge.dataplane.verdict cimport ACCEPTED, CONTROL_PLANE, NO_SCOPE, OUTDATED
 from clasp_edge.dataplane.view cimport View
 from clasp_edge.dataplane.write_run cimport publish_content, set_content
-
-from clasp_edge.dataplane.reserved import RESERVED
-
-cdef bytes _reserved_text = RESERVED
-cdef const char* _reserved = _reserved_text
-cdef size_t RESERVED_BYTES = len(RESERVED)
 
 cdef extern from * nogil:
     void __builtin_prefetch(const void* address)
@@ -550,7 +545,7 @@ cdef class ClaspReceiver(ClaspSender):
 
     cdef bint _switched(self, const uint8_t* payload, size_t size, const Write* write) noexcept:
         """A refused SET to a reserved address may be what the control plane has a switch for."""
-        if write.address_size <= RESERVED_BYTES or memcmp(write.address, _reserved, RESERVED_BYTES) != 0:
+        if not is_reserved(write.address, write.address_size):
             return False
         try:
             return self.on_reserved(PyBytes_FromStringAndSize(<const char*>payload, size),

@@ -9,22 +9,16 @@ import logging
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp
 
 from clasp_edge.dataplane.payload cimport put_event
+from clasp_edge.dataplane.reserved cimport is_reserved
 from clasp_edge.dataplane.sink cimport BOUNDED, HEADROOM, begin_delivery
 from clasp_edge.dataplane.state cimport State, version_hash
 from clasp_edge.dataplane.table cimport LIST_ROUTES, entry_address
 from clasp_edge.dataplane.trie cimport Target
 from clasp_edge.dataplane.verdict cimport AT_CAPACITY, BAD_ADDRESS
 
-from clasp_edge.dataplane.reserved import RESERVED
-
 log = logging.getLogger("clasp_edge.dataplane")
-
-cdef bytes _reserved_text = RESERVED
-cdef const char* _reserved = _reserved_text
-cdef size_t RESERVED_BYTES = len(RESERVED)
 
 cdef enum:
     MAX_ROUTES = 65536          # addresses that are only published to; a remote party can grow this table
@@ -85,7 +79,7 @@ cdef class Routing(State):
     cdef bint _gate(self, Sink origin, const uint8_t* address, size_t size, Entry* entry) noexcept:
         """Whether `origin` may write here. What a token allows is remembered per address for its last writer."""
         # No token, and no router without tokens, lets anybody else tell how the router is.
-        if not origin.reserved and size > RESERVED_BYTES and memcmp(address, _reserved, RESERVED_BYTES) == 0:
+        if not origin.reserved and is_reserved(address, size):
             return False
         if origin.scopes is None:
             return True

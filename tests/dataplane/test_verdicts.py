@@ -10,6 +10,7 @@ import pytest
 
 import clasp_edge.dataplane
 from clasp_edge.dataplane import Framing, Route, Strategy, Verdict
+from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.wire import MAX_VALUE_DEPTH
 
 SOURCES = Path(clasp_edge.dataplane.__file__).parent
@@ -43,3 +44,8 @@ def test_names_mean_the_compiled_numbers(names: type[IntEnum], declaration: str,
 
 def test_values_nest_equally_deep_in_both_planes() -> None:
     assert compiled("scan.pxd")["MAX_DEPTH"] == MAX_VALUE_DEPTH
+
+
+def test_both_planes_reserve_the_same_addresses() -> None:
+    assert compiled("reserved.pxd")["RESERVED_BYTES"] == len(RESERVED)
+    assert f'b"{RESERVED.decode()}"' in (SOURCES / "reserved.pxd").read_text()

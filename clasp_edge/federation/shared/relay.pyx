@@ -15,11 +15,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from clasp_edge.dataplane.bytes cimport put16, put32, put64
 from clasp_edge.dataplane.messages cimport SET, SET_TTL, Write, framed_payload, read_set, read_version
 from clasp_edge.dataplane.mqtt_details cimport details_of_entry, details_of_raw
+from clasp_edge.dataplane.reserved cimport is_reserved
 from clasp_edge.dataplane.sink cimport Raw
 from clasp_edge.dataplane.state cimport REPLAYED, version_hash
 from clasp_edge.dataplane.table cimport (
@@ -37,7 +38,6 @@ from clasp_edge.dataplane.verdict cimport ACCEPTED
 log = logging.getLogger("clasp_edge.federation")
 
 cdef enum:
-    RESERVED_SIZE = 12
     QUIET = 0x40                # added to the signal of what only routers are told of: a version, no new value
     VERSION_BYTES = 16
     EVERYTHING = 0xFFFFFFFF
@@ -46,9 +46,6 @@ cdef enum:
     NO_TTL = -1
     LOCKED = 0x40               # in the flags of a SET
     UNLOCKED = 0x20
-
-# What a router says of itself is its own business.
-cdef const char* RESERVED = b"/clasp-edge/"
 
 
 cdef class Relay(Adapter):
@@ -138,8 +135,7 @@ cdef class Relay(Adapter):
         """Whether the link is told of this address: the fan-out knows."""
         cdef Fanout fan
         cdef Py_ssize_t i
-        if (entry.address_size >= RESERVED_SIZE
-                and memcmp(entry_address(entry), RESERVED, RESERVED_SIZE) == 0):
+        if is_reserved(entry_address(entry), entry.address_size):
             return False
         fan = self.plane.fan(entry)
         for i in range(fan.count):
@@ -264,7 +260,7 @@ cdef class Relay(Adapter):
         cdef Entry* entry
         if delivery.frame == NULL and not delivery.quiet:
             return
-        if delivery.address_size >= RESERVED_SIZE and memcmp(delivery.address, RESERVED, RESERVED_SIZE) == 0:
+        if is_reserved(delivery.address, delivery.address_size):     # what a router says of itself is its own business
             return
         if self.versioned and delivery.delta and delivery.entry_id < self.counted:
             self.buckets[delivery.bucket] ^= delivery.delta
