@@ -1,6 +1,6 @@
 """The options of the configuration one by one, as `default.toml` describes them: for forms that change them.
 
-Only what a running router takes over, holds one value or a list of texts, and is no secret.
+Only what a running router takes over, holds one value or a list of texts, and neither is a secret nor makes any.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 from clasp_edge.config.build import SECRET_KEYS
 from clasp_edge.config.load import default_text
 from clasp_edge.config.reload import LIVE
+
+NOT_HERE = frozenset({"security.trust_anchors", "rules.files"})
+"""Who may make tokens, and which files are read, is for those who may write the configuration's files."""
 
 _SECTION = re.compile(r"\[([a-z_.]+)\]$")
 _KEY = re.compile(r"([a-z_0-9]+) = (.+)$")
@@ -43,7 +46,8 @@ def options() -> tuple[Option, ...]:
             key = section + option[1]
             # Keys that follow without a remark of their own go by the one before.
             remarks = remarks or said
-            if key in LIVE and option[1] not in SECRET_KEYS and (default := _read(option[2])) is not None:
+            told = key in LIVE and key not in NOT_HERE and option[1] not in SECRET_KEYS
+            if told and (default := _read(option[2])) is not None:
                 found.append(Option(key, default, " ".join(remarks).strip()))
             said, remarks = remarks, []
         else:

@@ -133,6 +133,9 @@ class Pages:
         name = asked.get("request") if isinstance(asked, dict) else None
         if name not in ASKABLE or (not changes and changed_by(asked) is not None):
             return _said("400 Bad Request", f"over HTTP there are {', '.join(sorted(ASKABLE))}", request)
+        if name == "token" and changes and self._router.authenticator is None:
+            # A token made while the door is open would outlive the claim.
+            return _said("403 Forbidden", "this router asks for no tokens; claim it first", request)
         answer = ask(line, f"http:{request.host}")
         return response("200 OK", answer + b"\n", content_type="application/json")
 

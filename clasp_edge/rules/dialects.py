@@ -25,6 +25,8 @@ class NotRules(ValueError):
 def read_file(path: Path, remark: Remark) -> list[dict[str, Any]]:
     """The `[[rule]]` tables of a JSON file. Raises NotRules, which names the file's line where it can."""
     try:
+        if path.exists() and not path.is_file():
+            raise NotRules("is no ordinary file")
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise NotRules(f"is larger than {LARGEST_FILE_BYTES >> 20} MiB")
         found = json.loads(path.read_bytes())

@@ -64,6 +64,12 @@ def test_a_rule_is_switched(daemon: Daemon) -> None:
         assert listed["one"]["enabled"] is enabled
 
 
+def test_an_open_router_makes_no_tokens_that_outlive_the_claim(daemon: Daemon) -> None:
+    status, answer = ask(daemon, {"request": "token", "action": "new", "name": "x", "scopes": ["admin:/**"]})
+    assert status == 403
+    assert "claim it first" in answer
+
+
 def test_what_changes_something_is_no_get(daemon: Daemon) -> None:
     for query in ("request=kick&id=x", "request=rules&action=disable&id=one", "request=reload", "request=status", ""):
         assert ask(daemon, query, method="GET")[0] == 400

@@ -53,6 +53,7 @@ def test_every_option_that_a_running_router_takes_over_is_described() -> None:
     assert len(keys) > 50
     assert keys <= leaves(Config()).keys()
     assert {"limits.max_sessions", "console.metrics_from", "log.level", "name"} <= keys
+    assert not {"security.trust_anchors", "rules.files"} & keys
     assert all(option.help for option in options()), [option.key for option in options() if not option.help]
 
 
