@@ -122,6 +122,8 @@ cdef class Params(Routing):
                 self.outdated += 1
                 return OUTDATED
             if self._stale(entry, origin, write):
+                if not self._gate(origin, write.address, write.address_size, entry):
+                    return NO_SCOPE
                 self.overrule(entry, write.hlc, write.rank, False)
                 return REVISION_CONFLICT
             verdict = self._admit(origin, write, hash, &entry)

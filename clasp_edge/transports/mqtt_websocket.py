@@ -123,7 +123,7 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: Any, frame: Any) -> None:
         kind = frame.msg_type
-        if self._connection.closing or self._connection.ends_after_input:
+        if self._connection.closing or (self._connection.ends_after_input and not self._connection.yields):
             return
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._connection.fail(CLOSE_PROTOCOL_ERROR, "reserved bits are set and no extension was negotiated")

@@ -69,6 +69,8 @@ class Connection(ABC):
         self._charged_bytes = 0
         self._resuming: asyncio.TimerHandle | None = None
         self.successors: list[tuple[Connection, bytes, Callable[[], None]]] = []
+        self.yields = False
+        """Whether nothing is read because somebody with the client's name waits."""
 
     def __repr__(self) -> str:
         return f"<mqtt connection {self.remote}>"
@@ -291,6 +293,7 @@ class Connection(ABC):
         """The client is back while what it sent over the `other` connection still waits: `opens` greets it when that is
         done, or raises Refusal."""
         self.await_login()
+        other.successors = [one for one in other.successors if one[0].awaits_login and not one[0].closing]
         other.successors.append((self, body, opens))
         self.server.loop.call_later(GRACE_S, other.yield_place)
 
@@ -300,9 +303,16 @@ class Connection(ABC):
         if self.ends_after_input:
             return
         if self.input_waits:
-            self.after_input(self._let_in)
+            self.yields = True
+            self.after_input(self._yielded)
         else:
             self._let_in()
+
+    def _yielded(self) -> None:
+        """Greet who waits, and read on: it may have been somebody else, who is refused."""
+        self.yields = False
+        self._let_in()
+        self.server.loop.call_soon(self.resume_reading)
 
     def end(self) -> None:
         """Our side has said its last: what is queued goes out, then the connection ends."""

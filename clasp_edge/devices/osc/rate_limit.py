@@ -173,7 +173,9 @@ class Pacer:
                 elif len(unit.members) == 1 and (counts or slot.before):
                     # What is older must not go out behind this: this takes its place.
                     waiting.members = [unit.members[0] if one[0] == key else one for one in waiting.members]
-                    self._grow(waiting, unit.size - (waiting.size if len(waiting.members) == 1 else 0))
+                    more = unit.size - waiting.size
+                    # Of a bundle it is one value that is replaced: at most its largest replacement counts.
+                    self._grow(waiting, more if len(waiting.members) == 1 else max(0, more))
                     return
                 else:
                     self._take_out(waiting, key)

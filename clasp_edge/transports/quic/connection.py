@@ -72,8 +72,8 @@ class QuicLink:
 
     __slots__ = (
         "_accepted_s", "_buffer", "_charged", "_code", "_ended", "_ending", "_flight", "_gap", "_moved_to", "_over",
-        "_reading", "_reason", "_server", "_surplus", "_timeout", "_timer", "_timer_s", "addresses", "cids", "dirty",
-        "handshaken", "heard_s", "host", "inbox", "inbox_address", "quic", "remote", "session",
+        "_reading", "_reason", "_server", "_surplus", "_terminal", "_timeout", "_timer", "_timer_s", "addresses",
+        "cids", "dirty", "handshaken", "heard_s", "host", "inbox", "inbox_address", "quic", "remote", "session",
     )  # fmt: skip
 
     def __init__(self, server: QuicServer, quic: QuicConnection, remote: str, host: str) -> None:
@@ -98,6 +98,7 @@ class QuicLink:
         self._reading = True
         self._over = False
         self._ended: Callable[[], None] | None = None
+        self._terminal = False
         self._ending = False
         self._code = CloseCode.NORMAL
         self._reason = ""
@@ -279,6 +280,9 @@ class QuicLink:
     def _terminated(self, event: ConnectionTerminated) -> None:
         if not self.handshaken and not self._over:
             self._server.handshake_failed(self, event)
+        # It is said only once, and there is nobody left to be told of a stream's end.
+        self._terminal = True
+        self._ended = None
         self._after_input(self._forgotten)
 
     def _forgotten(self) -> None:
@@ -414,6 +418,9 @@ class QuicLink:
 
     def _end(self) -> None:
         """Tell the client, and let the session go. The library answers late packets until its time is over."""
+        if self._terminal:
+            self._forgotten()
+            return
         self._over = True
         self._ending = False
         code = 0 if self._code == CloseCode.NORMAL else int(self._code)
