@@ -121,6 +121,7 @@ cdef class MqttReceiver(MqttJournaled):
         self.departed = False
         self.input_paused = False
         self.occupied = False
+        self.hurried = False
         self.pings_answered = 0
         self.heard_us = self.core.mono_us
 
@@ -208,7 +209,7 @@ cdef class MqttReceiver(MqttJournaled):
                 break
             type = data[at] >> 4
             if self.rate > 0 and (type == PUBLISH or type == SUBSCRIBE or type == UNSUBSCRIBE):
-                if self.tokens < 1:
+                if self.tokens < 1 and not self.hurried:
                     # MQTT has no way to refuse one message of a QoS 0 client: it waits instead.
                     self._pause((1 - self.tokens) / self.rate)
                     break
