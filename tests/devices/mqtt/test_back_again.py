@@ -114,7 +114,7 @@ def test_an_earlier_connection_that_is_still_there_is_acted_upon_and_ended(mqtt:
 def test_a_stranger_with_a_clients_name_is_refused_before_it_could_wait(
     mqtt: Broker, owner: str, version: int, token: str
 ) -> None:
-    """And the client goes on: its reading is not stopped, what it sent arrives at its rate, and so does what follows."""
+    """And the client goes on: its reading goes on, what it sent arrives at its rate, and so does what follows."""
     topic, client_id = fresh("burst/"), fresh("c")
     watcher = _watcher(mqtt, topic)
     few = [packets.publish(V311, f"{topic}/value", b"%d" % number) for number in range(3 * RATE)]
