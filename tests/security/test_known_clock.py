@@ -235,7 +235,7 @@ def test_the_hubs_certificate_by_the_last_time_known(expired: bool, clock: Shift
     sets = {"websocket.tls_listen": "127.0.0.1:0", "tls.certificate": str(chain), "tls.key": str(key)}
     clock.shift(-YEARS_S)
     with Daemon(sets=sets) as hub:
-        port = next(word for word in hub.stdout.split() if word.startswith("wss://")).rpartition(":")[2]
+        port = hub.address_pair("wss")[1]
         box = Daemon(config=UPLINK.format(port=port, ca=authority.certificate), manager=ByClock(clock))
         box.data_dir.mkdir(parents=True, exist_ok=True)
         last = datetime.now(UTC) + timedelta(days=2 if expired else 0)
@@ -261,7 +261,7 @@ def test_clients_certificates_by_the_last_time_known(clock: ShiftedClock, tmp_pa
         last = datetime.now(UTC) + timedelta(days=2 if expired else 0)
         known(daemon.data_dir, last.timestamp())
         daemon.start()
-        port = next(word for word in daemon.stdout.split() if word.startswith("wss://")).rpartition(":")[2]
+        port = daemon.address_pair("wss")[1]
         context = ssl.create_default_context(cafile=str(authority.certificate))
         context.load_cert_chain(*authority.issue("client"))
         if expired:
