@@ -181,7 +181,7 @@ def test_announcing_needs_the_right_to_write_there(clients: Crowd, base: str) ->
     admin.send(wire.Announce("/", [told]))
     admin.recv_type(wire.Ack)
     reader.send(wire.Announce("/", [wire.Signal(f"/pub{base}", SignalType.EVENT)]))
-    assert reader.recv_type(wire.Error).code == ErrorCode.FORBIDDEN
+    assert reader.recv_type(wire.Error).code == wire.ErrorCode.FORBIDDEN
     reader.send(wire.Query(f"/pub{base}"))
     assert list(reader.recv_type(wire.Result).signals) == [told]
 
