@@ -25,12 +25,17 @@ cdef inline void refill(TokenBucket* bucket, uint64_t now_us) noexcept nogil:
         bucket.refilled_us = now_us
 
 
+cdef inline void pay(TokenBucket* bucket, size_t size) noexcept nogil:
+    """Take what a message of `size` bytes costs, whatever there is."""
+    bucket.tokens -= max(bucket.per_message, size * bucket.per_byte)
+
+
 cdef inline bint take(TokenBucket* bucket, size_t size) noexcept nogil:
     """Take one message of `size` bytes; False, and nothing taken, when the bucket is empty. A message may need more
     than there is: the next one waits for that."""
     if bucket.tokens < 1:
         return False
-    bucket.tokens -= max(bucket.per_message, size * bucket.per_byte)
+    pay(bucket, size)
     return True
 
 

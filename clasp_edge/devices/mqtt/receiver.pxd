@@ -8,6 +8,7 @@ from clasp_edge.devices.mqtt.journaled cimport MqttJournaled
 
 cdef class MqttReceiver(MqttJournaled):
     cdef public bint occupied               # a packet is still being dealt with: the next one waits
+    cdef public bint hurried                # its rate is taken, and does not hold it back
     cdef uint32_t pings_answered        # of PINGREQs that are still to come
     cdef public bint stopped            # no further packet of this connection is looked at
     cdef public uint32_t receive_maximum

@@ -8,6 +8,7 @@ from clasp_edge.devices.mqtt.journaled import MqttJournaled
 
 class MqttReceiver(MqttJournaled):
     occupied: bool
+    hurried: bool
     stopped: bool
     receive_maximum: int
 

@@ -18,7 +18,7 @@ from clasp_edge.dataplane.mqtt_message cimport new_raw, raw_write
 from clasp_edge.dataplane.mqtt_properties cimport read_properties
 from clasp_edge.dataplane.scan cimport utf8_valid
 from clasp_edge.dataplane.sink cimport NO_EXPIRY, Raw
-from clasp_edge.dataplane.token_bucket cimport owe, refill, set_rate, take, used_s
+from clasp_edge.dataplane.token_bucket cimport owe, pay, refill, set_rate, take, used_s
 from clasp_edge.dataplane.verdict cimport ACCEPTED, AT_CAPACITY, BAD_ADDRESS, NO_SCOPE, TOO_LARGE
 from clasp_edge.dataplane.view cimport View
 from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
@@ -122,6 +122,7 @@ cdef class MqttReceiver(MqttJournaled):
         self.departed = False
         self.input_paused = False
         self.occupied = False
+        self.hurried = False
         self.pings_answered = 0
         self.heard_us = self.core.mono_us
 
@@ -195,9 +196,11 @@ cdef class MqttReceiver(MqttJournaled):
             type = data[at] >> 4
             if (self.bucket.rate > 0 and (type == PUBLISH or type == SUBSCRIBE or type == UNSUBSCRIBE)
                     and not take(&self.bucket, total)):
-                # MQTT has no way to refuse one message of a QoS 0 client: it waits instead.
-                self._pause((1 - self.bucket.tokens) / self.bucket.rate)
-                break
+                if not self.hurried:
+                    # MQTT has no way to refuse one message of a QoS 0 client: it waits instead.
+                    self._pause((1 - self.bucket.tokens) / self.bucket.rate)
+                    break
+                pay(&self.bucket, total)
             # An empty body may lie at the end of the buffer, and points nowhere then.
             self._packet(data[at], &data[at] + 1 + header, remaining)
             at += total

@@ -185,6 +185,8 @@ class Session(MqttReceiver):
         log.info("%r: disconnected", self)
         self.note_writes()
         self.connection = None
+        if self.from_log is not None:
+            self.from_log.pause()
         self.server.connected -= 1
         self.server.router.places.give_back(self)
         self.server.router.debts.leave(self.holding.account.principal, self.used_s)
@@ -280,6 +282,13 @@ class Session(MqttReceiver):
             self._handle(packet)
         except MqttError as error:
             self.on_fault(error.reason, error.text)
+        except Exception:
+            self.failed(PacketType(first >> 4).name)
+
+    def failed(self, kind: str) -> None:
+        """A packet could not be dealt with, through no fault of the client: it would wait for the answer for ever."""
+        log.exception("%r: %s could not be dealt with", self, kind)
+        self.disconnect(Reason.UNSPECIFIED, f"{kind} could not be dealt with")
 
     def _handle(self, packet: Packet) -> None:
         match packet:

@@ -401,13 +401,14 @@ cdef class OscReceiver(SourceTable):
             at += element
 
     cdef _wait(self, Source source, const uint8_t* p, size_t size):
-        """A message above the rate: of a param only the newest value waits, in the place of the one before; a bundle
-        as it is."""
+        """A message above the rate, or behind a wildcard that is under way: of a param only the newest value waits, in
+        the place of the one before; a bundle as it is."""
         cdef const uint8_t* end = <const uint8_t*>memchr(p, 0, size)
         cdef OscMessage message
         cdef size_t most = STAMPED_BYTES if is_bundle(p, size) else OVERFLOW_BYTES
-        source.over_rate += 1
-        self.over_rate += 1
+        if not source.behind_wildcard or self._refill(source) > 0 and source.tokens < 1:
+            source.over_rate += 1
+            self.over_rate += 1
         if source.overflow is None:
             source.overflow = OrderedDict()
             self.control.too_fast(source)
@@ -459,6 +460,7 @@ cdef class OscReceiver(SourceTable):
                 else:
                     self._message(source, p, size)
             source.overflow = None
+            source.behind_wildcard = False
             return False
         finally:
             if not outer:

@@ -61,6 +61,7 @@ cdef class Source(Sink):
     cdef TokenBucket bucket
     cdef public object overflow         # packets above the rate, params by their address; None: none
     cdef public uint64_t overflow_bytes
+    cdef public bint behind_wildcard    # what waits keeps its place behind a wildcard; it need not be above the rate
     cdef Source older, newer
 
     cpdef bytes spoken(self)

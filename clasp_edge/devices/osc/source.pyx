@@ -112,6 +112,7 @@ cdef class SourceTable:
             self.sources.pop(source.key, None)
         self.all_overflow -= source.overflow_bytes
         source.overflow = None
+        source.behind_wildcard = False
         source.overflow_bytes = 0
         if source.writer:
             self.plane.unregister(source)
