@@ -19,10 +19,12 @@ cdef class Routing(State):
     cdef uint64_t serial                    # of the last delivery
     cdef readonly object refusal_text       # of the last BAD_ADDRESS
     cdef public uint32_t links              # to routers that know versions
+    cdef uint32_t thinned                   # the entry whose list was looked at last
     cdef uint8_t* scratch                   # HEADROOM, then the frame under construction
 
     cdef Entry* _route(self, const uint8_t* address, size_t size, uint32_t hash, int* verdict) noexcept
     cdef bint _gate(self, Sink origin, const uint8_t* address, size_t size, Entry* entry) noexcept
     cdef bint _frame(self, Delivery* delivery) noexcept
     cdef Fanout fan(self, Entry* entry)
+    cdef void _thin(self) noexcept
     cdef void _fan_out(self, Entry* entry, Sink excluded, int bit, Delivery* delivery) noexcept
