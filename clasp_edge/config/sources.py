@@ -82,7 +82,7 @@ class Sources:
             first = next((at for at in range(index) if self.origin_of(f"{name}[{at}]") == file), index)
             key = f"{name}[{index - first}]{key[listed.end() :]}"
         try:
-            line = line_of(file.read_text(encoding="utf-8"), key)
+            line = line_of(as_text(file.read_bytes()), key)
         except (OSError, UnicodeDecodeError):
             line = None
         return Origin(file, line)
@@ -131,13 +131,22 @@ def drop_ins(path: Path) -> list[Path]:
     return [directory / name for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
 
 
+def as_text(raw: bytes) -> str:
+    """The text of a file as editors on any system write it: with a mark at its beginning that tells its encoding, or
+    without one in UTF-8; with any of the ends of lines. Raises UnicodeDecodeError."""
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    text = raw.removeprefix(b"\xef\xbb\xbf").decode(encoding)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read(path: Path) -> dict[str, object]:
     """The tables of one file. Raises Unreadable."""
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(as_text(path.read_bytes()))
     except OSError as error:
         raise Unreadable(path, f"cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        raise Unreadable(path, f"is not UTF-8 text (byte {error.start})") from None
+        encoding = "UTF-8" if error.encoding.startswith("utf-8") else "UTF-16"
+        raise Unreadable(path, f"is not {encoding} text (byte {error.start})") from None
     except tomllib.TOMLDecodeError as error:
         raise Unreadable(path, f"is not TOML: {error}") from None

@@ -14,7 +14,7 @@ from clasp_edge.dataplane.payload cimport put_event
 from clasp_edge.dataplane.reserved cimport is_reserved
 from clasp_edge.dataplane.sink cimport BOUNDED, HEADROOM, begin_delivery
 from clasp_edge.dataplane.state cimport State, version_hash
-from clasp_edge.dataplane.table cimport LIST_ROUTES, entry_address
+from clasp_edge.dataplane.table cimport FIRST_ID, LIST_ROUTES, entry_address
 from clasp_edge.dataplane.trie cimport Target
 from clasp_edge.dataplane.verdict cimport AT_CAPACITY, BAD_ADDRESS
 
@@ -23,6 +23,9 @@ log = logging.getLogger("clasp_edge.dataplane")
 cdef enum:
     MAX_ROUTES = 65536          # addresses that are only published to; a remote party can grow this table
     MAX_ROUTE_BYTES = 1 << 23   # of their addresses
+    MAX_FAN_BYTES = 1 << 23     # of fan-out lists: above that, those that are not worth it are forgotten
+    WORTH_BYTES = 64            # of a list, for each address that uses it
+    THINNED_AT_ONCE = 1024      # entries, each time that a list is made
 
 
 cdef class Routing(State):
@@ -114,7 +117,32 @@ cdef class Routing(State):
         Py_XDECREF(<PyObject*>entry.fan)
         entry.fan = <void*>fan
         entry.fan_generation = self.trie.generation
+        if self.trie.fan_bytes > MAX_FAN_BYTES:
+            self._thin()
         return fan
+
+    cdef void _thin(self) noexcept:
+        """There are too many fan-out lists, as when every address has another large audience: forget those that are
+        used by few addresses for their size, some entries at a time. They are made again when they are needed."""
+        cdef Entry* entry
+        cdef Fanout fan
+        cdef int _looked
+        for _looked in range(THINNED_AT_ONCE):
+            self.thinned += 1
+            if self.thinned >= self.table.top:
+                self.thinned = FIRST_ID
+                self.trie.prune()               # also those of addresses that are no more
+                break
+            entry = self.table.entries[self.thinned]
+            if entry == NULL or entry.fan == NULL:
+                continue
+            # The entry's own reference is one of them, the trie's another.
+            if (<Fanout>entry.fan).size > WORTH_BYTES * ((<PyObject*>entry.fan).ob_refcnt - 1):
+                fan = <Fanout>entry.fan
+                Py_XDECREF(<PyObject*>entry.fan)
+                entry.fan = NULL
+                entry.fan_generation = 0
+                self.trie.let_go(fan)
 
     cdef void _fan_out(self, Entry* entry, Sink excluded, int bit, Delivery* delivery) noexcept:
         """Deliver to the subscriptions whose mask has `bit`."""

@@ -157,15 +157,19 @@ class LogReplay:
             self._journal.enter()
         self._step()
 
-    def stop(self) -> None:
-        """The session is over."""
+    def pause(self) -> None:
+        """The client is gone: `begin` comes again with it."""
         self._leave()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _leave(self) -> None:
+    def stop(self) -> None:
+        """The session is over."""
         self.done = True
+        self.pause()
+
+    def _leave(self) -> None:
         if self._entered:
             self._entered = False
             self._journal.leave()
@@ -222,6 +226,7 @@ class LogReplay:
             self._step()
 
     def _finish(self) -> None:
+        self.done = True
         self._leave()
         session = self._session
         if not self._sending:
