@@ -345,7 +345,7 @@ class Connection(ABC):
         session = self.session
         if self.closing or session is None or not self.input_waits:
             return
-        if session.debt_s > LONGEST_DEBT_S:
+        if session.used_s > LONGEST_DEBT_S:
             size = len(self.input) if self.input is not None else len(self.rest)
             self.server.cut_short += 1
             more = self.server.notices.due(self.remote)
