@@ -92,7 +92,7 @@ lint: $(VENV)/.test build
 	cython-lint clasp_edge
 
 check: lint
-	python -m pytest -q -m unit $(ARGS)
+	.ci/suite -m unit $(ARGS)
 
 # The reference router takes a Rust toolchain, which no machine needs for anything else.
 REFERENCE = $(or $(CARGO_TARGET_DIR),benchmarks/peers/clasp_router/target)/release/clasp-router-peer
@@ -100,7 +100,7 @@ REFERENCE = $(or $(CARGO_TARGET_DIR),benchmarks/peers/clasp_router/target)/relea
 test: lint tools
 	@set --; test -x $(REFERENCE) || { set -- -m "not reference"; \
 		echo "without the tier 'reference': the reference router is not built (make bench-peers)"; }; \
-	echo python -m pytest -q "$$@" $(ARGS); python -m pytest -q "$$@" $(ARGS)
+	.ci/suite "$$@" $(ARGS)
 
 # In an hour or two, most of it for the tests, twice. Needs root.
 fresh-test: $(VENV)/.test

@@ -81,6 +81,11 @@ def _sessions(name: str, section: Report) -> Lines:
     yield "", f"subscriptions {section.get('subscriptions', 0):,}, {size(section.get('subscription_bytes', 0))}"
 
 
+def _clock(name: str, section: Report) -> Lines:
+    if section.get("fault"):
+        yield "clock", str(section["fault"])
+
+
 def _params(name: str, section: Report) -> Lines:
     limit = f" (at most {section['max']:,})" if section.get("max") else ""
     gone = _counts({key: section.get(key, 0) for key in ("evicted", "expired")})
@@ -204,6 +209,7 @@ def _unknown(name: str, section: Any) -> Lines:
 _KNOWN: Mapping[str, Callable[[str, Report], Lines]] = {
     "listeners": _listeners,
     "sessions": _sessions,
+    "clock": _clock,
     "params": _params,
     "messages": _messages,
     "drops": _drops,

@@ -86,7 +86,7 @@ class Sources:
             key = f"{name}[{index - self._first_of(name, file, index)}]{key[listed.end() :]}"
         if file not in self._lines:
             try:
-                self._lines[file] = lines_of(file.read_text(encoding="utf-8"))
+                self._lines[file] = lines_of(as_text(file.read_bytes()))
             except (OSError, UnicodeDecodeError):
                 self._lines[file] = {}
         return Origin(file, line_in(self._lines[file], key))
@@ -144,6 +144,14 @@ def drop_ins(path: Path) -> list[Path]:
     return [directory / name for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
 
 
+def as_text(raw: bytes) -> str:
+    """The text of a file as editors on any system write it: with a mark at its beginning that tells its encoding, or
+    without one in UTF-8; with any of the ends of lines. Raises UnicodeDecodeError."""
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    text = raw.removeprefix(b"\xef\xbb\xbf").decode(encoding)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read(path: Path) -> dict[str, object]:
     """The tables of one file. Raises Unreadable."""
     try:
@@ -151,7 +159,8 @@ def read(path: Path) -> dict[str, object]:
     except OSError as error:
         raise Unreadable(path, f"cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        raise Unreadable(path, f"is not UTF-8 text (byte {error.start})") from None
+        encoding = "UTF-8" if error.encoding.startswith("utf-8") else "UTF-16"
+        raise Unreadable(path, f"is not {encoding} text (byte {error.start})") from None
     except ValueError as error:
         raise Unreadable(path, f"is not TOML: {error}") from None
     except RecursionError:
@@ -171,7 +180,7 @@ LARGE_BYTES = 128 * 1024
 def _tables_of(content: bytes) -> dict[str, object]:
     """What a file of this content says, to be looked at and not changed: with settings of the page the files are read
     twice. Raises ValueError."""
-    text = content.decode("utf-8")
+    text = as_text(content)
     if len(content) > LARGE_BYTES:
         try:
             import tomli

@@ -52,7 +52,7 @@ class TlsPart(Part):
                     server.serve,
                     max_handshakes=lambda: router.config.limits.max_half_open,
                     timeout_s=lambda: router.config.limits.handshake_timeout_s,
-                    certificates=router.certificates,
+                    clock=router.clock,
                 ),
             )
             for server in servers

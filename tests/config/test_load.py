@@ -163,6 +163,20 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     assert lines(path) == ["edge.toml: is not UTF-8 text (byte 11)"]
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_are_read_as_any_editor_writes_them(tmp_path: Path, encoding: str, newline: str) -> None:
+    path = tmp_path / "edge.toml"
+    text = 'name = "Bühne"\n[limits]\nmax_sessions = 7\nnonsense = 1\n'
+    path.write_bytes(text.replace("\n", newline).encode(encoding))
+    with pytest.raises(ConfigError, match=r"edge\.toml:4: limits\.nonsense: unknown key"):
+        load_config(path)
+    path.write_bytes(text.replace("nonsense = 1\n", "").replace("\n", newline).encode(encoding))
+    assert load_config(path).name == "Bühne"
+    path.write_bytes(path.read_bytes()[:-1] if encoding == "utf-16" else path.read_bytes() + b"\xff")
+    assert "text (byte" in lines(path)[0]
+
+
 # Keys and values
 
 

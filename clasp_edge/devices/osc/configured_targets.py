@@ -21,6 +21,7 @@ from clasp_edge.devices.osc.links import UdpLink
 from clasp_edge.devices.osc.profile import Profile
 from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
+from clasp_edge.lookup import Lookup
 
 log = logging.getLogger("clasp_edge.osc")
 
@@ -235,11 +236,7 @@ class ConfiguredTargets:
             lost = asyncio.Event()
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    _, connection = await self._loop.create_connection(
-                        lambda lost=lost: self._new_connection(lost.set),  # type: ignore[misc]
-                        config.host,
-                        config.port,
-                    )
+                    connection = await self._dial(config.host, config.port, lost)
             except (OSError, TimeoutError) as error:
                 if not told:
                     log.warning(
@@ -261,3 +258,23 @@ class ConfiguredTargets:
                 log.warning("osc.target %s: connection lost", config.name)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+
+    async def _dial(self, host: str, port: int, lost: asyncio.Event) -> OscConnection:
+        """A connection to the first address that takes it. Raises OSError."""
+        lookup = Lookup(host, port)
+        addresses = await lookup.begin()
+        refused: OSError | None = None
+        while addresses:
+            for family, at in addresses:
+                sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+                try:
+                    await self._loop.sock_connect(sock, at)
+                    return (await self._loop.create_connection(lambda: self._new_connection(lost.set), sock=sock))[1]
+                except BaseException as error:
+                    sock.close()
+                    if not isinstance(error, OSError):
+                        raise
+                    refused = error
+            addresses = await lookup.more()
+        assert refused is not None
+        raise refused

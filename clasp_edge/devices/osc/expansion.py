@@ -113,7 +113,8 @@ class Expansions:
                     self._core.start_work(steps)
                     break
         if self._waiting and source.overflow is None:
-            source.overflow = OrderedDict()  # as if it were above its rate
+            source.overflow = OrderedDict()
+            source.behind_wildcard = True
 
     def _work_off(self) -> Iterator[None]:
         try:

@@ -19,6 +19,7 @@ from clasp_edge.dataplane.bytes cimport get32, put16
 from clasp_edge.dataplane.core cimport Core
 from clasp_edge.dataplane.messages cimport Published, Write, read_publish
 from clasp_edge.dataplane.plane cimport Plane
+from clasp_edge.dataplane.token_bucket cimport owe, refill, set_rate, used_s
 from clasp_edge.dataplane.verdict cimport ACCEPTED
 from clasp_edge.devices.osc.decode cimport VALUE_ROOM, OscMessage, check_packet, is_bundle, read_message
 from clasp_edge.devices.osc.source cimport TIMETAGS_IGNORE, TIMETAGS_RELATIVE, Party, Source, SourceTable
@@ -318,7 +319,7 @@ cdef class OscReceiver(SourceTable):
             elif self._is_stamped(source, data):
                 # It has a time of its own, and waits in any case: no rate is a reason to lose it.
                 self._refill(source)
-                source.tokens -= count
+                source.bucket.tokens -= count
                 self._bundle(source, data, size, self.plane.core.wall_us)
             elif source.overflow is None and self._spend(source, count if count > 0 else 1):
                 self._bundle(source, data, size, self.plane.core.wall_us)
@@ -342,31 +343,41 @@ cdef class OscReceiver(SourceTable):
     # ---- the rate ----
 
     cdef double _refill(self, Source source) noexcept:
-        """Fill the bucket, which holds what one second allows; returns the rate, 0 for any."""
+        """Fill the source's bucket; returns the rate, 0 for any."""
         cdef uint64_t now_us = self.plane.core.mono_us
         cdef double rate = source.rate if source.rate >= 0 else self.rate
-        if source.refilled_us == 0:
-            source.tokens = rate
-        else:
-            source.tokens += (now_us - source.refilled_us) * 1e-6 * rate
-            if source.tokens > rate:
-                source.tokens = rate
-        source.refilled_us = now_us
+        if rate != source.bucket.rate:
+            set_rate(&source.bucket, rate, 0, now_us)
+        refill(&source.bucket, now_us)
         return rate
 
     cdef bint _spend(self, Source source, int messages) noexcept:
-        """Whether the source may send that many now."""
+        """Whether the source may send that many now: all of a bundle, or none."""
         if self._refill(source) <= 0:
             return True
-        if source.tokens < messages:
+        if source.bucket.tokens < messages:
             return False
-        source.tokens -= messages
+        source.bucket.tokens -= messages
         return True
 
     def charge(self, Source source not None, double messages):
         """Let something costly count as so many messages; a debt is paid before the next one passes."""
         if self._refill(source) > 0:
-            source.tokens -= messages
+            source.bucket.tokens -= messages
+
+    def used_s(self, Source source not None):
+        """Seconds until the source would have its whole rate again: above 1 it is in debt."""
+        if not self.plane.core.in_pass:
+            self.plane.core.tick()
+        self._refill(source)
+        return used_s(&source.bucket)
+
+    def owe(self, Source source not None, double seconds):
+        """Have the source begin with so much used (`used_s`)."""
+        if not self.plane.core.in_pass:
+            self.plane.core.tick()
+        self._refill(source)
+        owe(&source.bucket, seconds)
 
     cdef _wait_bundle(self, Source source, const uint8_t* p, size_t size, int nesting):
         """A bundle above the rate. One for "immediately" by its members, so that params converge; what has a time tag
@@ -390,13 +401,14 @@ cdef class OscReceiver(SourceTable):
             at += element
 
     cdef _wait(self, Source source, const uint8_t* p, size_t size):
-        """A message above the rate: of a param only the newest value waits, in the place of the one before; a bundle
-        as it is."""
+        """A message above the rate, or behind a wildcard that is under way: of a param only the newest value waits, in
+        the place of the one before; a bundle as it is."""
         cdef const uint8_t* end = <const uint8_t*>memchr(p, 0, size)
         cdef OscMessage message
         cdef size_t most = STAMPED_BYTES if is_bundle(p, size) else OVERFLOW_BYTES
-        source.over_rate += 1
-        self.over_rate += 1
+        if not source.behind_wildcard or self._refill(source) > 0 and source.tokens < 1:
+            source.over_rate += 1
+            self.over_rate += 1
         if source.overflow is None:
             source.overflow = OrderedDict()
             self.control.too_fast(source)
@@ -443,11 +455,12 @@ cdef class OscReceiver(SourceTable):
                 p = <const uint8_t*><char*>(<bytes>packet)
                 size = len(<bytes>packet)
                 if is_bundle(p, size):
-                    source.tokens -= check_packet(p, size, 0) - 1
+                    source.bucket.tokens -= check_packet(p, size, 0) - 1
                     self._bundle(source, p, size, core.wall_us)
                 else:
                     self._message(source, p, size)
             source.overflow = None
+            source.behind_wildcard = False
             return False
         finally:
             if not outer:

@@ -60,7 +60,7 @@ IDLE_S = 300.0
 
 SWEEP_PERIOD_S = 30.0
 
-RECEIVE_BUFFER_BYTES = 1024 * 1024
+RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 """Asked of the kernel for the UDP socket: what arrives while the router is busy with something else."""
 
 DRAIN_PERIOD_S = 0.01
@@ -306,6 +306,7 @@ class OscServer:
         self._configure(source)
         # Apart from the senders of datagrams: anybody can make up as many of those as it takes to push others out.
         self._connections[source.key] = source
+        self.intake.owe(source, self.router.debts.take(principal_of(host)))
         if len(self._connections) > self._config.max_sources:
             self.intake.drop(self._connections.popitem(last=False)[1])
         return source
@@ -352,6 +353,7 @@ class OscServer:
         """A TCP connection is gone."""
         self._connections.pop(source.key, None)
         self.leases.ended(source)
+        self.router.debts.leave(principal_of(source.host), self.intake.used_s(source))
         source.link = None
         if source in self._overflowing:
             self._parting.add(source)

@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from clasp_edge.dataplane.adapter cimport Adapter
 from clasp_edge.dataplane.plane cimport Plane
 from clasp_edge.dataplane.sink cimport Sink
+from clasp_edge.dataplane.token_bucket cimport TokenBucket
 
 cdef enum Timetags:
     TIMETAGS_SCHEDULE = 0
@@ -57,10 +58,10 @@ cdef class Source(Sink):
     cdef size_t tail_size
     cdef public uint64_t bundle_number  # 0: not in a bundle
     # The rate:
-    cdef readonly double tokens
-    cdef uint64_t refilled_us
+    cdef TokenBucket bucket
     cdef public object overflow         # packets above the rate, params by their address; None: none
     cdef public uint64_t overflow_bytes
+    cdef public bint behind_wildcard    # what waits keeps its place behind a wildcard; it need not be above the rate
     cdef Source older, newer
 
     cpdef bytes spoken(self)

@@ -47,6 +47,7 @@ class Source(Sink):
     bundle_number: int
     overflow: OrderedDict[object, bytes] | None
     overflow_bytes: int
+    behind_wildcard: bool
 
     @property
     def key(self) -> bytes: ...

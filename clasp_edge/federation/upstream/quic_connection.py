@@ -19,8 +19,9 @@ from qh3.tls import load_pem_x509_certificates
 
 from clasp_edge.federation.upstream.connection import Connection, Owner, State
 from clasp_edge.federation.upstream.quic_transport import QuicTransport
-from clasp_edge.federation.upstream.resolve import Address, ConnectError, resolve
+from clasp_edge.federation.upstream.resolve import ConnectError, resolve
 from clasp_edge.federation.upstream.tls import TlsOptions, said
+from clasp_edge.lookup import Address
 from clasp_edge.picows_core import beneath
 from clasp_edge.wire.extensions import ALPN, ALPN_EDGE
 
@@ -61,7 +62,7 @@ class QuicConnectionLink(Connection):
     async def open(self) -> None:
         self.progress.doing = f"looking up {self.endpoint.host}"
         failures: list[str] = []
-        for address in await resolve(self.endpoint):
+        async for address in resolve(self.endpoint):
             self.progress.doing = f"agreeing on QUIC with {address[1][0]}"
             try:
                 await self._handshake(address)

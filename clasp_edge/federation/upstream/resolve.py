@@ -9,23 +9,17 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Sequence
-from itertools import zip_longest
-from typing import cast
+from collections.abc import AsyncIterator, Sequence
 
 from clasp_edge.config.endpoint import Endpoint
+from clasp_edge.lookup import Address, Lookup
 
 STAGGER_S = 0.25
 """The next address is tried beside one that has not answered for this long (RFC 8305, 8)."""
 
-MAX_ADDRESSES = 16
-"""Of one name; tried within one deadline, so more would not come to their turn."""
-
 RECEIVE_BUFFER_BYTES = 262_144
 """In the kernel, which doubles it. A read buffer grows until a read no longer fills it, so this bounds what a flood
 makes us hold; over a round trip of 200 ms it still lets 1 MB/s through."""
-
-Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
 
 
 class ConnectError(Exception):
@@ -45,37 +39,34 @@ async def connect(endpoint: Endpoint, user_timeout_ms: int, progress: Progress) 
     Raises `ConnectError`, naming each address that was tried.
     """
     progress.doing = f"looking up {endpoint.host}"
-    addresses = await resolve(endpoint)
+    lookup = Lookup(endpoint.host, endpoint.port)
+    addresses = await _begun(lookup, endpoint)
     names = ", ".join(str(address[0]) for _, address in addresses)
     progress.doing = f"connecting to {names}" if names != endpoint.host else "connecting"
-    return await _race(addresses, user_timeout_ms)
+    return await _race(addresses, lookup, user_timeout_ms)
 
 
-async def resolve(endpoint: Endpoint) -> list[Address]:
+async def resolve(endpoint: Endpoint) -> AsyncIterator[Address]:
     """The addresses in the order to try them (RFC 8305, 4: families take turns). Raises `ConnectError`."""
+    lookup = Lookup(endpoint.host, endpoint.port)
+    addresses = await _begun(lookup, endpoint)
+    while addresses:
+        for address in addresses:
+            yield address
+        addresses = await lookup.more()
+
+
+async def _begun(lookup: Lookup, endpoint: Endpoint) -> list[Address]:
     try:
-        found = socket.getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        )
-    except socket.gaierror:  # a name
-        try:
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-            raise ConnectError(f"the name {endpoint.host} cannot be looked up: {why}") from None
-    families: dict[socket.AddressFamily, list[Address]] = {}
-    for family, _, _, _, address in found:
-        families.setdefault(family, []).append((family, cast("tuple[str | int, ...]", address)))
-    turns = [address for turn in zip_longest(*families.values()) for address in turn if address is not None]
-    if not turns:
-        raise ConnectError(f"the name {endpoint.host} has no address")
-    return turns[:MAX_ADDRESSES]
+        return await lookup.begin()
+    except OSError as error:
+        raise ConnectError(f"the name {endpoint.host} cannot be looked up: {error.strerror or error}") from None
 
 
-async def _race(addresses: Sequence[Address], user_timeout_ms: int) -> socket.socket:
+async def _race(addresses: Sequence[Address], lookup: Lookup, user_timeout_ms: int) -> socket.socket:
     waiting = list(addresses)
     running: dict[asyncio.Task[socket.socket], Address] = {}
+    late = asyncio.ensure_future(lookup.more()) if lookup.is_open else None
     failures: list[str] = []
     loop = asyncio.get_running_loop()
     won: socket.socket | None = None
@@ -84,12 +75,17 @@ async def _race(addresses: Sequence[Address], user_timeout_ms: int) -> socket.so
             if waiting:
                 address = waiting.pop(0)
                 running[loop.create_task(_connect_one(address, user_timeout_ms))] = address
-            if not running:
+            if not running and late is None:
                 raise ConnectError("; ".join(dict.fromkeys(failures)))
             done, _ = await asyncio.wait(
-                running, timeout=STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                [*running, *([late] if late else [])],
+                timeout=STAGGER_S if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
             )
-            for task in done:
+            if late is not None and late.done():
+                waiting += late.result()
+                late = None
+            for task in [task for task in running if task in done]:
                 address = running.pop(task)
                 error = task.exception()
                 if error is None and won is None:
@@ -100,6 +96,8 @@ async def _race(addresses: Sequence[Address], user_timeout_ms: int) -> socket.so
                     failures.append(f"{_said(error)} ({address[1][0]})")
         return won
     finally:
+        if late is not None:
+            late.cancel()
         for task in running:
             task.add_done_callback(_drop)
             task.cancel()

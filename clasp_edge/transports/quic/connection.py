@@ -31,7 +31,14 @@ from clasp_edge.dataplane import Framing
 from clasp_edge.dataplane.account import Charge
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.session import Session
-from clasp_edge.transports.quic.engine import CONNECTION_WINDOW, MOST_ADDRESSES, bytes_in_flight, is_from_peer
+from clasp_edge.transports.quic.engine import (
+    CONNECTION_WINDOW,
+    MOST_ADDRESSES,
+    bytes_in_flight,
+    incoming,
+    is_from_peer,
+    outgoing,
+)
 
 if TYPE_CHECKING:
     from clasp_edge.transports.quic.server import Address, QuicServer
@@ -119,7 +126,7 @@ class QuicLink:
         if len(self._buffer) > HELD_LIMIT and not self._reading:
             datagrams = [datagram for datagram in datagrams if len(datagram) <= SMALL_DATAGRAM]
         try:
-            self.quic.receive_many_datagrams(datagrams, self.inbox_address, self.heard_s)
+            incoming(self.quic, datagrams, self.inbox_address, self.heard_s)
             delivered = self._take_events()
         except Exception as error:
             self._broken(error)
@@ -134,7 +141,7 @@ class QuicLink:
         """What is to be sent now; afterwards the outbox may go on."""
         now_s = time.monotonic()
         try:
-            datagrams = self.quic.datagrams_to_send(now_s)
+            datagrams = outgoing(self.quic, now_s)
             due_s = self.quic.get_timer()
         except Exception as error:
             self._broken(error)

@@ -87,11 +87,19 @@ def told(messages: list[Message]) -> list[object]:
 def test_every_run_says_where_it_comes_from(box: Box) -> None:
     box.open()
     box.client.feed([set_payload(b"/a", 1), set_payload(b"/a", 2), publish_payload(b"/e")])
-    route, *writes, checkpoint = box.wire.messages()
-    assert isinstance(route, FederationSync)
-    assert isinstance(checkpoint, FederationSync)
-    assert (read_route(route)[0], read_route(route)[2], len(writes)) == (UNLOGGED, 3, 3)
-    assert checkpoint.op is FederationOp.CHECKPOINT
+    box.rig.turn()  # on a busy machine the slice of time ends within the three, and there are two runs
+    messages, written = box.wire.messages(), 0
+    while messages:
+        route = messages.pop(0)
+        assert isinstance(route, FederationSync)
+        origin, _, count = read_route(route)
+        assert origin == UNLOGGED
+        *writes, checkpoint = messages[: count + 1]
+        assert not any(isinstance(write, FederationSync) for write in writes)
+        assert isinstance(checkpoint, FederationSync)
+        assert checkpoint.op is FederationOp.CHECKPOINT
+        messages, written = messages[count + 1 :], written + count
+    assert written == 3
 
 
 def test_what_has_come_from_the_neighbour_or_too_far_is_not_told(box: Box) -> None:
