@@ -105,7 +105,7 @@ def build_disk() -> tuple[Path, Path, Path, list[kernel.Kernel]]:
             files += [(one.directory + "vmlinuz", one.image)]
             files += [(one.directory + "initrd.img", initramfs.pack(read_lock(), one, parts / (one.directory or ".")))]
             if one.directory:
-                files += [(one.directory + "cmdline.txt", HERE / "boot/cmdline.txt")]
+                files += [(one.directory + "cmdline.txt", HERE / "boot/cmdline-pi5.txt")]
             files += [(one.directory + tree.name, tree) for tree in one.device_trees]
         files += [("slot.txt", SlotState().text())]
         disk.make_boot(parts / "boot.fat", files, epoch, parts)

@@ -60,7 +60,7 @@ IDLE_S = 300.0
 
 SWEEP_PERIOD_S = 30.0
 
-RECEIVE_BUFFER_BYTES = 1024 * 1024
+RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 """Asked of the kernel for the UDP socket: what arrives while the router is busy with something else."""
 
 DRAIN_PERIOD_S = 0.01
