@@ -124,7 +124,9 @@ def _resync(arguments: argparse.Namespace, sockets: list[Path]) -> int:
     targets = ask(sockets, request)["targets"]
     for target in targets:
         patterns = f"{target['patterns']} pattern{'s' if target['patterns'] != 1 else ''}"
-        if target["reachable"]:
+        if not target["initial"]:
+            print(f"{target['name']}: is sent nothing, it is configured with initial = false")
+        elif target["reachable"]:
             print(f"{target['name']}: is sent the current values of its {patterns}")
         else:
             print(f"{target['name']}: its host is not found yet; when it is, it is sent the values of its {patterns}")

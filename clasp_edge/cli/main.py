@@ -90,7 +90,7 @@ def _check(path: Path | None, sets: list[str]) -> int:
     except ConfigError as error:
         print(error)
         return EXIT_WRONG_CONFIG
-    for caution in cautions(config, path):
+    for caution in cautions(config, path, sets):
         print(f"warning: {caution}")
     if has_rules(config):
         for remark in read_configured(config)[2]:

@@ -21,14 +21,11 @@ from clasp_edge.console.requests import SOMEBODY, Asker, changed_by
 from clasp_edge.router.access import Identity, Refused
 from clasp_edge.router.router import Router
 from clasp_edge.transports.http import Request, response
-from clasp_edge.transports.origins import Origins
+from clasp_edge.transports.origins import FORWARDED, Origins
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from clasp_edge.console.files import Files
-
-FORWARDED = ("forwarded", "x-forwarded-for", "via")
-"""Header fields that say that the request came by a proxy, whose address says nothing about who asks."""
 
 ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support"})
 """Of the requests of the control socket, those that the page makes."""

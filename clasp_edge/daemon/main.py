@@ -169,7 +169,7 @@ class Daemon:
     def _warn(self) -> None:
         if is_open_to_others(self._config):
             log.warning("%s", OPEN)
-        for caution in cautions(self._config, self._config_path):
+        for caution in cautions(self._config, self._config_path, self._sets):
             log.warning("%s", caution)
 
     def _stop_parts(self) -> None:
