@@ -138,9 +138,10 @@ def _run(path: Path | None, sets: list[str]) -> int:
     except ConfigError as error:
         for problem in error.problems:
             print(f"clasp-edge: {problem}", file=sys.stderr)
-        from clasp_edge.daemon.main import let_go_of_ports
+        if "NOTIFY_SOCKET" in os.environ:
+            from clasp_edge.daemon.socket_activation import let_go
 
-        let_go_of_ports()
+            let_go()
         return EXIT_NOT_STARTED
     if not _speaks_tls(config):
         from clasp_edge.daemon.no_tls import import_loop_without_tls
