@@ -93,7 +93,8 @@ class TlsPart(Part):
         self._look_later()
 
     def apply_config(self, config: Config) -> None:
-        self.certificate.take_over()
+        if self.certificate.take_over():
+            self._look_at_times()
 
     def describe(self, sources: StatusSources) -> None:
         failures = Family(
