@@ -17,6 +17,7 @@ from typing import Any
 from clasp_edge.config.model import Config
 from clasp_edge.console.client import MAX_REQUEST_BYTES, NoRouter, NotReached, Refused, ask
 from clasp_edge.console.place import places
+from clasp_edge.daemon.out_of_reach import reach_of, unreachable
 from clasp_edge.devices.mqtt.address import to_pattern
 from clasp_edge.devices.mqtt.mounts import Mounts
 from clasp_edge.security.kept_file import KeptFileError
@@ -48,6 +49,7 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
                 what = {"name": arguments.name, "password": hashed(_password()), "scopes": _scopes(arguments)}
                 found = request({"action": "add", **what})
                 print(f"{found['name']}: {', '.join(found['scopes']) or 'no rights yet (--scope)'}")
+                _warn_of(config, found)
                 if found.get("open", config.security.mode == "open"):
                     print('The router is open to everybody until security.mode is "authenticated".', file=sys.stderr)
             case "passwd":
@@ -56,6 +58,7 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
             case "scopes":
                 found = request({"action": "scopes", "name": arguments.name, "scopes": _scopes(arguments)})
                 print(f"{found['name']}: {', '.join(found['scopes']) or 'no rights'}")
+                _warn_of(config, found)
             case "remove":
                 request({"action": "remove", "name": arguments.name})
                 print(f"removed: {arguments.name}")
@@ -67,6 +70,11 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
     return EXIT_OK
+
+
+def _warn_of(config: Config, user: Mapping[str, Any]) -> None:
+    for sentence in unreachable(user["name"], user["scopes"], reach_of(config, "mqtt")):
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _scopes(arguments: argparse.Namespace) -> list[str]:

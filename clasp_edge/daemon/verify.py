@@ -17,6 +17,7 @@ from clasp_edge.config.sources import forget_files
 from clasp_edge.daemon.claimed_config import with_claim
 from clasp_edge.daemon.no_collection import no_collection
 from clasp_edge.daemon.rules_config import check_configured, has_rules
+from clasp_edge.daemon.secret_files import with_secrets
 from clasp_edge.daemon.settings_file import NAME as SETTINGS
 from clasp_edge.daemon.settings_file import as_sets, read_settings
 from clasp_edge.security.kept_file import KeptFileError
@@ -54,10 +55,11 @@ def _load_verified(path: Path | None, sets: Sequence[str]) -> Config:
 
 def load_with_settings(path: Path | None, sets: Sequence[str], settings: Mapping[str, Any]) -> Config:
     """As `load_verified`, with these settings of the page. Raises ConfigError."""
+    found: list[tuple[str, str]] = []
     with no_collection():
         config, origin_of = load_with_origins(path, sets, as_sets(settings), SETTINGS)
-        config = with_claim(config)
-        problems = [Problem(origin_of(key), key, sentence) for key, sentence in _unreadable(config)]
+        config = with_secrets(with_claim(config), found)
+        problems = [Problem(origin_of(key), key, sentence) for key, sentence in (*found, *_unreadable(config))]
     if problems:
         raise ConfigError(problems)
     return config
