@@ -93,6 +93,12 @@ _MQTT = (
         "Subscriptions refused by a limit.",
         ("refused_subscriptions",),
     ),
+    Family(
+        "clasp_edge_mqtt_cut_short_total",
+        COUNTER,
+        "Clients that came back in debt, and what they had sent above their rate was dropped.",
+        ("cut_short",),
+    ),
     Family("clasp_edge_mqtt_bad_input_total", COUNTER, "Packets and connections that were wrong.", ("bad_input",)),
     Family("clasp_edge_mqtt_queued_bytes", GAUGE, "What waits for slow and absent clients.", ("queued_bytes",)),
     Family("clasp_edge_mqtt_shared_groups", GAUGE, "Groups that share a subscription.", ("shared_groups",)),

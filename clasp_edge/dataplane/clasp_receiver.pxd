@@ -4,6 +4,7 @@ from libc.stddef cimport size_t
 from clasp_edge.dataplane.clasp_sender cimport ClaspSender
 from clasp_edge.dataplane.messages cimport Published, Write
 from clasp_edge.dataplane.mqtt_details cimport MqttDetails
+from clasp_edge.dataplane.token_bucket cimport TokenBucket
 from clasp_edge.dataplane.write_run cimport WriteRun
 
 
@@ -13,11 +14,8 @@ cdef class ClaspReceiver(ClaspSender):
     cdef public MqttDetails details     # of another router: what it has said of the next SET or PUBLISH; or None
     cdef readonly uint64_t refused_hlc  # of the SET that `on_refused` is called for
     cdef readonly uint64_t refused_rank
-    cdef double rate                    # messages per second, 0 = unlimited
-    cdef double tokens
-    cdef double per_message             # what a message takes of the bucket: so much, or by its bytes if that is more
-    cdef double per_byte
-    cdef uint64_t refilled_us
+    cdef TokenBucket bucket             # what it may send
+    cdef uint64_t spared_us             # when a PING above the rate was answered last
     cdef uint64_t complained_us         # when the last ERROR 429 went out
     cdef uint64_t pass_seen
     cdef readonly uint64_t heard_us     # monotonic time of the last inbound bytes
@@ -42,8 +40,7 @@ cdef class ClaspReceiver(ClaspSender):
     cdef void end_of_buffer(self) noexcept
     cdef void _handle(self, const uint8_t* data, size_t size) noexcept
     cdef void _payload(self, const uint8_t* payload, size_t size, int qos) noexcept
-    cdef bint _spend(self, size_t size) noexcept
-    cdef void _refill(self) noexcept
+    cdef bint _over_rate(self, const uint8_t* data, size_t size) noexcept
     cdef void _measure(self) noexcept
     cdef void _turn_over(self) noexcept
     cdef bint _holds(self) noexcept

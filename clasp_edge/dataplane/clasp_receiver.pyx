@@ -19,6 +19,7 @@ from clasp_edge.dataplane.reserved cimport is_reserved
 from clasp_edge.dataplane.scan cimport BAD_UTF8, TOO_DEEP, TRUNCATED, UNKNOWN_TYPE
 from clasp_edge.dataplane.sink cimport HEADROOM, Raw
 from clasp_edge.dataplane.table cimport Slot, Table
+from clasp_edge.dataplane.token_bucket cimport owe, refill, set_rate, take, used_s
 from clasp_edge.dataplane.verdict cimport ACCEPTED, CONTROL_PLANE, NO_SCOPE, OUTDATED
 from clasp_edge.dataplane.view cimport View
 from clasp_edge.dataplane.write_run cimport publish_content, set_content
@@ -31,6 +32,8 @@ log = logging.getLogger("clasp_edge.dataplane")
 cdef enum:
     MAX_FRAME = 65547
     SIGNAL_GESTURE = 3
+    PING = 0x41
+    PING_US = 100000            # of a peer above its rate, one PING in this time is answered
 
 cdef enum:
     YIELD_FROM_US = 500         # of one peer's input at once, before others may have their turn
@@ -38,6 +41,7 @@ cdef enum:
     INPUT_US = 4000             # of plain messages at once; a full read of them takes about one millisecond
 
 cdef double HELD_S = 0.01       # a router above its rate is read from so often
+cdef double LONGEST_HOLD_S = 1  # of a router with a debt: then it is told that we are here, and looked at again
 cdef double TIME_SHARE = 0.25   # of a second that a peer at its rate may take: what takes longer costs more
 
 # Faults of a frame, numbered below those of a value (scan.pxd).
@@ -119,30 +123,22 @@ cdef class ClaspReceiver(ClaspSender):
         self.heard_us = self.core.mono_us
 
     def set_rate(self, double messages_per_second, double bytes_per_second=0):
-        """Limit what the peer may send (0 = no limit): a token bucket that holds one second's worth.
-        A debt stays."""
-        cdef double owed_s = self.debt_s
-        self.rate = messages_per_second if messages_per_second > 0 else bytes_per_second
-        self.tokens = self.rate
-        self.per_message = 1 if messages_per_second > 0 else 0
-        self.per_byte = self.rate / bytes_per_second if bytes_per_second > 0 else 0
-        self.refilled_us = self.core.mono_us
-        self.owe(owed_s)
-
-    @property
-    def debt_s(self):
-        """Seconds until the peer would have its whole rate again, if it has used up all of it; else 0."""
-        if self.rate <= 0:
-            return 0.0
+        """Limit what the peer may send (0 = no limit). What it has used up of the limit before stays used."""
         if not self.core.in_pass:
             self.core.tick()
-        self._refill()
-        return (self.rate - self.tokens) / self.rate if self.tokens < 0 else 0.0
+        set_rate(&self.bucket, messages_per_second, bytes_per_second, self.core.mono_us)
+
+    @property
+    def used_s(self):
+        """Seconds until the peer would have its whole rate again: above 1 it is in debt."""
+        if not self.core.in_pass:
+            self.core.tick()
+        refill(&self.bucket, self.core.mono_us)
+        return used_s(&self.bucket)
 
     def owe(self, double seconds):
-        """Begin with a debt (`debt_s`)."""
-        if self.rate > 0 and seconds > 0 and self.tokens > self.rate * (1 - seconds):
-            self.tokens = self.rate * (1 - seconds)
+        """Begin with so much used (`used_s`)."""
+        owe(&self.bucket, seconds)
 
     @property
     def input_waits(self):
@@ -151,8 +147,8 @@ cdef class ClaspReceiver(ClaspSender):
 
     def charge(self, double messages):
         """Pay for `messages` more than the one already counted (a bundle's contents)."""
-        if self.rate > 0:
-            self.tokens -= messages * self.per_message
+        if self.bucket.rate > 0:
+            self.bucket.tokens -= messages * self.bucket.per_message
 
     # ---- input ----
 
@@ -218,7 +214,7 @@ cdef class ClaspReceiver(ClaspSender):
             self.pass_seen = self.core.passes
             self.began_us = 0
             self.heard_us = self.core.mono_us
-            self._refill()
+            refill(&self.bucket, self.core.mono_us)
         if self.plane.staging != <void*>self:
             self.plane.staging = <void*>self
             self.plane.staged_count = 0     # whatever another transport failed to finish is gone by now
@@ -237,13 +233,6 @@ cdef class ClaspReceiver(ClaspSender):
                 __builtin_prefetch(&self.plane.table.slots[staged.hash & self.plane.table.mask])
         if self.plane.staged_count == STAGED:
             self._run_staged()
-
-    cdef void _refill(self) noexcept:
-        if self.rate > 0:
-            self.tokens += (self.core.mono_us - self.refilled_us) * self.rate * 1e-6
-            if self.tokens > self.rate:
-                self.tokens = self.rate
-            self.refilled_us = self.core.mono_us
 
     cdef void _run_staged(self) noexcept:
         cdef Table table = self.plane.table
@@ -286,9 +275,9 @@ cdef class ClaspReceiver(ClaspSender):
         cdef uint64_t took_us = now_us - self.core.measured_us
         self.core.heavy = False
         self.core.measured_us = now_us
-        if self.rate > 0:
+        if self.bucket.rate > 0:
             # No more of it than the router itself may have taken: it is not alone on the board.
-            self.tokens -= min(took_us, MOST_CHARGED_US) * self.rate * 1e-6 / TIME_SHARE
+            self.bucket.tokens -= min(took_us, MOST_CHARGED_US) * self.bucket.rate * 1e-6 / TIME_SHARE
         if (now_us - self.began_us >= YIELD_FROM_US and not self.yielding
                 and self.core.mono_us + now_us >= self.core.slice_ends_us):
             self._turn_over()
@@ -323,9 +312,9 @@ cdef class ClaspReceiver(ClaspSender):
     cdef bint _holds(self) noexcept:
         """Whether a router has had all that its rate allows: then what it says waits until there is more."""
         cdef double wait_s
-        if self.rate <= 0 or self.tokens >= 1 or not self.greeted:
+        if self.bucket.rate <= 0 or self.bucket.tokens >= 1 or not self.greeted:
             return False
-        wait_s = (max(1.0, self.rate * HELD_S) - self.tokens) / self.rate
+        wait_s = (max(1.0, self.bucket.rate * HELD_S) - self.bucket.tokens) / self.bucket.rate
         self.yielding = True
         if not self.input_paused:
             self.input_paused = True
@@ -334,7 +323,7 @@ cdef class ClaspReceiver(ClaspSender):
         if not self.resuming:
             self.resuming = True
             try:
-                self.hold_input(wait_s)
+                self.hold_input(min(wait_s, LONGEST_HOLD_S))
             except Exception:
                 log.exception("cannot resume a connection")
         return True
@@ -368,7 +357,7 @@ cdef class ClaspReceiver(ClaspSender):
         self.resuming = False
         self.yielding = False
         self.core.begin()
-        self._refill()
+        refill(&self.bucket, self.core.mono_us)
         self.began_us = self.core.elapsed_us() if outer else 0
         self.core.measured_us = self.began_us
         while (done < len(self.deferred) and not self.pressed and not self.yielding
@@ -393,11 +382,13 @@ cdef class ClaspReceiver(ClaspSender):
             self.input_paused = False
             self.resume_input()
 
-    cdef bint _spend(self, size_t size) noexcept:
-        """Take one message of `size` bytes from the rate limit's bucket; False when it is empty."""
-        if self.tokens >= 1:
-            self.tokens -= max(self.per_message, size * self.per_byte)
-            return True
+    cdef bint _over_rate(self, const uint8_t* data, size_t size) noexcept:
+        """A message above the rate: whether it is dropped. PING is answered all the same, so often: who has to wait for
+        its rate is not to take the router for dead."""
+        if (size >= 5 and data[0] == 0x53 and data[12 if data[1] & 0x20 and size > 12 else 4] == PING
+                and self.core.mono_us - self.spared_us >= PING_US):
+            self.spared_us = self.core.mono_us
+            return False
         self.over_rate += 1
         self.core.over_rate += 1
         if self.core.mono_us - self.complained_us >= 1000000 or self.complained_us == 0:
@@ -406,12 +397,12 @@ cdef class ClaspReceiver(ClaspSender):
                 self.on_rate_limited()
             except Exception:
                 log.exception("an error could not be sent")
-        return False
+        return True
 
     cdef void _handle(self, const uint8_t* data, size_t size) noexcept:
         cdef size_t header, payload_size
         self.received += 1
-        if self.greeted and self.rate > 0 and not self._spend(size):
+        if self.greeted and self.bucket.rate > 0 and not take(&self.bucket, size) and self._over_rate(data, size):
             if self.details is not None:
                 self.details.skip()
             return

@@ -14,7 +14,7 @@ from clasp_edge.dataplane.payload cimport put_event
 from clasp_edge.dataplane.reserved cimport is_reserved
 from clasp_edge.dataplane.sink cimport BOUNDED, HEADROOM, begin_delivery
 from clasp_edge.dataplane.state cimport State, version_hash
-from clasp_edge.dataplane.table cimport LIST_ROUTES, entry_address
+from clasp_edge.dataplane.table cimport FIRST_ID, LIST_ROUTES, entry_address
 from clasp_edge.dataplane.trie cimport Target
 from clasp_edge.dataplane.verdict cimport AT_CAPACITY, BAD_ADDRESS
 
@@ -23,6 +23,9 @@ log = logging.getLogger("clasp_edge.dataplane")
 cdef enum:
     MAX_ROUTES = 65536          # addresses that are only published to; a remote party can grow this table
     MAX_ROUTE_BYTES = 1 << 23   # of their addresses
+    MAX_FAN_BYTES = 1 << 23     # of fan-out lists: above that, those that are not worth it are forgotten
+    WORTH_BYTES = 64            # of a list, for each address that uses it
+    THINNED_AT_ONCE = 1024      # entries, each time that a list is made
 
 
 cdef class Routing(State):
@@ -114,7 +117,32 @@ cdef class Routing(State):
         Py_XDECREF(<PyObject*>entry.fan)
         entry.fan = <void*>fan
         entry.fan_generation = self.trie.generation
+        if self.trie.fan_bytes > MAX_FAN_BYTES:
+            self._thin()
         return fan
+
+    cdef void _thin(self) noexcept:
+        """There are too many fan-out lists, as when every address has another large audience: forget those that are
+        used by few addresses for their size, some entries at a time. They are made again when they are needed."""
+        cdef Entry* entry
+        cdef Fanout fan
+        cdef int _looked
+        for _looked in range(THINNED_AT_ONCE):
+            self.thinned += 1
+            if self.thinned >= self.table.top:
+                self.thinned = FIRST_ID
+                self.trie.prune()               # also those of addresses that are no more
+                break
+            entry = self.table.entries[self.thinned]
+            if entry == NULL or entry.fan == NULL:
+                continue
+            # The entry's own reference is one of them, the trie's another.
+            if (<Fanout>entry.fan).size > WORTH_BYTES * ((<PyObject*>entry.fan).ob_refcnt - 1):
+                fan = <Fanout>entry.fan
+                Py_XDECREF(<PyObject*>entry.fan)
+                entry.fan = NULL
+                entry.fan_generation = 0
+                self.trie.let_go(fan)
 
     cdef void _fan_out(self, Entry* entry, Sink excluded, int bit, Delivery* delivery) noexcept:
         """Deliver to the subscriptions whose mask has `bit`."""
@@ -127,33 +155,57 @@ cdef class Routing(State):
         cdef Py_ssize_t address_size = entry.address_size
         self.serial += 1
         delivery.serial = self.serial
+        if entry.fan_generation == self.trie.generation:
+            fan = <Fanout>entry.fan
+        else:
+            fan = self._fan_anew(entry)
+            if fan is None:
+                return
+        _alive = fan.filters            # whatever happens to the list meanwhile
+        for i in range(fan.count):
+            target = &fan.targets[i]
+            if target.sink == <PyObject*>excluded:
+                continue
+            if delivery.frame == NULL and not target.native and not self._frame(delivery):
+                continue
+            if target.plain & bit:
+                self.deliveries += 1
+                delivery.options = target.options
+                delivery.extra = target.extra
+                (<Sink>target.sink).deliver(delivery)
+            elif target.filtered & bit:
+                filters = self._filtered(filters, target)
+        if filters is not None:
+            self._offer(filters, delivery, address_size)
+
+    # What follows may raise, which a function has to provide for with every call: so it stands by itself.
+
+    cdef Fanout _fan_anew(self, Entry* entry):
         try:
-            fan = self.fan(entry)
-            _alive = fan.filters        # whatever happens to the list meanwhile
-            for i in range(fan.count):
-                target = &fan.targets[i]
-                if target.sink == <PyObject*>excluded:
-                    continue
-                if delivery.frame == NULL and not target.native and not self._frame(delivery):
-                    continue
-                if target.plain & bit:
-                    self.deliveries += 1
-                    delivery.options = target.options
-                    delivery.extra = target.extra
-                    (<Sink>target.sink).deliver(delivery)
-                elif target.filtered & bit:
-                    if filters is None:
-                        filters = []
-                    filters.append(<object>target.filter)
-            if filters is not None:
-                # Python, and it may call back into the plane: only after the loop over the borrowed list.
-                address = PyBytes_FromStringAndSize(<const char*>delivery.frame + 8, address_size)
-                frame = PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
-                self.core.heavy = True
-                for item in filters:
-                    item.offer(address, delivery.signal, frame)
+            return self.fan(entry)
         except Exception:
+            log.exception("a message could not be delivered")
+            return None
+
+    cdef list _filtered(self, list filters, Target* target):
+        try:
+            if filters is None:
+                filters = []
+            filters.append(<object>target.filter)
+        except MemoryError:
             log.exception("a message could not be delivered to everyone")
+        return filters
+
+    cdef void _offer(self, list filters, Delivery* delivery, Py_ssize_t address_size) noexcept:
+        """Python, and it may call back into the plane: only after the loop over the borrowed list."""
+        self.core.heavy = True
+        address = PyBytes_FromStringAndSize(<const char*>delivery.frame + 8, address_size)
+        frame = PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
+        for item in filters:
+            try:
+                item.offer(address, delivery.signal, frame)
+            except Exception:
+                log.exception("a message could not be delivered to everyone")
 
     cdef bint _frame(self, Delivery* delivery) noexcept:
         """Make the CLASP frame of an event that came by MQTT. False when there is none for it."""

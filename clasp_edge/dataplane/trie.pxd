@@ -35,8 +35,10 @@ cdef struct Target:
 
 
 cdef class Fanout:
-    cdef Target* targets
+    cdef bytes key          # the targets, as which the trie knows the list
+    cdef Target* targets    # in `key`
     cdef Py_ssize_t count
+    cdef Py_ssize_t size    # bytes that the list takes
     cdef list filters
     cdef object __weakref__
 
@@ -55,6 +57,7 @@ cdef class Node:
 cdef class Trie:
     cdef Node root
     cdef dict interned      # fan-out lists by their targets, for all entries to share
+    cdef readonly Py_ssize_t fan_bytes      # that these take
     cdef dict extras        # encoded subscription identifiers of this generation, by themselves
     cdef dict filtered      # by filter: the lists that it is in
     cdef list changes       # patterns of the subscriptions that came or went, the first of them after `changed_from`
@@ -70,5 +73,6 @@ cdef class Trie:
     cdef bint holds(self, bytes address, uint64_t generation) except -1
     cdef Fanout fan_out(self, bytes address)
     cdef Fanout _shared(self, Fanout fan)
-    cdef _prune(self)
+    cdef void let_go(self, Fanout fan)
+    cdef prune(self)
     cdef _walk(self, Node node, list segments, Py_ssize_t at, list found, list asked)

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Next
-from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from clasp_edge.dataplane.reserved import ONLY_BY_NAME
 
@@ -19,6 +19,9 @@ cdef bytes _only_by_name = ONLY_BY_NAME
 
 cdef enum:
     PRUNE_FROM = 64     # fan-out lists; with fewer, unused ones are not worth a search
+    FANOUT_BYTES = 300  # what a list takes beside its targets, and beside its place
+    FILTER_BYTES = 150  # for each filter in it: from the filter to the list there is a way, too
+    EXTRA_BYTES = 50
     CHANGES = 64        # patterns of the last changes, against which a cached fan-out is checked
     MANY_EXTRAS = 1024
 
@@ -69,9 +72,6 @@ cdef bytes _identifiers(list numbers):
 cdef class Fanout:
     """Who gets the messages of an address. Valid for the trie's generation it was made in, and for later ones as far as
     no pattern that matches the address came or went (`Trie.holds`)."""
-
-    def __dealloc__(self):
-        free(self.targets)
 
     def __len__(self):
         return self.count
@@ -293,12 +293,12 @@ cdef class Trie:
                 native[subscription.sink] = _joined(native.get(subscription.sink), subscription)
         fan = Fanout.__new__(Fanout)
         fan.filters = []
+        fan.size = FANOUT_BYTES
         # At most: what goes to the sink as it comes, and each of its filters.
         count = sum([1 + len(filters) for _, filters in by_sink.values()])
-        if count:
-            fan.targets = <Target*>calloc(count, sizeof(Target))
-            if fan.targets == NULL:
-                raise MemoryError
+        fan.key = PyBytes_FromStringAndSize(NULL, count * sizeof(Target))
+        fan.targets = <Target*><char*>fan.key       # ours alone until it is a key
+        memset(fan.targets, 0, count * sizeof(Target))
         i = 0
         for sink, (plain, filters) in by_sink.items():
             taken = plain
@@ -316,6 +316,7 @@ cdef class Trie:
                             self.extras.clear()
                         extra = self.extras.setdefault(extra, extra)
                         fan.filters.append(extra)
+                        fan.size += EXTRA_BYTES + len(<bytes>extra)
                         fan.targets[i].extra = <PyObject*>extra
                 i += 1
             for subscription in filters:
@@ -328,8 +329,13 @@ cdef class Trie:
                 fan.targets[i].filter = <PyObject*>subscription.filter
                 fan.targets[i].filtered = wanted
                 fan.filters.append(subscription.filter)
+                fan.size += FILTER_BYTES
                 i += 1
         fan.count = i
+        if i < count:
+            fan.key = fan.key[:i * sizeof(Target)]
+            fan.targets = <Target*><char*>fan.key
+        fan.size += i * sizeof(Target)
         return self._shared(fan)
 
     cdef Fanout _shared(self, Fanout fan):
@@ -337,12 +343,12 @@ cdef class Trie:
 
         Also from earlier generations, or a hundred thousand addresses would end up with a list each when subscriptions
         come and go: a list is nothing but its targets, and those are the same ones."""
-        cdef bytes key = PyBytes_FromStringAndSize(<char*>fan.targets, fan.count * sizeof(Target))
-        cdef Fanout known = <Fanout>self.interned.get(key)
+        cdef Fanout known = <Fanout>self.interned.get(fan.key)
         if known is None:
             if len(self.interned) >= self.prune_at:
-                self._prune()
-            self.interned[key] = known = fan
+                self.prune()
+            self.interned[fan.key] = known = fan
+            self.fan_bytes += fan.size
         elif known.filters is None:
             known.filters = fan.filters
         else:
@@ -355,7 +361,12 @@ cdef class Trie:
                 fans.add(known)
         return known
 
-    cdef _prune(self):
+    cdef void let_go(self, Fanout fan):
+        """The caller's reference to the list is the last one beside the trie's own, or there are others."""
+        if (<PyObject*>fan).ob_refcnt <= 2 and self.interned.pop(fan.key, None) is not None:
+            self.fan_bytes -= fan.size
+
+    cdef prune(self):
         """Let go of the lists that no entry uses."""
         cdef PyObject* key
         cdef PyObject* fan
@@ -365,7 +376,7 @@ cdef class Trie:
             if fan.ob_refcnt == 1:
                 unused.append(<object>key)
         for text in unused:
-            del self.interned[text]
+            self.fan_bytes -= (<Fanout>self.interned.pop(text)).size
         # So that each list is looked at a few times in its life, however many there are.
         self.prune_at = max(PRUNE_FROM, 2 * len(self.interned))
 

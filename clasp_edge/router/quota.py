@@ -1,19 +1,29 @@
 """What the bearers of one token may use together: messages and bytes a second, sessions, subscriptions.
 
-A token's sessions share its rate evenly, so that together they never have more. Principals are those of `places`:
+A token's sessions share its rate evenly, so that together they never have more. A newcomer has used as much of its
+share as the others have of theirs. Principals are those of `places`:
 tokens with one subject count as one. Nothing here is asked for a message; a session's rate is set when sessions come
 and go.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from clasp_edge.router.principal import principal_of
 
 if TYPE_CHECKING:
     from clasp_edge.router.access import Identity
-    from clasp_edge.router.places import Places
+    from clasp_edge.router.places import Holder, Places
+
+
+@runtime_checkable
+class _Limited(Protocol):
+    """A session with a rate."""
+
+    @property
+    def used_s(self) -> float: ...
+    def apply_rate(self) -> None: ...
 
 
 def no_session(places: Places, identity: Identity | None) -> str | None:
@@ -50,11 +60,27 @@ def bytes_rate(places: Places, identity: Identity | None) -> float:
     return identity.quota.bytes_per_second / max(1, places.count(principal_of("", identity)))
 
 
+def used_by_others(places: Places, newcomer: Holder, identity: Identity | None) -> float:
+    """What a newcomer has used already of the rate that it shares, in seconds of 0 to 1: as much as the others on
+    average, since it gets its share from them."""
+    if not _shares_a_rate(identity):
+        return 0.0
+    used = [
+        min(1.0, one.used_s)
+        for one in places.holders(principal_of("", identity))
+        if one is not newcomer and isinstance(one, _Limited)
+    ]
+    return sum(used) / len(used) if used else 0.0
+
+
 def share_anew(places: Places, identity: Identity | None) -> None:
     """A session of the token's bearers has come or gone: the others' rates change with it."""
-    if identity is None or not (identity.quota.messages_per_second or identity.quota.bytes_per_second):
+    if not _shares_a_rate(identity):
         return
     for one in places.holders(principal_of("", identity)):
-        apply = getattr(one, "apply_rate", None)
-        if apply is not None:
-            apply()
+        if isinstance(one, _Limited):
+            one.apply_rate()
+
+
+def _shares_a_rate(identity: Identity | None) -> bool:
+    return identity is not None and bool(identity.quota.messages_per_second or identity.quota.bytes_per_second)

@@ -61,8 +61,6 @@ class Router:
         self.clock = clock
         self.authenticator = authenticator
         self.trail = Trail()
-        self.certificates: dict[str, tuple[str, ...]] = {}
-        """Names in the certificates of clients that are connected and have shown one, by their `host:port`."""
         self.core = Core(limits.arena_mib, limits.outbox_kib * 1024, limits.event_backlog_kib * 1024)
         self.core.loop = loop
         self.plane = Plane(self.core, limits.history_kib * 1024)
@@ -153,19 +151,25 @@ class Router:
         self.plane.register(session, session.id.encode())
         self.sessions[session.id] = session
         self.apply_limits(session)
-        session.owe(self.debts.take(session.holding.account.principal))
-        quota.share_anew(self.places, session.identity)
+        self._begin_rate(session)
         return True
 
     def readmit(self, session: Session, before: Identity | None) -> bool:
         """The session's token is another one: its place and its rates are those of that, if there is room."""
         self.places.give_back(session)
+        self.debts.leave(principal_of(host_of(session.link.remote), before), session.used_s)
         quota.share_anew(self.places, before)
         if not self._take_place(session):
             return False
         self.apply_limits(session)
-        quota.share_anew(self.places, session.identity)
+        self._begin_rate(session)
         return True
+
+    def _begin_rate(self, session: Session) -> None:
+        """What others have used of the rate is used: those who have left, and those who share it."""
+        session.owe(self.debts.take(session.holding.account.principal))
+        session.owe(quota.used_by_others(self.places, session, session.identity))
+        quota.share_anew(self.places, session.identity)
 
     def _take_place(self, session: Session) -> bool:
         host, identity = host_of(session.link.remote), session.identity
@@ -193,7 +197,7 @@ class Router:
         if self.sessions.pop(session.id, None) is None:
             return
         self.places.give_back(session)
-        self.debts.leave(session.holding.account.principal, session.debt_s)
+        self.debts.leave(session.holding.account.principal, session.used_s)
         quota.share_anew(self.places, session.identity)
         session.note_writes()
         log.info("%r: disconnected", session)

@@ -28,7 +28,7 @@ from clasp_edge.wire import (
     encode,
     encode_payload,
 )
-from clasp_edge.wire.messages import Hello, Publish, Set
+from clasp_edge.wire.messages import Hello, Ping, Publish, Set
 from clasp_edge.wire.timeline import timeline_as_value
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ _REFUSALS = frozenset({ErrorCode.FORBIDDEN, ErrorCode.SCOPE_FAILURE})
 # Frames that could not be read are code 100, messages 101 (wire.md 5.2).
 _FRAME_FAULTS = frozenset({Kind.TRUNCATED_HEADER, Kind.BAD_MAGIC, Kind.LENGTH_MISMATCH, Kind.EMPTY_PAYLOAD})
 
+LONG_HOLD_S = 1.0
+"""Another router whose input is held for so long is shown that this one lives, each time."""
+
 LONGEST_ERROR = 300
 """Characters that are remembered of what a client was told last."""
 
@@ -78,6 +81,7 @@ class Session(ClaspReceiver):
         "own_rate",
         "p2p_capable",
         "pinged_us",
+        "proxied",
         "rate_limit",
         "revoked",
         "router",
@@ -104,6 +108,7 @@ class Session(ClaspReceiver):
         self.own_rate: float | None = None  # in place of limits.messages_per_second
         self.rate_limit = ""
         self.p2p_capable = False
+        self.proxied = False  # the address is a proxy's, and says nothing about who it is
         self.closing = False
         self.revoked = False
         self.scheduled = 0
@@ -264,6 +269,8 @@ class Session(ClaspReceiver):
 
     def hold_input(self, wait_s: float) -> None:
         self.router.loop.call_later(wait_s, self.take_deferred)
+        if wait_s >= LONG_HOLD_S:
+            self.reply(Ping())  # its own may wait behind the rest of its input
         if self.on_held is not None:
             self.on_held()
 

@@ -16,8 +16,9 @@ RATE = 100
 COMPLAINT = wire.Error(429, f"Rate limit exceeded: {RATE} messages/second")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def daemon() -> Iterator[Daemon]:
+    """One for each test: what one has used of the host's rate, the next one would not have."""
     with Daemon(tcp=True, messages_per_second=RATE) as running:
         yield running
 
@@ -81,7 +82,7 @@ def test_a_bundle_costs_what_it_holds(clients: Crowd, base: str) -> None:
     large = clients.tcp()
     large.send(wire.Bundle([wire.Set(f"{base}/b", number) for number in range(3 * RATE)]))
     large.recv_type(wire.Ack)
-    large.send(wire.Ping())
+    large.send(wire.Set(f"{base}/b", 1))
     assert large.recv() == COMPLAINT
     time.sleep(2.6)
     assert large.sync() == []

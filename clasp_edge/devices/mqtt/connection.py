@@ -39,6 +39,16 @@ MOST_WAITING_BYTES = 1 << 20
 MOST_CONNECT_BYTES = 1 << 17
 """A CONNECT with will, name and password of 64 KiB in all fits twice; it comes from somebody unknown."""
 
+PATIENCE_S = 5.0
+"""Who comes back waits no longer than this for what its last connection sent above the rate; less than any handshake
+may take."""
+
+HURRIED_BYTES = 16_384
+"""Of it at a time, so that others get their turn: about half a millisecond of work."""
+
+LONGEST_DEBT_S = 2.0
+"""Whoever owes the rate more than a full bucket, by coming back again and again, loses what still waits."""
+
 GRACE_S = 0.05
 """A client that comes back at once may be heard before the end of its last connection is."""
 
@@ -71,6 +81,7 @@ class Connection(ABC):
         self.successors: list[tuple[Connection, bytes, Callable[[], None]]] = []
         self.yields = False
         """Whether nothing is read because somebody with the client's name waits."""
+        self._patience: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<mqtt connection {self.remote}>"
@@ -159,7 +170,11 @@ class Connection(ABC):
             used = self._handshake(buffer.data, buffer.end) if buffer.begin == 0 else 0
             session = self.session
             buffer.used(used)
-        if session is not None and len(buffer):
+        if session is not None and session.hurried:
+            self._use_part(buffer, session)
+            if session.hurried:
+                return
+        elif session is not None and len(buffer):
             buffer.used(session.receive(buffer.rest(), len(buffer)))
         if self.closing:
             return
@@ -168,6 +183,21 @@ class Connection(ABC):
         elif len(buffer) <= LARGE_REST_BYTES:
             self.rest = bytes(buffer.rest())
             self._drop_buffer()
+
+    def _use_part(self, buffer: InputBuffer, session: Session) -> None:
+        """Act upon the next packets of what the client sent above its rate before it came back."""
+        size = HURRIED_BYTES
+        while True:
+            size = min(size, len(buffer))
+            with buffer.rest() as rest:
+                used = session.receive(rest[:size], size)
+            waits = session.occupied or session.input_paused
+            if used or waits or self.closing or size == len(buffer):
+                break
+            size *= 4  # a large packet
+        buffer.used(used)
+        if not used and not waits:
+            session.hurried = False  # what is left is no whole packet
 
     def _look_ahead(self) -> None:
         """The client sends faster than it may: what it has sent waits here, but its PINGREQs are answered in time."""
@@ -250,7 +280,9 @@ class Connection(ABC):
 
     def resume_input(self) -> None:
         """Take up what was left over, then read on."""
-        self._resuming = None
+        if self._resuming is not None:
+            self._resuming.cancel()
+            self._resuming = None
         if self.closing or self.session is None:
             return
         if self.input is not None:
@@ -263,6 +295,10 @@ class Connection(ABC):
             return
         if self.session.input_paused or self.session.occupied or self.closing:
             return
+        if self.session.hurried and self.input is not None:
+            self.server.loop.call_soon(self.resume_input)
+            return
+        self.session.hurried = False
         if self._after_input is not None:
             after, self._after_input = self._after_input, None
             after()
@@ -277,7 +313,9 @@ class Connection(ABC):
         if self.closing or not (self.rest or self.input):
             return False
         session = self.session
-        return self.awaits_login or (session is not None and (session.input_paused or session.occupied))
+        return self.awaits_login or (
+            session is not None and (session.input_paused or session.occupied or session.hurried)
+        )
 
     @property
     def ends_after_input(self) -> bool:
@@ -296,6 +334,32 @@ class Connection(ABC):
         other.successors = [one for one in other.successors if one[0].awaits_login and not one[0].closing]
         other.successors.append((self, body, opens))
         self.server.loop.call_later(GRACE_S, other.yield_place)
+        if other._patience is None:
+            patience_s = min(PATIENCE_S, self.server.router.config.limits.handshake_timeout_s / 2)
+            other._patience = self.server.loop.call_later(patience_s, other.cut_short)
+
+    def cut_short(self) -> None:
+        """The client is back and has waited long enough: what it sent before is acted upon without regard to its rate,
+        which its next messages make up for. Who owes too much already loses it."""
+        self._patience = None
+        session = self.session
+        if self.closing or session is None or not self.input_waits:
+            return
+        if session.used_s > LONGEST_DEBT_S:
+            size = len(self.input) if self.input is not None else len(self.rest)
+            self.server.cut_short += 1
+            more = self.server.notices.due(self.remote)
+            if more is not None:
+                log.warning(
+                    "%r: the client connected again, %d bytes above limits.messages_per_second dropped%s",
+                    session, size, more,
+                )  # fmt: skip
+            self.drop()
+            return
+        if not self.gone and session.pressed:
+            self.abort()  # it does not read what it is answered
+        session.hurried = True
+        self.resume_input()
 
     def yield_place(self) -> None:
         """The client is back on another connection: what was read of this one is acted upon, then the other one is
@@ -355,8 +419,9 @@ class Connection(ABC):
         self._drop_buffer()
         self._holding = None
         self.server.waiting.discard(self)
-        if self._resuming is not None:
-            self._resuming.cancel()
+        for timer in (self._resuming, self._patience):
+            if timer is not None:
+                timer.cancel()
         session, self.session = self.session, None
         if session is not None:
             session.connection_lost(self)

@@ -35,6 +35,9 @@ BRIDGE_NOTES = b"$SYS/broker/connection/"
 """Where a bridge of Mosquitto says by its will that it is gone. Nobody may publish there, but it has to get in."""
 
 
+FOREIGN = "the client identifier is somebody else's"
+
+
 class Refusal(MqttError):
     """The connection is not accepted."""
 
@@ -101,17 +104,29 @@ def _known(result: Identity | Refused, packet: Connect) -> Identity:
 def _greet(connection: Connection, body: bytes, packet: Connect, identity: Identity | None) -> None:
     """`identity`: who has shown a password; None where the packet has to tell. Raises Refusal."""
     server = connection.server
-    before = server.sessions.get(packet.client_id)
-    if before is not None and before.connection is not None and before.connection.input_waits:
-        connection.wait_for(before.connection, body, lambda: _greet(connection, body, packet, identity))
-        return
     try:
+        before = _busy(connection, packet, identity)
+        if before is not None:
+            connection.wait_for(before, body, lambda: _greet(connection, body, packet, identity))
+            return
         session = _admit(connection, packet, identity)
     except MqttError as error:
         raise Refusal(error.reason, error.text, packet.version) from None
     assert connection.session is session
     log.info("%r: connected (%s)", session, "5.0" if packet.version == V5 else "3.1.1")
     server.after_connect()
+
+
+def _busy(connection: Connection, packet: Connect, identity: Identity | None) -> Connection | None:
+    """The client's earlier connection, if what came over it still waits. Only whoever may take over the session is told
+    to wait: raises MqttError."""
+    server = connection.server
+    before = server.sessions.get(packet.client_id)
+    if before is None or before.connection is None or not before.connection.input_waits:
+        return None
+    if server.foreign(before, identity if identity is not None else _identify(connection, packet)):
+        raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, FOREIGN)
+    return before.connection  # None if its owner's token has ended meanwhile
 
 
 def _admit(connection: Connection, packet: Connect, identity: Identity | None) -> Session:
@@ -135,7 +150,7 @@ def _admit(connection: Connection, packet: Connect, identity: Identity | None) -
         session.revive()
         session = None
     if session is not None and server.foreign(session, identity):
-        raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "the client identifier is somebody else's")
+        raise MqttError(Reason.CLIENT_IDENTIFIER_NOT_VALID, FOREIGN)
     session = server.sessions.get(client_id)  # its owner's token may have ended it
     host = host_of(connection.remote)
     admin = may_administrate(identity)

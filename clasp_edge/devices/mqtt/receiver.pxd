@@ -1,12 +1,14 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
+from clasp_edge.dataplane.token_bucket cimport TokenBucket
 from clasp_edge.devices.mqtt.context cimport MqttContext
 from clasp_edge.devices.mqtt.journaled cimport MqttJournaled
 
 
 cdef class MqttReceiver(MqttJournaled):
     cdef public bint occupied               # a packet is still being dealt with: the next one waits
+    cdef public bint hurried                # its rate is taken, and does not hold it back
     cdef uint32_t pings_answered        # of PINGREQs that are still to come
     cdef public bint stopped            # no further packet of this connection is looked at
     cdef public uint32_t receive_maximum
@@ -14,11 +16,7 @@ cdef class MqttReceiver(MqttJournaled):
     cdef readonly uint64_t received
     cdef readonly bint input_paused
     cdef bint departed                  # the client is gone; what it sent before is still acted upon, nothing answered
-    cdef double rate                    # messages per second, 0 = unlimited
-    cdef double tokens
-    cdef double per_message             # what a packet takes of the bucket: so much, or by its bytes if that is more
-    cdef double per_byte
-    cdef uint64_t refilled_us
+    cdef TokenBucket bucket             # what it may publish
     cdef list topics                    # by alias: the address, the reason why messages to it are refused, or None
     cdef uint8_t* unreleased            # bitmap of QoS 2 packet identifiers between PUBLISH and PUBREL
     cdef readonly uint32_t unreleased_count
@@ -36,6 +34,5 @@ cdef class MqttReceiver(MqttJournaled):
     cpdef take_acknowledgement(self, int type, int packet_id, int reason)
     cdef bint _short_packet(self, int first, const uint8_t* body, size_t size) noexcept
     cdef void _fault(self, int reason, str text) noexcept
-    cdef void _refill(self) noexcept
     cdef void _pause(self, double delay_s) noexcept
     cdef void _hand_up(self, int first, const uint8_t* body, size_t size) noexcept

@@ -18,6 +18,7 @@ from clasp_edge.dataplane.mqtt_message cimport new_raw, raw_write
 from clasp_edge.dataplane.mqtt_properties cimport read_properties
 from clasp_edge.dataplane.scan cimport utf8_valid
 from clasp_edge.dataplane.sink cimport NO_EXPIRY, Raw
+from clasp_edge.dataplane.token_bucket cimport owe, pay, refill, set_rate, take, used_s
 from clasp_edge.dataplane.verdict cimport ACCEPTED, AT_CAPACITY, BAD_ADDRESS, NO_SCOPE, TOO_LARGE
 from clasp_edge.dataplane.view cimport View
 from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
@@ -121,6 +122,7 @@ cdef class MqttReceiver(MqttJournaled):
         self.departed = False
         self.input_paused = False
         self.occupied = False
+        self.hurried = False
         self.pings_answered = 0
         self.heard_us = self.core.mono_us
 
@@ -140,37 +142,22 @@ cdef class MqttReceiver(MqttJournaled):
         self.departed = True
 
     def set_rate(self, double messages_per_second, double bytes_per_second=0):
-        """Limit what the client may publish (0 = no limit): a token bucket that holds one second's worth.
-        A debt stays."""
-        cdef double owed_s = self.debt_s
-        self.rate = messages_per_second if messages_per_second > 0 else bytes_per_second
-        self.tokens = self.rate
-        self.per_message = 1 if messages_per_second > 0 else 0
-        self.per_byte = self.rate / bytes_per_second if bytes_per_second > 0 else 0
-        self.refilled_us = self.core.mono_us
-        self.owe(owed_s)
-
-    @property
-    def debt_s(self):
-        """Seconds until the client would have its whole rate again, if it has used up more than half of it; else 0."""
-        if self.rate <= 0:
-            return 0.0
+        """Limit what the client may publish (0 = no limit). What it has used up of the limit before stays used."""
         if not self.core.in_pass:
             self.core.tick()
-        self._refill()
-        return (self.rate - self.tokens) / self.rate if self.tokens < self.rate / 2 else 0.0
+        set_rate(&self.bucket, messages_per_second, bytes_per_second, self.core.mono_us)
+
+    @property
+    def used_s(self):
+        """Seconds until the client would have its whole rate again."""
+        if not self.core.in_pass:
+            self.core.tick()
+        refill(&self.bucket, self.core.mono_us)
+        return used_s(&self.bucket)
 
     def owe(self, double seconds):
-        """Begin with a debt (`debt_s`)."""
-        if self.rate > 0 and seconds > 0 and self.tokens > self.rate * (1 - seconds):
-            self.tokens = self.rate * (1 - seconds)
-
-    cdef void _refill(self) noexcept:
-        if self.rate > 0:
-            self.tokens += (self.core.mono_us - self.refilled_us) * self.rate * 1e-6
-            if self.tokens > self.rate:
-                self.tokens = self.rate
-            self.refilled_us = self.core.mono_us
+        """Begin with so much used (`used_s`)."""
+        owe(&self.bucket, seconds)
 
     # ---- input ----
 
@@ -188,7 +175,7 @@ cdef class MqttReceiver(MqttJournaled):
         self.core.begin()
         self.heard_us = self.core.mono_us
         self.context.received_bytes += filled
-        self._refill()
+        refill(&self.bucket, self.core.mono_us)
         self.input_paused = False
         while filled - at >= 2 and not self.stopped and (not self.dead or self.departed) and not self.occupied:
             if self.pressed:
@@ -207,12 +194,13 @@ cdef class MqttReceiver(MqttJournaled):
             if filled - at < total:
                 break
             type = data[at] >> 4
-            if self.rate > 0 and (type == PUBLISH or type == SUBSCRIBE or type == UNSUBSCRIBE):
-                if self.tokens < 1:
+            if (self.bucket.rate > 0 and (type == PUBLISH or type == SUBSCRIBE or type == UNSUBSCRIBE)
+                    and not take(&self.bucket, total)):
+                if not self.hurried:
                     # MQTT has no way to refuse one message of a QoS 0 client: it waits instead.
-                    self._pause((1 - self.tokens) / self.rate)
+                    self._pause((1 - self.bucket.tokens) / self.bucket.rate)
                     break
-                self.tokens -= max(self.per_message, total * self.per_byte)
+                pay(&self.bucket, total)
             # An empty body may lie at the end of the buffer, and points nowhere then.
             self._packet(data[at], &data[at] + 1 + header, remaining)
             at += total

@@ -79,6 +79,7 @@ class MqttServer:
         self.notices = Notices(router.clock)
         self.subscription_notices = Notices(router.clock)
         self.refused_subscriptions = 0
+        self.cut_short = 0
         self.shared = SharedGroups(router.plane.trie, self.context)
         self.sys_topics = SysTopics(self)
         self.inputs = Inputs(max(INPUTS_MIB << 20, 4 * self.max_packet))
@@ -209,6 +210,7 @@ class MqttServer:
             "refused": context.refused,
             "dropped": context.dropped,
             "refused_subscriptions": self.refused_subscriptions,
+            "cut_short": self.cut_short,
             "bad_input": self.notices.total,
             "queued_bytes": context.queued,
             "shared_groups": len(self.shared),

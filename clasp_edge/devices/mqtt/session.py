@@ -30,7 +30,7 @@ from clasp_edge.devices.mqtt.codec import (
 from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.receiver import MqttReceiver
 from clasp_edge.router.principal import author_of
-from clasp_edge.router.quota import bytes_rate, rate, share_anew
+from clasp_edge.router.quota import bytes_rate, rate, share_anew, used_by_others
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.connection import Connection
@@ -152,6 +152,7 @@ class Session(MqttReceiver):
         self.accept_aliases(TOPIC_ALIASES_IN if packet.version == V5 else 0)
         self.apply_rate()
         self.owe(self.server.router.debts.take(self.holding.account.principal))
+        self.owe(used_by_others(self.server.router.places, self, self.identity))
         self.server.connected += 1
 
     def apply_rate(self) -> None:
@@ -184,9 +185,11 @@ class Session(MqttReceiver):
         log.info("%r: disconnected", self)
         self.note_writes()
         self.connection = None
+        if self.from_log is not None:
+            self.from_log.pause()
         self.server.connected -= 1
         self.server.router.places.give_back(self)
-        self.server.router.debts.leave(self.holding.account.principal, self.debt_s)
+        self.server.router.debts.leave(self.holding.account.principal, self.used_s)
         share_anew(self.server.router.places, self.identity)
         self.detach()
         if self.will is not None:
@@ -279,6 +282,13 @@ class Session(MqttReceiver):
             self._handle(packet)
         except MqttError as error:
             self.on_fault(error.reason, error.text)
+        except Exception:
+            self.failed(PacketType(first >> 4).name)
+
+    def failed(self, kind: str) -> None:
+        """A packet could not be dealt with, through no fault of the client: it would wait for the answer for ever."""
+        log.exception("%r: %s could not be dealt with", self, kind)
+        self.disconnect(Reason.UNSPECIFIED, f"{kind} could not be dealt with")
 
     def _handle(self, packet: Packet) -> None:
         match packet:

@@ -93,6 +93,10 @@ def _go_on(session: Session, connection: Connection | None, slices: Iterator[boo
         session.occupied = False
         session.on_fault(error.reason, error.text)
         return
+    except Exception:
+        session.occupied = False
+        session.failed("SUBSCRIBE")
+        return
     finally:
         core.end_pass()
     if left:

@@ -19,6 +19,7 @@ from clasp_edge.dataplane.bytes cimport get32, put16
 from clasp_edge.dataplane.core cimport Core
 from clasp_edge.dataplane.messages cimport Published, Write, read_publish
 from clasp_edge.dataplane.plane cimport Plane
+from clasp_edge.dataplane.token_bucket cimport owe, refill, set_rate, used_s
 from clasp_edge.dataplane.verdict cimport ACCEPTED
 from clasp_edge.devices.osc.decode cimport VALUE_ROOM, OscMessage, check_packet, is_bundle, read_message
 from clasp_edge.devices.osc.source cimport TIMETAGS_IGNORE, TIMETAGS_RELATIVE, Party, Source, SourceTable
@@ -318,7 +319,7 @@ cdef class OscReceiver(SourceTable):
             elif self._is_stamped(source, data):
                 # It has a time of its own, and waits in any case: no rate is a reason to lose it.
                 self._refill(source)
-                source.tokens -= count
+                source.bucket.tokens -= count
                 self._bundle(source, data, size, self.plane.core.wall_us)
             elif source.overflow is None and self._spend(source, count if count > 0 else 1):
                 self._bundle(source, data, size, self.plane.core.wall_us)
@@ -342,31 +343,41 @@ cdef class OscReceiver(SourceTable):
     # ---- the rate ----
 
     cdef double _refill(self, Source source) noexcept:
-        """Fill the bucket, which holds what one second allows; returns the rate, 0 for any."""
+        """Fill the source's bucket; returns the rate, 0 for any."""
         cdef uint64_t now_us = self.plane.core.mono_us
         cdef double rate = source.rate if source.rate >= 0 else self.rate
-        if source.refilled_us == 0:
-            source.tokens = rate
-        else:
-            source.tokens += (now_us - source.refilled_us) * 1e-6 * rate
-            if source.tokens > rate:
-                source.tokens = rate
-        source.refilled_us = now_us
+        if rate != source.bucket.rate:
+            set_rate(&source.bucket, rate, 0, now_us)
+        refill(&source.bucket, now_us)
         return rate
 
     cdef bint _spend(self, Source source, int messages) noexcept:
-        """Whether the source may send that many now."""
+        """Whether the source may send that many now: all of a bundle, or none."""
         if self._refill(source) <= 0:
             return True
-        if source.tokens < messages:
+        if source.bucket.tokens < messages:
             return False
-        source.tokens -= messages
+        source.bucket.tokens -= messages
         return True
 
     def charge(self, Source source not None, double messages):
         """Let something costly count as so many messages; a debt is paid before the next one passes."""
         if self._refill(source) > 0:
-            source.tokens -= messages
+            source.bucket.tokens -= messages
+
+    def used_s(self, Source source not None):
+        """Seconds until the source would have its whole rate again: above 1 it is in debt."""
+        if not self.plane.core.in_pass:
+            self.plane.core.tick()
+        self._refill(source)
+        return used_s(&source.bucket)
+
+    def owe(self, Source source not None, double seconds):
+        """Have the source begin with so much used (`used_s`)."""
+        if not self.plane.core.in_pass:
+            self.plane.core.tick()
+        self._refill(source)
+        owe(&source.bucket, seconds)
 
     cdef _wait_bundle(self, Source source, const uint8_t* p, size_t size, int nesting):
         """A bundle above the rate. One for "immediately" by its members, so that params converge; what has a time tag
@@ -405,7 +416,9 @@ cdef class OscReceiver(SourceTable):
         packet = PyBytes_FromStringAndSize(<const char*>p, size)
         key = None
         if end != NULL and not read_message(p, size, self.room, &message):
-            if message.has_arguments and not message.is_pattern and not self._is_reserved(&message):
+            if message.is_pattern:
+                source.wild = True
+            elif message.has_arguments and not self._is_reserved(&message):
                 key = PyBytes_FromStringAndSize(<const char*>p, end - p)
                 if self._is_event(source, key):
                     key = None
@@ -424,18 +437,21 @@ cdef class OscReceiver(SourceTable):
             self.dropped_over_rate += 1
             return
         source.overflow[key] = packet
+        if source.wild and before is not None:
+            source.overflow.move_to_end(key)    # the one with wildcards may be meant for the same param
         source.overflow_bytes += size + OVERFLOW_COST
         self.all_overflow += size + OVERFLOW_COST
 
     def drain(self, Source source not None):
-        """Carry out what waits above the rate, as far as the rate allows by now. Whether there is more."""
+        """Carry out what waits above the rate, as far as the rate allows by now. Whether there is more to do
+        now: behind a message with wildcards it goes on when that is done."""
         cdef Core core = self.plane.core
         cdef bint outer = core.in_pass
         cdef const uint8_t* p
         cdef size_t size
         core.begin()
         try:
-            while source.overflow:
+            while source.overflow and not source.expands:
                 if not self._spend(source, 1):
                     return True
                 _, packet = source.overflow.popitem(last=False)
@@ -444,12 +460,14 @@ cdef class OscReceiver(SourceTable):
                 p = <const uint8_t*><char*>(<bytes>packet)
                 size = len(<bytes>packet)
                 if is_bundle(p, size):
-                    source.tokens -= check_packet(p, size, 0) - 1
+                    source.bucket.tokens -= check_packet(p, size, 0) - 1
                     self._bundle(source, p, size, core.wall_us)
                 else:
                     self._message(source, p, size)
-            source.overflow = None
-            source.behind_wildcard = False
+            if not source.expands:
+                source.overflow = None
+                source.behind_wildcard = False
+                source.wild = False
             return False
         finally:
             if not outer:

@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from clasp_edge.dataplane.adapter cimport Adapter
 from clasp_edge.dataplane.plane cimport Plane
 from clasp_edge.dataplane.sink cimport Sink
+from clasp_edge.dataplane.token_bucket cimport TokenBucket
 
 cdef enum Timetags:
     TIMETAGS_SCHEDULE = 0
@@ -35,6 +36,8 @@ cdef class Source(Sink):
     cdef public uint64_t packets
     cdef public uint64_t received_bytes     # with the headers of IPv4 and UDP
     cdef public uint64_t answered_bytes     # sent to it while it was not confirmed (allowance.py)
+    cdef public bint expands                # a message of its with wildcards waits: what comes behind that waits too
+    cdef bint wild                          # a message with wildcards waits among what does
     cdef public bint confirmed              # it is really there: it has renewed, or it is a connection
     cdef public uint64_t bad
     cdef public uint64_t over_rate
@@ -57,8 +60,7 @@ cdef class Source(Sink):
     cdef size_t tail_size
     cdef public uint64_t bundle_number  # 0: not in a bundle
     # The rate:
-    cdef readonly double tokens
-    cdef uint64_t refilled_us
+    cdef TokenBucket bucket
     cdef public object overflow         # packets above the rate, params by their address; None: none
     cdef public uint64_t overflow_bytes
     cdef public bint behind_wildcard    # what waits keeps its place behind a wildcard; it need not be above the rate

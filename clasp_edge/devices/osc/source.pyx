@@ -69,6 +69,11 @@ cdef class Source(Sink):
     def __repr__(self):
         return f"<OSC {self.name}>"
 
+    @property
+    def tokens(self):
+        """What its bucket has: messages; below 0 it is in debt."""
+        return self.bucket.tokens
+
     cpdef bytes spoken(self):
         """Type tags and arguments of the message under way; None where they were not by the book."""
         if self.tail is None and self.tail_data != NULL:

@@ -108,7 +108,7 @@ class Connector:
         self._clock = clock
         self._backoff = Backoff(random, RETRY_CAP_S)
         self._better_backoff = Backoff(random)
-        self._contexts = TlsContexts(options.tls)
+        self._contexts = TlsContexts(options.tls, clock)
         self._links: set[Connection] = set()
         self._latest: Connection | None = None
         self._task: asyncio.Task[None] | None = None
