@@ -137,11 +137,11 @@ class Engine(Lookup):
     def _take_side(self, state: RuleState, trigger: Trigger, address: str, value: Any) -> None:
         if trigger.kind != "threshold":
             return
-        inside = self._inside(trigger, value, state.inside.get((id(trigger), address)))
-        state.inside[id(trigger), address] = bool(inside) and not trigger.at_start
+        inside = self._inside(trigger, value, state.inside.get((id(trigger), address)) or 0)
+        state.inside[id(trigger), address] = 0 if inside is None or trigger.at_start else inside
         if inside and (trigger.at_start or state.rule.for_s):
             # Above for two minutes is also what was above when the router came up.
-            self._do(self._evaluate([(state, trigger)], self._event("threshold", address, value, MISSING, 0)))
+            self.do(self._evaluate([(state, trigger)], self._event("threshold", address, value, MISSING, 0)))
 
     def _let_go(self, state: RuleState) -> list[str]:
         self.timing.cancel(state)
@@ -149,7 +149,7 @@ class Engine(Lookup):
 
     def started(self) -> None:
         """The router is up: triggers of kind `start`."""
-        self._do(self._evaluate(self.index.of_kind("start"), self._event("start", "", MISSING, MISSING, 0)))
+        self.do(self._evaluate(self.index.of_kind("start"), self._event("start", "", MISSING, MISSING, 0)))
 
     def session(self, name: str, *, joins: bool) -> None:
         """A client has come or gone."""
@@ -158,7 +158,7 @@ class Engine(Lookup):
             for state, trigger in self.index.of_kind("session")
             if trigger.joins is joins and _named_like(name, trigger.name)
         ]
-        self._do(self._evaluate(found, self._event("session", "", name, MISSING, 0)))
+        self.do(self._evaluate(found, self._event("session", "", name, MISSING, 0)))
 
     # ---- work in parts: what takes long is gone on with when others have had their turn ----
 
@@ -173,7 +173,7 @@ class Engine(Lookup):
         if next(job, self) is not self:
             self._jobs.appendleft(job)
 
-    def _do(self, job: Iterator[None]) -> None:
+    def do(self, job: Iterator[None]) -> None:
         """Do it now, if nothing else is under way and it is over soon."""
         if self._jobs or next(job, self) is not self:
             self._jobs.append(job)
@@ -186,7 +186,7 @@ class Engine(Lookup):
 
         def begin() -> None:
             self._reviews.discard(id(about))
-            self._do(job())
+            self.do(job())
 
         self.host.call_later(REVIEW_AFTER_S, begin)
 
@@ -194,7 +194,7 @@ class Engine(Lookup):
 
     def param(self, address: str, value: Any, depth: int = 0, by: str = "") -> None:
         """A param was set, by the rule `by` or by somebody else."""
-        self._do(self._param(address, value, depth, by))
+        self.do(self._param(address, value, depth, by))
 
     def _param(self, address: str, value: Any, depth: int, by: str) -> Iterator[None]:
         self._now = self.host.monotonic_s()
@@ -226,7 +226,7 @@ class Engine(Lookup):
 
     def message(self, signal: str, address: str, value: Any, depth: int = 0, by: str = "") -> None:
         """An event, a stream's value or a gesture was published."""
-        self._do(self._message(signal, address, value, depth, by))
+        self.do(self._message(signal, address, value, depth, by))
 
     def _message(self, signal: str, address: str, value: Any, depth: int, by: str) -> Iterator[None]:
         self._now = self.host.monotonic_s()
@@ -261,31 +261,32 @@ class Engine(Lookup):
     def _crossed(self, state: RuleState, trigger: Trigger, address: str, value: Any) -> bool:
         key = id(trigger), address
         before = state.inside.get(key)
-        inside = self._inside(trigger, value, before)
+        inside = self._inside(trigger, value, before or 0)
         if inside is None:
             return False
         state.inside[key] = inside
-        if not inside:
+        if not inside or (before and before != inside):
             self.timing.release(state, address)
-            return False
-        if trigger.level:
-            return True
+        if not inside or trigger.level:
+            return bool(inside)
         # The first value after the start arms and does not fire.
-        return before is False or (before is None and (trigger.at_start or bool(state.rule.for_s)))
+        return before != inside if before is not None else trigger.at_start or bool(state.rule.for_s)
 
-    def _inside(self, trigger: Trigger, value: Any, before: bool | None) -> bool | None:
-        """Beyond the threshold; None for what is no number. Between threshold and re-arming it stays as it was."""
+    def _inside(self, trigger: Trigger, value: Any, before: int) -> int | None:
+        """1 above, -1 below, 0 between; None for what is no number. Between limit and re-arming it stays as it was."""
         given = number(value)
         if given is None:
             return None
         above, below = self._limit(trigger.above), self._limit(trigger.below)
-        if (above is not None and given > above) or (below is not None and given < below):
-            return True
-        if before:
-            held_above = above is not None and trigger.rearm_below is not None and given > trigger.rearm_below
-            held_below = below is not None and trigger.rearm_above is not None and given < trigger.rearm_above
-            return held_above or held_below
-        return False
+        if above is not None and given > above:
+            return 1
+        if below is not None and given < below:
+            return -1
+        if before > 0 and above is not None and trigger.rearm_below is not None and given > trigger.rearm_below:
+            return 1
+        if before < 0 and below is not None and trigger.rearm_above is not None and given < trigger.rearm_above:
+            return -1
+        return 0
 
     def _limit(self, bound: float | str | None) -> float | None:
         return number(self.value(bound)) if isinstance(bound, str) else bound
@@ -329,7 +330,7 @@ class Engine(Lookup):
                 yield
         for count, (state, own) in enumerate(decided, 1):
             self.depth = event.depth
-            self.fire(state, own)
+            yield from self._fire(state, own)
             if not count % AT_ONCE:
                 yield
 
@@ -365,11 +366,13 @@ class Engine(Lookup):
 
     def fire(self, state: RuleState, event: Event) -> None:
         """Carry out the rule's actions; of one that only watches, say them."""
-        if not self._within_rate(state, 1 + event.depth):
-            return
-        self.timing.fired(state, event)
-        self._note(state, event, fired=True, reason="")
-        self.firings.start(state, event)
+        self.do(self._fire(state, event))
+
+    def _fire(self, state: RuleState, event: Event) -> Iterator[None]:
+        if self._within_rate(state, 1 + event.depth):
+            self.timing.fired(state, event)
+            self._note(state, event, fired=True, reason="")
+            yield from self.firings.start(state, event)
 
     def would(self, state: RuleState, sentence: str) -> None:
         """What a rule that only watches does not do."""
@@ -415,7 +418,7 @@ class Engine(Lookup):
         if state is None:
             return
         trigger = next(trigger for trigger in state.rule.triggers if trigger.kind == "time")
-        self._do(self._evaluate([(state, trigger)], self._event("time", "", MISSING, MISSING, 0)))
+        self.do(self._evaluate([(state, trigger)], self._event("time", "", MISSING, MISSING, 0)))
 
     # ---- switches ----
 
