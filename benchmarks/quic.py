@@ -17,49 +17,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
 
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection
 from qh3.quic.events import ConnectionTerminated, HandshakeCompleted, StreamDataReceived
 
-from clasp_edge import wire
+from benchmarks.streams import Stream, Tcp, cpu_s, greet, rss_kib, windowed
 
 WINDOW = 500
 ROUNDS = 3
-
-
-class Stream(Protocol):
-    """A connection as bytes: `receive` returns what has come, b"" for nothing within its short wait."""
-
-    def send(self, data: bytes) -> None: ...
-
-    def receive(self) -> bytes: ...
-
-    def close(self) -> None: ...
-
-
-class Tcp:
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._sock = socket.create_connection(address)
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._sock.settimeout(0.05)
-        self.prefixed = True
-
-    def send(self, data: bytes) -> None:
-        self._sock.settimeout(10)
-        self._sock.sendall(data)
-        self._sock.settimeout(0.05)
-
-    def receive(self) -> bytes:
-        try:
-            return self._sock.recv(1 << 18)
-        except TimeoutError:
-            return b""
-
-    def close(self) -> None:
-        self._sock.close()
 
 
 class Quic:
@@ -124,59 +90,6 @@ class Quic:
         self._sock.close()
 
 
-def framed(stream: Stream, frame: bytes) -> bytes:
-    return len(frame).to_bytes(4, "big") + frame if stream.prefixed else frame  # type: ignore[attr-defined]
-
-
-def until_end(stream: Stream, end: bytes) -> bytes:
-    """Everything up to these bytes."""
-    got = b""
-    while not got.endswith(end):
-        got += stream.receive()
-    return got
-
-
-def greet(stream: Stream) -> None:
-    stream.send(framed(stream, wire.encode(wire.Hello(1, "bench", ("bare",)))))
-    stream.send(framed(stream, wire.encode(wire.Ping())))
-    until_end(stream, framed(stream, wire.encode(wire.Pong())))
-
-
-def cpu_s(pid: int) -> float:
-    """Of the process's only thread that does anything, in nanoseconds' precision."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
-
-
-def rss_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-
-
-def windowed(pid: int, open_stream: Callable[[], Stream], messages: int, window: int) -> tuple[float, float]:
-    """SETs of one client, heard by itself, which subscribes and is acknowledged: µs of the daemon each, and how many a
-    second."""
-    stream = open_stream()
-    greet(stream)
-    stream.send(framed(stream, wire.encode(wire.Subscribe(1, "/bench/**"))))
-    frame = framed(stream, wire.encode(wire.Set("/bench/a", 0.5), 1))
-    pong = framed(stream, wire.encode(wire.Pong()))
-    stream.send(framed(stream, wire.encode(wire.Ping())))
-    until_end(stream, pong)  # what the subscription was answered with is through
-    stream.send(frame + framed(stream, wire.encode(wire.Ping())))
-    answered = len(until_end(stream, pong)) - len(pong)  # of one message: ACK and SET
-    sent = got = 0
-    began_s, began_cpu_s = time.monotonic(), cpu_s(pid)
-    while got < messages * answered:
-        if sent - got // answered <= window // 2 and sent < messages:
-            count = min(window - (sent - got // answered), messages - sent)
-            stream.send(frame * count)
-            sent += count
-        got += len(stream.receive())
-    took_s, took_cpu_s = time.monotonic() - began_s, cpu_s(pid) - began_cpu_s
-    stream.close()
-    return took_cpu_s / messages * 1e6, messages / took_s
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=100_000)
@@ -218,7 +131,7 @@ def measured(daemon: subprocess.Popen[str], messages: int, idle: int) -> int:
         cost: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(ROUNDS):
             for kind, open_stream in kinds.items():
-                cost[kind].append(windowed(pid, open_stream, count, window)[0])
+                cost[kind].append(windowed([pid], open_stream, count, window)[0])
         tcp, quic = (statistics.median(cost[kind]) for kind in ("tcp", "quic"))
         print(f"{title:24}{tcp:9.2f}{quic:9.2f}{quic / tcp:7.1f}")
     began_s, before = cpu_s(pid), rss_kib(pid)

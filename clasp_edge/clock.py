@@ -15,5 +15,14 @@ class Clock:
     def wall_s(self) -> float:
         return time.time()
 
+    def believed_s(self) -> float:
+        """Unix time as far as it can be believed: what expiry goes by (security.known_clock)."""
+        return self.wall_s()
+
+    @property
+    def doubted(self) -> bool:
+        """Whether the wall clock shows a time that cannot be."""
+        return False
+
     def monotonic_s(self) -> float:
         return time.monotonic()

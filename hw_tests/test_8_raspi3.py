@@ -17,7 +17,7 @@ from hw_tests.qemu import QemuBoard, needed_tools
 
 TIMEOUT_S = 1200
 NEW_WORDS = {
-    "console=serial0,115200 console=tty1": "console=ttyS1,115200",  # the firmware puts the right name there
+    "console=ttyS1,115200 console=tty1": "console=ttyS1,115200",  # all of it to the port that is read here
     "quiet loglevel=4": "loglevel=4 systemd.watchdog_sec=off TERM=dumb SYSTEMD_COLORS=0 "
     "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info",
 }

@@ -123,6 +123,8 @@ def settings_files() -> list[tuple[str, Path | bytes]]:
     """The commented files for the person who flashes the card, with the line ends that every editor understands."""
     files: list[tuple[str, Path | bytes]] = []
     for path in sorted((HERE / "boot").iterdir()):
+        if path.name == "cmdline-pi5.txt":
+            continue  # goes beside that board's kernel
         raw = path.read_bytes()
         plain = path.name in ("config.txt", "cmdline.txt")
         files.append((path.name, raw if plain else raw.replace(b"\n", b"\r\n")))

@@ -17,6 +17,7 @@ from clasp_edge.console.place import places
 from clasp_edge.security import capability
 from clasp_edge.security.capability import Capability, CapabilityError
 from clasp_edge.security.kept_file import KeptFileError
+from clasp_edge.security.known_clock import KnownClock
 from clasp_edge.security.revocations import Revocations
 from clasp_edge.security.token_file import seconds_of
 
@@ -26,25 +27,26 @@ EXIT_REFUSED = 1
 
 def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> int:
     """Carry out the command."""
+    clock = KnownClock(config.data_dir)
     try:
         match arguments.cap_action:
             case "key":
                 print(_key(arguments.file))
             case "create":
                 made = capability.create(
-                    _seed(arguments.key), _scopes(arguments), _expiry(arguments), _audience(arguments)
+                    _seed(arguments.key), _scopes(arguments), _expiry(arguments, clock), _audience(arguments)
                 )
                 print(capability.encode(made))
             case "delegate":
                 parent = capability.decode(arguments.token)
                 made = capability.delegate(
-                    parent, _seed(arguments.key), _scopes(arguments), _expiry(arguments), _audience(arguments)
+                    parent, _seed(arguments.key), _scopes(arguments), _expiry(arguments, clock), _audience(arguments)
                 )
                 print(capability.encode(made))
             case "inspect":
                 _show(capability.decode(arguments.token))
             case "verify":
-                return _verify(arguments, config)
+                return _verify(arguments, config, clock)
             case _:
                 _revoke(arguments.id, config, also_system=also_system)
     except (CapabilityError, KeptFileError, NotReached, Refused) as refusal:
@@ -88,8 +90,12 @@ def _scopes(arguments: argparse.Namespace) -> list[str]:
     return [part.strip() for scope in arguments.scope for part in scope.split(",")]
 
 
-def _expiry(arguments: argparse.Namespace) -> int:
-    return int(time.time()) + seconds_of(arguments.expires)
+def _expiry(arguments: argparse.Namespace, clock: KnownClock) -> int:
+    if clock.unknown:
+        raise KeptFileError("the clock of this machine is not set, so an expiry cannot be counted: set it first")
+    if fault := clock.fault():
+        print(f"warning: {fault}", file=sys.stderr)
+    return int(clock.believed_s()) + seconds_of(arguments.expires)
 
 
 def _audience(arguments: argparse.Namespace) -> bytes | None:
@@ -117,11 +123,11 @@ def _when(unix_s: int) -> str:
         return "in the far future"
 
 
-def _verify(arguments: argparse.Namespace, config: Config) -> int:
+def _verify(arguments: argparse.Namespace, config: Config, clock: KnownClock) -> int:
     anchors = [capability.read_key(text) for text in arguments.anchor or config.security.trust_anchors]
     if not anchors:
         raise CapabilityError("there is nothing to check it with: security.trust_anchors is empty; --anchor KEY")
-    found = capability.verify(arguments.token, anchors, time.time())
+    found = capability.verify(arguments.token, anchors, clock.believed_s())
     revoked = Revocations(config.data_dir).read()
     if capability.names_of(found) & revoked:
         raise CapabilityError("has been revoked")

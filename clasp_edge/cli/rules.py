@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 import tomllib
@@ -119,50 +120,74 @@ def _read(path: Path) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
-    files = found.get("rules", {}).get("files", [])
-    return {"rule": found.get("rule", []), "map": found.get("map", []), "scene": found.get("scene", {}), "files": files}
+    except RecursionError:
+        raise ValueError("is not TOML: lists and tables are nested too deeply") from None
+    section = found.get("rules", {})
+    files = section.get("files", []) if isinstance(section, dict) else None
+    parts = {
+        "rule": found.get("rule", []), "map": found.get("map", []), "scene": found.get("scene", {}), "files": files,
+    }  # fmt: skip
+    for name, part in parts.items():
+        each = part.values() if isinstance(part, dict) else part if isinstance(part, list) else [None]
+        wanted = str if name == "files" else dict
+        if isinstance(part, dict) is not (name == "scene") or not all(isinstance(one, wanted) for one in each):
+            shown = {"files": 'a list of names (rules.files = ["..."])', "scene": "tables ([scene.NAME])"}
+            raise ValueError(f"{name}: must be {shown.get(name, f'a list of tables ([[{name}]])')}")
+    return parts
 
 
 def convert(path: Path) -> int:
     """Print `[[rule]]` tables made from JSON."""
-    from clasp_edge.rules.dialects import NotRules, convert, tables_of
+    from clasp_edge.rules.dialects import NotRules, convert, read_json, tables_of
 
     remarks: list[str] = []
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
         try:
             tables = tables_of(found, remarks.append)
         except NotRules as error:
             if "desktop application" not in str(error):
                 raise
             tables = convert(found, remarks.append)
-    except OSError as error:
-        print(f"clasp-edge: {path}: cannot be read: {error.strerror or error}", file=sys.stderr)
-        return EXIT_WRONG
-    except ValueError as error:
+        lines = [_table(table) for table in tables]
+    except NotRules as error:
         print(f"clasp-edge: {path}: {error}", file=sys.stderr)
         return EXIT_WRONG
     for remark in remarks:
         print(f"# {remark}")
-    for table in tables:
-        print("[[rule]]")
-        for key, value in table.items():
-            print(f"{key} = {_toml(value)}")
-        print()
+    print("\n".join(lines))
     return EXIT_OK
+
+
+def _table(table: Mapping[str, Any]) -> str:
+    """A `[[rule]]` table. Raises NotRules."""
+    from clasp_edge.rules.dialects import NotRules
+
+    if _has_null(table):
+        raise NotRules(f'rule "{table["id"]}": has null in it, which TOML cannot say; leave the file in rules.files')
+    return "".join(["[[rule]]\n", *(f"{key} = {_toml(value)}\n" for key, value in table.items())])
+
+
+def _has_null(value: Any) -> bool:
+    if isinstance(value, Mapping | list):
+        return any(map(_has_null, value.values() if isinstance(value, Mapping) else value))
+    return value is None
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        return (
-            "{ "
-            + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items() if inner is not None)
-            + " }"
-        )
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    # JSON's texts and numbers are TOML's, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
+    return (
+        key
+        if key.replace("_", "").replace("-", "").isalnum() and key.isascii()
+        else json.dumps(key, ensure_ascii=False).replace("\x7f", "\\u007f")
+    )

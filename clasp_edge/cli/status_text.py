@@ -71,14 +71,20 @@ def _counts(section: Report, separator: str = ", ") -> str:
 
 
 def _listeners(name: str, section: Report) -> Lines:
-    for scheme, address in section.items():
-        yield "listens on", f"{scheme}://{address}"
+    for scheme, addresses in section.items():
+        for address in addresses.split(", "):
+            yield "listens on", f"{scheme}://{address}"
 
 
 def _sessions(name: str, section: Report) -> Lines:
     limit = f" (at most {section['max']:,})" if section.get("max") else ""
     yield "sessions", f"{_counts(section.get('by_kind', {}))}{limit}; half open {section.get('half_open', 0):,}"
     yield "", f"subscriptions {section.get('subscriptions', 0):,}, {size(section.get('subscription_bytes', 0))}"
+
+
+def _clock(name: str, section: Report) -> Lines:
+    if section.get("fault"):
+        yield "clock", str(section["fault"])
 
 
 def _params(name: str, section: Report) -> Lines:
@@ -204,6 +210,7 @@ def _unknown(name: str, section: Any) -> Lines:
 _KNOWN: Mapping[str, Callable[[str, Report], Lines]] = {
     "listeners": _listeners,
     "sessions": _sessions,
+    "clock": _clock,
     "params": _params,
     "messages": _messages,
     "drops": _drops,

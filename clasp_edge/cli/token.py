@@ -15,6 +15,7 @@ from typing import Any
 from clasp_edge.config.model import Config
 from clasp_edge.console.client import NoRouter, NotReached, Refused, ask
 from clasp_edge.console.place import places
+from clasp_edge.security.known_clock import KnownClock
 from clasp_edge.security.token_file import TokenFile, TokenFileError, seconds_of
 from clasp_edge.security.token_requests import answer
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
         try:
             found = ask(places(config, also_system=also_system), {"request": "token", **request})
         except NoRouter:
-            found = answer(TokenFile(config.data_dir), request)
+            found = answer(TokenFile(config.data_dir), request, KnownClock(config.data_dir))
     except (Refused, NotReached, TokenFileError) as refusal:
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
@@ -67,6 +68,8 @@ def _told(arguments: argparse.Namespace, found: Mapping[str, Any], *, mode: str)
     match arguments.action:
         case "new" | "rotate":
             print(found["token"])
+            if found.get("clock"):
+                print(f"warning: {found['clock']}", file=sys.stderr)
             print("This is shown once. Only a hash of it is kept.", file=sys.stderr)
             if found.get("open", mode == "open"):
                 print('The router is open to everybody until security.mode is "authenticated".', file=sys.stderr)

@@ -10,25 +10,26 @@ import getpass
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clasp_edge.config.model import Config
-from clasp_edge.console.client import NoRouter, NotReached, Refused, ask
+from clasp_edge.console.client import MAX_REQUEST_BYTES, NoRouter, NotReached, Refused, ask
 from clasp_edge.console.place import places
+from clasp_edge.daemon.out_of_reach import reach_of, unreachable
 from clasp_edge.devices.mqtt.address import to_pattern
 from clasp_edge.devices.mqtt.mounts import Mounts
 from clasp_edge.security.kept_file import KeptFileError
 from clasp_edge.security.mosquitto_files import MOST_BYTES, Imported, read_acl, read_passwords
-from clasp_edge.security.user_file import UserFile
+from clasp_edge.security.user_file import UserFile, hashed
 from clasp_edge.security.user_requests import answer
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
 
-AT_ONCE = 8
-"""Users in one request: the control socket takes lines of 4 KiB."""
+ROOM_BYTES = MAX_REQUEST_BYTES - 1024
+"""For users in one request."""
 
 
 def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> int:
@@ -45,17 +46,19 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
     try:
         match arguments.action:
             case "add":
-                what = {"name": arguments.name, "password": _password(), "scopes": _scopes(arguments)}
+                what = {"name": arguments.name, "password": hashed(_password()), "scopes": _scopes(arguments)}
                 found = request({"action": "add", **what})
                 print(f"{found['name']}: {', '.join(found['scopes']) or 'no rights yet (--scope)'}")
+                _warn_of(config, found)
                 if found.get("open", config.security.mode == "open"):
                     print('The router is open to everybody until security.mode is "authenticated".', file=sys.stderr)
             case "passwd":
-                request({"action": "passwd", "name": arguments.name, "password": _password()})
+                request({"action": "passwd", "name": arguments.name, "password": hashed(_password())})
                 print(f"{arguments.name}: the password is changed")
             case "scopes":
                 found = request({"action": "scopes", "name": arguments.name, "scopes": _scopes(arguments)})
                 print(f"{found['name']}: {', '.join(found['scopes']) or 'no rights'}")
+                _warn_of(config, found)
             case "remove":
                 request({"action": "remove", "name": arguments.name})
                 print(f"removed: {arguments.name}")
@@ -67,6 +70,11 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
     return EXIT_OK
+
+
+def _warn_of(config: Config, user: Mapping[str, Any]) -> None:
+    for sentence in unreachable(user["name"], user["scopes"], reach_of(config, "mqtt")):
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _scopes(arguments: argparse.Namespace) -> list[str]:
@@ -117,14 +125,34 @@ def _import(arguments: argparse.Namespace, config: Config, request: Any) -> int:
     ]
     imported: list[str] = []
     kept: list[str] = []
-    for at in range(0, len(rows), AT_ONCE):
-        done = request({"action": "import", "users": rows[at : at + AT_ONCE]})
+    for part in list(_parts(rows)):
+        done = request({"action": "import", "users": part})
         imported += done["imported"]
         kept += done["kept"]
     for remark in found.remarks:
         print(f"warning: {remark}", file=sys.stderr)
     print(f"{len(imported)} users imported" + (f", {len(kept)} were there already: {', '.join(kept)}" if kept else ""))
     return EXIT_OK
+
+
+def _parts(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """As many users as go into one request each. Raises KeptFileError for one that goes into none."""
+    part: list[dict[str, Any]] = []
+    room = ROOM_BYTES
+    for row in rows:
+        size = len(json.dumps(row)) + 2
+        if size > ROOM_BYTES:
+            raise KeptFileError(
+                f"{row['name']}: its {len(row['scopes'])} scopes take {size} bytes, at most {ROOM_BYTES} are possible; "
+                "use wildcards in the ACL. Nobody was imported"
+            )
+        if size > room:
+            yield part
+            part, room = [], ROOM_BYTES
+        part.append(row)
+        room -= size
+    if part:
+        yield part
 
 
 def _text(path: Path) -> str:

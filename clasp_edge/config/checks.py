@@ -161,13 +161,18 @@ def _limits(limits: Limits) -> Iterator[tuple[str, str]]:
             yield key, f"{value} KiB for one session is more than the whole arena (arena_mib = {limits.arena_mib})"
 
 
+TWO_SECRETS = "says a second time what stands beside it: one of the two"
+
+
 def _security(security: Security) -> Iterator[tuple[str, str]]:
     for index, anchor in enumerate(security.trust_anchors):
         if not TRUST_ANCHOR.fullmatch(anchor):
             yield f"trust_anchors[{index}]", 'is a public key: "did:key:z..." or "ed25519:" and 64 hex digits'
     first: dict[str, int] = {}
     for index, token in enumerate(security.token):
-        if (earlier := first.setdefault(token.token, index)) != index:
+        if bool(token.token) == bool(token.token_file):
+            yield f"token[{index}]", "needs either token or token_file" if not token.token else TWO_SECRETS
+        if token.token and (earlier := first.setdefault(token.token, index)) != index:
             yield f"token[{index}].token", f"the same token as security.token[{earlier}]"
 
 
@@ -252,7 +257,9 @@ def _bridge(bridge: Bridge) -> Iterator[tuple[str, str]]:
             yield f"brokers[{index}]", str(error)
     if not bridge.map:
         yield "map", "a bridge needs at least one [[bridge.NAME.map]]"
-    if bridge.password and not bridge.username:
+    if bridge.password and bridge.password_file:
+        yield "password_file", TWO_SECRETS
+    if (bridge.password or bridge.password_file) and not bridge.username:
         yield "password", "without a username it would not be sent"
     if bridge.tls_key and not bridge.tls_cert:
         yield "tls_key", "without tls_cert it is of no use"
@@ -274,11 +281,13 @@ def _uplink(uplink: Uplink) -> Iterator[tuple[str, str]]:
         tls = tls or endpoint.tls
         if endpoint.scheme == DISCOVER:
             tls = tls or bool(uplink.tls_pin)
-            if uplink.token and not uplink.tls_pin:
+            if (uplink.token or uplink.token_file) and not uplink.tls_pin:
                 yield (
                     key,
                     "with a token, discover: needs tls_pin: anybody there could answer, and get it",
                 )
+    if uplink.token and uplink.token_file:
+        yield "token_file", TWO_SECRETS
     if not uplink.owns and not uplink.wants:
         yield (
             "owns",

@@ -7,6 +7,7 @@ do.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]\[]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -16,9 +17,23 @@ _QUOTES = ('"""', "'''")
 
 def line_of(text: str, key: str) -> int | None:
     """The line (from 1) of `a.b[1].c` in a file of its own, or of what it stands in; None where nothing is found."""
+    return line_in(lines_of(text), key)
+
+
+def line_in(lines: Mapping[str, int], key: str) -> int | None:
+    """The same, of a file whose lines are known."""
+    while key:
+        if (line := lines.get(key)) is not None:
+            return line
+        key = key[: max(key.rfind("."), key.rfind("["), 0)]
+    return None
+
+
+def lines_of(text: str) -> dict[str, int]:
+    """The line on which each table and each key of a file begins, by its dotted name."""
     counts: dict[str, int] = {}
+    lines: dict[str, int] = {}
     table = ""
-    best: tuple[int, int] | None = None
     until = ""
     for number, line in enumerate(text.splitlines(), 1):
         if until:
@@ -37,9 +52,8 @@ def line_of(text: str, key: str) -> int | None:
         for quotes in _QUOTES:
             if line.count(quotes) % 2:
                 until = quotes
-        if (key == found or key.startswith((f"{found}.", f"{found}["))) and (best is None or len(found) > best[0]):
-            best = len(found), number
-    return None if best is None else best[1]
+        lines.setdefault(found, number)
+    return lines
 
 
 def _path(name: str, counts: dict[str, int], table: str) -> str:

@@ -144,7 +144,8 @@ class State(Section, frozen=True, kw_only=True):
 class Token(Section, frozen=True, kw_only=True):
     """`[[security.token]]`: a bearer token and what it allows. `expires` always carries an offset from UTC."""
 
-    token: Annotated[str, Meta(min_length=1, max_length=4096)]
+    token: Annotated[str, Meta(min_length=1, max_length=4096)] = ""
+    token_file: Annotated[str, Meta(min_length=1, max_length=4096)] = ""
     subject: Annotated[str, Meta(max_length=256)] = ""
     scopes: Annotated[tuple[str, ...], Meta(min_length=1)]
     expires: Annotated[datetime.datetime, Meta(tz=True)] | None = None
@@ -345,6 +346,7 @@ class Bridge(Section, frozen=True, kw_only=True):
     client_id: Annotated[str, Meta(max_length=256)] = ""  # "": one that stays the same
     username: Annotated[str, Meta(max_length=256)] = ""
     password: Annotated[str, Meta(max_length=4096)] = ""
+    password_file: Annotated[str, Meta(max_length=4096)] = ""
     tls_ca: Annotated[str, Meta(max_length=4096)] = ""
     tls_cert: Annotated[str, Meta(max_length=4096)] = ""
     tls_key: Annotated[str, Meta(max_length=4096)] = ""
@@ -363,6 +365,7 @@ class Uplink(Section, frozen=True, kw_only=True):
 
     url: str | tuple[str, ...]
     token: Annotated[str, Meta(max_length=4096)] = ""
+    token_file: Annotated[str, Meta(max_length=4096)] = ""
     owns: tuple[str, ...] = ()
     wants: tuple[str, ...] = ()
     policy: dict[str, Literal["latest", "log", "drop"]] = {}

@@ -9,9 +9,10 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
-from clasp_edge.config.lines import line_of
+from clasp_edge.config.lines import line_in, lines_of
 
 DROP_INS = "conf.d"
 SUFFIX = ".toml"
@@ -49,6 +50,9 @@ class Sources:
         self.path = path
         self.raw: dict[str, object] = {}
         self._origins: dict[str, Path] = {}
+        # For problems, of which there may be thousands: filled in with the first.
+        self._lines: dict[Path, dict[str, int]] = {}
+        self._firsts: dict[tuple[str, Path], int] = {}
         self.problems: list[Unreadable] = []
         try:
             files = [path, *drop_ins(path)]
@@ -79,13 +83,21 @@ class Sources:
         if (listed := _LISTED.match(key)) is not None:
             # The list is made of those of several files; in each it begins at its own 0.
             name, index = listed[1], int(listed[2])
+            key = f"{name}[{index - self._first_of(name, file, index)}]{key[listed.end() :]}"
+        if file not in self._lines:
+            try:
+                self._lines[file] = lines_of(as_text(file.read_bytes()))
+            except (OSError, UnicodeDecodeError):
+                self._lines[file] = {}
+        return Origin(file, line_in(self._lines[file], key))
+
+    def _first_of(self, name: str, file: Path, index: int) -> int:
+        """The number of a file's first table in the list of that name; `index` is one of them."""
+        first = self._firsts.get((name, file))
+        if first is None:
             first = next((at for at in range(index) if self.origin_of(f"{name}[{at}]") == file), index)
-            key = f"{name}[{index - first}]{key[listed.end() :]}"
-        try:
-            line = line_of(as_text(file.read_bytes()), key)
-        except (OSError, UnicodeDecodeError):
-            line = None
-        return Origin(file, line)
+            self._firsts[name, file] = first
+        return min(first, index)
 
     def _join(self, into: dict[str, object], table: Mapping[str, object], file: Path, prefix: str) -> None:
         for name, value in table.items():
@@ -99,6 +111,7 @@ class Sources:
             elif _tables(value) and _tables(there):
                 assert isinstance(there, list)
                 assert isinstance(value, list)
+                into[name] = there = list(there)
                 for index in range(len(there), len(there) + len(value)):
                     self._origins[f"{key}[{index}]"] = file
                 there += value
@@ -108,8 +121,9 @@ class Sources:
 
     def _replaced(self, key: str, file: Path) -> None:
         """The value at this key comes from `file`, and nothing of what was below it is left."""
-        for known in [known for known in self._origins if known.startswith((f"{key}.", f"{key}["))]:
-            del self._origins[known]
+        if key in self._origins:  # a key that is new has nothing below it, and there may be thousands
+            for known in [known for known in self._origins if known.startswith((f"{key}.", f"{key}["))]:
+                del self._origins[known]
         self._origins[key] = file
 
 
@@ -142,11 +156,37 @@ def as_text(raw: bytes) -> str:
 def read(path: Path) -> dict[str, object]:
     """The tables of one file. Raises Unreadable."""
     try:
-        return tomllib.loads(as_text(path.read_bytes()))
+        return _tables_of(path.read_bytes())
     except OSError as error:
         raise Unreadable(path, f"cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         encoding = "UTF-8" if error.encoding.startswith("utf-8") else "UTF-16"
         raise Unreadable(path, f"is not {encoding} text (byte {error.start})") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise Unreadable(path, f"is not TOML: {error}") from None
+    except RecursionError:
+        raise Unreadable(path, "is not TOML: lists and tables are nested too deeply") from None
+
+
+def forget_files() -> None:
+    """Give back what was read."""
+    _tables_of.cache_clear()
+
+
+LARGE_BYTES = 128 * 1024
+"""Of a file: what thousands of rules take. The rest is read faster than a library is loaded."""
+
+
+@lru_cache(maxsize=2)
+def _tables_of(content: bytes) -> dict[str, object]:
+    """What a file of this content says, to be looked at and not changed: with settings of the page the files are read
+    twice. Raises ValueError."""
+    text = as_text(content)
+    if len(content) > LARGE_BYTES:
+        try:
+            import tomli
+        except ImportError:
+            pass
+        else:
+            return tomli.loads(text)
+    return tomllib.loads(text)

@@ -10,6 +10,9 @@ from typing import Any
 import msgspec
 
 TIMEOUT_S = 5.0
+MAX_REQUEST_BYTES = 65_536
+"""A request is a name and a word or two; a user of an imported ACL may have hundreds of topics."""
+
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """Many times the longest status."""
 

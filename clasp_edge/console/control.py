@@ -20,10 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-log = logging.getLogger("clasp_edge.console")
+from clasp_edge.console.client import MAX_REQUEST_BYTES
 
-MAX_REQUEST_BYTES = 4096
-"""A request is a name and a word or two."""
+log = logging.getLogger("clasp_edge.console")
 
 MAX_CONNECTIONS = 16
 """A connection lives for one request; when there are more, the oldest goes."""

@@ -8,6 +8,7 @@ token has to ask for this machine by a name of its own (transports/origins.py). 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -16,18 +17,15 @@ import msgspec
 from clasp_edge.config.model import Config
 from clasp_edge.console.health import Health
 from clasp_edge.console.near import is_near, networks_of
-from clasp_edge.console.requests import changed_by
+from clasp_edge.console.requests import SOMEBODY, Asker, changed_by
 from clasp_edge.router.access import Identity, Refused
 from clasp_edge.router.router import Router
 from clasp_edge.transports.http import Request, response
-from clasp_edge.transports.origins import Origins
+from clasp_edge.transports.origins import FORWARDED, Origins
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from clasp_edge.console.files import Files
-
-FORWARDED = ("forwarded", "x-forwarded-for", "via")
-"""Header fields that say that the request came by a proxy, whose address says nothing about who asks."""
 
 ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support"})
 """Of the requests of the control socket, those that the page makes."""
@@ -48,7 +46,7 @@ class Pages:
         metrics: Callable[[], str],
         status: Callable[[], Any],
         clients: Callable[[], Any],
-        ask: Callable[[bytes, str], bytes] | None = None,
+        ask: Callable[[bytes, Asker], bytes] | None = None,
     ) -> None:
         """`ask(line, who)` answers what can be asked over the control socket."""
         self._ask = ask
@@ -108,7 +106,7 @@ class Pages:
         status = "503 Service Unavailable" if fault else "200 OK"
         return response(status, body + b"\n", head_only=request.head_only, content_type="application/json")
 
-    def _asked(self, ask: Callable[[bytes, str], bytes], request: Request) -> bytes:
+    def _asked(self, ask: Callable[[bytes, Asker], bytes], request: Request) -> bytes:
         """`GET /ask?request=why&address=/a` for what changes nothing; POST, with the same as JSON, for what does."""
         refusal = self._origins.host_refusal(request.headers) or self._origins.refusal(request.headers)
         if refusal is not None:
@@ -136,8 +134,16 @@ class Pages:
         if name == "token" and changes and self._router.authenticator is None:
             # A token made while the door is open would outlive the claim.
             return _said("403 Forbidden", "this router asks for no tokens; claim it first", request)
-        answer = ask(line, f"http:{request.host}")
+        answer = ask(line, self._asker(request) if changes else SOMEBODY)
         return response("200 OK", answer + b"\n", content_type="application/json")
+
+    def _asker(self, request: Request) -> Asker:
+        """For the trail."""
+        identity = None
+        if self._router.authenticator is not None and "authorization" in request.headers:
+            with suppress(Refused):  # from one of console.metrics_from, who needs none
+                identity = self._identity(request)
+        return Asker("", f"{request.host} (page)", identity)
 
     def _numbers(self, request: Request) -> bytes:
         report = self._reports.get(request.path)

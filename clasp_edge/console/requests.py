@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from clasp_edge.console.control import MAX_REQUEST_BYTES
+from clasp_edge.console.client import MAX_REQUEST_BYTES
+
+if TYPE_CHECKING:
+    from clasp_edge.router.access import Identity
 
 log = logging.getLogger("clasp_edge.console")
 
@@ -33,6 +36,17 @@ ASKS_BY_ACTION = frozenset(
 EVENTS = {"kick": "kicked"}
 
 
+class Asker(NamedTuple):
+    """Who asks: a user of this machine by name, or whoever is at the page, by address and by the token shown there."""
+
+    name: str = ""
+    remote: str = "control socket"
+    identity: Identity | None = None
+
+
+SOMEBODY = Asker()
+
+
 class Refused(Exception):
     """A request that cannot be carried out. `code` is for programs, the text for people; `more` goes along with it."""
 
@@ -45,7 +59,7 @@ class Refused(Exception):
 class Requests:
     """The requests by name. A handler takes the whole object and returns what JSON can hold, or raises Refused."""
 
-    def __init__(self, note: Callable[[str, str, str], None] = lambda who, event, what: None) -> None:
+    def __init__(self, note: Callable[[Asker, str, str], None] = lambda who, event, what: None) -> None:
         """`note(who, event, what)` writes down what somebody has changed."""
         self._handlers: dict[str, Handler] = {}
         self._note = note
@@ -54,7 +68,7 @@ class Requests:
         """Answer requests of this name by this function."""
         self._handlers[name] = handler
 
-    def answer(self, line: bytes, who: str = "") -> bytes:
+    def answer(self, line: bytes, who: Asker = SOMEBODY) -> bytes:
         """The answer to one line, which may be anything at all; `who` asks."""
         try:
             result = self._result(line, who)
@@ -63,7 +77,7 @@ class Requests:
             return msgspec.json.encode({"ok": False, "error": error})
         return msgspec.json.encode({"ok": True, "result": result})
 
-    def _result(self, line: bytes, who: str) -> Any:
+    def _result(self, line: bytes, who: Asker) -> Any:
         if len(line) > MAX_REQUEST_BYTES:
             raise Refused("bad-request", f"a request has at most {MAX_REQUEST_BYTES} bytes")
         try:

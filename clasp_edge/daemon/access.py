@@ -8,7 +8,7 @@ from typing import Any
 
 from clasp_edge.config.model import Config
 from clasp_edge.console.requests import Refused, Requests
-from clasp_edge.console.sources import COUNTER, Family, StatusSources
+from clasp_edge.console.sources import COUNTER, GAUGE, Family, StatusSources
 from clasp_edge.daemon.auth import TokenAuthenticator
 from clasp_edge.daemon.claim import Claims
 from clasp_edge.daemon.part import Part
@@ -16,6 +16,7 @@ from clasp_edge.router.router import Router
 from clasp_edge.security import user_requests
 from clasp_edge.security.claim_file import Claim
 from clasp_edge.security.kept_file import KeptFileError
+from clasp_edge.security.known_clock import KnownClock
 from clasp_edge.security.revocations import Revocations
 from clasp_edge.security.token_file import TokenFile, TokenFileError
 from clasp_edge.security.token_requests import CHANGES, answer
@@ -35,12 +36,14 @@ class AccessPart(Part):
         self,
         router: Router,
         config: Config,
+        clock: KnownClock,
         trail: Trail,
         authenticator: TokenAuthenticator | None,
         changed: Callable[[], None],
         lock: Callable[[Claim], None],
     ) -> None:
         self._router = router
+        self._clock = clock
         self._trail = trail
         self._timer: TimerHandle | None = None
         self._file = TokenFile(config.data_dir)
@@ -65,17 +68,22 @@ class AccessPart(Part):
         self._sweep()
 
     def _sweep(self) -> None:
-        """Tell what was counted."""
+        """Tell what was counted; look at the clock."""
         self._timer = self._router.loop.call_later(SWEEP_S, self._sweep)
+        self._clock.look()
         self._trail.sweep()
         for session in self._router.sessions.values():
             if session.unaudited:
                 session.note_writes()
 
+    def apply_config(self, config: Config) -> None:
+        self._clock.look()
+
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._clock.keep()
 
     def offer(self, requests: Requests) -> None:
         requests.add("token", self._request)
@@ -85,15 +93,17 @@ class AccessPart(Part):
 
     def _request(self, request: Mapping[str, Any]) -> Any:
         try:
-            found = answer(self._file, request)
+            found = answer(self._file, request, self._clock)
         except TokenFileError as error:
             raise Refused("token", str(error)) from None
         action = request["action"]
         if action in CHANGES and self._authenticator is not None and self._authenticator.file_changed():
             self._changed()
         if self._authenticator is not None:
+            uses = {digest.hex()[:8]: use for digest, use in self._authenticator.uses.items()}
             for row in found.get("tokens", [found]):
-                self._add_use(row)
+                if (use := uses.get(row.get("id", ""))) is not None:
+                    row |= {"logins": use.count, "last_login": use.last_s, "last_address": use.remote}
         found["open"] = self._authenticator is None
         return found
 
@@ -119,19 +129,21 @@ class AccessPart(Part):
             self._changed()
         return {"revoked": fresh}
 
-    def _add_use(self, row: dict[str, Any]) -> None:
-        assert self._authenticator is not None
-        for digest, use in self._authenticator.uses.items():
-            if digest.hex()[:8] == row.get("id"):
-                row |= {"logins": use.count, "last_login": use.last_s, "last_address": use.remote}
-
     def _numbers(self) -> dict[str, int]:
         if self._authenticator is None:
             return {"failed": 0, "turned_away": 0}
         guesses = self._authenticator.guesses
         return {"failed": guesses.failed, "turned_away": guesses.turned_away}
 
+    def _time(self) -> dict[str, Any]:
+        return {"set": not self._clock.doubted, "believed": self._clock.believed_s(), "fault": self._clock.fault()}
+
     def describe(self, sources: StatusSources) -> None:
+        sources.add(
+            "clock",
+            self._time,
+            (Family("clasp_edge_clock_set", GAUGE, "Whether the wall clock shows a time that can be.", ("set",)),),
+        )
         sources.add(
             "logins",
             self._numbers,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -26,6 +26,7 @@ from clasp_edge.security.token_file import KeptToken, TokenFile, TokenFileError,
 from clasp_edge.security.tokens import Identity, StaticCertificate, StaticNetwork, StaticToken, TokenStore, Unauthorized
 from clasp_edge.security.trail import Trail
 from clasp_edge.security.user_file import User, UserFile
+from clasp_edge.transports.bind import Peer
 from clasp_edge.wire import ErrorCode
 
 log = logging.getLogger("clasp_edge.security")
@@ -52,9 +53,7 @@ def _source(remote: str) -> str:
 class TokenAuthenticator:
     """Static tokens from configuration and token file (`router.access.Authenticator`)."""
 
-    def __init__(self, config: Config, clock: Clock, trail: Trail, certificates: Mapping[str, Sequence[str]]) -> None:
-        """`certificates`: the names in the certificates of clients, by their address."""
-        self._certificates = certificates
+    def __init__(self, config: Config, clock: Clock, trail: Trail) -> None:
         self._clock = clock
         self._trail = trail
         self._config = config
@@ -140,7 +139,7 @@ class TokenAuthenticator:
                 ErrorCode.RATE_LIMITED, f"Too many wrong tokens from this address: try again in {wait_s:.0f} s"
             )
         try:
-            identity = self._store.validate(token, self._clock.wall_s())
+            identity = self._store.validate(token, self._clock.believed_s())
         except Unauthorized as error:
             if token and error.code != ErrorCode.TOKEN_EXPIRED:
                 self.guesses.failure(host, now_s)
@@ -152,7 +151,7 @@ class TokenAuthenticator:
 
     def _used(self, identity: Identity, remote: str) -> None:
         use = self.uses.setdefault(identity.digest, Use())
-        use.count, use.last_s, use.remote = use.count + 1, self._clock.wall_s(), remote.rpartition(":")[0]
+        use.count, use.last_s, use.remote = use.count + 1, self._clock.believed_s(), remote.rpartition(":")[0]
         self.uses.move_to_end(identity.digest)
         if len(self.uses) > MOST_USES:
             self.uses.popitem(last=False)
@@ -209,20 +208,21 @@ class TokenAuthenticator:
         return identity
 
     def of_certificate(self, remote: str) -> Identity | None:
-        return self._store.of_certificate(self._certificates.get(remote, ()))
+        # What was shown goes with the connection's address, not with every connection that has the same one.
+        return self._store.of_certificate(remote.names if isinstance(remote, Peer) else ())
 
     def of_network(self, protocol: str, host: str) -> Identity | None:
         return self._store.of_network(protocol, host)
 
     def recognise(self, fingerprint: str, client: str = "") -> Identity:
         try:
-            return self._store.recognise(fingerprint, self._clock.wall_s(), client)
+            return self._store.recognise(fingerprint, self._clock.believed_s(), client)
         except Unauthorized as error:
             raise Refused(error.code, error.text) from None
 
     def revalidate(self, identity: access.Identity) -> Identity:
         assert isinstance(identity, Identity), "only `validate` makes identities"
         try:
-            return self._store.revalidate(identity, self._clock.wall_s())
+            return self._store.revalidate(identity, self._clock.believed_s())
         except Unauthorized as error:
             raise Refused(error.code, error.text) from None

@@ -6,24 +6,35 @@ Looks at files and texts only; opens nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
+from clasp_edge.config.build import SECRET_KEYS
 from clasp_edge.config.endpoint import parse_endpoint
 from clasp_edge.config.listen import Listen
 from clasp_edge.config.model import Config
 from clasp_edge.config.sources import DROP_INS, SUFFIX
 from clasp_edge.daemon.left_out import left_out
+from clasp_edge.daemon.out_of_reach import out_of_reach
+from clasp_edge.daemon.secret_files import files_of
 
 SHORTEST_TOKEN = 16
 MOST_NAMED = 20
 EXAMPLES = frozenset({"replace-me-by-a-long-random-text", "changeme", "secret", "token", "password"})
 
 
-def cautions(config: Config, path: Path | None) -> list[str]:
-    """One sentence for each; `path` is the main file, None for the embedded defaults."""
-    return [*_passed_over(path), *_files(config, path), *_tokens(config), *_doors(config), *_uplinks(config)]
+def cautions(config: Config, path: Path | None, sets: Sequence[str] = ()) -> list[str]:
+    """One sentence for each; `path` is the main file, None for the embedded defaults; `sets` as on the command line."""
+    return [
+        *_passed_over(path),
+        *_files(config, path),
+        *_shown(sets),
+        *_tokens(config),
+        *_doors(config),
+        *_osc(config),
+        *_uplinks(config),
+    ]
 
 
 def _passed_over(path: Path | None) -> Iterator[str]:
@@ -41,10 +52,11 @@ def _passed_over(path: Path | None) -> Iterator[str]:
 
 def _files(config: Config, path: Path | None) -> Iterator[str]:
     """Files that hold secrets and can be read by everybody."""
-    if path is None or not _holds_secrets(config):
-        return
-    directory = path.parent / "conf.d"
-    for file in [path, *(sorted(directory.glob("*.toml")) if directory.is_dir() else [])]:
+    files = list(files_of(config))
+    if path is not None and _holds_secrets(config):
+        directory = path.parent / DROP_INS
+        files += [path, *(sorted(directory.glob(f"*{SUFFIX}")) if directory.is_dir() else [])]
+    for file in dict.fromkeys(files):
         try:
             mode = file.stat().st_mode
         except OSError:
@@ -53,11 +65,19 @@ def _files(config: Config, path: Path | None) -> Iterator[str]:
             yield f"{file}: holds secrets and everybody on this machine may read it: chmod o-r {file}"
 
 
+def _shown(sets: Sequence[str]) -> Iterator[str]:
+    """Secrets on the command line."""
+    for text in sets:
+        key = text.partition("=")[0].strip()
+        if key.rpartition(".")[2] in SECRET_KEYS:
+            yield f"--set {key}: everybody on this machine sees it in the list of processes; {key}_file names a file"
+
+
 def _holds_secrets(config: Config) -> bool:
     return bool(
-        config.security.token
-        or any(uplink.token for uplink in config.uplink.values())
-        or any(bridge.password for bridge in config.bridge.values())
+        any(not token.token_file for token in config.security.token)
+        or any(uplink.token and not uplink.token_file for uplink in config.uplink.values())
+        or any(bridge.password and not bridge.password_file for bridge in config.bridge.values())
     )
 
 
@@ -86,6 +106,14 @@ def _doors(config: Config) -> Iterator[str]:
             yield f"{name}.listen {listen}: tokens travel in clear there; {name}.tls_listen is encrypted"
         elif _is_public(listen):
             yield f'{name}.listen {listen}: a public address, and security.mode is "open": everybody may do everything'
+
+
+def _osc(config: Config) -> Iterator[str]:
+    """Devices that nobody has given anything to."""
+    named = config.security.network or any(device.scopes for device in config.osc.device)
+    locked = config.security.mode == "authenticated" and config.osc.listen is not None
+    if locked and not config.osc.scopes and not named:
+        yield "OSC devices may do nothing: osc.scopes is empty and security.mode is authenticated"
 
 
 OPEN = "the router is open: everybody on the network may do everything; claim it with: clasp-edge claim"
@@ -123,3 +151,4 @@ def _uplinks(config: Config) -> Iterator[str]:
             if uplink.token and not endpoint.tls and not _is_loopback(endpoint.host):
                 yield f"uplink.{name}.token: travels in clear to {endpoint}; wss:// is encrypted"
     yield from left_out(config)
+    yield from out_of_reach(config)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from clasp_edge.config.model import Config
 from clasp_edge.daemon.part import CannotStart
+from clasp_edge.security.known_clock import CLOCK_IS_SET_S
 
 log = logging.getLogger("clasp_edge.tls")
 
@@ -26,9 +27,6 @@ DIRECTORY = "tls"
 VALID_DAYS = 3650
 MAKE_TIMEOUT_S = 30
 LOOK_TIMEOUT_S = 5
-
-CLOCK_IS_SET_S = 1_767_225_600
-"""2026-01-01: a clock that shows an earlier time was not set."""
 LARGEST_FILE_BYTES = 1 << 20
 
 

@@ -13,7 +13,7 @@ from clasp_edge.console.health import Health
 from clasp_edge.console.log_tail import LogTail
 from clasp_edge.console.pages import Pages
 from clasp_edge.console.place import AUTO, socket_path
-from clasp_edge.console.requests import Refused, Requests
+from clasp_edge.console.requests import Asker, Refused, Requests
 from clasp_edge.console.resync import Resync
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import CannotStart, Part
@@ -82,7 +82,7 @@ class ConsolePart(Part):
         path = socket_path(self._config)
         if path is None:
             return []
-        control = ControlSocket(self._router.loop, path, self._requests.answer)
+        control = ControlSocket(self._router.loop, path, lambda line, who: self._requests.answer(line, Asker(who)))
         try:
             await control.start()
         except Unavailable as error:
@@ -110,8 +110,8 @@ class ConsolePart(Part):
             self._control.stop()
             self._control = self.socket_path = None
 
-    def _note(self, who: str, event: str, what: str) -> None:
-        self._router.trail.note(event, client=who, target=what, remote="control socket")
+    def _note(self, who: Asker, event: str, what: str) -> None:
+        self._router.trail.note(event, who.identity, client=who.name, target=what, remote=who.remote)
 
     def _settings(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         if self.settings is None:

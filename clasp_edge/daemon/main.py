@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from clasp_edge.clock import Clock
 from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.config.reload import reloadable_changes, reloaded
@@ -35,6 +34,7 @@ from clasp_edge.daemon.verify import load_verified, load_with_settings
 from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.router import Router
 from clasp_edge.security.claim_file import Claim
+from clasp_edge.security.known_clock import KnownClock
 from clasp_edge.security.trail import Trail
 from clasp_edge.transports.bind import BindError
 
@@ -57,6 +57,14 @@ def run(config: Config, config_path: Path | None, sets: list[str]) -> int:
         return runner.run(Daemon(config, config_path, sets).run())
 
 
+def let_go_of_ports() -> None:
+    """The start has failed before there was a `Service`: what the service manager holds for us answers nobody."""
+    if "NOTIFY_SOCKET" in os.environ:
+        from clasp_edge.daemon.socket_activation import let_go
+
+        let_go()
+
+
 def _raise_file_limit() -> None:
     # One descriptor per connection, and one more for each slow one.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -71,9 +79,8 @@ class Daemon:
         self._config = config
         self._config_path = config_path
         self._sets = sets
-        self._clock = Clock()
+        self._clock = KnownClock(config.data_dir)
         self._trail = Trail(self._clock)
-        self._certificates: dict[str, tuple[str, ...]] = {}
         self._authenticator: TokenAuthenticator | None = None
         self._stopping = asyncio.Event()
         self._service: Service | None = None
@@ -83,13 +90,13 @@ class Daemon:
         """Start everything, wait for the end, stop everything; returns the exit status."""
         config = self._config
         if config.security.mode == "authenticated":
-            self._authenticator = TokenAuthenticator(config, self._clock, self._trail, self._certificates)
+            self._authenticator = TokenAuthenticator(config, self._clock, self._trail)
         self._router = Router(config, asyncio.get_running_loop(), self._clock, self._authenticator)
         self._router.trail = self._trail
-        self._router.certificates = self._certificates
         try:
             self._parts = Parts(self._router, config, self._access())
         except CannotStart as error:
+            let_go_of_ports()
             return _cannot_start(error)
         if "NOTIFY_SOCKET" in os.environ or "LISTEN_PID" in os.environ:
             from clasp_edge.daemon.service import Service
@@ -98,6 +105,8 @@ class Daemon:
         try:
             addresses = await self._start()
         except (CannotStart, BindError) as error:
+            if self._service is not None:
+                self._service.failed()
             self._stop_parts()
             self._close_parts()
             return _cannot_start(error)
@@ -112,12 +121,16 @@ class Daemon:
         return 0
 
     def _access(self) -> AccessPart:
-        return AccessPart(self._router, self._config, self._trail, self._authenticator, self._apply_config, self._lock)
+        return AccessPart(
+            self._router, self._config, self._clock, self._trail, self._authenticator, self._apply_config, self._lock
+        )
 
     def _lock(self, claim: Claim) -> None:
         """The box was claimed: ask for tokens from now on."""
         self._config = claimed(self._config, claim)
-        self._authenticator = TokenAuthenticator(self._config, self._clock, self._trail, self._certificates)
+        if self._settings is not None:
+            self._settings.amend(lambda config: claimed(config, claim))
+        self._authenticator = TokenAuthenticator(self._config, self._clock, self._trail)
         self._router.authenticator = self._parts.access.authenticator = self._authenticator
         self._apply_config()
 
@@ -131,9 +144,9 @@ class Daemon:
         loop = self._router.loop
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         loop.add_signal_handler(signal.SIGINT, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, "SIGHUP")
         self._parts.console.addresses = addresses
-        self._parts.console.reload = self._reload
+        self._parts.console.reload = lambda: self._reload("reload on request")
         self._parts.console.settings = self._change_settings
         for part in self._parts.all:
             part.ready()
@@ -156,7 +169,7 @@ class Daemon:
     def _warn(self) -> None:
         if is_open_to_others(self._config):
             log.warning("%s", OPEN)
-        for caution in cautions(self._config, self._config_path):
+        for caution in cautions(self._config, self._config_path, self._sets):
             log.warning("%s", caution)
 
     def _stop_parts(self) -> None:
@@ -185,9 +198,14 @@ class Daemon:
         for part in self._parts.all:
             part.apply_config(self._config)
 
-    def _reload(self) -> dict[str, list[str]]:
+    def _reload(self, reason: str) -> dict[str, list[str]]:
         """SIGHUP has come, or somebody asks for it: keys that are in force now, that need a restart, and problems."""
-        return self._take_over(self._settings.on_trial if self._settings is not None else None)
+        if self._settings is None or self._settings.on_trial is None:
+            return self._take_over(None, reason)
+        done = self._take_over(self._settings.on_trial, reason)
+        if not done["problems"]:
+            self._settings.files_changed()
+        return done
 
     def _change_settings(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """A request about what is changed on the page."""
@@ -198,20 +216,20 @@ class Daemon:
                 self._router,
                 lambda settings: load_with_settings(self._config_path, self._sets, settings),
                 self._take_over,
+                self._apply,
             )
         return self._settings(request)
 
-    def _take_over(self, settings: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    def _take_over(self, settings: Mapping[str, Any] | None, reason: str) -> dict[str, list[str]]:
         """Read the configuration again, with these settings of the page; None: with those that are kept."""
         if self._service is not None:
             self._service.reloading()
-        done = self._apply_changes(settings)
+        done = self._apply_changes(settings, reason)
         if self._service is not None:
             self._service.reloaded()
         return done
 
-    def _apply_changes(self, settings: Mapping[str, Any] | None) -> dict[str, list[str]]:
-        """Take over what can change without dropping a client, and say what cannot."""
+    def _apply_changes(self, settings: Mapping[str, Any] | None, reason: str) -> dict[str, list[str]]:
         try:
             if settings is None:
                 new = load_verified(self._config_path, self._sets)
@@ -220,6 +238,10 @@ class Daemon:
         except ConfigError as error:
             log.error("reload: the configuration was not changed: %s", error)
             return {"applied": [], "restart": [], "problems": [str(problem) for problem in error.problems]}
+        return self._apply(new, reason)
+
+    def _apply(self, new: Config, reason: str) -> dict[str, list[str]]:
+        """Take over what can change without dropping a client, and say what cannot."""
         applied, restart = reloadable_changes(self._config, new)
         self._config = config = reloaded(self._config, new)
         logging.getLogger().setLevel(config.log.level.upper())
@@ -229,7 +251,7 @@ class Daemon:
         self._warn()
         log.warning("reload: applied: %s", ", ".join(applied) or "nothing")
         if applied:
-            self._trail.note("configuration changed", target=", ".join(applied), reason="SIGHUP")
+            self._trail.note("configuration changed", target=", ".join(applied), reason=reason)
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))
         return {"applied": applied, "restart": restart, "problems": []}

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 from asyncio import TimerHandle
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
 from clasp_edge.console.near import is_near, networks_of
 from clasp_edge.console.requests import Refused, Requests
 from clasp_edge.console.sources import COUNTER, Family, StatusSources
+from clasp_edge.daemon.no_collection import no_collection
 from clasp_edge.daemon.part import Part
 from clasp_edge.daemon.rules_config import has_rules, read_configured
 from clasp_edge.router.principal import host_of
@@ -32,6 +34,9 @@ log = logging.getLogger("clasp_edge.rules")
 
 TELL_AFTER_S = 1.0
 """Counts of rules are told as params at most so often."""
+
+TOLD_AT_ONCE = 100
+NAMES = ("enabled", "fired", "refused", "last_fired", "last_error", "would")
 
 PENDING = "rules-pending"
 """The document with what rules have under way (rules/pending.py)."""
@@ -56,16 +61,15 @@ class RulesPart(Part):
         self._config = config
         self._host: RouterHost | None = None
         self._params: Params | None = None
-        self._changed: set[str] = set()
+        self._changed: dict[str, None] = {}
         self._timer: TimerHandle | None = None
-        self._told: set[str] = set()
         self._running = False
 
     def ready(self) -> None:
         self._running = True
         self.apply_config(self._config)
         if self._host is not None:
-            self._host.engine.started()
+            self._host.run(self._host.engine.started)
         elif self._journal is not None and self._journal.notes().get(PENDING) is not None:
             # Nothing has rules any more: what they had under way is not to go on when there are some again.
             self._journal.keep_notes(lambda everything: {PENDING: None})
@@ -75,6 +79,10 @@ class RulesPart(Part):
         self._config = config
         if not self._running or (self._host is None and not has_rules(config)):
             return
+        with no_collection():
+            self._take_over(config)
+
+    def _take_over(self, config: Config) -> None:
         rules, problems, remarks = read_configured(config)
         if problems:
             # The configuration was verified; a file named in it has changed since.
@@ -85,12 +93,13 @@ class RulesPart(Part):
             log.info("rules: %s", remark)
         host = self._host if self._host is not None else self._begin()
         host.engine.enabled = config.rules.enabled
-        for lost in host.engine.load(rules, config.scene):
+        self._changed |= dict.fromkeys(host.engine.states)
+        for lost in host.run(lambda: host.engine.load(rules, config.scene)):
             log.warning("rules: lost by the reload: %s", lost)
         host.listen()
         if self._journal is not None and self._store is None:
             self._resume(host, self._journal)
-        self._changed |= {rule.id for rule in rules}
+        self._changed |= dict.fromkeys(host.engine.states)
         self._tell()
 
     def _resume(self, host: RouterHost, journal: Journal) -> None:
@@ -98,7 +107,7 @@ class RulesPart(Part):
         from clasp_edge.rules.pending import PendingStore
 
         self._store = PendingStore(host.engine, journal)
-        for lost in self._store.restore():
+        for lost in host.run(self._store.restore):
             log.warning("rules: lost by the restart: %s", lost)
         host.on_under_way = self._store.changed
 
@@ -123,12 +132,15 @@ class RulesPart(Part):
         return Scopes([Scope.parse(scope) for scope in scopes])
 
     def _joined(self, session: Session) -> None:
-        if self._host is not None:
-            self._host.engine.session(session.name, joins=True)
+        self._came_or_went(session, joins=True)
 
     def _left(self, session: Session) -> None:
-        if self._host is not None and self._running:
-            self._host.engine.session(session.name, joins=False)
+        self._came_or_went(session, joins=False)
+
+    def _came_or_went(self, session: Session, *, joins: bool) -> None:
+        host = self._host
+        if host is not None and self._running:
+            host.run(lambda: host.engine.session(session.name, joins=joins))
 
     def stop(self) -> None:
         self._running = False
@@ -151,8 +163,9 @@ class RulesPart(Part):
     # ---- params ----
 
     def _switch(self, session: Session, address: bytes, payload: bytes) -> bool:
-        """Somebody sets `/clasp-edge/rules/ID/enabled`: whoever may administrate there; without tokens, from the
-        addresses that may see the numbers (console.metrics_from), as on the page."""
+        """Somebody sets `/clasp-edge/rules/ID/enabled`: whoever may administrate there; where the router asks for no
+        tokens, from the addresses that may see the numbers (console.metrics_from), as on the page, and as there not
+        by a proxy."""
         if self._host is None or not address.startswith(_SWITCHES) or not address.endswith(_SWITCH):
             return False
         rule = address[len(_SWITCHES) : -len(_SWITCH)].decode("utf-8", "replace")
@@ -161,42 +174,56 @@ class RulesPart(Part):
         if session.granted is not None:
             if not session.granted.allows("admin", address):
                 return False
-        elif not is_near(host_of(session.link.remote), networks_of(self._config.console.metrics_from)):
+        elif session.proxied or not is_near(
+            host_of(session.link.remote), networks_of(self._config.console.metrics_from)
+        ):
             return False
         value = _switched_to(payload)
         if value is None:
             return False
         self._host.engine.switch(rule, enabled=value)
-        log.warning("rules: %s was %sd by %r", rule, "enable" if value else "disable", session)
+        self._changed = {rule: None} | self._changed  # who has asked is told first
+        action = "enable" if value else "disable"
+        log.warning("rules: %s was %sd by %r", rule, action, session)
+        self._router.trail.note(
+            f"rules {action}", session.identity, remote=session.link.remote, client=session.name, target=rule
+        )
         self._tell()
         return True
 
     def _note(self, rule: str) -> None:
-        self._changed.add(rule)
+        self._changed[rule] = None
         if self._timer is None and self._running:
             self._timer = self._router.loop.call_later(TELL_AFTER_S, self._tell)
 
     def _tell(self) -> None:
+        """Write what has changed, some rules at a time: of thousands it takes longer than others may wait."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._host is None or self._params is None:
             return
         states = self._host.engine.states
-        changed, self._changed = self._changed, set()
-        for rule in self._told - states.keys():
-            for name in ("enabled", "fired", "refused", "last_fired", "last_error", "would"):
-                self._params.forget(f"{BASE}{rule}/{name}")
-        self._told = set(states)
-        for rule in changed & states.keys():
-            state = states[rule]
-            self._params.write(f"{BASE}{rule}/enabled", state.enabled)
-            self._params.write(f"{BASE}{rule}/fired", state.trace.fired)
-            self._params.write(f"{BASE}{rule}/refused", state.trace.refused)
-            self._params.write(f"{BASE}{rule}/last_fired", state.trace.last_fired_s)
-            self._params.write(f"{BASE}{rule}/last_error", state.trace.last_error)
-            if not state.rule.act:
-                self._params.write(f"{BASE}{rule}/would", state.trace.last_would)
+        for rule in list(islice(self._changed, TOLD_AT_ONCE)):
+            del self._changed[rule]
+            if (state := states.get(rule)) is not None:
+                self._write(self._params, state)
+            else:
+                for name in NAMES:
+                    self._params.forget(f"{BASE}{rule}/{name}")
+        if self._changed:
+            self._timer = self._router.loop.call_later(0, self._tell)
+
+    @staticmethod
+    def _write(params: Params, state: RuleState) -> None:
+        where, trace = f"{BASE}{state.rule.id}/", state.trace
+        params.write(f"{where}enabled", state.enabled)
+        params.write(f"{where}fired", trace.fired)
+        params.write(f"{where}refused", trace.refused)
+        params.write(f"{where}last_fired", trace.last_fired_s)
+        params.write(f"{where}last_error", trace.last_error)
+        if not state.rule.act:
+            params.write(f"{where}would", trace.last_would)
 
     # ---- requests and numbers ----
 
@@ -267,6 +294,7 @@ class RulesPart(Part):
             raise Refused("unknown-rule", f'no rule "{str(wanted)[:80]}"; there are {", ".join(known)}', known=known)
         if action in ("enable", "disable"):
             self._host.engine.switch(state.rule.id, enabled=action == "enable")
+            self._changed = {state.rule.id: None} | self._changed
             self._tell()
             log.warning("rules: %s was %sd over the control socket", state.rule.id, action)
             return self._summary(state)

@@ -36,17 +36,22 @@ MOST_CHANGES = 64
 
 class Settings:
     """Handles the request. `load(settings)` reads the configuration with these settings and raises ConfigError;
-    `reload(settings)` takes it over (None: with those that are kept)."""
+    `reload(settings, reason)` takes it over (None: with those that are kept); `restore(config, reason)` goes back to
+    one that was in force, whatever the files say by now."""
 
     def __init__(
         self,
         router: Router,
         load: Callable[[Mapping[str, Any]], Config],
-        reload: Callable[[Mapping[str, Any] | None], Mapping[str, Any]],
+        reload: Callable[[Mapping[str, Any] | None, str], Mapping[str, Any]],
+        restore: Callable[[Config, str], object],
     ) -> None:
         self._router = router
         self._load = load
         self._reload = reload
+        self._restore = restore
+        self._without: Config | None = None
+        """What is in force without the trial, while there is one."""
         self._trial: dict[str, Any] | None = None
         self._timer: TimerHandle | None = None
 
@@ -59,7 +64,20 @@ class Settings:
         """Forget what is on trial."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._trial = None
+        self._timer = self._trial = self._without = None
+
+    def amend(self, change: Callable[[Config], Config]) -> None:
+        """Something is in force for good that is in no file of the configuration: after the trial as well."""
+        if self._without is not None:
+            self._without = change(self._without)
+
+    def files_changed(self) -> None:
+        """The files were read again during a trial, and are right: they count after it."""
+        if self._trial is not None:
+            try:
+                self._without = self._load(self._kept())
+            except ConfigError as error:
+                log.error("settings: what is in force without the trial stays as it was before it: %s", error)
 
     def __call__(self, request: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -146,10 +164,11 @@ class Settings:
 
     def _try(self, settings: dict[str, Any], confirm_s: float) -> dict[str, Any]:
         described = self._described(settings)
-        done = self._reload(settings)
+        before = self._router.config if self._without is None else self._without
+        done = self._reload(settings, "settings on trial")
         if done["problems"]:
             raise Refused("wrong-settings", "; ".join(done["problems"]), problems=done["problems"])
-        self._trial = settings
+        self._trial, self._without = settings, before
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._router.loop.call_later(confirm_s, self._expired, confirm_s)
@@ -172,11 +191,14 @@ class Settings:
         self._undo(f"not confirmed within {confirm_s:g} s")
 
     def _undo(self, why: str) -> dict[str, Any]:
-        was = self._trial is not None
+        before, was = self._without, self._trial is not None
         self.stop()
         if was:
             log.warning("settings: taken back: %s", why)
-            self._reload(None)
+            done = self._reload(None, "settings taken back")
+            if done["problems"] and before is not None:
+                # The files have become wrong meanwhile; that must not keep what nobody has confirmed.
+                self._restore(before, "settings taken back, the files are wrong")
         return {"undone": was}
 
 

@@ -13,8 +13,11 @@ from typing import Any
 
 from clasp_edge.config.load import ConfigError, Problem, load_with_origins
 from clasp_edge.config.model import Config
+from clasp_edge.config.sources import forget_files
 from clasp_edge.daemon.claimed_config import with_claim
+from clasp_edge.daemon.no_collection import no_collection
 from clasp_edge.daemon.rules_config import check_configured, has_rules
+from clasp_edge.daemon.secret_files import with_secrets
 from clasp_edge.daemon.settings_file import NAME as SETTINGS
 from clasp_edge.daemon.settings_file import as_sets, read_settings
 from clasp_edge.security.kept_file import KeptFileError
@@ -30,20 +33,33 @@ def load_verified(path: Path | None = None, sets: Sequence[str] = ()) -> Config:
     """As `load_config`, with what was changed on the page on top of the files, and everything known to be usable. What
     was changed on the page and does not go with the files (any more) is left out, and the log says so. Raises
     ConfigError."""
-    config = load_with_settings(path, sets, {})
     try:
-        settings = read_settings(config.data_dir)
-        return load_with_settings(path, sets, settings) if settings else config
+        return _load_verified(path, sets)
+    finally:
+        forget_files()
+
+
+def _load_verified(path: Path | None, sets: Sequence[str]) -> Config:
+    # Where the settings are is all that is asked of the first look; what is in the files is verified once.
+    with no_collection():
+        data_dir = load_with_origins(path, sets)[0].data_dir
+    try:
+        if settings := read_settings(data_dir):
+            return load_with_settings(path, sets, settings)
     except (KeptFileError, ConfigError) as error:
+        config = load_with_settings(path, sets, {})
         log.error("settings of the page are left out: %s", error)
         return config
+    return load_with_settings(path, sets, {})
 
 
 def load_with_settings(path: Path | None, sets: Sequence[str], settings: Mapping[str, Any]) -> Config:
     """As `load_verified`, with these settings of the page. Raises ConfigError."""
-    config, origin_of = load_with_origins(path, sets, as_sets(settings), SETTINGS)
-    config = with_claim(config)
-    problems = [Problem(origin_of(key), key, sentence) for key, sentence in _unreadable(config)]
+    found: list[tuple[str, str]] = []
+    with no_collection():
+        config, origin_of = load_with_origins(path, sets, as_sets(settings), SETTINGS)
+        config = with_secrets(with_claim(config), found)
+        problems = [Problem(origin_of(key), key, sentence) for key, sentence in (*found, *_unreadable(config))]
     if problems:
         raise ConfigError(problems)
     return config

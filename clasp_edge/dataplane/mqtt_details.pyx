@@ -244,9 +244,7 @@ cdef class MqttDetails:
         if self.flags & HAS_BYTES:
             new_raw(&retained, self.data + self.properties_size, self.payload_size, self.data, self.properties_size,
                     NO_EXPIRY, 0, True)
-            try:
-                plane.table.keep(entry, &retained)
-            except MemoryError:
+            if not plane.table.keep(entry, &retained):
                 return
             entry.qos = <uint8_t>(self.flags >> QOS_SHIFT)
         elif entry.kept != NULL:

@@ -36,3 +36,6 @@ cdef class Params(Routing):
     cdef void _evict_oldest(self) noexcept
     cdef bint _keep_retained(self, Entry* entry) except -1
     cdef int _apply(self, Sink origin, Write* write, Entry** entry) noexcept
+    cdef int _weigh(self, Sink origin, Write* write, bint unretained, Entry** found, bint* shadowed, bint* is_merged,
+                    bint* is_result) noexcept
+    cdef int _not_stored(self, Entry* entry) noexcept

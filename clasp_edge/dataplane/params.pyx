@@ -49,10 +49,11 @@ cdef enum:
     FUTURE_US = 10000000        # versions further ahead of our clock are not believed; routers measure time when linked
     LAST_EPOCH = 0xFFFE
 
-cdef int SET_HAS_REVISION = 0x80
-cdef int SET_LOCK = 0x40
-cdef int SET_UNLOCK = 0x20
-cdef int SET_HAS_TTL = 0x10
+cdef enum:                      # flags of SET (wire.md 2.3)
+    SET_HAS_REVISION = 0x80
+    SET_LOCK = 0x40
+    SET_UNLOCK = 0x20
+    SET_HAS_TTL = 0x10
 
 
 cdef bint _same_message(Entry* entry, const Raw* raw) noexcept nogil:
@@ -507,54 +508,30 @@ cdef class Params(Routing):
             raw.payload_size = <size_t>size
             raw.properties = text
             raw.properties_size = 0
-            self.table.keep(entry, &raw)
-            return True
+            return self.table.keep(entry, &raw)
         finally:
             free(target)
 
     cdef int _apply(self, Sink origin, Write* write, Entry** found) noexcept:
         """Change the param: strategy, lock, value, revision, ttl."""
         cdef Entry* entry = found[0]
-        cdef int value_type = write.flags & 0x0F
-        cdef const uint8_t* value = write.value
-        cdef size_t size = write.value_size
         cdef int evictions = 0
         cdef bint unretained = write.raw != NULL and not write.raw.retain and entry.strategy != STRATEGY_MERGE
         cdef bint shadowed = False      # the address has a retained MQTT message, and this write is none
+        cdef bint is_merged = False
         cdef bint is_result = False     # what becomes of the write is not what the other router has written
-        merged = None
-        try:
-            if entry.strategy != STRATEGY_LWW and entry.revision and (
-                    write.hlc == 0 or self._decides(entry, origin)):
-                if not improves(entry.strategy, entry.value_type, entry_value(entry), value_type, value):
-                    return STRATEGY_REJECTED
-                if entry.strategy == STRATEGY_MERGE:
-                    self.core.heavy = True
-                    value_type, merged = self.control.merge(
-                        entry.value_type, PyBytes_FromStringAndSize(<const char*>entry_value(entry), entry.value_size),
-                        value_type, PyBytes_FromStringAndSize(<const char*>value, size))
-                    value = <const uint8_t*><char*>(<bytes>merged)
-                    size = len(<bytes>merged)
-                    is_result = (value_type != write.flags & 0x0F or size != write.value_size
-                                 or memcmp(value, write.value, size) != 0)
-                    if entry.address_size + size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
-                        return TOO_LARGE
-            if not self.evict and self._grows_over(entry, write, size, unretained):
-                if entry.revision:
-                    return AT_CAPACITY
-                raise MemoryError
-            if unretained and entry.revision:
-                shadowed = entry.kept != NULL if entry.unretained else self._keep_retained(entry)
-            entry = self.table.store(entry, value_type, value, <uint32_t>size)
-        except Exception as error:
-            if not isinstance(error, MemoryError):
-                log.exception("a write could not be applied")
-            if entry.revision == 0:
-                entry.revision = 1      # so that it is counted as the param it was made
-                Py_XDECREF(<PyObject*>entry.fan)
-                entry.fan = NULL
-                self.table.remove(entry)
-            return AT_CAPACITY
+        cdef int verdict
+        if entry.strategy == STRATEGY_LWW and self.evict and (
+                not unretained or entry.unretained or entry.revision == 0):
+            # Nothing to weigh: most writes. No exception can come of it, so that none has to be provided for.
+            shadowed = unretained and entry.revision and entry.kept != NULL
+            entry = self.table.store(entry, write.flags & 0x0F, write.value, <uint32_t>write.value_size)
+            if entry == NULL:
+                return self._not_stored(found[0])
+        else:
+            verdict = self._weigh(origin, write, unretained, &entry, &shadowed, &is_merged, &is_result)
+            if verdict != ACCEPTED:
+                return verdict
         found[0] = entry
         if unretained:
             # What was retained stays so, with its quality and its lifetime.
@@ -564,11 +541,8 @@ cdef class Params(Routing):
         else:
             entry.qos = 1 if write.raw == NULL else write.raw.qos
             self.table.mark_unretained(entry, False)
-            if write.raw != NULL and not write.raw.exact and merged is None:
-                try:
-                    self.table.keep(entry, write.raw)
-                except MemoryError:
-                    pass                # the value is there; only its spelling is lost
+            if write.raw != NULL and not write.raw.exact and not is_merged:
+                self.table.keep(entry, write.raw)   # without memory the value is there; only its spelling is lost
             elif entry.kept != NULL:
                 self.table.drop_kept(entry)
         if write.flags & SET_UNLOCK and write.hlc == 0:
@@ -601,6 +575,53 @@ cdef class Params(Routing):
         if entry.deadline_ms or self.param_ttl_s or write.flags & SET_HAS_TTL or entry.ttl != TTL_DEFAULT:
             self._set_ttl(entry, write, unretained, shadowed)
         return ACCEPTED
+
+    cdef int _weigh(self, Sink origin, Write* write, bint unretained, Entry** found, bint* shadowed, bint* is_merged,
+                    bint* is_result) noexcept:
+        """Store a value that depends on what is there: its strategy, the room that is left, a retained MQTT message."""
+        cdef Entry* entry = found[0]
+        cdef int value_type = write.flags & 0x0F
+        cdef const uint8_t* value = write.value
+        cdef size_t size = write.value_size
+        try:
+            if entry.strategy != STRATEGY_LWW and entry.revision and (
+                    write.hlc == 0 or self._decides(entry, origin)):
+                if not improves(entry.strategy, entry.value_type, entry_value(entry), value_type, value):
+                    return STRATEGY_REJECTED
+                if entry.strategy == STRATEGY_MERGE:
+                    self.core.heavy = True
+                    value_type, merged = self.control.merge(
+                        entry.value_type, PyBytes_FromStringAndSize(<const char*>entry_value(entry), entry.value_size),
+                        value_type, PyBytes_FromStringAndSize(<const char*>value, size))
+                    value = <const uint8_t*><char*>(<bytes>merged)
+                    size = len(<bytes>merged)
+                    is_merged[0] = True
+                    is_result[0] = (value_type != write.flags & 0x0F or size != write.value_size
+                                    or memcmp(value, write.value, size) != 0)
+                    if entry.address_size + size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
+                        return TOO_LARGE
+            if not self.evict and self._grows_over(entry, write, size, unretained):
+                return self._not_stored(entry)
+            if unretained and entry.revision:
+                shadowed[0] = entry.kept != NULL if entry.unretained else self._keep_retained(entry)
+            entry = self.table.store(entry, value_type, value, <uint32_t>size)
+            if entry == NULL:
+                return self._not_stored(found[0])
+        except Exception as error:
+            if not isinstance(error, MemoryError):
+                log.exception("a write could not be applied")
+            return self._not_stored(found[0])
+        found[0] = entry
+        return ACCEPTED
+
+    cdef int _not_stored(self, Entry* entry) noexcept:
+        """There is no room for the value: a param that was only just made for it goes."""
+        if entry.revision == 0:
+            entry.revision = 1      # so that it is counted as the param it was made
+            Py_XDECREF(<PyObject*>entry.fan)
+            entry.fan = NULL
+            self.table.remove(entry)
+        return AT_CAPACITY
 
     cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept:
         cdef uint64_t lifetime_s

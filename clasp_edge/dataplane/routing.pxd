@@ -4,7 +4,7 @@ from libc.stddef cimport size_t
 from clasp_edge.dataplane.sink cimport Delivery, Sink
 from clasp_edge.dataplane.state cimport State
 from clasp_edge.dataplane.table cimport Entry
-from clasp_edge.dataplane.trie cimport Fanout, Trie
+from clasp_edge.dataplane.trie cimport Fanout, Target, Trie
 
 cdef enum:
     MAX_FRAME = 65547           # wire.md 1
@@ -26,5 +26,8 @@ cdef class Routing(State):
     cdef bint _gate(self, Sink origin, const uint8_t* address, size_t size, Entry* entry) noexcept
     cdef bint _frame(self, Delivery* delivery) noexcept
     cdef Fanout fan(self, Entry* entry)
+    cdef Fanout _fan_anew(self, Entry* entry)
+    cdef list _filtered(self, list filters, Target* target)
+    cdef void _offer(self, list filters, Delivery* delivery, Py_ssize_t address_size) noexcept
     cdef void _thin(self) noexcept
     cdef void _fan_out(self, Entry* entry, Sink excluded, int bit, Delivery* delivery) noexcept

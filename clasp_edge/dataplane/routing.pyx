@@ -166,33 +166,57 @@ cdef class Routing(State):
         cdef Py_ssize_t address_size = entry.address_size
         self.serial += 1
         delivery.serial = self.serial
+        if entry.fan_generation == self.trie.generation:
+            fan = <Fanout>entry.fan
+        else:
+            fan = self._fan_anew(entry)
+            if fan is None:
+                return
+        _alive = fan.filters            # whatever happens to the list meanwhile
+        for i in range(fan.count):
+            target = &fan.targets[i]
+            if target.sink == <PyObject*>excluded:
+                continue
+            if delivery.frame == NULL and not target.native and not self._frame(delivery):
+                continue
+            if target.plain & bit:
+                self.deliveries += 1
+                delivery.options = target.options
+                delivery.extra = target.extra
+                (<Sink>target.sink).deliver(delivery)
+            elif target.filtered & bit:
+                filters = self._filtered(filters, target)
+        if filters is not None:
+            self._offer(filters, delivery, address_size)
+
+    # What follows may raise, which a function has to provide for with every call: so it stands by itself.
+
+    cdef Fanout _fan_anew(self, Entry* entry):
         try:
-            fan = self.fan(entry)
-            _alive = fan.filters        # whatever happens to the list meanwhile
-            for i in range(fan.count):
-                target = &fan.targets[i]
-                if target.sink == <PyObject*>excluded:
-                    continue
-                if delivery.frame == NULL and not target.native and not self._frame(delivery):
-                    continue
-                if target.plain & bit:
-                    self.deliveries += 1
-                    delivery.options = target.options
-                    delivery.extra = target.extra
-                    (<Sink>target.sink).deliver(delivery)
-                elif target.filtered & bit:
-                    if filters is None:
-                        filters = []
-                    filters.append(<object>target.filter)
-            if filters is not None:
-                # Python, and it may call back into the plane: only after the loop over the borrowed list.
-                address = PyBytes_FromStringAndSize(<const char*>delivery.frame + 8, address_size)
-                frame = PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
-                self.core.heavy = True
-                for item in filters:
-                    item.offer(address, delivery.signal, frame)
+            return self.fan(entry)
         except Exception:
+            log.exception("a message could not be delivered")
+            return None
+
+    cdef list _filtered(self, list filters, Target* target):
+        try:
+            if filters is None:
+                filters = []
+            filters.append(<object>target.filter)
+        except MemoryError:
             log.exception("a message could not be delivered to everyone")
+        return filters
+
+    cdef void _offer(self, list filters, Delivery* delivery, Py_ssize_t address_size) noexcept:
+        """Python, and it may call back into the plane: only after the loop over the borrowed list."""
+        self.core.heavy = True
+        address = PyBytes_FromStringAndSize(<const char*>delivery.frame + 8, address_size)
+        frame = PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
+        for item in filters:
+            try:
+                item.offer(address, delivery.signal, frame)
+            except Exception:
+                log.exception("a message could not be delivered to everyone")
 
     cdef bint _frame(self, Delivery* delivery) noexcept:
         """Make the CLASP frame of an event that came by MQTT. False when there is none for it."""

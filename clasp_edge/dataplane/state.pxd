@@ -24,8 +24,13 @@ cdef enum:
 cdef enum:
     EPOCH_SHIFT = 48
 
-cdef uint64_t EPOCH_MASK
-cdef uint64_t REPLAYED
+cdef extern from *:     # an enum of C holds no more than an int
+    """
+    #define EPOCH_MASK 0xFFFF000000000000ULL
+    #define REPLAYED 0xFFFFFFFFFFFFFFFFULL
+    """
+    const uint64_t EPOCH_MASK
+    const uint64_t REPLAYED
 
 cdef inline bint later(uint64_t hlc, uint64_t rank, uint64_t other_hlc, uint64_t other_rank) noexcept nogil:
     if rank >> EPOCH_SHIFT != other_rank >> EPOCH_SHIFT:
@@ -68,10 +73,15 @@ cdef class State:
     cdef readonly uint64_t evicted
     cdef readonly uint64_t expired
 
+    cdef inline uint64_t next_hlc(self) noexcept:
+        """For a version of our own: by the clock, and later than all that was heard of."""
+        cdef uint64_t now = (self.core.mono_us + self.base_us) & ~<uint64_t>1
+        self.hlc = now if now > self.hlc else (self.hlc | 1) + 1
+        return self.hlc
+
     cdef Entry* live(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
     cdef void _release_writer(self, uint32_t writer) noexcept
     cdef void _unlock(self, Entry* entry) noexcept
-    cdef uint64_t next_hlc(self) noexcept
     cdef void _forget(self, Entry* entry) noexcept
     cdef void _end(self, Entry* entry) noexcept
     cdef void _bury(self, Entry* entry, uint64_t hlc, uint64_t rank, Sink origin, bint tell, bint told) noexcept

@@ -27,9 +27,6 @@ from clasp_edge.dataplane.reserved import RESERVED
 
 log = logging.getLogger("clasp_edge.dataplane")
 
-EPOCH_MASK = <uint64_t>0xFFFF << EPOCH_SHIFT
-REPLAYED = <uint64_t>-1
-
 cdef enum:
     MAX_FRAME = 65547           # wire.md 1
     MAX_PAYLOAD = 65535
@@ -161,12 +158,6 @@ cdef class State:
         return entry
 
     # ---- versions ----
-
-    cdef uint64_t next_hlc(self) noexcept:
-        """For a version of our own: by the clock, and later than all that was heard of."""
-        cdef uint64_t now = (self.core.mono_us + self.base_us) & ~<uint64_t>1
-        self.hlc = now if now > self.hlc else (self.hlc | 1) + 1
-        return self.hlc
 
     cdef void _end(self, Entry* entry) noexcept:
         """A param's time is over. Every router comes to the same tombstone by itself: the param's version, made odd."""

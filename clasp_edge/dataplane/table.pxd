@@ -81,12 +81,17 @@ cdef class Table:
     cdef inline uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil:
         return <uint32_t>keyed_hash(self.seed, self.key, address, size)
 
+    cdef inline void mark_unretained(self, Entry* entry, bint unretained) noexcept nogil:
+        """Note whether the value is no retained MQTT message."""
+        if entry.unretained != unretained:
+            self.unretained += 1 if unretained else -1
+            entry.unretained = unretained
+
     cdef Entry* find(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
     cdef Entry* insert(self, const uint8_t* address, size_t size, uint32_t hash) except NULL
-    cdef Entry* store(self, Entry* entry, int value_type, const uint8_t* value, uint32_t size) except NULL
-    cdef int keep(self, Entry* entry, const Raw* raw) except -1
+    cdef Entry* store(self, Entry* entry, int value_type, const uint8_t* value, uint32_t size) noexcept
+    cdef bint keep(self, Entry* entry, const Raw* raw) noexcept
     cdef void drop_kept(self, Entry* entry) noexcept
-    cdef void mark_unretained(self, Entry* entry, bint unretained) noexcept
     cdef void remove(self, Entry* entry) noexcept
     cdef int make_param(self, Entry* entry) except -1
     cdef Entry* make_gone(self, Entry* entry) noexcept

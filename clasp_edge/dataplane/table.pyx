@@ -110,8 +110,8 @@ cdef class Table:
         self._link(LIST_ROUTES, id)
         return entry
 
-    cdef Entry* store(self, Entry* entry, int value_type, const uint8_t* value, uint32_t size) except NULL:
-        """Put a value into the entry. The entry may move: use what is returned."""
+    cdef Entry* store(self, Entry* entry, int value_type, const uint8_t* value, uint32_t size) noexcept:
+        """Put a value into the entry. The entry may move: use what is returned. NULL without memory."""
         cdef Entry* moved
         cdef uint32_t capacity
         # Shrink only from far above: a param that alternates between sizes must not reallocate each time.
@@ -119,7 +119,7 @@ cdef class Table:
             capacity = (size + 15) & ~<uint32_t>15
             moved = <Entry*>realloc(entry, sizeof(Entry) + entry.address_size + capacity)
             if moved == NULL:
-                raise MemoryError
+                return NULL
             entry = moved
             self.bytes += capacity
             self.bytes -= entry.capacity
@@ -130,8 +130,8 @@ cdef class Table:
         entry.value_type = <uint8_t>value_type
         return entry
 
-    cdef int keep(self, Entry* entry, const Raw* raw) except -1:
-        """Keep an MQTT message's own bytes beside the value made of them."""
+    cdef bint keep(self, Entry* entry, const Raw* raw) noexcept:
+        """Keep an MQTT message's own bytes beside the value made of them. False without memory: nothing is kept."""
         cdef size_t size = raw.properties_size + raw.payload_size
         cdef Kept* kept = entry.kept
         cdef uint32_t old_capacity = kept.capacity if kept != NULL else 0
@@ -139,7 +139,7 @@ cdef class Table:
             kept = <Kept*>realloc(kept, sizeof(Kept) + size)
             if kept == NULL:
                 self.drop_kept(entry)
-                raise MemoryError
+                return False
             if entry.kept != NULL:
                 self.bytes -= old_capacity
             self.bytes += size
@@ -149,21 +149,13 @@ cdef class Table:
         kept.payload_size = <uint32_t>raw.payload_size
         memcpy(&kept.data[0], raw.properties, raw.properties_size)
         memcpy(&kept.data[0] + raw.properties_size, raw.payload, raw.payload_size)
-        return 0
+        return True
 
     cdef void drop_kept(self, Entry* entry) noexcept:
         if entry.kept != NULL:
             self.bytes -= entry.kept.capacity
         free(entry.kept)
         entry.kept = NULL
-
-    cdef void mark_unretained(self, Entry* entry, bint unretained) noexcept:
-        """Note whether the value is no retained MQTT message."""
-        if unretained and not entry.unretained:
-            self.unretained += 1
-        elif entry.unretained and not unretained:
-            self.unretained -= 1
-        entry.unretained = unretained
 
     cdef void remove(self, Entry* entry) noexcept:
         cdef size_t hole = entry.hash & self.mask
@@ -293,11 +285,11 @@ cdef class Table:
         self.expires(entry, 0)
         self.drop_kept(entry)
         self.mark_unretained(entry, False)
-        try:
-            entry = self.store(entry, 0, entry_address(entry), 0)
-        except MemoryError:
+        cdef Entry* smaller = self.store(entry, 0, entry_address(entry), 0)
+        if smaller == NULL:
             entry.value_size = 0
-        return entry
+            return entry
+        return smaller
 
     cdef void touch(self, Entry* entry) noexcept:
         """Make the entry the newest of its list."""

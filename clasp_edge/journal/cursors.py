@@ -6,8 +6,8 @@ the next commit, and hold back the retention of what is still needed. Knows no d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from clasp_edge.journal.format import BadBlock, Own, read_header, read_own
 from clasp_edge.journal.log_scan import logged_in
@@ -102,6 +102,22 @@ def after(
     A record that cannot be used is passed over, and what comes behind it in its block where its size cannot be
     believed. `faults` gets why, by its number.
     """
+    return _after(blocks, number, limit_records, limit_bytes, faults, None, None)[0]
+
+
+def wanted_after(
+    blocks: Iterable[bytes], number: int, limit_records: int, limit_bytes: int, faults: dict[int, str],
+    known: dict[bytes, Any], wanted: Callable[[bytes], Any],
+) -> tuple[list[Logged], bool]:  # fmt: skip
+    """As `after`, without what lies at an address that is false in `known`, or, where that does not have it, by
+    `wanted(address)`; and whether that was all."""
+    return _after(blocks, number, limit_records, limit_bytes, faults, known, wanted)
+
+
+def _after(
+    blocks: Iterable[bytes], number: int, limit_records: int, limit_bytes: int, faults: dict[int, str],
+    known: dict[bytes, Any] | None, wanted: Callable[[bytes], Any] | None,
+) -> tuple[list[Logged], bool]:  # fmt: skip
     found: list[Logged] = []
     size = 0
     for block in blocks:
@@ -110,7 +126,9 @@ def after(
         except BadBlock as error:
             faults[number + 1] = str(error)
             continue
-        size, enough = logged_in(block, number, found, size, limit_records, limit_bytes, faults, Logged, read_own)
+        size, enough = logged_in(
+            block, number, found, size, limit_records, limit_bytes, faults, Logged, read_own, known, wanted
+        )
         if enough:
-            break
-    return found
+            return found, False
+    return found, True

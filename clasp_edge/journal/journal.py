@@ -60,6 +60,7 @@ class Journal:
         self.note_faults = self._log.note_faults
         self.records_after = self._log.records_after
         self.fetch_after = self._log.fetch_after
+        self.fetch_wanted = self._log.fetch_wanted
         self.fetch_ways = self._log.fetch_ways
 
     def apply_config(self, config: model.Journal) -> None:

@@ -6,10 +6,11 @@ Reads the disk on the reader's thread where the caller must not wait. What had t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from clasp_edge.dataplane.journal_buffer import JournalBuffer
-from clasp_edge.journal.cursors import Logged, after
+from clasp_edge.journal.cursors import Logged, after, wanted_after
 from clasp_edge.journal.log_scan import ways_in
 from clasp_edge.journal.queries import Piece
 from clasp_edge.journal.report import Report
@@ -126,6 +127,39 @@ class LogReader:
                 self.fetch_after(piece.next - 1, limit_records, limit_bytes, then)
 
         self._reader.call(work, have)
+
+    def fetch_wanted(
+        self, sequence: int, limit_records: int, limit_bytes: int, wanted: Callable[[bytes], Any],
+        known: dict[bytes, Any], then: Callable[[tuple[list[Logged], int] | Exception], None],
+    ) -> None:  # fmt: skip
+        """Of the records after number `sequence`, in so many bytes of the log, those that lie at an address that is
+        true in `known`, or, where that does not have it, by `wanted(address)`; at most so many. `then` is called on the
+        loop's thread with them and the number up to which that was all, or with what went wrong, later or at once.
+        `wanted` is asked on the loop's thread."""
+
+        def have(blocks: Iterable[bytes], last: int) -> None:
+            faults: dict[int, str] = {}
+            found, whole = wanted_after(blocks, sequence, limit_records, limit_bytes, faults, known, wanted)
+            self.note_faults(faults)
+            then((found, last if whole else found[-1].number))
+
+        def have_piece(result: object) -> None:
+            if isinstance(result, Exception):
+                then(result)
+                return
+            assert isinstance(result, Piece)
+            self.note_damage(result)
+            have(result.blocks, result.next - 1)
+
+        buffer = self.buffer
+        if buffer is None or sequence + 1 >= buffer.tail_begins:
+            last = self.last_sequence
+            have(buffer.tail(sequence + 1) if buffer is not None and sequence < last else (), max(sequence, last))
+            return
+        stored = buffer.tail_begins
+        self._reader.call(
+            lambda: self.read_log(sequence + 1, stored - 1, 0, MOST, ALL_SIGNALS, limit_bytes), have_piece
+        )
 
     def fetch_ways(self, sequence: int, then: Callable[[list[tuple[bytes, int, bytes]] | Exception], None]) -> None:
         """Of the stored records after number `sequence` that came from other routers: `(way, first number, contents)`

@@ -182,12 +182,15 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
         plane._release_writer(entry.writer)
         entry.writer = 0
     entry = table.store(entry, record.value_type, value, sizes.value_size)
+    if entry == NULL:
+        raise MemoryError
     if record.kind == RECORD_RAW:
         raw.properties = value + sizes.value_size
         raw.properties_size = sizes.properties_size
         raw.payload = raw.properties + sizes.properties_size
         raw.payload_size = size - sizes.value_size - sizes.properties_size
-        table.keep(entry, &raw)
+        if not table.keep(entry, &raw):
+            raise MemoryError
     else:
         table.drop_kept(entry)
     entry.qos = record.qos

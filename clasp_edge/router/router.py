@@ -61,8 +61,6 @@ class Router:
         self.clock = clock
         self.authenticator = authenticator
         self.trail = Trail()
-        self.certificates: dict[str, tuple[str, ...]] = {}
-        """Names in the certificates of clients that are connected and have shown one, by their `host:port`."""
         self.core = Core(limits.arena_mib, limits.outbox_kib * 1024, limits.event_backlog_kib * 1024)
         self.core.loop = loop
         self.plane = Plane(self.core, limits.history_kib * 1024)

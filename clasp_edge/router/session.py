@@ -81,6 +81,7 @@ class Session(ClaspReceiver):
         "own_rate",
         "p2p_capable",
         "pinged_us",
+        "proxied",
         "rate_limit",
         "revoked",
         "router",
@@ -107,6 +108,7 @@ class Session(ClaspReceiver):
         self.own_rate: float | None = None  # in place of limits.messages_per_second
         self.rate_limit = ""
         self.p2p_capable = False
+        self.proxied = False  # the address is a proxy's, and says nothing about who it is
         self.closing = False
         self.revoked = False
         self.scheduled = 0

@@ -9,16 +9,16 @@ from typing import Any
 
 from clasp_edge.rules.curves import CURVES
 from clasp_edge.rules.model import Action, Source
+from clasp_edge.rules.patterns import literal_at, target_at
 from clasp_edge.rules.table import Table, closest
 from clasp_edge.rules.templates import NAMES, Template
 from clasp_edge.rules.transforms import Transform, compile_transform, curve_at, expression_at
 from clasp_edge.rules.values import MISSING
-from clasp_edge.wire import WireError, encode_value
-from clasp_edge.wire.address import validate_address
 
 MAX_ACTIONS = 64
 LONGEST_DELAY_S = 7 * 86_400
 LONGEST_FADE_S = 86_400
+_SOURCES = ("value", "from", "expression")
 SIGNALS = ("event", "param", "stream", "gesture", "timeline")
 
 
@@ -35,7 +35,7 @@ class Actions:
         self._count += 1
         if self._count > MAX_ACTIONS:
             part.wrong("", f"has more than {MAX_ACTIONS} actions")
-        verbs = [verb for verb in _READERS if part.has(verb)]
+        verbs = part.among(_READERS)
         if len(verbs) != 1:
             known = ", ".join(_READERS)
             if verbs:
@@ -52,18 +52,7 @@ class Actions:
 
     def template(self, part: Table, key: str) -> Template:
         """The address template at a key."""
-        source = part.text(key) or ""
-        made = self._made(part, key, source)
-        if source and not source.startswith("/"):
-            part.wrong(key, f'must begin with "/", not "{source}"')
-        elif made.fixed and source:
-            try:
-                validate_address(source.encode())
-            except ValueError as error:
-                part.wrong(key, str(error))
-            if "*" in source:
-                part.wrong(key, "is written to, so it is one address and has no wildcards")
-        return made
+        return target_at(part, key, part.text(key) or "", self._captures)
 
     def _made(self, part: Table, key: str, source: str) -> Template:
         try:
@@ -78,7 +67,7 @@ class Actions:
 
     def source(self, part: Table, default: Source | None = None, *, key: str = "value") -> Source:
         """Where the value comes from: `value`, `from` ("trigger" or an address), or `expression`; then `transform`."""
-        given = [name for name in (key, "from", "expression") if part.has(name)]
+        given = part.among(_SOURCES if key == "value" else (key, "from", "expression"))
         transform: Transform | None = None
         if part.has("transform"):
             transform = compile_transform(part.raw["transform"], part, "transform")
@@ -99,10 +88,7 @@ class Actions:
         value = part.value(key)
         if isinstance(value, str) and "{" in value and (made := self._text_value(value)) is not None:
             return Source("template", address=made, transform=transform)
-        try:
-            encode_value(value)
-        except WireError as error:
-            part.wrong(key, f"is no value that CLASP knows: {error}")
+        part.check_constant(key, value)
         return Source("constant", value, transform=transform)
 
     def _text_value(self, value: str) -> Template | None:
@@ -173,6 +159,8 @@ def _delay(read: Actions, part: Table, number: int) -> Action:
     if isinstance(value, str):
         if not value.startswith("/"):
             part.wrong(key, 'must be a number or the address of a param that holds one, such as "/settings/hold"')
+        else:
+            literal_at(part, key, value)
         return Action("delay", delay_s=value, by=1.0 if key == "delay_s" else 0.001, number=number)
     most = LONGEST_DELAY_S if key == "delay_s" else LONGEST_DELAY_S * 1000
     delay = part.number(key, low=0, high=most)
@@ -197,6 +185,8 @@ def _scene(read: Actions, part: Table, number: int) -> Action:
 
 def _bundle(read: Actions, part: Table, number: int) -> Action:
     members = tuple(read.read(row) for row in part.tables("bundle"))
+    if not members and part.sound:
+        part.wrong("bundle", "must be at least one action")
     if any(member.kind not in ("set", "publish") for member in members):
         part.wrong("bundle", "may have set and publish in it, nothing else")
     return Action("bundle", members=members, delay_s=float(part.number("in_s", 0.0, low=0, high=3600)), number=number)

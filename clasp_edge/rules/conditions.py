@@ -6,17 +6,17 @@ except `exists = false`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from clasp_edge.config.spelling import foreign_spelling
 from clasp_edge.rules.expression import ExpressionError
 from clasp_edge.rules.model import Condition, Event, Lookup
+from clasp_edge.rules.patterns import literal_at, pattern_at
 from clasp_edge.rules.table import Table
 from clasp_edge.rules.templates import NAMES, Template
 from clasp_edge.rules.transforms import expression_at
 from clasp_edge.rules.values import MISSING, equal, order, text
-from clasp_edge.wire.pattern import Pattern, PatternError
+from clasp_edge.wire.pattern import Pattern
 
 MAX_DEPTH = 8
 MAX_CONDITIONS = 64
@@ -34,15 +34,22 @@ _ORDERED: dict[str, Callable[[int], bool]] = {
 }
 _WORDS = {"==": "eq", "!=": "ne", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 OPS = ("eq", "ne", *_ORDERED)
+_COMPARISONS = (*OPS, "between", "in", "op")
+_KINDS = ("all", "any", "not", "between_times", "days", "expression", "pattern")
 
 
 class Compiler:
-    """Compiles the conditions of one rule; gathers what they look at in `watched`."""
+    """Compiles the conditions of one rule; gathers what they look at in `watched`, and what addresses with places
+    may come to in `tracked`, or in `aged` where their age is asked."""
 
-    def __init__(self, captures: int) -> None:
+    def __init__(self, captures: int, deep: Collection[int] = ()) -> None:
+        """`deep`: the captures that may be several segments."""
         self._captures = captures
+        self._deep = deep
         self._count = 0
         self.watched: list[Pattern] = []
+        self.tracked: list[Pattern] = []
+        self.aged: list[Pattern] = []
 
     def compile(self, part: Table, depth: int = 0) -> Condition:
         """The condition of a table. Problems are reported to it."""
@@ -55,22 +62,28 @@ class Compiler:
         return made
 
     def _compile(self, part: Table, depth: int) -> Condition:
+        given = part.among(_KINDS)
+        if not given:
+            return self._leaf(part)
         for word in ("all", "any"):
-            if part.has(word) and not part.has("pattern"):
-                return _joined([self.compile(row, depth + 1) for row in part.tables(word)], every=word == "all")
-        if part.has("not"):
+            if word in given and "pattern" not in given:
+                inner = [self.compile(row, depth + 1) for row in part.tables(word)]
+                if not inner and part.sound:
+                    part.wrong(word, "must be at least one condition")
+                return _joined(inner, every=word == "all")
+        if "not" in given:
             return _not(self.compile(part.inner("not", part.table("not")), depth + 1))
-        if part.has("between_times"):
+        if "between_times" in given:
             return _between_times(part)
-        if part.has("days"):
+        if "days" in given:
             wanted = days(part, "days")
             return lambda event, lookup: (
                 "the clock is not set" if (now := lookup.local_time()) is None
                 else None if now[1] in wanted else f"it is {DAYS[now[1]]}"
             )  # fmt: skip
-        if part.has("expression"):
+        if "expression" in given:
             return self._expression(part)
-        if part.has("pattern"):
+        if "pattern" in given:
             return self._pattern(part)
         return self._leaf(part)
 
@@ -90,7 +103,7 @@ class Compiler:
                 return None if test(value) else f"{which} is {_shown(value)}, not {said}"
 
             return of_trigger
-        template = self._address(part, "address", address)
+        template = self._address(part, "address", address, aged=bool(ages))
 
         def of_param(event: Event, lookup: Lookup) -> str | None:
             named = template.fill(event.captures, event.names())
@@ -108,28 +121,30 @@ class Compiler:
 
         return of_param
 
-    def _address(self, part: Table, key: str, address: str) -> Template:
+    def _address(self, part: Table, key: str, address: str, *, aged: bool) -> Template:
+        if not address.startswith("/"):
+            part.wrong(key, f'must begin with "/", not "{address}"')
+            return Template("/", 0)
         try:
-            template = Template(address, self._captures)
+            template = Template(address, self._captures, address=True)
         except ValueError as error:
             part.wrong(key, str(error))
-            template = Template("/", 0)
-        if template.fixed and address.startswith("/"):
-            self._watch(part, key, address)
-        elif not address.startswith("/"):
-            part.wrong(key, f'must begin with "/", not "{address}"')
+            return Template("/", 0)
+        if template.fixed:
+            if literal_at(part, key, address) is not None:
+                self._watch(part, key, address)
+        elif "*" in address:
+            part.wrong(key, "must be one address, without wildcards")
+        else:
+            # Which address it will be is known with the trigger only.
+            reach = Pattern(template.reach(self._deep).encode())
+            (self.aged if aged else self.tracked).append(reach)
         return template
 
     def _watch(self, part: Table, key: str, text: str) -> Pattern | None:
-        if reason := foreign_spelling(text):
-            part.wrong(key, reason)
-            return None
-        try:
-            pattern = Pattern(text.encode())
-        except PatternError as error:
-            part.wrong(key, str(error))
-            return None
-        self.watched.append(pattern)
+        pattern, _ = pattern_at(part, key, text)
+        if pattern is not None:
+            self.watched.append(pattern)
         return pattern
 
     def _pattern(self, part: Table) -> Condition:
@@ -195,23 +210,18 @@ def _shown(value: Any) -> str:
 
 
 def _ages(part: Table) -> list[tuple[bool, float]]:
-    found = []
-    for key, older in (("older_s", True), ("newer_s", False)):
-        if part.has(key):
-            found.append((older, part.number(key, low=0)))
-    return found
+    return [(key == "older_s", part.number(key, low=0)) for key in part.among(("older_s", "newer_s"))]
 
 
 def _optional_test(part: Table) -> tuple[Test, str]:
-    for key in (*OPS, "between", "in", "op"):
-        if key in part.raw:
-            return _test(part)
+    if any(key in part.raw for key in _COMPARISONS):
+        return _test(part)
     return lambda value: value is not MISSING, "there"
 
 
 def _test(part: Table) -> tuple[Test, str]:
     """The comparison of a table (`eq = 1`, `between = [0, 1]`, or `op = "eq"` with `value`), and how it is said."""
-    given = [key for key in (*OPS, "between", "in", "op") if part.has(key)]
+    given = part.among(_COMPARISONS)
     if len(given) != 1:
         part.wrong("", f"needs one comparison: {', '.join((*OPS, 'between', 'in'))}")
         return lambda value: False, ""
@@ -229,6 +239,8 @@ def _test(part: Table) -> tuple[Test, str]:
         if not isinstance(wanted, list) or not wanted:
             part.wrong("in", "must be a list of values")
             return lambda value: False, ""
+        for one in wanted:
+            part.check_constant("in", one)
         return lambda value: any(equal(value, one) for one in wanted), f"one of {wanted}"
     op = key
     if key == "op":
@@ -237,7 +249,7 @@ def _test(part: Table) -> tuple[Test, str]:
         if op not in OPS:
             part.wrong("op", f'is "{word}"; there are {", ".join(OPS)}')
             op = "eq"
-    limit = part.value("value" if key == "op" else key)
+    limit = part.constant("value" if key == "op" else key)
     return comparison(op, limit), f"{op} {text(limit)}"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clasp_edge.rules.table import quoted
+from clasp_edge.rules.table import LARGEST, quoted
 
 LARGEST_FILE_BYTES = 16 * 1024 * 1024
 
@@ -24,19 +24,37 @@ class NotRules(ValueError):
 
 def read_file(path: Path, remark: Remark) -> list[dict[str, Any]]:
     """The `[[rule]]` tables of a JSON file. Raises NotRules, which names the file's line where it can."""
+    return tables_of(read_json(path), remark)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file says. Raises NotRules."""
     try:
         if path.exists() and not path.is_file():
             raise NotRules("is no ordinary file")
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise NotRules(f"is larger than {LARGEST_FILE_BYTES >> 20} MiB")
-        found = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        found = json.loads(content, parse_int=_whole)
+        if b"\\ud" in content.lower():
+            json.dumps(found, ensure_ascii=False).encode()
     except OSError as error:
         raise NotRules(f"cannot be read: {error.strerror or error}") from None
     except json.JSONDecodeError as error:
         raise NotRules(f"line {error.lineno}: is not JSON: {error.msg}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeEncodeError:
+        raise NotRules(r"has half a character in it (\ud800 to \udfff without its other half)") from None
+    except RecursionError:
+        raise NotRules("is not JSON: it is nested too deeply") from None
+    except ValueError as error:
         raise NotRules(f"is not JSON: {error}") from None
-    return tables_of(found, remark)
+    return found
+
+
+def _whole(digits: str) -> int | float:
+    """As the reference reads them: what no 64 bits hold is a float."""
+    value = int(digits) if len(digits) <= 20 else float(digits)
+    return value if abs(value) < LARGEST else float(value)
 
 
 def tables_of(found: Any, remark: Remark) -> list[dict[str, Any]]:
@@ -46,7 +64,13 @@ def tables_of(found: Any, remark: Remark) -> list[dict[str, Any]]:
         raise NotRules('must be a list of rules, or an object with "rules"')
     if rows and all(isinstance(row, Mapping) and "id" not in row and "trigger" in row for row in rows):
         raise NotRules('is an export of the desktop application; "clasp-edge rules convert FILE" makes rules of it')
-    return [_rule(row, index, remark) for index, row in enumerate(rows)]
+    tables: dict[str, dict[str, Any]] = {}
+    for index, row in enumerate(rows):
+        table = _rule(row, index, remark)
+        if tables.pop(table["id"], None) is not None:
+            remark(f'rule "{table["id"]}": is there more than once; the last one counts')
+        tables[table["id"]] = table
+    return list(tables.values())
 
 
 def _rule(row: Any, index: int, remark: Remark) -> dict[str, Any]:
@@ -63,14 +87,28 @@ def _rule(row: Any, index: int, remark: Remark) -> dict[str, Any]:
     if isinstance(row.get("name"), str) and row["name"]:
         table["name"] = row["name"]
     table["trigger"] = _trigger(row.get("trigger"), where, remark)
-    conditions = row.get("conditions") or []
-    if conditions:
+    if conditions := _list(row, "conditions", where):
         table["when"] = [_condition(one, where) for one in conditions]
-    table["do"] = [_action(one, where, remark) for one in row.get("actions") or []]
+    table["do"] = [_action(one, where, remark) for one in _list(row, "actions", where)]
     cooldown_s = _cooldown_s(row.get("cooldown"), where)
     if cooldown_s:
         table |= {"cooldown_s": cooldown_s, "cooldown_per": "rule"}
     return table
+
+
+def _list(row: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    found = row.get(key)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise NotRules(f'{where}: "{key}" is {quoted(found)}, not a list')
+    return found
+
+
+def _number(value: Any, where: str, what: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST:
+        return float(value)
+    raise NotRules(f"{where}: {what} is {quoted(value)}, not a number")
 
 
 def _safe_id(given: str) -> str:
@@ -174,12 +212,12 @@ def _transform(row: Any, where: str) -> dict[str, Any] | None:
 def _cooldown_s(value: Any, where: str) -> float:
     if value is None:
         return 0.0
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+    if isinstance(value, int | float):
+        return _number(value, where, "the cooldown")
     if isinstance(value, list) and len(value) == 2:
         value = {"secs": value[0], "nanos": value[1]}
     if isinstance(value, Mapping) and value.keys() == {"secs", "nanos"}:
-        return float(value["secs"]) + float(value["nanos"]) / 1e9
+        return _number(value["secs"], where, "secs") + _number(value["nanos"], where, "nanos") / 1e9
     raise NotRules(f"{where}: the cooldown is {quoted(value)}; seconds, or secs and nanos")
 
 
@@ -193,7 +231,15 @@ def convert(found: Any, remark: Remark) -> list[dict[str, Any]]:
     rows = found.get("rules") if isinstance(found, Mapping) else found
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise NotRules("must be a list of rules")
-    return [_converted(row, index, remark) for index, row in enumerate(rows)]
+    tables: dict[str, dict[str, Any]] = {}
+    for index, row in enumerate(rows):
+        table = _converted(row, index, remark)
+        name, count = table["id"], 1
+        while table["id"] in tables:  # they have names, and several may have the same
+            count += 1
+            table["id"] = f"{name[:120]}-{count}"
+        tables[table["id"]] = table
+    return list(tables.values())
 
 
 def _converted(row: Mapping[str, Any], index: int, remark: Remark) -> dict[str, Any]:
@@ -205,16 +251,19 @@ def _converted(row: Mapping[str, Any], index: int, remark: Remark) -> dict[str, 
     table: dict[str, Any] = {"id": _safe_id(name.lower().replace(" ", "-")), "name": name}
     table["enabled"] = row.get("enabled") is not False
     table["trigger"] = _export_trigger(trigger, where)
-    if row.get("conditions"):
-        table["when"] = [_condition(one, where) for one in row["conditions"]]
+    if conditions := _list(row, "conditions", where):
+        table["when"] = [_condition(one, where) for one in conditions]
     actions: list[dict[str, Any]] = []
-    for action in row.get("actions") or []:
+    for action in _list(row, "actions", where):
+        if not isinstance(action, Mapping):
+            raise NotRules(f"{where}: an action is {quoted(action)}, not an object")
         if action.get("delayMs"):
             actions.append({"delay_ms": action["delayMs"]})
         actions.append(_export_action(action, where, remark))
     table["do"] = actions
     if row.get("cooldown"):
-        table |= {"cooldown_s": row["cooldown"] / 1000, "cooldown_per": "rule"}
+        cooldown_s = _number(row["cooldown"], where, "the cooldown") / 1000
+        table |= {"cooldown_s": cooldown_s, "cooldown_per": "rule"}
     return table
 
 

@@ -17,7 +17,7 @@ import itertools
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,8 +65,7 @@ class DryRun:
         self._now_s = 0.0
         self._timers: list[_Timer] = []
         self._order = itertools.count()
-        self._depth = 0
-        self._pending: deque[tuple[str, str, Any, int]] = deque()
+        self._pending: deque[tuple[str, str, Any, int, str]] = deque()
         # The engine's index is a trie of the data plane, whose entries belong to a sink.
         self._plane = Plane(Core(1, 65536, 65536), 0)
         self.engine = Engine(self, Adapter(self._plane))
@@ -86,12 +85,12 @@ class DryRun:
     def set(self, address: str, value: Any) -> None:
         """Somebody sets a param."""
         self.params[address] = value
-        self._pending.append(("param", address, value, 0))
+        self._pending.append(("param", address, value, 0, ""))
         self._settle()
 
     def publish_from_outside(self, signal: str, address: str, value: Any = MISSING) -> None:
         """Somebody publishes."""
-        self._pending.append((signal, address, value, 0))
+        self._pending.append((signal, address, value, 0, ""))
         self._settle()
 
     def pass_time(self, seconds: float) -> None:
@@ -104,7 +103,7 @@ class DryRun:
                 break
             timer = heapq.heappop(self._timers)
             self._now_s = max(self._now_s, timer.due_s)
-            self._depth = 0
+            self.engine.depth = 0
             timer.then()
             self._settle()
         self._now_s = until_s
@@ -115,14 +114,17 @@ class DryRun:
 
     def _settle(self) -> None:
         for _ in range(MAX_STEPS):
-            if not self._pending:
+            if self.engine.busy:
+                self.engine.go_on()
+            elif not self._pending:
                 break
-            kind, address, value, self._depth = self._pending.popleft()
-            if kind == "param":
-                self.engine.param(address, value, self._depth)
             else:
-                self.engine.message(kind, address, value, self._depth)
-        self._depth = 0
+                kind, address, value, depth, by = self._pending.popleft()
+                if kind == "param":
+                    self.engine.param(address, value, depth, by)
+                else:
+                    self.engine.message(kind, address, value, depth, by)
+        self.engine.depth = 0
 
     def line(self, line: str) -> None:
         """One input line. Raises BadLine."""
@@ -159,11 +161,9 @@ class DryRun:
     def read(self, address: str) -> Any:
         return self.params.get(address, MISSING)
 
-    def scan(self, pattern: Pattern, most: int) -> list[tuple[str, Any]]:
-        found: Iterator[tuple[str, Any]] = (
-            (address, value) for address, value in self.params.items() if pattern.matches(address.encode())
-        )
-        return list(itertools.islice(found, most))
+    def scan(self, pattern: Pattern, most: int) -> Iterable[tuple[str, Any]]:
+        found = [(address, value) for address, value in self.params.items() if pattern.matches(address.encode())]
+        return itertools.islice(found, most)
 
     def write(self, rule: str, scopes: Sequence[str], address: str, value: Any) -> str | None:
         try:
@@ -173,7 +173,7 @@ class DryRun:
             return str(error)
         self.params[address] = value
         self._tell(f"{rule}: set {address} {json.dumps(value, default=text)}")
-        self._pending.append(("param", address, value, self._depth + 1))
+        self._pending.append(("param", address, value, self.engine.depth + 1, rule))
         return None
 
     def publish(self, rule: str, scopes: Sequence[str], address: str, signal: str, value: Any) -> str | None:
@@ -185,7 +185,7 @@ class DryRun:
         shown = "" if value is MISSING else f" {json.dumps(value, default=text)}"
         self._tell(f"{rule}: {signal} {address}{shown}")
         if signal != "param":
-            self._pending.append((signal, address, value, self._depth + 1))
+            self._pending.append((signal, address, value, self.engine.depth + 1, rule))
         return None
 
     def monotonic_s(self) -> float:

@@ -8,18 +8,21 @@ cascades end at MAX_DEPTH. Knows the world only through `host.Host`.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
 
-from clasp_edge.dataplane import Adapter, Subscription, Trie
+from clasp_edge.dataplane import Adapter
 from clasp_edge.rules.daytime import DayTimes
 from clasp_edge.rules.firing import Firings
 from clasp_edge.rules.host import Host
+from clasp_edge.rules.index import Due, Index, Members, looks_at
 from clasp_edge.rules.model import Event, Lookup, Rule, Trigger
-from clasp_edge.rules.state import Bounded, RuleState, Seen, WaitingValues
-from clasp_edge.rules.timing import Timing
-from clasp_edge.rules.trace import Entry
+from clasp_edge.rules.state import LARGE, Bounded, RuleState, Seen, WaitingValues, small
+from clasp_edge.rules.timing import AT_ONCE, Timing
+from clasp_edge.rules.trace import LONGEST, Entry
 from clasp_edge.rules.values import MISSING, brief, equal, number
 from clasp_edge.wire.pattern import Pattern
 
@@ -32,6 +35,9 @@ BREAKER_WINDOW_S = 5.0
 MAX_SEEN = 100_000
 """Addresses whose values are remembered, for `previous`, `change` and ages."""
 
+MAX_SEEN_BYTES = 24 * 1024 * 1024
+"""What they take. Who is forgotten has no `previous`, and the next value is a change."""
+
 MAX_SCANNED = 10_000
 """Params that a condition on a pattern, or a baseline at the start, looks at."""
 
@@ -39,17 +45,13 @@ MAX_WAITING_BYTES = 8 * 1024 * 1024
 """Values of events that wait for their time (holds, delays, settling), of all rules together. Small ones are free: how
 many wait is bounded."""
 
-MAX_ROUTES = 10_000
-"""Addresses for which the matching rules are remembered."""
+MAX_READ = 512
+"""Members of a pattern that a condition reads one by one. Of more, it takes what it was told of each, and looks whether
+these many are still there."""
 
-
-class _Route(NamedTuple):
-    """What an address means to the rules."""
-
-    due: list[tuple[RuleState, Trigger]]
-    bounds: list[tuple[RuleState, Trigger]]
-    members: list[dict[str, None]]
-    holds: list[RuleState]
+REVIEW_AFTER_S = 0.1
+"""What concerns many addresses (a limit that is itself a param, more than AT_ONCE holds) is looked at again this long
+after it was touched, however often that was."""
 
 
 class Engine(Lookup):
@@ -62,12 +64,12 @@ class Engine(Lookup):
         self.scenes: dict[str, dict[str, Any]] = {}
         self.firings = Firings(self)
         self.timing = Timing(self)
-        self._index = index
-        self._trie = Trie()
-        self._routes: OrderedDict[str, _Route] = OrderedDict()
-        self._entries: list[tuple[str, Any]] = []
-        self._members: dict[bytes, Bounded[str, None]] = {}
-        self._seen = Seen(MAX_SEEN)
+        self.index = Index(index)
+        self.depth = 0
+        """How many rules have set each other off where what is written now is written."""
+        self._jobs: deque[Iterator[None]] = deque()
+        self._reviews: set[int] = set()
+        self._seen = Seen(MAX_SEEN, MAX_SEEN_BYTES)
         self._days = DayTimes(host, self._time_has_come)
         self._now = host.monotonic_s()
         self._waiting = WaitingValues(MAX_WAITING_BYTES)
@@ -82,18 +84,18 @@ class Engine(Lookup):
         fresh: list[RuleState] = []
         for place, rule in enumerate(rules):
             before = self.states.pop(rule.id, None)
-            if before is not None and before.rule.raw == rule.raw:
+            if before is not None and before.rule.same_as(rule):
                 before.place = place
                 kept[rule.id] = before
                 continue
             if before is not None:
                 lost += self._let_go(before)
-            kept[rule.id] = state = RuleState(rule, place)
+            kept[rule.id] = state = RuleState(rule, place, len(rules))
             fresh.append(state)
         for gone in self.states.values():
             lost += self._let_go(gone)
         self.states = kept
-        self._build_index()
+        self.index.build(kept.values(), self._scanned)
         for state in fresh:
             self._begin(state)
         self._days.apply([(state.rule.id, trigger) for state in kept.values() for trigger in state.rule.triggers])
@@ -103,58 +105,15 @@ class Engine(Lookup):
         """End all timers. Returns what was pending and is lost, in words."""
         return self.load((), {})
 
-    def patterns(self) -> list[Pattern]:
-        """All that the engine has to be told of, each pattern once."""
-        found: dict[bytes, Pattern] = {}
-        for state in self.states.values():
-            for pattern in self._patterns_of(state.rule):
-                found[pattern.text] = pattern
-        return list(found.values())
-
     def about(self, address: bytes) -> list[tuple[str, RuleState]]:
         """The rules that look at an address, by id."""
-        return [
-            (rule, state)
-            for rule, state in self.states.items()
-            if any(pattern.matches(address) for pattern in self._patterns_of(state.rule))
-        ]
+        return [(rule, state) for rule, state in self.states.items() if looks_at(state.rule, address)]
 
-    def _patterns_of(self, rule: Rule) -> list[Pattern]:
-        found = [trigger.pattern for trigger in rule.triggers if trigger.pattern is not None]
-        for trigger in rule.triggers:
-            found += [Pattern(bound.encode()) for bound in (trigger.above, trigger.below) if isinstance(bound, str)]
-        return found + list(rule.watched)
-
-    def _build_index(self) -> None:
-        """Everything that an address may mean to a rule, in one trie."""
-        self._trie = Trie()
-        self._routes.clear()
-        self._entries = []
-        known, self._members = self._members, {}
-        for state in self.states.values():
-            for trigger in state.rule.triggers:
-                if trigger.pattern is not None:
-                    self._enter(trigger.pattern, "due", (state, trigger))
-                for bound in (trigger.above, trigger.below):
-                    if isinstance(bound, str):
-                        self._enter(Pattern(bound.encode()), "bounds", (state, trigger))
-            for pattern in state.rule.watched:
-                if state.rule.for_s:
-                    self._enter(pattern, "holds", state)
-                if not pattern.literal and pattern.text not in self._members:
-                    self._members[pattern.text] = members = known.get(pattern.text) or self._scanned(pattern)
-                    self._enter(pattern, "members", members)
-
-    def _enter(self, pattern: Pattern, kind: str, what: Any) -> None:
-        assert self._index is not None
-        self._trie.add(Subscription(self._index, len(self._entries), pattern, 0xFF))
-        self._entries.append((kind, what))
-
-    def _scanned(self, pattern: Pattern) -> Bounded[str, None]:
+    def _scanned(self, pattern: Pattern) -> Members:
         """The addresses below a pattern that conditions ask about, kept from here on by what is told."""
-        members: Bounded[str, None] = Bounded(MAX_SCANNED)
+        members: Members = Bounded(MAX_SCANNED)
         for address, value in self.host.scan(pattern, MAX_SCANNED):
-            members[address] = None
+            members[address] = small(value)
             self._seen.begin(address, value)
         return members
 
@@ -182,7 +141,7 @@ class Engine(Lookup):
         state.inside[id(trigger), address] = bool(inside) and not trigger.at_start
         if inside and (trigger.at_start or state.rule.for_s):
             # Above for two minutes is also what was above when the router came up.
-            self._evaluate_all([(state, trigger)], self._event("threshold", address, value, MISSING, 0))
+            self.do(self._evaluate([(state, trigger)], self._event("threshold", address, value, MISSING, 0)))
 
     def _let_go(self, state: RuleState) -> list[str]:
         self.timing.cancel(state)
@@ -190,55 +149,96 @@ class Engine(Lookup):
 
     def started(self) -> None:
         """The router is up: triggers of kind `start`."""
-        self._fire_kind("start", "", MISSING)
+        self.do(self._evaluate(self.index.of_kind("start"), self._event("start", "", MISSING, MISSING, 0)))
 
     def session(self, name: str, *, joins: bool) -> None:
         """A client has come or gone."""
-        event = self._event("session", "", name, MISSING, 0)
         found = [
             (state, trigger)
-            for state in self.states.values()
-            for trigger in state.rule.triggers
-            if trigger.kind == "session" and trigger.joins is joins and _named_like(name, trigger.name)
+            for state, trigger in self.index.of_kind("session")
+            if trigger.joins is joins and _named_like(name, trigger.name)
         ]
-        self._evaluate_all(found, event)
+        self.do(self._evaluate(found, self._event("session", "", name, MISSING, 0)))
 
-    def _fire_kind(self, kind: str, address: str, value: Any) -> None:
-        found = [
-            (state, trigger)
-            for state in self.states.values()
-            for trigger in state.rule.triggers
-            if trigger.kind == kind
-        ]
-        self._evaluate_all(found, self._event(kind, address, value, MISSING, 0))
+    # ---- work in parts: what takes long is gone on with when others have had their turn ----
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is to be gone on with before anything else is told to the engine."""
+        return bool(self._jobs)
+
+    def go_on(self) -> None:
+        """Do the next part of it."""
+        job = self._jobs.popleft()
+        if next(job, self) is not self:
+            self._jobs.appendleft(job)
+
+    def do(self, job: Iterator[None]) -> None:
+        """Do it now, if nothing else is under way and it is over soon."""
+        if self._jobs or next(job, self) is not self:
+            self._jobs.append(job)
+
+    def later(self, about: object, job: Callable[[], Iterator[None]]) -> None:
+        """Do it REVIEW_AFTER_S from now, once for all that ask for it until then."""
+        if id(about) in self._reviews:
+            return
+        self._reviews.add(id(about))
+
+        def begin() -> None:
+            self._reviews.discard(id(about))
+            self.do(job())
+
+        self.host.call_later(REVIEW_AFTER_S, begin)
 
     # ---- what happens ----
 
-    def param(self, address: str, value: Any, depth: int = 0) -> None:
-        """A param was set."""
+    def param(self, address: str, value: Any, depth: int = 0, by: str = "") -> None:
+        """A param was set, by the rule `by` or by somebody else."""
+        self.do(self._param(address, value, depth, by))
+
+    def _param(self, address: str, value: Any, depth: int, by: str) -> Iterator[None]:
         self._now = self.host.monotonic_s()
         previous, changed = self._seen.take(address, value, self._now)
-        route = self._route(address)
+        route = self.index.route(address)
         for members in route.members:
-            members[address] = None
-        due = [one for one in route.due if self._set_off(*one, address, value, previous, changed=changed)]
-        for state, trigger in route.bounds:
-            self._bound_moved(state, trigger)
-        self._evaluate_all(due, self._event("set", address, value, previous, depth))
-        for state in route.holds:
-            if state.holding:
-                self.timing.review(state)
+            members[address] = small(value)
+        event = self._event("set", address, value, previous, depth, by)
+        due = []
+        for count, (state, trigger) in enumerate(route.due, 1):
+            if self._set_off(state, trigger, address, value, previous, changed=changed):
+                due.append((state, trigger))
+            if not count % (4 * AT_ONCE):
+                yield
+        for state, trigger in route.bounds if changed else ():
+            assert trigger.pattern is not None
+            if trigger.pattern.literal:
+                yield from self._bound_moved(state, trigger)
+            else:
+                self.later(trigger, partial(self._bound_moved, state, trigger))
+        yield from self._evaluate(due, event)
+        for count, state in enumerate(route.holds, 1):
+            if len(state.holding) > AT_ONCE:
+                self.later(state, partial(self.timing.review, state))
+            elif state.holding:
+                yield from self.timing.review(state)
+            if not count % AT_ONCE:
+                yield
 
-    def message(self, signal: str, address: str, value: Any, depth: int = 0) -> None:
+    def message(self, signal: str, address: str, value: Any, depth: int = 0, by: str = "") -> None:
         """An event, a stream's value or a gesture was published."""
+        self.do(self._message(signal, address, value, depth, by))
+
+    def _message(self, signal: str, address: str, value: Any, depth: int, by: str) -> Iterator[None]:
         self._now = self.host.monotonic_s()
         due = []
-        for state, trigger in self._route(address).due:
+        for count, (state, trigger) in enumerate(self.index.route(address).due, 1):
             if trigger.kind == "silence":
                 self.timing.expect(state, trigger, address)
             elif trigger.kind == signal:
                 due.append((state, trigger))
-        self._evaluate_all(due, self._event(signal, address, value, MISSING, depth))
+            if not count % (4 * AT_ONCE):
+                yield
+        yield from self._evaluate(due, self._event(signal, address, value, MISSING, depth, by))
 
     def _set_off(
         self, state: RuleState, trigger: Trigger, address: str, value: Any, previous: Any, *, changed: bool
@@ -290,43 +290,48 @@ class Engine(Lookup):
     def _limit(self, bound: float | str | None) -> float | None:
         return number(self.value(bound)) if isinstance(bound, str) else bound
 
-    def _bound_moved(self, state: RuleState, trigger: Trigger) -> None:
+    def _bound_moved(self, state: RuleState, trigger: Trigger) -> Iterator[None]:
         """The limit itself is a param and was set: the values that it limits are looked at again."""
         assert trigger.pattern is not None
-        for address, value in self.host.scan(trigger.pattern, MAX_SCANNED):
+        for count, (address, value) in enumerate(self.host.scan(trigger.pattern, MAX_SCANNED), 1):
             if self._crossed(state, trigger, address, value):
-                self._evaluate_all([(state, trigger)], self._event("threshold", address, value, MISSING, 0))
+                event = self._event("threshold", address, value, MISSING, 0)
+                yield from self._evaluate([(state, trigger)], event)
+            if not count % (4 * AT_ONCE):
+                yield
 
-    def _route(self, address: str) -> _Route:
-        known = self._routes.get(address)
-        if known is None:
-            known = self._routes[address] = _Route([], [], [], [])
-            for subscription in sorted(self._trie.matching(address.encode()), key=lambda found: found.id):
-                kind, what = self._entries[subscription.id]
-                getattr(known, kind).append(what)
-            if len(self._routes) > MAX_ROUTES:
-                self._routes.popitem(last=False)
-        return known
-
-    def _event(self, kind: str, address: str, value: Any, previous: Any, depth: int) -> Event:
-        return Event(kind, address, value, previous, self._now, depth)
+    def _event(self, kind: str, address: str, value: Any, previous: Any, depth: int, by: str = "") -> Event:
+        return Event(kind, address, value, previous, self._now, depth, (), by)
 
     # ---- evaluation ----
 
-    def _evaluate_all(self, due: list[tuple[RuleState, Trigger]], event: Event) -> None:
+    def _evaluate(self, due: Sequence[Due], event: Event) -> Iterator[None]:
         """All decisions first, in the order of the rules, then what they decided."""
         decided: list[tuple[RuleState, Event]] = []
         done: set[str] = set()
-        for state, trigger in due:
-            if state.rule.id in done:
-                continue
-            done.add(state.rule.id)
-            captures = trigger.captures.of(event.address) if trigger.captures is not None and event.address else ()
-            own = Event(trigger.kind, event.address, event.value, event.previous, event.at_s, event.depth, captures)
-            if self.timing.admits(state, trigger, own) and self.holds(state, own):
-                decided.append((state, own))
-        for state, own in decided:
-            self.fire(state, own)
+        for count, (state, trigger) in enumerate(due, 1):
+            if state.rule.id not in done:
+                done.add(state.rule.id)
+                captures = trigger.captures.of(event.address) if trigger.captures is not None and event.address else ()
+                own = Event(
+                    trigger.kind,
+                    event.address,
+                    event.value,
+                    event.previous,
+                    event.at_s,
+                    event.depth,
+                    captures,
+                    event.by,
+                )
+                if self.timing.admits(state, trigger, own) and self.holds(state, own):
+                    decided.append((state, own))
+            if not count % AT_ONCE:
+                yield
+        for count, (state, own) in enumerate(decided, 1):
+            self.depth = event.depth
+            yield from self._fire(state, own)
+            if not count % AT_ONCE:
+                yield
 
     def holds(self, state: RuleState, event: Event) -> bool:
         """Whether the rule may fire now; notes why not."""
@@ -344,19 +349,29 @@ class Engine(Lookup):
             state.trace.fail(f"a cascade of {MAX_DEPTH} rules was ended here")
             self.host.changed(state.rule.id)
             return f"{MAX_DEPTH} rules have set each other off"
-        for condition in state.rule.conditions:
-            reason = condition(event, self)
-            if reason is not None:
-                return reason
+        if state.rule.conditions and (reason := self.fails(state, event)) is not None:
+            return reason
         return self.timing.held_back(state, event)
+
+    def fails(self, state: RuleState, event: Event) -> str | None:
+        """Why the rule's conditions do not hold."""
+        try:
+            for condition in state.rule.conditions:
+                if (reason := condition(event, self)) is not None:
+                    return reason
+        except (ValueError, ArithmeticError) as error:
+            return str(error)
+        return None
 
     def fire(self, state: RuleState, event: Event) -> None:
         """Carry out the rule's actions; of one that only watches, say them."""
-        if not self._within_rate(state, 1 + event.depth):
-            return
-        self.timing.fired(state, event)
-        self._note(state, event, fired=True, reason="")
-        self.firings.start(state, event)
+        self.do(self._fire(state, event))
+
+    def _fire(self, state: RuleState, event: Event) -> Iterator[None]:
+        if self._within_rate(state, 1 + event.depth):
+            self.timing.fired(state, event)
+            self._note(state, event, fired=True, reason="")
+            yield from self.firings.start(state, event)
 
     def would(self, state: RuleState, sentence: str) -> None:
         """What a rule that only watches does not do."""
@@ -385,13 +400,15 @@ class Engine(Lookup):
         sentence = f"fired more than {state.rule.max_per_second:g} times a second (max_per_second): disabled"
         state.trace.fail(sentence)
         self.firings.cancel(state)
-        self.timing.cancel(state)
+        self.timing.pause(state)
         self.host.say(logging.ERROR, f"rule {state.rule.id}: {sentence}")
         self.host.changed(state.rule.id)
         return False
 
     def _note(self, state: RuleState, event: Event, *, fired: bool, reason: str) -> None:
-        state.trace.note(Entry(self.host.wall_s(), event.kind, event.address, brief(event.value), fired, reason))
+        state.trace.note(
+            Entry(self.host.wall_s(), event.kind, event.address[:LONGEST], brief(event.value), fired, reason)
+        )
         self.host.changed(state.rule.id)
 
     def _time_has_come(self, rule: str, late_s: float) -> None:
@@ -400,7 +417,7 @@ class Engine(Lookup):
         if state is None:
             return
         trigger = next(trigger for trigger in state.rule.triggers if trigger.kind == "time")
-        self._evaluate_all([(state, trigger)], self._event("time", "", MISSING, MISSING, 0))
+        self.do(self._evaluate([(state, trigger)], self._event("time", "", MISSING, MISSING, 0)))
 
     # ---- switches ----
 
@@ -424,14 +441,16 @@ class Engine(Lookup):
         return self.host.read(address)
 
     def matching(self, pattern: Pattern) -> list[tuple[str, Any]]:
-        members = self._members.get(pattern.text)
+        members = self.index.members.get(pattern.text)
         if members is None:
-            return self.host.scan(pattern, MAX_SCANNED)
-        found = [(address, self.host.read(address)) for address in members]
-        for address, value in found:
-            if value is MISSING:
+            return list(self.host.scan(pattern, MAX_SCANNED))
+        for address in list(islice(members, MAX_READ)):
+            # A param may be gone, and nobody tells; one that is there goes to the end, so that all come round.
+            if (value := self.host.read(address)) is MISSING:
                 del members[address]
-        return [one for one in found if one[1] is not MISSING]
+            else:
+                members[address] = small(value)
+        return [(address, self.host.read(address) if value is LARGE else value) for address, value in members.items()]
 
     def age_s(self, address: str) -> float | None:
         since_s = self._seen.since_s(address)

@@ -39,8 +39,10 @@ class Expression:
         """Raises ExpressionError."""
         import ast
 
-        import simpleeval
-
+        try:
+            import simpleeval
+        except ImportError:
+            raise ExpressionError("expressions need the library simpleeval: pip install 'clasp-edge[rules]'") from None
         if len(source) > LONGEST_EXPRESSION:
             raise ExpressionError(f"an expression has at most {LONGEST_EXPRESSION} characters")
         self.source = source

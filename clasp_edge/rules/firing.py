@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clasp_edge.rules.expression import ExpressionError
 from clasp_edge.rules.fading import Fade, has_steps, is_fadable
 from clasp_edge.rules.host import Timer
 from clasp_edge.rules.model import Action, Event, Source
+from clasp_edge.rules.timing import AT_ONCE
 from clasp_edge.rules.values import MISSING, clamped_int, number, text
 
 if TYPE_CHECKING:
@@ -26,7 +28,13 @@ MAX_RUNS = 64
 """Runs of one rule that are under way or wait, over all addresses together."""
 
 MAX_QUEUED = 16
+
+MAX_FADES = 1024
+"""Of all rules together."""
+
 LONGEST_DELAY_S = 7 * 86_400
+
+V = TypeVar("V")
 
 
 class Run:
@@ -42,8 +50,8 @@ class Run:
         self.timer: Timer | None = None
         self.over = False
 
-    def go_on(self) -> None:
-        """Carry out actions up to the next delay, or to the end."""
+    def go_on(self) -> Iterator[None]:
+        """Carry out actions up to the next delay, or to the end; in parts where one of them writes very much."""
         self.timer = None
         actions = self.state.rule.actions
         while self.at < len(actions) and not self.over:
@@ -54,8 +62,10 @@ class Run:
                 if delay_s > 0:
                     self.wait(delay_s)
                     return
-                continue
-            self.firings.carry_out(self.state, action, self.event)
+            elif action.kind == "scene":
+                yield from self.firings.recall(self, action)
+            else:
+                self.firings.carry_out(self.state, action, self.event)
         self.firings.ended(self)
 
     def wait(self, delay_s: float) -> None:
@@ -66,7 +76,7 @@ class Run:
             return
         host = self.firings.host
         self.due_s = host.monotonic_s() + delay_s
-        self.timer = host.call_later(delay_s, self.go_on)
+        self.timer = host.call_later(delay_s, lambda: self.firings.do(self.go_on()))
         host.under_way()
 
     def cancel(self) -> None:
@@ -77,88 +87,113 @@ class Run:
             self.timer = None
 
 
+@dataclass(eq=False, slots=True)
+class Later:
+    """A bundle that waits for its time."""
+
+    timer: Timer
+
+
 class Firings:
     """What the rules of one engine are doing."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.host = engine.host
-        self._runs: dict[tuple[str, str], list[Run]] = {}
-        self._queues: dict[tuple[str, str], deque[Event]] = {}
-        self._fades: dict[tuple[str, str], Fade] = {}
-        self._held: dict[str, list[Timer]] = {}
+        # All by the rule's id first: what one rule has under way costs the others nothing.
+        self._runs: dict[str, dict[str, list[Run]]] = {}
+        self._queues: dict[str, dict[str, deque[Event]]] = {}
+        self._fades: dict[str, dict[str, Fade]] = {}
+        self._fading = 0
+        self._bundles: dict[str, set[Later]] = {}
 
     def may_wait(self, state: RuleState, event: Event) -> bool:
         """As the engine's."""
         return self._engine.may_wait(state, event)
 
-    def start(self, state: RuleState, event: Event) -> None:
+    def do(self, job: Iterator[None]) -> None:
+        """As the engine's."""
+        self._engine.do(job)
+
+    def start(self, state: RuleState, event: Event) -> Iterator[None]:
         """Fire, as the rule's run mode says."""
-        key = state.rule.id, state.key(event)
-        under_way = self._runs.get(key, [])
+        rule, key = state.rule.id, state.key(event)
+        own = self._runs.get(rule, {})
+        under_way = own.get(key, [])
         if under_way:
             match state.rule.run:
                 case "single":
                     return
                 case "queue":
-                    queue = self._queues.setdefault(key, deque())
-                    if len(queue) < MAX_QUEUED:
-                        if self.may_wait(state, event):
-                            queue.append(event)
-                    else:
-                        state.trace.fail(f"more than {MAX_QUEUED} firings wait their turn; this one was dropped")
+                    self._queue(state, key, event)
                     return
                 case "restart":
                     for run in list(under_way):
                         run.cancel()
                         self._forget(run)
-        if self._under_way(state.rule.id) >= MAX_RUNS:
+        if sum(map(len, own.values())) >= MAX_RUNS:
             state.trace.fail(f"more than {MAX_RUNS} runs are under way; this one was dropped")
             return
         run = Run(self, state, event)
-        self._runs.setdefault(key, []).append(run)
-        run.go_on()
+        self._runs.setdefault(rule, {}).setdefault(key, []).append(run)
+        yield from run.go_on()
 
-    def _under_way(self, rule: str) -> int:
-        return sum(len(runs) for (owner, _), runs in self._runs.items() if owner == rule)
+    def _queue(self, state: RuleState, key: str, event: Event) -> None:
+        queue = self._queues.setdefault(state.rule.id, {}).setdefault(key, deque())
+        if len(queue) >= MAX_QUEUED:
+            state.trace.fail(f"more than {MAX_QUEUED} firings wait their turn; this one was dropped")
+        elif self.may_wait(state, event):
+            queue.append(event)
 
     def ended(self, run: Run) -> None:
         """A run has come to its end; the next in the queue begins."""
         key = self._forget(run)
-        queue = self._queues.get(key)
-        if queue and key not in self._runs:
-            event = queue.popleft()
-            if not queue:
-                del self._queues[key]
-            self.host.call_later(0, lambda: self.start(run.state, event))
+        rule = run.state.rule.id
+        queues = self._queues.get(rule, {})
+        queue = queues.get(key)
+        if queue is None or key in self._runs.get(rule, {}):
+            return
 
-    def _forget(self, run: Run) -> tuple[str, str]:
-        key = run.state.rule.id, run.state.key(run.event)
-        runs = self._runs.get(key, [])
+        def next_one() -> None:
+            # The queue is another one, or none, if it was cancelled meanwhile.
+            if self._queues.get(rule, {}).get(key) is queue and queue:
+                event = queue.popleft()
+                if not queue:
+                    _drop(self._queues, rule, key)
+                self.do(self.start(run.state, event))
+
+        self.host.call_later(0, next_one)
+
+    def _forget(self, run: Run) -> str:
+        rule, key = run.state.rule.id, run.state.key(run.event)
+        runs = self._runs.get(rule, {}).get(key, [])
         if run in runs:
             runs.remove(run)
         if not runs:
-            self._runs.pop(key, None)
+            _drop(self._runs, rule, key)
         if run.due_s:
             self.host.under_way()
         return key
 
     # ---- over a restart ----
 
-    def waiting(self) -> list[Run]:
+    def waiting(self) -> Iterator[Run]:
         """Runs that wait for the end of a delay."""
-        return [run for runs in self._runs.values() for run in runs if run.timer is not None]
+        for own in self._runs.values():
+            for runs in own.values():
+                yield from (run for run in runs if run.timer is not None)
 
-    def fading(self) -> list[tuple[RuleState, str, Fade]]:
+    def fading(self) -> Iterator[tuple[RuleState, str, Fade]]:
         """Fades that go on, with their rules and addresses."""
-        states = self._engine.states
-        return [(states[rule], address, fade) for (rule, address), fade in self._fades.items() if rule in states]
+        for rule, fades in self._fades.items():
+            if (state := self._engine.states.get(rule)) is not None:
+                yield from ((state, address, fade) for address, fade in fades.items())
 
     def resume(self, state: RuleState, event: Event, at: int, left_s: float) -> None:
         """Go on with action `at` of a firing of an earlier process."""
         run = Run(self, state, event)
         run.at = at
-        self._runs.setdefault((state.rule.id, state.key(event)), []).append(run)
+        self._runs.setdefault(state.rule.id, {}).setdefault(state.key(event), []).append(run)
         run.wait(left_s)
 
     def resume_fade(
@@ -172,22 +207,25 @@ class Firings:
         """End all that a rule is doing. Returns what is lost, in words."""
         lost: list[str] = []
         rule = state.rule.id
-        for key in [key for key in self._runs if key[0] == rule]:
-            for run in self._runs.pop(key):
+        for runs in self._runs.pop(rule, {}).values():
+            for run in runs:
                 run.cancel()
                 if run.at < len(state.rule.actions):
                     lost.append(f"rule {rule}: {len(state.rule.actions) - run.at} actions after a delay")
-        queued = [key for key in self._queues if key[0] == rule]
-        lost += [f"rule {rule}: {len(self._queues.pop(key))} firings that waited their turn" for key in queued]
-        if lost:
-            self.host.under_way()
-        for key in [key for key in self._fades if key[0] == rule]:
-            self._fades.pop(key).cancel()
-            lost.append(f"rule {rule}: a fade of {key[1]}")
-        for timer in self._held.pop(rule, []):
-            timer.cancel()
+        waited = sum(map(len, self._queues.pop(rule, {}).values()))
+        if waited:
+            lost.append(f"rule {rule}: {waited} firings that waited their turn")
+        for address, fade in self._fades.pop(rule, {}).items():
+            fade.cancel()
+            self._fading -= 1
+            lost.append(f"rule {rule}: a fade of {address}")
+        for bundle in self._bundles.pop(rule, set()):
+            bundle.timer.cancel()
+            lost.append(f"rule {rule}: a bundle")
         if state.holding:
             lost.append(f"rule {rule}: {len(state.holding)} conditions that had begun to hold")
+        if lost:
+            self.host.under_way()
         return lost
 
     # ---- single actions ----
@@ -224,12 +262,6 @@ class Firings:
             case "fade":
                 start = self._from(state, action.start, action, event) if action.start is not None else MISSING
                 self._fade(state, self._address(action, event), start, self._value(state, action, event), action)
-            case "scene":
-                for address, value in self._engine.scenes.get(action.target, {}).items():
-                    if action.over_s and is_fadable(value):
-                        self._fade(state, address, MISSING, value, action)
-                    else:
-                        self._set(state, address, value)
             case "bundle":
                 self._bundle(state, action, event)
             case "cancel" | "enable" | "disable" if not state.rule.act:
@@ -244,15 +276,40 @@ class Firings:
                 assert action.text is not None
                 self.host.say(logging.INFO, f"rule {state.rule.id}: {action.text.fill(event.captures, event.names())}")
 
+    def recall(self, run: Run, action: Action) -> Iterator[None]:
+        """A scene, of which there may be thousands of params."""
+        depth = self._engine.depth
+        for count, (address, value) in enumerate(self._engine.scenes.get(action.target, {}).items(), 1):
+            try:
+                if action.over_s and is_fadable(value):
+                    self._fade(run.state, address, MISSING, value, action)
+                else:
+                    self._set(run.state, address, value)
+            except ValueError as error:
+                self._fail(run.state, f"scene {action.target}: {error}")
+            if not count % AT_ONCE:
+                yield
+                if run.over:
+                    return
+                self._engine.depth = depth
+
     def _bundle(self, state: RuleState, action: Action, event: Event) -> None:
-        if action.delay_s:
-            delay_s = float(action.delay_s)
-            timers = self._held.setdefault(state.rule.id, [])
-            if len(timers) >= MAX_RUNS:
-                del timers[: len(timers) // 2]
-            timers.append(self.host.call_later(delay_s, lambda: self._all(state, action.members, event)))
-        else:
+        if not action.delay_s:
             self._all(state, action.members, event)
+            return
+        rule = state.rule.id
+        own = self._bundles.setdefault(rule, set())
+        if len(own) >= MAX_RUNS:
+            raise ValueError(f"more than {MAX_RUNS} wait for their time; this one was dropped")
+        if not self.may_wait(state, event):
+            return
+
+        def come() -> None:
+            own.discard(bundle)
+            self._all(state, action.members, event)
+
+        bundle = Later(self.host.call_later(float(action.delay_s), come))
+        own.add(bundle)
 
     def _all(self, state: RuleState, members: Sequence[Action], event: Event) -> None:
         for member in members:
@@ -293,8 +350,7 @@ class Firings:
         return value
 
     def _set(self, state: RuleState, address: str, value: Any) -> None:
-        if (fade := self._fades.pop((state.rule.id, address), None)) is not None:
-            fade.cancel()
+        self._end_fade(state, address)
         self.write(state, address, None if value is MISSING else value)
 
     def write(self, state: RuleState, address: str, value: Any) -> bool:
@@ -321,44 +377,57 @@ class Firings:
         if not state.rule.act:
             self._engine.would(state, f"fade {address} to {_said(to)} over {action.over_s:g} s")
             return
-        key = state.rule.id, address
-        if (before := self._fades.pop(key, None)) is not None:
-            before.cancel()
+        self._end_fade(state, address)
         begins = self._engine.value(address) if start is MISSING else start
         if not has_steps(begins, to) or action.over_s <= 0:
             # From nothing, or between what has no steps in between: there at once.
             self.write(state, address, to)
             return
-        if len(self._fades) >= MAX_RUNS * 16:
+        if self._fading >= MAX_FADES:
             raise ValueError("too many fades are under way")
         self._begin_fade(state, address, begins, to, action, 0.0)
 
     def _begin_fade(
         self, state: RuleState, address: str, begins: Any, to: Any, action: Action, elapsed_s: float
     ) -> None:
-        key = state.rule.id, address
         curve = action.curve
         assert curve is not None
         fade = Fade(
             self.host, begins, to, action.over_s, action.rate_hz, curve, number=action.number, elapsed_s=elapsed_s
         )
-        self._fades[key] = fade
+        self._end_fade(state, address)
+        self._fades.setdefault(state.rule.id, {})[address] = fade
+        self._fading += 1
         self.host.under_way()
 
         def write(value: Any, *, last: bool) -> bool:
             accepted = self.write(state, address, value)
             if last or not accepted:
-                self._fades.pop(key, None)
+                self._end_fade(state, address)
                 self.host.under_way()
             return accepted
 
         fade.start(write)
+
+    def _end_fade(self, state: RuleState, address: str) -> None:
+        fade = self._fades.get(state.rule.id, {}).get(address)
+        if fade is not None:
+            _drop(self._fades, state.rule.id, address)
+            self._fading -= 1
+            fade.cancel()
 
     def _fail(self, state: RuleState, sentence: str) -> None:
         if state.trace.last_error != sentence:
             self.host.say(logging.WARNING, f"rule {state.rule.id}: {sentence}")
         state.trace.fail(sentence)
         self.host.changed(state.rule.id)
+
+
+def _drop(held: dict[str, dict[str, V]], rule: str, key: str) -> None:
+    own = held.get(rule, {})
+    own.pop(key, None)
+    if not own:
+        held.pop(rule, None)
 
 
 def _said(value: Any) -> str:

@@ -5,7 +5,7 @@ The router is one such world (`router_host`), `clasp-edge rules test` another (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from clasp_edge.wire.pattern import Pattern
@@ -23,8 +23,8 @@ class Host(Protocol):
     def read(self, address: str) -> Any:
         """The value of a param, or MISSING."""
 
-    def scan(self, pattern: Pattern, most: int) -> list[tuple[str, Any]]:
-        """Up to `most` params that match."""
+    def scan(self, pattern: Pattern, most: int) -> Iterable[tuple[str, Any]]:
+        """Up to `most` params that match, found as they are asked for."""
 
     def write(self, rule: str, scopes: Sequence[str], address: str, value: Any) -> str | None:
         """Set a param as the principal of that rule. Why not, or None."""

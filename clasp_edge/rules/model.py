@@ -1,4 +1,7 @@
-"""What a rule is, once it has been read: triggers, conditions, timing, actions. Data only; `parse` makes it."""
+"""What a rule is, once it has been read: triggers, conditions, timing, actions. Data only; `parse` makes it.
+
+Nothing of it is changed afterwards. The classes are not frozen: that would take three times as long to make each.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ TriggerKind = Literal[
 RunMode = Literal["restart", "single", "queue", "parallel"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Trigger:
     """What sets a rule off. Only the fields of its kind mean something."""
 
@@ -62,6 +65,8 @@ class Event:
     at_s: float
     depth: int = 0
     captures: tuple[str, ...] = ()
+    by: str = ""
+    """The rule that did it; empty for everybody else."""
     weight: Any = None
     """What it takes while it waits (`state.WaitingValues`)."""
 
@@ -94,7 +99,7 @@ class Lookup(ABC):
         """Seconds after local midnight and the day of the week (0 Monday); None while the clock is not set."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Source:
     """Where an action takes its value from: a constant, the trigger, a param, an expression."""
 
@@ -105,7 +110,7 @@ class Source:
     transform: Transform | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Action:
     """One step of what a rule does. Only the fields of its kind mean something."""
 
@@ -141,6 +146,10 @@ class Rule:
     conditions: tuple[Condition, ...] = ()
     watched: tuple[Pattern, ...] = ()
     """What the conditions look at, so that a hold ends when they fail."""
+    tracked: tuple[Pattern, ...] = ()
+    """The same of addresses that are known with the trigger only."""
+    aged: tuple[Pattern, ...] = ()
+    """The same, where the age of the value is asked: it is known of what was heard."""
     name: str = ""
     enabled: bool = True
     act: bool = True
@@ -153,3 +162,7 @@ class Rule:
     scopes: tuple[str, ...] = ()
     max_per_second: float = 1000.0
     memory: dict[tuple[int, str], Memory] = field(default_factory=dict)
+
+    def same_as(self, other: Rule) -> bool:
+        """Whether it was read from the same: 1, 1.0 and true are equal in Python, and not the same to write."""
+        return bool(self.raw == other.raw) and repr(self.raw) == repr(other.raw)

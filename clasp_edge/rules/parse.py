@@ -9,18 +9,21 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clasp_edge.config.spelling import foreign_spelling
 from clasp_edge.rules.actions import Actions
 from clasp_edge.rules.conditions import Compiler, days, time_of_day
 from clasp_edge.rules.model import Action, Condition, Event, Lookup, Rule, Source, Trigger
+from clasp_edge.rules.patterns import literal_at, pattern_at, target_at
 from clasp_edge.rules.table import Report, Table
-from clasp_edge.rules.templates import Captures, Template
+from clasp_edge.rules.templates import Captures
 from clasp_edge.rules.transforms import compile_transform
 from clasp_edge.rules.values import MISSING, equal, number
-from clasp_edge.wire.pattern import Pattern, PatternError
+from clasp_edge.wire.pattern import Pattern
 
 MAX_RULES = 10_000
 MAX_TRIGGERS = 16
+MAX_SCENE = 10_000
+"""Params in a scene."""
+
 LONGEST_S = 7 * 86_400
 SHORTEST_INTERVAL_S = 0.1
 
@@ -40,6 +43,8 @@ LINKS = {
 
 def read_rules(tables: Sequence[Any], maps: Sequence[Any], scenes: Mapping[str, Any], report: Report) -> list[Rule]:
     """The rules of a configuration, maps among them, in their order. What cannot be used is reported and left out."""
+    for name, scene in scenes.items():
+        _check_scene(Table(scene, f"scene.{name}", report))
     names = frozenset(scenes)
     rules: list[Rule] = []
     seen: dict[str, str] = {}
@@ -57,6 +62,14 @@ def read_rules(tables: Sequence[Any], maps: Sequence[Any], scenes: Mapping[str, 
             if action.kind in ("cancel", "enable", "disable") and action.target not in targets:
                 report(rule.origin, f'{action.kind} = "{action.target}": there is no rule of that id')
     return rules
+
+
+def _check_scene(part: Table) -> None:
+    if len(part.raw) > MAX_SCENE:
+        part.wrong("", f"has {len(part.raw)} params; a scene has at most {MAX_SCENE}")
+    for address, value in part.raw.items():
+        target_at(part, address, address, 0)
+        part.check_constant(address, value)
 
 
 def _add(rules: list[Rule], seen: dict[str, str], rule: Rule | None, report: Report) -> None:
@@ -84,7 +97,8 @@ def read_rule(raw: Any, path: str, scenes: frozenset[str], report: Report) -> Ru
     if len(triggers) > MAX_TRIGGERS:
         part.wrong("trigger", f"has more than {MAX_TRIGGERS} tables")
     captures = min((trigger.captures.count if trigger.captures else 0 for trigger in triggers), default=0)
-    compiler = Compiler(captures)
+    deep = {place for trigger in triggers if trigger.captures is not None for place in trigger.captures.deep}
+    compiler = Compiler(captures, deep)
     conditions = tuple(compiler.compile(row) for row in part.tables("when", ()))
     reader = Actions(captures, scenes)
     actions = tuple(reader.read(row) for row in part.tables("do"))
@@ -98,41 +112,49 @@ def read_rule(raw: Any, path: str, scenes: frozenset[str], report: Report) -> Ru
         actions=actions,
         conditions=conditions,
         watched=tuple(compiler.watched),
-        name=part.text("name", "", empty=True) or rule_id,
-        enabled=part.flag("enabled", True),
-        act=part.choice("mode", ("act", "watch"), "act") == "act",
-        for_s=float(part.number("for_s", 0.0, low=0, high=LONGEST_S)),
-        settle_s=part.number("settle_ms", 0.0, low=0, high=LONGEST_S * 1000) / 1000,
-        throttle_s=part.number("throttle_ms", 0.0, low=0, high=LONGEST_S * 1000) / 1000,
-        cooldown_s=float(part.number("cooldown_s", 0.0, low=0, high=LONGEST_S)),
-        cooldown_all=part.choice("cooldown_per", ("rule", "address"), "address") == "rule",
-        run=part.choice("run", ("restart", "single", "queue", "parallel"), "restart"),
-        scopes=part.texts("scopes", ()),
-        max_per_second=float(part.number("max_per_second", 1000, low=1, high=1_000_000)),
+        tracked=tuple(compiler.tracked),
+        aged=tuple(compiler.aged),
+        name=rule_id,
     )
+    if part.among(_MORE):
+        _read_more(rule, part)
     return rule if part.finish() else None
+
+
+_MORE = (
+    "name", "enabled", "mode", "for_s", "settle_ms", "throttle_ms", "cooldown_s", "cooldown_per", "run", "scopes",
+    "max_per_second",
+)  # fmt: skip
+
+
+def _read_more(rule: Rule, part: Table) -> None:
+    """What a rule says beside trigger, conditions and actions. Most of many say nothing."""
+    rule.name = part.text("name", "", empty=True) or rule.id
+    rule.enabled = part.flag("enabled", True)
+    rule.act = part.choice("mode", ("act", "watch"), "act") == "act"
+    rule.for_s = float(part.number("for_s", 0.0, low=0, high=LONGEST_S))
+    rule.settle_s = part.number("settle_ms", 0.0, low=0, high=LONGEST_S * 1000) / 1000
+    rule.throttle_s = part.number("throttle_ms", 0.0, low=0, high=LONGEST_S * 1000) / 1000
+    rule.cooldown_s = float(part.number("cooldown_s", 0.0, low=0, high=LONGEST_S))
+    rule.cooldown_all = part.choice("cooldown_per", ("rule", "address"), "address") == "rule"
+    rule.run = part.choice("run", ("restart", "single", "queue", "parallel"), "restart")
+    rule.scopes = part.texts("scopes", ())
+    rule.max_per_second = float(part.number("max_per_second", 1000, low=1, high=1_000_000))
 
 
 def _pattern(part: Table, key: str) -> tuple[Pattern | None, Captures | None]:
     text = part.text(key)
-    if not text:
-        return None, None
-    if reason := foreign_spelling(text):
-        part.wrong(key, reason)
-        return None, None
-    try:
-        pattern = Pattern(text.encode())
-    except PatternError as error:
-        part.wrong(key, str(error))
-        return None, None
-    return pattern, Captures(text)
+    return pattern_at(part, key, text) if text else (None, None)
 
 
 def _values(part: Table, key: str) -> tuple[Any, ...]:
     given = part.value(key, MISSING)
     if given is MISSING:
         return ()
-    return tuple(given) if isinstance(given, list) else (given,)
+    values = tuple(given) if isinstance(given, list) else (given,)
+    for one in values:
+        part.check_constant(key, one)
+    return values
 
 
 def _trigger(part: Table) -> Trigger:
@@ -185,10 +207,10 @@ def _threshold(part: Table) -> Trigger:
 def _bound(part: Table, key: str) -> float | str | None:
     value = part.value(key, None)
     if isinstance(value, str):
-        if not value.startswith("/") or "*" in value:
+        if not value.startswith("/"):
             part.wrong(key, 'must be a number or the address of a param that holds one, such as "/settings/limit"')
             return None
-        return value
+        return literal_at(part, key, value)
     return part.number(key, None)  # type: ignore[no-any-return]
 
 
@@ -215,8 +237,12 @@ def _session(part: Table) -> Trigger:
 
 def _link(part: Table) -> Trigger:
     kind = part.choice("kind", tuple(LINKS), "uplink")
-    address = LINKS[kind].format(part.text("name", "*", longest=128))
-    return Trigger("change", Pattern(address.encode()), Captures(address), to=_values(part, "to"))
+    name = part.text("name", "*", longest=128)
+    if "/" in name:
+        part.wrong("name", 'is the name of a link, or "*", and has no "/"')
+        return Trigger("change")
+    pattern, captures = pattern_at(part, "name", LINKS[kind].format(name))
+    return Trigger("change", pattern, captures, to=_values(part, "to"))
 
 
 def _start(part: Table) -> Trigger:
@@ -257,6 +283,8 @@ def read_map(raw: Any, index: int, path: str, report: Report) -> list[Rule]:
     kind = part.choice("signal", ("param", "event"), "param")
     scale = part.numbers("scale", 4) if part.has("scale") else None
     clamp = part.flag("clamp", False)
+    if clamp and scale is None:
+        part.wrong("clamp", "goes with scale")
     there = back = None
     if scale is not None:
         if scale[0] == scale[1] or (both and scale[2] == scale[3]):
@@ -269,8 +297,8 @@ def read_map(raw: Any, index: int, path: str, report: Report) -> list[Rule]:
         there = compile_transform(raw["transform"], part, "transform")
     ways = [(rule_id, source, target, there)] + ([(f"{rule_id}:back", target, source, back)] if both else [])
     rules = [
-        _map_rule(part, path, raw, name, begins, ends, transform, kind, enabled=enabled)
-        for name, begins, ends, transform in ways
+        _map_rule(part, path, raw, (name, other), begins, ends, transform, kind, enabled=enabled)
+        for (name, begins, ends, transform), other in zip(ways, reversed([way[0] for way in ways]), strict=True)
     ]
     return [rule for rule in rules if rule is not None] if part.finish() else []
 
@@ -285,7 +313,7 @@ def _map_rule(
     part: Table,
     path: str,
     raw: Any,
-    rule_id: str,
+    names: tuple[str, str],
     source: str,
     target: str,
     transform: Any,
@@ -293,26 +321,17 @@ def _map_rule(
     *,
     enabled: bool,
 ) -> Rule | None:
+    rule_id, other = names
     key = "from" if source == part.raw.get("from") else "to"
-    if reason := foreign_spelling(source):
-        part.wrong(key, reason)
+    pattern, captures = pattern_at(part, key, source)
+    if pattern is None or captures is None:
         return None
-    try:
-        pattern = Pattern(source.encode())
-    except PatternError as error:
-        part.wrong(key, str(error))
-        return None
-    captures = Captures(source)
     if Captures(target).count != captures.count:
         part.wrong("to", f'must have as many wildcards as "{source}"')
         return None
     places = iter(range(1, captures.count + 1))
     address = re.sub(r"\*\*|\*", lambda _: f"{{{next(places)}}}", target)
-    try:
-        template = Template(address, captures.count)
-    except ValueError as error:
-        part.wrong("to", str(error))
-        return None
+    template = target_at(part, "to" if key == "from" else "from", address, captures.count)
     kind = "set" if signal == "param" else "event"
     verb = "set" if signal == "param" else "publish"
     action = Action(verb, template, Source("trigger", transform=transform), "event", number=1)
@@ -323,7 +342,7 @@ def _map_rule(
         triggers=(Trigger(kind, pattern, captures),),  # type: ignore[arg-type]
         actions=(action,),
         # What is there already is not written again: this is where a map and its way back come to rest.
-        conditions=(_differs(action),) if signal == "param" else (),
+        conditions=(_differs(action),) if signal == "param" else (_not_by(other),),
         name=f"{source} -> {target}",
         enabled=enabled,
         run="parallel",
@@ -346,6 +365,11 @@ def _differs(action: Action) -> Condition:
         return None
 
     return differs
+
+
+def _not_by(other: str) -> Condition:
+    """An event has no value that stands: what the other half has published is not sent back."""
+    return lambda event, lookup: f"published by {other}" if event.by == other else None
 
 
 def _near(left: Any, right: Any) -> bool:

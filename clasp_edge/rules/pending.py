@@ -30,8 +30,11 @@ NAME = "rules-pending"
 MAX_RECORDS = 1000
 """Of what is more, the rest is named as lost: a document is written as a whole."""
 
-MAX_VALUE_BYTES = 4096
-"""Of the value that set a rule off; with a larger one, what is under way is not stored."""
+MAX_BYTES = 1024 * 1024
+"""Of the document."""
+
+MAX_RECORD_BYTES = 6144
+"""Of one record: with a larger value that set a rule off, what is under way is not stored."""
 
 
 class Pending(msgspec.Struct, array_like=True):
@@ -76,6 +79,7 @@ class PendingStore:
         self._journal = journal
         self._due = False
         self._frozen: bytes | None = None
+        self._left_out = False
 
     def restore(self) -> list[str]:
         """Go on with what is stored. Returns what is lost, in words."""
@@ -112,11 +116,31 @@ class PendingStore:
 
     def _document(self) -> bytes:
         host = self._engine.host
-        pending = list(collect(self._engine))
-        if len(pending) > MAX_RECORDS:
-            log.warning("rules: %d delays, fades and holds are too many to be stored", len(pending) - MAX_RECORDS)
+        records: list[msgspec.Raw] = []
+        taken, left_out = 0, False
+        for one in collect(self._engine):
+            record = _encoded(one)
+            if record is None:
+                continue
+            taken += len(record)
+            left_out = len(records) == MAX_RECORDS or taken > MAX_BYTES
+            if left_out:
+                break
+            records.append(msgspec.Raw(record))
+        if left_out and not self._left_out:
+            log.warning("rules: more is under way than is stored, %d delays, fades and holds", len(records))
+        self._left_out = left_out
         wall_s = host.wall_s() if host.clock_is_set() else 0.0
-        return msgspec.msgpack.encode(Stored(wall_s, pending[:MAX_RECORDS])) if pending else b""
+        return msgspec.msgpack.encode((wall_s, records)) if records else b""
+
+
+def _encoded(one: Pending) -> bytes | None:
+    """The record; None for one whose values no document holds."""
+    try:
+        record = msgspec.msgpack.encode(one)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return record if len(record) <= MAX_RECORD_BYTES else None
 
 
 def collect(engine: Engine) -> Iterator[Pending]:
@@ -159,20 +183,23 @@ _WORDS = {"run": "actions after a delay", "hold": "a condition that had begun to
 
 
 def _record(kind: str, state: RuleState, event: Event, left_s: float, at: int) -> Iterator[Pending]:
-    record = Pending(
+    if _size(event.value) + _size(event.previous) > MAX_RECORD_BYTES:
+        return
+    yield Pending(
         kind, state.rule.id, _stamp(state), max(0.0, left_s), at, event.kind, event.address, _kept(event.value),
         _kept(event.previous), event.captures,
     )  # fmt: skip
-    try:
-        if len(msgspec.msgpack.encode((record.value, record.previous))) <= MAX_VALUE_BYTES:
-            yield record
-    except (TypeError, ValueError, OverflowError):
-        pass  # a value that no document holds
+
+
+def _size(value: Any) -> int:
+    return len(value) if isinstance(value, str | bytes) else 0
 
 
 def _stamp(state: RuleState) -> int:
     """What a rule has to have in common with the one that began something."""
-    return zlib.crc32(repr(state.rule.raw).encode())
+    if state.stamp is None:
+        state.stamp = zlib.crc32(repr(state.rule.raw).encode())
+    return state.stamp
 
 
 def _kept(value: Any) -> list[Any]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import time
 from asyncio import AbstractEventLoop, TimerHandle
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from clasp_edge.clock import Clock
 from clasp_edge.dataplane import Adapter, Plane, Subscription, Verdict
@@ -42,12 +42,18 @@ SLICE_S = 0.002
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 """Deliveries that wait for the rules; beyond it the oldest are dropped and counted."""
 
-SCAN_BYTES = 60_000
-SCAN_AT_ONCE = 4096
+SCAN_BYTES = 20_000
+SCAN_AT_ONCE = 512
 
-MAX_DEPTHS = 10_000
+DELIVERY_BYTES = 200
+"""What one that waits takes beside its frame."""
+
+MAX_WRITTEN = 100_000
+"""Of what rules wrote and were not yet told of."""
 
 SIGNALS = {signal.label: signal for signal in SignalType}
+
+T = TypeVar("T")
 
 AccessOf = Callable[[Sequence[str]], Any]
 """From scope texts to a `router.access.Access`; None for no scopes of its own."""
@@ -66,8 +72,8 @@ class _Ear(Adapter):
 class _Voice(Adapter):
     """What one rule writes by."""
 
-    def __init__(self, plane: Plane) -> None:
-        pass
+    def __init__(self, plane: Plane, rule: str) -> None:
+        self.rule = rule
 
 
 class RouterHost:
@@ -87,8 +93,7 @@ class RouterHost:
         self._waiting: deque[tuple[Any, int, bytes]] = deque()
         self._waiting_bytes = 0
         self._working = False
-        self._depth = 0
-        self._depths: OrderedDict[tuple[int, str], int] = OrderedDict()
+        self._written: deque[tuple[_Voice, str, int]] = deque()
         self.dropped = 0
         self.on_under_way: Callable[[], None] | None = None
         """Called when a delay, a fade or a hold has begun or is over."""
@@ -99,7 +104,8 @@ class RouterHost:
 
     def listen(self) -> None:
         """Subscribe to exactly what the engine's rules look at."""
-        wanted = {pattern.text: pattern for pattern in self.engine.patterns()}
+        self._written.clear()
+        wanted = {pattern.text: pattern for pattern in self.engine.index.patterns()}
         for text in self._subscriptions.keys() - wanted.keys():
             self._plane.trie.discard(self._subscriptions.pop(text))
         for text in wanted.keys() - self._subscriptions.keys():
@@ -122,45 +128,71 @@ class RouterHost:
     def heard(self, deliveries: list[tuple[Any, int, bytes]]) -> None:
         """What has arrived in a pass, in order."""
         self._waiting += deliveries
-        self._waiting_bytes += sum(len(frame) for _, _, frame in deliveries)
+        self._waiting_bytes += sum(len(frame) + DELIVERY_BYTES for _, _, frame in deliveries)
         while self._waiting_bytes > MAX_WAITING_BYTES:
-            self._waiting_bytes -= len(self._waiting.popleft()[2])
+            self._waiting_bytes -= len(self._waiting.popleft()[2]) + DELIVERY_BYTES
             self.dropped += 1
             if self.dropped == 1:
                 log.error("rules: more arrives than the rules can look at; the oldest is passed over and counted")
         if not self._working:
             self._work()
 
+    def run(self, then: Callable[[], T]) -> T:
+        """Let the engine do something that nobody's write has led to. What rules write meanwhile is looked at after it,
+        not in the middle."""
+        outer, self._working = self._working, True
+        self.engine.depth = 0
+        try:
+            return then()
+        finally:
+            self._working = outer
+            if not outer:
+                self._work()
+
     def _work(self) -> None:
         self._working = True
         ends_s = time.monotonic() + SLICE_S
-        try:
-            while self._waiting:
-                origin, _, frame = self._waiting.popleft()
-                self._waiting_bytes -= len(frame)
-                self._take(origin, frame)
-                if self._waiting and time.monotonic() > ends_s:
-                    self._loop.call_soon(self._work)
-                    return
-        finally:
-            self._depth = 0
-            # A slice that is under way goes on by itself; until then nobody else begins one.
-            self._working = bool(self._waiting)
+        while self.engine.busy or self._waiting:
+            try:
+                if self.engine.busy:
+                    self.engine.go_on()
+                else:
+                    origin, _, frame = self._waiting.popleft()
+                    self._waiting_bytes -= len(frame) + DELIVERY_BYTES
+                    self._take(origin, frame)
+            except Exception:
+                # What is wrong with one message or rule ends none of the others.
+                log.exception("rules: a message was not looked at")
+            if time.monotonic() > ends_s and (self._waiting or self.engine.busy):
+                # A slice that is under way goes on by itself; until then nobody else begins one.
+                self._loop.call_soon(self._work)
+                return
+        self._working = False
 
     def _take(self, origin: Any, frame: bytes) -> None:
         try:
             message = decode(frame)[1]
         except WireError:
             return
+        if not isinstance(message, Set | Publish):
+            return
+        depth, by = 0, ""
+        if isinstance(origin, _Voice):
+            depth, by = self._depth_of(origin, message.address), origin.rule
         if isinstance(message, Set):
-            self._depth = self._depths.pop((id(origin), message.address), 0) if isinstance(origin, _Voice) else 0
-            self.engine.param(message.address, message.value, self._depth)
-        elif isinstance(message, Publish) and message.signal is not None:
-            self._depth = self._depths.pop((id(origin), message.address), 0) if isinstance(origin, _Voice) else 0
+            self.engine.param(message.address, message.value, depth, by)
+        # A PUBLISH of signal param is stored nowhere: it is no change of a param.
+        elif message.signal is not None and message.signal is not SignalType.PARAM:
             value = MISSING if message.value is ABSENT else message.value
-            # A PUBLISH of signal param is stored nowhere: it is no change of a param.
-            if message.signal is not SignalType.PARAM:
-                self.engine.message(message.signal.label, message.address, value, self._depth)
+            self.engine.message(message.signal.label, message.address, value, depth, by)
+
+    def _depth_of(self, voice: _Voice, address: str) -> int:
+        """How deep in a cascade a rule wrote what is now delivered. Deliveries come in the order of the writes."""
+        while self._written:
+            writer, where, depth = self._written.popleft()
+            if writer is voice and where == address:
+                return depth
+        return 1
 
     # ---- state ----
 
@@ -175,25 +207,25 @@ class RouterHost:
         assert isinstance(snapshot, Snapshot)
         return snapshot.params[0].value
 
-    def scan(self, pattern: Pattern, most: int) -> list[tuple[str, Any]]:
-        found: list[tuple[str, Any]] = []
+    def scan(self, pattern: Pattern, most: int) -> Iterable[tuple[str, Any]]:
         cursor = b""
-        while len(found) < most:
-            payload, cursor = self._plane.snapshot(pattern, None, cursor, SCAN_BYTES, SCAN_AT_ONCE)
+        while most > 0:
+            payload, cursor = self._plane.snapshot(pattern, None, cursor, SCAN_BYTES, min(most, SCAN_AT_ONCE))
             if payload is not None:
                 snapshot = decode_payload(payload)
                 assert isinstance(snapshot, Snapshot)
-                found += [(param.address, param.value) for param in snapshot.params]
+                most -= len(snapshot.params)
+                for param in snapshot.params:
+                    yield param.address, param.value
             if not cursor:
-                break
-        return found[:most]
+                return
 
     # ---- writing ----
 
     def _voice(self, rule: str, scopes: Sequence[str]) -> _Voice:
         voice = self._voices.get(rule)
         if voice is None:
-            voice = self._voices[rule] = _Voice(self._plane)
+            voice = self._voices[rule] = _Voice(self._plane, rule)
             voice.scopes = self._access_of(scopes)
             self._plane.register(voice, f"rule:{rule}".encode())
         return voice
@@ -204,12 +236,8 @@ class RouterHost:
         except WireError as error:
             return f"no value that CLASP knows: {error}"
         voice = self._voice(rule, scopes)
-        self._deeper(voice, address)
-        verdict, _ = self._plane_set(voice, address.encode(), code, data)
-        return self._refusal(Verdict(verdict), voice, address)
-
-    def _plane_set(self, voice: _Voice, address: bytes, code: int, data: bytes) -> tuple[int, int]:
-        return voice.set(address, code, data)
+        verdict, _ = voice.set(address.encode(), code, data)
+        return self._done(Verdict(verdict), voice, address)
 
     def publish(self, rule: str, scopes: Sequence[str], address: str, signal: str, value: Any) -> str | None:
         voice = self._voice(rule, scopes)
@@ -218,22 +246,18 @@ class RouterHost:
             payload = encode_payload(Publish(address, SIGNALS[signal], content))
         except WireError as error:
             return f"no value that CLASP knows: {error}"
-        self._deeper(voice, address)
         try:
             verdict = voice.publish(payload, address.encode())
         except ValueError as error:
             return str(error)
-        return self._refusal(Verdict(verdict), voice, address)
+        return self._done(Verdict(verdict), voice, address)
 
-    def _deeper(self, voice: _Voice, address: str) -> None:
-        self._depths[id(voice), address] = self._depth + 1
-        if len(self._depths) > MAX_DEPTHS:
-            self._depths.popitem(last=False)
-
-    def _refusal(self, verdict: Verdict, voice: _Voice, address: str) -> str | None:
+    def _done(self, verdict: Verdict, voice: _Voice, address: str) -> str | None:
+        """Why not; otherwise what the rules will be told of it is one deeper in the cascade."""
         if verdict is Verdict.ACCEPTED:
+            if self.engine.index.hears(address) and len(self._written) < MAX_WRITTEN:
+                self._written.append((voice, address, self.engine.depth + 1))
             return None
-        self._depths.pop((id(voice), address), None)
         if verdict is Verdict.BAD_ADDRESS:
             return f"{address} is no address: {self._plane.refusal_text}"
         return _REFUSALS.get(verdict, verdict.name.lower())
@@ -254,11 +278,7 @@ class RouterHost:
         return clock_synchronised() or self.wall_s() > _NEVER_BEFORE_S
 
     def call_later(self, delay_s: float, then: Callable[[], None]) -> TimerHandle:
-        return self._loop.call_later(delay_s, self._later, then)
-
-    def _later(self, then: Callable[[], None]) -> None:
-        self._depth = 0
-        then()
+        return self._loop.call_later(delay_s, self.run, then)
 
     def would(self, rule: str, sentence: str) -> None:
         """Told with the rule's trace and params."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from clasp_edge.rules.host import Timer
 from clasp_edge.rules.model import Event, Rule
@@ -44,13 +44,16 @@ class RuleState:
     """One loaded rule: its counts, its sides of thresholds, its timers. Most rules need few of the tables: each is made
     when it is first asked for."""
 
-    def __init__(self, rule: Rule, place: int) -> None:
+    def __init__(self, rule: Rule, place: int, rules: int = 1) -> None:
+        """`place` is the rule's number among `rules`."""
         self.rule = rule
         self.place = place
         self.enabled = rule.enabled
-        self.trace = Trace()
+        self.trace = Trace(rules)
         self.spent = 0.0
         self.spent_at_s = 0.0
+        self.stamp: int | None = None
+        """Tells the rule from one of that id that says something else (pending)."""
 
     @cached_property
     def inside(self) -> Bounded[tuple[int, str], bool]:
@@ -169,27 +172,55 @@ class Seen:
     """The last value of each address, and since when it stands. Of a large value only its digest: what a table of
     100,000 addresses takes is not for a writer to say."""
 
-    def __init__(self, most: int) -> None:
-        self._values: Bounded[str, tuple[Any, float | None]] = Bounded(most)
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._values: OrderedDict[str, tuple[Any, float | None, int]] = OrderedDict()
+        self._most = most
+        self._most_bytes = most_bytes
+        self.bytes = 0
 
     def begin(self, address: str, value: Any) -> None:
         """What was there at the start; its age is not known."""
         if address not in self._values:
-            self._values[address] = (_kept(value), None)
+            self._put(address, _kept(value), None)
 
     def take(self, address: str, value: Any, now_s: float) -> tuple[Any, bool]:
         """Remember a value. Returns the one before it, MISSING where there was none or it was large, and whether the
         new one is another."""
-        before, since_s = self._values.get(address, (MISSING, None))
+        before, since_s, _ = self._values.get(address, _NOTHING)
         kept = _kept(value)
         changed = before is MISSING or not equal(before, kept)
         if changed or since_s is None:
-            self._values[address] = (kept, now_s)
+            self._put(address, kept, now_s)
         return MISSING if isinstance(before, _Digest) else before, changed
+
+    def _put(self, address: str, kept: Any, since_s: float | None) -> None:
+        _, _, before = self._values.pop(address, _NOTHING)
+        taken = ENTRY_BYTES + len(address) + _size(kept)
+        self.bytes += taken - before
+        self._values[address] = kept, since_s, taken
+        while len(self._values) > self._most or self.bytes > self._most_bytes:
+            self.bytes -= self._values.popitem(last=False)[1][2]
 
     def since_s(self, address: str) -> float | None:
         """When the value changed last, monotonic."""
-        return self._values.get(address, (MISSING, None))[1]
+        return self._values.get(address, _NOTHING)[1]
+
+
+_NOTHING: Final[tuple[Any, float | None, int]] = (MISSING, None, 0)
+
+ENTRY_BYTES = 240
+"""Of a dict's entry with a tuple of two and the heads of a text and a number."""
+
+
+LARGE: Final = object()
+"""Stands for a value that is too large to be remembered."""
+
+
+def small(value: Any) -> Any:
+    """The value, if it is small enough to be remembered for each of many addresses; else LARGE."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return value if isinstance(value, str | bytes) and len(value) <= LARGEST_SEEN_BYTES else LARGE
 
 
 class _Digest(bytes):

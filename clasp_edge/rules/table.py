@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
+
+from clasp_edge.wire import WireError, encode_value
 
 Report = Callable[[str, str], None]
 """Takes the dotted path of a key (`rule[3].trigger.pattern`) and a sentence."""
 
 REQUIRED: Any = object()
 LONGEST_QUOTE = 60
+LARGEST = 2**63
+"""Of whole numbers: what CLASP's integers hold."""
 
 
 def quoted(value: object) -> str:
@@ -20,6 +24,8 @@ def quoted(value: object) -> str:
         return "a table"
     if isinstance(value, list):
         return "a list"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
+        return "a number of so many digits"
     shown = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
     return shown if len(shown) <= LONGEST_QUOTE else f"{shown[: LONGEST_QUOTE - 3]}..."
 
@@ -33,12 +39,14 @@ def closest(name: str, known: Sequence[str]) -> str:
 class Table:
     """One table. Getters report what does not fit and return the default; `finish` reports keys nobody asked for."""
 
+    __slots__ = ("_asked", "_report", "path", "raw", "sound")
+
     def __init__(self, raw: Mapping[str, Any], path: str, report: Report) -> None:
         self.raw = raw
         self.path = path
         self.sound = True
         self._report = report
-        self._asked: dict[str, None] = {}
+        self._asked: list[str] = []
 
     def wrong(self, key: str, sentence: str) -> None:
         """Report a problem at a key of this table ("" for the table itself)."""
@@ -47,12 +55,17 @@ class Table:
 
     def has(self, key: str) -> bool:
         """Whether the key is there; asking makes it known."""
-        self._asked[key] = None
+        self._asked.append(key)
         return key in self.raw
+
+    def among(self, words: Collection[str]) -> list[str]:
+        """The keys of the table that are among these words, all of which are known here."""
+        self._asked += words
+        return [key for key in self.raw if key in words]
 
     def value(self, key: str, default: Any = REQUIRED) -> Any:
         """Whatever is there."""
-        self._asked[key] = None
+        self._asked.append(key)
         if key in self.raw:
             return self.raw[key]
         if default is REQUIRED:
@@ -60,10 +73,26 @@ class Table:
             return None
         return default
 
+    def constant(self, key: str, default: Any = REQUIRED) -> Any:
+        """A value that a param may have."""
+        value = self.value(key, default)
+        if key in self.raw:
+            self.check_constant(key, value)
+        return value
+
+    def check_constant(self, key: str, value: Any) -> None:
+        """Report what can be the value of no param: a date, a whole number of more than 64 bits."""
+        if isinstance(value, bool | float | str) and (not isinstance(value, str) or value.isascii()):
+            return
+        try:
+            encode_value(value)
+        except WireError as error:
+            self.wrong(key, f"is no value that CLASP knows: {error}")
+
     def text(self, key: str, default: Any = REQUIRED, *, longest: int = 1024, empty: bool = False) -> Any:
         """Text of 1 (or 0) to `longest` characters."""
         if default is not REQUIRED and key not in self.raw:
-            self._asked[key] = None
+            self._asked.append(key)
             return default
         value = self.value(key, default)
         if key in self.raw and not (isinstance(value, str) and (value or empty) and len(value) <= longest):
@@ -74,7 +103,7 @@ class Table:
     def flag(self, key: str, default: Any = REQUIRED) -> Any:
         """True or false."""
         if default is not REQUIRED and key not in self.raw:
-            self._asked[key] = None
+            self._asked.append(key)
             return default
         value = self.value(key, default)
         if key in self.raw and not isinstance(value, bool):
@@ -85,7 +114,7 @@ class Table:
     def number(self, key: str, default: Any = REQUIRED, low: float = -math.inf, high: float = math.inf) -> Any:
         """A finite number within bounds."""
         if default is not REQUIRED and key not in self.raw:
-            self._asked[key] = None
+            self._asked.append(key)
             return default
         value = self.value(key, default)
         if key in self.raw and not _is_number(value, low, high):
@@ -105,7 +134,7 @@ class Table:
     def choice(self, key: str, words: Sequence[str], default: Any = REQUIRED) -> Any:
         """One of some words."""
         if default is not REQUIRED and key not in self.raw:
-            self._asked[key] = None
+            self._asked.append(key)
             return default
         value = self.value(key, default)
         if key in self.raw and value not in words:
@@ -147,13 +176,18 @@ class Table:
         if key not in self.raw:
             return
         # A parsed file has dicts: the check against the abstract class is for all else, and slow.
-        single = isinstance(value, dict | Mapping)
-        rows = [value] if single else value
-        if not isinstance(rows, list) or not all(isinstance(row, dict | Mapping) for row in rows):
+        if isinstance(value, dict | Mapping):
+            yield Table(value, f"{self.path}.{key}", self._watched)
+            return
+        if not isinstance(value, list):
             self.wrong(key, f"must be a table or a list of tables, not {quoted(value)}")
             return
-        for index, row in enumerate(rows):
-            yield Table(row, f"{self.path}.{key}" + ("" if single else f"[{index}]"), self._watched)
+        for index, row in enumerate(value):
+            if isinstance(row, dict | Mapping):
+                yield Table(row, f"{self.path}.{key}[{index}]", self._watched)
+            else:
+                self.wrong(key, f"must be a table or a list of tables, not {quoted(value)}")
+                return
 
     def inner(self, key: str, raw: Mapping[str, Any]) -> Table:
         """A table found at `key` by other means."""
@@ -161,10 +195,10 @@ class Table:
 
     def finish(self) -> bool:
         """Report unknown keys. Whether everything asked of this table was there and right."""
-        known = list(self._asked)
+        asked = self._asked
         for key in self.raw:
-            if key not in self._asked:
-                self.wrong(str(key), f"unknown key; {closest(str(key), known)}")
+            if key not in asked:
+                self.wrong(str(key), f"unknown key; {closest(str(key), list(dict.fromkeys(asked)))}")
         return self.sound
 
     def _watched(self, key: str, sentence: str) -> None:
@@ -175,4 +209,5 @@ class Table:
 def _is_number(value: object, low: float = -math.inf, high: float = math.inf) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and low <= value <= high
+    # Whole numbers of any length are finite, and math.isfinite() fails on those that no float holds.
+    return low <= value <= high and (abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value))

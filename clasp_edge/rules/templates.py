@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from clasp_edge.rules.values import text
+from clasp_edge.rules.values import LONGEST_TEXT, text
 
 MAX_PLACES = 32
+_SHOWN = 60
 NAMES = frozenset({"address", "value", "previous"})
 
 _PLACE = re.compile(r"\{(\w{1,32})\}")
@@ -23,7 +24,15 @@ class Captures:
 
     def __init__(self, pattern: str) -> None:
         self._segments = pattern.split("/")[1:]
-        self.count = sum(segment.count("*") if segment != "**" else 1 for segment in self._segments)
+        self.count = 0
+        self.deep: tuple[int, ...] = ()
+        """Those that may stand for several segments."""
+        for segment in self._segments:
+            if segment == "**":
+                self.deep += (self.count + 1,)
+                self.count += 1
+            elif "*" in segment:
+                self.count += segment.count("*")
 
     def of(self, address: str) -> tuple[str, ...]:
         """The captures of an address that the pattern matches; several `**` share what they stood for greedily."""
@@ -63,12 +72,18 @@ def _within(segment: str, given: str) -> list[str]:
 
 
 class Template:
-    """A text with places. `captures` is how many numbered ones there are to choose from."""
+    """A text with places. `captures` is how many numbered ones there are to choose from. With `address` it is one of an
+    address: what `{value}` and `{previous}` stand for is one segment of it at most."""
 
-    def __init__(self, source: str, captures: int) -> None:
+    def __init__(self, source: str, captures: int, *, address: bool = False) -> None:
         """Raises ValueError that says what is wrong."""
         self.source = source
-        self._parts: list[str] = _PLACE.split(source)
+        self._address = address
+        if "{" not in source and "}" not in source:
+            self.fixed = True
+            self._parts: list[str] = [source]
+            return
+        self._parts = _PLACE.split(source)
         names = self._parts[1::2]
         if len(names) > MAX_PLACES:
             raise ValueError(f"has more than {MAX_PLACES} places")
@@ -86,11 +101,35 @@ class Template:
         self.fixed = not names
 
     def fill(self, captures: tuple[str, ...], named: Mapping[str, Any]) -> str:
-        """The text with everything put in."""
+        """The text with everything put in. Raises ValueError for a value that cannot stand in an address."""
         if self.fixed:
             return self.source
         parts = list(self._parts)
         for at in range(1, len(parts), 2):
             name = parts[at]
-            parts[at] = captures[int(name) - 1] if name.isdecimal() else text(named[name])
-        return "".join(parts)
+            if name.isdecimal():
+                parts[at] = captures[int(name) - 1]
+                continue
+            parts[at] = shown = text(named[name])
+            if self._address and name != "address" and ("/" in shown or "*" in shown or len(shown) >= LONGEST_TEXT):
+                raise ValueError(f"{{{name}}} of {self.source} cannot be {shown[:_SHOWN]}: it is one segment at most")
+        filled = "".join(parts)
+        # {address} has a slash of its own: "/copy{address}" and "{address}/copy" are as good as "/copy/{address}".
+        return filled.replace("//", "/") if self._address and "//" in filled else filled
+
+    def example(self) -> str:
+        """The text with a letter in every place."""
+        return "x".join(self._parts[::2])
+
+    def reach(self, deep: Collection[int]) -> str:
+        """A pattern of all addresses that this can come to. `deep`: the captures that may be several segments."""
+        parts = list(self._parts)
+        for at in range(1, len(parts), 2):
+            several = parts[at] == "address" or (parts[at].isdecimal() and int(parts[at]) in deep)
+            parts[at] = "**" if several else "*"
+        segments = "".join(parts)[1:].split("/")
+        odd = any(c in self.source for c in "?[\\")
+        if odd or any("**" in segment and segment != "**" for segment in segments):
+            # Inside a segment wildcards make a glob of the whole: what stands in front of the first place will do.
+            return self._parts[0].rpartition("/")[0] + "/**"
+        return "/" + "/".join(segments)

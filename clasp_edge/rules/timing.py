@@ -7,6 +7,7 @@ most one in each period and the last one at its end, `for_s` asks that trigger a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from clasp_edge.rules.state import RuleState
 
 EVERYTHING = ""
+
+AT_ONCE = 32
+"""Rules that are looked at or fired, and holds that are looked at, before others may have their turn."""
 
 
 class Timing:
@@ -115,14 +119,17 @@ class Timing:
                 held[0].cancel()
                 self._host.under_way()
 
-    def review(self, state: RuleState) -> None:
-        """Something that the conditions look at has changed."""
-        for key, (timer, event) in list(state.holding.items()):
-            now = self._as_it_is(event)
-            if any(condition(now, self._engine) is not None for condition in state.rule.conditions):
-                timer.cancel()
-                del state.holding[key]
-                self._host.under_way()
+    def review(self, state: RuleState) -> Iterator[None]:
+        """Something that the conditions look at has changed. In parts."""
+        for number, (key, (timer, event)) in enumerate(list(state.holding.items()), 1):
+            if self._engine.fails(state, self._as_it_is(event)) is not None:
+                held = state.holding.get(key)
+                if held is not None and held[0] is timer:
+                    timer.cancel()
+                    del state.holding[key]
+                    self._host.under_way()
+            if not number % AT_ONCE:
+                yield
 
     # ---- cooldown ----
 

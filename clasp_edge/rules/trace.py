@@ -10,7 +10,11 @@ from typing import Any
 from clasp_edge.rules.values import MISSING, text
 
 KEPT = 50
-"""Evaluations remembered for each rule."""
+"""Evaluations remembered for each rule; fewer where there are many rules."""
+
+KEPT_AT_LEAST = 4
+KEPT_TOGETHER = 20_000
+"""Of all rules, about. Each takes up to a kilobyte: the text of a value, and an address."""
 
 LONGEST = 200
 
@@ -41,9 +45,21 @@ class Entry:
 class Trace:
     """The ring of one rule, with its counts."""
 
-    __slots__ = ("_ring", "errors", "evaluated", "fired", "last_error", "last_fired_s", "last_would", "refused")
+    __slots__ = (
+        "_kept",
+        "_ring",
+        "errors",
+        "evaluated",
+        "fired",
+        "last_error",
+        "last_fired_s",
+        "last_would",
+        "refused",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, rules: int = 1) -> None:
+        """`rules`: how many there are."""
+        self._kept = max(KEPT_AT_LEAST, min(KEPT, KEPT_TOGETHER // max(1, rules)))
         self._ring: deque[Entry] | None = None
         self.evaluated = 0
         self.fired = 0
@@ -82,7 +98,7 @@ class Trace:
 
     def _append(self, entry: Entry) -> None:
         if self._ring is None:
-            self._ring = deque(maxlen=KEPT)
+            self._ring = deque(maxlen=self._kept)
         self._ring.append(entry)
 
     def fail(self, sentence: str) -> None:

@@ -22,6 +22,8 @@ from clasp_edge.security.kept_file import (
     KeptFileError,
     locked,
     read_tables,
+    remember,
+    remembered,
     state_of,
     table,
     time_of,
@@ -96,12 +98,16 @@ class TokenFile:
 
     def read(self) -> list[KeptToken]:
         """All tokens; none where there is no file. Raises TokenFileError."""
+        return remembered(self.path, self._read)
+
+    def _read(self) -> list[KeptToken]:
         rows = read_tables(self.path, "token")
         return [_token(row, f"{self.path}: token[{index}]") for index, row in enumerate(rows)]
 
     def add(
-        self, name: str, scopes: Sequence[str], expires_s: int | None, quota: Quota = UNLIMITED
-    ) -> tuple[str, KeptToken]:
+        self, name: str, scopes: Sequence[str], expires_s: int | None, quota: Quota = UNLIMITED, *,
+        now_s: float | None = None,
+    ) -> tuple[str, KeptToken]:  # fmt: skip
         """Make a token; returns its secret, which is nowhere kept, and the entry. Raises TokenFileError."""
         if not _NAME.fullmatch(name):
             raise TokenFileError(f'"{name[:64]}" is no name: up to 64 letters, digits, blanks and _ . @ -')
@@ -109,7 +115,7 @@ class TokenFile:
             raise TokenFileError(reason)
         parsed = _scopes(scopes)
         secret = new_secret()
-        now = int(time.time())
+        now = int(_now(now_s))
         entry = KeptToken(name, digest_of(secret), parsed, now, None if expires_s is None else now + expires_s, quota)
         with self._changing() as tokens:
             if any(token.name == name for token in tokens):
@@ -119,12 +125,12 @@ class TokenFile:
             tokens.append(entry)
         return secret, entry
 
-    def rotate(self, name: str) -> tuple[str, KeptToken]:
+    def rotate(self, name: str, *, now_s: float | None = None) -> tuple[str, KeptToken]:
         """Give a token a new secret; the old one is worth nothing from now on. Raises TokenFileError."""
         secret = new_secret()
         with self._changing() as tokens:
             at = _index(tokens, name)
-            tokens[at] = entry = replace(tokens[at], digest=digest_of(secret), created=int(time.time()))
+            tokens[at] = entry = replace(tokens[at], digest=digest_of(secret), created=int(_now(now_s)))
         return secret, entry
 
     def revoke(self, name: str) -> KeptToken:
@@ -132,9 +138,9 @@ class TokenFile:
         with self._changing() as tokens:
             return tokens.pop(_index(tokens, name))
 
-    def prune(self) -> list[KeptToken]:
+    def prune(self, *, now_s: float | None = None) -> list[KeptToken]:
         """Take out what has expired."""
-        now = time.time()
+        now = _now(now_s)
         with self._changing() as tokens:
             gone = [token for token in tokens if token.expires is not None and token.expires < now]
             tokens[:] = [token for token in tokens if token not in gone]
@@ -148,6 +154,11 @@ class TokenFile:
             yield tokens
             text = "# Tokens of clasp-edge, made by `clasp-edge token`. Hashes only: a secret is shown once.\n"
             write_text(self.path, text + "".join(map(_table, tokens)))
+            remember(self.path, tokens, self.state())
+
+
+def _now(now_s: float | None) -> float:
+    return time.time() if now_s is None else now_s
 
 
 def _index(tokens: Sequence[KeptToken], name: str) -> int:

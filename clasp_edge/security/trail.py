@@ -103,9 +103,10 @@ class Trail(access.Trail):
         )  # fmt: skip
         now_s = self._clock.monotonic_s()
         # By host: whoever guesses takes another port each time.
-        # What an administrator does at the control socket, which has no port, is told one by one.
+        # What an administrator does at the control socket, which has no port, is told one by one, each with its reason.
         host, _, port = remote.rpartition(":")
-        key = event, token, host or remote, entry.client if token else entry.target if not port.isdigit() else ""
+        what = f"{entry.target}\0{entry.reason}" if not port.isdigit() else ""
+        key = event, token, host or remote, entry.client if token and port.isdigit() else what
         counted = self._recent.get(key)
         if counted is not None and now_s - counted.since_s < PERIOD_S:
             counted.count += count

@@ -18,6 +18,8 @@ from clasp_edge.security.kept_file import (
     KeptFileError,
     locked,
     read_tables,
+    remember,
+    remembered,
     state_of,
     table,
     time_of,
@@ -79,23 +81,26 @@ class UserFile:
 
     def read(self) -> list[User]:
         """All users; none where there is no file. Raises KeptFileError."""
+        return remembered(self.path, self._read)
+
+    def _read(self) -> list[User]:
         rows = read_tables(self.path, "user")
         return [_user(row, f"{self.path}: user[{index}]") for index, row in enumerate(rows)]
 
-    def add(self, name: str, password: str, scopes: Sequence[str]) -> User:
-        """Make a user. Raises KeptFileError."""
+    def add(self, name: str, hashed: str, scopes: Sequence[str]) -> User:
+        """Make a user whose password has this hash (`hashed`). Raises KeptFileError."""
         check_name(name)
         _refuse_foreign(scopes)
-        user = User(name, _hashed(password), checked_scopes(scopes), int(time.time()))
+        user = User(name, _checked_hash(hashed), checked_scopes(scopes), int(time.time()))
         with self.changing() as users:
             if any(other.name == name for other in users):
                 raise KeptFileError(f'there is a user "{name}"; change its password with: clasp-edge user passwd')
             users.append(user)
         return user
 
-    def set_password(self, name: str, password: str) -> User:
+    def set_password(self, name: str, hashed: str) -> User:
         """Give a user another password; sessions that were opened with the old one end. Raises KeptFileError."""
-        hashed = _hashed(password)
+        _checked_hash(hashed)
         with self.changing() as users:
             at = index_of(users, name)
             users[at] = user = replace(users[at], password=hashed, changed=int(time.time()))
@@ -125,6 +130,7 @@ class UserFile:
                 raise KeptFileError(f"the file is full: {MAX_USERS} users; nothing was changed")
             text = "# Users of MQTT, made by `clasp-edge user`. Passwords are hashed.\n"
             write_text(self.path, text + "".join(map(_table, users)))
+            remember(self.path, users, self.state())
 
 
 def check_name(name: str) -> None:
@@ -161,7 +167,9 @@ def index_of(users: Sequence[User], name: str) -> int:
     raise KeptFileError(f'there is no user "{name[:64]}"; there are: {known}')
 
 
-def _hashed(password: str) -> str:
+def hashed(password: str) -> str:
+    """What is kept of a new password. Takes a tenth of a second by intent: not for the event loop. Raises
+    KeptFileError."""
     if len(password) < SHORTEST_PASSWORD:
         raise KeptFileError(f"a password has at least {SHORTEST_PASSWORD} characters")
     if len(password.encode(errors="surrogatepass")) > MOST_PASSWORD_BYTES:
@@ -170,6 +178,13 @@ def _hashed(password: str) -> str:
         return hash_of(password)
     except UnicodeEncodeError:
         raise KeptFileError("a password is UTF-8 text") from None
+
+
+def _checked_hash(kept: str) -> str:
+    try:
+        return check_form(kept)
+    except HashError as error:
+        raise KeptFileError(f"the password's hash: {error}") from None
 
 
 def _user(row: dict[str, Any], where: str) -> User:

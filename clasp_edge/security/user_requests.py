@@ -1,9 +1,11 @@
 """What can be asked about users, by word: the same for the running router's control socket and for the bare file.
 
-{"action": "add", "name": "sensor", "password": "...", "scopes": ["write:/mqtt/%c/**"]}
-{"action": "list"}   {"action": "show", "name": ...}   {"action": "passwd", "name": ..., "password": ...}
+{"action": "add", "name": "sensor", "password": HASH, "scopes": ["write:/mqtt/%c/**"]}
+{"action": "list"}   {"action": "show", "name": ...}   {"action": "passwd", "name": ..., "password": HASH}
 {"action": "scopes", "name": ..., "scopes": [...]}     {"action": "remove", "name": ...}
 {"action": "import", "users": [{"name": ..., "password": HASH, "scopes": [...]}]}
+
+A password comes hashed (`user_file.hashed`), by who asks: that takes a while, and the router has other things to do.
 """
 
 from __future__ import annotations

@@ -123,18 +123,29 @@ def no_delay(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-_behind: dict[int, str] = {}
+class Peer(str):
+    """A `host:port` from which a TLS connection comes, with the names in the certificate that was shown there.
+
+    The names belong to the connection, not to the address: behind a NAT, and to listeners on different ports, two
+    connections may have one address at the same time.
+    """
+
+    names: tuple[str, ...] = ()
+
+
+_behind: dict[int, Peer] = {}
 """Where connections come from that reach us over a pair of local sockets, by descriptor."""
 
 
-def note_peer(sock: socket.socket, peer: str) -> None:
+def note_peer(sock: socket.socket, peer: Peer) -> None:
     """Remember who is behind one end of a socket pair, until `forget_peer`."""
     _behind[sock.fileno()] = peer
 
 
-def forget_peer(descriptor: int) -> None:
-    """The pair is closed."""
-    _behind.pop(descriptor, None)
+def forget_peer(descriptor: int, peer: Peer) -> None:
+    """The pair is closed. Its descriptor may be another pair's by now."""
+    if _behind.get(descriptor) is peer:
+        del _behind[descriptor]
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str:

@@ -12,6 +12,9 @@ import socket
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
+FORWARDED = ("forwarded", "x-forwarded-for", "via")
+"""Header fields that say that the request came by a proxy, whose address says nothing about who asks."""
+
 ANY = "*"
 """In the list: every page may."""
 

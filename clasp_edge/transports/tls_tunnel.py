@@ -14,8 +14,10 @@ from collections.abc import Callable
 from ssl import SSLContext, SSLError
 from typing import Any, cast
 
+from clasp_edge.clock import Clock
 from clasp_edge.config.listen import Listen
-from clasp_edge.transports.bind import bind, forget_peer, name_of, no_delay, note_peer
+from clasp_edge.security.certificate_time import go_by, time_fault
+from clasp_edge.transports.bind import Peer, bind, forget_peer, name_of, no_delay, note_peer
 
 log = logging.getLogger("clasp_edge.transports")
 
@@ -44,16 +46,15 @@ class TlsListener:
         *,
         max_handshakes: Callable[[], int],
         timeout_s: Callable[[], float],
-        certificates: dict[str, tuple[str, ...]],
+        clock: Clock,
     ) -> None:
-        """`certificates`: the names in the certificates of clients that are connected, by their address."""
         self._loop = loop
         self._listen = listen
         self._context = context
         self._factory = factory
         self._max_handshakes = max_handshakes
         self._timeout_s = timeout_s
-        self._certificates = certificates
+        self._clock = clock
         self._sock: socket.socket | None = None
         self._handshakes: dict[asyncio.Task[None], None] = {}
         self.failed = 0
@@ -97,11 +98,13 @@ class TlsListener:
                 oldest = next(iter(self._handshakes))
                 del self._handshakes[oldest]
                 oldest.cancel()
-            task = self._loop.create_task(self._serve(sock, f"{address[0]}:{address[1]}"))
+            task = self._loop.create_task(self._serve(sock, Peer(f"{address[0]}:{address[1]}")))
             self._handshakes[task] = None
 
-    async def _serve(self, sock: socket.socket, peer: str) -> None:
+    async def _serve(self, sock: socket.socket, peer: Peer) -> None:
         outer = _Outer()
+        if self._context.verify_mode:
+            go_by(self._context, self._clock)
         try:
             encrypted, _ = await self._loop.connect_accepted_socket(
                 lambda: outer, sock, ssl=self._context, ssl_handshake_timeout=self._timeout_s()
@@ -116,20 +119,23 @@ class TlsListener:
             task = asyncio.current_task()
             if task is not None:
                 self._handshakes.pop(task, None)
-        if not encrypted.is_closing():
+        fault = time_fault(encrypted.get_extra_info("peercert"), self._clock)
+        if fault is not None:
+            self.failed += 1
+            log.info("%s: TLS handshake failed: %s", peer, fault)
+            encrypted.abort()
+        elif not encrypted.is_closing():
             await self._join(outer, encrypted, peer)
 
-    async def _join(self, outer: _Outer, encrypted: asyncio.Transport, peer: str) -> None:
+    async def _join(self, outer: _Outer, encrypted: asyncio.Transport, peer: Peer) -> None:
         """Connect the encrypted side with a protocol that serves plain connections."""
         ours, theirs = socket.socketpair()
         for sock in (ours, theirs):
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+        peer.names = names_in(encrypted.get_extra_info("peercert"))
         note_peer(theirs, peer)
-        names = names_in(encrypted.get_extra_info("peercert"))
-        if names:
-            self._certificates[peer] = names
-        inner = _Inner(encrypted, theirs.fileno(), lambda: self._certificates.pop(peer, None))
+        inner = _Inner(encrypted, theirs.fileno(), peer)
         encrypted.set_write_buffer_limits(HIGH_WATER_BYTES)
         plain, _ = await self._loop.create_connection(lambda: inner, sock=ours)
         outer.join(encrypted, plain, inner)
@@ -202,8 +208,8 @@ class _Outer(asyncio.Protocol):
 class _Inner(asyncio.Protocol):
     """The router's side: what the outbox has written goes out encrypted."""
 
-    def __init__(self, encrypted: asyncio.Transport, descriptor: int, forget: Callable[[], object]) -> None:
-        self._forget = forget
+    def __init__(self, encrypted: asyncio.Transport, descriptor: int, peer: Peer) -> None:
+        self._peer = peer
         self._encrypted = encrypted
         self._descriptor = descriptor
         self._held: asyncio.Transport | None = None
@@ -227,6 +233,5 @@ class _Inner(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        forget_peer(self._descriptor)
-        self._forget()
+        forget_peer(self._descriptor, self._peer)
         self._encrypted.close()

@@ -22,7 +22,7 @@ from clasp_edge.router.session import Session
 from clasp_edge.transports.bind import bind, name_of, peer_of
 from clasp_edge.transports.http import HttpGate, Pages, Waiting
 from clasp_edge.transports.large_frames import LargeFrames, feed
-from clasp_edge.transports.origins import Origins
+from clasp_edge.transports.origins import FORWARDED, Origins
 from clasp_edge.transports.picows_core import (
     ClientListener,
     WSAutoPingStrategy,
@@ -115,7 +115,7 @@ def _not_charged(size: int) -> None:
 class Connection:
     """One client, from the upgrade on. Implements `router.link.Link`."""
 
-    __slots__ = ("_goodbye", "_server", "_session", "_transport", "reading", "remote")
+    __slots__ = ("_goodbye", "_server", "_session", "_transport", "proxied", "reading", "remote")
 
     def __init__(self, server: WebSocketServer) -> None:
         self._server = server
@@ -123,6 +123,7 @@ class Connection:
         self._session: Session | None = None
         self._goodbye: bytes | None = None
         self.reading = True
+        self.proxied = False
         self.remote = "?"
 
     # ---- called by the listener ----
@@ -134,6 +135,7 @@ class Connection:
         self.remote = peer_of(tcp)
         fd = tcp.get_extra_info("socket").fileno()
         self._session = self._server.router.connect(self, fd, Framing.WS)
+        self._session.proxied = self.proxied
         return self._session
 
     def control_frame(self, opcode: int, payload: bytes) -> None:
@@ -336,8 +338,9 @@ class WebSocketServer:
     def _refusal(self, transport: asyncio.Transport) -> str | None:
         return None if self.router.open_to(peer_of(transport)) else "too many sessions"
 
-    def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
+    def _upgrade(self, transport: asyncio.Transport, data: bytes, headers: Mapping[str, str]) -> None:
         connection = Connection(self)
+        connection.proxied = any(field in headers for field in FORWARDED)
         speaks_mqtt = False
 
         def listener(request: Any) -> Any:
@@ -349,8 +352,8 @@ class WebSocketServer:
                 speaks_mqtt = True
                 return mqtt_upgrade(self.mqtt, spoken[0], protocol)
             chosen = SUBPROTOCOL in names
-            headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
-            reply = WSUpgradeResponse.create_101_response(headers)
+            fields = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
+            reply = WSUpgradeResponse.create_101_response(fields)
             return WSUpgradeResponseWithListener(reply, ClientListener(connection))
 
         parser_log = _ParserLog(connection.parser_failed)

@@ -64,8 +64,8 @@ def make(target: Target, project: Path, version: str, date: int, mirror: str | N
     _copy(units / "sysusers.conf", tree / "usr/lib/sysusers.d/clasp-edge.conf")
     _copy(units / "clasp-edge.toml", tree / "etc/clasp-edge/clasp-edge.toml")
     (tree / "etc/clasp-edge/conf.d").mkdir()
-    for page in sorted((project / "docs").glob("*.md")):
-        _copy(page, tree / DOCUMENTS / page.name)
+    for page in sorted((project / "docs").rglob("*.md")):
+        _copy(page, tree / DOCUMENTS / page.relative_to(project / "docs"))
     _write(tree / DOCUMENTS / "copyright", _copyright(home))
     _write(tree / DOCUMENTS / "changelog.gz", _zipped(_changelog(target, version, date)))
     _write(tree / "usr/share/man/man1/clasp-edge.1.gz", _zipped(_made(project, "man")))

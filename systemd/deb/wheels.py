@@ -22,7 +22,7 @@ from targets import Target
 
 LOCK = Path(__file__).parent / "wheels.lock"
 
-EXTRAS = ("bridge", "quic")
+EXTRAS = ("bridge", "quic", "rules")
 """Optional parts that a board gets. Not `systemd`: that comes from Debian, there are no wheels of it."""
 
 COMPILED_AGAINST = ("picows",)

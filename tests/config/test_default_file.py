@@ -43,7 +43,8 @@ def model_keys(kind: type[Section] = Config, path: str = "") -> Iterator[tuple[s
 
 def file_keys(table: dict[str, Any], path: str = "") -> Iterator[str]:
     for key, value in table.items():
-        inner = value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else value
+        tables = isinstance(value, list) and value and isinstance(value[0], dict)
+        inner = {name: one[name] for one in reversed(value) for name in one} if tables else value
         if isinstance(inner, dict) and path + key not in TABLES_OF_VALUES:
             yield from file_keys(inner, f"{path}{key}.")
         else:

@@ -48,6 +48,11 @@ def value(daemon: Daemon, key: str) -> Any:
     return next(each for each in request(daemon, "show")["options"] if each["key"] == key)["value"]
 
 
+def rewrite(daemon: Daemon, text: str) -> None:
+    """Put another configuration into the file."""
+    (daemon.directory / "clasp-edge.toml").write_text(text, encoding="utf-8")
+
+
 def test_every_option_that_a_running_router_takes_over_is_described() -> None:
     keys = {option.key for option in options()}
     assert len(keys) > 50
@@ -99,6 +104,30 @@ def test_what_nobody_confirms_takes_itself_back(daemon: Daemon) -> None:
     assert refusal(daemon, "confirm")["code"] == "no-trial"
     for wrong in (0, 1e9, True, "1"):
         assert refusal(daemon, "try", changes={"name": "x"}, confirm_s=wrong)["code"] == "bad-request"
+
+
+def test_what_is_taken_back_goes_while_the_files_are_wrong(daemon: Daemon) -> None:
+    request(daemon, "try", changes={"limits.max_sessions": 50})
+    request(daemon, "try", changes={"limits.max_subscriptions": 9})
+    rewrite(daemon, "[limits]\nmax_sessions = 78\n")
+    daemon.hangup()
+    eventually(lambda: daemon.stderr.count("reload: applied") >= 3)
+    rewrite(daemon, "[limits\n")
+    assert request(daemon, "undo") == {"undone": True}
+    # What was right last: neither the trial's, nor what the file said at the start.
+    eventually(lambda: value(daemon, "limits.max_sessions") == 78)
+    assert value(daemon, "limits.max_subscriptions") != 9
+
+
+def test_a_claim_during_a_trial_stays(daemon: Daemon) -> None:
+    request(daemon, "try", changes={"limits.max_sessions": 50})
+    claimed = ask(daemon, {"request": "claim", "action": "claim", "networks": ["192.0.2.0/24"]})[1]["result"]
+    bearer = {"Authorization": f"Bearer {claimed['admin']}"}
+    rewrite(daemon, "[limits\n")
+    assert ask(daemon, {"request": "settings", "action": "undo"}, **bearer)[1]["result"] == {"undone": True}
+    assert ask(daemon, {"request": "settings", "action": "show"})[0] == 401
+    shown = ask(daemon, {"request": "settings", "action": "show"}, **bearer)[1]["result"]["options"]
+    assert next(each["value"] for each in shown if each["key"] == "limits.max_sessions") == 77
 
 
 def test_a_router_that_dies_on_trial_comes_back_as_before(daemon: Daemon) -> None:

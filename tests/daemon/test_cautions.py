@@ -10,6 +10,7 @@ import pytest
 from support.daemon import Daemon
 
 from clasp_edge.config.load import ConfigError, load_config
+from clasp_edge.config.model import Config
 from clasp_edge.daemon.cautions import cautions
 from clasp_edge.daemon.verify import load_verified
 
@@ -42,6 +43,39 @@ def test_nothing_is_said_of_the_defaults(tmp_path: Path) -> None:
 )
 def test_each_caution(text: str, says: str, tmp_path: Path) -> None:
     assert any(says in sentence for sentence in warned(text, tmp_path))
+
+
+NETWORK = '[[security.network]]\nnetworks = ["10.0.0.0/8"]\nprotocols = {}\nscopes = ["{}"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (NETWORK.format('["mqtt"]', "write:/lamps/**"), '"write:/lamps/**" allows nothing: devices reach /mqtt, '),
+        (NETWORK.format('["osc"]', "write:/mqtt/**"), '"write:/mqtt/**" allows nothing: devices reach /osc only'),
+        (NETWORK.format('["mqtt", "osc"]', "write:/osc/1"), None),
+        (NETWORK.format('["mqtt"]', "write:/**"), None),
+        (NETWORK.format('["mqtt"]', "write:/lamps/**") + '[mqtt]\nnamespace = ""\n', None),
+        (
+            NETWORK.format('["mqtt"]', "write:/lamps/1")
+            + '[[mqtt.mount]]\ntopic = "l/#"\naddress = "/lamps/**"\nrights = "write"\n',
+            None,
+        ),
+        ('[osc]\nscopes = ["write:/lights/**"]\n', 'osc.scopes: "write:/lights/**" allows nothing'),
+    ],
+)
+def test_scopes_that_allow_nothing(text: str, says: str | None, tmp_path: Path) -> None:
+    found = [sentence for sentence in warned(LOCKED.format(LONG) + text, tmp_path) if "allows nothing" in sentence]
+    assert (says is None) == (not found)
+    assert says is None or says in found[0]
+
+
+def test_a_secret_on_the_command_line() -> None:
+    sets = ("uplink.hub.token=x", "bridge.b.password = y", "limits.max_sessions=1")
+    assert [text.partition(":")[0] for text in cautions(Config(), None, sets)] == [
+        "--set uplink.hub.token",
+        "--set bridge.b.password",
+    ]
 
 
 def test_devices_that_are_carried_are_not_named(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 
-from clasp_board import fields
-from clasp_board.apply import apply, supplicant_config
+from clasp_board import wireless
+from clasp_board.apply import apply
+from clasp_board.daemon_files import CONFIG
+from clasp_board.network import supplicant_config
 from clasp_board.places import Places
-from clasp_board.settings import CONFIG, HOST_NAME, KEYS, NETWORK, WIFI
+from clasp_board.settings import HOST_NAME, KEYS, NETWORK, WIFI
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKJuwWZfbF1lU3mFoHkYvJ1vXvLDOXzGTzAzdQdGDmbG anna@laptop"
 
@@ -34,7 +36,7 @@ def test_settings_are_put_where_services_look(board: Places) -> None:
     assert "127.0.1.1 left" in (board.root / "etc/hosts").read_text()
     assert board.daemon_config.read_text() == "name = 'left'\n"
     assert board.daemon_config.stat().st_mode & 0o007 == 0
-    network = (board.root / "etc/systemd/network/10-fixed.network").read_text().splitlines()
+    network = (board.root / "etc/systemd/network/11-wired.network").read_text().splitlines()
     assert {"Address=192.168.1.20/24", "Gateway=192.168.1.1", "DNS=192.168.1.1", "DNS=9.9.9.9"} <= set(network)
     assert (board.root / "root/.ssh/authorized_keys").read_text() == f"{KEY}\n"
     assert (board.root / "root/.ssh").stat().st_mode & 0o077 == 0
@@ -42,8 +44,8 @@ def test_settings_are_put_where_services_look(board: Places) -> None:
 
 
 def test_no_sign_in_the_name_of_a_network_can_change_the_configuration() -> None:
-    wireless = fields.read_wireless('country = DE\nname = a"\\n}\npassword = "quoted " pass"\n')
-    text = supplicant_config(wireless)
+    found = wireless.read_wireless('country = DE\nname = a"\\n}\npassword = "quoted " pass"\n')
+    text = supplicant_config(found)
     assert text.count("}") == 1
     assert 'a"' not in text
     assert "ssid=61225c6e7d" in text
@@ -51,7 +53,7 @@ def test_no_sign_in_the_name_of_a_network_can_change_the_configuration() -> None
 
 def test_the_key_of_a_network_is_the_one_that_wpa_prescribes() -> None:
     # IEEE 802.11i, annex H.4.3: the first test vector.
-    text = supplicant_config(fields.Wireless("DE", [fields.Wifi("IEEE", "password")]))
+    text = supplicant_config(wireless.Wireless("DE", [wireless.Wifi("IEEE", "password")]))
     assert "psk=f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e" in text
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from clasp_board import confirm, settings
 from clasp_board.confirm import PATIENCE_S, STEADY_S, wait_until_steady
+from clasp_board.daemon_files import CONFIG
 from clasp_board.places import Places
 from clasp_board.problems import read_problems
 from clasp_board.slots import SlotState, read_state, write_state
@@ -90,7 +91,7 @@ def test_a_configuration_is_taken_back_though_the_card_can_only_be_read(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(confirm, "write_atomically", refuse)
-    (board.accepted / (settings.CONFIG + settings.BEFORE)).write_text("name = 'old'\n")
+    (board.accepted / (CONFIG + settings.BEFORE)).write_text("name = 'old'\n")
     assert verdict(board, clock, lambda: False) == 1
     assert board.daemon_config.read_text() == "name = 'old'\n"
     assert "systemctl restart --no-block clasp-edge.service" in asked
@@ -103,23 +104,23 @@ def test_a_daemon_that_comes_and_goes_is_not_well(clock: Clock) -> None:
 
 
 def test_a_new_configuration_that_works_stays(board: Places, clock: Clock, asked: list[str]) -> None:
-    (board.accepted / settings.CONFIG).write_text("new")
-    (board.accepted / (settings.CONFIG + settings.BEFORE)).write_text("old")
+    (board.accepted / CONFIG).write_text("new")
+    (board.accepted / (CONFIG + settings.BEFORE)).write_text("old")
     assert verdict(board, clock, lambda: True) == 0
-    assert (board.accepted / settings.CONFIG).read_text() == "new"
-    assert not (board.accepted / (settings.CONFIG + settings.BEFORE)).exists()
+    assert (board.accepted / CONFIG).read_text() == "new"
+    assert not (board.accepted / (CONFIG + settings.BEFORE)).exists()
 
 
 @pytest.mark.parametrize("before", ["", "name = 'old'\n"])
 def test_a_new_configuration_that_does_not_is_taken_back(
     board: Places, clock: Clock, asked: list[str], before: str
 ) -> None:
-    (board.accepted / settings.CONFIG).write_text("new")
-    (board.accepted / (settings.CONFIG + settings.BEFORE)).write_text(before)
+    (board.accepted / CONFIG).write_text("new")
+    (board.accepted / (CONFIG + settings.BEFORE)).write_text(before)
     board.daemon_config.parent.mkdir(parents=True)
     board.daemon_config.write_text("new")
     assert verdict(board, clock, lambda: False) == 1
-    for path in (board.accepted / settings.CONFIG, board.daemon_config):
+    for path in (board.accepted / CONFIG, board.daemon_config):
         assert (path.read_text() if path.exists() else "") == before
     assert "the router does not start with it" in read_problems(board)[0]
     assert "systemctl restart --no-block clasp-edge.service" in asked

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clasp_board.daemon_files import CONFIG
 from clasp_board.places import Places
 from clasp_board.secrets import MARK
-from clasp_board.settings import CONFIG, WIFI, take_over
+from clasp_board.settings import WIFI, take_over
 
 STEPS = ((os, "write"), (os, "fsync"), (Path, "rename"), (Path, "unlink"))
 BOTH_SECRETS = {CONFIG: '[uplink.site]\nurl = "ws://hub:7330"\nowns = ["/a/**"]\ntoken = "{} token"\n',

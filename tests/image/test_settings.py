@@ -7,18 +7,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clasp_board import confirm, fields, settings, system
+from clasp_board import confirm, settings, system, wireless
+from clasp_board.daemon_files import CONFIG
 from clasp_board.places import Places
 from clasp_board.problems import FILE as PROBLEMS
 from clasp_board.problems import publish_problems, read_problems
 from clasp_board.secrets import MARK
-from clasp_board.settings import CONFIG, HOST_NAME, KEYS, NETWORK, WIFI, take_over
+from clasp_board.settings import HOST_NAME, KEYS, NETWORK, WIFI, take_over
 from clasp_board.start import start
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKJuwWZfbF1lU3mFoHkYvJ1vXvLDOXzGTzAzdQdGDmbG anna@laptop"
 TOKENS = (
-    '[security]\nmode = "authenticated"\n[[security.token]]\ntoken = "first secret"\nscopes = ["read:/**"]\n'
-    "[[security.token]]\ntoken = 'second secret' # desk\nscopes = [\"write:/**\"]\n"
+    '[security]\nmode = "authenticated"\n[[security.token]]\ntoken = "first secret token"\nscopes = ["read:/**"]\n'
+    "[[security.token]]\ntoken = 'second secret token' # desk\nscopes = [\"write:/**\"]\n"
 )
 TEMPLATES = Path(__file__).resolve().parents[2] / "image/boot"
 
@@ -39,11 +40,8 @@ def test_the_card_as_it_is_flashed_asks_for_nothing(board: Places) -> None:
 def test_the_examples_on_the_card_are_right_when_the_hash_is_taken_away(board: Places) -> None:
     for name in (HOST_NAME, WIFI, NETWORK, CONFIG):
         lines = (TEMPLATES / name).read_text().splitlines()
-        put(
-            board,
-            name,
-            "\n".join(line[1:] if line[:1] == "#" and line[1:2] not in ("", " ") else line for line in lines),
-        )
+        text = "\n".join(line[1:] if line[:1] == "#" and line[1:2] not in ("", " ") else line for line in lines)
+        put(board, name, text.replace("replace-me-by", "some-very-long-and-random"))
     assert set(take_over(board, persistent=True)) == {HOST_NAME, WIFI, NETWORK, CONFIG}
     assert read_problems(board) == []
 
@@ -136,14 +134,14 @@ def test_a_file_without_its_secrets_can_be_edited(board: Places) -> None:
 
 
 def test_a_secret_that_the_box_has_lost_lets_nobody_in(board: Places) -> None:
-    put(board, CONFIG, TOKENS.replace("first secret", MARK))
+    put(board, CONFIG, TOKENS.replace("first secret token", MARK))
     put(board, WIFI, f"country = DE\nname = Stage\npassword = {MARK}\n")
     for _start in range(3):  # the box asks until it is told
         board.problems.unlink(missing_ok=True)
         in_force = take_over(board, persistent=True)
         assert MARK not in in_force[CONFIG] + in_force[WIFI]
         assert "second secret" in in_force[CONFIG]
-        config, wifi = read_problems(board)
+        wifi, config = read_problems(board)
         assert 'security.token[scopes=["read:/**"]].token' in config
         assert "the password of Stage" in wifi
     put(board, WIFI, "country = DE\nname = Stage\npassword = told again\n")
@@ -164,12 +162,12 @@ def test_a_token_that_is_taken_away_does_not_go_to_the_next_one(board: Places) -
 
 
 def test_tokens_that_are_alike_but_for_their_secret(board: Places) -> None:
-    alike = "".join(f'[[security.token]]\ntoken = "secret {n}"\nscopes = ["read:/**"]\n' for n in range(3))
+    alike = "".join(f'[[security.token]]\ntoken = "secret numeral {n}"\nscopes = ["read:/**"]\n' for n in range(3))
     config = put(board, CONFIG, f'[security]\nmode = "authenticated"\n{alike}')
     take_over(board, persistent=True)
     config.write_text('name = "x"\n' + config.read_text())
     in_force = take_over(board, persistent=True)[CONFIG]
-    assert all(f'"secret {n}"' in in_force for n in range(3))
+    assert all(f'"secret numeral {n}"' in in_force for n in range(3))
     assert read_problems(board) == []
     config.write_text("[[security.token]]".join(config.read_text().split("[[security.token]]")[:3]))
     assert "secret" not in take_over(board, persistent=True)[CONFIG], "nobody knows which of them is gone"
@@ -178,7 +176,9 @@ def test_tokens_that_are_alike_but_for_their_secret(board: Places) -> None:
 
 def test_secrets_written_in_another_way_take_the_whole_file_off_the_card(board: Places) -> None:
     config = put(
-        board, CONFIG, '[security]\nmode = "authenticated"\ntoken = [{ token = "hidden", scopes = ["read:/**"] }]\n'
+        board,
+        CONFIG,
+        '[security]\nmode = "authenticated"\ntoken = [{ token = "hidden behind a table", scopes = ["read:/**"] }]\n',
     )
     assert "hidden" in take_over(board, persistent=True)[CONFIG]
     assert "hidden" not in config.read_text()
@@ -227,7 +227,7 @@ def test_quotation_marks_that_an_editor_has_turned_are_not_part_of_a_name(board:
     put(board, WIFI, "country = DE\nname = “Anna’s Stage”\npassword = „long enough“\n")  # noqa: RUF001
     in_force = take_over(board, persistent=True)
     assert read_problems(board) == []
-    assert fields.read_wireless(in_force[WIFI]).networks == [fields.Wifi("Anna’s Stage", "long enough")]  # noqa: RUF001
+    assert wireless.read_wireless(in_force[WIFI]).networks == [wireless.Wifi("Anna’s Stage", "long enough")]  # noqa: RUF001
 
 
 def test_what_a_laptop_leaves_on_a_card_disturbs_nothing(board: Places) -> None:
@@ -292,8 +292,8 @@ def test_a_configuration_that_was_taken_back_is_named_at_every_start_and_its_sec
 @pytest.mark.parametrize("full", ["card", "data"])
 def test_a_full_card_costs_neither_the_configuration_nor_its_secrets(board: Places, full: str) -> None:
     """The file is as long as its blocks, and longer without its secrets than with them."""
-    token = '[[security.token]]\ntoken = "{:04d}"\nscopes = ["read:/{}"]\n'
-    text = '[security]\nmode = "authenticated"\n' + "".join(token.format(n, n) for n in range(140))
+    token = '[[security.token]]\ntoken = "0123456789ab{:04d}"\nscopes = ["read:/{}"]\n'
+    text = '[security]\nmode = "authenticated"\n' + "".join(token.format(n, n) for n in range(110))
     text += "#" * (8191 - len(text)) + "\n"
     place = board.firmware if full == "card" else board.accepted
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "none", place], check=True, timeout=20)
@@ -319,7 +319,7 @@ def test_an_emptied_file_on_a_box_that_can_store_nothing(board: Places, monkeypa
     put(board, KEYS, KEY)
     put(board, HOST_NAME, "left")
     take_over(board, persistent=True)
-    put(board, HOST_NAME, "")
+    put(board, HOST_NAME, "#")
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")

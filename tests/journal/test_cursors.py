@@ -60,6 +60,23 @@ class Rig:
         assert isinstance(result, list)
         return result
 
+    async def wanted(
+        self, limit_records: int, limit_bytes: int, address: Callable[[bytes], bool], known: dict[bytes, bool]
+    ) -> list[Logged]:
+        """All that lies at such addresses, step by step."""
+        at, records = 0, []
+        while at < self.journal.last_sequence:
+            found: asyncio.Future[tuple[list[Logged], int] | Exception] = asyncio.get_running_loop().create_future()
+            self.journal.fetch_wanted(at, limit_records, limit_bytes, address, known, found.set_result)
+            result = await asyncio.wait_for(found, 20)
+            assert not isinstance(result, Exception)
+            assert len(result[0]) <= limit_records
+            assert at < result[1] <= self.journal.last_sequence
+            assert all(at < record.number <= result[1] for record in result[0])
+            records += result[0]
+            at = result[1]
+        return records
+
     async def both_ways(self, sequence: int, limit_records: int = PLENTY, limit_bytes: int = PLENTY) -> list[Logged]:
         now = self.journal.records_after(sequence, limit_records, limit_bytes)
         assert await self.fetch(sequence, limit_records, limit_bytes) == now
@@ -111,6 +128,31 @@ async def test_records_come_in_order_from_store_and_memory(tmp_path: Path) -> No
     assert await rig.both_ways(1000) == []
     assert await rig.both_ways(10**12) == []
     rig.journal.close()
+
+
+@in_a_loop
+@pytest.mark.parametrize("limits", [(7, PLENTY), (PLENTY, 1), (PLENTY, 3000), (PLENTY, PLENTY)])
+async def test_only_what_is_wanted_is_made_of_the_log(tmp_path: Path, limits: tuple[int, int]) -> None:
+    """The same records in the same order, stored or not yet; what is known is not asked again."""
+    rig = Rig(tmp_path)
+    rig.set(*range(600))
+    await rig.stored()
+    rig.set(*range(600, 1000), *range(0, 1000, 3))
+    asked: list[bytes] = []
+    known = {b"/a/7": True, b"/a/8": False}
+
+    def is_wanted(address: bytes) -> bool:
+        asked.append(address)
+        known[address] = address.endswith(b"5")
+        return known[address]
+
+    records = await rig.wanted(*limits, is_wanted, known)
+    everything: list[Logged] = []
+    while found := await rig.both_ways(everything[-1].number if everything else 0):
+        everything += found
+    assert records == [record for record in everything if known[record.address]]
+    assert {record.address for record in records} == {b"/a/7", *(b"/a/%d" % number for number in range(5, 1000, 10))}
+    assert len(asked) == len(set(asked)) == 998
 
 
 @in_a_loop

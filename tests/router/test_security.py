@@ -175,6 +175,17 @@ def test_queries_show_what_may_be_read(clients: Crowd, base: str) -> None:
         assert list(client.recv_type(wire.Result).signals) == expected
 
 
+def test_announcing_needs_the_right_to_write_there(clients: Crowd, base: str) -> None:
+    admin, reader = clients.ws(token="all"), clients.ws(token="reader")
+    told = wire.Signal(f"/pub{base}", SignalType.PARAM)
+    admin.send(wire.Announce("/", [told]))
+    admin.recv_type(wire.Ack)
+    reader.send(wire.Announce("/", [wire.Signal(f"/pub{base}", SignalType.EVENT)]))
+    assert reader.recv_type(wire.Error).code == wire.ErrorCode.FORBIDDEN
+    reader.send(wire.Query(f"/pub{base}"))
+    assert list(reader.recv_type(wire.Result).signals) == [told]
+
+
 def test_history_shows_what_may_be_read(clients: Crowd, base: str) -> None:
     admin, reader = clients.ws(token="all"), clients.ws(token="one level")
     put(admin, "/pub/h", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -150,3 +151,28 @@ def test_a_box_whose_clock_is_not_set_comes_up_and_says_so(authority: Authority,
         assert isinstance(client.recv(), wire.Welcome)
         client.close()
     clock.close()
+
+
+def test_who_has_the_same_address_has_not_the_same_certificate(daemon: Daemon, authority: Authority) -> None:
+    """As behind a NAT: one source port to the encrypted listener and to the plain one."""
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    context.load_cert_chain(*authority.issue("stage-left"))
+    connect = bytes.fromhex("100d00044d5154540402003c000131")
+    with reusing(0) as first:
+        first.connect(("127.0.0.1", port_of(daemon, "mqtts")))
+        with context.wrap_socket(first, server_hostname="127.0.0.1") as shown, reusing(shown.getsockname()[1]) as other:
+            shown.sendall(connect)
+            assert shown.recv(4) == b"\x20\x02\x00\x00"
+            other.connect(("127.0.0.1", port_of(daemon, "mqtt")))
+            assert other.getsockname() == shown.getsockname()
+            other.sendall(connect)
+            assert other.recv(4) == b"\x20\x02\x00\x05"  # not authorised
+
+
+def reusing(port: int) -> socket.socket:
+    """A socket at a port of ours that others may have as well."""
+    found = socket.socket()
+    found.settimeout(20)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("127.0.0.1", port))
+    return found

@@ -12,8 +12,10 @@ from typing import Any
 import lmdb
 import msgspec
 import pytest
+from console.test_ask import ask
 from support.client import WsClient
 from support.daemon import Daemon
+from support.live import eventually
 
 from clasp_edge import wire
 from clasp_edge.clock import Clock
@@ -217,3 +219,31 @@ def test_the_author_of_a_record_is_the_subject() -> None:
         records = [json.loads(one) for one in done.stdout.splitlines()]
         writers = {one["address"]: one["writer"] for one in records if one["address"].startswith("/lights/")}
         assert writers == {"/lights/go": "desk", "/lights/1": "desk"}
+
+
+def test_what_is_changed_on_the_page_is_told_with_the_token_and_the_reason() -> None:
+    sets = {"journal.mode": "group", "journal.commit_interval_ms": 10}
+    with Daemon(config=CONFIG, sets=sets) as daemon:
+        bearer = {"Authorization": "Bearer admin-token-of-the-test"}
+        for action in ("try", "undo"):
+            asked = {"request": "settings", "action": action, "changes": {"limits.max_sessions": 50}}
+            assert ask(daemon, asked, **bearer)[1]["ok"]
+        rewrite(daemon, 10)
+        daemon.hangup()
+        eventually(lambda: len(changes(daemon)) == 3, 25)
+        rewrite(daemon, 20)
+        assert ask(daemon, {"request": "reload"}, **bearer)[1]["ok"]
+        eventually(lambda: len(changes(daemon)) == 4, 25)
+        assert changes(daemon) == ["settings on trial", "settings taken back", "SIGHUP", "reload on request"]
+        tried = next(one for one in entries(daemon) if one["event"] == "settings try")
+        assert (tried["subject"], tried["token"], tried["remote"]) == ("boss", "token[1]", "127.0.0.1 (page)")
+
+
+def rewrite(daemon: Daemon, sessions: int) -> None:
+    text = CONFIG + f"[limits]\nmax_sessions = {sessions}\n"
+    (daemon.directory / "clasp-edge.toml").write_text(text, encoding="utf-8")
+
+
+def changes(daemon: Daemon) -> list[str]:
+    """Why the configuration was changed each time."""
+    return [one["reason"] for one in entries(daemon) if one["event"] == "configuration changed"]

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import mqtt_packets as packets
+from support.console import ask
 from support.daemon import Daemon
 from support.mqtt_client import Broker
 from support.mqtt_packets import V5, V311
@@ -24,7 +25,7 @@ from clasp_edge.security.kept_file import LARGEST_BYTES, KeptFileError
 from clasp_edge.security.mosquitto_files import Imported, read_acl, read_passwords
 from clasp_edge.security.scope import Action
 from clasp_edge.security.tokens import TokenStore
-from clasp_edge.security.user_file import User, UserFile
+from clasp_edge.security.user_file import User, UserFile, hashed
 from clasp_edge.wire.pattern import Pattern
 
 CONFIG = """
@@ -114,18 +115,21 @@ def test_no_name_widens_a_scope(name: str) -> None:
 
 def test_the_file_says_what_is_wrong_and_loses_nothing(tmp_path: Path) -> None:
     file = UserFile(tmp_path)
-    file.add("bob", "swordfish", ["write:/mqtt/%c/**"])
+    file.add("bob", hashed("swordfish"), ["write:/mqtt/%c/**"])
     assert file.path.stat().st_mode & 0o777 == 0o600
     assert "swordfish" not in file.path.read_text()
     before = file.path.read_bytes()
     for call in (
-        lambda: file.add("bob", "another one", []),
-        lambda: file.add("eve", "short", []),
-        lambda: file.add("eve\n", "swordfish", []),
-        lambda: file.add("eve", "swordfish", ["fly:/**"]),
-        lambda: file.add("eve", "x" * 2000, []),
+        lambda: file.add("bob", seven("another one"), []),
+        lambda: file.add("eve", "swordfish", []),
+        lambda: file.add("eve\n", seven("swordfish"), []),
+        lambda: file.add("eve", seven("swordfish"), ["fly:/**"]),
+        lambda: hashed("short"),
         lambda: file.remove("eve"),
-        lambda: file.set_password("eve", "swordfish"),
+        lambda: hashed("x" * 2000),
+        lambda: hashed("swordfish\ud800"),
+        lambda: file.set_password("eve", seven("swordfish")),
+        lambda: file.set_password("bob", "swordfish"),
     ):
         with pytest.raises(KeptFileError):
             call()
@@ -228,6 +232,31 @@ def test_changes_take_effect_at_once(broker: Broker, daemon: Daemon) -> None:
     assert "another one" not in daemon.stderr
     names = [one["name"] for one in json.loads(command(daemon, "list", "--json").stdout)]
     assert names == ["bob"]
+
+
+def test_a_password_is_hashed_by_who_asks_and_not_by_the_router(daemon: Daemon) -> None:
+    refused = ask(daemon.control_path, request="user", action="add", name="eve", password="swordfish", scopes=[])
+    assert "hash" in refused["error"]["message"]
+    assert command(daemon, "add", "short", given="1234567\n").returncode == 1
+    assert "eve" not in command(daemon, "list").stdout
+
+
+def test_users_with_long_acls_are_imported_whole(daemon: Daemon, tmp_path: Path) -> None:
+    people, acl = tmp_path / "people", tmp_path / "acl"
+    people.write_text("".join(f"u{number}:{seven('swordfish')}\n" for number in range(40)))
+    topics = "".join(f"topic readwrite a/rather/long/name/of/a/topic/{number}\n" for number in range(120))
+    acl.write_text("".join(f"user u{number}\n{topics}" for number in range(40)))
+    done = command(daemon, "import", str(people), "--acl", str(acl))
+    assert (done.returncode, done.stdout) == (0, "40 users imported\n"), done.stderr
+    listed = {user["name"]: user for user in json.loads(command(daemon, "list", "--json").stdout)}
+    assert len(listed["u39"]["scopes"]) == 120
+    # One that no request can hold is named, and nobody is imported.
+    people.write_text(f"small:{seven('swordfish')}\nlarge:{seven('swordfish')}\n")
+    acl.write_text("user large\n" + "".join(f"topic read {number}/{'x' * 200}\n" for number in range(400)))
+    done = command(daemon, "import", str(people), "--acl", str(acl))
+    assert done.returncode == 1
+    assert "large: its 400 scopes take" in done.stderr
+    assert "small" not in command(daemon, "list").stdout
 
 
 def test_an_import_opens_the_door(broker: Broker, daemon: Daemon, tmp_path: Path) -> None:

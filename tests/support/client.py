@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 
 from clasp_edge import wire
 
-DEFAULT_TIMEOUT_S = 5.0
+DEFAULT_TIMEOUT_S = 20.0
 """Bound of a wait for what must come: generous, since it costs time only where a test fails."""
 
 QUIET_S = 0.2

@@ -18,10 +18,10 @@ from typing import Protocol, Self
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
-READY_TIMEOUT_S = 15.0
+READY_TIMEOUT_S = 40.0
 """Far above what a start takes: other tests may keep the machine busy."""
 
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 30.0
 POLL_S = 0.01
 
 

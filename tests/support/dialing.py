@@ -20,7 +20,7 @@ from clasp_edge.federation.upstream.connection import Connection
 from clasp_edge.federation.upstream.connector import Connector, DialOptions
 from clasp_edge.wire import Hello, Message, decode, encode
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 """Bound of a wait for what must come."""
 
 HELLO = encode(Hello(version=1, name="dialer", features=("param",), token=None))

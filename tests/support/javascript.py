@@ -33,7 +33,7 @@ NPM_OPTIONS = [
     "--fetch-retries=1",
     "--fetch-retry-mintimeout=1000",
 ]
-CALL_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 30.0
 """Longer than the five seconds after which the client itself gives up waiting."""
 
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound=wire.Message)
 C = TypeVar("C", bound=Client)
 
-EVENTUALLY_S = 10.0
+EVENTUALLY_S = 30.0
 POLL_S = 0.02
 
 _numbers = itertools.count(1)

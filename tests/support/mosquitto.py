@@ -19,7 +19,7 @@ from typing import Self
 
 from support.needs import program
 
-READY_TIMEOUT_S = 10.0
+READY_TIMEOUT_S = 30.0
 POLL_S = 0.01
 
 

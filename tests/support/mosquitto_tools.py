@@ -12,7 +12,7 @@ from support.needs import program
 from support.received import Received
 
 VERSIONS = {V311: "311", V5: "5"}
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 
 def _command(tool: str, address: tuple[str, int], version: int, *words: str) -> list[str]:

@@ -14,7 +14,7 @@ from pythonosc.osc_bundle_builder import OscBundleBuilder
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 QUIET_S = 0.3
 """How long nothing must come for "nothing comes": many times what a delivery takes here."""
 

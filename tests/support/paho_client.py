@@ -17,7 +17,7 @@ from support.mqtt_packets import V5, V311
 from support.received import Received
 
 VERSIONS = {V311: MQTTProtocolVersion.MQTTv311, V5: MQTTProtocolVersion.MQTTv5}
-CALL_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 30.0
 
 
 class Message(NamedTuple):

@@ -17,7 +17,7 @@ from support.received import Received
 
 T = TypeVar("T")
 
-CALL_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 30.0
 """Longer than the five seconds after which the client itself gives up waiting."""
 
 

@@ -23,7 +23,7 @@ from clasp_edge.daemon.certificate import fingerprint_of
 
 M = TypeVar("M", bound=wire.Message)
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 POLL_S = 0.005
 
 

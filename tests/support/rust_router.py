@@ -22,7 +22,7 @@ from support.live import params_of
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 CRATE = PROJECT_ROOT / "benchmarks" / "peers" / "clasp_router"
-READY_TIMEOUT_S = 15.0
+READY_TIMEOUT_S = 40.0
 
 
 def _program() -> Path:

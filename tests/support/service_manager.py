@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-WAIT_S = 15.0
+WAIT_S = 30.0
 POLL_S = 0.01
 
 SAFE_FD = 64

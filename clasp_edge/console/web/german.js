@@ -5,7 +5,7 @@ export const GERMAN = {
   "Token": "Token", "Log in": "Anmelden", "Log out": "Abmelden", "This router needs a token.": "Dieser Router verlangt einen Token.",
   "messages/s": "Nachrichten/s", "deliveries/s": "Zustellungen/s", "clients": "Teilnehmer", "params": "Parameter", "lost messages": "verlorene Nachrichten",
   "running": "läuft seit", "memory": "Speicher", "loop lag": "Verzug", "written to the card": "auf die Karte geschrieben", "per day": "pro Tag",
-  "version": "Version", "security": "Sicherheit", "clock": "Uhr", "Search addresses": "Adressen suchen", "more ...": "mehr ...", "Nothing here yet": "Noch nichts hier",
+  "version": "Version", "security": "Sicherheit", "certificate": "Zertifikat", "its own": "selbst gemacht", "clock": "Uhr", "Search addresses": "Adressen suchen", "more ...": "mehr ...", "Nothing here yet": "Noch nichts hier",
   "Choose an address": "Eine Adresse wählen", "value": "Wert", "Set": "Setzen", "Emit": "Auslösen", "Forget": "Löschen", "type": "Typ", "written by": "geschrieben von",
   "age": "Alter", "revision": "Revision", "copy as": "kopieren als", "copied": "kopiert", "not sent: no connection": "nicht gesendet: keine Verbindung",
   "name": "Name", "address": "Adresse", "protocol": "Protokoll", "since": "seit", "in/s": "ein/s", "out B/s": "aus B/s", "waits": "wartet", "lost": "verloren",

@@ -51,6 +51,7 @@ function problems(link, report) {
   const journal = link.table("/clasp-edge/journal/"), told = (key) => journal[key]?.[""];
   if (["memory", "failed", "degraded"].includes(told("state"))) found.push(`Journal: ${t("nothing is stored")} (${told("reason") || told("state")})`);
   if (told("wear_alarm") === true) found.push(`Journal: ${t("more is written to the card than its budget")} (journal.wear_budget_gb_per_day)`);
+  if (report?.clock?.fault) found.push(report.clock.fault);
   if (report && !report.router.healthy) found.push("/healthz: 503");
   for (const [cause, number] of Object.entries(report?.drops || {})) if (number) found.push(`${count(number)} ${t("messages were lost")}: ${cause}`);
   return found;
@@ -86,7 +87,7 @@ export function Overview({ link }) {
       ${card("memory", size(report.memory.resident_bytes))}
       ${card("loop lag", (report.loop.lag_s * 1000).toFixed(1) + " ms", "max " + (report.loop.worst_lag_s * 1000).toFixed(0) + " ms")}
       ${perDay !== undefined && card("written to the card", size(Number(perDay)), t("per day"))}
-      ${card("version", report.router.version)}${card("security", report.router.security, location.protocol === "https:" ? "TLS" : "")}${card("clock", clock)}
+      ${card("version", report.router.version)}${card("security", report.router.security, location.protocol === "https:" ? "TLS" : "")}${report.tls && card("certificate", html`<code title=${report.tls.fingerprint}>${report.tls.fingerprint.slice(0, 23)}…</code>`, report.tls.self_signed ? t("its own") : "")}${card("clock", clock)}
     </div>`}
     ${["uplinks", "bridges", "peers"].map((kind) => Object.entries(link.table(`/clasp-edge/${kind}/`)).map(([name, row]) =>
       html`<div class="row"><span class=${row.state === "up" ? "good" : "bad"}>●</span><b>${kind === "peers" ? row.name || name : name}</b><span class="soft">${kind} ${row.hub || ""} ${row.state}</span></div>`))}`;

@@ -75,8 +75,8 @@ function Tokens({ link }) {
   return html`<h2>${t("Tokens")}</h2>${error && html`<p class="soft">${error}</p>`}${report?.open && html`<p class="soft">${t("This router asks for no tokens; claim it first.")}</p>`}
     ${report && html`<${Table} heads=${["name", "allows", "expires", ""]} rows=${report.tokens.map((each) => [html`<b>${each.name}</b> <code class="soft">${each.id}</code>`, html`<code>${each.scopes.join(" ")}</code>`, html`<span class=${each.expired ? "bad" : ""}>${when(each.expires)}</span>`,
       html`<button aria-label=${`${t("Revoke")} ${each.name}`} onClick=${() => confirm(`${t("Revoke")} ${each.name}?`) && ask({ action: "revoke", name: each.name })}>${t("Revoke")}</button>`])} />`}
-    <form class="row" onSubmit=${make}><label class="row">${t("name")} <input id="token-name" required value=${name} onInput=${(e) => call(e.target.value)} /></label>
-      <label class="row grow">${t("allows")} <input class="grow mono" required value=${scopes} onInput=${(e) => allow(e.target.value)} /></label><button>${t("New token")}</button></form>
+    ${report && !report.open && html`<form class="row" onSubmit=${make}><label class="row">${t("name")} <input id="token-name" required value=${name} onInput=${(e) => call(e.target.value)} /></label>
+      <label class="row grow">${t("allows")} <input class="grow mono" required value=${scopes} onInput=${(e) => allow(e.target.value)} /></label><button>${t("New token")}</button></form>`}
     ${said && html`<p class="bad" role="alert">${said}</p>`}${secret && html`<p role="status">${t("Shown once:")} <code class="good" id="secret">${secret}</code></p>`}`;
 }
 

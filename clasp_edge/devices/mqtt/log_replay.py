@@ -20,15 +20,12 @@ if TYPE_CHECKING:
     from asyncio import TimerHandle
     from collections.abc import Sequence
 
+    from clasp_edge.devices.mqtt.log_batches import LogBatches, Part
     from clasp_edge.devices.mqtt.session import Session
     from clasp_edge.devices.mqtt.session_record import Entry
     from clasp_edge.devices.mqtt.subscribe import Held
 
 log = logging.getLogger("clasp_edge.mqtt")
-
-READ_RECORDS = 512
-READ_BYTES = 128 * 1024
-"""Of the log in one reading: about two milliseconds of ours, so that everybody else goes on in between."""
 
 WAIT_S = 0.02
 """Between looks at whether the client has made room in its queue."""
@@ -39,8 +36,9 @@ RETRY_S = 1.0
 MOST_FAILURES = 5
 """Readings that fail one after the other: the client gets the newest values instead, and what comes from then on."""
 
-MOST_ADDRESSES = 4096
-"""Whose subscriptions are remembered while reading."""
+MOST_MATCHES_BYTES = 1 << 18
+MATCH_BYTES = 200
+"""What is remembered of which subscriptions take what; for each address beside its own bytes."""
 
 MAX_WRITER_BYTES = 36
 """What is left of a client's name in a record of the log (dataplane/state.pyx)."""
@@ -99,16 +97,10 @@ class Readable(Protocol):
     @property
     def run(self) -> int: ...
     def waited_s(self, record: Any) -> int: ...
-    def fetch_after(
-        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Sequence[Logged] | Exception], None]
-    ) -> None: ...
-
-
-class SharedLog(Readable, Protocol):
-    """A log that several sessions read at the same time (`log_batches.py`)."""
-
-    def enter(self) -> None: ...
-    def leave(self) -> None: ...
+    def fetch_wanted(
+        self, sequence: int, limit_records: int, limit_bytes: int, wanted: Callable[[bytes], Any],
+        known: dict[bytes, Any], then: Callable[[tuple[Sequence[Logged], int] | Exception], None],
+    ) -> None: ...  # fmt: skip
 
 
 class Message(NamedTuple):
@@ -130,7 +122,7 @@ class LogReplay:
     """
 
     def __init__(
-        self, session: Session, journal: SharedLog, place: int, first: int, entries: Sequence[Entry], behind: bool
+        self, session: Session, journal: LogBatches, place: int, first: int, entries: Sequence[Entry], behind: bool
     ) -> None:
         self.done = False
         self._session = session
@@ -144,22 +136,36 @@ class LogReplay:
         self._reading = False
         self._failures = 0
         self._timer: TimerHandle | None = None
+        self._full: tuple[int, int] | None = None
         self._matches: dict[bytes, list[Held]] = {}
+        self._matches_bytes = 0
         self._own_name = f"mqtt:{session.client_id}".encode()[:MAX_WRITER_BYTES]  # without a token
         session.following = True
         session.read_to = place
+
+    @property
+    def sink(self) -> Session:
+        """Who reads."""
+        return self._session
+
+    @property
+    def position(self) -> int:
+        """The number of the last record that has been dealt with."""
+        return self._at
 
     def begin(self) -> None:
         """The client is here. What was in flight goes first [MQTT-4.4.0-1], with its content from the log."""
         self._sending = False
         if not self._entered:
             self._entered = True
-            self._journal.enter()
+            self._journal.enter(self)
         self._step()
 
     def pause(self) -> None:
         """The client is gone: `begin` comes again with it."""
         self._leave()
+        self._reading = False
+        self._full = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -172,11 +178,12 @@ class LogReplay:
     def _leave(self) -> None:
         if self._entered:
             self._entered = False
-            self._journal.leave()
+            self._journal.leave(self)
 
     def interests_changed(self) -> None:
         """It is subscribed to something else, or may read something else: what matches has to be looked up anew."""
         self._matches.clear()
+        self._matches_bytes = 0
 
     # ---- reading ----
 
@@ -189,15 +196,22 @@ class LogReplay:
             self._session.start_sending()
         if self._at >= self._journal.last_sequence:
             self._finish()
+        elif self._full is not None and not self._has_room(*self._full):
+            self._later(WAIT_S)
         elif not self._reading:
+            self._full = None
             self._reading = True
-            self._journal.fetch_after(self._at, READ_RECORDS, READ_BYTES, self._have)
+            self._journal.read(self, self._at, self._have)
+
+    def _has_room(self, waiting: int, queued: int) -> bool:
+        """Whether there may be room again since there was none."""
+        return self._session.waiting_bytes < waiting or self._session.context.queued < queued
 
     def _later(self, delay_s: float) -> None:
         if self._timer is None:
             self._timer = self._session.server.loop.call_later(delay_s, self._step)
 
-    def _have(self, result: Sequence[Logged] | Exception) -> None:
+    def _have(self, result: Part | Exception) -> None:
         self._reading = False
         session = self._session
         if self.done:
@@ -215,15 +229,14 @@ class LogReplay:
         self._failures = 0
         core = session.server.router.core
         core.begin_pass()
-        full = not all(map(self._take, result))
+        full = not all(map(self._take, result.records))
         core.end_pass()
         if full:
+            self._full = session.waiting_bytes, session.context.queued
             self._later(WAIT_S)
-        elif result:
-            self._later(0)
         else:
-            self._at = session.read_to = max(self._at, self._journal.last_sequence)
-            self._step()
+            self._at = session.read_to = max(self._at, result.end)
+            self._later(0)
 
     def _finish(self) -> None:
         self.done = True
@@ -309,9 +322,10 @@ class LogReplay:
                     for held in session.subscriptions.values()
                     if any(one.pattern.matches(address) for one in held.subscriptions)
                 ]
-            if len(self._matches) >= MOST_ADDRESSES:
-                self._matches.clear()
+            if self._matches_bytes > MOST_MATCHES_BYTES:
+                self.interests_changed()
             self._matches[address] = found
+            self._matches_bytes += len(address) + MATCH_BYTES
         return found
 
     def _topic(self, address: bytes) -> bytes | None:

@@ -62,7 +62,13 @@ class SessionStore:
 
     def __init__(self, server: MqttServer, journal: Journal) -> None:
         self.journal = journal
-        self._log = LogBatches(journal)
+        trie = server.router.plane.trie
+        self._log = LogBatches(
+            journal,
+            lambda address: [one.sink for one in trie.matching(address)],
+            lambda: trie.generation,
+            server.loop.call_later,
+        )
         self._server = server
         self._due: set[str] = set()
         self._stored: dict[str, int] = {}  # by client identifier: the place that the store has, or will have

@@ -122,7 +122,7 @@ class Bridge(RawAdapter):
             for m in self._table.mappings
             if m.takes_in
         ]
-        self._link = Link(config, client_id, filters, self._handover, random)
+        self._link = Link(config, client_id, filters, self._handover, random, clock)
         mask = sum(1 << signal for signal in CARRIED)
         self._subscriptions = [
             Subscription(self, m.number, Pattern(m.config.address.encode()), mask)

@@ -18,6 +18,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from clasp_edge.backoff import Backoff
+from clasp_edge.clock import Clock
 from clasp_edge.config.broker import Broker, parse_broker
 from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.devices.mqtt_bridge.events import Down, Filter, Outgoing, Trying
@@ -44,8 +45,10 @@ class Link:
         filters: Sequence[Filter],
         handover: Handover,
         random: Random,
+        clock: Clock,
     ) -> None:
         self.config = config
+        self._clock = clock
         self.client_id = client_id
         self.filters = list(filters)
         self.handover = handover
@@ -134,7 +137,9 @@ class Link:
             mqtt5 = self._guesses.get(broker, broker not in self._without_mqtt5)
             session = self._session
             if session is None or session.broker != broker or session.mqtt5 != mqtt5:
-                session = self._session = Session(self.config, self.client_id, self.handover, broker, mqtt5)
+                session = self._session = Session(
+                    self.config, self.client_id, self.handover, broker, mqtt5, self._clock
+                )  # fmt: skip
                 self._first_connection = self._connection + 1
             lasted_s = self._serve(session)
             self._guesses.pop(broker, None)

@@ -18,12 +18,14 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from clasp_edge.clock import Clock
 from clasp_edge.config.broker import Broker
 from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Done, Filter, Outgoing, Trouble, Up
 from clasp_edge.devices.mqtt_bridge.handover import Handover
 from clasp_edge.devices.mqtt_bridge.properties import AGAIN, BINARY, SIGNAL, VERSION, VIA, passed_on, put_passed_on
 from clasp_edge.devices.mqtt_bridge.queue import Record
+from clasp_edge.security.certificate_time import go_by, time_fault
 
 CONNECT_TIMEOUT_S = 5.0
 """For TCP, TLS and the CONNACK, each. A broker that takes longer is as good as away; the next one may not be."""
@@ -48,7 +50,9 @@ CONNECTION_LOST = "connection lost"
 class Session:
     """`open`, then turns of `read`, `write`, `look_at_clock` until `reason`, then `close`; and again."""
 
-    def __init__(self, config: BridgeConfig, client_id: str, handover: Handover, broker: Broker, mqtt5: bool) -> None:
+    def __init__(
+        self, config: BridgeConfig, client_id: str, handover: Handover, broker: Broker, mqtt5: bool, clock: Clock
+    ) -> None:  # fmt: skip
         self.broker = broker
         self.mqtt5 = mqtt5
         self.version_refused = False
@@ -56,6 +60,8 @@ class Session:
         self.up = False
         self._handover = handover
         self._config = config
+        self._clock = clock
+        self._context: ssl.SSLContext | None = None
         self._greeted = False
         self._subscribed = False
         self._answered = False
@@ -107,14 +113,20 @@ class Session:
             properties.MaximumPacketSize = MAX_PACKET_BYTES
         try:
             if self.broker.tls and not self._remembered:
-                self._client.tls_set_context(self._tls_context())
+                self._context = self._tls_context()
+                self._client.tls_set_context(self._context)
                 self._remembered = True
+            if self._context is not None:
+                go_by(self._context, self._clock)
             # MQTT 5 has a flag for each connect, 3.1.1 one for the client.
             clean_start: dict[str, Any] = {"clean_start": False, "properties": properties} if self.mqtt5 else {}
             code = self._client.connect(self.broker.host, self.broker.port, self._config.keep_alive_s, **clean_start)
         except (OSError, ValueError) as error:
             return str(error) or type(error).__name__
         self._deadline_s = time.monotonic() + CONNECT_TIMEOUT_S
+        sock = self._client.socket()
+        if isinstance(sock, ssl.SSLSocket) and (fault := time_fault(sock.getpeercert(), self._clock)):
+            return f"TLS: {fault}"
         return "" if code == MQTTErrorCode.MQTT_ERR_SUCCESS else str(code)
 
     def _tls_context(self) -> ssl.SSLContext:

@@ -108,7 +108,7 @@ class Connector:
         self._clock = clock
         self._backoff = Backoff(random, RETRY_CAP_S)
         self._better_backoff = Backoff(random)
-        self._contexts = TlsContexts(options.tls)
+        self._contexts = TlsContexts(options.tls, clock)
         self._links: set[Connection] = set()
         self._latest: Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -325,3 +325,4 @@ class Connector:
 
     def _network_came(self) -> None:
         self._nudge.set()
+        self._addresses_gone()  # a link that can go on from another address has waited for one

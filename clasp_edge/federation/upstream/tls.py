@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from clasp_edge.clock import Clock
+from clasp_edge.security.certificate_time import go_by, time_fault
+
 if TYPE_CHECKING:
     from ssl import SSLContext
 
@@ -38,8 +41,9 @@ class TlsOptions:
 class TlsContexts:
     """Makes the context for each connection; anew when a file has changed, so that a renewed certificate counts."""
 
-    def __init__(self, options: TlsOptions) -> None:
+    def __init__(self, options: TlsOptions, clock: Clock) -> None:
         self.options = options
+        self.clock = clock
         self._made_from: object = None
         self._context: SSLContext | None = None
 
@@ -50,6 +54,7 @@ class TlsContexts:
         if self._context is None or self._made_from != state:
             self._context = self._make()
             self._made_from = state
+        go_by(self._context, self.clock)
         return self._context
 
     def _make(self) -> SSLContext:
@@ -80,6 +85,12 @@ def check_pin(transport: BaseTransport, pin: str) -> None:
     found = f"sha256:{sha256(shown).hexdigest()}"
     if found != pin.lower():
         raise TlsError(f"TLS: the certificate has the fingerprint {found}, and tls_pin another one")
+
+
+def check_time(transport: BaseTransport, clock: Clock) -> None:
+    """Whether the other end's certificate had not expired at the last time known. Raises TlsError."""
+    if fault := time_fault(transport.get_extra_info("ssl_object").getpeercert(), clock):
+        raise TlsError(f"TLS: {fault}")
 
 
 def said(error: OSError) -> str:

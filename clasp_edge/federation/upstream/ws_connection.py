@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from clasp_edge.config.endpoint import Endpoint
 from clasp_edge.federation.upstream.connection import Connection, Owner, State
 from clasp_edge.federation.upstream.resolve import ConnectError
-from clasp_edge.federation.upstream.tls import TlsContexts, TlsError, check_pin, said
+from clasp_edge.federation.upstream.tls import TlsContexts, TlsError, check_pin, check_time, said
 from clasp_edge.picows_core import WSAutoPingStrategy, WSMsgType, WSProtocol, beneath
 
 if TYPE_CHECKING:
@@ -68,12 +68,14 @@ class WsConnection(Connection):
                 transport, _ = await self._loop.create_connection(
                     lambda: protocol, sock=sock, ssl=self._contexts.context(), server_hostname=name
                 )
-                if self._contexts.options.pin:
-                    try:
+                try:
+                    if self._contexts.options.pin:
                         check_pin(transport, self._contexts.options.pin)
-                    except TlsError:
-                        transport.abort()
-                        raise
+                    else:
+                        check_time(transport, self._contexts.clock)
+                except TlsError:
+                    transport.abort()
+                    raise
             else:
                 await self._loop.create_connection(lambda: protocol, sock=sock)
             self.progress.doing = "waiting for the answer to the WebSocket upgrade"

@@ -6,37 +6,41 @@ Trusts what it is given (settings.py has checked it). Starts nothing: systemd do
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import socket
+from pathlib import Path
 
-from clasp_board import fields, settings
+from clasp_board import fields, network, settings, wired, wireless
+from clasp_board.daemon_files import OWN, daemon_files
 from clasp_board.places import Places
 from clasp_board.system import run, write_atomically
 
 DEFAULT_NAME = "clasp-edge"
+"""With four digits behind it that are the board's: two boxes as they come do not get in each other's way."""
+
+ZONES = "usr/share/zoneinfo"
 HOST_KEY = "ssh/ssh_host_ed25519_key"
 """Below the data partition."""
 
 DAEMON_GROUP = "clasp-edge"
-WPA_ROUNDS = 4096
-"""As WPA prescribes."""
 
 
 def apply(places: Places, in_force: dict[str, str]) -> None:
     """Write everything that follows from the settings."""
-    name = fields.read_host_name(in_force[settings.HOST_NAME]) if settings.HOST_NAME in in_force else DEFAULT_NAME
+    name = host_name(places, in_force)
     write_atomically(places.root / "etc/hostname", f"{name}\n".encode())
     write_atomically(places.root / "etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {name}\n".encode())
-    apply_config(places, in_force.get(settings.CONFIG))
+    apply_daemon_files(places, in_force)
     if settings.NETWORK in in_force:
-        wired = fields.read_wired(in_force[settings.NETWORK])
-        write_atomically(places.root / "etc/systemd/network/10-fixed.network", network_unit(wired).encode())
+        apply_network(places, wired.read_wired(in_force[settings.NETWORK]))
     if settings.WIFI in in_force:
-        wireless = fields.read_wireless(in_force[settings.WIFI])
+        radio = wireless.read_wireless(in_force[settings.WIFI])
         target = places.root / "etc/wpa_supplicant/wpa_supplicant-wlan0.conf"
-        write_atomically(target, supplicant_config(wireless).encode(), 0o600)
+        write_atomically(target, network.supplicant_config(radio).encode(), 0o600)
+        if radio.fixed.address or radio.fixed.name_servers:
+            unit = network.radio_unit(radio.fixed)
+            write_atomically(places.root / "etc/systemd/network/12-radio.network", unit.encode())
     if settings.KEYS in in_force:
         keys = fields.read_keys(in_force[settings.KEYS])
         directory = places.root / "root/.ssh"
@@ -46,14 +50,50 @@ def apply(places: Places, in_force: dict[str, str]) -> None:
         socket.sethostname(name)
 
 
+def host_name(places: Places, in_force: dict[str, str]) -> str:
+    """The box's name in the network."""
+    if settings.HOST_NAME in in_force:
+        return fields.read_host_name(in_force[settings.HOST_NAME])
+    try:
+        identity = (places.root / "etc/machine-id").read_text().strip()
+    except OSError:
+        identity = ""
+    return f"{DEFAULT_NAME}-{identity[:4]}" if len(identity) == 32 and identity.isalnum() else DEFAULT_NAME
+
+
+def apply_network(places: Places, found: wired.Wired) -> None:
+    """Addresses, tags, time servers and time zone."""
+    for name, unit in network.wired_units(found).items():
+        write_atomically(places.root / "etc/systemd/network" / name, unit.encode())
+    if found.ntp:
+        drop_in = places.root / "etc/systemd/timesyncd.conf.d/50-board.conf"
+        write_atomically(drop_in, network.time_servers(found.ntp).encode())
+    if found.timezone:
+        link = places.root / "etc/localtime"
+        link.unlink(missing_ok=True)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(f"/{ZONES}/{found.timezone}")
+
+
+def apply_daemon_files(places: Places, in_force: dict[str, str]) -> None:
+    """Give the daemon the card's configuration, certificates and rules; what is in the package holds beside them."""
+    for path, text in daemon_files(in_force, places.daemon_directory).items():
+        _give_to_daemon(places.daemon_directory / path, text)
+
+
 def apply_config(places: Places, text: str | None) -> None:
-    """Give the daemon the card's configuration, or none; what is in the package holds beside it."""
+    """Give the daemon another clasp-edge.toml, or none."""
     if text is None:
-        places.daemon_config.unlink(missing_ok=True)
-        return
-    write_atomically(places.daemon_config, text.encode(), 0o640)
+        (places.daemon_directory / OWN).unlink(missing_ok=True)
+    else:
+        _give_to_daemon(places.daemon_directory / OWN, text)
+
+
+def _give_to_daemon(path: Path, text: str) -> None:
+    write_atomically(path, text.encode(), 0o640)
     with contextlib.suppress(LookupError, PermissionError):
-        shutil.chown(places.daemon_config, "root", DAEMON_GROUP)
+        shutil.chown(path.parent, "root", DAEMON_GROUP)
+        shutil.chown(path, "root", DAEMON_GROUP)
 
 
 def make_host_key(places: Places) -> None:
@@ -67,26 +107,3 @@ def make_host_key(places: Places) -> None:
     if done.returncode:
         raise OSError(f"the box's key for SSH could not be made: {done.stdout.strip()}")
     os.sync()
-
-
-def network_unit(wired: fields.Wired) -> str:
-    """The fixed address for systemd-networkd."""
-    lines = ["[Match]", "Type=ether", "", "[Network]", f"Address={wired.address}"]
-    lines += [f"Gateway={wired.gateway}"] if wired.gateway else []
-    lines += [f"DNS={server}" for server in wired.name_servers]
-    lines += ["MulticastDNS=yes", "IPv6AcceptRA=yes", "LinkLocalAddressing=ipv6", "ConfigureWithoutCarrier=yes"]
-    return "\n".join(lines) + "\n"
-
-
-def supplicant_config(wireless: fields.Wireless) -> str:
-    """The networks for wpa_supplicant: names and keys as hexadecimal numbers, so that no sign in them can matter."""
-    lines = [f"country={wireless.country}", "p2p_disabled=1", ""]
-    for rank, network in enumerate(reversed(wireless.networks)):
-        lines += ["network={", f"    ssid={network.name.encode().hex()}", f"    priority={rank}", "    scan_ssid=1"]
-        if network.password:
-            key = hashlib.pbkdf2_hmac("sha1", network.password.encode(), network.name.encode(), WPA_ROUNDS, 32)
-            lines += [f"    psk={key.hex()}", "    key_mgmt=WPA-PSK WPA-PSK-SHA256"]
-        else:
-            lines.append("    key_mgmt=NONE")
-        lines.append("}")
-    return "\n".join(lines) + "\n"

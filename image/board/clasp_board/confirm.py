@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from clasp_board import secrets, settings
 from clasp_board.apply import apply_config
+from clasp_board.daemon_files import CONFIG
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import add_problem, publish_problems
 from clasp_board.slots import read_state, write_state
@@ -39,7 +40,7 @@ def confirm(
     trying = boot.get("trying", "")
     if trying != boot.get("booted"):
         trying = ""  # what does not run has not shown that it works
-    probation = places.accepted / (settings.CONFIG + settings.BEFORE)
+    probation = places.accepted / (CONFIG + settings.BEFORE)
     if well:
         if trying:
             keep_system(places, trying)
@@ -105,18 +106,18 @@ def keep_system(places: Places, slot: str) -> None:
 
 def take_config_back(places: Places) -> None:
     """The configuration before the new one; of the new one the daemon's last words remain."""
-    probation = places.accepted / (settings.CONFIG + settings.BEFORE)
-    kept = places.accepted / settings.CONFIG
+    probation = places.accepted / (CONFIG + settings.BEFORE)
+    kept = places.accepted / CONFIG
     before = probation.read_text()
     add_problem(
         places,
-        f"{settings.CONFIG}: the router does not start with it, so the configuration of before is in force again. "
+        f"{CONFIG}: the router does not start with it, so the configuration of before is in force again. "
         f"The router said: {last_words()}",
     )
     apply_config(places, secrets.fill_toml(before)[0] if before else None)
     try:
         if kept.exists():  # for the secrets in it, which are not on the card any more
-            refused = places.accepted / (settings.CONFIG + settings.REFUSED)
+            refused = places.accepted / (CONFIG + settings.REFUSED)
             write_atomically(refused, kept.read_bytes(), settings.PRIVATE)
         if before:
             write_atomically(kept, before.encode(), settings.PRIVATE)
@@ -124,6 +125,4 @@ def take_config_back(places: Places) -> None:
             kept.unlink(missing_ok=True)
         probation.unlink()
     except OSError as error:
-        add_problem(
-            places, f"{settings.CONFIG}: that could not be stored ({error}); the next start tries it once more."
-        )
+        add_problem(places, f"{CONFIG}: that could not be stored ({error}); the next start tries it once more.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-USAGE = "usage: clasp-edge-board start | confirm | update FILE [--reboot] [--allow-older]"
+USAGE = "usage: clasp-edge-board start | confirm | watch | radio INTERFACE | update FILE [--reboot] [--allow-older]"
 
 
 def main(arguments: list[str]) -> int:
@@ -18,6 +18,15 @@ def main(arguments: list[str]) -> int:
             from clasp_board.confirm import confirm
 
             return confirm()
+        case ["watch"]:
+            from clasp_board.watch import watch
+
+            return watch()
+        case ["radio", interface]:
+            from clasp_board.supplicant import power_save_off
+
+            print(power_save_off(interface) or f"{interface}: power saving is off")
+            return 0
         case ["update", *rest]:
             from clasp_board.update import main as update
 

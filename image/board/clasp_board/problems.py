@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from clasp_board.places import Places
-from clasp_board.system import writable
+from clasp_board.system import writable, write_atomically
 
 FILE = "problems.txt"
 HEAD = "What this box found wrong when it was last started:\n\n"
@@ -17,7 +17,7 @@ HEAD = "What this box found wrong when it was last started:\n\n"
 
 def add_problem(places: Places, sentence: str) -> None:
     """Remember a sentence, once."""
-    sentence = " ".join("".join(c if c.isprintable() else " " for c in sentence).split())
+    sentence = _one_line(sentence)
     print(sentence, file=sys.stderr)
     if sentence in read_problems(places):
         return
@@ -26,10 +26,17 @@ def add_problem(places: Places, sentence: str) -> None:
         file.write(f"{sentence}\n")
 
 
-def remove_problems(places: Places, beginning: str) -> None:
-    """Forget the sentences that begin so."""
-    kept = [line for line in read_problems(places) if not line.startswith(beginning)]
-    places.problems.write_text("".join(f"{line}\n" for line in kept))
+def replace_problem(places: Places, before: str, sentence: str) -> None:
+    """Put a sentence in the place of another; an empty one stands for none."""
+    kept = [line for line in read_problems(places) if line != _one_line(before)]
+    places.problems.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(places.problems, "".join(f"{line}\n" for line in kept).encode())
+    if sentence:
+        add_problem(places, sentence)
+
+
+def _one_line(sentence: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in sentence).split())
 
 
 def read_problems(places: Places) -> list[str]:

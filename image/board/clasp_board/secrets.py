@@ -19,6 +19,9 @@ WHOLE = "# The box has read this file. It contained secrets, so all of it is kep
 
 SECRET_KEYS = frozenset({"token", "password", "secret"})
 
+SHORTEST_TOKEN = 16
+EXAMPLES = frozenset({"changeme", "change-me"})
+
 _TABLE = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
 _VALUE = re.compile(r"""(\s*)([A-Za-z0-9_-]+)(\s*=\s*)("(?:[^"\\]|\\.)*"|'[^']*')(\s*(?:#.*)?)$""")
 _PLAIN = re.compile(r"(\s*password\s*=\s*)(.*?)(\s*)$", re.IGNORECASE)
@@ -54,6 +57,29 @@ def fill_toml(text: str) -> tuple[str, list[str]]:
         return secrets.token_urlsafe(32)
 
     return _replace(text, filled), missing
+
+
+def check_strength(text: str) -> None:
+    """Refuse tokens that everybody knows or can guess; marks stand for those that are kept. Raises ValueError."""
+    found = tomllib.loads(text)
+    if any(_is_example(value) for value in _secrets(found)):
+        raise ValueError(
+            "a token or password in it is the one of the example, which everybody knows; please write one of your own"
+        )
+    security = found.get("security")
+    entries = security.get("token") if isinstance(security, dict) else None
+    for number, entry in enumerate(entries if isinstance(entries, list) else [], 1):
+        token = entry.get("token") if isinstance(entry, dict) else None
+        if isinstance(token, str) and token != MARK and len(token) < SHORTEST_TOKEN:
+            whose = entry.get("subject") or f"number {number}"
+            raise ValueError(
+                f'the token of "{whose}" has {len(token)} characters and can be guessed; please take at least '
+                f"{SHORTEST_TOKEN}, by chance"
+            )
+
+
+def _is_example(value: str) -> bool:
+    return value.lower().startswith("replace-me") or value.lower() in EXAMPLES
 
 
 def redact_wireless(text: str) -> str:

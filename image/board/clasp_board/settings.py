@@ -10,18 +10,21 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from clasp_board import fields, secrets
+from clasp_board import fields, folders, secrets, wired, wireless
+from clasp_board.daemon_files import CONFIG, OWN, SHOW, TLS, daemon_files, daemon_name
+from clasp_board.lines import decode, says_nothing
 from clasp_board.places import Places
 from clasp_board.problems import add_problem
 from clasp_board.system import run, writable, write_atomically
 
-CONFIG = "clasp-edge.toml"
 HOST_NAME = "hostname.txt"
 WIFI = "wifi.txt"
 NETWORK = "network.txt"
@@ -50,14 +53,17 @@ PRIVATE = 0o600
 @dataclass(frozen=True)
 class _File:
     name: str
-    check: Callable[[Places, str], None]
-    """Raises ValueError."""
+    check: Callable[[Places, str, dict[str, str]], None]
+    """Given the settings in force so far. Raises ValueError."""
     read: Callable[[str], object]
     """The part of `check` that asks nobody and takes no time. Raises ValueError."""
 
     redact: Callable[[str], str] = lambda text: text
     restore: Callable[[str, str | None], str] = lambda text, kept: text
     fill: Callable[[str], tuple[str, list[str]]] = lambda text: (text, [])
+    vet: Callable[[str], None] = lambda text: None
+    """What only somebody who writes it today is asked for: it sees marks in place of secrets that are kept. Raises
+    ValueError."""
 
 
 def read_config(text: str) -> None:
@@ -72,38 +78,90 @@ def read_config(text: str) -> None:
         raise ValueError(said) from None
 
 
-def check_config(places: Places, text: str) -> None:
-    """Let the daemon itself judge its configuration. Raises ValueError with its words."""
+def vet_config(text: str) -> None:
+    """Refuse the secrets of the examples, and tokens that can be guessed. Raises ValueError."""
     read_config(text)
-    trial = places.run / "trial.toml"
-    write_atomically(trial, text.encode(), PRIVATE)
+    secrets.check_strength(text)
+
+
+def check_config(places: Places, name: str, text: str, in_force: dict[str, str]) -> None:
+    """Let the daemon itself judge its configuration with this file in it. Raises ValueError with its words."""
+    trial = places.run / "trial"
+    shutil.rmtree(trial, ignore_errors=True)
     try:
-        done = run(places.root / "usr/bin/clasp-edge", "check", "--config", trial)
+        for path, content in daemon_files({**in_force, name: text}, trial).items():
+            write_atomically(trial / path, content.encode(), PRIVATE)
+        main = trial / "clasp-edge.toml"
+        write_atomically(main, b"", PRIVATE)
+        done = run(places.root / "usr/bin/clasp-edge", "check", "--config", main, cwd=trial)
         if done.returncode:
-            # Where it stands, without a name that nobody has given.
-            said = re.sub(rf"{re.escape(str(trial))}:(\d+): ", r"line \1: ", done.stdout)
-            said = said.replace(f"{trial}: ", "").strip()
-            raise ValueError("; ".join(said.splitlines()) or "the daemon refuses it")
+            raise ValueError(_in_words_of_the_card(done.stdout, trial, name) or "the daemon refuses it")
     finally:
-        trial.unlink(missing_ok=True)
+        shutil.rmtree(trial, ignore_errors=True)
 
 
-def _small_file(name: str, read: Callable[[str], object], *secret: Any) -> _File:
-    return _File(name, lambda _places, text: void(read(text)), read, *secret)
+def _in_words_of_the_card(said: str, trial: Path, name: str) -> str:
+    """Where it stands, without a name that nobody has given."""
+    said = re.sub(rf"{re.escape(str(trial / daemon_name(name)))}:(\d+): ", r"line \1: ", said)
+    said = said.replace(f"{trial / daemon_name(name)}: ", "")
+    said = said.replace(str(trial / OWN), CONFIG).replace(f"{trial}/conf.d/60-show-", SHOW).replace(f"{trial}/", "")
+    return "; ".join(said.strip().splitlines())
+
+
+def _small_file(name: str, read: Callable[[str], object], check: Callable[[Any], None], *secret: Any) -> _File:
+    return _File(name, lambda _places, text, _in_force: check(read(text)), read, *secret)
 
 
 def void(_result: object) -> None:
     """Only the check matters."""
 
 
+def check_network(places: Places, text: str, _in_force: dict[str, str]) -> None:
+    """Raises ValueError. What was accepted before these checks were made goes on: no box loses its address by an
+    update."""
+    found = wired.read_wired(text)
+    wired.check_wired(found)
+    zones = places.root / "usr/share/zoneinfo"
+    if found.timezone and zones.is_dir() and not (zones / found.timezone).is_file():
+        raise ValueError(f'there is no time zone "{found.timezone}"; one is Europe/Berlin')
+
+
+WIRELESS_SECRETS = (secrets.redact_wireless, secrets.restore_wireless, secrets.fill_wireless)
+CONFIG_SECRETS = (secrets.redact_toml, secrets.restore_toml, secrets.fill_toml, vet_config)
+
 FILES = (
-    _File(CONFIG, check_config, read_config, secrets.redact_toml, secrets.restore_toml, secrets.fill_toml),
-    _small_file(HOST_NAME, fields.read_host_name),
-    _small_file(WIFI, fields.read_wireless, secrets.redact_wireless, secrets.restore_wireless, secrets.fill_wireless),
-    # One that was accepted before these checks were made goes on: a box must not lose its address by an update.
-    _File(NETWORK, lambda _places, text: fields.check_wired(fields.read_wired(text)), fields.read_wired),
-    _small_file(KEYS, fields.read_keys),
+    _small_file(HOST_NAME, fields.read_host_name, void),
+    _small_file(WIFI, wireless.read_wireless, wireless.check_wireless, *WIRELESS_SECRETS),
+    _File(NETWORK, check_network, wired.read_wired),
+    _small_file(KEYS, fields.read_keys, void),
 )
+
+
+def all_files(places: Places) -> list[_File]:
+    """The files that there are or may be, each after those that it needs; and a word on those that are not read."""
+    files = list[_File]()
+    names: dict[str, list[str]] = {}
+    for folder in (TLS, SHOW):
+        names[folder], remarks = folders.files_in(folder, places.firmware, places.accepted)
+        for remark in remarks:
+            add_problem(places, remark)
+    files += [_File(name, _check_pem, folders.read_pem, folders.redact_pem, folders.restore_pem) for name in names[TLS]]
+    files.append(_File(CONFIG, partial(_check_part, CONFIG, read_config), read_config, *CONFIG_SECRETS))
+    for name in names[SHOW]:
+        if name.endswith(".toml"):
+            files.append(_File(name, partial(_check_part, name, folders.read_show), folders.read_show, *CONFIG_SECRETS))
+        else:
+            files.append(_File(name, partial(_check_part, name, folders.read_rules), folders.read_rules))
+    return [*FILES, *files]
+
+
+def _check_pem(_places: Places, text: str, _in_force: dict[str, str]) -> None:
+    folders.read_pem(text)
+
+
+def _check_part(name: str, read: Callable[[str], None], places: Places, text: str, in_force: dict[str, str]) -> None:
+    read(text)
+    check_config(places, name, text, in_force)
 
 
 def take_over(places: Places, persistent: bool) -> dict[str, str]:
@@ -113,10 +171,10 @@ def take_over(places: Places, persistent: bool) -> dict[str, str]:
     """
     in_force: dict[str, str] = {}
     seen = _read_seen(places)
-    for file in FILES:
+    for file in all_files(places):
         kept = _kept(places, file, seen)
         try:
-            text = _take_over_one(places, file, kept, seen, persistent)
+            text = _take_over_one(places, file, kept, seen, persistent, in_force)
         except ValueError as error:
             still = "The box goes on with what it had before." if kept is not None else "The box goes on without it."
             add_problem(places, f"{file.name}: {error}. {still}")
@@ -129,7 +187,14 @@ def take_over(places: Places, persistent: bool) -> dict[str, str]:
     return in_force
 
 
-def _take_over_one(places: Places, file: _File, kept: str | None, seen: dict[str, str], persistent: bool) -> str | None:
+def _take_over_one(
+    places: Places,
+    file: _File,
+    kept: str | None,
+    seen: dict[str, str],
+    persistent: bool,
+    in_force: dict[str, str],
+) -> str | None:
     on_card = places.firmware / file.name
     try:
         if not on_card.exists():
@@ -146,9 +211,17 @@ def _take_over_one(places: Places, file: _File, kept: str | None, seen: dict[str
                 places, f"{file.name}: the router does not start with it, so the configuration of before is in force."
             )
         return kept
-    text = fields.decode(raw)
+    if not raw:  # the card was pulled while a laptop wrote, or nobody wanted anything
+        if kept is not None:
+            add_problem(
+                places,
+                f"{file.name}: is empty, as if the card had been pulled too early, so the setting stays. To withdraw "
+                "it, write a line that begins with # and nothing else.",
+            )
+        return kept
+    text = decode(raw)
     if secrets.WHOLE in text:
-        if not fields.says_nothing(text):
+        if not says_nothing(text):
             raise ValueError(
                 "what was in this file is kept in the box, and nothing can be added to it here; "
                 "please write everything anew, and take the line that begins with # The box has read away"
@@ -156,15 +229,16 @@ def _take_over_one(places: Places, file: _File, kept: str | None, seen: dict[str
         if kept is None:
             raise ValueError("the box does not know what was in this file; please write everything anew")
         return kept
-    if fields.says_nothing(text):
+    if says_nothing(text):
         if persistent:
             _forget(places, file.name, seen, raw)
         return None
+    file.vet(text)
     if secrets.MARK in text:
         # What the router did not start with was newer than what is kept.
         text = file.restore(text, _text_of(refused))
         text = file.restore(text, kept)
-    file.check(places, file.fill(text)[0])
+    file.check(places, file.fill(text)[0], in_force)
     if persistent:
         _keep(places, file, text, kept, raw, seen)
     return text
@@ -216,7 +290,7 @@ def _write_over(file: IO[bytes], content: bytes) -> None:
 
 def _look_for_misnamed(places: Places) -> None:
     """Laptops hide the ends of names, and put some there of their own."""
-    names = {*(file.name for file in FILES), ERASE_REQUEST}
+    names = {*(file.name for file in FILES), CONFIG, ERASE_REQUEST}
     wrong: dict[str, str] = {}
     for name in names:
         stem = name.rsplit(".", 1)[0]

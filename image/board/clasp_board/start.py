@@ -6,10 +6,13 @@ The order is the point of this file. Whatever goes wrong becomes a sentence, and
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from clasp_board import settings
 from clasp_board.apply import HOST_KEY, apply, make_host_key
+from clasp_board.clock import set_clock
 from clasp_board.disks import mount_disks
+from clasp_board.imager import take_over_imager
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import add_problem, publish_problems
 from clasp_board.system import run, write_atomically
@@ -39,6 +42,12 @@ def start(places: Places | None = None) -> int:
     except OSError as error:
         add_problem(places, f"The card could not be put in order: {error}.")
     report_updates(places)
+    try:
+        if places.root == Path("/"):
+            set_clock(places)
+    except (OSError, OverflowError) as error:
+        print(f"the clock could not be set: {error}")
+    take_over_imager(places)
     for kept, place in KEPT_DIRECTORIES:
         if persistent:
             _put_in_place(places, kept, place)

@@ -15,9 +15,10 @@ COMMAND_TIMEOUT_S = 120
 
 
 def run(
-    *command: str | Path, given: str = "", timeout_s: float = COMMAND_TIMEOUT_S
+    *command: str | Path, given: str = "", timeout_s: float = COMMAND_TIMEOUT_S, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command on the input `given`; output and status are in the result. One that cannot be run has failed."""
+    """Run a command on the input `given` in the directory `cwd`; output and status are in the result. One that cannot
+    be run has failed."""
     try:
         return subprocess.run(
             [str(word) for word in command],
@@ -27,6 +28,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=timeout_s,
+            cwd=cwd,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from support import mqtt_packets as mqtt
@@ -16,8 +17,8 @@ from clasp_edge.config.model import Config
 from clasp_edge.devices.mqtt import log_replay
 from clasp_edge.devices.mqtt.codec import SubscribeFilter
 from clasp_edge.devices.mqtt.connection import TcpConnection
-from clasp_edge.devices.mqtt.log_batches import LogBatches
-from clasp_edge.devices.mqtt.log_replay import Logged, LogReplay
+from clasp_edge.devices.mqtt.log_batches import LogBatches, Part
+from clasp_edge.devices.mqtt.log_replay import Logged, LogReplay, Readable
 from clasp_edge.devices.mqtt.server import MqttServer
 from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.subscribe import subscribe
@@ -25,6 +26,18 @@ from clasp_edge.journal.cursors import Logged as Record
 from clasp_edge.router.router import Router
 from clasp_edge.security.tokens import Identity, Scopes
 from clasp_edge.wire import SignalType, encode
+
+Wanted = Callable[[bytes], Any]
+Then = Callable[[tuple[Sequence[Logged], int] | Exception], None]
+
+
+def shared(server: MqttServer, log: Readable) -> LogBatches:
+    """As `session_store` has it."""
+    trie = server.router.plane.trie
+    return LogBatches(
+        log, lambda address: [one.sink for one in trie.matching(address)], lambda: trie.generation,
+        server.loop.call_later,
+    )  # fmt: skip
 
 
 class Unreadable:
@@ -34,8 +47,11 @@ class Unreadable:
     run = 1
     asked = 0
 
-    def fetch_after(
-        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Sequence[Logged] | Exception], None]
+    def waited_s(self, record: Any) -> int:
+        return 0
+
+    def fetch_wanted(
+        self, sequence: int, limit_records: int, limit_bytes: int, wanted: Wanted, known: dict[bytes, Any], then: Then
     ) -> None:
         self.asked += 1
         then(OSError("the disk has gone"))
@@ -65,7 +81,7 @@ def test_a_log_that_cannot_be_read_is_given_up(
         session.keeps = True
         subscribe(session, SubscribeFilter(filter="a/#", qos=1), 0)
         unreadable = Unreadable()
-        session.from_log = LogReplay(session, LogBatches(unreadable), 3, 1, [], False)
+        session.from_log = LogReplay(session, shared(server, unreadable), 3, 1, [], False)
         connect(server, session, ours)
         session.continue_sending()
         while session.from_log is not None:  # noqa: ASYNC110
@@ -101,14 +117,19 @@ class Narrowing:
     def __init__(self) -> None:
         self.session: Session | None = None
 
-    def fetch_after(
-        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Sequence[Logged] | Exception], None]
+    def waited_s(self, record: Any) -> int:
+        return 0
+
+    def fetch_wanted(
+        self, sequence: int, limit_records: int, limit_bytes: int, wanted: Wanted, known: dict[bytes, Any], then: Then
     ) -> None:
         number = sequence + 1
         if number == 2 and self.session is not None:
             self.session.identify(Identity("device", Scopes(), "token[0]", None, b""))
         frame = encode(wire.Publish("/mqtt/a/cue", SignalType.EVENT, value=number))
-        then([Record(number, 1, 0, b"desk", b"/mqtt/a/cue", SignalType.EVENT, frame)] if number <= 3 else [])
+        assert wanted(b"/mqtt/a/cue")
+        assert not wanted(b"/mqtt/b")
+        then(([Record(number, 1, 0, b"desk", b"/mqtt/a/cue", SignalType.EVENT, frame)] if number <= 3 else [], number))
 
 
 def test_what_a_client_may_not_read_any_more_is_not_refilled() -> None:
@@ -119,7 +140,7 @@ def test_what_a_client_may_not_read_any_more_is_not_refilled() -> None:
         subscribe(session, SubscribeFilter(filter="a/#", qos=1), 0)
         log = Narrowing()
         log.session = session
-        session.from_log = LogReplay(session, LogBatches(log), 0, 1, [], False)
+        session.from_log = LogReplay(session, shared(server, log), 0, 1, [], False)
         connect(server, session, ours)
         session.continue_sending()
         while session.from_log is not None:  # noqa: ASYNC110
@@ -139,7 +160,7 @@ def test_what_a_client_may_not_read_any_more_is_not_refilled() -> None:
 
 
 class Counting:
-    """A log of `SIZE` messages that is read ten at a time, later, and counts how often."""
+    """A log of `SIZE` messages to ten addresses that is read ten at a time, later, and counts how often."""
 
     SIZE = 95
     last_sequence = SIZE
@@ -147,49 +168,114 @@ class Counting:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.made = 0
         self.due: list[Callable[[], None]] = []
 
-    def waited_s(self, record: object) -> int:
+    def waited_s(self, record: Any) -> int:
         return 0
 
-    def fetch_after(
-        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Sequence[Logged] | Exception], None]
+    def fetch_wanted(
+        self, sequence: int, limit_records: int, limit_bytes: int, wanted: Wanted, known: dict[bytes, Any], then: Then
     ) -> None:
+        def answer() -> None:
+            found = []
+            last = min(sequence + 10, self.SIZE)
+            for number in range(sequence + 1, last + 1):
+                address = b"/mqtt/%d" % (number % 10)
+                hit = known.get(address)
+                if wanted(address) if hit is None else hit:
+                    frame = encode(wire.Publish(address.decode(), SignalType.EVENT, value=1))
+                    found.append(Record(number, 1, 0, b"desk", address, SignalType.EVENT, frame))
+            self.made += len(found)
+            then((found, last))
+
         self.asked += 1
-        frame = encode(wire.Publish("/mqtt/a", SignalType.EVENT, value=1))
-        numbers = range(sequence + 1, min(sequence + 10, self.SIZE) + 1)
-        found = [Record(number, 1, 0, b"desk", b"/mqtt/a", SignalType.EVENT, frame) for number in numbers]
-        self.due.append(lambda: then(found))
+        self.due.append(answer)
+
+    def work_off(self) -> None:
+        while self.due:
+            self.due.pop(0)()
+
+
+SINKS = {b"/mqtt/%d" % digit: object() for digit in range(10)}
+
+
+class Reader:
+    """A session that wants what lies at one address."""
+
+    def __init__(self, log: LogBatches, address: bytes, position: int) -> None:
+        self.log = log
+        self.sink = SINKS[address]
+        self.position = position
+        self.heard: list[int] = []
+        log.enter(self)
+
+    def read(self) -> None:
+        self.log.read(self, self.position, self._have)
+
+    def _have(self, part: Part | Exception) -> None:
+        assert isinstance(part, Part)
+        self.heard += [record.number for record in part.records]
+        assert part.end > self.position
+        self.position = part.end
+        if self.position < Counting.SIZE:
+            self.read()
+
+
+def _wanted_of(digit: int, at: int) -> list[int]:
+    return [number for number in range(at + 1, Counting.SIZE + 1) if number % 10 == digit]
+
+
+def _batches(journal: Counting) -> LogBatches:
+    return LogBatches(
+        journal,
+        lambda address: [SINKS[address]],
+        lambda: 0,
+        lambda _, callback: journal.due.append(callback),
+    )
 
 
 def test_the_log_is_read_once_for_all_who_come_back_together() -> None:
+    """And nothing is made of records that nobody of them wants."""
     journal = Counting()
-    log = LogBatches(journal)
-    heard: dict[int, list[int]] = {}
+    log = _batches(journal)
+    addresses = {digit: b"/mqtt/%d" % digit for digit in range(10)}
+    places = [(0, 0), (1, 0), (1, 0), (2, 7), (3, 0)]
+    readers = [Reader(log, addresses[digit], at) for digit, at in places]
+    for reader in readers:
+        reader.read()
+    journal.work_off()
+    assert [reader.heard for reader in readers] == [_wanted_of(*place) for place in places]
+    assert journal.asked <= 2 * 10 + 2  # two places to begin at, ten readings from each at most
+    assert journal.made <= 2 * 4 * 10
+    for reader in readers:
+        log.leave(reader)
+    late = Reader(log, addresses[5], 80)
+    late.read()
+    journal.work_off()
+    assert late.heard == _wanted_of(5, 80)  # nothing is remembered from before
 
-    def read(reader: int, at: int) -> None:
-        def have(result: Sequence[Logged] | Exception) -> None:
-            assert not isinstance(result, Exception)
-            heard[reader] += [record.number for record in result]
-            if heard[reader][-1] < journal.SIZE:
-                read(reader, heard[reader][-1])
 
-        log.fetch_after(at, 10, 1000, have)
-
-    starts = [0, 0, 0, 7, 0]
-    for reader, at in enumerate(starts):
-        heard[reader] = []
-        log.enter()
-        read(reader, at)
-    while journal.due:
+def test_who_comes_while_others_read_misses_nothing() -> None:
+    """What was read before it came has been looked at for the others only."""
+    journal = Counting()
+    log = _batches(journal)
+    first = Reader(log, b"/mqtt/1", 0)
+    first.read()
+    for _ in range(4):
         journal.due.pop(0)()
-    assert heard == {reader: list(range(at + 1, journal.SIZE + 1)) for reader, at in enumerate(starts)}
-    assert journal.asked < 2 * 10 + 2  # two places to begin at, ten readings from each at most
-    for _ in starts:
-        log.leave()
-    heard[0] = []
-    log.enter()
-    read(0, 80)
-    while journal.due:
-        journal.due.pop(0)()
-    assert heard[0] == list(range(81, journal.SIZE + 1))  # nothing is remembered from before
+    second = Reader(log, b"/mqtt/2", 0)
+    second.read()
+    journal.work_off()
+    assert (first.heard, second.heard) == (_wanted_of(1, 0), _wanted_of(2, 0))
+
+
+def test_who_has_left_is_told_nothing() -> None:
+    journal = Counting()
+    log = _batches(journal)
+    staying, leaving = Reader(log, b"/mqtt/1", 0), Reader(log, b"/mqtt/1", 0)
+    leaving.read()
+    staying.read()
+    log.leave(leaving)
+    journal.work_off()
+    assert (staying.heard, leaving.heard) == (_wanted_of(1, 0), [])
