@@ -5,10 +5,10 @@ from __future__ import annotations
 from support.adversary import rounds
 from support.client import TcpClient
 from support.daemon import Daemon
-from support.live import put
 from support.memory_attacks import ALL, STATE, Attackers, Rss
 
 from clasp_edge import wire
+from clasp_edge.wire import Qos
 
 MOST_MB = 128
 HONEST = "127.0.0.9"
@@ -27,8 +27,8 @@ def test_all_attacks_together_stay_within_the_bound() -> None:
             # An honest host is served all the same.
             with TcpClient(daemon.tcp_address, source=HONEST) as honest:
                 honest.hello(timeout=60)
-                honest.send(wire.Subscribe(1, "/honest/**"))
-                assert put(honest, "/honest/lamp", 1).revision == 1
+                honest.send(wire.Set("/honest/lamp", 1), Qos.CONFIRM)
+                assert honest.recv_until(wire.Ack, 60).revision == 1
         finally:
             attackers.leave()
             rss.stop()

@@ -118,10 +118,14 @@ def read_all(one: socket.socket) -> None:
     """Read whatever comes, beside what else is done."""
 
     def read() -> None:
+        # The timeout stays: to change it would change how somebody else's sending waits.
         with suppress(OSError):
-            one.settimeout(None)
-            while one.recv(1 << 18):
-                pass
+            while True:
+                try:
+                    if not one.recv(1 << 18):
+                        return
+                except TimeoutError:
+                    continue
 
     threading.Thread(target=read, daemon=True).start()
 
