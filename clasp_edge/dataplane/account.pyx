@@ -57,6 +57,11 @@ cdef class Accounts:
             self.params_limit[0] = most
         self.balance()
 
+    def forget_state(self):
+        """Count to the total what principals hold, and nothing else: the state may go before the accounts."""
+        self.params_limit = NULL
+        self.state = None
+
     cdef bint shares(self) noexcept:
         """Whether params and principals have one total together."""
         return self.params_limit != NULL and 0 < self.params_most <= self.total

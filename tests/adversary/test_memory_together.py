@@ -16,7 +16,7 @@ HONEST = "127.0.0.9"
 
 def test_all_attacks_together_stay_within_the_bound() -> None:
     """Those that fill the state come first and last as well: what is nobody's and what is somebody's has one total."""
-    times = rounds(1, 6)
+    times = rounds(1, 2)
     with Daemon(tcp=True, mqtt=True, osc=True, messages_per_second=None, sets={"journal.mode": "group"}) as daemon:
         rss = Rss(daemon)
         attackers = Attackers(daemon)
