@@ -17,6 +17,13 @@ IDLE_S = 10.0
 STARTS = 5
 SESSIONS = 1000
 PARAMS = 100_000
+RULE_STARTS = 3
+MANY_RULES = "".join(
+    f'[[rule]]\nid = "r{n}"\ntrigger = {{ type = "change", pattern = "/desk/{n}/*/on", to = true }}\n'
+    f'when = [{{ address = "/mode/{n % 100}", eq = "night" }}]\n'
+    f'do = [{{ set = "/light/{n}/{{1}}", value = 1.0 }}]\n'
+    for n in range(10_000)
+)
 
 
 def _threads(pid: int) -> list[Path]:
@@ -77,6 +84,25 @@ def params(peer: Peer, program: Path) -> dict[str, float]:
         return {"more_mb": (raw["rss_end_kib"] - raw["rss_start_kib"]) / 1024, "unacked": raw["unacked"]}
 
 
+def rules(peer: Peer) -> dict[str, float]:
+    """What a router with many rules takes more than one with none until it is ready, and until it has told of them:
+    CPU of the process, and memory. In turns, because machines come and go."""
+    cpu_s: dict[str, list[float]] = {"": [], MANY_RULES: []}
+    told_s, rss_mb = 0.0, {"": 0.0, MANY_RULES: 0.0}
+    for _ in range(RULE_STARTS):
+        for text, times in cpu_s.items():
+            with running(peer, rules=text) as process:
+                times.append(_cpu_s(process.pid))
+                time.sleep(SETTLE_S)
+                told_s = _cpu_s(process.pid) - times[-1]
+                rss_mb[text] = _status(Path(f"/proc/{process.pid}"), "VmRSS") / 1024
+    return {
+        "more_cpu_s": statistics.median(cpu_s[MANY_RULES]) - statistics.median(cpu_s[""]),
+        "told_cpu_s": told_s,
+        "more_mb": rss_mb[MANY_RULES] - rss_mb[""],
+    }
+
+
 def measure(name: str, peer: Peer, program: Path, quick: bool) -> dict[str, float] | None:
     """One of workloads.FOOTPRINTS; None where it means nothing for that peer. Raises PeerError, LoadError."""
     idle_s = IDLE_S / 4 if quick else IDLE_S
@@ -87,6 +113,8 @@ def measure(name: str, peer: Peer, program: Path, quick: bool) -> dict[str, floa
             return idle(peer, idle_s)
         case "idle-all":
             return idle(ours(everything=True), idle_s) if peer.name == "ours" else None
+        case "rules":
+            return rules(peer) if peer.name == "ours" else None
         case "sessions":
             return sessions(peer, program)
         case "params":

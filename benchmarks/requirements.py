@@ -160,6 +160,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _at_most("idle, everything on: CPU, %", _footprint("idle-all", "cpu_percent"), 0.5),
     _at_most("idle, everything on: wake-ups/s", _footprint("idle-all", "wakeups_per_s"), 5),
     _at_most("100,000 params: MB more", _footprint("params", "more_mb"), 40),
+    _at_most("10,000 rules: CPU until ready, s more", _footprint("rules", "more_cpu_s"), 1.0),
     _at_most("1,000 idle sessions: MB more", _footprint("sessions", "more_mb"), 12),
     _at_most("start to ready, s", _footprint("startup", "start_s"), 0.6),
 )

@@ -123,4 +123,5 @@ FOOTPRINTS = {
     "idle-all": "idle, everything on",
     "sessions": "1,000 idle sessions",
     "params": "100,000 params",
+    "rules": "10,000 rules",
 }

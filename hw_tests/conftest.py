@@ -74,7 +74,7 @@ def image() -> Path:
     missing = needed_tools()
     if missing:
         pytest.fail(f"missing on this machine: {', '.join(missing)}; see docs/board.md")
-    images = sorted(WORK.glob("clasp-edge-*-arm64.img"))
+    images = sorted(WORK.glob("clasp-edge-*-arm64*.img"))
     if not images:
         pytest.fail("there is no image yet: make image")
     return images[-1]

@@ -29,6 +29,8 @@ class Release:
     version: str
     built: int
     kernels: str
+    test_key: bool
+    """Whether updates are signed with a key that was made by itself."""
 
     def as_json(self) -> str:
         """The file that the updater reads."""
@@ -63,7 +65,7 @@ def install_package(root: Path, package: Path) -> None:
 
 
 def add_ours(
-    root: Path, packages: list[Locked], kernels: list[Kernel], release: Release, key: Path, work: Path
+    root: Path, packages: list[Locked], kernels: list[Kernel], release: Release, keys: list[Path | None], work: Path
 ) -> list[Path]:
     """Our files, the kernels' modules, firmware, the units; the firmware files for the boot partition."""
     overlay = HERE / "overlay"
@@ -79,7 +81,12 @@ def add_ours(
     for path in [programs, *programs.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     (programs / "release.json").write_text(release.as_json())
-    shutil.copyfile(key, programs / "update.pub")
+    for key, name in zip(keys, ("update.pub", "recovery.pub"), strict=True):
+        if key is not None:
+            shutil.copyfile(key, programs / name)
+    if release.test_key:
+        with (root / "etc/issue").open("a") as issue:
+            issue.write("TEST BUILD: its updates are signed with a key that was made by itself\n")
     for kernel in kernels:
         shutil.copytree(kernel.modules / "lib/modules", root / "usr/lib/modules", dirs_exist_ok=True)
     boot_files = lay_out_firmware(packages, root, work)

@@ -19,7 +19,7 @@ from image.bmap import write_bmap
 from image.debian_base import build_root
 from image.emulation import set_up_emulation
 from image.fetch import fetch
-from image.keys import public_key, sign
+from image.keys import TEST_MARK, is_test, public_key, recovery_key, sign
 from image.lock import read_epoch, read_lock
 from image.paths import ARCHITECTURE, BOARD, DIST, HERE, PROJECT, SUITE, WORK, source_date_epoch
 
@@ -38,7 +38,7 @@ XZ_BLOCK = "24MiB"
 
 def names() -> tuple[Path, Path]:
     """The image (without .xz) and the update."""
-    stem = f"clasp-edge-{__version__}-{ARCHITECTURE}"
+    stem = f"clasp-edge-{__version__}-{ARCHITECTURE}{TEST_MARK if is_test() else ''}"
     return WORK / f"{stem}.img", DIST / f"{stem}.update"
 
 
@@ -80,11 +80,11 @@ def build_system(epoch: int) -> tuple[Path, list[kernel.Kernel], Path, list[Path
         subprocess.run(["cp", "-a", "--reflink=auto", base, root], check=True)
         (root / ".complete").unlink()
         board_rootfs.install_package(root, deb)
-        release = board_rootfs.Release(__version__, epoch, releases(taken))
+        release = board_rootfs.Release(__version__, epoch, releases(taken), is_test())
         parts = WORK / "parts"
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
-        boot_files = board_rootfs.add_ours(root, packages, taken, release, public_key(), parts)
+        boot_files = board_rootfs.add_ours(root, packages, taken, release, [public_key(), recovery_key()], parts)
     squashed = WORK / "root.squashfs"
     with _step("packing the root"):
         board_rootfs.pack_root(root, squashed, epoch)
@@ -143,7 +143,13 @@ def build_bundle() -> None:
             BOARD, __version__, epoch, releases(taken), squashed.stat().st_size, _sha256(squashed)
         ).as_json()
         DIST.mkdir(exist_ok=True)
-        write_bundle(target, manifest, sign(manifest, f"clasp-edge {__version__} for {BOARD}"), squashed, epoch)
+        write_bundle(
+            target,
+            manifest,
+            sign(manifest, f"{'TEST ' if is_test() else ''}clasp-edge {__version__} for {BOARD}"),
+            squashed,
+            epoch,
+        )
     print(f"dist/{target.name}: {target.stat().st_size / 1e6:.0f} MB")
 
 

@@ -16,8 +16,9 @@ import msgspec
 
 from clasp_edge.cli.clients_text import client_lines
 from clasp_edge.cli.status_text import printable, status_lines
+from clasp_edge.cli.taken_ports import taken_ports
 from clasp_edge.config.model import Config
-from clasp_edge.console.client import NotReached, Refused, ask
+from clasp_edge.console.client import NoRouter, NotReached, Refused, ask
 from clasp_edge.console.place import places
 
 EXIT_OK = 0
@@ -67,6 +68,9 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
         return EXIT_REFUSED
     except NotReached as fault:
         print(f"clasp-edge: {fault}", file=sys.stderr)
+        if isinstance(fault, NoRouter):
+            for sentence in taken_ports(config):
+                print(f"  {sentence}", file=sys.stderr)
         return EXIT_NOT_REACHED
 
 
@@ -120,7 +124,9 @@ def _resync(arguments: argparse.Namespace, sockets: list[Path]) -> int:
     targets = ask(sockets, request)["targets"]
     for target in targets:
         patterns = f"{target['patterns']} pattern{'s' if target['patterns'] != 1 else ''}"
-        if target["reachable"]:
+        if not target["initial"]:
+            print(f"{target['name']}: is sent nothing, it is configured with initial = false")
+        elif target["reachable"]:
             print(f"{target['name']}: is sent the current values of its {patterns}")
         else:
             print(f"{target['name']}: its host is not found yet; when it is, it is sent the values of its {patterns}")

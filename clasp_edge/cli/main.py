@@ -15,6 +15,7 @@ from pathlib import Path
 
 from clasp_edge.cli import console_arguments, device_arguments, remote_arguments
 from clasp_edge.cli.arguments import SYSTEM_CONFIG, parser
+from clasp_edge.cli.service_user import become_service
 from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.config.model import Config, Uplink
 from clasp_edge.daemon.cautions import cautions
@@ -82,6 +83,8 @@ def _config_path(given: Path | None) -> Path | None:
 
 
 def _check(path: Path | None, sets: list[str]) -> int:
+    if path == SYSTEM_CONFIG:
+        become_service()
     try:
         config = load_verified(path, sets)
     except ConfigError as error:
@@ -135,6 +138,10 @@ def _run(path: Path | None, sets: list[str]) -> int:
     except ConfigError as error:
         for problem in error.problems:
             print(f"clasp-edge: {problem}", file=sys.stderr)
+        if "NOTIFY_SOCKET" in os.environ:
+            from clasp_edge.daemon.socket_activation import let_go
+
+            let_go()
         return EXIT_NOT_STARTED
     if not _speaks_tls(config):
         from clasp_edge.daemon.no_tls import import_loop_without_tls

@@ -23,7 +23,7 @@ def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> 
         ("show", "one rule of the running router"),
         ("trace", "the last evaluations of a rule, with the reason of each no"),
         ("enable", "enable a rule of the running router"),
-        ("disable", "disable a rule of the running router, until the next reload or restart"),
+        ("disable", "disable a rule of the running router, until it is changed or the router starts again"),
     ):
         add(name, text).add_argument("id", metavar="ID", help="the rule's id")
     test = add("test", "run the rules of a file on lines from standard input, with a clock of its own", live=False)

@@ -71,8 +71,9 @@ def _counts(section: Report, separator: str = ", ") -> str:
 
 
 def _listeners(name: str, section: Report) -> Lines:
-    for scheme, address in section.items():
-        yield "listens on", f"{scheme}://{address}"
+    for scheme, addresses in section.items():
+        for address in addresses.split(", "):
+            yield "listens on", f"{scheme}://{address}"
 
 
 def _sessions(name: str, section: Report) -> Lines:

@@ -121,8 +121,9 @@ class Sources:
 
     def _replaced(self, key: str, file: Path) -> None:
         """The value at this key comes from `file`, and nothing of what was below it is left."""
-        for known in [known for known in self._origins if known.startswith((f"{key}.", f"{key}["))]:
-            del self._origins[known]
+        if key in self._origins:  # a key that is new has nothing below it, and there may be thousands
+            for known in [known for known in self._origins if known.startswith((f"{key}.", f"{key}["))]:
+                del self._origins[known]
         self._origins[key] = file
 
 

@@ -42,7 +42,12 @@ class Resync:
         else:
             chosen = {name: targets[name]}
         told = [
-            {"name": name, "patterns": len(target.subscriptions), "reachable": target.link is not None}
+            {
+                "name": name,
+                "patterns": len(target.subscriptions),
+                "reachable": target.link is not None,
+                "initial": target.profile.initial,
+            }
             for name, target in chosen.items()
         ]
         for target in chosen.values():

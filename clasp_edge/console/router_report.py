@@ -61,7 +61,12 @@ class RouterReport:
         }
 
     def listeners(self) -> dict[str, Any]:
-        return dict(address.split("://", 1) for address in self._addresses)
+        """By scheme; several of one with commas between them."""
+        found: dict[str, str] = {}
+        for address in self._addresses:
+            scheme, _, where = address.partition("://")
+            found[scheme] = f"{found[scheme]}, {where}" if scheme in found else where
+        return found
 
     def sessions(self) -> dict[str, Any]:
         router = self._router

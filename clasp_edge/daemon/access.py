@@ -100,8 +100,10 @@ class AccessPart(Part):
         if action in CHANGES and self._authenticator is not None and self._authenticator.file_changed():
             self._changed()
         if self._authenticator is not None:
+            uses = {digest.hex()[:8]: use for digest, use in self._authenticator.uses.items()}
             for row in found.get("tokens", [found]):
-                self._add_use(row)
+                if (use := uses.get(row.get("id", ""))) is not None:
+                    row |= {"logins": use.count, "last_login": use.last_s, "last_address": use.remote}
         found["open"] = self._authenticator is None
         return found
 
@@ -126,12 +128,6 @@ class AccessPart(Part):
         if self._authenticator is not None and self._authenticator.file_changed():
             self._changed()
         return {"revoked": fresh}
-
-    def _add_use(self, row: dict[str, Any]) -> None:
-        assert self._authenticator is not None
-        for digest, use in self._authenticator.uses.items():
-            if digest.hex()[:8] == row.get("id"):
-                row |= {"logins": use.count, "last_login": use.last_s, "last_address": use.remote}
 
     def _numbers(self) -> dict[str, int]:
         if self._authenticator is None:

@@ -32,6 +32,7 @@ def cautions(config: Config, path: Path | None, sets: Sequence[str] = ()) -> lis
         *_shown(sets),
         *_tokens(config),
         *_doors(config),
+        *_osc(config),
         *_uplinks(config),
     ]
 
@@ -105,6 +106,14 @@ def _doors(config: Config) -> Iterator[str]:
             yield f"{name}.listen {listen}: tokens travel in clear there; {name}.tls_listen is encrypted"
         elif _is_public(listen):
             yield f'{name}.listen {listen}: a public address, and security.mode is "open": everybody may do everything'
+
+
+def _osc(config: Config) -> Iterator[str]:
+    """Devices that nobody has given anything to."""
+    named = config.security.network or any(device.scopes for device in config.osc.device)
+    locked = config.security.mode == "authenticated" and config.osc.listen is not None
+    if locked and not config.osc.scopes and not named:
+        yield "OSC devices may do nothing: osc.scopes is empty and security.mode is authenticated"
 
 
 OPEN = "the router is open: everybody on the network may do everything; claim it with: clasp-edge claim"

@@ -57,6 +57,14 @@ def run(config: Config, config_path: Path | None, sets: list[str]) -> int:
         return runner.run(Daemon(config, config_path, sets).run())
 
 
+def let_go_of_ports() -> None:
+    """The start has failed before there was a `Service`: what the service manager holds for us answers nobody."""
+    if "NOTIFY_SOCKET" in os.environ:
+        from clasp_edge.daemon.socket_activation import let_go
+
+        let_go()
+
+
 def _raise_file_limit() -> None:
     # One descriptor per connection, and one more for each slow one.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -88,6 +96,7 @@ class Daemon:
         try:
             self._parts = Parts(self._router, config, self._access())
         except CannotStart as error:
+            let_go_of_ports()
             return _cannot_start(error)
         if "NOTIFY_SOCKET" in os.environ or "LISTEN_PID" in os.environ:
             from clasp_edge.daemon.service import Service
@@ -96,6 +105,8 @@ class Daemon:
         try:
             addresses = await self._start()
         except (CannotStart, BindError) as error:
+            if self._service is not None:
+                self._service.failed()
             self._stop_parts()
             self._close_parts()
             return _cannot_start(error)

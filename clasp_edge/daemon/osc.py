@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -21,8 +20,6 @@ from clasp_edge.transports.bind import bind, name_of
 
 if TYPE_CHECKING:
     from clasp_edge.console.why import Finding
-
-log = logging.getLogger("clasp_edge")
 
 
 class OscPart(Part):
@@ -101,9 +98,6 @@ def devices_may(config: Config) -> Scopes | None:
     """What devices may do; None for anything."""
     if config.security.mode != "authenticated":
         return None
-    named = config.security.network or any(device.scopes for device in config.osc.device)
-    if not config.osc.scopes and not named:
-        log.warning("OSC devices may do nothing: osc.scopes is empty and security.mode is authenticated")
     return Scopes(Scope.parse(text) for text in config.osc.scopes)
 
 

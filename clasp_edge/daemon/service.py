@@ -40,6 +40,10 @@ class Service:
         if self._supervision is not None:
             self._supervision.ready()
 
+    def failed(self) -> None:
+        """It cannot start."""
+        self._sockets.let_go()
+
     def reloading(self) -> None:
         """SIGHUP has come."""
         if self._supervision is not None:

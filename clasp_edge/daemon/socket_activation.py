@@ -53,7 +53,10 @@ class LastingSockets:
     def __init__(self, notifier: Notifier | None) -> None:
         self._notifier = notifier
         self._waiting: list[tuple[str, socket.socket]] = []
+        self._stored: set[str] = set()
         for name, fd in handed_over():
+            if name.startswith(KEPT):
+                self._stored.add(name)
             try:
                 sock = socket.socket(fileno=fd)
             except OSError as error:
@@ -83,6 +86,7 @@ class LastingSockets:
     def keep(self, sock: socket.socket) -> None:
         if self._notifier is not None:
             # Polling a listening socket for errors would drop it when a client resets.
+            self._stored.add(_kept_name(sock))
             self._notifier.send("FDSTORE=1", f"FDNAME={_kept_name(sock)}", "FDPOLL=0", fds=[sock.fileno()])
 
     def give_up(self, kind: socket.SocketKind, port: int) -> str:
@@ -109,10 +113,24 @@ class LastingSockets:
             self._forget(name, sock)
         self._waiting.clear()
 
+    def let_go(self) -> None:
+        """The start has failed: a client is refused, and does not wait for a router that may never come."""
+        if self._notifier is not None and self._stored:
+            for name in sorted(self._stored):
+                self._notifier.send("FDSTOREREMOVE=1", f"FDNAME={name}")
+            self._notifier.barrier(BARRIER_TIMEOUT_S)
+        self._stored.clear()
+
     def _forget(self, name: str, sock: socket.socket) -> None:
         if name.startswith(KEPT) and self._notifier is not None:
             self._notifier.send("FDSTOREREMOVE=1", f"FDNAME={name}")
         sock.close()
+
+
+def let_go() -> None:
+    """As `LastingSockets.let_go`, where the start has failed before there was one."""
+    if "NOTIFY_SOCKET" in os.environ:
+        LastingSockets(Notifier.from_environment()).let_go()
 
 
 def _kept_name(sock: socket.socket) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from asyncio import TimerHandle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,6 +25,10 @@ log = logging.getLogger("clasp_edge.tls")
 
 LOOK_AGAIN_S = 60.0
 """How often the certificate's files are looked at: renewals come by programs that tell nobody."""
+
+
+LOOK_AT_TIMES_S = 86_400.0
+"""How often it is said that the certificate has expired, where nobody renews it."""
 
 
 class Encrypted(NamedTuple):
@@ -58,6 +63,7 @@ class TlsPart(Part):
             for server in servers
         ]
         self._timer: TimerHandle | None = None
+        self._looked_s = 0.0
 
     async def start(self) -> list[str]:
         return [f"{scheme}://{await listener.start()}" for scheme, listener in self._listeners]
@@ -71,17 +77,24 @@ class TlsPart(Part):
         self._timer = self._router.loop.call_later(LOOK_AGAIN_S, self._look)
 
     def _look_at_times(self) -> None:
+        """In a thread of its own: a program is asked, and nobody waits for it."""
+        self._looked_s = self._router.clock.monotonic_s()
+        threading.Thread(target=self._tell_times, name="certificate", daemon=True).start()
+
+    def _tell_times(self) -> None:
         fault = self.certificate.time_fault()
         if fault is not None:
             log.warning("%s", fault)
 
     def _look(self) -> None:
-        if self.certificate.take_over():
+        a_day_ago = self._router.clock.monotonic_s() - self._looked_s > LOOK_AT_TIMES_S
+        if self.certificate.take_over() or a_day_ago:
             self._look_at_times()
         self._look_later()
 
     def apply_config(self, config: Config) -> None:
-        self.certificate.take_over()
+        if self.certificate.take_over():
+            self._look_at_times()
 
     def describe(self, sources: StatusSources) -> None:
         failures = Family(

@@ -141,7 +141,7 @@ class Engine(Lookup):
         state.inside[id(trigger), address] = bool(inside) and not trigger.at_start
         if inside and (trigger.at_start or state.rule.for_s):
             # Above for two minutes is also what was above when the router came up.
-            self._do(self._evaluate([(state, trigger)], self._event("threshold", address, value, MISSING, 0)))
+            self.do(self._evaluate([(state, trigger)], self._event("threshold", address, value, MISSING, 0)))
 
     def _let_go(self, state: RuleState) -> list[str]:
         self.timing.cancel(state)
@@ -149,7 +149,7 @@ class Engine(Lookup):
 
     def started(self) -> None:
         """The router is up: triggers of kind `start`."""
-        self._do(self._evaluate(self.index.of_kind("start"), self._event("start", "", MISSING, MISSING, 0)))
+        self.do(self._evaluate(self.index.of_kind("start"), self._event("start", "", MISSING, MISSING, 0)))
 
     def session(self, name: str, *, joins: bool) -> None:
         """A client has come or gone."""
@@ -158,7 +158,7 @@ class Engine(Lookup):
             for state, trigger in self.index.of_kind("session")
             if trigger.joins is joins and _named_like(name, trigger.name)
         ]
-        self._do(self._evaluate(found, self._event("session", "", name, MISSING, 0)))
+        self.do(self._evaluate(found, self._event("session", "", name, MISSING, 0)))
 
     # ---- work in parts: what takes long is gone on with when others have had their turn ----
 
@@ -173,7 +173,7 @@ class Engine(Lookup):
         if next(job, self) is not self:
             self._jobs.appendleft(job)
 
-    def _do(self, job: Iterator[None]) -> None:
+    def do(self, job: Iterator[None]) -> None:
         """Do it now, if nothing else is under way and it is over soon."""
         if self._jobs or next(job, self) is not self:
             self._jobs.append(job)
@@ -186,7 +186,7 @@ class Engine(Lookup):
 
         def begin() -> None:
             self._reviews.discard(id(about))
-            self._do(job())
+            self.do(job())
 
         self.host.call_later(REVIEW_AFTER_S, begin)
 
@@ -194,7 +194,7 @@ class Engine(Lookup):
 
     def param(self, address: str, value: Any, depth: int = 0, by: str = "") -> None:
         """A param was set, by the rule `by` or by somebody else."""
-        self._do(self._param(address, value, depth, by))
+        self.do(self._param(address, value, depth, by))
 
     def _param(self, address: str, value: Any, depth: int, by: str) -> Iterator[None]:
         self._now = self.host.monotonic_s()
@@ -226,7 +226,7 @@ class Engine(Lookup):
 
     def message(self, signal: str, address: str, value: Any, depth: int = 0, by: str = "") -> None:
         """An event, a stream's value or a gesture was published."""
-        self._do(self._message(signal, address, value, depth, by))
+        self.do(self._message(signal, address, value, depth, by))
 
     def _message(self, signal: str, address: str, value: Any, depth: int, by: str) -> Iterator[None]:
         self._now = self.host.monotonic_s()
@@ -329,7 +329,7 @@ class Engine(Lookup):
                 yield
         for count, (state, own) in enumerate(decided, 1):
             self.depth = event.depth
-            self.fire(state, own)
+            yield from self._fire(state, own)
             if not count % AT_ONCE:
                 yield
 
@@ -365,11 +365,13 @@ class Engine(Lookup):
 
     def fire(self, state: RuleState, event: Event) -> None:
         """Carry out the rule's actions; of one that only watches, say them."""
-        if not self._within_rate(state, 1 + event.depth):
-            return
-        self.timing.fired(state, event)
-        self._note(state, event, fired=True, reason="")
-        self.firings.start(state, event)
+        self.do(self._fire(state, event))
+
+    def _fire(self, state: RuleState, event: Event) -> Iterator[None]:
+        if self._within_rate(state, 1 + event.depth):
+            self.timing.fired(state, event)
+            self._note(state, event, fired=True, reason="")
+            yield from self.firings.start(state, event)
 
     def would(self, state: RuleState, sentence: str) -> None:
         """What a rule that only watches does not do."""
@@ -415,7 +417,7 @@ class Engine(Lookup):
         if state is None:
             return
         trigger = next(trigger for trigger in state.rule.triggers if trigger.kind == "time")
-        self._do(self._evaluate([(state, trigger)], self._event("time", "", MISSING, MISSING, 0)))
+        self.do(self._evaluate([(state, trigger)], self._event("time", "", MISSING, MISSING, 0)))
 
     # ---- switches ----
 

@@ -17,6 +17,7 @@ from clasp_edge.rules.expression import ExpressionError
 from clasp_edge.rules.fading import Fade, has_steps, is_fadable
 from clasp_edge.rules.host import Timer
 from clasp_edge.rules.model import Action, Event, Source
+from clasp_edge.rules.timing import AT_ONCE
 from clasp_edge.rules.values import MISSING, clamped_int, number, text
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Run:
         self.timer: Timer | None = None
         self.over = False
 
-    def go_on(self) -> None:
-        """Carry out actions up to the next delay, or to the end."""
+    def go_on(self) -> Iterator[None]:
+        """Carry out actions up to the next delay, or to the end; in parts where one of them writes very much."""
         self.timer = None
         actions = self.state.rule.actions
         while self.at < len(actions) and not self.over:
@@ -61,8 +62,10 @@ class Run:
                 if delay_s > 0:
                     self.wait(delay_s)
                     return
-                continue
-            self.firings.carry_out(self.state, action, self.event)
+            elif action.kind == "scene":
+                yield from self.firings.recall(self, action)
+            else:
+                self.firings.carry_out(self.state, action, self.event)
         self.firings.ended(self)
 
     def wait(self, delay_s: float) -> None:
@@ -73,7 +76,7 @@ class Run:
             return
         host = self.firings.host
         self.due_s = host.monotonic_s() + delay_s
-        self.timer = host.call_later(delay_s, self.go_on)
+        self.timer = host.call_later(delay_s, lambda: self.firings.do(self.go_on()))
         host.under_way()
 
     def cancel(self) -> None:
@@ -108,7 +111,11 @@ class Firings:
         """As the engine's."""
         return self._engine.may_wait(state, event)
 
-    def start(self, state: RuleState, event: Event) -> None:
+    def do(self, job: Iterator[None]) -> None:
+        """As the engine's."""
+        self._engine.do(job)
+
+    def start(self, state: RuleState, event: Event) -> Iterator[None]:
         """Fire, as the rule's run mode says."""
         rule, key = state.rule.id, state.key(event)
         own = self._runs.get(rule, {})
@@ -129,7 +136,7 @@ class Firings:
             return
         run = Run(self, state, event)
         self._runs.setdefault(rule, {}).setdefault(key, []).append(run)
-        run.go_on()
+        yield from run.go_on()
 
     def _queue(self, state: RuleState, key: str, event: Event) -> None:
         queue = self._queues.setdefault(state.rule.id, {}).setdefault(key, deque())
@@ -153,7 +160,7 @@ class Firings:
                 event = queue.popleft()
                 if not queue:
                     _drop(self._queues, rule, key)
-                self.start(run.state, event)
+                self.do(self.start(run.state, event))
 
         self.host.call_later(0, next_one)
 
@@ -255,12 +262,6 @@ class Firings:
             case "fade":
                 start = self._from(state, action.start, action, event) if action.start is not None else MISSING
                 self._fade(state, self._address(action, event), start, self._value(state, action, event), action)
-            case "scene":
-                for address, value in self._engine.scenes.get(action.target, {}).items():
-                    if action.over_s and is_fadable(value):
-                        self._fade(state, address, MISSING, value, action)
-                    else:
-                        self._set(state, address, value)
             case "bundle":
                 self._bundle(state, action, event)
             case "cancel" | "enable" | "disable" if not state.rule.act:
@@ -274,6 +275,23 @@ class Firings:
             case "log":
                 assert action.text is not None
                 self.host.say(logging.INFO, f"rule {state.rule.id}: {action.text.fill(event.captures, event.names())}")
+
+    def recall(self, run: Run, action: Action) -> Iterator[None]:
+        """A scene, of which there may be thousands of params."""
+        depth = self._engine.depth
+        for count, (address, value) in enumerate(self._engine.scenes.get(action.target, {}).items(), 1):
+            try:
+                if action.over_s and is_fadable(value):
+                    self._fade(run.state, address, MISSING, value, action)
+                else:
+                    self._set(run.state, address, value)
+            except ValueError as error:
+                self._fail(run.state, f"scene {action.target}: {error}")
+            if not count % AT_ONCE:
+                yield
+                if run.over:
+                    return
+                self._engine.depth = depth
 
     def _bundle(self, state: RuleState, action: Action, event: Event) -> None:
         if not action.delay_s:

@@ -21,6 +21,9 @@ from clasp_edge.wire.pattern import Pattern
 
 MAX_RULES = 10_000
 MAX_TRIGGERS = 16
+MAX_SCENE = 10_000
+"""Params in a scene."""
+
 LONGEST_S = 7 * 86_400
 SHORTEST_INTERVAL_S = 0.1
 
@@ -40,6 +43,8 @@ LINKS = {
 
 def read_rules(tables: Sequence[Any], maps: Sequence[Any], scenes: Mapping[str, Any], report: Report) -> list[Rule]:
     """The rules of a configuration, maps among them, in their order. What cannot be used is reported and left out."""
+    for name, scene in scenes.items():
+        _check_scene(Table(scene, f"scene.{name}", report))
     names = frozenset(scenes)
     rules: list[Rule] = []
     seen: dict[str, str] = {}
@@ -57,6 +62,14 @@ def read_rules(tables: Sequence[Any], maps: Sequence[Any], scenes: Mapping[str, 
             if action.kind in ("cancel", "enable", "disable") and action.target not in targets:
                 report(rule.origin, f'{action.kind} = "{action.target}": there is no rule of that id')
     return rules
+
+
+def _check_scene(part: Table) -> None:
+    if len(part.raw) > MAX_SCENE:
+        part.wrong("", f"has {len(part.raw)} params; a scene has at most {MAX_SCENE}")
+    for address, value in part.raw.items():
+        target_at(part, address, address, 0)
+        part.check_constant(address, value)
 
 
 def _add(rules: list[Rule], seen: dict[str, str], rule: Rule | None, report: Report) -> None:

@@ -11,9 +11,11 @@ import datetime
 import fcntl
 import os
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 LARGEST_BYTES = 8 * 1024 * 1024
 
@@ -47,6 +49,32 @@ def read_tables(path: Path, name: str) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise KeptFileError(f"{path} is damaged: {name} is no list of tables")
     return rows
+
+
+_known: dict[Path, tuple[object, tuple[Any, ...]]] = {}
+"""What is in the files, as it was read or written last: reading ten thousand entries takes seconds on a board, and the
+router asks for every change that an administrator makes."""
+
+MOST_KNOWN = 8
+
+
+def remembered(path: Path, read: Callable[[], Sequence[T]]) -> list[T]:
+    """What `read` finds in the file; read again only if the file is not what it was."""
+    state = state_of(path)
+    known = _known.get(path)
+    if known is None or known[0] != state or state is None:
+        known = state, tuple(read())
+        remember(path, known[1], state)
+    return list(known[1])
+
+
+def remember(path: Path, found: Sequence[Any], state: object) -> None:
+    """The file has this content as long as it is in this state."""
+    _known.pop(path, None)
+    if state is not None:
+        _known[path] = state, tuple(found)
+        if len(_known) > MOST_KNOWN:
+            del _known[next(iter(_known))]
 
 
 @contextlib.contextmanager
@@ -134,4 +162,6 @@ def _value(value: Any) -> str:
 
 
 def _escaped(text: str) -> str:
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
     return "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)

@@ -10,7 +10,16 @@ import re
 import time
 from pathlib import Path
 
-from clasp_edge.security.kept_file import KeptFileError, locked, read_tables, state_of, table, when, write_text
+from clasp_edge.security.kept_file import (
+    KeptFileError,
+    locked,
+    read_tables,
+    remembered,
+    state_of,
+    table,
+    when,
+    write_text,
+)
 
 NAME = "revoked.toml"
 MAX_ENTRIES = 50_000
@@ -30,10 +39,13 @@ class Revocations:
 
     def read(self) -> frozenset[str]:
         """Nonces and keys. Raises KeptFileError."""
+        return frozenset(remembered(self.path, self._read))
+
+    def _read(self) -> list[str]:
         rows = read_tables(self.path, "revoked")
         if not all(isinstance(row.get("id"), str) for row in rows):
             raise KeptFileError(f"{self.path} is damaged: an entry has no id")
-        return frozenset(row["id"] for row in rows)
+        return [row["id"] for row in rows]
 
     def add(self, revoked: str) -> bool:
         """Let it count no more; False if it does not already. Raises KeptFileError."""

@@ -22,6 +22,8 @@ from clasp_edge.security.kept_file import (
     KeptFileError,
     locked,
     read_tables,
+    remember,
+    remembered,
     state_of,
     table,
     time_of,
@@ -96,6 +98,9 @@ class TokenFile:
 
     def read(self) -> list[KeptToken]:
         """All tokens; none where there is no file. Raises TokenFileError."""
+        return remembered(self.path, self._read)
+
+    def _read(self) -> list[KeptToken]:
         rows = read_tables(self.path, "token")
         return [_token(row, f"{self.path}: token[{index}]") for index, row in enumerate(rows)]
 
@@ -149,6 +154,7 @@ class TokenFile:
             yield tokens
             text = "# Tokens of clasp-edge, made by `clasp-edge token`. Hashes only: a secret is shown once.\n"
             write_text(self.path, text + "".join(map(_table, tokens)))
+            remember(self.path, tokens, self.state())
 
 
 def _now(now_s: float | None) -> float:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
-from hmac import compare_digest
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from clasp_edge.quota import UNLIMITED, Quota
 from clasp_edge.security.scope import Action, Scope, ScopeError, Scopes
-from clasp_edge.security.token_file import KeptToken
+from clasp_edge.security.token_file import MAX_TOKENS, KeptToken
 from clasp_edge.security.user_file import User
 from clasp_edge.wire.enums import ErrorCode
 
@@ -142,11 +142,7 @@ class TokenStore:
         for token in kept:
             # What the configuration says of a token comes first.
             if token.digest not in self._by_digest:
-                scopes = Scopes(_parse(scope, token.name) for scope in token.scopes)
-                token_id = f"{token.name} ({token.id})"
-                self._by_digest[token.digest] = Identity(
-                    token.name, scopes, token_id, token.expires, token.digest, quota=token.quota
-                )
+                self._by_digest[token.digest] = _kept_identity(token)
 
     def validate(self, token: str, now_s: float) -> Identity:
         """Return whom the token stands for, or raise Unauthorized. `now_s` is in seconds since the Unix epoch."""
@@ -262,15 +258,20 @@ class TokenStore:
         return next((identity for identity in others if identity.digest == digest), None)
 
     def _find(self, digest: bytes) -> Identity | None:
-        """Compare with every entry, each in constant time: how long it takes tells nothing about a near miss."""
-        found = None
-        for identity in self._by_digest.values():
-            if compare_digest(identity.digest, digest):
-                found = identity
-        return found
+        """As quick with ten thousand as with one. How long it takes tells nothing about a near miss: digests of tokens
+        that are alike are not."""
+        return self._by_digest.get(digest)
 
     def __len__(self) -> int:
         return len(self._by_digest)
+
+
+@lru_cache(MAX_TOKENS)
+def _kept_identity(token: KeptToken) -> Identity:
+    """Whom a token of the file stands for; the same object as long as nothing about it changes."""
+    scopes = Scopes(_parse(scope, token.name) for scope in token.scopes)
+    token_id = f"{token.name} ({token.id})"
+    return Identity(token.name, scopes, token_id, token.expires, token.digest, quota=token.quota)
 
 
 def _unexpired(identity: Identity, now_s: float) -> Identity:

@@ -18,6 +18,8 @@ from clasp_edge.security.kept_file import (
     KeptFileError,
     locked,
     read_tables,
+    remember,
+    remembered,
     state_of,
     table,
     time_of,
@@ -79,6 +81,9 @@ class UserFile:
 
     def read(self) -> list[User]:
         """All users; none where there is no file. Raises KeptFileError."""
+        return remembered(self.path, self._read)
+
+    def _read(self) -> list[User]:
         rows = read_tables(self.path, "user")
         return [_user(row, f"{self.path}: user[{index}]") for index, row in enumerate(rows)]
 
@@ -125,6 +130,7 @@ class UserFile:
                 raise KeptFileError(f"the file is full: {MAX_USERS} users; nothing was changed")
             text = "# Users of MQTT, made by `clasp-edge user`. Passwords are hashed.\n"
             write_text(self.path, text + "".join(map(_table, users)))
+            remember(self.path, users, self.state())
 
 
 def check_name(name: str) -> None:

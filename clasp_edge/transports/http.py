@@ -81,13 +81,13 @@ def headers_of(head: bytes) -> dict[str, str]:
 
 
 class HttpGate(asyncio.Protocol):
-    """First protocol of every connection. `upgrade(transport, data)` takes over one that wants to be a WebSocket;
-    `refuse(transport)` returns a reason when it cannot be taken now, `stranger(headers)` when it comes from a web page
-    that may not. `pages` are shown to who asks for them."""
+    """First protocol of every connection. `upgrade(transport, data, headers)` takes over one that wants to be a
+    WebSocket; `refuse(transport)` returns a reason when it cannot be taken now, `stranger(headers)` when it comes from
+    a web page that may not. `pages` are shown to who asks for them."""
 
     def __init__(
         self,
-        upgrade: Callable[[asyncio.Transport, bytes], None],
+        upgrade: Callable[[asyncio.Transport, bytes, Mapping[str, str]], None],
         refuse: Callable[[asyncio.Transport], str | None],
         waiting: Waiting,
         pages: Pages | None = None,
@@ -159,7 +159,7 @@ class HttpGate(asyncio.Protocol):
             self._answer(response("503 Service Unavailable", f"{reason}\n".encode()))
             return
         self._waiting.discard(self)
-        self._upgrade(transport, request + rest)
+        self._upgrade(transport, request + rest, headers)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pieces = None

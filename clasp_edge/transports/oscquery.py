@@ -197,7 +197,7 @@ class OscQueryServer:
     def _refusal(self, transport: asyncio.Transport) -> str | None:
         return None if self.router.open_to(peer_of(transport)) else "too many sessions"
 
-    def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
+    def _upgrade(self, transport: asyncio.Transport, data: bytes, headers: Mapping[str, str]) -> None:
         connection = _Connection(self)
 
         def listener(request: Any) -> Any:

@@ -295,8 +295,9 @@ class WebSocketServer:
     def _refusal(self, transport: asyncio.Transport) -> str | None:
         return None if self.router.open_to(peer_of(transport)) else "too many sessions"
 
-    def _upgrade(self, transport: asyncio.Transport, data: bytes) -> None:
+    def _upgrade(self, transport: asyncio.Transport, data: bytes, headers: Mapping[str, str]) -> None:
         connection = Connection(self)
+        connection.proxied = any(field in headers for field in FORWARDED)
         speaks_mqtt = False
 
         def listener(request: Any) -> Any:
@@ -307,10 +308,9 @@ class WebSocketServer:
             if self.mqtt is not None and spoken and SUBPROTOCOL not in names:
                 speaks_mqtt = True
                 return mqtt_upgrade(self.mqtt, spoken[0])
-            connection.proxied = any(field in request.headers for field in FORWARDED)
             chosen = SUBPROTOCOL in names
-            headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
-            reply = WSUpgradeResponse.create_101_response(headers)
+            fields = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
+            reply = WSUpgradeResponse.create_101_response(fields)
             return WSUpgradeResponseWithListener(reply, ClientListener(connection))
 
         parser_log = _ParserLog(connection.parser_failed)

@@ -234,3 +234,10 @@ def test_parts_tell_what_they_lost() -> None:
     assert sources.drops() == {"uplink_queue": 3}
     lost[0] = 4
     assert sources.drops() == {"uplink_queue": 4}
+
+
+def test_several_ports_of_one_kind_are_all_told() -> None:
+    with Daemon(osc=True, sets={"osc.also_listen": ["127.0.0.1:0"]}) as daemon:
+        first, second = status(daemon)["listeners"]["osc"].split(", ")
+        assert first != second
+        assert all(one.startswith("127.0.0.1:") for one in (first, second))

@@ -219,3 +219,57 @@ def test_the_same_parts_give_the_same_bytes(secret: Path, tmp_path: Path) -> Non
     for name in ("one", "two"):
         write_bundle(tmp_path / name, raw, b"signature", tmp_path / "root", EPOCH)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_second_key_is_believed_as_well(
+    box: Places, secret: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second, stranger = tmp_path / "second.key", tmp_path / "stranger.key"
+    for key in (second, stranger):
+        keys.make_pair(key)
+    update = make(tmp_path / "u", second)
+    assert install(box, update) == 1
+    shutil.copyfile(second.with_suffix(".pub"), box.update_key.with_name("recovery.pub"))
+    assert install(box, make(tmp_path / "s", stranger)) == 1
+    assert capsys.readouterr().err.count("signature is not from the maker") == 2
+    assert install(box, update) == 0
+
+
+def test_a_key_that_is_made_by_itself_outlives_the_checkout_and_marks_what_it_signs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("IMAGE_KEY", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(keys, "WORK", tmp_path / "work")
+    made = keys.secret_key()
+    assert tmp_path / "home" in made.parents
+    assert made.parent.stat().st_mode & 0o077 == 0
+    assert "TEST BUILD" in capsys.readouterr().out
+    assert keys.is_test()
+    assert keys.secret_key().read_bytes() == made.read_bytes()
+    monkeypatch.setenv("IMAGE_KEY", str(made))
+    assert not keys.is_test()
+    assert keys.secret_key() == made
+    assert "TEST BUILD" not in capsys.readouterr().out.split("\n")[-1]
+
+
+def test_a_key_of_an_earlier_version_is_taken_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IMAGE_KEY", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(keys, "WORK", tmp_path / "work")
+    (tmp_path / "work/keys").mkdir(parents=True)
+    keys.make_pair(tmp_path / "work/keys/update.key")
+    assert keys.secret_key().read_bytes() == (tmp_path / "work/keys/update.key").read_bytes()
+    assert keys.public_key().read_bytes() == (tmp_path / "work/keys/update.pub").read_bytes()
+
+
+@pytest.mark.parametrize("content", [None, "untrusted comment: minisign encrypted secret key\nRWR\n"])
+def test_a_recovery_key_that_is_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    path = tmp_path / "recovery.pub"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("IMAGE_RECOVERY_KEY", str(path))
+    with pytest.raises(SystemExit, match="IMAGE_RECOVERY_KEY"):
+        keys.recovery_key()

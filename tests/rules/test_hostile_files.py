@@ -75,6 +75,16 @@ def test_what_no_map_can_mean_is_a_problem(more: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "scene",
+    [{"lights": 1}, {"/a/*": 1}, {"/a//b": 1}, {"/a": HUGE}, {"/a": tomllib.loads("a = 07:00:00")["a"]}, {"/{1}": 1}],
+)
+def test_a_scene_that_cannot_be_recalled_is_a_problem(scene: dict[str, Any]) -> None:
+    found: list[str] = []
+    read_rules([], [], {"good": {"/a": 1, "/b": [0.5, "x"]}, "bad": scene}, lambda key, sentence: found.append(key))
+    assert found == [f"scene.bad.{next(iter(scene))}"]
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"[", "line 1"),

@@ -190,3 +190,30 @@ def test_a_limit_that_moves_without_end_is_looked_at_now_and_then() -> None:
     world.pass_time(1)
     assert len(scans) == 1
     assert told == ['r: set /hot/99 "99"']
+
+
+def test_a_scene_of_thousands_is_recalled_in_parts_and_in_its_place() -> None:
+    scene = {f"/s/{number}": number for number in range(10 * AT_ONCE)}
+    faults: list[str] = []
+    table = rule("r", "/go", {"publish": "/before"}, {"scene": "s"}, {"publish": "/after"}, kind="event")
+    rules = read_rules([table], [], {"s": scene}, lambda key, sentence: faults.append(sentence))
+    assert not faults
+    told: list[str] = []
+    world = DryRun(lambda line: told.append(line.split(None, 2)[2]))
+    world.load(rules, {"s": scene})
+    world.engine.message("event", "/go", 1)
+    while world.engine.busy:
+        before = len(told)
+        world.engine.go_on()
+        assert len(told) - before <= AT_ONCE + 1
+    assert told == ["event /before", *(f"set {address} {value}" for address, value in scene.items()), "event /after"]
+
+
+def test_a_ring_through_a_scene_ends_by_its_depth() -> None:
+    scene = {f"/s/{number}": number for number in range(2 * AT_ONCE)}
+    table = {"id": "r", "trigger": {"type": "set", "pattern": f"/s/{2 * AT_ONCE - 1}"}, "do": {"scene": "s"}}
+    told: list[str] = []
+    world = DryRun(told.append)
+    world.load(read_rules([table], [], {"s": scene}, lambda *one: None), {"s": scene})
+    world.set(f"/s/{2 * AT_ONCE - 1}", 0)
+    assert len([line for line in told if ": set" in line]) == MAX_DEPTH * len(scene)

@@ -13,6 +13,7 @@ from support.client import Closed, WsClient
 from support.daemon import Daemon
 
 from clasp_edge import wire
+from clasp_edge.security import token_file
 from clasp_edge.security.guesses import FREE_FAILURES, LONGEST_WAIT_S, MAX_HOSTS, Guesses
 from clasp_edge.security.token_file import TokenFile, TokenFileError, digest_of, new_secret, seconds_of
 
@@ -78,6 +79,30 @@ def test_what_is_wrong_is_a_sentence_and_changes_nothing(tmp_path: Path) -> None
         with pytest.raises(TokenFileError):
             call()
     assert file.path.read_bytes() == before
+
+
+def test_what_is_known_of_the_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand tokens take seconds, and the router asks for each change that an administrator makes."""
+    reads: list[Path] = []
+    real = token_file.read_tables
+    monkeypatch.setattr(token_file, "read_tables", lambda path, name: reads.append(path) or real(path, name))
+    ours, theirs = TokenFile(tmp_path), tmp_path / "elsewhere"
+    for number in range(20):
+        ours.add(f"n{number}", ["read:/**"], None)
+    assert len(TokenFile(tmp_path).read()) == 20
+    assert len(reads) == 1  # before the first, when there was no file
+    # What another process has written is seen, damage too; and nobody changes what is known by changing a list.
+    ours.read().clear()
+    theirs.write_bytes(ours.path.read_bytes().replace(b"n19", b"other"))
+    theirs.replace(ours.path)
+    assert [token.name for token in ours.read()][-1] == "other"
+    ours.path.write_text("[[token")
+    with pytest.raises(TokenFileError):
+        ours.read()
+    with pytest.raises(TokenFileError):
+        ours.add("x", ["read:/**"], None)
+    ours.path.unlink()
+    assert ours.read() == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.callers import Callers
 from support.client import WsClient
-from support.daemon import PROJECT_ROOT, Daemon
+from support.daemon import PROJECT_ROOT, Daemon, DaemonFailed
 from support.live import eventually, put
 from support.needs import program
 from support.service_manager import ServiceManager
@@ -27,6 +28,13 @@ def listening(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     sock.bind((host, port))
     sock.listen(1024)
     return sock
+
+
+def refuses(address: tuple[str, int]) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as sock:
+        sock.settimeout(5)
+        return sock.connect_ex(address) == errno.ECONNREFUSED
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -76,9 +84,29 @@ def test_a_changed_address_wins_over_what_was_kept(tmp_path: Path) -> None:
         daemon._listens = {"ws": f"127.0.0.1:{other}"}
         daemon.start()
         assert daemon.ws_address == ("127.0.0.1", other)
-        eventually(lambda: len(manager.stored) == 1)
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=5)
+        assert eventually(lambda: refuses(("127.0.0.1", port)))
+        assert len(manager.stored) == 1
+
+
+@pytest.mark.parametrize("fault", ["configuration", "certificate", "port"])
+def test_a_router_that_cannot_start_holds_no_port(tmp_path: Path, fault: str) -> None:
+    with ServiceManager(tmp_path) as manager, Daemon(manager=manager) as daemon, listening() as taken:
+        manager.wait_for("READY")
+        address, well = daemon.ws_address, dict(daemon.sets)
+        daemon.stop()
+        if fault == "configuration":
+            daemon.sets["limits.max_sessions"] = -1
+        elif fault == "certificate":
+            daemon.sets |= {"websocket.tls_listen": "127.0.0.1:0", "tls.certificate": "/nowhere.pem"}
+        else:
+            daemon.sets["mqtt.listen"] = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(DaemonFailed):
+            daemon.start()
+        assert eventually(lambda: not manager.stored)
+        assert eventually(lambda: refuses(address))
+        daemon.sets = well
+        daemon.start()
+        assert daemon.ws_address == address
 
 
 def test_sockets_of_units_are_used_without_a_notification_socket(tmp_path: Path) -> None:

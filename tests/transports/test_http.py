@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Mapping
 
 from clasp_edge.router.places import HalfOpen
 from clasp_edge.transports.http import HttpGate, Request, Waiting, response
@@ -25,7 +26,7 @@ async def received_of(patience_s: float, pause_s: float) -> int:
     loop = asyncio.get_running_loop()
     waiting = Waiting(loop, HalfOpen(lambda: 8), lambda: patience_s)
 
-    def nobody(transport: asyncio.Transport, data: bytes) -> None:
+    def nobody(transport: asyncio.Transport, data: bytes, headers: Mapping[str, str]) -> None:
         raise AssertionError
 
     server = await loop.create_server(

@@ -151,6 +151,20 @@ class ConfiguredTargets:
         """All of them that are sent something, by name."""
         return {static.config.name: static.target for static in self._targets if static.config.host}
 
+    def target_at(self, host: str, port: int) -> Target | None:
+        """The device that is sent things there."""
+        for static in self._targets:
+            if static.config.host and (static.host, static.config.port) == (host, port):
+                return static.target
+        return None
+
+    def place_of(self, target: Target) -> tuple[str, int] | None:
+        """Where a device is sent things, if it is known yet."""
+        for static in self._targets:
+            if static.target is target and static.config.host and static.host:
+                return static.host, static.config.port
+        return None
+
     def party_of(self, host: str, port: int) -> Target | None:
         """The target that a packet from there belongs to; None where it is not known or not clear."""
         static = self.device_of(host, port)

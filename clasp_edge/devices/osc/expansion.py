@@ -112,9 +112,11 @@ class Expansions:
                 if self._core.slice_over:
                     self._core.start_work(steps)
                     break
-        if self._waiting and source.overflow is None:
-            source.overflow = OrderedDict()
-            source.behind_wildcard = True
+        if self._waiting:
+            source.expands = True
+            if source.overflow is None:
+                source.overflow = OrderedDict()
+                source.behind_wildcard = True
 
     def _work_off(self) -> Iterator[None]:
         try:
@@ -122,10 +124,12 @@ class Expansions:
                 message = self._waiting[0]
                 yield from self._expand(message)
                 self._waiting.popleft()
-                if message.source.overflow is not None:
-                    if message.source.tokens < 0:
-                        self._too_fast(message.source)
-                    self._released(message.source)
+                source = message.source
+                if source.expands and not any(other.source is source for other in self._waiting):
+                    source.expands = False
+                    if source.tokens < 0:
+                        self._too_fast(source)
+                    self._released(source)
         finally:
             self._running = False
 

@@ -47,7 +47,8 @@ class _Pending:
     __slots__ = ("deliveries", "places")
 
     def __init__(self) -> None:
-        self.deliveries: OrderedDict[int, Any] = OrderedDict()
+        self.deliveries: OrderedDict[int, tuple[bytes | None, Any]] = OrderedDict()
+        """With the address where it is replaceable."""
         self.places: dict[bytes, int] = {}
         """Where the newest values are that nothing else has come behind."""
 
@@ -105,9 +106,9 @@ class FanOut:
         else:
             before = pending.places.get(address)
             if before is not None:
-                self._bytes -= _size(pending.deliveries.pop(before))
+                self._bytes -= _size(pending.deliveries.pop(before)[1])
             pending.places[address] = self._number
-        pending.deliveries[self._number] = delivery
+        pending.deliveries[self._number] = address, delivery
         self._bytes += _size(delivery)
 
     def _go_on(self) -> None:
@@ -133,14 +134,15 @@ class FanOut:
         waiting = pending.deliveries
         some: list[Any] = []
         while waiting:
-            number, delivery = waiting.popitem(last=False)
+            number, (address, delivery) = waiting.popitem(last=False)
             if len(some) >= AT_ONCE and not (delivery[_BUNDLE] and delivery[_BUNDLE] == some[-1][_BUNDLE]):
-                waiting[number] = delivery
+                waiting[number] = address, delivery
                 waiting.move_to_end(number, last=False)
                 break
             self._bytes -= _size(delivery)
             some.append(delivery)
-        pending.places = {address: number for address, number in pending.places.items() if number in waiting}
+            if address is not None and pending.places.get(address) == number:
+                del pending.places[address]
         return some
 
     def _tell(self, receiver: Receiver, deliveries: Sequence[Any]) -> None:

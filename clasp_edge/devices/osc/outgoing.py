@@ -1,7 +1,7 @@
 """From what the router delivers to what a device is sent: an OSC address and a message (router.md 10).
 
 What another device said goes out as it was said, with its type tags and its shape, unless the receiver wants a type of
-its own there. Several devices often get the same change; the last translation is kept for them.
+its own there. Many devices often get the same changes; the last translations are kept for them.
 """
 
 from __future__ import annotations
@@ -13,26 +13,36 @@ from clasp_edge.wire.compact import decode_payload
 _HEADER_BYTES = 4
 
 
+KNOWN_BYTES = 65_536
+KNOWN_COST = 300
+"""Of messages that were made lately: many devices are told the same burst, one after the other."""
+
+
 class Outgoing:
     """One prefix that goes without saying, one way to encode."""
 
     def __init__(self, base: bytes, encoder: Encoder) -> None:
         self._base = base
         self.encoder = encoder
-        self._frame = b""
-        self._tail: bytes | None = None
-        self._last: bytes | None = None
+        self._known: dict[tuple[bytes, bytes | None], bytes | None] = {}
+        self._known_bytes = 0
 
     def frame(self, address: bytes, frame: bytes, tail: bytes | None) -> bytes | None:
         """The OSC message for a SET or PUBLISH frame; None if OSC has none for it. `tail` is how a device said it."""
-        if frame != self._frame or tail != self._tail:
-            shown = self.address(address)
-            if tail is not None and self.encoder.kind_of(shown) is None:
-                self._last = padded(shown) + tail
-            else:
-                self._last = self._translate(frame)
-            self._frame, self._tail = frame, tail
-        return self._last
+        key = (frame, tail)
+        try:
+            return self._known[key]
+        except KeyError:
+            pass
+        shown = self.address(address)
+        known = tail is not None and self.encoder.kind_of(shown) is None
+        packet = padded(shown) + tail if known and tail is not None else self._translate(frame)
+        if self._known_bytes > KNOWN_BYTES:
+            self._known.clear()
+            self._known_bytes = 0
+        self._known[key] = packet
+        self._known_bytes += KNOWN_COST + len(frame) + len(packet or b"") + len(tail or b"")
+        return packet
 
     def param(self, address: bytes, value: Value, tail: bytes | None = None) -> bytes:
         """The message that tells a param's value, as a device said it last if one did."""

@@ -416,7 +416,9 @@ cdef class OscReceiver(SourceTable):
         packet = PyBytes_FromStringAndSize(<const char*>p, size)
         key = None
         if end != NULL and not read_message(p, size, self.room, &message):
-            if message.has_arguments and not message.is_pattern and not self._is_reserved(&message):
+            if message.is_pattern:
+                source.wild = True
+            elif message.has_arguments and not self._is_reserved(&message):
                 key = PyBytes_FromStringAndSize(<const char*>p, end - p)
                 if self._is_event(source, key):
                     key = None
@@ -435,18 +437,21 @@ cdef class OscReceiver(SourceTable):
             self.dropped_over_rate += 1
             return
         source.overflow[key] = packet
+        if source.wild and before is not None:
+            source.overflow.move_to_end(key)    # the one with wildcards may be meant for the same param
         source.overflow_bytes += size + OVERFLOW_COST
         self.all_overflow += size + OVERFLOW_COST
 
     def drain(self, Source source not None):
-        """Carry out what waits above the rate, as far as the rate allows by now. Whether there is more."""
+        """Carry out what waits above the rate, as far as the rate allows by now. Whether there is more to do
+        now: behind a message with wildcards it goes on when that is done."""
         cdef Core core = self.plane.core
         cdef bint outer = core.in_pass
         cdef const uint8_t* p
         cdef size_t size
         core.begin()
         try:
-            while source.overflow:
+            while source.overflow and not source.expands:
                 if not self._spend(source, 1):
                     return True
                 _, packet = source.overflow.popitem(last=False)
@@ -459,8 +464,10 @@ cdef class OscReceiver(SourceTable):
                     self._bundle(source, p, size, core.wall_us)
                 else:
                     self._message(source, p, size)
-            source.overflow = None
-            source.behind_wildcard = False
+            if not source.expands:
+                source.overflow = None
+                source.behind_wildcard = False
+                source.wild = False
             return False
         finally:
             if not outer:

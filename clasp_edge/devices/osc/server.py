@@ -121,7 +121,7 @@ class OscServer:
             lambda on_lost: OscConnection(self, self._config.tcp_framing, on_lost),
         )  # fmt: skip
         self.leases = Subscribers(
-            router.loop, self.base_of, self._new_subscriber, self._link_to, self._left,
+            router.loop, self.base_of, self._new_subscriber, self.static.target_at, self._link_to, self._left,
             router.charge_subscription, router.release_subscription, router.account_of,
             lambda source, text: self.complaints.note(source, complaints.CONTROL, text),
         )  # fmt: skip
@@ -142,6 +142,7 @@ class OscServer:
         self.leases.max_subscribers = config.max_subscribers
         self.leases.expel(self.is_allowed)
         self.static.apply(_devices(config), resend=before != _defaults(config))
+        self.leases.part(self.static.targets().values())
         for target in self.targets().values():
             target.scopes = self._scopes_of(target)
         subscribers = {*self.leases.targets().values(), *self.queries}
@@ -355,7 +356,7 @@ class OscServer:
         self.leases.ended(source)
         self.router.debts.leave(principal_of(source.host), self.intake.used_s(source))
         source.link = None
-        if source in self._overflowing:
+        if source.overflow is not None:
             self._parting.add(source)
         else:
             self.intake.drop(source)
@@ -439,7 +440,11 @@ class OscServer:
 
     def _found(self, target: Target) -> None:
         """A configured device's address is known: who was heard before that may be it."""
+        place = self.static.place_of(target)
+        before = self.leases.join(*place, target) if place is not None else None
         for source in self._sources():
+            if before is not None and source.party is before:
+                source.party = target
             if source.party is None:
                 source.party = self.static.party_of(source.host, source.port)
             self._configure(source)
@@ -549,7 +554,7 @@ class OscServer:
             for source in list(self._overflowing):
                 if not self.intake.drain(source):
                     self._overflowing.pop(source, None)
-                    if source in self._parting:
+                    if source in self._parting and source.overflow is None:
                         self.intake.drop(source)
         finally:
             core.end_pass()

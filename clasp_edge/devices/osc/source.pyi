@@ -31,6 +31,7 @@ class Source(Sink):
     received_bytes: int
     answered_bytes: int
     confirmed: bool
+    expands: bool
     bad: int
     over_rate: int
     refused: int

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import msgspec
@@ -62,7 +62,20 @@ class _Lease:
     packets: int
     sender: tuple[str, int]
     holding: Holding
+    shared: bool
+    """The target is that of a configured device, which is sent what it has subscribed to beside what it is anyway."""
     expires_s: dict[str, float] = field(default_factory=dict)
+    patterns: dict[str, Pattern] = field(default_factory=dict)
+
+    def subscribe(self, text: str) -> None:
+        self.target.subscribe(self._name(text), self.patterns[text])
+
+    def unsubscribe(self, text: str) -> None:
+        self.target.unsubscribe(self._name(text))
+
+    def _name(self, text: str) -> str:
+        """What the subscription goes by among those of the target."""
+        return f"subscribed {text}" if self.shared else text
 
 
 class StoredLease(msgspec.Struct, array_like=True):
@@ -82,14 +95,16 @@ class StoredLease(msgspec.Struct, array_like=True):
 class Subscribers:
     """All devices that have subscribed, at most `max_subscribers`. `base_of(source)` goes before the addresses of one,
     `new_target(name, link, source)` makes one, `complain(source, text)` notes what is refused,
-    `link_to(source, port)` the way to it, `on_end(target)` is called when it is gone. `charge` and `release` take and
-    give back a subscription's memory (`Router.charge_subscription`); `account_of(host)` is whose that is."""
+    `configured(host, port)` is the target of a configured device there, `link_to(source, port)` the way to it,
+    `on_end(target)` is called when it is gone. `charge` and `release` take and give back a subscription's memory
+    (`Router.charge_subscription`); `account_of(host)` is whose that is."""
 
     def __init__(
         self,
         loop: AbstractEventLoop,
         base_of: Callable[[Source], bytes],
         new_target: Callable[[str, Link, Source], Target],
+        configured: Callable[[str, int], Target | None],
         link_to: Callable[[Source, int], Link],
         on_end: Callable[[Target], None],
         charge: Callable[[Holding, Pattern], str | None],
@@ -102,6 +117,7 @@ class Subscribers:
         self._complain = complain
         self.max_subscribers = 0
         self._new_target = new_target
+        self._configured = configured
         self._link_to = link_to
         self._on_end = on_end
         self._charge = charge
@@ -122,8 +138,8 @@ class Subscribers:
         return self._by_sender.get((host, port))
 
     def targets(self) -> dict[str, Target]:
-        """All subscribers by the `host:port` where their values go."""
-        return {address_text(*lease.key): lease.target for lease in self._leases.values()}
+        """All subscribers by the `host:port` where their values go, but for configured devices."""
+        return {address_text(*lease.key): lease.target for lease in self._leases.values() if not lease.shared}
 
     def handle(self, source: Source, address: bytes, value: Value) -> None:
         """One of the messages in `CONTROLS`, its arguments as a value. Answers, also when it cannot be followed."""
@@ -187,13 +203,36 @@ class Subscribers:
             pattern = Pattern(self._base_of(source) + text.encode())
             if self._charge(entry.holding, pattern) is not None:
                 continue
-            entry.target.subscribe(text, pattern)
+            entry.patterns[text] = pattern
+            entry.subscribe(text)
             entry.expires_s[text] = self._loop.time() + left_s
         self._by_sender[entry.sender] = entry.target
         source.party = entry.target
         entry.target.resync()
         if self._timer is None:
             self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
+
+    def join(self, host: str, port: int, target: Target) -> Target | None:
+        """The device there is a configured one: what it has subscribed to it is sent as that, not twice.
+        Returns what it was sent things as before."""
+        lease = self._leases.get((host, port))
+        if lease is None or lease.target is target:
+            return None
+        before = lease.target
+        if not lease.shared:
+            before.close()
+        lease.target, lease.shared = target, True
+        for text in lease.expires_s:
+            lease.subscribe(text)
+        if self._by_sender.get(lease.sender) is before:
+            self._by_sender[lease.sender] = target
+        return before
+
+    def part(self, configured: Collection[Target]) -> None:
+        """Forget those who were sent things as a configured device that is one no more: they ask again."""
+        for lease in list(self._leases.values()):
+            if lease.shared and lease.target not in configured:
+                self._drop(lease)
 
     def expel(self, is_allowed: Callable[[str], bool]) -> None:
         """Forget those whose host may not be here any more."""
@@ -224,7 +263,8 @@ class Subscribers:
             lease = self._admit(source, key, port, holding)
         else:
             self._confirm(lease, source)
-        lease.target.subscribe(text, pattern)
+        lease.patterns[text] = pattern
+        lease.subscribe(text)
         lease.expires_s[text] = self._loop.time() + seconds
         self._by_sender.pop(lease.sender, None)
         lease.sender = (source.host, source.port)
@@ -234,7 +274,7 @@ class Subscribers:
         self.changed()
         self._answer(lease.link, b"/clasp/subscribed", (text, seconds))
         if anew or not known:
-            lease.target.resync(None if len(lease.expires_s) == 1 else pattern)
+            lease.target.resync(None if len(lease.expires_s) == 1 and not lease.shared else pattern)
         if self._timer is None:
             self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
 
@@ -244,9 +284,11 @@ class Subscribers:
         if source.host in LOOPBACK and sum(1 for host, _ in self._leases if host == source.host) < LOCAL_LEASES:
             source.confirmed = True
         link = self._link_to(source, port)
-        target = self._new_target(name, link, source)
-        target.charge_to(holding)
-        lease = _Lease(target, key, link, source.packets, key, holding)
+        configured = self._configured(*key)
+        target = configured or self._new_target(name, link, source)
+        if configured is None:
+            target.charge_to(holding)
+        lease = _Lease(target, key, link, source.packets, key, holding, configured is not None)
         self._leases[key] = lease
         return lease
 
@@ -301,13 +343,17 @@ class Subscribers:
         self._drop(min(theirs, key=lambda lease: max(lease.expires_s.values(), default=0.0)))
 
     def _unsubscribe_one(self, lease: _Lease, text: str) -> None:
-        subscription = lease.target.subscriptions.get(text)
-        lease.target.unsubscribe(text)
-        if lease.expires_s.pop(text, None) is not None and subscription is not None:
-            self._release(lease.holding, subscription.pattern)
+        pattern = lease.patterns.pop(text, None)
+        lease.unsubscribe(text)
+        if lease.expires_s.pop(text, None) is not None and pattern is not None:
+            self._release(lease.holding, pattern)
 
     def _drop(self, lease: _Lease) -> None:
-        lease.target.close()
+        if lease.shared:
+            for text in lease.expires_s:
+                lease.unsubscribe(text)
+        else:
+            lease.target.close()
         lease.holding.close()
         del self._leases[lease.key]
         if self._by_sender.get(lease.sender) is lease.target:

@@ -74,6 +74,7 @@ class OscConnection(asyncio.Protocol):
         self._server.router.places.give_back(self)
         if self._settling is not None:
             self._settling.cancel()
+            self._settle()  # nothing more comes
         if self.source is not None:
             self._server.disconnected(self.source)
         if self._on_lost is not None:

@@ -11,7 +11,7 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -76,8 +76,19 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def verify_signature(manifest: bytes, signature: bytes, key: Path, work: Path) -> None:
-    """Raises BundleError unless the owner of `key` signed the manifest."""
+def verify_signature(manifest: bytes, signature: bytes, keys: Sequence[Path], work: Path) -> None:
+    """Raises BundleError unless the owner of one of `keys` signed the manifest."""
+    refused: BundleError | None = None
+    for key in keys:
+        try:
+            _verify(manifest, signature, key, work)
+            return
+        except BundleError as error:
+            refused = refused or error
+    raise refused or BundleError("the signature cannot be checked: this system has no key")
+
+
+def _verify(manifest: bytes, signature: bytes, key: Path, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     (work / MANIFEST).write_bytes(manifest)
     (work / SIGNATURE).write_bytes(signature)
@@ -126,7 +137,7 @@ class Bundle:
             raise BundleError("its content is not what was signed: the file is damaged. Please copy it again")
 
 
-def open_bundle(file: IO[bytes], key: Path, work: Path) -> Bundle:
+def open_bundle(file: IO[bytes], keys: Sequence[Path], work: Path) -> Bundle:
     """Check the signature. Raises BundleError."""
     try:
         archive = tarfile.open(fileobj=file, mode="r|")  # noqa: SIM115  (its file is closed by whoever opened it)
@@ -134,7 +145,7 @@ def open_bundle(file: IO[bytes], key: Path, work: Path) -> Bundle:
         signature = _read_member(archive, SIGNATURE)
     except (tarfile.TarError, EOFError, ValueError):
         raise BundleError(NOT_A_BUNDLE) from None
-    verify_signature(manifest, signature, key, work)
+    verify_signature(manifest, signature, keys, work)
     return Bundle(archive, read_manifest(manifest))
 
 

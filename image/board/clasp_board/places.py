@@ -60,6 +60,12 @@ class Places:
         return self.root / "usr/lib/clasp-edge-board/update.pub"
 
     @property
+    def update_keys(self) -> list[Path]:
+        """Whose updates are believed: of the maker, and of the second key for the day on which the first is lost."""
+        recovery = self.update_key.with_name("recovery.pub")
+        return [self.update_key, recovery] if recovery.exists() else [self.update_key]
+
+    @property
     def daemon_directory(self) -> Path:
         """The daemon's own, from where it also reads what its configuration names by `tls/...`."""
         return self.root / "etc/clasp-edge"

@@ -59,7 +59,7 @@ def install(places: Places, file: str, allow_older: bool) -> Manifest:
         raise BundleError("the system that runs is new and still being tried. Please wait five minutes")
     target = Path(f"{boot['partition']}{NUMBERS[other(booted)]}")
     with sys.stdin.buffer if file == "-" else _opened(file) as opened:
-        bundle = open_bundle(opened, places.update_key, places.run / "update")
+        bundle = open_bundle(opened, places.update_keys, places.run / "update")
         check_fits(places, bundle.manifest, device_size(target), allow_older)
         settle_on(places, booted)
         write_root(bundle, target)

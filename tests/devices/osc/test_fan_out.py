@@ -133,3 +133,22 @@ def test_one_that_fails_harms_no_other() -> None:
     rig.fan_out.add(Broken(rig, "broken"), [delivery(1)])
     rig.fan_out.add(Receiver(rig, "desk"), [delivery(2)])
     assert rig.told == [("desk", 2)]
+
+
+def test_the_newest_value_waits_in_its_place_also_while_others_are_told() -> None:
+    """What was told in part is replaced by nothing that comes later; what still waits is."""
+    rig = Rig()
+    slow, desk = Receiver(rig, "slow", SLICE_S), Receiver(rig, "desk")
+    rig.fan_out.add(slow, [delivery(0)])
+    rig.fan_out.add(desk, [delivery(number, address=b"%d" % number) for number in range(40)])
+    rig.loop.turn()
+    rig.fan_out.add(slow, [delivery(1)])
+    told = [number for name, number in rig.told if name == "desk"]
+    for number in range(40):
+        rig.fan_out.add(desk, [delivery(100 + number, address=b"%d" % number)])
+    while rig.loop.ready:
+        rig.loop.turn()
+    got = [number for name, number in rig.told if name == "desk"]
+    assert got[: len(told)] == told
+    assert {number % 100 for number in got} == set(range(40))
+    assert [number for number in got if number >= 100] == list(range(100, 140))

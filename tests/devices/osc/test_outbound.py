@@ -384,6 +384,60 @@ def test_a_target_that_had_subscribed_as_well_is_known_as_itself_again(target: D
         assert target.hears_nothing()
 
 
+def test_a_configured_device_that_subscribes_is_told_once(target: Device) -> None:
+    """It gets what it asked for beside what it is sent anyway, and its echo is known as its own."""
+    with Daemon(osc=True, config=configured(target, patterns='["/osc/a/**"]')) as daemon:
+        crowd = Crowd(daemon)
+        client, watcher = crowd.ws(), crowd.ws()
+        subscribe(watcher, "/osc/**")
+        target.router = daemon.osc_address
+        target.say("/clasp/subscribe", "/**")
+        assert target.hear()[0] == "/clasp/subscribed"
+        target.renew("/**")
+        put(client, "/osc/a/x", 1)
+        put(client, "/osc/b/x", 2)
+        put(client, "/osc/end", 0)
+        assert target.hear_until(("/end", [0])) == [("/a/x", [1]), ("/b/x", [2]), ("/end", [0])]
+        target.say("/a/x", 1)  # its fader has moved
+        target.say("/clasp/unsubscribe")
+        assert target.hear()[0] == "/clasp/unsubscribed"
+        put(client, "/osc/b/x", 3)
+        put(client, "/osc/a/x", 4)
+        assert target.hear() == ("/a/x", [4])
+        seen = [watcher.recv_type(wire.Set).value for _ in range(5)]
+        assert seen == [1, 2, 0, 3, 4]
+        crowd.leave()
+
+
+def test_a_subscriber_that_the_configuration_comes_to_name_is_told_once(target: Device) -> None:
+    """And what it had subscribed to it is still sent."""
+    with Daemon(osc=True, config="[osc]\nsilence_s = 2\n") as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        target.router = daemon.osc_address
+        target.say("/clasp/subscribe", "/**")
+        assert target.hear()[0] == "/clasp/subscribed"
+        target.renew("/**")
+        (daemon.directory / "clasp-edge.toml").write_text(configured(target, patterns='["/osc/a/**"]'))
+        daemon.hangup()
+        for number in range(1, 4):
+            put(client, "/osc/a/x", number)
+            put(client, "/osc/b/x", number)
+            assert [address for address, _ in target.hear_until(("/b/x", [number]))].count("/a/x") <= 2
+        put(client, "/osc/a/x", 9)
+        put(client, "/osc/b/x", 9)
+        assert target.hear_until(("/b/x", [9])) == [("/a/x", [9]), ("/b/x", [9])]
+        (daemon.directory / "clasp-edge.toml").write_text("[osc]\nsilence_s = 2\n")
+        daemon.hangup()
+        put(client, "/osc/a/x", 10)
+        target.say("/clasp/subscribe", "/**")
+        target.hear_until(("/clasp/subscribed", ["/**", 60]))
+        target.hear_until(("/b/x", [9]))
+        put(client, "/osc/b/x", 11)
+        assert target.hear() == ("/b/x", [11])
+        crowd.leave()
+
+
 # What an address may be sent that only asked once
 
 

@@ -201,3 +201,32 @@ def test_what_a_device_says_above_its_rate_before_it_closes_arrives(framing: Fra
         for round_ in range(2):
             assert eventually(lambda at=f"/osc/round{round_}/299": get(client, at) is not None, 30)  # type: ignore[misc]
         crowd.leave()
+
+
+def test_what_a_device_says_behind_a_wildcard_before_it_closes_arrives(framing: FramingName) -> None:
+    """The message with the wildcard, what comes behind it, another one, and what comes behind that, in this order."""
+    sets = {"osc.tcp_listen": "127.0.0.1:0", "osc.tcp_framing": framing, "osc.messages_per_second": 0}
+    with Daemon(osc=True, sets=sets) as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        count = 4000
+        for number in range(count):
+            client.send(wire.Set(f"/osc/x/{number}", 0))
+        client.sync()
+        stream = Stream(daemon.osc_tcp_address, framing)
+        stream.send(packet("/x/*", 1), packet("/x/7", 2), packet("/x/8", 2), packet("/x/*", 3), packet("/x/7", 4))
+        stream.send(packet("/end", 1))
+        stream.socket.close()
+        assert eventually(lambda: get(client, "/osc/end") is not None, 30)
+        params = [get(client, f"/osc/x/{number}") for number in (0, 7, 8, count - 1)]
+        assert [param and param.value for param in params] == [3, 4, 3, 3]
+        assert daemon.running
+        crowd.leave()
+
+
+def test_a_packet_without_framing_right_before_the_end_is_taken(daemon: Daemon, clients: Crowd) -> None:
+    client = clients.ws()
+    subscribe(client, "/osc/**")
+    with socket.create_connection(daemon.osc_tcp_address, WAIT_S) as one:
+        one.sendall(packet("/raw", 5))
+    assert client.recv_type(wire.Set).value == 5

@@ -1,0 +1,60 @@
+"""Who has the ports of the configuration while no router runs: another broker at 1883 is the usual case.
+
+Reads /proc; only root is told the program's name there. Opens nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from clasp_edge.config.model import Config
+
+LISTENING = "0A"
+"""TCP_LISTEN in /proc/net/tcp."""
+
+_SOCKET = re.compile(r"socket:\[(\d+)\]")
+
+
+def taken_ports(config: Config, proc: Path = Path("/proc")) -> list[str]:
+    """A sentence for each TCP port of the configuration that another program listens on."""
+    wanted = {
+        f"{name}.{key}": listen
+        for name, part in (("websocket", config.websocket), ("tcp", config.tcp), ("mqtt", config.mqtt))
+        for key, listen in (("listen", part.listen), ("tls_listen", part.tls_listen))
+        if listen is not None and listen.port
+    }
+    held = dict(_listening(proc))
+    return [
+        f"{key} {listen}: the port is taken by {_owner(held[listen.port], proc)}; stop that program, or choose "
+        f"another port for {key}"
+        for key, listen in wanted.items()
+        if listen.port in held
+    ]
+
+
+def _listening(proc: Path) -> Iterator[tuple[int, str]]:
+    """Port and inode of each listening socket."""
+    for table in ("net/tcp", "net/tcp6"):
+        try:
+            lines = (proc / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if len(fields) > 9 and fields[3] == LISTENING:
+                yield int(fields[1].rpartition(":")[2], 16), fields[9]
+
+
+def _owner(inode: str, proc: Path) -> str:
+    for process in (path for path in proc.iterdir() if path.name.isdecimal()):
+        try:
+            for descriptor in (process / "fd").iterdir():
+                found = _SOCKET.fullmatch(os.readlink(descriptor))
+                if found and found[1] == inode:
+                    return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+        except OSError:
+            continue
+    return "another program"
