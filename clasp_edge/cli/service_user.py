@@ -9,6 +9,8 @@ import os
 import pwd
 
 USER = "clasp-edge"
+STATE_DIRECTORY = "/var/lib/clasp-edge"
+"""As systemd makes it for the unit's `StateDirectory=`."""
 
 
 def become_service() -> None:
@@ -19,6 +21,8 @@ def become_service() -> None:
         entry = pwd.getpwnam(USER)
     except KeyError:
         return
+    os.environ.setdefault("STATE_DIRECTORY", STATE_DIRECTORY)
+    os.environ["HOME"] = entry.pw_dir
     os.initgroups(USER, entry.pw_gid)
     os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)

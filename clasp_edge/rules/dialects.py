@@ -7,11 +7,20 @@ desktop application's export is another thing (`convert`): it has no ids, and ti
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from clasp_edge.rules.table import LARGEST, quoted
+
+MAX_TRIGGERS = 16
+"""Patterns that one with braces is spelled out as."""
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_ONE = re.compile(r"(?<=/)(?:\?|\[[^\]/]+\])+(?=/|$)")
 
 LARGEST_FILE_BYTES = 16 * 1024 * 1024
 
@@ -133,13 +142,13 @@ def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() and at else c.lower() for at, c in enumerate(name))
 
 
-def _trigger(row: Any, where: str, remark: Remark) -> dict[str, Any]:
+def _trigger(row: Any, where: str, remark: Remark) -> dict[str, Any] | list[dict[str, Any]]:
     name, fields = _tagged(row, where, "the trigger")
     pattern = fields.get("pattern", fields.get("address"))
     match name:
         case "on_change":
             # The reference fires at every SET, whether the value is another one or not.
-            return {"type": "set", "pattern": _glob(pattern, where, remark)}
+            return _of_patterns("set", pattern, where, remark)
         case "on_threshold":
             remark(f"{where}: fires when the value crosses the threshold, not at each value beyond it (level = true)")
             limits = {key: fields[key] for key in ("above", "below") if fields.get(key) is not None}
@@ -147,7 +156,7 @@ def _trigger(row: Any, where: str, remark: Remark) -> dict[str, Any]:
                 return {"type": "set", "address": pattern}
             return {"type": "threshold", "address": pattern, **limits}
         case "on_event":
-            return {"type": "event", "pattern": _glob(pattern, where, remark)}
+            return _of_patterns("event", pattern, where, remark)
         case "on_interval":
             return {"type": "interval", "every_s": fields.get("seconds", 0), "at_start": True}
         case "on_session_join" | "on_session_leave":
@@ -156,10 +165,21 @@ def _trigger(row: Any, where: str, remark: Remark) -> dict[str, Any]:
     raise NotRules(f'{where}: there is no trigger "{name}"')
 
 
-def _glob(pattern: Any, where: str, remark: Remark) -> Any:
-    if isinstance(pattern, str) and pattern.endswith("/**"):
+def _of_patterns(kind: str, pattern: Any, where: str, remark: Remark) -> dict[str, Any] | list[dict[str, Any]]:
+    """The trigger for a pattern of the reference, whose patterns are globs everywhere."""
+    if not isinstance(pattern, str) or any("*" in one.strip("*") for one in pattern.split("/")):
+        return {"type": kind, "pattern": pattern}
+    if pattern.endswith("/**"):
         remark(f'{where}: "{pattern}" also stands for "{pattern[:-3]}" itself here')
-    return pattern
+    wider = _ONE.sub("*", pattern)
+    if wider != pattern:
+        remark(f'{where}: "{pattern}" is read as "{wider}": "?" and "[...]" stand for a whole segment here')
+    pieces = [piece.split(",") for piece in _BRACES.findall(wider)]
+    if not pieces or math.prod(map(len, pieces)) > MAX_TRIGGERS:
+        return {"type": kind, "pattern": wider}
+    between = _BRACES.split(wider)[::2]
+    spelled = ["".join(map("".join, zip(between, (*chosen, ""), strict=True))) for chosen in product(*pieces)]
+    return [{"type": kind, "pattern": one} for one in spelled]
 
 
 def _condition(row: Any, where: str) -> dict[str, Any]:
@@ -267,7 +287,7 @@ def _converted(row: Mapping[str, Any], index: int, remark: Remark) -> dict[str, 
     return table
 
 
-def _export_trigger(trigger: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _export_trigger(trigger: Mapping[str, Any], where: str) -> dict[str, Any] | list[dict[str, Any]]:
     kind = _snake(str(trigger.get("type"))).removeprefix("on_")
     address = trigger.get("address", trigger.get("event"))
     match kind:
@@ -279,7 +299,9 @@ def _export_trigger(trigger: Mapping[str, Any], where: str) -> dict[str, Any]:
             return {"type": "interval", "every_s": trigger.get("seconds", 1)}
         case "threshold":
             sides = _DIRECTIONS.get(str(trigger.get("direction") or "rising"), ("above",))
-            return {"type": "threshold", "address": address, **dict.fromkeys(sides, trigger.get("threshold", 0))}
+            limit = trigger.get("threshold", 0)
+            found = [{"type": "threshold", "address": address, side: limit} for side in sides]
+            return found if len(found) > 1 else found[0]
     raise NotRules(f'{where}: there is no trigger "{kind}"')
 
 

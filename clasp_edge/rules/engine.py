@@ -137,8 +137,8 @@ class Engine(Lookup):
     def _take_side(self, state: RuleState, trigger: Trigger, address: str, value: Any) -> None:
         if trigger.kind != "threshold":
             return
-        inside = self._inside(trigger, value, state.inside.get((id(trigger), address)))
-        state.inside[id(trigger), address] = bool(inside) and not trigger.at_start
+        inside = self._inside(trigger, value, state.inside.get((id(trigger), address)) or 0)
+        state.inside[id(trigger), address] = 0 if inside is None or trigger.at_start else inside
         if inside and (trigger.at_start or state.rule.for_s):
             # Above for two minutes is also what was above when the router came up.
             self.do(self._evaluate([(state, trigger)], self._event("threshold", address, value, MISSING, 0)))
@@ -261,31 +261,32 @@ class Engine(Lookup):
     def _crossed(self, state: RuleState, trigger: Trigger, address: str, value: Any) -> bool:
         key = id(trigger), address
         before = state.inside.get(key)
-        inside = self._inside(trigger, value, before)
+        inside = self._inside(trigger, value, before or 0)
         if inside is None:
             return False
         state.inside[key] = inside
-        if not inside:
+        if not inside or (before and before != inside):
             self.timing.release(state, address)
-            return False
-        if trigger.level:
-            return True
+        if not inside or trigger.level:
+            return bool(inside)
         # The first value after the start arms and does not fire.
-        return before is False or (before is None and (trigger.at_start or bool(state.rule.for_s)))
+        return before != inside if before is not None else trigger.at_start or bool(state.rule.for_s)
 
-    def _inside(self, trigger: Trigger, value: Any, before: bool | None) -> bool | None:
-        """Beyond the threshold; None for what is no number. Between threshold and re-arming it stays as it was."""
+    def _inside(self, trigger: Trigger, value: Any, before: int) -> int | None:
+        """1 above, -1 below, 0 between; None for what is no number. Between limit and re-arming it stays as it was."""
         given = number(value)
         if given is None:
             return None
         above, below = self._limit(trigger.above), self._limit(trigger.below)
-        if (above is not None and given > above) or (below is not None and given < below):
-            return True
-        if before:
-            held_above = above is not None and trigger.rearm_below is not None and given > trigger.rearm_below
-            held_below = below is not None and trigger.rearm_above is not None and given < trigger.rearm_above
-            return held_above or held_below
-        return False
+        if above is not None and given > above:
+            return 1
+        if below is not None and given < below:
+            return -1
+        if before > 0 and above is not None and trigger.rearm_below is not None and given > trigger.rearm_below:
+            return 1
+        if before < 0 and below is not None and trigger.rearm_above is not None and given < trigger.rearm_above:
+            return -1
+        return 0
 
     def _limit(self, bound: float | str | None) -> float | None:
         return number(self.value(bound)) if isinstance(bound, str) else bound

@@ -56,8 +56,8 @@ class RuleState:
         """Tells the rule from one of that id that says something else (pending)."""
 
     @cached_property
-    def inside(self) -> Bounded[tuple[int, str], bool]:
-        """By threshold and address: whether the value is beyond it."""
+    def inside(self) -> Bounded[tuple[int, str], int]:
+        """By threshold and address: 1 where the value is above it, -1 below, 0 for neither."""
         return Bounded()
 
     @cached_property

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clasp_edge.cli.service_user import USER
+from clasp_edge.cli.service_user import STATE_DIRECTORY, USER
 from clasp_edge.cli.taken_ports import taken_ports
 from clasp_edge.config.load import load_config
 
@@ -19,9 +19,10 @@ BECOME = """
 import os, sys
 sys.path.insert(0, {project!r})
 from clasp_edge.cli import service_user
+from clasp_edge.config.model import Config
 service_user.USER = "nobody"
 service_user.become_service()
-print(os.geteuid(), os.getuid(), len(os.getgroups()))
+print(os.geteuid(), os.getuid(), Config().data_dir)
 """
 PROJECT = str(Path(__file__).resolve().parents[2])
 
@@ -61,11 +62,15 @@ def test_a_proc_that_tells_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_root_looks_as_the_service(tmp_path: Path) -> None:
     script = BECOME.format(project=PROJECT)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "STATE_DIRECTORY"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
     user = str(pwd.getpwnam("nobody").pw_uid)
-    assert done.stdout.split()[:2] == [user, user]
+    assert done.stdout.split() == [user, user, STATE_DIRECTORY], "not the state of whoever was root"
 
 
 def test_the_user_is_the_one_of_the_unit() -> None:
     unit = (Path(PROJECT) / "systemd/clasp-edge.service").read_text()
     assert f"User={USER}\n" in unit
+    assert f"StateDirectory={Path(STATE_DIRECTORY).name}\n" in unit

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from clasp_edge.rules.dialects import convert, tables_of
 from clasp_edge.rules.dry_run import DryRun
 from clasp_edge.rules.parse import read_rules
 
@@ -159,3 +160,61 @@ def test_a_fade_that_is_taken_over_leaves_nothing_behind() -> None:
     assert list(world.engine.firings.fading()) == []
     assert world.engine.firings._fading == 0
     assert world.params["/out"] == float(1999 % 7)
+
+
+def test_a_value_that_jumps_from_one_limit_over_the_other_crosses_it() -> None:
+    trigger = {"type": "threshold", "address": "/t", "above": 10, "below": 0, "rearm_below": 8}
+    world, told = world_of({"id": "r", "trigger": trigger, "do": {"publish": "/out", "value": "{value}"}})
+    for value in (5, 11, 12, -1, -2, 11, 9, 11, 8, 11):
+        world.set("/t", value)
+    assert told == [f'r: event /out "{value}"' for value in (11, -1, 11, 11)]
+
+
+def test_a_hold_beyond_one_limit_does_not_go_on_beyond_the_other() -> None:
+    trigger = {"type": "threshold", "address": "/t", "above": 10, "below": 0}
+    world, told = world_of({"id": "r", "trigger": trigger, "for_s": 10, "do": {"publish": "/out", "value": "{value}"}})
+    world.set("/t", 11)
+    world.pass_time(6)
+    world.set("/t", -1)
+    world.pass_time(6)
+    assert told == []
+    world.pass_time(6)
+    assert told == ['r: event /out "-1"']
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant", "not_meant"),
+    [
+        ("/t/{a,b}/x", ["/t/a/x", "/t/b/x"], ["/t/c/x"]),
+        ("/t/{a,b}/{1,2}", ["/t/a/1", "/t/b/2"], ["/t/a/3"]),
+        ("/t/?", ["/t/a"], ["/t/a/b"]),
+        ("/t/[0-9]", ["/t/5"], ["/t"]),
+    ],
+)
+def test_globs_of_the_reference_are_taken(pattern: str, meant: list[str], not_meant: list[str]) -> None:
+    remarks: list[str] = []
+    row = {
+        "id": "x",
+        "trigger": {"OnChange": {"pattern": pattern}},
+        "actions": [{"Publish": {"address": "/out", "signal": "event"}}],
+    }
+    world, told = world_of(*tables_of([row], remarks.append))
+    for address in not_meant:
+        world.set(address, 1)
+    assert told == []
+    for address in meant:
+        world.set(address, 1)
+    assert len(told) == len(meant)
+    assert remarks or "{" in pattern
+
+
+def test_an_export_with_both_directions_fires_at_each_crossing() -> None:
+    row = {
+        "name": "n",
+        "trigger": {"type": "threshold", "address": "/l", "threshold": 3, "direction": "both"},
+        "actions": [{"type": "set", "address": "/o", "value": 1}],
+    }
+    world, told = world_of(*convert([row], lambda remark: None))
+    for value in (1, 5, 6, 2, 1, 4):
+        world.set("/l", value)
+    assert len(told) == 3

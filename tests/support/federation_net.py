@@ -255,6 +255,18 @@ class Net:
             thread.join()
             self.both(name, drop=False)
 
+    def readdress(self, name: str, address: str) -> None:
+        """Another address in place of the one it has, as from another network."""
+        inner = ("-n", self[name].namespace)
+        self.rule(name, self._hub, address=address)
+        _ip(*inner, "address", "delete", f"{self[name].address}/24", "dev", INTERFACE)
+        _ip(*inner, "address", "add", f"{address}/24", "dev", INTERFACE)
+        self[name].address = address
+
+    def carried(self) -> int:
+        """How many bytes have gone between hosts so far."""
+        return sum(self.rule(one, other, count="bytes") for one, other in itertools.permutations(self._hosts, 2))
+
     def reset(self, name: str) -> None:
         """Break the connections between this host and the hub: both ends are told by a reset."""
         command = ["ip", "netns", "exec", self[name].namespace, "ss", "-K", "dst", self[self._hub].address]

@@ -2,8 +2,9 @@
 
 Run as a process of its own: `tun_switch.py NAMESPACE=ADDRESS...`. It makes an interface `wire0` in each namespace and
 carries packets between them by their destination. Orders come as JSON lines on standard input, one word of
-confirmation goes out for each. Not every kernel has `netem`, and this one knows more: each direction has rules of its
-own, and a packet count.
+confirmation goes out for each: how many packets have come that way, or with `"count": "bytes"` how many bytes. With
+`"address"` the namespace has a further one. Not every kernel has `netem`, and this one knows more: each direction has
+rules of its own, and counts.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ MTU_BYTES = 1500
 PACKETS_PER_TURN = 64
 MAX_UNDER_WAY = 20_000
 """Packets that are late; more are lost, as in any queue."""
+
+QUEUE_S = 0.1
+"""How long a packet may wait where a direction has a rate; what would wait longer is lost."""
 
 
 def _enter(path: str) -> None:
@@ -67,7 +71,11 @@ class Rule:
     loss: float = 0.0
     delay_ms: float = 0.0
     jitter_ms: float = 0.0
+    rate_kb: float = 0.0
+    """Kilobytes a second; 0 for as many as come."""
+    free_s: float = 0.0
     packets: int = 0
+    bytes: int = 0
 
 
 def open_tun(namespace: str) -> int:
@@ -122,9 +130,16 @@ class Switch:
                 continue
             rule = self._rules[source, target]
             rule.packets += 1
+            rule.bytes += len(packet)
             if rule.drop or (rule.loss and self._random.random() < rule.loss):
                 continue
             delay_ms = rule.delay_ms + (self._random.uniform(0, rule.jitter_ms) if rule.jitter_ms else 0.0)
+            if rule.rate_kb:
+                now_s = time.monotonic()
+                if rule.free_s > now_s + QUEUE_S:
+                    continue
+                rule.free_s = max(rule.free_s, now_s) + len(packet) / (rule.rate_kb * 1000)
+                delay_ms += (rule.free_s - now_s) * 1000
             if not delay_ms:
                 _deliver(self._fds[target], packet)
             elif len(self._late) < MAX_UNDER_WAY:
@@ -141,6 +156,11 @@ class Switch:
         return True
 
     def _order(self, order: dict[str, Any]) -> int:
+        if (address := order.pop("address", None)) is not None:
+            self._by_address[ipaddress.IPv4Address(address).packed] = order["from"]
+            return 0
+        if order.pop("count", "") == "bytes":
+            return self._rules[order["from"], order["to"]].bytes
         rule = self._rules[order.pop("from"), order.pop("to")]
         for key, value in order.items():
             setattr(rule, key, value)

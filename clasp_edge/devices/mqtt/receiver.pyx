@@ -131,9 +131,10 @@ cdef class MqttReceiver(MqttJournaled):
 
     def acknowledge_bytes(self):
         """Have the kernel acknowledge what was received, now. By the descriptor: the loop's own socket objects
-        duplicate it for each call."""
+        duplicate it for each call. Not where an answer is about to go, nor of a client that has only acknowledged all
+        it was sent, and has nothing else to say."""
         cdef int on = 1
-        if self.fd >= 0:
+        if self.fd >= 0 and not self.is_dirty and (self.received or self.in_flight or self.sending < self.end):
             setsockopt(self.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on))
 
     def depart(self):

@@ -65,6 +65,8 @@ class FanOut:
         self._number = 0
         self._turn: Handle | None = None
         self._slice_s = -1.0
+        self._spent = False
+        """The slice is over: asking the clock again for each delivery would cost more than a delivery."""
         self._busy = False
 
     def __len__(self) -> int:
@@ -79,9 +81,8 @@ class FanOut:
     def add(self, receiver: Receiver, deliveries: Sequence[Any]) -> None:
         """Tell a device, now if there is time."""
         if self._turn is None:
-            self._slice_s = self._cpu_s() + SLICE_S
-            self._turn = self._loop.call_soon(self._go_on)
-        if not self._line and not self._busy and self._cpu_s() < self._slice_s:
+            self._begin_slice()
+        if not self._line and not self._busy and self._has_time():
             self._tell(receiver, deliveries)
             return
         pending = self._line.get(receiver)
@@ -115,14 +116,23 @@ class FanOut:
         """A turn of the loop's: a slice of its own."""
         self._turn = None
         if self._line:
-            self._slice_s = self._cpu_s() + SLICE_S
-            self._turn = self._loop.call_soon(self._go_on)
+            self._begin_slice()
             self._work()
+
+    def _begin_slice(self) -> None:
+        self._slice_s = self._cpu_s() + SLICE_S
+        self._spent = False
+        self._turn = self._loop.call_soon(self._go_on)
+
+    def _has_time(self) -> bool:
+        if not self._spent:
+            self._spent = self._cpu_s() >= self._slice_s
+        return not self._spent
 
     def _work(self) -> None:
         if self._busy:
             return  # what a device is told now comes before what it is told because of that
-        while self._line and (self._cpu_s() < self._slice_s or self._bytes > MAX_WAITING_BYTES):
+        while self._line and (self._has_time() or self._bytes > MAX_WAITING_BYTES):
             receiver, pending = self._line.popitem(last=False)
             some = self._some(pending)
             if pending.deliveries:

@@ -118,7 +118,9 @@ class Downlink(PeerSender):
             log_pass.attach(self)
             backlog = self.backlog
             self._counted = backlog.drained
-            if not self._counted:
+            if self._counted:
+                self._start()
+            else:
                 log_pass.count(self, backlog, lambda: self._has_counted(backlog))
 
     def count(self) -> None:
@@ -157,7 +159,9 @@ class Downlink(PeerSender):
         self._start()
 
     def _start(self) -> None:
-        if self._counted and self._state_told and self.is_open and self.backlog is not None:
+        """What has waited comes after the state, in order. Where nothing waits, what happens now is told beside it."""
+        backlog = self.backlog
+        if self._counted and self.is_open and backlog is not None and (self._state_told or backlog.drained):
             self.start_draining()
 
     def drop(self) -> None:

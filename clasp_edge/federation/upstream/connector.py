@@ -325,3 +325,4 @@ class Connector:
 
     def _network_came(self) -> None:
         self._nudge.set()
+        self._addresses_gone()  # a link that can go on from another address has waited for one

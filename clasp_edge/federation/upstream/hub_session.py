@@ -45,6 +45,7 @@ from clasp_edge.wire import (
     decode_payload,
     encode,
 )
+from clasp_edge.wire.enums import BARE
 from clasp_edge.wire.extensions import is_edge
 from clasp_edge.wire.frame import HEADER_BYTES
 
@@ -60,7 +61,9 @@ DECLARE_TIMEOUT_S = 3.0
 
 DECIDED = (Written.LOCK_HELD, Written.STRATEGY_REJECTED, Written.REVISION_CONFLICT)
 
-HELLO_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation")
+HELLO_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation", BARE)
+"""The states are compared later: a hub that sent all of its own after WELCOME would send it for nothing, and what is
+asked of it would wait behind that. The reference does not know BARE and sends it."""
 
 _TIMESTAMPED = 0x20
 _MQTT = bytes((FederationOp.MQTT,))

@@ -221,6 +221,9 @@ class Uplink:
         self.sender.details = MqttDetails(Holding(account)) if session.tells_mqtt else None
         session.link.on_drain = self.sender.pump_soon
         self._tell_again(session)
+        if session.versioned and self.backlog.drained:
+            # Nothing waits, so what happens from now on need not wait for the states to be compared.
+            self.sender.start_draining()
         self.dialer.established(session.link)
         self.state = "syncing"
         self._earlier_error = self.last_error

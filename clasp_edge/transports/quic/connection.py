@@ -62,6 +62,11 @@ FLIGHT_LIMIT = 262_144
 """Bytes handed to the library and not acknowledged. Every connection may have the first; more by steps, as far as its
 account has room, since the library keeps them until then."""
 
+UNSENT_LIMIT = 32_768
+"""Of those, bytes that the library has not sent at all, because the network takes no more at present: what waits in the
+outbox instead can still be overtaken, or become a newer value.
+"""
+
 HELD_LIMIT = 65_536
 SMALL_DATAGRAM = 150
 """While the session reads nothing and so much input waits, larger datagrams are dropped: the client takes that for a
@@ -73,14 +78,17 @@ PACKET_OVERHEAD = 64
 
 MAX_REASON_BYTES = 120
 
+_ENDS = frozenset({ConnectionTerminated, StreamReset, StopSendingReceived})
+
 
 class QuicLink:
     """One client. Implements `router.link.Link` and `dataplane.outbox.Stream`."""
 
     __slots__ = (
         "_accepted_s", "_buffer", "_charged", "_code", "_ended", "_ending", "_flight", "_gap", "_moved_to", "_over",
-        "_reading", "_reason", "_server", "_surplus", "_terminal", "_timeout", "_timer", "_timer_s", "addresses",
-        "cids", "dirty", "handshaken", "heard_s", "host", "inbox", "inbox_address", "quic", "remote", "session",
+        "_reading", "_reason", "_resuming", "_server", "_surplus", "_terminal", "_timeout", "_timer", "_timer_s",
+        "addresses", "cids", "dirty", "handshaken", "heard_s", "host", "inbox", "inbox_address", "quic", "remote",
+        "session",
     )  # fmt: skip
 
     def __init__(self, server: QuicServer, quic: QuicConnection, remote: str, host: str) -> None:
@@ -103,6 +111,7 @@ class QuicLink:
         self._surplus: set[int] = set()
         self._flight = FLIGHT_STEP
         self._reading = True
+        self._resuming = False
         self._over = False
         self._ended: Callable[[], None] | None = None
         self._terminal = False
@@ -186,9 +195,9 @@ class QuicLink:
             and session.holding.charge(FLIGHT_STEP, Charge.SESSIONS)
         ):
             self._flight += FLIGHT_STEP
-        room = self._flight - outstanding
+        room = min(self._flight - outstanding, UNSENT_LIMIT - unsent)
         session.room = max(0, room)
-        if session.blocked and room >= self._flight // 4:
+        if session.blocked and room >= FLIGHT_STEP // 4:
             session.on_writable()
 
     def keep_alive(self) -> None:
@@ -222,6 +231,7 @@ class QuicLink:
     def _take_events(self) -> int:
         """Act on what has happened; returns how many bytes of streams have come."""
         data: list[bytes] = []
+        ends: list[QuicEvent] = []
         delivered = 0
         ended = False
         while (event := self.quic.next_event()) is not None:
@@ -232,18 +242,23 @@ class QuicLink:
                     ended = ended or event.end_stream
                 else:
                     self._refuse_stream(event.stream_id)
+            elif type(event) in _ENDS:
+                ends.append(event)  # what came before it counts
             else:
                 self._other_event(event)
         if data:
             self._stream_data(data[0] if len(data) == 1 else b"".join(data))
         if ended:
             self._after_input(partial(self.close, CloseCode.NORMAL, "the client has ended its stream"))
+        for event in ends:
+            self._other_event(event)
         return delivered
 
     def _after_input(self, end: Callable[[], None]) -> None:
         """A client may write and end in one breath: what came before counts, and may wait for its turn."""
         session = self.session
-        if session is not None and session.input_waits and not session.pressed and not self._over:
+        waits = session is not None and (session.input_waits or self._resuming)
+        if waits and session is not None and not session.pressed and not self._over:
             self._ended = self._ended or end
         else:
             end()
@@ -359,8 +374,9 @@ class QuicLink:
         try:
             self.quic.send_stream_data(STREAM, data)
         except (QuicConnectionError, ValueError):
-            # The client has closed the connection, or its half of the stream: that is told in a moment.
-            self.abort()
+            # The client has closed the connection, or its half of the stream: that is told in a moment. What it has
+            # said before may still wait for its turn.
+            self._after_input(self.abort)
             return
         self._server.bytes_out += len(data)
         self._server.due(self)
@@ -372,11 +388,12 @@ class QuicLink:
 
     def resume_reading(self) -> None:
         if not self._reading:
-            self._reading = True
+            self._reading = self._resuming = True
             # Not from here: a pass of somebody else may be under way.
             self._server.router.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
+        self._resuming = False
         if self._buffer and self._reading and not self._over:
             self._feed(self._buffer)
         if self._ended is not None and self._reading:

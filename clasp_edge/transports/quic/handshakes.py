@@ -2,9 +2,15 @@
 
 In each second handshakes get `BUDGET_S` of time, and a host no more of it than it leaves to the others: one alone gets
 half, a second one half of the rest. Whoever comes too early is not answered, and tries again by itself (RFC 9002, 6.2).
+Those that come at once wait for their turns, one after the other, with everything else between them.
 """
 
 from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 PERIOD_S = 1.0
 BUDGET_S = 0.5
@@ -34,3 +40,42 @@ class HandshakeBudget:
         """A handshake with the host took so much time."""
         self._spent[host] = self._spent.get(host, 0.0) + seconds
         self._total += seconds
+
+
+MAX_WAITING = 256
+MAX_WAITING_OF_HOST = 64
+"""Beginnings of connections, a datagram of up to 1,500 bytes each, from addresses that were proved."""
+
+TURN_S = 0.002
+"""After so long of beginning connections everything else gets its turn; the last one may take a few milliseconds."""
+
+
+class Waiting(Generic[T]):
+    """Beginnings of connections in the order in which they came, each of a host; so many of each, and of all."""
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[str, T]] = deque()
+        self._of_host: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def put(self, host: str, beginning: T) -> bool:
+        """False: there are too many."""
+        if len(self._queue) >= MAX_WAITING or self._of_host[host] >= MAX_WAITING_OF_HOST:
+            return False
+        self._queue.append((host, beginning))
+        self._of_host[host] += 1
+        return True
+
+    def get(self) -> T:
+        """The next one; there must be one."""
+        host, beginning = self._queue.popleft()
+        self._of_host[host] -= 1
+        if not self._of_host[host]:
+            del self._of_host[host]
+        return beginning
+
+    def clear(self) -> None:
+        self._queue.clear()
+        self._of_host.clear()

@@ -22,7 +22,7 @@ from clasp_edge.router.principal import host_of, principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.transports.quic.connection import QuicLink
 from clasp_edge.transports.quic.engine import CID_BYTES, CRYPTO_ERROR, MOST_ADDRESSES, SMALLEST_INITIAL
-from clasp_edge.transports.quic.handshakes import HandshakeBudget
+from clasp_edge.transports.quic.handshakes import TURN_S, HandshakeBudget, Waiting
 from clasp_edge.transports.quic.header import Initial, NotQuic, read_long_header
 from clasp_edge.transports.quic.retry import RetryTokens
 from clasp_edge.transports.udp import UdpPort
@@ -53,6 +53,8 @@ class QuicServer:
         self._configuration = configuration
         self._tokens = RetryTokens()
         self._budget = HandshakeBudget()
+        self._waiting: Waiting[tuple[tuple[bytes, bytes], bytes, Address]] = Waiting()
+        self._turn_due = False
         self._links: dict[bytes, QuicLink] = {}
         self._touched: list[QuicLink] = []
         self._due: list[QuicLink] = []
@@ -81,6 +83,7 @@ class QuicServer:
     def stop(self) -> None:
         """Accept no more connections; those that are open stay."""
         self._accepting = False
+        self._waiting.clear()
 
     def close(self) -> None:
         """End whatever is left, and give the port back."""
@@ -133,7 +136,7 @@ class QuicServer:
             link.addresses.add(address)
         if link.inbox:
             if link.inbox_address != address:
-                link.absorb()  # the client has moved in the middle of a batch
+                self._absorb(link)  # the client has moved in the middle of a batch
         else:
             self._touched.append(link)
         link.inbox_address = address
@@ -143,15 +146,18 @@ class QuicServer:
     def _end_of_batch(self) -> None:
         touched, self._touched = self._touched, []
         for link in touched:
-            if not link.inbox:
-                continue
-            if link.handshaken:
-                link.absorb()
-            else:
-                began_s = time.perf_counter()
-                link.absorb()
-                self._budget.spend(link.host, time.perf_counter() - began_s)
+            if link.inbox:
+                self._absorb(link)
         self.flush()
+
+    def _absorb(self, link: QuicLink) -> None:
+        """Let it take in what has come, and pay for it if it is still at its handshake."""
+        if link.handshaken:
+            link.absorb()
+        else:
+            began_s = time.perf_counter()
+            link.absorb()
+            self._budget.spend(link.host, time.perf_counter() - began_s)
 
     def _stranger(self, data: bytes, address: Address) -> None:
         """The beginning of a connection, or nothing of ours."""
@@ -180,16 +186,43 @@ class QuicServer:
         self._port.send(encode_quic_retry(VERSION, cid, packet.source, packet.destination, token), address)
 
     def _accept(self, packet: Initial, token: bytes, data: bytes, address: Address) -> None:
+        """A beginning from an address that is proved: it waits for its turn, since it costs milliseconds."""
         now_s = time.monotonic()
         cids = self._tokens.check(address, token, now_s)
         if cids is None or cids[1] != packet.destination:
             self._counts["tokens_refused"] += 1
             return
+        host = principal_of(host_of(self.name_of(address)))
+        if not self._budget.admits(host, now_s) or not self._waiting.put(host, (cids, data, address)):
+            self._counts["handshakes_deferred"] += 1
+        elif not self._turn_due:
+            self._turn_due = True
+            self.router.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        until_s = time.perf_counter() + TURN_S
+        while self._waiting and self._accepting and time.perf_counter() < until_s:
+            cids, data, address = self._waiting.get()
+            if (link := self._links.get(cids[1])) is None:
+                link = self._begin(cids, address)
+            if link is not None and address in link.addresses:
+                link.inbox_address = address
+                link.inbox.append(data)
+                self._absorb(link)
+        self.flush()
+        if self._waiting and not self._turn_due:
+            self._turn_due = True
+            self.router.loop.call_soon(self._turn)
+
+    def _begin(self, cids: tuple[bytes, bytes], address: Address) -> QuicLink | None:
+        """The connection to this address with the id it first asked for, and the one it was told by Retry."""
         remote = self.name_of(address)
         host = host_of(remote)
-        if not self._budget.admits(principal_of(host), now_s):
+        # Asked again: those that were before it in the queue have been paid for meanwhile.
+        if not self._budget.admits(principal_of(host), time.monotonic()):
             self._counts["handshakes_deferred"] += 1
-            return
+            return None
         quic = QuicConnection(
             configuration=self._configuration(),
             original_destination_connection_id=cids[0],
@@ -197,13 +230,12 @@ class QuicServer:
         )
         link = QuicLink(self, quic, remote, principal_of(host))
         self.connections.add(link)
-        self.add_cid(packet.destination, link)
+        self.add_cid(cids[1], link)
         self.add_cid(quic.host_cid, link)
         self.router.half_open.add(link, host, link.give_up)
         link.addresses.add(address)
         link.inbox_address = address
-        link.inbox.append(data)
-        self._touched.append(link)
+        return link
 
     # ---- connections report ----
 
