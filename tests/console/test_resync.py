@@ -56,7 +56,7 @@ def test_a_target_is_sent_its_values_again(daemon: Daemon, desk: Device) -> None
         answer = ask(daemon.control_path, request="resync", target="front desk")
         assert answer == {
             "ok": True,
-            "result": {"targets": [{"name": "front desk", "patterns": 2, "reachable": True}]},
+            "result": {"targets": [{"name": "front desk", "patterns": 2, "reachable": True, "initial": True}]},
         }
         assert sorted(desk.hear_all(3)) == WANTED
         assert desk.hears_nothing()
@@ -87,7 +87,7 @@ def test_a_device_that_asked_goes_by_its_address(daemon: Daemon, desk: Device) -
         ear.hear()
         name = f"127.0.0.1:{ear.port}"
         answer = ask(daemon.control_path, request="resync", target=name)
-        assert answer["result"]["targets"] == [{"name": name, "patterns": 1, "reachable": True}]
+        assert answer["result"]["targets"] == [{"name": name, "patterns": 1, "reachable": True, "initial": True}]
         assert sorted(ear.hear_all(2)) == WANTED[:2]
         assert asker.hears_nothing()
         assert desk.hears_nothing()
