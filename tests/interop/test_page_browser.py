@@ -309,6 +309,22 @@ def settings_of(daemon: Daemon) -> str:
     return path.read_text() if path.exists() else ""
 
 
+def test_over_https_the_page_shows_the_certificate_and_sends_values(browser: Browser) -> None:
+    with Daemon(sets={"websocket.tls_listen": "127.0.0.1:0"}) as daemon:
+        shown = Shown(browser, daemon, encrypted=True)
+        [fingerprint] = {word for word in daemon.stderr.split() if word.startswith("sha256:")}
+        shown.page.wait_for_selector(f"code[title='{fingerprint}']")
+        assert "TLS" in shown.text()
+        with WsClient(daemon.ws_url) as client:
+            client.hello()
+            put(client, "/over/tls", 7)
+        shown.page.goto(shown.url + "#Tree")
+        shown.page.wait_for_selector("text=over")
+        assert shown.faults == []
+        assert all(address.startswith(("https://", "wss://", "data:", "blob:")) for address in shown.asked)
+        shown.close()
+
+
 def test_a_router_is_claimed_and_tokens_are_made_and_revoked(browser: Browser) -> None:
     with Daemon() as daemon:
         shown = Shown(browser, daemon, path="#Setup")

@@ -32,7 +32,9 @@ class Shown:
     """The router's page in a fresh browser profile. `faults` are errors of scripts, refused loads and broken policies;
     `asked` is every address that was asked for."""
 
-    def __init__(self, browser: Browser, daemon: Daemon, *, path: str = "", phone: bool = False) -> None:
+    def __init__(
+        self, browser: Browser, daemon: Daemon, *, path: str = "", phone: bool = False, encrypted: bool = False
+    ) -> None:
         self.faults: list[str] = []
         self.asked: list[str] = []
         self._context = browser.new_context(
@@ -43,8 +45,8 @@ class Shown:
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
         self.page.on("request", lambda request: self.asked.append(request.url))
-        host, port = daemon.ws_address
-        self.url = f"http://{host}:{port}/"
+        host, port = daemon.address_pair("wss" if encrypted else "ws")
+        self.url = f"{'https' if encrypted else 'http'}://{host}:{port}/"
         self.page.goto(self.url + path)
 
     def picture(self, name: str) -> Path:
