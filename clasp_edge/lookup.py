@@ -41,7 +41,8 @@ class Lookup:
         be a name."""
         if literal := _literal(self._host, self._port):
             return literal
-        self._open = {_ask(self._host, family) for family in FAMILIES}
+        # IPv4 first: there is nearly always an answer, and threads for questions are few.
+        self._open = {_ask(self._host, family) for family in reversed(FAMILIES)}
         found: list[list[Address]] = []
         while self._open:
             done, self._open = await asyncio.wait(
@@ -76,7 +77,7 @@ class Lookup:
             if isinstance(answer, OSError):
                 self._errors.append(answer)
             elif answer:
-                found.append([(family, (at[0], self._port, *at[2:])) for family, at in answer])
+                found.append([(family, _whole(at, self._port)) for family, at in answer])
         return found
 
 
@@ -87,7 +88,13 @@ def _literal(host: str, port: int) -> list[Address]:
         )
     except (OSError, UnicodeError):  # a name, or what cannot be one
         return []
-    return [(family, cast("tuple[str | int, ...]", at)) for family, _, _, _, at in found]
+    return [(family, _whole(cast("tuple[str | int, ...]", at), port)) for family, _, _, _, at in found]
+
+
+def _whole(at: tuple[str | int, ...], port: int) -> tuple[str | int, ...]:
+    """With the zone of a link-local address in its text: uvloop connects by host and port alone."""
+    zone = at[3] if len(at) > 3 else 0
+    return (f"{at[0]}%{zone}" if zone and "%" not in str(at[0]) else at[0], port, *at[2:])
 
 
 def _ask(host: str, family: socket.AddressFamily) -> asyncio.Task[Answer]:

@@ -141,7 +141,8 @@ def _federation(name: str, section: Report) -> Lines:
         text = f", queued {waits[0]:,}, dropped {waits[1]:,}" if any(waits) else ""
         named = told.get("name") or peer
         kind = told["kind"] if named == peer else f"{told['kind']}, {peer}"
-        yield "peer", f"{named} ({kind}), {where}: {owns or 'nothing'}{text}"
+        shared = f"; owns {told['shares']}" if told.get("shares") and told["up"] else ""
+        yield "peer", f"{named} ({kind}), {where}: {owns or 'nothing'}{text}{shared}"
     if (hidden := section.get("count", 0) + section.get("remembered", 0) - len(peers)) > 0:
         yield "", f"and {hidden} more"
 

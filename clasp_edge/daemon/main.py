@@ -53,6 +53,9 @@ def run(config: Config, config_path: Path | None, sets: list[str]) -> int:
     """Run until a signal ends it; returns the exit status."""
     logs.set_up(config.log.level)
     _raise_file_limit()
+    # Threads of the loop's, which are made when they are needed: half of them may look up names at a time, and a name
+    # that nobody answers for takes one for 15 s.
+    os.environ.setdefault("UV_THREADPOOL_SIZE", "16")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(Daemon(config, config_path, sets).run())
 

@@ -508,7 +508,9 @@ cdef class Params(Routing):
             raw.payload_size = <size_t>size
             raw.properties = text
             raw.properties_size = 0
-            return self.table.keep(entry, &raw)
+            if not self.table.keep(entry, &raw):
+                raise MemoryError
+            return True
         finally:
             free(target)
 

@@ -10,18 +10,23 @@ from libc.stdint cimport uint64_t
 
 
 cdef struct TokenBucket:
-    double rate                 # tokens per second, which is also what the bucket holds; 0: no limit
+    double rate                 # tokens per second; 0: no limit
     double tokens
     double per_message          # what a message takes: so much, or by its bytes if that is more
     double per_byte
     uint64_t refilled_us        # monotonic
 
 
+cdef inline double full(const TokenBucket* bucket) noexcept nogil:
+    """What the bucket holds: one second's worth, and one message where that is less than one."""
+    return bucket.rate if bucket.rate > 1 else 1
+
+
 cdef inline void refill(TokenBucket* bucket, uint64_t now_us) noexcept nogil:
     if bucket.rate > 0:
         bucket.tokens += (now_us - bucket.refilled_us) * bucket.rate * 1e-6
-        if bucket.tokens > bucket.rate:
-            bucket.tokens = bucket.rate
+        if bucket.tokens > full(bucket):
+            bucket.tokens = full(bucket)
         bucket.refilled_us = now_us
 
 
@@ -41,7 +46,7 @@ cdef inline bint take(TokenBucket* bucket, size_t size) noexcept nogil:
 
 cdef inline double used_s(const TokenBucket* bucket) noexcept nogil:
     """Seconds until a bucket that was just refilled is full: above 1 it is in debt."""
-    return (bucket.rate - bucket.tokens) / bucket.rate if bucket.rate > 0 else 0.0
+    return max(0.0, (bucket.rate - bucket.tokens) / bucket.rate) if bucket.rate > 0 else 0.0
 
 
 cdef inline void owe(TokenBucket* bucket, double seconds) noexcept nogil:
@@ -62,6 +67,6 @@ cdef inline void set_rate(TokenBucket* bucket, double messages_per_second, doubl
     bucket.per_byte = bucket.rate / bytes_per_second if bytes_per_second > 0 else 0
     bucket.refilled_us = now_us
     if before <= 0:
-        bucket.tokens = bucket.rate
+        bucket.tokens = full(bucket)
     elif bucket.rate < before or bucket.tokens < 0 or not same_unit:
         bucket.tokens *= bucket.rate / before

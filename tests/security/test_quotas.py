@@ -41,6 +41,12 @@ scopes = ["admin:/**"]
 messages_per_second = 40
 
 [[security.token]]
+token = "drip-token-of-the-test"
+subject = "drip"
+scopes = ["admin:/**"]
+messages_per_second = 2
+
+[[security.token]]
 token = "deaf-token-of-the-test"
 subject = "deaf"
 scopes = ["admin:/**"]
@@ -123,6 +129,21 @@ def test_a_rate_is_shared_by_all_bearers(daemon: Daemon) -> None:
     one.close()
     eventually(lambda: rate_of(two) == 40)
     two.close()
+
+
+def test_a_share_below_one_a_second_lets_messages_through(daemon: Daemon) -> None:
+    """Each of six bearers may say something every three seconds: that is seldom, not never."""
+    crowd = [admitted(daemon, "drip-token-of-the-test") for _ in range(6)]
+
+    def taken() -> bool:
+        crowd[0].send(wire.Set("/drip", 1))
+        with suppress(TimeoutError):  # that it was refused is said once a second
+            return isinstance(crowd[0].recv(0.5), wire.Ack)
+        return False
+
+    assert eventually(taken)
+    for client in crowd:
+        client.close()
 
 
 def test_subscriptions_of_all_bearers_count_together(daemon: Daemon) -> None:

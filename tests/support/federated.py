@@ -83,7 +83,7 @@ def await_down(daemon: Daemon, name: str = "hub") -> None:
         eventually(gone)
 
 
-def await_error(daemon: Daemon, *words: str, name: str = "hub", timeout: float = 15.0) -> str:
+def await_error(daemon: Daemon, *words: str, name: str = "hub", timeout: float = 30.0) -> str:
     """Until the link's last error has all these words; it must be in the log too. The whole sentence."""
     with client(daemon) as asking:
 

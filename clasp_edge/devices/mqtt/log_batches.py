@@ -6,6 +6,7 @@ Knows no session and no subscription: who wants what lies at an address is asked
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -13,9 +14,14 @@ if TYPE_CHECKING:
 
     from clasp_edge.devices.mqtt.log_replay import Logged, Readable
 
+log = logging.getLogger(__name__)
+
 READ_RECORDS = 512
 READ_BYTES = 64 * 1024
-"""Of the log in one reading: one or two milliseconds of ours, so that everybody else goes on in between."""
+FEW_READERS = 16
+FEWEST_RECORDS = 16
+"""Of the log in one reading: one or two milliseconds of ours, so that everybody else goes on in between. Fewer records
+the more sessions read, down to so few."""
 
 PARTS = 8
 """At hand at a time: so far apart sessions may be that go through the log side by side."""
@@ -81,6 +87,7 @@ class LogBatches:
         self._generation = generation
         self._later_s = later_s
         self._readers: dict[Reader, int] = {}  # and since when
+        self._by_sink: dict[int, Reader] = {}
         self._stamp = 0
         self._parts: list[_Read] = []
         self._asked: dict[int, list[Callable[[Exception | None], None]]] = {}
@@ -101,11 +108,13 @@ class LogBatches:
         """It may read from now on."""
         self._stamp += 1
         self._readers[reader] = self._stamp
+        self._by_sink[id(reader.sink)] = reader
         self._forget_interests()
 
     def leave(self, reader: Reader) -> None:
         """It has read all it needs, is over, or its client is gone."""
         self._readers.pop(reader, None)
+        self._by_sink.pop(id(reader.sink), None)
         self._forget_interests()
         if not self._readers:
             self._parts.clear()
@@ -175,9 +184,14 @@ class LogBatches:
                 self._parts.append(self._made(at, *result))
                 del self._parts[:-PARTS]
             for then in self._asked.pop(at):
-                then(error)
+                try:
+                    then(error)
+                except Exception:
+                    log.exception("what waits in the log could not be given to a session")
 
-        self._journal.fetch_wanted(at, READ_RECORDS, READ_BYTES, self._wanted, self._interests, have)
+        # Each record may be for each of them.
+        most = max(FEWEST_RECORDS, READ_RECORDS * FEW_READERS // max(FEW_READERS, len(self._readers)))
+        self._journal.fetch_wanted(at, most, READ_BYTES, self._wanted, self._interests, have)
 
     def _made(self, at: int, records: Sequence[Logged], end: int) -> _Read:
         part = _Read(at, max(end, at + 1), self._stamp)
@@ -198,9 +212,9 @@ class LogBatches:
         if self._as_of != self._generation() or self._interests_bytes > MOST_INTERESTS_BYTES:
             self._forget_interests()
         sinks = set(map(id, self._sinks(address)))
-        found = [reader for reader in self._readers if id(reader.sink) in sinks] if sinks else []
+        found = [reader for sink in sinks if (reader := self._by_sink.get(sink)) is not None]
         self._interests[address] = found
-        self._interests_bytes += len(address) + INTEREST_BYTES
+        self._interests_bytes += len(address) + INTEREST_BYTES + 8 * len(found)
         return found
 
     def _forget_interests(self) -> None:

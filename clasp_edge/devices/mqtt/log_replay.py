@@ -205,7 +205,8 @@ class LogReplay:
 
     def _has_room(self, waiting: int, queued: int) -> bool:
         """Whether there may be room again since there was none."""
-        return self._session.waiting_bytes < waiting or self._session.context.queued < queued
+        session = self._session
+        return not session.waiting_bytes or session.waiting_bytes < waiting or session.context.queued < queued
 
     def _later(self, delay_s: float) -> None:
         if self._timer is None:
@@ -229,10 +230,13 @@ class LogReplay:
         self._failures = 0
         core = session.server.router.core
         core.begin_pass()
-        full = not all(map(self._take, result.records))
-        core.end_pass()
+        try:
+            full = not all(map(self._take, result.records))
+            # Before what is queued goes out, by which there may be room again.
+            self._full = (session.waiting_bytes, session.context.queued) if full else None
+        finally:
+            core.end_pass()
         if full:
-            self._full = session.waiting_bytes, session.context.queued
             self._later(WAIT_S)
         else:
             self._at = session.read_to = max(self._at, result.end)

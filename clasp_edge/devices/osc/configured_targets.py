@@ -282,7 +282,8 @@ class ConfiguredTargets:
             for family, at in addresses:
                 sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
                 try:
-                    await self._loop.sock_connect(sock, at)
+                    async with asyncio.timeout(CONNECT_TIMEOUT_S / 3):  # a silent one leaves time for the others
+                        await self._loop.sock_connect(sock, at)
                     return (await self._loop.create_connection(lambda: self._new_connection(lost.set), sock=sock))[1]
                 except BaseException as error:
                     sock.close()

@@ -318,8 +318,8 @@ cdef class OscReceiver(SourceTable):
                 self.control.bad_packet(source, (<dict>FAULTS)[count])
             elif self._is_stamped(source, data):
                 # It has a time of its own, and waits in any case: no rate is a reason to lose it.
-                self._refill(source)
-                source.bucket.tokens -= count
+                if self._refill(source) > 0:
+                    source.bucket.tokens -= count
                 self._bundle(source, data, size, self.plane.core.wall_us)
             elif source.overflow is None and self._spend(source, count if count > 0 else 1):
                 self._bundle(source, data, size, self.plane.core.wall_us)
@@ -460,7 +460,8 @@ cdef class OscReceiver(SourceTable):
                 p = <const uint8_t*><char*>(<bytes>packet)
                 size = len(<bytes>packet)
                 if is_bundle(p, size):
-                    source.bucket.tokens -= check_packet(p, size, 0) - 1
+                    if source.bucket.rate > 0:
+                        source.bucket.tokens -= check_packet(p, size, 0) - 1
                     self._bundle(source, p, size, core.wall_us)
                 else:
                     self._message(source, p, size)

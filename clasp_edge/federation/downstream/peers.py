@@ -36,7 +36,7 @@ from clasp_edge.federation.shared.extensions import (
     stored_frame,
 )
 from clasp_edge.federation.shared.identity import Identity
-from clasp_edge.federation.shared.namespace import Namespaces, overlap, read_pattern
+from clasp_edge.federation.shared.namespace import Namespaces, Overlaps, TooManyComparisons, read_pattern
 from clasp_edge.federation.shared.status import PEERS, Params
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.session import shown_address
@@ -85,6 +85,8 @@ class Peer:
         self.instance = instance
         self.session: Session | None = session
         self.owns = Namespaces(router_id, owns)
+        self.shares: tuple[str, str] | None = None
+        """A pattern of these that another router owned as well when the later of the two came, and its id."""
         self.downlink: Downlink | None = None
         self.name = session.name
         self.since_s = session.router.clock.wall_s()
@@ -158,11 +160,12 @@ class Peers:
         self._router.apply_limits(session)
         buffer = self._router.plane.journal_buffer
         strict = buffer is not None and buffer.strict
+        shared = self._shared_namespace(peer)
         keeps = self._places is not None and self._places.offered
         recalls = self._places is not None and _keeps_all(self._router.config.journal)
         session.send(
             peer_frame(
-                self.identity.router_id, self.identity.instance, (), strict=strict, keeps=keeps, recalls=recalls,
+                self.identity.router_id, self.identity.instance, shared, strict=strict, keeps=keeps, recalls=recalls,
                 versions=session.versioned, time_us=self._router.plane.now_hlc if session.versioned else 0,
                 mqtt=session.details is not None, heard=self._seen.heard_of(router_id),
             )
@@ -185,13 +188,43 @@ class Peers:
             if other.instance and other.instance != instance and silent_us < SILENT_US:
                 return f"the router id {router_id[:64]!r} is in use by {other.session.link.remote}"
         if self._router.config.federation.exclusive:
-            claimed = Namespaces(router_id, owns)
-            for peer in self._by_id.values():
-                if peer.session is session or peer.router_id == router_id:
-                    continue
-                if peer.is_here and (clash := overlap(claimed, peer.owns)):
-                    return f"{clash[0]} overlaps with {clash[1]}, which {peer.router_id[:64]!r} owns"
+            try:
+                if clash := self._also_owned(session, router_id, Namespaces(router_id, owns)):
+                    return f"{clash[0]} overlaps with {clash[1]}, which {clash[2].router_id[:64]!r} owns"
+            except TooManyComparisons:
+                return "too many owned patterns begin as those of others do: whether they overlap cannot be told"
         return None
+
+    def _also_owned(self, session: Session, router_id: str, claimed: Namespaces) -> tuple[str, str, Peer] | None:
+        """A pattern of a claim that meets one of another router that is here. Raises TooManyComparisons."""
+        overlaps = Overlaps(claimed)
+        for peer in self._by_id.values():
+            if peer.session is session or peer.router_id == router_id or not peer.is_here:
+                continue
+            if clash := overlaps.with_(peer.owns):
+                return *clash, peer
+        return None
+
+    def _shared_namespace(self, peer: Peer) -> tuple[str, ...]:
+        """Two routers that own one param overrule one another at each link-up: where that is not refused, it is said
+        here and to who has come. The first such pattern of its own."""
+        assert peer.session is not None
+        for other in self._by_id.values():
+            if other.shares is not None and other.shares[1] == peer.router_id:
+                other.shares = None  # perhaps no longer
+        try:
+            clash = self._also_owned(peer.session, peer.router_id, peer.owns)
+        except TooManyComparisons:
+            return ()
+        if clash is None:
+            return ()
+        mine, theirs, other = clash
+        log.warning(
+            "federation peers %r and %r both own what %s and %s stand for: at each link-up one overrules the other",
+            peer.router_id[:64], other.router_id[:64], mine, theirs,
+        )  # fmt: skip
+        peer.shares, other.shares = (mine, other.router_id), (theirs, peer.router_id)
+        return (mine,)
 
     def _take(self, session: Session, router_id: str, link: int, instance: int, owns: Sequence[str]) -> Peer:
         self._leave(session)
@@ -402,6 +435,7 @@ class Peers:
                 "since": round(peer.since_s, 3),
                 "remote": peer.session.link.remote if peer.session is not None else "",
                 "owns": [pattern.text.decode() for pattern in peer.owns.patterns if pattern is not None],
+                "shares": f"{peer.shares[0][:_SHOWN_CHARACTERS]} with {peer.shares[1][:64]}" if peer.shares else "",
                 "held": peer.session.held if peer.session is not None else 0,
                 "told": peer.downlink.told if peer.downlink is not None else 0,
                 **_waiting(peer.downlink),

@@ -4,8 +4,9 @@ Operations of FEDERATION_SYNC that are ours (docs/federation.md), sent only afte
 end is a clasp-edge too. Builds and reads them; knows no session.
 
 - PEER: `origin` the router's id, `since_revision` its instance (when its process started, in microseconds), `patterns`
-  what it owns; `link` tells several links of one router apart; `keeps`, from a hub, that it understands FOLLOW;
-  `recalls`, that after a restart, too, it recognises what was under policy `log`.
+  what it owns (from a hub: one of the other's that a third router owns as well); `link` tells several links of one
+  router apart; `keeps`, from a hub, that it understands FOLLOW; `recalls`, that after a restart, too, it recognises
+  what was under policy `log`.
   `heard:` and an epoch of the box in hexadecimal, from a hub: the highest number that it has heard of that, by
   whichever way. The box tells it what follows.
 - FOLLOW, before the declaration: the hub is to tell, in order, all messages that are under policy `log` here, those too

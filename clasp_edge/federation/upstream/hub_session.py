@@ -113,6 +113,8 @@ class HubSession:
         self.hub_name = ""
         self.hub_id = ""
         self.hub_instance = 0
+        self.also_owned = ""
+        """The first pattern of ours that another router there owns as well."""
         self.plain = False
         self.refused = 0
         self.guard = ReferenceGuard(owner.monotonic_s)
@@ -311,6 +313,7 @@ class HubSession:
             self.owner.measured(message.revisions.get("time", 0), self.owner.monotonic_s() - self._introduced_s)
         self.recalls = bool(message.revisions.get("recalls"))
         self.heard = read_heard(message)
+        self.also_owned = message.patterns[0][:256] if message.patterns else ""
         if message.revisions.get("keeps"):
             self._follow()
         self._declare()

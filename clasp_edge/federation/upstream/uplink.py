@@ -237,6 +237,8 @@ class Uplink:
             # Not before: a hub that takes the declaration and then fails does so every few seconds.
             if self.last_error == self._earlier_error:
                 self.last_error = ""
+            if shared := session.also_owned:
+                self.trouble(f"{shared} is owned by another router as well: at each link-up one overrules the other")
             self.sender.start_draining()
             self.status.write()
 

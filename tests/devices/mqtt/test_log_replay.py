@@ -197,7 +197,8 @@ class Counting:
             self.due.pop(0)()
 
 
-SINKS = {b"/mqtt/%d" % digit: object() for digit in range(10)}
+SINKS: dict[bytes, list[object]] = {b"/mqtt/%d" % digit: [] for digit in range(10)}
+"""Of all readers that ever were."""
 
 
 class Reader:
@@ -205,7 +206,8 @@ class Reader:
 
     def __init__(self, log: LogBatches, address: bytes, position: int) -> None:
         self.log = log
-        self.sink = SINKS[address]
+        self.sink = object()
+        SINKS[address].append(self.sink)
         self.position = position
         self.heard: list[int] = []
         log.enter(self)
@@ -229,7 +231,7 @@ def _wanted_of(digit: int, at: int) -> list[int]:
 def _batches(journal: Counting) -> LogBatches:
     return LogBatches(
         journal,
-        lambda address: [SINKS[address]],
+        lambda address: SINKS[address],
         lambda: 0,
         lambda _, callback: journal.due.append(callback),
     )

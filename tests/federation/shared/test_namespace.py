@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clasp_edge.federation.shared.namespace import Namespaces, overlap
+from clasp_edge.federation.shared.namespace import MAX_COMPARED, Namespaces, Overlaps, TooManyComparisons
 from clasp_edge.wire.pattern import Pattern, covers
+from clasp_edge.wire.pattern import overlap as patterns_overlap
 
 _segments = st.sampled_from(["a", "b", "ab", "*", "**", "a*"])
 _patterns = st.lists(_segments, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
@@ -45,6 +46,10 @@ _words = [  # two patterns of at most three segments have their shortest common 
 ]
 
 
+def overlap(one: Namespaces, other: Namespaces) -> tuple[str, str] | None:
+    return Overlaps(one).with_(other)
+
+
 @given(_short, _short)
 def test_patterns_overlap_that_have_an_address_in_common(one: str, other: str) -> None:
     mine, theirs = Pattern(one.encode()), Pattern(other.encode())
@@ -59,3 +64,30 @@ def test_an_overlap_names_both_patterns() -> None:
     mine, theirs = Namespaces("", ["no/pattern", "/x", "/a/**"]), Namespaces("", ["/b/**", "/*/c"])
     assert overlap(mine, theirs) == ("/a/**", "/*/c")
     assert overlap(mine, Namespaces("", ["/b/**", ""])) is None
+
+
+@given(st.lists(_short, max_size=8), st.lists(_short, max_size=8))
+def test_an_overlap_is_found_wherever_there_is_one(mine: list[str], theirs: list[str]) -> None:
+    pairs = {
+        (one, other)
+        for one, other in itertools.product(mine, theirs)
+        if patterns_overlap(Pattern(one.encode()), Pattern(other.encode()))
+    }
+    found = overlap(Namespaces("", mine), Namespaces("", theirs))
+    assert found in pairs if pairs else found is None
+
+
+def test_a_thousand_subtrees_are_compared_with_a_thousand() -> None:
+    mine, theirs = (Namespaces("", [f"/{name}/{number}/**" for number in range(1000)]) for name in "ab")
+    assert overlap(mine, theirs) is None
+    assert overlap(mine, Namespaces("", [*[f"/b/{number}" for number in range(999)], "/a/999/x"])) is not None
+
+
+def test_comparing_ends() -> None:
+    """Whatever the patterns are: these begin alike and have wildcards after that."""
+    mine, theirs = (
+        Namespaces("", ["/" + "/".join(["**", name] * 8) + f"/{number}" for number in range(1000)]) for name in "ab"
+    )
+    with pytest.raises(TooManyComparisons):
+        overlap(mine, theirs)
+    assert MAX_COMPARED < 17 * 17 * 1000

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 from support.bad_hub import BadHub, Conversation
 from support.client import WsClient
+from support.console import ask
 from support.daemon import Daemon
 from support.federated import JOURNAL, await_error, await_up, await_value, box, client, state, uplink
 from support.live import eventually, put, subscribe
@@ -265,6 +266,20 @@ def test_a_namespace_that_another_box_owns() -> None:
             await_up(three, "part")
             one.start()
             await_error(one, "409", "overlaps with /left/lights")
+
+
+def test_two_owners_of_one_namespace_are_named(hub: Daemon) -> None:
+    with (
+        box(uplink(hub.ws_url, owns=["/left/**"]), sets={"federation.router_id": "l"}) as one,
+        box(uplink(hub.ws_url, owns=["/left/lights/**", "/mine/**"]), sets={"federation.router_id": "r"}) as two,
+    ):
+        await_up(one)
+        await_up(two)
+        assert await_error(two, "owned by another router as well").startswith("/left/lights")
+        peers = ask(hub.control_path, request="status")["result"]["federation"]["peers"]
+        assert peers["r"]["shares"] == "/left/lights with l"
+        assert peers["l"]["shares"].endswith(" with r")
+        assert "both own" in hub.stderr
 
 
 def test_a_leaf_that_declares_1001_patterns_is_told(hub: Daemon) -> None:
