@@ -80,7 +80,7 @@ build: $(VENV)/.package
 
 # Programs that tests talk to.
 tools:
-	@.ci/need node mqtt osc systemd network disk browser
+	@.ci/need node mqtt osc tls systemd network disk browser
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 

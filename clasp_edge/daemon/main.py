@@ -227,10 +227,12 @@ class Daemon:
         """Read the configuration again, with these settings of the page; None: with those that are kept."""
         if self._service is not None:
             self._service.reloading()
-        done = self._apply_changes(settings, reason)
-        if self._service is not None:
-            self._service.reloaded()
-        return done
+        try:
+            return self._apply_changes(settings, reason)
+        finally:
+            # Whatever happens: who is not told waits for ever (systemctl reload, and everything that comes after it).
+            if self._service is not None:
+                self._service.reloaded()
 
     def _apply_changes(self, settings: Mapping[str, Any] | None, reason: str) -> dict[str, list[str]]:
         try:

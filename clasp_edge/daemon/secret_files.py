@@ -8,6 +8,7 @@ other commands need no secrets.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,10 +45,18 @@ def read_secret(text: str) -> str:
     """The first line. Raises Unreadable."""
     path = path_of(text)
     try:
-        with path.open("rb") as file:
-            found = file.read(MOST_BYTES + 2)
+        # Without waiting: a FIFO there would hold up the router until somebody writes to it.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(file, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise Unreadable(f"{path} cannot be read: it is no regular file")
+            found = opened.read(MOST_BYTES + 2)
     except OSError as error:
         raise Unreadable(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        if isinstance(error, Unreadable):
+            raise
+        raise Unreadable(f"{str(path)!r} cannot be read: no file has such a name") from None
     line = found.partition(b"\n")[0].strip()
     if not line or len(line) > MOST_BYTES:
         raise Unreadable(f"{path}: its first line has to be a secret of 1 to {MOST_BYTES} bytes")

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 cpdef enum Charge:              # what is kept (Holding.charge); KINDS counts them
@@ -24,6 +24,20 @@ cdef class Accounts:
     cdef size_t by_kind[11]
     cdef object by_principal
     cdef public object on_refused       # called with an Account when it is refused something
+    # What the state takes, on the same total (`share_total`); NULL: nothing.
+    cdef object state
+    cdef const uint64_t* params_bytes
+    cdef const uint32_t* params
+    cdef const uint64_t* route_bytes
+    cdef const uint32_t* routes
+    cdef const Py_ssize_t* fan_bytes
+    cdef uint64_t* params_limit
+    cdef readonly uint64_t params_most  # bytes that params may have if there is room
+
+    cdef bint shares(self) noexcept
+    cdef size_t beside_params(self) noexcept
+    cdef size_t limit(self) noexcept
+    cdef void balance(self) noexcept
 
 
 cdef class Account:
@@ -33,6 +47,7 @@ cdef class Account:
     cdef readonly size_t used
     cdef public size_t limit            # of its own, 0 = none: a token's quota
     cdef readonly size_t queued         # of it, in MQTT queues
+    cdef readonly size_t input          # of it, for what is coming in
     cdef readonly uint64_t refusals
     cdef double log_tokens              # bytes of the journal's log that it may write now, while the log is rationed
     cdef uint64_t log_us
@@ -40,6 +55,7 @@ cdef class Account:
 
     cdef bint may_log(self, size_t size, double bytes_per_second, uint64_t now_us) noexcept
     cdef bint has_room(self, size_t size) noexcept
+    cdef bint has_input_room(self, size_t size) noexcept
     cdef void refuse(self) noexcept
 
 

@@ -5,8 +5,9 @@ refuses it, with the protocol's own code, where there is no room; a holding that
 
 The share of one principal is as much as is left for others (a dynamic threshold, Choudhury and Hahne 1998): one alone
 gets half, two a third each. An eighth of the total is kept for those that hold next to nothing. So a few greedy
-principals leave room for all others, and there are no shares to configure. Params are not charged here: they make
-room for one another (`state.max_mib`).
+principals leave room for all others, and there are no shares to configure. Params, addresses that are only published
+to and fan-out lists are nobody's, and on the same total: principals get what those leave, and params what principals
+leave, a quarter of the total each at least.
 
 Compiled because queues and params are charged where messages pass. Knows nothing of what is kept.
 """
@@ -20,11 +21,15 @@ cdef enum:
     LOG_BURST_S = 10            # what may be logged at once, as a time at the rate
     LEAST_BURST = 1 << 17       # and at least: a record of any size
     SMALL_PART = 1024           # of the total: that is next to nothing
+    LEAST_PART = 4              # of the total: what principals, or params, may have whatever the others take
+    PARAM_BYTES = 250           # of a param, beside its address and value: its entry, and its places in the indexes
+    ROUTE_BYTES = 200           # the same of an address that is only published to
 
 KIND_NAMES = ("subscriptions", "queues", "sessions", "aliases", "wills", "schedule", "filters", "announces",
               "federation", "input", "osc")
 
 
+@cython.no_gc_clear     # `state` is written to until the last holding has been given back
 cdef class Accounts:
     """All of one router. `of(principal)` finds or makes an account, which is forgotten when nobody holds it."""
 
@@ -44,6 +49,43 @@ cdef class Accounts:
 
     def __len__(self):
         return len(self.by_principal)
+
+    def give_params(self, uint64_t most):
+        """How many bytes params may take if there is room. 0, or more than the total: that is their affair alone."""
+        self.params_most = most
+        if self.params_limit != NULL:
+            self.params_limit[0] = most
+        self.balance()
+
+    def forget_state(self):
+        """Count to the total what principals hold, and nothing else: the state may go before the accounts."""
+        self.params_limit = NULL
+        self.state = None
+
+    cdef bint shares(self) noexcept:
+        """Whether params and principals have one total together."""
+        return self.params_limit != NULL and 0 < self.params_most <= self.total
+
+    cdef size_t beside_params(self) noexcept:
+        """What the state takes beside addresses and values of params."""
+        return (self.params[0] * <size_t>PARAM_BYTES + self.routes[0] * <size_t>ROUTE_BYTES + self.route_bytes[0]
+                + self.fan_bytes[0])
+
+    cdef size_t limit(self) noexcept:
+        """What all principals may hold now."""
+        cdef size_t taken
+        if not self.shares():
+            return self.total
+        taken = self.params_bytes[0] + self.beside_params()
+        return max(self.total // LEAST_PART, self.total - taken if taken < self.total else 0)
+
+    cdef void balance(self) noexcept:
+        """Have params keep to what the principals leave."""
+        cdef size_t taken
+        if self.shares():
+            taken = self.used + self.beside_params()
+            self.params_limit[0] = min(self.params_most, max(
+                self.total // LEAST_PART, self.total - taken if taken < self.total else 0))
 
     def kinds(self):
         """Bytes held, by what they are for."""
@@ -70,18 +112,35 @@ cdef class Account:
 
     cdef bint has_room(self, size_t size) noexcept:
         cdef Accounts all = self.accounts
-        cdef size_t free
+        cdef size_t free, limit
         if self.limit and self.used + size > self.limit:
             return False
         if all.total == 0:
             return True
-        if all.used + size > all.total:
+        limit = all.limit()
+        if all.used + size > limit:
             return False
         if self.used + size <= all.total // SMALL_PART:
             return True
-        free = all.total - all.total // RESERVED_PART
+        free = limit - limit // RESERVED_PART
         free = free - all.used if free > all.used else 0
         return self.used + size <= free
+
+    cdef bint has_input_room(self, size_t size) noexcept:
+        """The same for what is coming in, of which a principal has a share of its own: whoever has filled its account
+        is told so when it asks for more, and not cut off in the middle of asking."""
+        cdef Accounts all = self.accounts
+        cdef size_t free, limit
+        if all.total == 0:
+            return True
+        limit = all.limit()
+        if all.used + size > limit:
+            return False
+        if self.input + size <= all.total // SMALL_PART:
+            return True
+        free = limit - limit // RESERVED_PART
+        free = free - all.used if free > all.used else 0
+        return self.input + size <= free
 
     cdef bint may_log(self, size_t size, double bytes_per_second, uint64_t now_us) noexcept:
         """Whether the log takes a record of it now, at that rate: a bucket that holds `LOG_BURST_S` of it."""
@@ -125,7 +184,7 @@ cdef class Holding:
 
     cpdef bint charge(self, size_t size, int kind) noexcept:
         """Take `size` bytes (Charge: what for). False, counted and told to the log, where there is no room."""
-        if not self.account.has_room(size):
+        if not (self.account.has_input_room(size) if kind == INPUT else self.account.has_room(size)):
             self.account.refuse()
             return False
         self.force(size, kind)
@@ -141,6 +200,9 @@ cdef class Holding:
         self.size += size
         if kind == QUEUES:
             account.queued += size
+        elif kind == INPUT:
+            account.input += size
+        account.accounts.balance()
 
     cpdef void release(self, size_t size, int kind) noexcept:
         """Give back `size` bytes, at most what was taken for this kind."""
@@ -150,11 +212,14 @@ cdef class Holding:
         account.used -= size
         account.accounts.used -= size
         account.accounts.released += size
+        account.accounts.balance()
         account.accounts.by_kind[kind] -= size
         self.by_kind[kind] -= size
         self.size -= size
         if kind == QUEUES:
             account.queued -= size
+        elif kind == INPUT:
+            account.input -= size
 
     cpdef void release_all(self, int kind) noexcept:
         """Give back all of one kind."""
@@ -181,6 +246,8 @@ cdef class Holding:
                 self.size += size
                 if kind == QUEUES:
                     account.queued += size
+                elif kind == INPUT:
+                    account.input += size
         self.account = account
 
     def close(self):

@@ -24,7 +24,10 @@ cdef class ClaspReceiver(ClaspSender):
     cdef readonly uint64_t held         # how often a router's input was held back for its rate
     cdef readonly uint64_t last_revision    # of the peer's last accepted SET
     cdef public WriteRun run            # of another router: the writes that it has announced
-    cdef list deferred                  # frames read while the peer does not take its replies
+    cdef uint8_t* deferred              # frames read while the peer does not take its replies, a size before each
+    cdef size_t deferred_at             # where the first of them begins
+    cdef size_t deferred_end            # 0: there are none
+    cdef size_t deferred_room           # which is what is charged for them
     cdef bint input_paused
     cdef bint resuming
     cdef bint yielding                  # what it sends has had its time: the rest waits for its turn
@@ -37,6 +40,8 @@ cdef class ClaspReceiver(ClaspSender):
     cdef void feed(self, const uint8_t* data, size_t size) noexcept
     cdef void _run_staged(self) noexcept
     cdef void _take(self, const uint8_t* data, size_t size) noexcept
+    cdef bint _defer(self, const uint8_t* data, size_t size) noexcept
+    cdef void _forget_deferred(self) noexcept
     cdef void end_of_buffer(self) noexcept
     cdef void _handle(self, const uint8_t* data, size_t size) noexcept
     cdef void _payload(self, const uint8_t* payload, size_t size, int qos) noexcept

@@ -7,8 +7,10 @@ frame header and the two hot messages (wire.md 1, 2.3); it knows no transport an
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.string cimport memcpy
 
+from clasp_edge.dataplane.account cimport INPUT
 from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
 from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
 from clasp_edge.dataplane.messages cimport PUBLISH, SET, Published, Write, read_publish, read_set, read_version
@@ -32,6 +34,7 @@ log = logging.getLogger("clasp_edge.dataplane")
 cdef enum:
     MAX_FRAME = 65547
     SIGNAL_GESTURE = 3
+    LEAST_DEFERRED = 4096       # bytes for frames that wait: doubled as they need it
     PING = 0x41
     PING_US = 100000            # of a peer above its rate, one PING in this time is answered
 
@@ -79,8 +82,10 @@ cdef class ClaspReceiver(ClaspSender):
     """`ClaspReceiver(core, plane)`; see `open_outbox` for its socket."""
 
     def __cinit__(self, core, plane, *args, **kwargs):
-        self.deferred = []
         self.heard_us = self.core.mono_us
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.deferred)
 
     # ---- what the control plane implements ----
 
@@ -105,6 +110,9 @@ cdef class ClaspReceiver(ClaspSender):
 
     def on_rate_limited(self):
         """Messages were dropped because the peer sends too many; called at most once per second."""
+
+    def on_no_room(self):
+        """What the peer has sent must wait, and its account has no room for that."""
 
     def pause_input(self):
         """Stop reading from the peer."""
@@ -299,15 +307,50 @@ cdef class ClaspReceiver(ClaspSender):
         """Handle one frame, or keep it while the peer does not read its replies."""
         if self.dead:
             return
-        if (self.pressed or self.yielding or self.deferred or (self.paced and self._holds())
+        if (self.pressed or self.yielding or self.deferred_end or (self.paced and self._holds())
                 or len(self.jobs) > JOBS_AT_ONCE):
             # What the peer asks must not pile up as answers. What one read brought waits here, the rest in the kernel.
-            self.deferred.append(PyBytes_FromStringAndSize(<const char*>data, size))
+            if not self._defer(data, size):
+                try:
+                    self.on_no_room()
+                except Exception:
+                    log.exception("a connection could not be closed")
             if not self.input_paused:
                 self.input_paused = True
                 self._call_pause()
             return
         self._handle(data, size)
+
+    cdef bint _defer(self, const uint8_t* data, size_t size) noexcept:
+        """Keep a frame for later; False where there is no room for it."""
+        cdef size_t room = self.deferred_room if self.deferred_room else LEAST_DEFERRED
+        cdef uint32_t length = <uint32_t>size
+        cdef void* larger
+        while room < self.deferred_end + sizeof(length) + size:
+            room *= 2
+        if room > self.deferred_room:
+            if self.holding is not None and not self.holding.charge(room - self.deferred_room, INPUT):
+                return False
+            larger = PyMem_RawRealloc(self.deferred, room)
+            if larger == NULL:
+                if self.holding is not None:
+                    self.holding.release(room - self.deferred_room, INPUT)
+                return False
+            self.deferred = <uint8_t*>larger
+            self.deferred_room = room
+        memcpy(self.deferred + self.deferred_end, &length, sizeof(length))
+        self.deferred_end += sizeof(length)
+        if size:
+            memcpy(self.deferred + self.deferred_end, data, size)
+        self.deferred_end += size
+        return True
+
+    cdef void _forget_deferred(self) noexcept:
+        if self.holding is not None:
+            self.holding.release(self.deferred_room, INPUT)
+        PyMem_RawFree(self.deferred)
+        self.deferred = NULL
+        self.deferred_at = self.deferred_end = self.deferred_room = 0
 
     cdef bint _holds(self) noexcept:
         """Whether a router has had all that its rate allows: then what it says waits until there is more."""
@@ -351,8 +394,9 @@ cdef class ClaspReceiver(ClaspSender):
 
     def take_deferred(self):
         """Handle what was read before the peer fell behind, then read on."""
-        cdef bytes frame
-        cdef Py_ssize_t done = 0
+        cdef uint32_t length
+        cdef uint8_t* frame
+        cdef int done = 0
         cdef bint outer = self.core.in_pass
         self.resuming = False
         self.yielding = False
@@ -360,23 +404,27 @@ cdef class ClaspReceiver(ClaspSender):
         refill(&self.bucket, self.core.mono_us)
         self.began_us = self.core.elapsed_us() if outer else 0
         self.core.measured_us = self.began_us
-        while (done < len(self.deferred) and not self.pressed and not self.yielding
+        # Nothing is deferred meanwhile: what is handled here is not taken in again.
+        while (self.deferred_at < self.deferred_end and not self.pressed and not self.yielding
                and len(self.jobs) <= JOBS_AT_ONCE and not self.dead):
             if self.paced and self._holds():
                 break
-            frame = <bytes>self.deferred[done]
+            memcpy(&length, self.deferred + self.deferred_at, sizeof(length))
+            frame = self.deferred + self.deferred_at + sizeof(length)
+            self.deferred_at += sizeof(length) + length
             done += 1
-            self._handle(<const uint8_t*><char*>frame, len(frame))
+            self._handle(frame, length)
             if self.core.heavy or done % STAGED == 0:
                 self._measure()
-        del self.deferred[:done]
+        if self.deferred_end and (self.dead or self.deferred_at == self.deferred_end):
+            self._forget_deferred()
         if not outer:
             self.core.finish()
         if self.dead:
-            self.deferred.clear()
+            pass
         elif self.pressed or self.yielding or len(self.jobs) > JOBS_AT_ONCE:
             pass                    # `drained` calls again, or the peer's turn comes
-        elif self.deferred:
+        elif self.deferred_end:
             self.drained()
         elif self.input_paused:
             self.input_paused = False

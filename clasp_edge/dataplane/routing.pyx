@@ -10,6 +10,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdlib cimport free, malloc
 
+from clasp_edge.dataplane.account cimport Accounts
 from clasp_edge.dataplane.payload cimport put_event
 from clasp_edge.dataplane.reserved cimport is_reserved
 from clasp_edge.dataplane.sink cimport BOUNDED, HEADROOM, begin_delivery
@@ -43,6 +44,16 @@ cdef class Routing(State):
 
     def __dealloc__(self):
         free(self.scratch)
+
+    def share_total(self, Accounts accounts not None):
+        """Have what the state takes counted to the total of the accounts (`Accounts.give_params`)."""
+        accounts.state = self
+        accounts.params_bytes = &self.table.bytes
+        accounts.params = &self.table.params
+        accounts.route_bytes = &self.table.route_bytes
+        accounts.routes = &self.table.routes
+        accounts.fan_bytes = &self.trie.fan_bytes
+        accounts.params_limit = &self.max_bytes
 
     def gate_changed(self):
         """Forget what the gate has remembered about who may write where."""

@@ -66,6 +66,7 @@ class Router:
         self.plane = Plane(self.core, limits.history_kib * 1024)
         self.plane.control = self
         self.accounts = Accounts()
+        self.plane.share_total(self.accounts)
         self._refusals = RefusalLog(self.accounts, clock)
         self.sessions: dict[str, Session] = {}
         self.on_peer_refused: Callable[[Session, Verdict, bytes], None] | None = None
@@ -109,7 +110,7 @@ class Router:
         self.core.event_backlog = limits.event_backlog_kib * 1024
         self.accounts.total = limits.memory_mib << 20
         self.plane.max_params = state.max_params
-        self.plane.max_bytes = state.max_mib * 1024 * 1024
+        self.accounts.give_params(state.max_mib << 20)
         self.plane.evict = state.eviction == "lru"
         self._strategies = [
             (Pattern(rule.pattern.encode()), Strategy[rule.strategy.upper()]) for rule in state.strategy

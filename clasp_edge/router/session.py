@@ -261,6 +261,9 @@ class Session(ClaspReceiver):
     def on_rate_limited(self) -> None:
         self.error(ErrorCode.RATE_LIMITED, f"Rate limit exceeded: {self.rate_limit}")
 
+    def on_no_room(self) -> None:
+        self.close(CloseCode.TRY_AGAIN_LATER, self.router.memory_full())
+
     def pause_input(self) -> None:
         self.link.pause_reading()
 

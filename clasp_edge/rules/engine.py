@@ -217,9 +217,10 @@ class Engine(Lookup):
                 self.later(trigger, partial(self._bound_moved, state, trigger))
         yield from self._evaluate(due, event)
         for count, state in enumerate(route.holds, 1):
-            if len(state.holding) > AT_ONCE:
+            held = state.made("holding")
+            if len(held) > AT_ONCE:
                 self.later(state, partial(self.timing.review, state))
-            elif state.holding:
+            elif held:
                 yield from self.timing.review(state)
             if not count % AT_ONCE:
                 yield
@@ -368,7 +369,19 @@ class Engine(Lookup):
         """Carry out the rule's actions; of one that only watches, say them."""
         self.do(self._fire(state, event))
 
+    def has(self, state: RuleState) -> bool:
+        """Whether this is a rule of these, and not of those before the last `load`: what is done in parts may ask."""
+        return self.states.get(state.rule.id) is state
+
+    def stands(self, state: RuleState) -> bool:
+        """Whether the rule may still do what was decided: it is there, and enabled."""
+        return state.enabled and self.has(state)
+
     def _fire(self, state: RuleState, event: Event) -> Iterator[None]:
+        if not self.stands(state):
+            if self.has(state):
+                self._note(state, event, fired=False, reason="the rule is disabled")
+            return
         if self._within_rate(state, 1 + event.depth):
             self.timing.fired(state, event)
             self._note(state, event, fired=True, reason="")

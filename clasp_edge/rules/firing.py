@@ -117,6 +117,8 @@ class Firings:
 
     def start(self, state: RuleState, event: Event) -> Iterator[None]:
         """Fire, as the rule's run mode says."""
+        if not self._engine.stands(state):
+            return
         rule, key = state.rule.id, state.key(event)
         own = self._runs.get(rule, {})
         under_way = own.get(key, [])
@@ -222,8 +224,8 @@ class Firings:
         for bundle in self._bundles.pop(rule, set()):
             bundle.timer.cancel()
             lost.append(f"rule {rule}: a bundle")
-        if state.holding:
-            lost.append(f"rule {rule}: {len(state.holding)} conditions that had begun to hold")
+        if held := state.made("holding"):
+            lost.append(f"rule {rule}: {len(held)} conditions that had begun to hold")
         if lost:
             self.host.under_way()
         return lost

@@ -149,7 +149,7 @@ def collect(engine: Engine) -> Iterator[Pending]:
     for run in engine.firings.waiting():
         yield from _record("run", run.state, run.event, run.due_s - now_s, run.at)
     for state in engine.states.values():
-        for key, (_, event) in state.holding.items():
+        for key, (_, event) in state.made("holding").items():
             yield from _record("hold", state, event, state.held_until_s.get(key, now_s) - now_s, 0)
     for state, address, fade in engine.firings.fading():
         for record in _record("fade", state, Event("", "", MISSING, MISSING, 0.0), fade.left_s, fade.number):

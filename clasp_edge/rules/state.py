@@ -107,6 +107,11 @@ class RuleState:
         """By trigger: the next tick of an interval."""
         return {}
 
+    def made(self, table: str) -> dict[Any, Any]:
+        """The table of that name, for who only looks at what is in it: one that was not asked for yet stays unmade."""
+        found: dict[Any, Any] = self.__dict__.get(table, {})
+        return found
+
     def key(self, event: Event) -> str:
         """What timing is kept by."""
         return event.address if event.captures else ""

@@ -115,13 +115,13 @@ class Timing:
     def release(self, state: RuleState, address: str) -> None:
         """The trigger does not hold any more (a value came back over its threshold)."""
         for key in (address, EVERYTHING):
-            if (held := state.holding.pop(key, None)) is not None:
+            if (held := state.made("holding").pop(key, None)) is not None:
                 held[0].cancel()
                 self._host.under_way()
 
     def review(self, state: RuleState) -> Iterator[None]:
         """Something that the conditions look at has changed. In parts."""
-        for number, (key, (timer, event)) in enumerate(list(state.holding.items()), 1):
+        for number, (key, (timer, event)) in enumerate(list(state.made("holding").items()), 1):
             if self._engine.fails(state, self._as_it_is(event)) is not None:
                 held = state.holding.get(key)
                 if held is not None and held[0] is timer:
@@ -154,7 +154,9 @@ class Timing:
     # ---- silence, intervals ----
 
     def expect(self, state: RuleState, trigger: Trigger, address: str) -> None:
-        """A sign of life at an address: its silence is counted from now."""
+        """A sign of life at an address: its silence is counted from now; that of a rule that is gone is not."""
+        if not self._engine.has(state):
+            return
         key = id(trigger), address
         if (timer := state.silences.pop(key, None)) is not None:
             timer.cancel()
@@ -179,20 +181,21 @@ class Timing:
 
     def pause(self, state: RuleState) -> None:
         """End what waits to be evaluated; intervals and silences go on, and find the rule disabled."""
-        for timers in (state.settling, state.trailing):
+        for timers in (state.made("settling"), state.made("trailing")):
             for timer in timers.values():
                 timer.cancel()
             timers.clear()
-        if state.holding:
+        held = state.made("holding")
+        if held:
             self._host.under_way()
-        for timer, _ in state.holding.values():
+        for timer, _ in held.values():
             timer.cancel()
-        state.holding.clear()
+        held.clear()
 
     def cancel(self, state: RuleState) -> None:
         """End all timers of a rule."""
         self.pause(state)
-        for timer in (*state.silences.values(), *state.ticks.values()):
-            timer.cancel()
-        state.silences.clear()
-        state.ticks.clear()
+        for timers in (state.made("silences"), state.made("ticks")):
+            for timer in timers.values():
+                timer.cancel()
+            timers.clear()

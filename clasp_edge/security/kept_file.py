@@ -105,11 +105,9 @@ def write_text(path: Path, text: str) -> None:
         fresh.unlink(missing_ok=True)
         file = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         with open(file, "w", encoding="utf-8") as out:
-            if path.exists():
-                status = path.stat()
-                os.fchown(file, status.st_uid, status.st_gid)
-            elif os.geteuid() == 0:
-                owner = path.parent.stat()
+            if os.geteuid() == 0:
+                # Nobody else may give a file away, or has to: it is the service's own.
+                owner = (path if path.exists() else path.parent).stat()
                 os.fchown(file, owner.st_uid, owner.st_gid)
             out.write(text)
             out.flush()

@@ -3,18 +3,21 @@
 Such a board starts in 1970, or where it was when it was switched off. `last-time` in the data directory has the last
 time known. As long as the wall clock shows an earlier one and nothing (NTP, a battery clock, a person) has set it, that
 time and what has passed since the start count: a token that had expired when the box was switched off stays expired,
-and one that may have expired meanwhile is taken until the clock is set.
+and one that may have expired meanwhile is taken until the clock is set. Such a time is never later than it really is,
+so it is written down too: what has passed in one process counts in the next.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from clasp_edge.clock import Clock
+from clasp_edge.security.kept_file import KeptFileError, write_text
 
 log = logging.getLogger("clasp_edge.security")
 
@@ -35,6 +38,9 @@ SLACK_S = 60.0
 SET_S = 1.0
 """A wall clock that moves by more against the time since the boot was set by somebody."""
 
+TRIES = 3
+"""Readings of both clocks at the start, of which one should not be held up in between."""
+
 
 def kernel_believes_clock() -> bool:
     """Whether something (NTP, a battery clock's driver) has set the wall clock right."""
@@ -51,11 +57,17 @@ class KnownClock(Clock):
         self._path = directory / NAME
         self._synchronised = synchronised
         self._started_s = self.since_boot_s()
-        self._ahead_s = self.wall_s() - self._started_s
+        self._ahead_s: float | None = None
+        for _ in range(TRIES):
+            if self._ahead_s is None:
+                self._ahead_s = self._ahead()
         self._was_set = False
         self._told = False
         self._fault = ""
         self._kept_s: float | None = None
+        self._taken = 0
+        self._written = 0
+        self._writing = threading.Lock()
         self.last_known_s = self._read()
         """Unix time; CLOCK_IS_SET_S where none was kept."""
 
@@ -79,11 +91,20 @@ class KnownClock(Clock):
         return self.last_known_s <= CLOCK_IS_SET_S and self.doubted
 
     def _doubts(self) -> bool:
-        ahead_s = self.wall_s() - self.since_boot_s()
-        if abs(ahead_s - self._ahead_s) > SET_S:
-            self._was_set = True
-        self._ahead_s = ahead_s
+        ahead_s = self._ahead()
+        if ahead_s is not None:
+            if self._ahead_s is not None and abs(ahead_s - self._ahead_s) > SET_S:
+                self._was_set = True
+            self._ahead_s = ahead_s
         return not self._was_set and not self._synchronised()
+
+    def _ahead(self) -> float | None:
+        """How far the wall clock is ahead of the time since the boot; None if the process was held up between the
+        readings, which looks as if somebody had set the clock."""
+        before_s = self.since_boot_s()
+        wall_s = self.wall_s()
+        after_s = self.since_boot_s()
+        return None if after_s - before_s > SET_S / 2 else wall_s - after_s
 
     def fault(self) -> str | None:
         """What to tell people while the clock is not believed."""
@@ -98,41 +119,55 @@ class KnownClock(Clock):
         )
 
     def look(self) -> None:
-        """Notice that the clock was set, and write the time down if it is time for that. Takes no time otherwise."""
+        """Notice that the clock was set, and have the time written down if it is time for that. Waits for no card: a
+        thread does."""
         fault = self.fault()
+        now_s = self.believed_s()
+        due = self._kept_s is None or not 0 <= now_s - self._kept_s < KEPT_EVERY_S
         if fault is not None:
             if not self._told:
                 log.warning("%s", fault)
             self._told = True
-            return
-        now_s = self.wall_s()
-        if self._told:
+        elif self._told:
             self._told = False
+            due = True
             log.warning("the clock was set to %s: tokens and certificates go by it again", text_of(now_s))
-        if self._kept_s is None or not 0 <= now_s - self._kept_s < KEPT_EVERY_S:
-            self.keep()
+        if due and (text := self._take()):
+            threading.Thread(target=self._write, args=(text, self._taken), name=NAME, daemon=True).start()
 
     def keep(self) -> None:
-        """Write the time down, if it is believed."""
-        if self.doubted:
-            return
-        now_s = self._kept_s = self.wall_s()
+        """Write the time down, and return when it is on the card."""
+        if text := self._take():
+            self._write(text, self._taken)
+
+    def _take(self) -> str:
+        """What is to be written: the time as far as it is known. Empty where none is."""
+        if self.unknown:
+            return ""
+        now_s = self._kept_s = self.believed_s()
         # Not below what a clock that was never set shows: that would be no knowledge.
         if not CLOCK_IS_SET_S < now_s < LATEST_S:
-            return
-        fresh = self._path.with_suffix(".new")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(text_of(now_s) + "\n")
-            fresh.replace(self._path)
-        except OSError as error:
-            fault = error.strerror or str(error)
-            if fault != self._fault:
-                log.info("%s cannot be written: %s", self._path, fault)
-            self._fault = fault
-            return
-        self._fault = ""
-        self.last_known_s = now_s
+            return ""
+        self.last_known_s, self._started_s = now_s, self.since_boot_s()
+        self._taken += 1
+        return text_of(now_s) + "\n"
+
+    def _write(self, text: str, number: int) -> None:
+        """Put it on the card, unless something newer is there already."""
+        with self._writing:
+            if number < self._written:
+                return
+            self._written = number
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                write_text(self._path, text)
+            except (KeptFileError, OSError) as error:
+                fault = str(error)
+                if fault != self._fault:
+                    log.info("the time is not kept: %s", fault)
+                self._fault = fault
+                return
+            self._fault = ""
 
     def _read(self) -> float:
         try:

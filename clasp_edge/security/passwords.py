@@ -20,6 +20,9 @@ ITERATIONS = 50_000
 MOST_ITERATIONS = 1_000_000
 """Of an imported hash: a check must end."""
 
+MOST_DIGITS = 9
+"""Of a number of iterations."""
+
 SALT_BYTES = 16
 HASH_BYTES = 64
 
@@ -74,9 +77,12 @@ def _parts(kept: str) -> tuple[str, int, bytes, bytes]:
         raise HashError(f"a ${form}$ hash has {2 if form == _SIX else 3} parts")
     iterations = 1
     if form != _SIX:
-        if not fields[2].isascii() or not fields[2].isdecimal() or not 0 < int(fields[2][:9]) <= MOST_ITERATIONS:
+        digits = fields[2]
+        # Their number first: a very long one takes long to read.
+        good = len(digits) <= MOST_DIGITS and digits.isascii() and digits.isdecimal()
+        if not good or not 0 < int(digits) <= MOST_ITERATIONS:
             raise HashError(f"its number of iterations is not from 1 to {MOST_ITERATIONS}")
-        iterations = int(fields[2])
+        iterations = int(digits)
     try:
         salt, wanted = (base64.b64decode(field, validate=True) for field in fields[-2:])
     except (binascii.Error, ValueError):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.mqtt.connection import Connection
+from clasp_edge.router.principal import host_of
 from clasp_edge.transports.bind import peer_of
 from clasp_edge.transports.picows_core import WSListener, WSMsgType
 from clasp_edge.transports.ws_rules import (
@@ -34,12 +36,21 @@ class WebSocketConnection(Connection):
         super().__init__(server)
         self._transport: Any = None
         self._reading = True
+        self._parser_holding: Holding | None = None
 
     def opened(self, transport: Any) -> None:
         """The upgrade is done; CONNECT has to follow."""
         self._transport = transport
         self.remote = peer_of(transport.underlying_transport)
         self.server.waiting.add(self)
+
+    def buffer_grown(self, size: int) -> None:
+        """The parser's read buffer has so many bytes more, and keeps them."""
+        if self._parser_holding is None:
+            self._parser_holding = Holding(self.server.router.account_of(host_of(self.remote)))
+        if not self._parser_holding.charge(size, Charge.INPUT):
+            self._parser_holding.force(size, Charge.INPUT)
+            self.server.loop.call_soon(self.abort)
 
     def message(self, payload: bytes) -> None:
         """The payload of a binary message, or of a part of one."""

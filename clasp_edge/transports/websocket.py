@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.listen import Listen
 from clasp_edge.dataplane import Framing
+from clasp_edge.dataplane.account import Charge
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
@@ -50,6 +51,11 @@ CLOSE_TIMEOUT_S = 1.0
 """How long a peer may take to answer our close."""
 
 
+ENOUGH_BYTES = 49_000
+"""Free in the read buffer: no more than three quarters of it are filled by one read. The buffer's sizes are 1792 bytes
+times a power of two; one of 114,688 has so much left behind the largest frame, and is never outgrown."""
+
+
 class _ParserLog:
     """Stands in for picows' per-connection loggers, which cost more memory than the connection.
 
@@ -79,6 +85,31 @@ class _ParserLog:
         # Not the client's fault but ours, whatever it has sent.
         log.error(message, *args, exc_info=True)
         self._failed()
+
+
+class Parser(WSProtocol):  # type: ignore[misc]  # not in picows' stubs
+    """picows' parser, which doubles its read buffer whenever a read fills it, without end and for good. Here a read
+    never fills one that has room for the largest frame, and what it has grown by is told to `grown`, to be charged."""
+
+    __slots__ = ("_held", "grown")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._held = READ_BUFFER_BYTES
+        self.grown: Callable[[int], None] = _not_charged
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        """As picows: what its buffer has free, or so much less that it does not grow (above nine tenths)."""
+        room: memoryview = super().get_buffer(size_hint)
+        size = len(room)
+        if size > self._held:
+            self.grown(size - self._held)
+            self._held = size
+        return room if size < ENOUGH_BYTES else room[: size - size // 4 - 512]
+
+
+def _not_charged(size: int) -> None:
+    """Nobody is known yet whom it could be charged to."""
 
 
 class Connection:
@@ -142,6 +173,16 @@ class Connection:
         """The client's account has no room for a message in several frames."""
         assert self._session is not None
         self._session.close(CloseCode.TRY_AGAIN_LATER, self._server.router.memory_full())
+
+    def buffer_grown(self, size: int) -> None:
+        """The parser's read buffer has so many bytes more, and keeps them."""
+        session = self._session
+        if session is None:
+            return  # the request: bounded by another limit
+        if not session.holding.charge(size, Charge.INPUT):
+            session.holding.force(size, Charge.INPUT)
+            if not session.closing:
+                self.no_memory()
 
     def too_big(self) -> None:
         """In fragments; the parser says the same of one frame."""
@@ -240,12 +281,14 @@ def tcp_like(transport: asyncio.Transport) -> Any:
     return _LocalTransport(transport) if transport.get_extra_info("socket").family == socket.AF_UNIX else transport
 
 
-def mqtt_upgrade(server: MqttServer, subprotocol: str) -> Any:
+def mqtt_upgrade(server: MqttServer, subprotocol: str, parser: Parser) -> Any:
     """The upgrade of a client that speaks MQTT."""
     from clasp_edge.transports.mqtt_websocket import WebSocketConnection, listener_for
 
     reply = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": subprotocol})
-    return WSUpgradeResponseWithListener(reply, listener_for(WebSocketConnection(server)))
+    connection = WebSocketConnection(server)
+    parser.grown = connection.buffer_grown
+    return WSUpgradeResponseWithListener(reply, listener_for(connection))
 
 
 class WebSocketServer:
@@ -307,17 +350,18 @@ class WebSocketServer:
             spoken = [name for name in MQTT_SUBPROTOCOLS if name in names]
             if self.mqtt is not None and spoken and SUBPROTOCOL not in names:
                 speaks_mqtt = True
-                return mqtt_upgrade(self.mqtt, spoken[0])
+                return mqtt_upgrade(self.mqtt, spoken[0], protocol)
             chosen = SUBPROTOCOL in names
             fields = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if chosen else None
             reply = WSUpgradeResponse.create_101_response(fields)
             return WSUpgradeResponseWithListener(reply, ClientListener(connection))
 
         parser_log = _ParserLog(connection.parser_failed)
-        protocol = WSProtocol(
+        protocol = Parser(
             None, None, False, listener, parser_log, True, None, False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE,
             False, MAX_MESSAGE_BYTES, None, READ_BUFFER_BYTES,
         )  # fmt: skip
+        protocol.grown = connection.buffer_grown
         # The request was read by somebody else: the new protocol gets it as if it had just come in. Reading stops
         # meanwhile, because the loop reads differently for the two kinds of protocol.
         transport.pause_reading()

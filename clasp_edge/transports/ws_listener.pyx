@@ -5,7 +5,9 @@ Compiled because it runs once per message; everything about handshakes and closi
 
 import logging
 
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
 
 from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -16,6 +18,7 @@ log = logging.getLogger("clasp_edge.transports")
 
 cdef enum:
     MAX_MESSAGE = 65547     # one frame, the largest (wire.md 1)
+    LEAST_ROOM = 4096       # for a message in fragments: doubled as it grows
 
 
 cdef class ClientListener(WSListener):
@@ -23,11 +26,17 @@ cdef class ClientListener(WSListener):
 
     cdef object connection
     cdef ClaspReceiver peer
-    cdef bytearray fragments        # of a message that comes in several frames
+    cdef uint8_t* fragments         # of a message that comes in several frames, or NULL
+    cdef size_t filled
+    cdef size_t room                # which is what is charged for them
+    cdef bint within                # a message has begun and goes on
     cdef bint over                  # the client broke a rule, and the connection is being closed
 
     def __init__(self, connection):
         self.connection = connection
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.fragments)
 
     cpdef on_ws_connected(self, WSTransport transport):
         try:
@@ -42,7 +51,7 @@ cdef class ClientListener(WSListener):
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         if self.peer is None:
             return                  # `opened` failed; picows is about to close the connection
-        if (frame.msg_type == WSMsgType.BINARY and frame.fin and self.fragments is None
+        if (frame.msg_type == WSMsgType.BINARY and frame.fin and not self.within
                 and not (frame.rsv1 | frame.rsv2 | frame.rsv3)):
             self.peer.feed(<const uint8_t*>frame.payload_ptr, <size_t>frame.payload_size)
         else:
@@ -67,32 +76,29 @@ cdef class ClientListener(WSListener):
             self._fail("reserved bits are set and no extension was negotiated")    # 5.2
         elif frame.msg_type == WSMsgType.BINARY or frame.msg_type == WSMsgType.CONTINUATION:
             if frame.msg_type == WSMsgType.BINARY:
-                if self.fragments is not None:
+                if self.within:
                     self._fail("a message begins inside a fragmented one")         # 5.4
                     return
-                self.fragments = bytearray()
-                self.peer.holding.release_all(INPUT)
-            elif self.fragments is None:
+                self.within = True
+            elif not self.within:
                 self._fail("a continuation of no message")                          # 5.4
                 return
-            if not self.peer.holding.charge(frame.payload_size, INPUT):
-                self.fragments = None
-                self.over = True
-                self.connection.no_memory()
-                return
-            self.fragments += frame.get_payload_as_bytes()
-            if len(self.fragments) > MAX_MESSAGE:
-                self.fragments = None
+            if self.filled + <size_t>frame.payload_size > MAX_MESSAGE:
+                self._drop()
                 self.over = True
                 self.connection.too_big()
+            elif not self._keep(<const uint8_t*>frame.payload_ptr, <size_t>frame.payload_size):
+                self._drop()
+                self.over = True
+                self.connection.no_memory()
             elif frame.fin:
-                whole = bytes(self.fragments)
-                self.fragments = None
-                self.peer.holding.release_all(INPUT)
-                self.peer.feed(<const uint8_t*><char*>whole, len(whole))
-                self.peer.end_of_buffer()   # while `whole` is alive
+                try:
+                    self.peer.feed(self.fragments, self.filled)
+                    self.peer.end_of_buffer()   # while they are there
+                finally:
+                    self._drop()
         elif frame.msg_type == WSMsgType.TEXT:
-            if self.fragments is not None:
+            if self.within:
                 self._fail("a message begins inside a fragmented one")
                 return
             self.over = True
@@ -102,8 +108,37 @@ cdef class ClientListener(WSListener):
 
     cdef _fail(self, str why):
         self.over = True
-        self.fragments = None
+        self._drop()
         self.connection.broken(why)
+
+    cdef bint _keep(self, const uint8_t* data, size_t size) noexcept:
+        """Append a fragment; False where there is no room for it (in memory, or on the client's account)."""
+        cdef size_t room = self.room if self.room else LEAST_ROOM
+        cdef void* larger
+        while room < self.filled + size:
+            room *= 2
+        if room > self.room:
+            if not self.peer.holding.charge(room - self.room, INPUT):
+                return False
+            larger = PyMem_RawRealloc(self.fragments, room)
+            if larger == NULL:
+                self.peer.holding.release(room - self.room, INPUT)
+                return False
+            self.fragments = <uint8_t*>larger
+            self.room = room
+        if size:
+            memcpy(self.fragments + self.filled, data, size)
+        self.filled += size
+        return True
+
+    cdef void _drop(self) noexcept:
+        """The message is whole, or will never be."""
+        if self.room:
+            self.peer.holding.release(self.room, INPUT)
+        PyMem_RawFree(self.fragments)
+        self.fragments = NULL
+        self.filled = self.room = 0
+        self.within = False
 
     cpdef on_ws_disconnected(self, WSTransport transport):
         if self.peer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ from support.live import eventually
 
 from clasp_edge import wire
 from clasp_edge.config.load import ConfigError
-from clasp_edge.daemon import secret_files
+from clasp_edge.config.model import Config
+from clasp_edge.daemon import main, secret_files
 from clasp_edge.daemon.cautions import cautions
 from clasp_edge.daemon.verify import load_verified
 
@@ -61,6 +63,49 @@ def test_what_is_wrong_is_a_sentence(kind: str, found: bytes | None, says: str, 
     with pytest.raises(ConfigError, match=rf"_file: {path}.*{says}") as error:
         load_verified(configured(tmp_path, kind.format(path)))
     assert "xxxx" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [TOKEN, UPLINK, BRIDGE])
+def test_what_is_no_file_is_not_waited_for(kind: str, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    configuration = configured(tmp_path, kind.format(fifo))
+    line = [sys.executable, "-m", "clasp_edge", "check", str(configuration)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"{fifo} cannot be read: it is no regular file" in done.stdout
+    for path in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(ConfigError, match=rf"_file: {path} cannot be read"):
+            load_verified(configured(tmp_path, kind.format(path)))
+
+
+@pytest.mark.parametrize("name", ["/a\\u0000b", "a\\u0000b"])
+@pytest.mark.parametrize("kind", [TOKEN, UPLINK, BRIDGE])
+def test_a_name_that_no_file_has(kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(secret_files.CREDENTIALS, str(tmp_path))
+    with pytest.raises(ConfigError, match=r"a\\x00b' cannot be read"):
+        load_verified(configured(tmp_path, kind.format(name)))
+
+
+def test_the_end_of_a_reload_is_told_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    class Manager:
+        def reloading(self) -> None:
+            told.append("reloading")
+
+        def reloaded(self) -> None:
+            told.append("reloaded")
+
+    def fail(*_: object) -> Config:
+        raise RuntimeError("something that nobody thought of")
+
+    process = main.Daemon(load_verified(configured(tmp_path, f'data_dir = "{tmp_path}"\n')), None, [])
+    monkeypatch.setattr(process, "_service", Manager())
+    monkeypatch.setattr(main, "load_verified", fail)
+    with pytest.raises(RuntimeError):
+        process._take_over(None, "SIGHUP")
+    assert told == ["reloading", "reloaded"]
 
 
 @pytest.mark.parametrize(

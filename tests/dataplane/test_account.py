@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.plane_rig import Rig, set_payload
 
 from clasp_edge.dataplane.account import Accounts, Charge, Holding
 
@@ -99,3 +100,52 @@ def test_sums_agree_whatever_happens(taken: list[tuple[int, str, int, int, str]]
     }
     assert accounts.used == sum(accounts.kinds().values()) == sum(sizes.values())
     assert sum(holding.account.queued == 0 or holding.account.used > 0 for holding in holdings) == 4
+
+
+def test_params_and_principals_have_one_total() -> None:
+    """Whoever comes first gets more, and a quarter of the total is left for the others."""
+    rig = Rig()
+    accounts = Accounts(8 * MIB)
+    rig.plane.share_total(accounts)
+    accounts.give_params(8 * MIB)
+    rig.plane.evict = True
+    writer = rig.line(b"writer")
+    for number in range(300):
+        writer.feed([set_payload(b"/p/%d" % number, "x" * 50_000)])
+    state_bytes = rig.plane.max_bytes
+    assert state_bytes == 8 * MIB
+    holding = Holding(accounts.of("host a"))
+    assert greedy(holding, 1024) <= 2 * MIB, "params were first"
+    # They have to keep to what is left from now on.
+    assert rig.plane.max_bytes < 8 * MIB - holding.size
+    for number in range(300):
+        writer.feed([set_payload(b"/q/%d" % number, "x" * 50_000)])
+    holding.close()
+    assert rig.plane.max_bytes > 7 * MIB
+    rig.close()
+
+
+def test_principals_that_come_first_leave_a_quarter_to_params() -> None:
+    rig = Rig()
+    accounts = Accounts(8 * MIB)
+    rig.plane.share_total(accounts)
+    accounts.give_params(8 * MIB)
+    holdings = [Holding(accounts.of(f"host {number}")) for number in range(50)]
+    for holding in holdings:
+        greedy(holding, 512)
+    assert accounts.used > 6 * MIB
+    assert rig.plane.max_bytes == 2 * MIB
+    rig.close()
+
+
+def test_more_than_the_total_is_the_affair_of_params_alone() -> None:
+    rig = Rig()
+    accounts = Accounts(MIB)
+    rig.plane.share_total(accounts)
+    for most in (0, 2 * MIB):
+        accounts.give_params(most)
+        holding = Holding(accounts.of("host a"))
+        assert greedy(holding, 1024) > 400_000
+        assert rig.plane.max_bytes == most
+        holding.close()
+    rig.close()

@@ -38,6 +38,9 @@ SLOW_KB = 2500.0
 
 ELSEWHERE = "10.77.0.77"
 
+BARE = ("param", "event", "bare")
+"""Features of clients that do not want all of the state."""
+
 
 class Events:
     """Numbered events from a client of one host to a client of the other, for as long as the `with` block lasts."""
@@ -47,7 +50,7 @@ class Events:
         self.sent = 0
         self.silence_s = 0.0
         self._address = f"{prefix}/event"
-        self._writer, self._reader = source.client("writer"), target.client("ear")
+        self._writer, self._reader = source.client("writer", features=BARE), target.client("ear", features=BARE)
         subscribe(self._reader, f"{prefix}/event")
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._write), threading.Thread(target=self._read)]
@@ -120,7 +123,7 @@ def stage(net: Net, kind: str, journal: str) -> None:
 
 def await_up(net: Net, timeout_s: float = 60.0) -> None:
     """The states are settled."""
-    with net["box"].client("auditor") as asking:
+    with net["box"].client("auditor", features=BARE) as asking:
 
         def up() -> bool:
             param = get(asking, "/clasp-edge/uplinks/up/state")
@@ -158,7 +161,7 @@ def snapshot(kind: str, journal: str, loss: float) -> None:
     """Events of the hub while a box that was started anew is told 100,000 params."""
     with Net("hub", "box") as net:
         stage(net, kind, journal)
-        with net["hub"].client("writer") as writer:
+        with net["hub"].client("writer", features=BARE) as writer:
             for number in range(SNAPSHOT_PARAMS):
                 writer.send(wire.Set(f"/hub/param/{number}", float(number)))
             writer.sync(60.0)

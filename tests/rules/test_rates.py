@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from clasp_edge.rules.dry_run import DryRun
 from clasp_edge.rules.engine import AT_ONCE, MAX_DEPTH
 from clasp_edge.rules.firing import MAX_RUNS
 from clasp_edge.rules.index import MAX_ROUTED
+from clasp_edge.rules.model import Event
 from clasp_edge.rules.parse import read_rules
-from clasp_edge.rules.state import Seen
+from clasp_edge.rules.pending import collect
+from clasp_edge.rules.state import RuleState, Seen
 from clasp_edge.rules.trace import KEPT_AT_LEAST, KEPT_TOGETHER
+from clasp_edge.rules.values import MISSING
 
 
 def world_of(*tables: dict[str, Any], maps: Any = ()) -> tuple[DryRun, list[str]]:
@@ -65,6 +69,79 @@ def test_a_fault_in_one_part_ends_that_and_nothing_else() -> None:
     broken.rule.conditions = ()
     world.set("/in", 2)
     assert len(told) == 2 * AT_ONCE
+
+
+@pytest.mark.parametrize("by", ["load", "switch"])
+def test_a_rule_that_is_removed_or_disabled_between_two_parts_does_nothing_more(by: str) -> None:
+    tables = [rule(f"r{n}", "/in", {"publish": "/out", "value": 1}) for n in range(3 * AT_ONCE)]
+    world, told = world_of(*tables)
+    engine = world.engine
+    engine.param("/in", 1)
+    while not told:
+        engine.go_on()
+    done = len(told)
+    assert done <= AT_ONCE
+    if by == "load":
+        # All but the last are gone; that one is another rule of the same name.
+        other = tables[-1] | {"do": [{"publish": "/other", "value": 2}]}
+        world.load(read_rules([other], (), {}, lambda *_: None))
+    else:
+        for name in engine.states:
+            engine.switch(name, enabled=False)
+    while engine.busy:
+        engine.go_on()
+    assert len(told) == done
+    world.set("/in", 2)
+    assert len(told) == done + (by == "load")
+
+
+def test_a_firing_that_waits_its_turn_is_gone_with_its_rule() -> None:
+    queued = {"id": "q", "trigger": {"type": "event", "pattern": "/go"}, "run": "queue"}
+    do = [{"publish": "/out", "value": 1}, {"delay_s": 1}]
+    many = [rule(f"r{n}", "/in", {"publish": "/x", "value": 1}) for n in range(3 * AT_ONCE)]
+    world, told = world_of(queued | {"do": do}, *many)
+    engine = world.engine
+    world.publish_from_outside("event", "/go")
+    world.publish_from_outside("event", "/go")
+    assert len(told) == 1
+    state = engine.states["q"]
+    engine.param("/in", 1)
+    assert engine.busy
+    engine.do(engine.firings.start(state, Event("event", "/go", MISSING, MISSING, 0.0)))
+    world.load(())
+    assert len(told) == 1
+
+
+def test_the_silence_of_a_rule_that_is_gone_is_not_counted() -> None:
+    silent = {"id": "s", "trigger": {"type": "silence", "pattern": "/in", "after_s": 5}, "do": [{"publish": "/gone"}]}
+    many = [rule(f"r{n}", "/in", {"publish": "/x", "value": 1}, kind="event") for n in range(9 * AT_ONCE)]
+    world, told = world_of(*many, silent)
+    engine = world.engine
+    engine.message("event", "/in", 1)
+    assert engine.busy  # the last rule's turn has not come
+    state = engine.states["s"]
+    world.load(())
+    assert not state.made("silences")
+    world.pass_time(10)
+    assert not [line for line in told if "/gone" in line]
+
+
+def test_tables_that_no_rule_needs_are_not_made() -> None:
+    threshold = {"type": "threshold", "address": "/in", "above": 3}
+    tables = [rule(f"r{n}", "/in", {"publish": "/x", "value": 1}) for n in range(10)]
+    world, told = world_of(*tables, {"id": "t", "trigger": threshold, "do": [{"publish": "/high"}]})
+    engine = world.engine
+    states = list(engine.states.values())
+    made = [name for name, found in vars(RuleState).items() if isinstance(found, cached_property)]
+    assert "holding" in made
+    for value in (1, 5, 2):
+        world.set("/in", value)
+    assert len(told) == 31
+    assert list(collect(engine)) == []
+    for state in states:
+        engine.switch(state.rule.id, enabled=False)
+    world.load(())
+    assert [(state.rule.id, name) for state in states for name in made if name in vars(state)] == [("t", "inside")]
 
 
 def test_a_ring_in_which_each_rule_writes_twice_ends_by_its_depth() -> None:

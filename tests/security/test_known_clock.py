@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,12 +31,21 @@ KNOWN_S = CLOCK_IS_SET_S + 300 * DAY_S
 class Stepped(KnownClock):
     """With a wall clock and a time since the boot that a test sets."""
 
-    def __init__(self, directory: Path, wall_s: float) -> None:
+    def __init__(self, directory: Path, wall_s: float, held_up_s: Iterable[float] = ()) -> None:
+        """`held_up_s`: how long the process is held up after each of its next looks at the wall clock, last first."""
         self.wall, self.boot, self.right = wall_s, 5.0, False
+        self.held_up_s = list(held_up_s)
         super().__init__(directory, lambda: self.right)
 
     def wall_s(self) -> float:
-        return self.wall
+        found = self.wall
+        if self.held_up_s:
+            self.wait(self.held_up_s.pop())  # others have the processor now
+        return found
+
+    def look(self) -> None:
+        super().look()
+        written()
 
     def since_boot_s(self) -> float:
         return self.boot
@@ -43,6 +54,13 @@ class Stepped(KnownClock):
         """Time passes."""
         self.wall += seconds
         self.boot += seconds
+
+
+def written() -> None:
+    """What is to be written is."""
+    for thread in threading.enumerate():
+        if thread.name == NAME:
+            thread.join(20)
 
 
 def known(directory: Path, unix_s: float) -> None:
@@ -66,11 +84,99 @@ def test_time_goes_on_from_the_last_known(tmp_path: Path) -> None:
     known(tmp_path, KNOWN_S)
     clock = Stepped(tmp_path, 0)
     clock.wait(100)
-    clock.look()
-    clock.keep()
     assert (clock.doubted, clock.unknown, clock.believed_s()) == (True, False, KNOWN_S + 100)
     assert text_of(KNOWN_S) in (clock.fault() or "")
-    assert (tmp_path / NAME).read_text() == text_of(KNOWN_S) + "\n"
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_time_adds_up_over_many_runs_of_a_box_whose_clock_is_never_set(at_the_end: bool, tmp_path: Path) -> None:
+    known(tmp_path, KNOWN_S)
+    for run in range(1, 25):
+        clock = Stepped(tmp_path, 0)
+        for _ in range(4):
+            clock.wait(KEPT_EVERY_S)
+            if not at_the_end:
+                clock.look()  # and then the plug is pulled
+        if at_the_end:
+            clock.keep()
+        assert clock.doubted
+        assert clock.believed_s() == KNOWN_S + run * 4 * KEPT_EVERY_S
+        assert (tmp_path / NAME).read_text() == text_of(clock.believed_s()) + "\n"
+    # What was counted is no reason not to believe somebody who sets the clock back.
+    clock.wall = KNOWN_S + 60
+    clock.look()
+    assert (clock.doubted, clock.believed_s()) == (False, KNOWN_S + 60)
+    assert (tmp_path / NAME).read_text() == text_of(KNOWN_S + 60) + "\n"
+
+
+def test_who_is_held_up_between_two_readings_has_not_set_the_clock(tmp_path: Path) -> None:
+    known(tmp_path, KNOWN_S)
+    clock = Stepped(tmp_path, 0)
+    for seconds in (3.0, 0.9, 600.0):
+        clock.held_up_s = [seconds] * 3
+        assert clock.believed_s() >= KNOWN_S
+        while clock.held_up_s:
+            assert clock.doubted
+        assert clock.doubted
+    clock.wall += 2
+    assert not clock.doubted
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 20])
+def test_who_is_held_up_at_the_start_has_not_set_the_clock(times: int, tmp_path: Path) -> None:
+    known(tmp_path, KNOWN_S)
+    clock = Stepped(tmp_path, 0, [5.0] * times)
+    while clock.held_up_s:
+        assert clock.doubted
+    assert clock.doubted
+    clock.wall += 2
+    assert not clock.doubted
+
+
+def test_the_time_is_written_for_its_owner_and_to_the_card_and_beside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[threading.Thread] = []
+    card_answers = threading.Event()
+
+    def fsync(file: int) -> None:
+        card_answers.wait(20)
+        real(file)
+        synced.append(threading.current_thread())
+
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", fsync)
+    clock = Stepped(tmp_path, KNOWN_S)
+    KnownClock.look(clock)  # returns, though the card does not answer
+    assert not synced
+    card_answers.set()
+    written()
+    assert synced
+    assert threading.current_thread() not in synced
+    assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+    clock.wait(60)
+    synced.clear()
+    clock.keep()  # the process ends: no thread would come to its end
+    assert threading.current_thread() in synced
+    assert (tmp_path / NAME).read_text() == text_of(KNOWN_S + 60) + "\n"
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+def test_what_is_late_does_not_replace_what_is_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        late.append(thread)
+
+    clock = Stepped(tmp_path, KNOWN_S)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    KnownClock.look(clock)
+    clock.wait(60)
+    clock.keep()
+    for thread in late:
+        thread.run()
+    assert len(late) == 1
+    assert (tmp_path / NAME).read_text() == text_of(KNOWN_S + 60) + "\n"
 
 
 def test_a_clock_that_was_never_set_is_unknown(tmp_path: Path) -> None:

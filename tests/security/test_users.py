@@ -75,7 +75,9 @@ def test_each_form_knows_its_password(kept: str) -> None:
     [
         "", "swordfish", "$5$a$b", "$7$101$c2FsdA==$aGFzaA==", "$7$0$c2FsdA==$" + b64(bytes(64)),
         "$6$$" + b64(bytes(64)),
-        "$7$99999999$c2FsdA==$" + b64(bytes(64)), "$7$-1$c2FsdA==$" + b64(bytes(64)), "$6$!$!", "$6$c2FsdA==",
+        "$7$99999999$c2FsdA==$" + b64(bytes(64)), "$7$1000001$c2FsdA==$" + b64(bytes(64)),
+        "$7$0000000019999999999$c2FsdA==$" + b64(bytes(64)), "$7$" + "9" * 5000 + "$c2FsdA==$" + b64(bytes(64)),
+        "$7$-1$c2FsdA==$" + b64(bytes(64)), "$6$!$!", "$6$c2FsdA==",
     ],
 )  # fmt: skip
 def test_what_is_no_hash_is_refused(kept: str) -> None:

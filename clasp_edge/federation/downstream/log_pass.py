@@ -34,8 +34,12 @@ ENOUGH = 256
 """Messages that a router gets of the log at once, if there are so many: one that carries a hundredth of what is said is
 not woken for five of them."""
 
-MAX_INTERESTS = 20_000
-"""Addresses of which is remembered who carries them."""
+MAX_INTEREST_BYTES = 8 << 20
+"""Of what is remembered of addresses and who carries them: 20,000 ordinary ones."""
+
+INTEREST_BYTES = 250
+LINK_BYTES = 8
+"""What an address takes, and each of the routers that carry it, beside its bytes."""
 
 
 class Link(Protocol):
@@ -85,7 +89,8 @@ class _Read:
         return told
 
 
-_Counting = tuple[Link, Counter, Callable[[], None]]
+_Counting = tuple[Link, int, Counter, Callable[[], None]]
+"""A link, since when it is attached, what waits for it, and who is told in the end."""
 
 
 class LogPass:
@@ -110,6 +115,7 @@ class LogPass:
         self._parts: list[_Read] = []
         self._asking: dict[int, list[Callable[[_Read | Exception | None], None]]] = {}
         self._interest: dict[tuple[bytes, int], list[Link]] = {}
+        self._interest_bytes = 0
         self._as_of = -1
         self._runs: dict[int, Route] = {}
         self._used = False
@@ -121,12 +127,12 @@ class LogPass:
         """It may read from now on."""
         self._stamp += 1
         self._links[link] = self._stamp
-        self._interest.clear()
+        self._forget_interests()
 
     def detach(self, link: Link) -> None:
-        """It reads no more."""
+        """It reads no more. What it has asked for is not answered, also if it is attached again meanwhile."""
         self._links.pop(link, None)
-        self._interest.clear()
+        self._forget_interests()
         for part in self._parts:
             part.told.pop(link, None)
 
@@ -136,8 +142,11 @@ class LogPass:
         """What the link is told of the records above `at`: some of it. `then` is called at once or later."""
         items: list[tuple[int, Item]] = []
         size = 0
+        since = self._links.get(link)
 
         def have(part: _Read | Exception | None) -> None:
+            if self._links.get(link) != since:
+                return
             if isinstance(part, _Read):
                 go_on(part)
             elif part is None or items:
@@ -172,7 +181,11 @@ class LogPass:
     def _ask(self, link: Link, at: int, then: Callable[[_Read | Exception | None], None]) -> None:
         """The part above `at`, from the log; None at its end. All who ask for it meanwhile get the same."""
 
+        since = self._links.get(link)
+
         def again(part: _Read | Exception | None) -> None:
+            if self._links.get(link) != since:
+                return
             if isinstance(part, Exception):
                 then(part)
             elif (kept := self._kept(link, at)) is not None:
@@ -204,7 +217,11 @@ class LogPass:
                 self._looking = True
                 self._later_s(UNUSED_S, self._look)
         for then in self._asking.pop(at, []):
-            then(part)
+            try:
+                then(part)
+            except Exception:
+                # What one router cannot be told, the others are.
+                log.exception("records of the log above %d could not be passed on", at)
 
     def _look(self) -> None:
         if self._used:
@@ -219,26 +236,28 @@ class LogPass:
         told = part.told
         self._check_interests()
         for record in records:
-            links = self._carried_by(record)
-            if not links:
-                continue
             try:
+                links = self._carried_by(record)
+                if not links:
+                    continue
                 route, number = route_of_record(record, self._route_of)
-                made: list[Item | bool | None] = [True, True]  # not made yet
+                # By `tells_mqtt`, for all routers to share; True: not made yet.
+                made: list[tuple[int, Item] | bool] = [True, True]
                 ways = (route.via, route.origin)
                 far = route.hops >= MAX_HOPS
                 for link in links:
                     if (far or link.neighbour in ways) and link.is_back(route, number, record.number):
                         continue
-                    item = made[link.tells_mqtt]
-                    if item is True:
-                        item = made[link.tells_mqtt] = link.item_of(record, route, number)
-                    if not isinstance(item, Item):
+                    pair = made[link.tells_mqtt]
+                    if pair is True:
+                        item = link.item_of(record, route, number)
+                        pair = made[link.tells_mqtt] = False if item is None else (record.number, item)
+                    if isinstance(pair, bool):
                         continue
                     if link in told:
-                        told[link].append((record.number, item))
+                        told[link].append(pair)
                     else:
-                        told[link] = [(record.number, item)]
+                        told[link] = [pair]
             except Exception as error:
                 # One that cannot be told costs the links nothing but itself.
                 log.error("record %d of the log cannot be told to other routers: %s", record.number, error)
@@ -255,21 +274,29 @@ class LogPass:
         links = self._interest.get(key)
         if links is None:
             found = set(self._linked(record.address))
-            links = self._interest[key] = [link for link in self._links if link in found and link.wants(*key)]
+            links = [link for link in self._links if link in found and link.wants(*key)]
+            self._interest_bytes += INTEREST_BYTES + len(record.address) + LINK_BYTES * len(links)
+            if self._interest_bytes > MAX_INTEREST_BYTES:
+                self._forget_interests()
+            self._interest[key] = links
         return links
 
+    def _forget_interests(self) -> None:
+        self._interest.clear()
+        self._interest_bytes = 0
+
     def _check_interests(self) -> None:
-        """Forget who carries what, where that may have changed, and where it is much."""
+        """Forget who carries what, where that may have changed."""
         generation = self._generation()
-        if self._as_of != generation or len(self._interest) >= MAX_INTERESTS:
+        if self._as_of != generation:
             self._as_of = generation
-            self._interest.clear()
+            self._forget_interests()
 
     # ---- counting ----
 
     def count(self, link: Link, counter: Counter, then: Callable[[], None]) -> None:
-        """Find out how much waits for a link. `then` is called at the end."""
-        self._to_count.append((link, counter, then))
+        """Find out how much waits for an attached link. `then` is called at the end, unless it has left meanwhile."""
+        self._to_count.append((link, self._links.get(link, 0), counter, then))
         if not self._counting and len(self._to_count) == 1:
             self._later_s(GATHER_S, lambda: self._gather(1, GATHER_S))
 
@@ -281,15 +308,20 @@ class LogPass:
             self._begin_count()
 
     def _begin_count(self) -> None:
-        self._counting, self._to_count = self._to_count, []
-        begin = min(counter.position for _, counter, _ in self._counting)
-        self._count_from(begin, self._journal.last_sequence)
+        self._counting, self._to_count = self._still_here(self._to_count), []
+        if self._counting:
+            begin = min(counter.position for _, _, counter, _ in self._counting)
+            self._count_from(begin, self._journal.last_sequence)
+
+    def _still_here(self, counting: list[_Counting]) -> list[_Counting]:
+        return [one for one in counting if self._links.get(one[0], 0) == one[1]]
 
     def _count_from(self, at: int, last: int) -> None:
         def have(result: list[Logged] | Exception) -> None:
+            self._counting = self._still_here(self._counting)
             if isinstance(result, Exception):
                 log.error("what waits for other routers cannot be read from the journal: %s", result)
-            elif result:
+            elif result and self._counting:
                 self._add(result, last)
                 if result[-1].number < last:
                     # Others get their turn.
@@ -298,29 +330,38 @@ class LogPass:
             counted, self._counting = self._counting, []
             if self._to_count:
                 self._later_s(0.0, self._begin_count)
-            for _, _, then in counted:
-                then()
+            for _, _, _, then in counted:
+                try:
+                    then()
+                except Exception:
+                    log.exception("what waits for a router was counted, and it cannot go on")
 
         self._journal.fetch_after(at, READ_RECORDS, READ_BYTES, have)
 
     def _add(self, records: list[Logged], last: int) -> None:
         """The sizes are those in the log: what is sent is as large, but for a few bytes."""
-        counters = {link: counter for link, counter, _ in self._counting}
+        counters = {link: counter for link, _, counter, _ in self._counting}
         self._check_interests()
         for record in records:
             if record.number > last:
                 return
-            for link in self._carried_by(record):
-                counter = counters.get(link)
-                if counter is None or record.number <= counter.position:
-                    continue
-                try:
-                    route, number = route_of_record(record, self._route_of)
-                except ValueError:
-                    continue
-                far = route.hops >= MAX_HOPS
-                if (far or link.neighbour in (route.via, route.origin)) and link.is_back(route, number, record.number):
-                    continue
-                own = record.own
-                more = 0 if own is None else len(own.properties) + len(own.payload or b"")
-                counter.count(len(record.frame) + more, record.wall_us / 1e6)
+            try:
+                self._add_one(record, counters)
+            except Exception as error:
+                log.error("record %d of the log cannot be counted for other routers: %s", record.number, error)
+
+    def _add_one(self, record: Logged, counters: dict[Link, Counter]) -> None:
+        for link in self._carried_by(record):
+            counter = counters.get(link)
+            if counter is None or record.number <= counter.position:
+                continue
+            try:
+                route, number = route_of_record(record, self._route_of)
+            except ValueError:
+                return
+            far = route.hops >= MAX_HOPS
+            if (far or link.neighbour in (route.via, route.origin)) and link.is_back(route, number, record.number):
+                continue
+            own = record.own
+            more = 0 if own is None else len(own.properties) + len(own.payload or b"")
+            counter.count(len(record.frame) + more, record.wall_us / 1e6)

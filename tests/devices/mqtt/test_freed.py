@@ -30,6 +30,7 @@ def test_the_garbage_collector_frees_a_session_with_its_queue() -> None:
         return server.router.accounts
 
     accounts = asyncio.run(run())
+    accounts.forget_state()  # or it would keep all of it
     gc.collect()
     assert repr(None) == "None"
     assert set(accounts.kinds().values()) == {0}
