@@ -20,7 +20,7 @@ from clasp_edge.config.load import ConfigError, default_text, load_config
 from clasp_edge.config.model import Config, Uplink
 from clasp_edge.daemon.cautions import cautions
 from clasp_edge.daemon.rules_config import has_rules, read_configured
-from clasp_edge.daemon.verify import load_verified
+from clasp_edge.daemon.verify import load_verified, refuse_unusable_certificate
 
 EXIT_OK = 0
 EXIT_WRONG_CONFIG = 1
@@ -87,6 +87,7 @@ def _check(path: Path | None, sets: list[str]) -> int:
         become_service()
     try:
         config = load_verified(path, sets)
+        refuse_unusable_certificate(path, config)
     except ConfigError as error:
         print(error)
         return EXIT_WRONG_CONFIG

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_HEADER = re.compile(r"\s*(\[\[?)\s*([^\]\[]+?)\s*\]\]?\s*(?:#.*)?$")
+# On a line without its blanks: where two parts may match them, a line of nothing else takes minutes.
+_HEADER = re.compile(r"(\[\[?)([^\]\[]+)\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
 _QUOTES = ('"""', "'''")
@@ -39,7 +40,7 @@ def lines_of(text: str) -> dict[str, int]:
         if until:
             until = "" if until in line else until
             continue
-        if (header := _HEADER.match(line)) is not None:
+        if (header := _HEADER.match(line.strip())) is not None:
             table = _path(header[2], counts, "")
             if header[1] == "[[":
                 counts[table] = counts.get(table, -1) + 1

@@ -115,6 +115,23 @@ class Certificate:
         return True
 
 
+def fault_of_pair(config: Config, base: Path) -> str | None:
+    """Why certificate and key that are configured cannot be used; None where they can, or none are. What is not found
+    from here is looked for below `base`, from where the service runs."""
+    if not config.tls.certificate:
+        return None
+    chain, key = (
+        path if path.is_absolute() or path.exists() else base / path
+        for path in (Path(config.tls.certificate), Path(config.tls.key or config.tls.certificate))
+    )
+    try:
+        _refuse_what_does_not_fit(chain, key)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, _no_password)
+    except (OSError, ValueError) as error:
+        return f"{config.tls.certificate} with {config.tls.key or config.tls.certificate}: {_said(error)}"
+    return None
+
+
 def days_of_validity(now_s: float) -> int:
     """For a certificate made now. A box whose clock is not set begins in the past: its certificate must not have ended
     by the time the clock is."""

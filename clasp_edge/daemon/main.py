@@ -30,7 +30,7 @@ from clasp_edge.daemon.claimed_config import claimed
 from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.part import CannotStart
 from clasp_edge.daemon.parts import Parts
-from clasp_edge.daemon.verify import load_verified, load_with_settings
+from clasp_edge.daemon.verify import load_verified, load_with_settings, refuse_unusable_certificate
 from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.router import Router
 from clasp_edge.security.claim_file import Claim
@@ -240,6 +240,8 @@ class Daemon:
                 new = load_verified(self._config_path, self._sets)
             else:
                 new = load_with_settings(self._config_path, self._sets, settings)
+            if new.tls != self._config.tls:  # else the one in use goes on, and what is wrong with its files is logged
+                refuse_unusable_certificate(self._config_path, new)
         except ConfigError as error:
             log.error("reload: the configuration was not changed: %s", error)
             return {"applied": [], "restart": [], "problems": [str(problem) for problem in error.problems]}

@@ -65,6 +65,18 @@ def load_with_settings(path: Path | None, sets: Sequence[str], settings: Mapping
     return config
 
 
+def refuse_unusable_certificate(path: Path | None, config: Config) -> None:
+    """Refuse a certificate that is configured and with which no start would work. Not part of every load: a start says
+    it itself, and a reload keeps the certificate that it has. Raises ConfigError."""
+    if not config.tls.certificate:
+        return
+    from clasp_edge.daemon.certificate import fault_of_pair
+
+    base = path.parent if path else Path()
+    if fault := fault_of_pair(config, base):
+        raise ConfigError([Problem("", "tls.certificate", fault)])
+
+
 def _unreadable(config: Config) -> Iterator[tuple[str, str]]:
     """(key path, sentence) for each pattern and scope that cannot be read."""
     for index, rule in enumerate(config.state.strategy):

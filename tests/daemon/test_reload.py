@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.certificates import Authority
 from support.client import WsClient
 from support.daemon import Daemon
 from support.live import Crowd, eventually, get, of_type, put, refused, subscribe
@@ -150,3 +151,13 @@ def test_the_sender_of_a_cancelled_bundle_is_told() -> None:
         assert stays.sync() == []
         assert refused(goes, "/a", 1).code == 301
         crowd.leave()
+
+
+def test_a_pair_that_cannot_be_used_is_named_by_the_reload(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, _ = authority.issue("box")
+    _, other = authority.issue("other")
+    with Daemon(config=BASE) as daemon:
+        log = reload(daemon, f'{BASE}[tls]\ncertificate = "{certificate}"\nkey = "{other}"\n')
+        assert "was not changed" in log
+        assert "the key does not belong to the certificate" in log

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.certificates import Authority
 
+from clasp_edge.cli.main import main
 from clasp_edge.config import ConfigError
 from clasp_edge.daemon.verify import load_verified
 
@@ -52,3 +54,26 @@ def test_a_scope_that_writes_and_does_not_read_can_be_configured(tmp_path: Path,
     path = tmp_path / "router.toml"
     path.write_text(TOKEN.format(scope))
     assert load_verified(path).security.token[0].scopes == ("read:/a", scope)
+
+
+def test_check_says_that_certificate_and_key_do_not_belong_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("box")
+    _, other = authority.issue("other")
+    path = tmp_path / "router.toml"
+    path.write_text(f'data_dir = "{tmp_path}"\n[tls]\ncertificate = "{certificate}"\nkey = "{other}"\n')
+    assert main(["check", str(path)]) != 0
+    assert "tls.certificate" in (said := capsys.readouterr().out)
+    assert "the key does not belong to the certificate" in said
+    path.write_text(f'data_dir = "{tmp_path}"\n[tls]\ncertificate = "{certificate}"\n')
+    assert main(["check", str(path)]) != 0
+    # As on a board, where the service runs beside its configuration.
+    path.write_text(f'data_dir = "{tmp_path}"\n[tls]\ncertificate = "box.pem"\nkey = "box.key"\n')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["check", str(path)]) == 0
+    key.unlink()
+    assert main(["check", str(path)]) != 0
+    assert "no such file" in capsys.readouterr().out

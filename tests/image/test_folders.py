@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
 from clasp_board.apply import apply
-from clasp_board.daemon_files import CONFIG
-from clasp_board.folders import MOST, read_pem, redact_pem, restore_pem
+from clasp_board.daemon_files import CONFIG, RULE_FILES, daemon_files
+from clasp_board.folders import MOST, MOST_REMARKS, read_pem, read_show, redact_pem, restore_pem
 from clasp_board.places import Places
 from clasp_board.problems import read_problems
 from clasp_board.secrets import MARK
@@ -162,3 +165,126 @@ def test_nothing_of_a_key_is_left_that_was_redacted(text: str) -> None:
         except ValueError:
             return
         assert restore_pem(redacted, whole) == whole
+
+
+PAIR = '[tls]\ncertificate = "tls/box.pem"\nkey = "tls/box.key"\n[mqtt]\ntls_listen = ":8883"\n'
+
+
+@pytest.fixture(scope="module")
+def renewed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Another certificate for the same box, with a key of its own."""
+    certificate, key = Authority(tmp_path_factory.mktemp("renewed")).issue("box.local")
+    return certificate.read_text(), key.read_text()
+
+
+@pytest.mark.parametrize("second", ["absent", "refused", "of another"])
+def test_a_certificate_that_does_not_fit_its_key_stays_out_until_the_key_comes(
+    board: Places, pair: tuple[str, str], renewed: tuple[str, str], second: str
+) -> None:
+    for name, text in (("tls/box.pem", pair[0]), ("tls/box.key", pair[1]), (CONFIG, PAIR)):
+        put(board, name, text)
+    before = take_over(board, persistent=True)
+    put(board, "tls/box.pem", renewed[0])
+    if second == "refused":
+        put(board, "tls/box.key", ENCRYPTED)
+    elif second == "of another":
+        put(board, "tls/box.pem", pair[0])
+        put(board, "tls/box.key", renewed[1])
+    for _start in range(2):
+        assert take_over(board, persistent=True) == before
+        assert any(
+            "cannot be used with the key in tls/box.key" in problem
+            and problem.endswith("The box goes on with what it had before.")
+            for problem in read_problems(board)
+        )
+        board.problems.unlink()
+        assert not (board.run / "trial-tls").exists()
+    put(board, "tls/box.pem", renewed[0])
+    on_card = put(board, "tls/box.key", renewed[1])
+    after = take_over(board, persistent=True)
+    assert (after["tls/box.pem"], after["tls/box.key"]) == renewed
+    assert read_problems(board) == []
+    assert "PRIVATE" not in on_card.read_text()
+    assert take_over(board, persistent=True) == after
+
+
+def test_a_key_that_is_withdrawn_alone_stays(board: Places, pair: tuple[str, str]) -> None:
+    for name, text in (("tls/box.pem", pair[0]), ("tls/box.key", pair[1]), (CONFIG, PAIR)):
+        put(board, name, text)
+    before = take_over(board, persistent=True)
+    put(board, "tls/box.key", "# gone\n")
+    assert take_over(board, persistent=True) == before
+    assert "tls/box.key is not there" in read_problems(board)[0]
+    put(board, CONFIG, "name = 'stage'\n")
+    assert "tls/box.key" not in take_over(board, persistent=True)
+
+
+def test_a_new_pair_comes_with_the_configuration_that_names_it(
+    board: Places, pair: tuple[str, str], renewed: tuple[str, str]
+) -> None:
+    for name, text in (("tls/box.pem", pair[0]), ("tls/box.key", pair[1]), (CONFIG, PAIR)):
+        put(board, name, text)
+    take_over(board, persistent=True)
+    put(board, "tls/box.pem", renewed[0])
+    put(board, "tls/new.key", renewed[1])
+    put(board, CONFIG, PAIR.replace("box.key", "new.key"))
+    in_force = take_over(board, persistent=True)
+    assert read_problems(board) == []
+    assert (in_force["tls/box.pem"], in_force["tls/new.key"]) == renewed
+    assert "new.key" in in_force[CONFIG]
+
+
+@pytest.mark.parametrize("blanks", [" ", "\t", "  \t"])
+def test_blanks_behind_the_dashes_leave_no_key_on_the_card(board: Places, pair: tuple[str, str], blanks: str) -> None:
+    text = "".join(pair).replace("-----\n", f"-----{blanks}\n")
+    on_card = put(board, "tls/both.pem", text)
+    assert take_over(board, persistent=True)["tls/both.pem"] == text
+    assert read_problems(board) == []
+    assert "PRIVATE" not in on_card.read_text()
+    assert on_card.read_text().endswith(f"{MARK}\n")
+
+
+@pytest.mark.parametrize("inside", ["x -----BEGIN", " -----BEGIN"])
+def test_a_key_that_could_not_be_taken_off_the_card_is_refused(pair: tuple[str, str], inside: str) -> None:
+    with pytest.raises(ValueError, match="lines of its own"):
+        read_pem(pair[0] + pair[1].replace("-----BEGIN", inside))
+
+
+def test_many_beginnings_without_an_end_are_looked_at_once() -> None:
+    """CPU time is a matter of seconds where each beginning looks for its end through all of the rest."""
+    line = "-----BEGIN PRIVATE KEY-----\n"
+    text = line * (256 * 1024 // len(line))
+    began = time.process_time()
+    assert redact_pem(text) == text
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[osc]\nalso_listen = [":9001"]\n', '"osc.also_listen" belongs'),
+        ('[osc]\ntcp_listen = ":9001"\n', '"osc.tcp_listen" belongs'),
+        ('[osc]\nscopes = ["write:/**"]\n', '"osc.scopes" belongs'),
+        ('[[osc.target]]\nname = "a"\nscopes = ["write:/**"]\n', '"osc.target.scopes" belongs'),
+        ('[rules]\nfiles = ["/etc/x.json"]\n', '"rules.files" belongs'),
+        (f"x = {'[' * 5000}\n", "nested too deeply"),
+        (f"rule{'.a' * 5000} = 1\n", "nested too deeply"),
+    ],
+)
+def test_a_part_of_a_show_opens_no_door_and_hides_no_rules(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        read_show(text)
+
+
+def test_rules_that_the_configuration_names_go_on_beside_those_of_a_show(tmp_path: Path) -> None:
+    files = daemon_files({CONFIG: '[rules]\nfiles = ["/etc/own.json"]\n', "show/a.json": "[]"}, tmp_path)
+    assert tomllib.loads(files[RULE_FILES])["rules"]["files"] == ["/etc/own.json", str(tmp_path / "show/a.json")]
+
+
+def test_thousands_of_other_files_are_a_sentence(board: Places) -> None:
+    (board.firmware / "show").mkdir()
+    for number in range(3000):
+        (board.firmware / f"show/{number}.wav").touch()
+    take_over(board, persistent=True)
+    assert len(read_problems(board)) == MOST_REMARKS + 1
+    assert read_problems(board)[-1] == f"And {3000 - MOST_REMARKS} more files in show/ are not read."

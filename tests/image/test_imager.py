@@ -171,6 +171,20 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_used(card: Places) -> None
     assert any("hostname.txt is not used" in problem for problem in read_problems(card))
 
 
+def test_a_network_without_its_country_stays_on_the_card_to_be_mended(card: Places) -> None:
+    (card.firmware / "firstrun.sh").write_text(SCRIPT.replace("'DE'", "''").replace("country=DE", ""))
+    take_over_imager(card)
+    assert WIFI not in take_over(card, persistent=True)
+    assert any("wifi.txt is not used" in p and "take the # away" in p for p in read_problems(card))
+    left = (card.firmware / WIFI).read_text()
+    assert PSK in left
+    mended = left.replace("# name", "country = DE\nname").replace("# password", "password")
+    (card.firmware / WIFI).write_text(mended)
+    in_force = take_over(card, persistent=True)
+    assert wireless.read_wireless(in_force[WIFI]).networks == [wireless.Wifi("Anna's Stage", PSK)]
+    assert PSK not in (card.firmware / WIFI).read_text()
+
+
 def test_a_command_line_alone_is_put_right(card: Places) -> None:
     """The script is gone: the box must start all the same, at every start."""
     take_over_imager(card)

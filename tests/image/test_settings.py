@@ -15,6 +15,7 @@ from clasp_board.problems import publish_problems, read_problems
 from clasp_board.secrets import MARK
 from clasp_board.settings import HOST_NAME, KEYS, NETWORK, WIFI, take_over
 from clasp_board.start import start
+from support.certificates import Authority
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKJuwWZfbF1lU3mFoHkYvJ1vXvLDOXzGTzAzdQdGDmbG anna@laptop"
 TOKENS = (
@@ -38,11 +39,16 @@ def test_the_card_as_it_is_flashed_asks_for_nothing(board: Places) -> None:
 
 
 def test_the_examples_on_the_card_are_right_when_the_hash_is_taken_away(board: Places) -> None:
+    (board.firmware / "tls").mkdir()
+    certificate, key = Authority(board.root).issue("box")
+    put(board, "tls/box.pem", certificate.read_text())
+    put(board, "tls/box.key", key.read_text())
+    tls = {"tls/box.pem", "tls/box.key"}
     for name in (HOST_NAME, WIFI, NETWORK, CONFIG):
         lines = (TEMPLATES / name).read_text().splitlines()
         text = "\n".join(line[1:] if line[:1] == "#" and line[1:2] not in ("", " ") else line for line in lines)
         put(board, name, text.replace("replace-me-by", "some-very-long-and-random"))
-    assert set(take_over(board, persistent=True)) == {HOST_NAME, WIFI, NETWORK, CONFIG}
+    assert set(take_over(board, persistent=True)) == {HOST_NAME, WIFI, NETWORK, CONFIG} | tls
     assert read_problems(board) == []
 
 

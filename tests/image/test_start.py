@@ -9,6 +9,7 @@ from clasp_board import start as starting
 from clasp_board.apply import HOST_KEY, make_host_key
 from clasp_board.places import Places
 from clasp_board.problems import read_problems
+from clasp_board.secrets import MARK
 from clasp_board.start import ROUTER_ID, know_board, start
 
 
@@ -70,3 +71,34 @@ def test_a_card_that_fails_keeps_no_box_from_starting(board: Places, monkeypatch
     assert (board.root / "etc/hostname").read_text() == "left\n"
     assert "Input/output error" in read_problems(board)[0]
     assert "Input/output error" in (board.firmware / "problems.txt").read_text()
+
+
+@pytest.mark.parametrize("text", [f"x = {'[' * 5000}\n", f"x = {'{a=' * 5000}\n", f"x{'.a' * 5000} = 1\n"])
+def test_a_configuration_that_is_nested_without_end_costs_nothing_else(board: Places, text: str) -> None:
+    (board.firmware / "hostname.txt").write_text("left")
+    (board.firmware / "clasp-edge.toml").write_text(text)
+    (board.firmware / "show").mkdir()
+    (board.firmware / "show/a.toml").write_text(text)
+    assert start(board) == 0
+    assert (board.root / "etc/hostname").read_text() == "left\n"
+    for name in ("clasp-edge.toml", "show/a.toml"):
+        assert any(p.startswith(f"{name}: ") and "nested too deeply" in p for p in read_problems(board))
+
+
+def test_what_nobody_thought_of_costs_neither_the_name_nor_the_problems(
+    board: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (board.accepted / "hostname.txt").write_text("left")
+    (board.accepted / "clasp-edge.toml").write_text(
+        f'[[security.token]]\nsubject = "a"\ntoken = "{MARK}"\nscopes = ["read:/**"]\n'
+    )
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a card of a new kind")
+
+    monkeypatch.setattr(starting, "take_over_imager", fail)
+    monkeypatch.setattr(starting.settings, "take_over", fail)
+    assert start(board) == 0
+    assert (board.root / "etc/hostname").read_text() == "left\n"
+    assert MARK not in board.daemon_config.read_text(), "everybody knows it"
+    assert (board.firmware / "problems.txt").read_text().count("a card of a new kind") == 2

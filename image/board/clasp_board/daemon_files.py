@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from clasp_board import toml
+
 CONFIG = "clasp-edge.toml"
 TLS, SHOW = "tls/", "show/"
 
@@ -19,10 +21,21 @@ RULE_FILES = "conf.d/55-show.toml"
 def daemon_files(in_force: dict[str, str], base: Path) -> dict[str, str]:
     """Path below `base` and text of each, from the texts of the card's files by name."""
     files = {daemon_name(name): text for name, text in in_force.items() if daemon_name(name)}
-    rules = [str(base / name) for name in sorted(files) if name.endswith(".json")]
-    if rules:
-        files[RULE_FILES] = f"[rules]\nfiles = {json.dumps(rules)}\n"
+    shown = [str(base / name) for name in sorted(files) if name.endswith(".json")]
+    if shown:
+        # A list in a later part stands in place of the one before.
+        rules = dict.fromkeys([*_rule_files(in_force.get(CONFIG, "")), *shown])
+        files[RULE_FILES] = f"[rules]\nfiles = {json.dumps(list(rules))}\n"
     return files
+
+
+def _rule_files(config: str) -> list[str]:
+    try:
+        rules = toml.load(config).get("rules")
+    except ValueError:
+        return []
+    files = rules.get("files") if isinstance(rules, dict) else None
+    return [name for name in files if isinstance(name, str)] if isinstance(files, list) else []
 
 
 def daemon_name(name: str) -> str:

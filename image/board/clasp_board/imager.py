@@ -24,12 +24,19 @@ SCRIPT, USER_DATA, NETWORK_CONFIG, META_DATA = "firstrun.sh", "user-data", "netw
 FILES = (SCRIPT, USER_DATA, NETWORK_CONFIG, META_DATA)
 CMDLINES = ("cmdline.txt", "pi5/cmdline.txt")
 
-ADDED = re.compile(r"\s+(systemd\.run\S*=\S*|systemd\.unit=kernel-command-line\.target|ds=nocloud\S*)")
+# Begun where blanks begin: else each blank of a long row of them would be tried as the first.
+ADDED = re.compile(r"(?<!\s)\s+(systemd\.run\S*=\S*|systemd\.unit=kernel-command-line\.target|ds=nocloud\S*)")
 """What Imager puts behind the kernel's command line."""
 
 REGION = re.compile(r"cfg80211\.ieee80211_regdom=([A-Z]{2})")
 ACCESS_POINT = re.compile(r"(\".*\"|'.*'|[^:]+):(\s*\{\s*\})?")
-LONGEST_CALL_LINES = 64
+MOST_CALLS = 32
+LONGEST_CALL_LINES = 16
+LONGEST_CALL = 16 * 1024
+MOST_READ = 256 * 1024
+"""Characters that the shell's rules are applied to, of all calls and their attempts together."""
+MOST_NETWORKS = 32
+MOST_KEYS = 64
 HEAD = "# Written by the box from what Raspberry Pi Imager was told. Change it as you like.\n"
 
 
@@ -74,10 +81,14 @@ def take_over_imager(places: Places) -> None:
     try:
         wish = read_wish({name: _read(places.firmware / name) for name in present}, " ".join(cmdlines.values()))
         with writable(places.firmware):
-            for name, text in wish.files().items():
+            for name, wished in wish.files().items():
+                text = wished
+                free = _is_free(places.firmware / name)
                 if reason := _wrong(name, text):
-                    add_problem(places, f"What Raspberry Pi Imager was told of {name} is not used: {reason}.")
-                elif _is_free(places.firmware / name):
+                    kept = f" It stands in {name} behind #: mend it there, and take the # away." if free else ""
+                    add_problem(places, f"What Raspberry Pi Imager was told of {name} is not used: {reason}.{kept}")
+                    text = _commented_out(text, reason)
+                if free:
                     _write(places.firmware / name, text.replace("\n", "\r\n").encode())
             for name in present:
                 _erase(places.firmware / name)
@@ -86,6 +97,12 @@ def take_over_imager(places: Places) -> None:
                     _write(places.firmware / name, ADDED.sub("", text).encode())
     except OSError as error:
         add_problem(places, f"What Raspberry Pi Imager has put on the card could not be taken over: {error}.")
+
+
+def _commented_out(text: str, reason: str) -> str:
+    """Nobody has to remember what was typed: Imager's own file, which had it, is erased."""
+    lines = [f"# It is not used: {' '.join(reason.split())}.", *text.removeprefix(HEAD).rstrip("\n").split("\n")]
+    return HEAD + "".join(f"{line if line.startswith('#') else f'# {line}'}\n" for line in lines)
 
 
 def read_wish(texts: dict[str, str], cmdline: str = "") -> Wish:
@@ -101,10 +118,15 @@ def read_wish(texts: dict[str, str], cmdline: str = "") -> Wish:
 
 def _read_script(text: str, wish: Wish) -> None:
     lines = text.split("\n")
+    calls, left = 0, MOST_READ
     for number, line in enumerate(lines):
         stripped = line.strip()
         if "imager_custom" in stripped and not stripped.startswith("if "):
-            _take_call(_words(lines, number), wish)
+            calls += 1
+            if calls <= MOST_CALLS:
+                words, read = _words(lines, number, left)
+                left -= read
+                _take_call(words, wish)
         elif found := re.fullmatch(r"echo (\S+) >/etc/hostname", stripped):
             wish.host_name = wish.host_name or found[1]
         elif found := re.fullmatch(r"country=([A-Za-z]{2})", stripped):
@@ -114,18 +136,21 @@ def _read_script(text: str, wish: Wish) -> None:
             _add_network(wish, found[1], password[1].strip('"') if password else "")
 
 
-def _words(lines: list[str], number: int) -> list[str]:
-    """The call that begins in this line, which a quoted text may lead over several."""
-    call = ""
+def _words(lines: list[str], number: int, left: int) -> tuple[list[str], int]:
+    """The call that begins in this line, which a quoted text may lead over several; and how much of `left` was read."""
+    call, read = "", 0
     for line in lines[number : number + LONGEST_CALL_LINES]:
         call += line + "\n"
+        if len(call) > LONGEST_CALL or read + len(call) > left:
+            break
+        read += len(call)
         try:
             words = shlex.split(call)
         except ValueError:
             continue
         at = next((i for i, word in enumerate(words) if word.endswith("imager_custom")), len(words))
-        return words[at + 1 :]
-    return []
+        return words[at + 1 :], read
+    return [], read
 
 
 def _take_call(words: list[str], wish: Wish) -> None:
@@ -191,12 +216,12 @@ def _plain(text: str) -> str:
 
 def _add_keys(wish: Wish, texts: list[str]) -> None:
     for key in "\n".join(texts).split("\n"):
-        if key.strip() and key.strip() not in wish.keys:
+        if key.strip() and len(wish.keys) < MOST_KEYS and key.strip() not in wish.keys:
             wish.keys.append(key.strip())
 
 
 def _add_network(wish: Wish, name: str, password: str) -> None:
-    if name and name not in (known for known, _ in wish.networks):
+    if name and len(wish.networks) < MOST_NETWORKS and name not in (known for known, _ in wish.networks):
         wish.networks.append((name, password))
 
 

@@ -11,7 +11,10 @@ import secrets
 import tomllib
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from clasp_board import toml
 
 MARK = "(kept in the box)"
 WHOLE = "# The box has read this file. It contained secrets, so all of it is kept in the box only"
@@ -22,9 +25,10 @@ SECRET_KEYS = frozenset({"token", "password", "secret"})
 SHORTEST_TOKEN = 16
 EXAMPLES = frozenset({"changeme", "change-me"})
 
-_TABLE = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
+# Nothing here may match blanks in two ways: a line of nothing else would take minutes.
+_TABLE = re.compile(r"(\[\[?)([^\]]+)\]\]?\s*(#.*)?$")
 _VALUE = re.compile(r"""(\s*)([A-Za-z0-9_-]+)(\s*=\s*)("(?:[^"\\]|\\.)*"|'[^']*')(\s*(?:#.*)?)$""")
-_PLAIN = re.compile(r"(\s*password\s*=\s*)(.*?)(\s*)$", re.IGNORECASE)
+_PLAIN = re.compile(r"(\s*password\s*=\s*)(.*)$", re.IGNORECASE)
 
 
 def redact_toml(text: str) -> str:
@@ -33,7 +37,7 @@ def redact_toml(text: str) -> str:
     Where a secret stands in a way that this cannot follow (inline tables, several lines), all of the text is left out.
     """
     redacted = _replace(text, lambda _key, _value: MARK)
-    if any(value != MARK for value in _secrets(tomllib.loads(redacted))):
+    if any(value != MARK for value in _secrets(toml.load(redacted))):
         return f"{WHOLE}. To change something, write everything anew, without this line.\n"
     return redacted
 
@@ -61,7 +65,7 @@ def fill_toml(text: str) -> tuple[str, list[str]]:
 
 def check_strength(text: str) -> None:
     """Refuse tokens that everybody knows or can guess; marks stand for those that are kept. Raises ValueError."""
-    found = tomllib.loads(text)
+    found = toml.load(text)
     if any(_is_example(value) for value in _secrets(found)):
         raise ValueError(
             "a token or password in it is the one of the example, which everybody knows; please write one of your own"
@@ -87,7 +91,7 @@ def redact_wireless(text: str) -> str:
     lines = []
     for line in text.split("\n"):
         found = _PLAIN.match(line)
-        lines.append(f"{found[1]}{MARK}{found[3]}" if found and found[2] else line)
+        lines.append(_with_password(found, lambda _password: MARK) if found else line)
     return "\n".join(lines)
 
 
@@ -119,8 +123,13 @@ def _replace_wireless(text: str, change: Callable[[str, str], str]) -> str:
         if key.strip().lower() == "name":
             name = value.strip()
         found = _PLAIN.match(line)
-        lines.append(f"{found[1]}{change(name, found[2])}{found[3]}" if found and found[2] else line)
+        lines.append(_with_password(found, partial(change, name)) if found else line)
     return "\n".join(lines)
+
+
+def _with_password(found: re.Match[str], change: Callable[[str], str]) -> str:
+    password = found[2].rstrip()
+    return found[1] + (change(password) if password else "") + found[2][len(password) :]
 
 
 def _replace(text: str, change: Callable[[str, str], str]) -> str:
@@ -130,8 +139,8 @@ def _replace(text: str, change: Callable[[str, str], str]) -> str:
     not come by its secret. Those that are alike are known by their numbers while there are as many as before.
     """
     before, lines, table = text.split("\n"), list[str](), ""
-    heads = {number: head for number, line in enumerate(before) if (head := _TABLE.match(line))}
-    rows = {n: f"{head[2]}[{_content(before[n + 1 :])}]" for n, head in heads.items() if head[1] == "[["}
+    heads = {number: head for number, line in enumerate(before) if (head := _TABLE.match(line.strip()))}
+    rows = {n: f"{head[2].strip()}[{_content(before, n + 1)}]" for n, head in heads.items() if head[1] == "[["}
     totals, counts = Counter(rows.values()), Counter[str]()
     for number, line in enumerate(before):
         if number in rows:
@@ -140,7 +149,7 @@ def _replace(text: str, change: Callable[[str, str], str]) -> str:
             if totals[table] > 1:
                 table += f" ({counts[table]} of {totals[table]})"
         elif number in heads:
-            table = heads[number][2]
+            table = heads[number][2].strip()
         elif (pair := _VALUE.match(line)) and pair[2] in SECRET_KEYS:
             try:
                 value = tomllib.loads(f"v = {pair[4]}")["v"]
@@ -155,11 +164,12 @@ def _replace(text: str, change: Callable[[str, str], str]) -> str:
     return "\n".join(lines)
 
 
-def _content(lines: list[str]) -> str:
-    """What a table that begins here is known by: its subject or name, else all of it but secrets and comments."""
+def _content(lines: list[str], begin: int) -> str:
+    """What a table is known by whose lines begin here: its subject or name, else all of it but secrets and comments."""
     found = []
-    for line in lines:
-        if _TABLE.match(line):
+    for number in range(begin, len(lines)):
+        line = lines[number]
+        if _TABLE.match(line.strip()):
             break
         pair = _VALUE.match(line)
         if pair and pair[2] in ("subject", "name"):

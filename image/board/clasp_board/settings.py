@@ -11,16 +11,16 @@ import json
 import os
 import re
 import shutil
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from clasp_board import fields, folders, secrets, wired, wireless
+from clasp_board import fields, folders, secrets, toml, wired, wireless
 from clasp_board.daemon_files import CONFIG, OWN, SHOW, TLS, daemon_files, daemon_name
 from clasp_board.lines import decode, says_nothing
+from clasp_board.pair import pair_fault
 from clasp_board.places import Places
 from clasp_board.problems import add_problem
 from clasp_board.system import run, writable, write_atomically
@@ -69,8 +69,8 @@ class _File:
 def read_config(text: str) -> None:
     """Whether it is TOML. Raises ValueError."""
     try:
-        tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        toml.load(text)
+    except ValueError as error:
         said = str(error)
         where = re.search(r"line (\d+)", said)
         if where and re.search("[“”„‘’«»]", text.split("\n")[int(where[1]) - 1]):  # noqa: RUF001
@@ -171,10 +171,18 @@ def take_over(places: Places, persistent: bool) -> dict[str, str]:
     """
     in_force: dict[str, str] = {}
     seen = _read_seen(places)
+    changed: dict[str, _Change] = {}
+    """Of `tls/`: stored at the end, when it is known that the router starts with them."""
     for file in all_files(places):
         kept = _kept(places, file, seen)
+        if file.name == CONFIG:
+            _withdraw_what_does_not_fit(places, [kept, _new_on_card(places, file.name, seen)], in_force, changed)
         try:
-            text = _take_over_one(places, file, kept, seen, persistent, in_force)
+            text, change = _take_over_one(places, file, kept, seen, persistent, in_force)
+            if change and file.name.startswith(TLS):
+                changed[file.name] = change
+            elif change:
+                change.store()
         except ValueError as error:
             still = "The box goes on with what it had before." if kept is not None else "The box goes on without it."
             add_problem(places, f"{file.name}: {error}. {still}")
@@ -183,8 +191,45 @@ def take_over(places: Places, persistent: bool) -> dict[str, str]:
             in_force[file.name], missing = file.fill(text)
             for place in missing:
                 add_problem(places, f"{file.name}: the box does not know {place}; please write it into the file again.")
+    _withdraw_what_does_not_fit(places, [in_force.get(CONFIG)], in_force, changed)
+    for change in changed.values():
+        change.store()
     _look_for_misnamed(places)
     return in_force
+
+
+@dataclass(frozen=True)
+class _Change:
+    before: str | None
+    store: Callable[[], None]
+
+
+def _withdraw_what_does_not_fit(
+    places: Places, configs: list[str | None], in_force: dict[str, str], changed: dict[str, _Change]
+) -> None:
+    """Put back what was in `tls/` if the router would start with what is new by none of these configurations."""
+    faults = [pair_fault(config, in_force, places.run / "trial-tls") for config in configs] if changed else []
+    if not faults or "" in faults:
+        return
+    still = "before" if any(change.before is not None for change in changed.values()) else "so far"
+    add_problem(places, f"{', '.join(changed)}: {faults[0]}. The box goes on with what it had {still}.")
+    for name, change in changed.items():
+        in_force.pop(name, None)
+        if change.before is not None:
+            in_force[name] = change.before
+    changed.clear()
+
+
+def _new_on_card(places: Places, name: str, seen: dict[str, str]) -> str | None:
+    """What somebody has written into a file since the last start; what is kept holds for one that cannot be read."""
+    try:
+        if (places.firmware / name).stat().st_size <= LARGEST_BYTES:
+            raw = (places.firmware / name).read_bytes()
+            if raw and seen.get(name) != _digest(raw):
+                return decode(raw)
+    except (OSError, ValueError):
+        pass
+    return _text_of(places.accepted / name)
 
 
 def _take_over_one(
@@ -194,11 +239,12 @@ def _take_over_one(
     seen: dict[str, str],
     persistent: bool,
     in_force: dict[str, str],
-) -> str | None:
+) -> tuple[str | None, _Change | None]:
+    """The text in force, and what is to be stored of it."""
     on_card = places.firmware / file.name
     try:
         if not on_card.exists():
-            return kept
+            return kept, None
         if on_card.stat().st_size > LARGEST_BYTES:
             raise ValueError("the file is far too large")
         raw = on_card.read_bytes()
@@ -210,7 +256,7 @@ def _take_over_one(
             add_problem(
                 places, f"{file.name}: the router does not start with it, so the configuration of before is in force."
             )
-        return kept
+        return kept, None
     if not raw:  # the card was pulled while a laptop wrote, or nobody wanted anything
         if kept is not None:
             add_problem(
@@ -218,7 +264,7 @@ def _take_over_one(
                 f"{file.name}: is empty, as if the card had been pulled too early, so the setting stays. To withdraw "
                 "it, write a line that begins with # and nothing else.",
             )
-        return kept
+        return kept, None
     text = decode(raw)
     if secrets.WHOLE in text:
         if not says_nothing(text):
@@ -228,20 +274,21 @@ def _take_over_one(
             )
         if kept is None:
             raise ValueError("the box does not know what was in this file; please write everything anew")
-        return kept
+        return kept, None
     if says_nothing(text):
-        if persistent:
-            _forget(places, file.name, seen, raw)
-        return None
+        forget = partial(_forget, places, file.name, seen, raw) if persistent else _store_nothing
+        return None, _Change(kept, forget)
     file.vet(text)
     if secrets.MARK in text:
         # What the router did not start with was newer than what is kept.
         text = file.restore(text, _text_of(refused))
         text = file.restore(text, kept)
     file.check(places, file.fill(text)[0], in_force)
-    if persistent:
-        _keep(places, file, text, kept, raw, seen)
-    return text
+    return text, _Change(kept, partial(_keep, places, file, text, kept, raw, seen) if persistent else _store_nothing)
+
+
+def _store_nothing() -> None:
+    """Where nothing can be stored."""
 
 
 def _keep(places: Places, file: _File, text: str, kept: str | None, raw: bytes, seen: dict[str, str]) -> None:
@@ -324,6 +371,23 @@ def _kept(places: Places, file: _File, seen: dict[str, str]) -> str | None:
         seen.pop(file.name, None)
         add_problem(places, f"{file.name}: what the box had kept of it is damaged, and is not used any more.")
         return None
+
+
+def kept_settings(places: Places) -> dict[str, str]:
+    """What the box has kept, whatever is on the card: for the start that cannot read the card's files."""
+    found: dict[str, str] = {}
+    names = [file.name for file in FILES] + [CONFIG]
+    for folder in (TLS, SHOW):
+        names += folders.files_in(folder, places.accepted)[0]
+    for name in names:
+        if (text := _text_of(places.accepted / name)) is not None:
+            found[name] = text
+            # A mark is no secret: everybody could connect with it.
+            if name == WIFI:
+                found[name], _ = secrets.fill_wireless(text)
+            elif name.endswith(".toml"):
+                found[name], _ = secrets.fill_toml(text)
+    return found
 
 
 def _text_of(path: Path) -> str | None:

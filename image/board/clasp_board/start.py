@@ -47,20 +47,33 @@ def start(places: Places | None = None) -> int:
             set_clock(places)
     except (OSError, OverflowError) as error:
         print(f"the clock could not be set: {error}")
-    take_over_imager(places)
+    try:
+        take_over_imager(places)
+    except Exception as error:  # whatever a file on the card provokes: the box must start
+        add_problem(places, f"What Raspberry Pi Imager has put on the card could not be taken over: {_said(error)}.")
     for kept, place in KEPT_DIRECTORIES:
         if persistent:
             _put_in_place(places, kept, place)
         else:
             _copy(places, kept, place)
+    in_force: dict[str, str] = {}
     try:
-        apply(places, settings.take_over(places, persistent))
+        in_force = settings.take_over(places, persistent)
+    except Exception as error:
+        add_problem(places, f"The settings on the card could not be read, so those of before hold: {_said(error)}.")
+        in_force = settings.kept_settings(places)
+    try:
+        apply(places, in_force)
         if (places.root / "root/.ssh/authorized_keys").exists():
             make_host_key(places)
-    except (OSError, ValueError) as error:
-        add_problem(places, f"The settings could not be put in force: {error}.")
+    except Exception as error:
+        add_problem(places, f"The settings could not be put in force: {_said(error)}.")
     publish_problems(places)
     return 0
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def report_updates(places: Places) -> None:
