@@ -98,7 +98,7 @@ class Table:
         if key in self.raw and not (isinstance(value, str) and (value or empty) and len(value) <= longest):
             self.wrong(key, f"must be text of {0 if empty else 1} to {longest} characters, not {quoted(value)}")
             return "" if default is REQUIRED else default
-        return value
+        return "" if value is None and default is REQUIRED else value  # that it is missing has been said
 
     def flag(self, key: str, default: Any = REQUIRED) -> Any:
         """True or false."""
@@ -121,7 +121,7 @@ class Table:
             bounds = "" if math.isinf(low) and math.isinf(high) else f" from {low:.15g} to {high:.15g}"
             self.wrong(key, f"must be a number{bounds}, not {quoted(value)}")
             return 0 if default is REQUIRED else default
-        return value
+        return 0 if value is None and default is REQUIRED else value  # that it is missing has been said
 
     def whole(self, key: str, default: Any = REQUIRED, low: int = 0, high: int = 2**31) -> Any:
         """A whole number within bounds."""
@@ -129,7 +129,7 @@ class Table:
         if key in self.raw and not (isinstance(value, int) and _is_number(value, low, high)):
             self.wrong(key, f"must be a whole number from {low} to {high}, not {quoted(value)}")
             return 0 if default is REQUIRED else default
-        return value
+        return 0 if value is None and default is REQUIRED else value
 
     def choice(self, key: str, words: Sequence[str], default: Any = REQUIRED) -> Any:
         """One of some words."""
@@ -140,7 +140,7 @@ class Table:
         if key in self.raw and value not in words:
             self.wrong(key, f"is {quoted(value)}; {closest(str(value), list(words))}")
             return words[0] if default is REQUIRED else default
-        return value
+        return words[0] if value is None and default is REQUIRED else value
 
     def table(self, key: str, default: Any = REQUIRED) -> Any:
         """A table within."""

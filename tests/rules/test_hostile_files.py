@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clasp_edge.cli import rules as command
+from clasp_edge.rules.actions import _READERS as VERBS
 from clasp_edge.rules.dialects import NotRules, convert, read_file, tables_of
 from clasp_edge.rules.dry_run import DryRun
 from clasp_edge.rules.files import MAX_TOLD, read_all
-from clasp_edge.rules.parse import read_rules
+from clasp_edge.rules.parse import TRIGGERS, read_rules
+from clasp_edge.rules.transforms import _MAKERS as TRANSFORMS
 
 TRIGGER = {"type": "set", "pattern": "/in"}
 DO = {"set": "/out", "value": 1}
@@ -64,6 +66,19 @@ def problems_of(rule: dict[str, Any], maps: Any = ()) -> list[str]:
 )
 def test_what_no_rule_can_mean_is_a_problem(rule: dict[str, Any]) -> None:
     assert problems_of(rule)
+
+
+MENTIONED = [
+    *({"trigger": {"type": kind, **more}} for kind in TRIGGERS for more in ({}, {"pattern": "/a"})),
+    *({"do": {verb: value}} for verb in VERBS for value in ("/a", 1, [], {}, [1], True)),
+    *({"do": {"set": "/a", "from": "/b", "transform": {"type": kind}}} for kind in TRANSFORMS),
+]
+
+
+@pytest.mark.parametrize("rule", MENTIONED, ids=str)
+def test_what_is_only_mentioned_is_a_rule_or_a_problem(rule: dict[str, Any]) -> None:
+    """Each trigger, action and transform without what it needs."""
+    problems_of(rule)
 
 
 @pytest.mark.parametrize(
