@@ -111,7 +111,7 @@ def test_families_take_turns_and_ipv6_begins(names: Names) -> None:
         assert await looked.begin() == [
             (V6, ("2001:db8::1", 7330, 0, 0)),
             (V4, ("192.0.2.1", 7330)),
-            (V6, ("fe80::1", 7330, 0, 3)),
+            (V6, ("fe80::1%3", 7330, 0, 3)),
             (V4, ("192.0.2.2", 7330)),
         ]
         assert await looked.more() == []

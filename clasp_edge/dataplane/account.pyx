@@ -113,7 +113,8 @@ cdef class Account:
     cdef bint has_room(self, size_t size) noexcept:
         cdef Accounts all = self.accounts
         cdef size_t free, limit
-        if self.limit and self.used + size > self.limit:
+        # What is coming in is not kept: a token's own limit is for what is.
+        if self.limit and self.used - self.input + size > self.limit:
             return False
         if all.total == 0:
             return True

@@ -47,7 +47,8 @@ cdef class Routing(State):
 
     def share_total(self, Accounts accounts not None):
         """Have what the state takes counted to the total of the accounts (`Accounts.give_params`)."""
-        accounts.state = self
+        # Their owners too, by a tuple that no collection of garbage empties: the addresses below are of these.
+        accounts.state = (self, self.table, self.trie)
         accounts.params_bytes = &self.table.bytes
         accounts.params = &self.table.params
         accounts.route_bytes = &self.table.route_bytes

@@ -52,6 +52,10 @@ class WebSocketConnection(Connection):
             self._parser_holding.force(size, Charge.INPUT)
             self.server.loop.call_soon(self.abort)
 
+    def lost(self) -> None:
+        self._parser_holding = None  # the parser and its buffer have gone
+        super().lost()
+
     def message(self, payload: bytes) -> None:
         """The payload of a binary message, or of a part of one."""
         if self.input is not None:

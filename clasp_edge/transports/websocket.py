@@ -44,6 +44,9 @@ MQTT_SUBPROTOCOLS = ("mqtt", "mqttv3.1")
 MAX_MESSAGE_BYTES = 65547
 """One CLASP frame per message; the largest has 65,535 bytes of payload and 12 of header."""
 
+PARSER_SPARE_BYTES = 256
+"""Of the read buffer, which picows leaves free at the end."""
+
 READ_BUFFER_BYTES = 2048
 """Initial read buffer per connection; it doubles when a read fills it."""
 
@@ -95,17 +98,18 @@ class Parser(WSProtocol):  # type: ignore[misc]  # not in picows' stubs
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._held = READ_BUFFER_BYTES
+        self._held = READ_BUFFER_BYTES - PARSER_SPARE_BYTES
         self.grown: Callable[[int], None] = _not_charged
 
     def get_buffer(self, size_hint: int) -> memoryview:
         """As picows: what its buffer has free, or so much less that it does not grow (above nine tenths)."""
         room: memoryview = super().get_buffer(size_hint)
         size = len(room)
-        if size > self._held:
-            self.grown(size - self._held)
-            self._held = size
-        return room if size < ENOUGH_BYTES else room[: size - size // 4 - 512]
+        while size > self._held:
+            self.grown(self._held)
+            self._held *= 2
+        # Never the last byte: after a doubling there is then more free than there was in all, which shows it.
+        return room[: size - 1] if size < ENOUGH_BYTES else room[: size - size // 4 - 512]
 
 
 def _not_charged(size: int) -> None:

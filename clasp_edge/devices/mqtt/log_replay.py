@@ -261,7 +261,8 @@ class LogReplay:
         if number is not None or record.number > self._complete_at:
             try:
                 message = self._message(record)
-            except ValueError as error:
+            except Exception as error:
+                # Whatever it is, what waits behind it goes on.
                 log.warning("%r: record %d cannot be sent: %s", session, record.number, error)
                 message = None
             if message is None:

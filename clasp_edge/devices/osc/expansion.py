@@ -7,6 +7,7 @@ waits until it is, so that the order of what it says holds.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from clasp_edge.wire.pattern import Pattern, PatternError, overlap
 
 if TYPE_CHECKING:
     from clasp_edge.router.router import Router
+
+log = logging.getLogger(__name__)
 
 MAX_MATCHES = 4096
 """Params that one message with wildcards may set."""
@@ -122,7 +125,10 @@ class Expansions:
         try:
             while self._waiting:
                 message = self._waiting[0]
-                yield from self._expand(message)
+                try:
+                    yield from self._expand(message)
+                except Exception:
+                    log.exception("a message with wildcards could not be carried out")
                 self._waiting.popleft()
                 source = message.source
                 if source.expands and not any(other.source is source for other in self._waiting):

@@ -406,6 +406,7 @@ cdef class OscReceiver(SourceTable):
         cdef const uint8_t* end = <const uint8_t*>memchr(p, 0, size)
         cdef OscMessage message
         cdef size_t most = STAMPED_BYTES if is_bundle(p, size) else OVERFLOW_BYTES
+        cdef bint wild = False
         if not source.behind_wildcard or self._refill(source) > 0 and source.tokens < 1:
             source.over_rate += 1
             self.over_rate += 1
@@ -415,9 +416,11 @@ cdef class OscReceiver(SourceTable):
             self.control.overflowing(source)
         packet = PyBytes_FromStringAndSize(<const char*>p, size)
         key = None
-        if end != NULL and not read_message(p, size, self.room, &message):
+        if is_bundle(p, size):
+            wild = True                 # its members stay together, whatever params they are for
+        elif end != NULL and not read_message(p, size, self.room, &message):
             if message.is_pattern:
-                source.wild = True
+                wild = True
             elif message.has_arguments and not self._is_reserved(&message):
                 key = PyBytes_FromStringAndSize(<const char*>p, end - p)
                 if self._is_event(source, key):
@@ -425,6 +428,8 @@ cdef class OscReceiver(SourceTable):
         if key is None:
             self.unique += 1
             key = self.unique
+            if wild:
+                source.wild = self.unique
         before = source.overflow.get(key)
         if before is not None:
             self.replaced += 1
@@ -438,7 +443,7 @@ cdef class OscReceiver(SourceTable):
             return
         source.overflow[key] = packet
         if source.wild and before is not None:
-            source.overflow.move_to_end(key)    # the one with wildcards may be meant for the same param
+            source.overflow.move_to_end(key)    # what waits with wildcards may be meant for the same param
         source.overflow_bytes += size + OVERFLOW_COST
         self.all_overflow += size + OVERFLOW_COST
 
@@ -454,7 +459,9 @@ cdef class OscReceiver(SourceTable):
             while source.overflow and not source.expands:
                 if not self._spend(source, 1):
                     return True
-                _, packet = source.overflow.popitem(last=False)
+                key, packet = source.overflow.popitem(last=False)
+                if source.wild and key == source.wild:
+                    source.wild = 0
                 source.overflow_bytes -= len(<bytes>packet) + OVERFLOW_COST
                 self.all_overflow -= len(<bytes>packet) + OVERFLOW_COST
                 p = <const uint8_t*><char*>(<bytes>packet)
@@ -468,7 +475,7 @@ cdef class OscReceiver(SourceTable):
             if not source.expands:
                 source.overflow = None
                 source.behind_wildcard = False
-                source.wild = False
+                source.wild = 0
             return False
         finally:
             if not outer:

@@ -148,7 +148,7 @@ class OscServer:
         subscribers = {*self.leases.targets().values(), *self.queries}
         for source in self._sources():
             if source.party not in subscribers:
-                source.party = self.static.party_of(source.host, source.port)
+                source.party = self._party_of(source)
             self._configure(source)
         self.router.plane.scopes_changed()
 
@@ -454,7 +454,10 @@ class OscServer:
         """A subscriber is gone."""
         for source in self._sources():
             if source.party is target:
-                source.party = self.static.party_of(source.host, source.port)
+                source.party = self._party_of(source)
+
+    def _party_of(self, source: Source) -> Target | None:
+        return self.leases.party_of(source.host, source.port) or self.static.party_of(source.host, source.port)
 
     def _sweep_sources(self) -> None:
         self._sweep = None

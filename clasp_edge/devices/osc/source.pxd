@@ -37,7 +37,7 @@ cdef class Source(Sink):
     cdef public uint64_t received_bytes     # with the headers of IPv4 and UDP
     cdef public uint64_t answered_bytes     # sent to it while it was not confirmed (allowance.py)
     cdef public bint expands                # a message of its with wildcards waits: what comes behind that waits too
-    cdef bint wild                          # a message with wildcards waits among what does
+    cdef uint64_t wild                      # the last bundle or message with wildcards of what waits: its key
     cdef public bint confirmed              # it is really there: it has renewed, or it is a connection
     cdef public uint64_t bad
     cdef public uint64_t over_rate

@@ -192,7 +192,7 @@ class Peers:
                 if clash := self._also_owned(session, router_id, Namespaces(router_id, owns)):
                     return f"{clash[0]} overlaps with {clash[1]}, which {clash[2].router_id[:64]!r} owns"
             except TooManyComparisons:
-                return "too many owned patterns begin as those of others do: whether they overlap cannot be told"
+                return "too many owned patterns, here and there: whether they overlap cannot be told"
         return None
 
     def _also_owned(self, session: Session, router_id: str, claimed: Namespaces) -> tuple[str, str, Peer] | None:

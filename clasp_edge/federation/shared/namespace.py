@@ -16,8 +16,12 @@ MAX_COMPARED = 30_000
 """Products of numbers of segments, in one comparison of a claim with what all others own: some 10 ms."""
 
 
+MAX_LOOKED_UP = 200_000
+"""Patterns of others that are looked up in a claim, times its numbers of lengths: some 20 ms."""
+
+
 class TooManyComparisons(Exception):
-    """Patterns that begin alike, with wildcards after that, in their hundreds on both sides."""
+    """Patterns that begin alike, with wildcards after that, in their hundreds on both sides; or in their thousands."""
 
 
 class Namespaces:
@@ -67,10 +71,11 @@ class Overlaps:
     """What of a claim others own as well. The work is bounded, whatever all of them have declared: 1,000 patterns
     against 1,000 are a million comparisons. Raises TooManyComparisons beyond it."""
 
-    __slots__ = ("_by_prefix", "_lengths", "_prefixes", "_work")
+    __slots__ = ("_by_prefix", "_lengths", "_lookups", "_prefixes", "_work")
 
     def __init__(self, claimed: Namespaces) -> None:
         self._work = MAX_COMPARED
+        self._lookups = MAX_LOOKED_UP
         self._by_prefix: dict[bytes, list[Pattern]] = {}
         for pattern in claimed.patterns:
             if pattern is not None:
@@ -83,7 +88,9 @@ class Overlaps:
         for theirs in owned.patterns:
             if theirs is None:
                 continue
-            self._spend(1 + len(self._lengths))
+            self._lookups -= 1 + len(self._lengths)
+            if self._lookups < 0:
+                raise TooManyComparisons
             for prefix in self._near(theirs.prefix):
                 for mine in self._by_prefix[prefix]:
                     self._spend(len(mine.segments) * len(theirs.segments))

@@ -278,7 +278,7 @@ class QuicLink:
                 self.session.touch()
         elif isinstance(event, StreamReset | StopSendingReceived):
             if event.stream_id == STREAM:
-                self.close(CloseCode.NORMAL, "the client has reset its stream")
+                self._after_input(partial(self.close, CloseCode.NORMAL, "the client has reset its stream"))
             elif isinstance(event, StreamReset):
                 self._refuse_stream(event.stream_id)
         elif isinstance(event, ConnectionTerminated):
