@@ -15,7 +15,7 @@ from clasp_board.secrets import redact_toml, redact_wireless, restore_toml
 from clasp_edge.config.lines import lines_of
 
 SIZE = 256 * 1024
-ENOUGH_S = 20
+ENOUGH_S = 8
 
 
 def filled(line: str) -> str:
@@ -32,12 +32,11 @@ def filled(line: str) -> str:
         (lines_of, "[" + " " * SIZE),
         (lines_of, "[a" + " " * SIZE + "b"),
         (lambda text: read_wish({"firstrun.sh": text}), filled("imager_custom \\''\n")),
-        (lambda text: read_wish({"firstrun.sh": text}), filled("imager_custom '" + "a" * 3000 + "\n")),
         (
             lambda text: read_wish({"network-config": text}),
             "access-points:\n" + "".join(f" {n}:\n" for n in range(SIZE // 8)),
         ),
-        (lambda text: read_wish({"user-data": text}), "".join(f"- ssh-rsa {n}\n" for n in range(SIZE // 16))),
+        (lambda text: read_wish({"user-data": text}), "".join(f"- ssh-rsa {n}\n" for n in range(SIZE // 12))),
         (ADDED.search, " " * SIZE),
     ],
 )
