@@ -219,6 +219,15 @@ def test_a_key_that_is_withdrawn_alone_stays(board: Places, pair: tuple[str, str
     assert "tls/box.key" not in take_over(board, persistent=True)
 
 
+def test_an_authority_that_is_overwritten_with_a_key_stays(board: Places, pair: tuple[str, str]) -> None:
+    put(board, "tls/ca.pem", pair[0])
+    put(board, CONFIG, '[tls]\nclient_ca = "tls/ca.pem"\n[mqtt]\ntls_listen = ":8883"\n')
+    before = take_over(board, persistent=True)
+    put(board, "tls/ca.pem", pair[1])
+    assert take_over(board, persistent=True) == before
+    assert "tls/ca.pem has no certificate in it" in read_problems(board)[0]
+
+
 def test_a_new_pair_comes_with_the_configuration_that_names_it(
     board: Places, pair: tuple[str, str], renewed: tuple[str, str]
 ) -> None:

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 
 import pytest
-from clasp_board.imager import ADDED, read_wish
-from clasp_board.secrets import redact_toml, redact_wireless, restore_toml, restore_wireless
+from clasp_board.imager import ADDED, MOST_KEYS, read_wish
+from clasp_board.secrets import redact_toml, redact_wireless, restore_toml
 
 from clasp_edge.config.lines import lines_of
 
 SIZE = 256 * 1024
-ENOUGH_S = 20
+ENOUGH_S = 8
 
 
 def filled(line: str) -> str:
@@ -29,16 +29,13 @@ def filled(line: str) -> str:
         (lambda text: restore_toml(text, None), "[a" + " " * SIZE + "b"),
         (redact_toml, filled("[[a]]\n")),
         (redact_wireless, "password = a" + " " * SIZE + "b"),
-        (lambda text: restore_wireless(text, None), "password = " + " " * SIZE + "b"),
         (lines_of, "[" + " " * SIZE),
         (lines_of, "[a" + " " * SIZE + "b"),
         (lambda text: read_wish({"firstrun.sh": text}), filled("imager_custom \\''\n")),
-        (lambda text: read_wish({"firstrun.sh": text}), filled("imager_custom '" + "a" * 3000 + "\n")),
         (
             lambda text: read_wish({"network-config": text}),
             "access-points:\n" + "".join(f" {n}:\n" for n in range(SIZE // 8)),
         ),
-        (lambda text: read_wish({"user-data": text}), "".join(f"- ssh-rsa {n}\n" for n in range(SIZE // 16))),
         (ADDED.search, " " * SIZE),
     ],
 )
@@ -46,3 +43,8 @@ def test_what_a_file_costs_grows_with_its_size(work: Callable[[str], object], te
     began = time.process_time()
     work(text)
     assert time.process_time() - began < ENOUGH_S
+
+
+def test_thousands_of_keys_are_not_compared_with_each_other() -> None:
+    wish = read_wish({"user-data": "".join(f"- ssh-rsa {n}\n" for n in range(SIZE // 16))})
+    assert len(wish.keys) == MOST_KEYS

@@ -7,7 +7,9 @@ router makes a param.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
+from clasp_board.locks import locked
 from clasp_board.places import Places
 from clasp_board.system import writable, write_atomically
 
@@ -19,20 +21,27 @@ def add_problem(places: Places, sentence: str) -> None:
     """Remember a sentence, once."""
     sentence = _one_line(sentence)
     print(sentence, file=sys.stderr)
-    if sentence in read_problems(places):
-        return
-    places.problems.parent.mkdir(parents=True, exist_ok=True)
-    with places.problems.open("a") as file:
-        file.write(f"{sentence}\n")
+    with locked(_lock(places)):
+        if sentence in read_problems(places):
+            return
+        places.problems.parent.mkdir(parents=True, exist_ok=True)
+        with places.problems.open("a") as file:
+            file.write(f"{sentence}\n")
 
 
 def replace_problem(places: Places, before: str, sentence: str) -> None:
     """Put a sentence in the place of another; an empty one stands for none."""
-    kept = [line for line in read_problems(places) if line != _one_line(before)]
-    places.problems.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(places.problems, "".join(f"{line}\n" for line in kept).encode())
-    if sentence:
-        add_problem(places, sentence)
+    with locked(_lock(places)):
+        kept = [line for line in read_problems(places) if line != _one_line(before)]
+        places.problems.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(places.problems, "".join(f"{line}\n" for line in kept).encode())
+        if sentence:
+            add_problem(places, sentence)
+
+
+def _lock(places: Places) -> Path:
+    """Beside the sentences: the start, the watch and the confirmation all write them."""
+    return places.problems.with_name("problems.lock")
 
 
 def _one_line(sentence: str) -> str:

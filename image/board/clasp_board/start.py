@@ -56,20 +56,22 @@ def start(places: Places | None = None) -> int:
             _put_in_place(places, kept, place)
         else:
             _copy(places, kept, place)
-    in_force: dict[str, str] = {}
     try:
-        in_force = settings.take_over(places, persistent)
-    except Exception as error:
-        add_problem(places, f"The settings on the card could not be read, so those of before hold: {_said(error)}.")
-        in_force = settings.kept_settings(places)
-    try:
-        apply(places, in_force)
+        apply(places, _settings(places, persistent))
         if (places.root / "root/.ssh/authorized_keys").exists():
             make_host_key(places)
     except Exception as error:
         add_problem(places, f"The settings could not be put in force: {_said(error)}.")
     publish_problems(places)
     return 0
+
+
+def _settings(places: Places, persistent: bool) -> dict[str, str]:
+    try:
+        return settings.take_over(places, persistent)
+    except Exception as error:
+        add_problem(places, f"The settings on the card could not be read, so those of before hold: {_said(error)}.")
+        return settings.kept_settings(places)
 
 
 def _said(error: Exception) -> str:

@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from clasp_board.locks import locked
+
 COMMAND_TIMEOUT_S = 120
+
+CARD_LOCK = Path("/run/clasp-edge-board/card.lock")
+"""Else one program would make the card read-only under the hands of another."""
 
 
 def run(
@@ -41,17 +46,23 @@ def writable(mount_point: Path) -> Iterator[None]:
 
     Raises OSError where it cannot be made writable. A directory that is no mount point is taken as it is.
     """
-    mounted = os.path.ismount(mount_point)
-    if mounted:
-        done = run("mount", "-o", "remount,rw", mount_point)
-        if done.returncode:
-            raise OSError(f"{mount_point} cannot be written: {done.stdout.strip()}")
-    try:
-        yield
-    finally:
-        os.sync()
-        if mounted:
-            run("mount", "-o", "remount,ro", mount_point)
+    if not os.path.ismount(mount_point):
+        try:
+            yield
+        finally:
+            os.sync()
+        return
+    with locked(CARD_LOCK) as outermost:
+        if outermost:
+            done = run("mount", "-o", "remount,rw", mount_point)
+            if done.returncode:
+                raise OSError(f"{mount_point} cannot be written: {done.stdout.strip()}")
+        try:
+            yield
+        finally:
+            os.sync()
+            if outermost:
+                run("mount", "-o", "remount,ro", mount_point)
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
