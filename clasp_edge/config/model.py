@@ -111,7 +111,7 @@ class Limits(Section, frozen=True, kw_only=True):
     max_subscriptions_per_session: CountOrUnlimited = 10_000  # 0: unlimited
     max_subscriptions: CountOrUnlimited = 100_000  # 0: unlimited
     max_subscriptions_mib: Annotated[int, Meta(ge=0, le=65_536)] = 32  # 0: unlimited
-    memory_mib: Annotated[int, Meta(ge=0, le=65_536)] = 56  # 0: unlimited
+    memory_mib: Annotated[int, Meta(ge=0, le=65_536)] = 64  # 0: unlimited
     messages_per_second: CountOrUnlimited = 1000  # 0: unlimited
     arena_mib: Annotated[int, Meta(ge=1, le=LARGEST_ARENA_MIB)] = 16
     outbox_kib: Kib = 256
