@@ -54,7 +54,8 @@ def test_an_event_does_not_wait_for_the_state(net: Net, kind: str) -> None:
                 heard += isinstance(message, wire.Set)
                 if heard == 1:
                     writer.send(wire.Publish("/hub/cue", wire.SignalType.EVENT, 1.0))
-            assert heard < PARAMS
+            # TCP's buffers may have taken in all of the state before the first of it was heard of here; QUIC's do not.
+            assert heard < PARAMS or kind == "wss"
 
 
 def test_a_link_over_quic_goes_on_from_another_address(net: Net) -> None:

@@ -128,7 +128,8 @@ def test_a_name_that_somebody_else_has_is_said(box: Places) -> None:
     assert "stage-left2.local" in problem
 
 
-def test_a_wrong_password_is_named_until_it_is_right(box: Places, radio: Radio) -> None:
+# A short name: the path of a socket in its directory has at most 107 bytes.
+def test_wrong_password(box: Places, radio: Radio) -> None:
     watch = watching(box)
     watch.look()
     assert (box.run / "state").read_text() == "wifi/state=searching\n"
