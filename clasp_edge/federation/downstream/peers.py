@@ -272,6 +272,7 @@ class Peers:
             peer.arrival.end()
             peer.session.run = None
             peer.session = None
+            peer.shares = None
             # It is charged to nobody from now on: as much is kept as there is to show.
             peer.owns = Namespaces(peer.router_id, _shown_first(peer.owns))
         if peer.downlink is not None:
