@@ -5,26 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.rules import world_of
 
-from clasp_edge.rules.dry_run import DryRun
 from clasp_edge.rules.engine import MAX_WAITING_BYTES
-from clasp_edge.rules.parse import read_rules
 from clasp_edge.rules.trace import KEPT
 from clasp_edge.rules.values import LONGEST_TEXT, text
 
 LARGE = "x" * 60_000
-
-
-def world_of(*tables: dict[str, Any]) -> tuple[DryRun, list[str]]:
-    """A dry run of these rules, and what it tells."""
-    faults: list[str] = []
-    rules = read_rules(tables, [], {}, lambda key, sentence: faults.append(f"{key}: {sentence}"))
-    assert not faults
-    told: list[str] = []
-    world = DryRun(lambda line: told.append(line.split(None, 1)[1]))
-    world.load(rules)
-    world.start()
-    return world, told
 
 
 @pytest.mark.parametrize("large", [LARGE, [float(n) for n in range(5000)], {"a": [LARGE]}, LARGE.encode()])

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import pytest
+from support.rules import world_of
 
 from clasp_edge.rules.dry_run import DryRun
 from clasp_edge.rules.engine import AT_ONCE, MAX_DEPTH
@@ -17,18 +18,6 @@ from clasp_edge.rules.pending import collect
 from clasp_edge.rules.state import RuleState, Seen
 from clasp_edge.rules.trace import KEPT_AT_LEAST, KEPT_TOGETHER
 from clasp_edge.rules.values import MISSING
-
-
-def world_of(*tables: dict[str, Any], maps: Any = ()) -> tuple[DryRun, list[str]]:
-    """A dry run of these rules, and what it tells."""
-    faults: list[str] = []
-    rules = read_rules(tables, maps, {}, lambda key, sentence: faults.append(f"{key}: {sentence}"))
-    assert not faults
-    told: list[str] = []
-    world = DryRun(lambda line: told.append(line.split(None, 1)[1]))
-    world.load(rules)
-    world.start()
-    return world, told
 
 
 def rule(name: str, pattern: str, *do: dict[str, Any], kind: str = "set", **more: Any) -> dict[str, Any]:
