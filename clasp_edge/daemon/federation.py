@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clasp_edge.federation.shared.dedup import Seen
     from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
     from clasp_edge.federation.shared.identity import Identity
+    from clasp_edge.federation.shared.pair import Pair
     from clasp_edge.federation.upstream.manager import Uplinks
     from clasp_edge.journal.journal import Journal
     from clasp_edge.router.session import Envelope, Session
@@ -59,29 +60,48 @@ class FederationPart(Part):
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
         self._ids: RouterIds | None = None
+        self._pair: Pair | None = None
         router.extensions = True
         router.handlers[MessageType.FEDERATION_SYNC] = self._first
 
     def ready(self) -> None:
+        if self._config.federation.pair.on:
+            self._begin_pair()
         self.apply_config(self._config)
+
+    def _begin_pair(self) -> None:
+        from clasp_edge.federation.shared.pair import Pair
+
+        journal = self._journal
+        if journal is None:
+            log.error("federation.pair: there is no pair without a journal of mode group or strict")
+            return
+        identity = self._of_this_router()[0]
+        self._pair = Pair(
+            self._config.federation.pair, strict=journal.mode == "strict", router_id=identity.router_id,
+            data_dir=self._config.data_dir, stores=lambda: journal.state == "ok", plane=self._router.plane,
+            loop=self._router.loop, clock=self._router.clock,
+        )  # fmt: skip
+        journal.guard_by(self._pair)
 
     def apply_config(self, config: Config) -> None:
         """Run the uplinks of this configuration."""
         self._config = config
         if self._ids is not None:
             self._ids.authenticator = self._router.authenticator
-        if config.uplink and self._uplinks is None:
+        if (config.uplink or (self._pair is not None and config.federation.pair.url)) and self._uplinks is None:
             from clasp_edge.federation.upstream.manager import Uplinks
 
-            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal)
+            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal, self._pair)
         if self._uplinks is not None:
             self._uplinks.apply(config)
         if self._journal is not None:
             # Whoever comes no more must not keep the log from growing old.
+            known = self._uplinks.running if self._uplinks is not None else {}
             for name in self._journal.cursors():
                 if name.startswith(PEER):
                     self._serve()  # something is kept for routers that may come no more
-                elif name.startswith((UPLINK, HUB, HEARD)) and name.partition(":")[2] not in config.uplink:
+                elif name.startswith((UPLINK, HUB, HEARD)) and name.partition(":")[2] not in known:
                     self._journal.forget_cursor(name)
 
     def describe(self, sources: StatusSources) -> None:
@@ -108,6 +128,7 @@ class FederationPart(Part):
         return {
             "uplinks": self._uplinks.statistics() if self._uplinks is not None else {},
             "peers": self._handlers.peers.statistics() if self._handlers is not None else {},
+            "pair": self._pair.statistics() if self._pair is not None else {},
         }
 
     def _first(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
@@ -118,7 +139,7 @@ class FederationPart(Part):
             from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
             from clasp_edge.federation.downstream.peers import Peers
 
-            peers = Peers(self._router, *self._of_this_router(), self._journal, self.router_ids())
+            peers = Peers(self._router, *self._of_this_router(), self._journal, self.router_ids(), self._pair)
             self._handlers = PeerHandlers(self._router, peers)
         return self._handlers
 
@@ -132,7 +153,10 @@ class FederationPart(Part):
             return True
         if self._handlers is not None and self._handlers.peers.owner_of(address) is not None:
             return False
-        return not any(uplink.sender.policies.admits(address) for uplink in uplinks)
+        # Whether the other router of a pair is above or below, this one decides while it is alone.
+        return not any(
+            uplink.sender.policies.admits(address) for uplink in uplinks if not uplink.is_pair or uplink.sender.is_open
+        )
 
     def _set_time(self) -> None:
         """What is stored may have versions from a time to come: then the clock was wrong, or it is now."""

@@ -72,6 +72,9 @@ class Downlink(PeerSender):
         self._begins_at = 0
         self._counted = True
         self._state_told = False
+        self.pair_policies: Policies | None = None
+        """Where this is the link of a pair of hubs: all that it carries."""
+        self.on_moved: Callable[[], None] | None = None
         self.mended = 0
         self._counting = False
         self._waiting: list[Callable[[], None]] = []
@@ -92,7 +95,7 @@ class Downlink(PeerSender):
         """Tell this from now on, and nothing else."""
         trie = self.plane.trie
         self.drop()
-        self.policies = LeafPolicies(patterns, self._table, owned)
+        self.policies = self.pair_policies or LeafPolicies(patterns, self._table, owned)
         self.scopes = self._session.scopes
         self._subscriptions = [
             Subscription(self, number, pattern, ALL_SIGNALS)
@@ -115,6 +118,7 @@ class Downlink(PeerSender):
                 router.clock.wall_s, router.loop.call_later, begins_at=self._begins_at,
                 source=lambda at, then: log_pass.read(self, at, then),
             )  # fmt: skip
+            self.backlog.moved = self.on_moved
             log_pass.attach(self)
             backlog = self.backlog
             self._counted = backlog.drained

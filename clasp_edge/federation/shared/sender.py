@@ -158,6 +158,11 @@ class PeerSender(Relay):
     def is_open(self) -> bool:
         return self._port is not None
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether the neighbour has been told the state, and has all that waited for it."""
+        return self._draining and self.backlog is not None and self.backlog.idle
+
     # ---- from the plane ----
 
     def on_deliveries(self, deliveries: list[tuple[int, bytes, bytes, Route | None, int, int]]) -> None:  # type: ignore[override]

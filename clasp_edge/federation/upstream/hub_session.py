@@ -89,6 +89,11 @@ class Owner(Protocol):
     def owned(self, address: bytes) -> bool: ...
     def policies(self) -> Mapping[str, str]: ...
     def apart_s(self) -> float | None: ...
+    def heard_of(self) -> str: ...
+    def pair_flags(self) -> int: ...
+    def is_served(self) -> bool: ...
+    def pair_answer(self, session: HubSession) -> str | None: ...
+    def pair_said(self, session: HubSession, message: FederationSync) -> None: ...
     def heard_all(self, since_s: float) -> None: ...
     def when_stored(self, then: Callable[[], None]) -> None: ...
     def is_same_life(self, hub_instance: int) -> bool: ...
@@ -113,6 +118,7 @@ class HubSession:
         self.hub_name = ""
         self.hub_id = ""
         self.hub_instance = 0
+        self.pair_flags = 0
         self.also_owned = ""
         """The first pattern of ours that another router there owns as well."""
         self.plain = False
@@ -169,6 +175,26 @@ class HubSession:
     def send(self, frames: list[bytes]) -> None:
         self.link.send(frames)
 
+    # ---- a link of a pair of hubs (`shared.pair`) ----
+
+    dialled = True
+
+    @property
+    def sender(self) -> PeerSender:
+        return self.owner.sender
+
+    def say(self, frame: bytes) -> None:
+        self.link.send([frame])
+
+    def ask(self) -> None:
+        """The connection asks by itself, and ends when there is no answer."""
+
+    def silent_s(self) -> float:
+        return 0.0
+
+    def end_link(self, reason: str) -> None:
+        self.link.abort(reason)
+
     # ---- what comes in ----
 
     def receive(self, frames: list[bytes]) -> None:
@@ -204,7 +230,14 @@ class HubSession:
             self.link.send(
                 [
                     peer_frame(
-                        owner.router_id, owner.instance, owner.owns(), link=owner.link_number, versions=True, mqtt=True
+                        owner.router_id,
+                        owner.instance,
+                        owner.owns(),
+                        link=owner.link_number,
+                        versions=True,
+                        mqtt=True,
+                        pair=owner.pair_flags(),
+                        served=owner.is_served(),
                     )
                 ]
             )
@@ -288,6 +321,8 @@ class HubSession:
             self.owner.when_stored(lambda: self._stored(number))
         elif message.op is FederationOp.PEER and self.is_edge:
             self._on_peer(message)
+        elif message.op is FederationOp.PAIR and self.is_edge:
+            self.owner.pair_said(self, message)
         elif isinstance(self._state_sync, VersionSync):
             if message.op is FederationOp.MEND:
                 self._state_sync.mend(read_buckets(message))
@@ -303,6 +338,10 @@ class HubSession:
         self.hub_id = message.origin or ""
         if self.hub_id == self.owner.router_id:
             self.link.close("this is the router itself: the uplink's url leads back here")
+            return
+        self.pair_flags = message.revisions.get("pair", 0)
+        if objection := self.owner.pair_answer(self):
+            self.link.close(objection)
             return
         self._hub_stores = bool(message.revisions.get("strict"))
         self.hub_instance = message.since_revision or 0
@@ -320,7 +359,7 @@ class HubSession:
 
     def _follow(self) -> None:
         try:
-            self.link.send([follow_frame(self.owner.policies(), self.owner.apart_s())])
+            self.link.send([follow_frame(self.owner.policies(), self.owner.apart_s(), self.owner.heard_of())])
         except WireError:
             self.owner.trouble(
                 "the table `policy` is too large for the hub: what happens while we are away is not told"

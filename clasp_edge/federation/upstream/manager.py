@@ -11,6 +11,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.federation.shared.dedup import Seen
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.identity import Identity
+from clasp_edge.federation.shared.pair import NAME, Pair, uplink_of
 from clasp_edge.federation.shared.queue import Log
 from clasp_edge.federation.upstream.uplink import Uplink
 from clasp_edge.router.router import Router
@@ -20,27 +21,39 @@ class Uplinks:
     """The uplinks of one router, by name. `journal` is where queues lie, None where none is kept."""
 
     def __init__(
-        self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None
+        self,
+        router: Router,
+        identity: Identity,
+        seen: Seen,
+        recall: DedupRecovery,
+        journal: Log | None,
+        pair: Pair | None = None,
     ) -> None:
         self._router = router
         self._identity = identity
         self._seen = seen
         self._recall = recall
         self._journal = journal
+        self._pair = pair
         self._random = Random()
         self.running: dict[str, Uplink] = {}
 
     def apply(self, config: Config) -> None:
         """Run exactly the uplinks of this configuration. Those that have not changed go on undisturbed."""
+        wanted_now = dict(config.uplink)
+        pair = self._pair if self._pair is not None and self._pair.config.url else None
+        if pair is not None:
+            wanted_now[NAME] = uplink_of(pair.config)
         changed: dict[str, Uplink] = {}
         for name, uplink in list(self.running.items()):
-            if config.uplink.get(name) != uplink.config:
-                uplink.stop(for_good=name not in config.uplink)
+            if wanted_now.get(name) != uplink.config:
+                uplink.stop(for_good=name not in wanted_now)
                 changed[name] = self.running.pop(name)
-        for name, wanted in config.uplink.items():
+        for name, wanted in wanted_now.items():
             if name not in self.running:
                 uplink = Uplink(
-                    self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random
+                    self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random,
+                    pair if name == NAME else None,
                 )  # fmt: skip
                 self.running[name] = uplink
                 if name in changed:
