@@ -79,7 +79,8 @@ class FederationPart(Part):
         identity = self._of_this_router()[0]
         self._pair = Pair(
             self._config.federation.pair, strict=journal.mode == "strict", router_id=identity.router_id,
-            data_dir=self._config.data_dir, stores=lambda: journal.state == "ok", plane=self._router.plane,
+            data_dir=self._config.data_dir, stores=lambda: journal.state == "ok",
+            log_end=lambda: journal.last_sequence, plane=self._router.plane,
             loop=self._router.loop, clock=self._router.clock,
         )  # fmt: skip
         journal.guard_by(self._pair)

@@ -101,8 +101,8 @@ def with_secrets(config: Config, problems: list[tuple[str, str]]) -> Config:
     security = msgspec.structs.replace(config.security, token=tuple(tokens))
     federation = config.federation
     if federation.pair.token_file:
-        token = read("federation.pair.token_file", federation.pair.token_file)
-        federation = msgspec.structs.replace(federation, pair=msgspec.structs.replace(federation.pair, token=token))
+        shown = read("federation.pair.token_file", federation.pair.token_file)
+        federation = msgspec.structs.replace(federation, pair=msgspec.structs.replace(federation.pair, token=shown))
     return msgspec.structs.replace(config, security=security, uplink=uplinks, bridge=bridges, federation=federation)
 
 

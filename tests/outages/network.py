@@ -159,12 +159,19 @@ class Router:
 
     def recorded(self, address: str) -> list[object]:
         """The values of a signal in its journal, in order; the router is off."""
+        return self.recorded_events().get(address, [])
+
+    def recorded_events(self) -> dict[str, list[object]]:
+        """The values of all events in its journal, in order, by address; the router is off."""
         done = subprocess.run(
             [sys.executable, "-m", "clasp_edge", "journal", "dump", "--json", "--config", self.root / "config.toml"],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        records = [json.loads(line) for line in done.stdout.splitlines()]
-        return [record["value"] for record in records if record["address"] == address and record["signal"] == "event"]
+        found: dict[str, list[object]] = {}
+        for record in map(json.loads, done.stdout.splitlines()):
+            if record["signal"] == "event":
+                found.setdefault(record["address"], []).append(record["value"])
+        return found
 
 
 class Client:

@@ -162,6 +162,11 @@ class Downlink(PeerSender):
         self._state_told = True
         self._start()
 
+    @property
+    def has_told_state(self) -> bool:
+        """Whether the other router has been sent the state it asked for."""
+        return self._state_told
+
     def _start(self) -> None:
         """What has waited comes after the state, in order. Where nothing waits, what happens now is told beside it."""
         backlog = self.backlog

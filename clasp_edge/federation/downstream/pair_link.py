@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from clasp_edge.federation.shared.extensions import stored_frame
 from clasp_edge.federation.shared.pair import PATTERNS
 from clasp_edge.federation.shared.policy import PairPolicies
-from clasp_edge.router.link import CloseCode
 from clasp_edge.wire import Ping, encode
 from clasp_edge.wire.pattern import Pattern
 
@@ -41,6 +40,10 @@ class DownPairLink:
     def sender(self) -> PeerSender:
         return self._downlink
 
+    @property
+    def is_settled(self) -> bool:
+        return self._downlink.has_told_state
+
     def say(self, frame: bytes) -> None:
         """Past all replies that wait for a commit."""
         if not self._session.closing:
@@ -53,7 +56,9 @@ class DownPairLink:
         return max(0.0, (self._session.router.core.monotonic_us - self._session.heard_us) / 1e6)
 
     def end_link(self, reason: str) -> None:
-        self._session.close(CloseCode.POLICY_VIOLATION, reason)
+        """At once: a polite end waits for an answer."""
+        log.warning("%r: %s", self._session, reason)
+        self._session.link.abort()
 
 
 def pair_objection(pair: Pair, session: Session, router_id: str, message: FederationSync) -> str | None:

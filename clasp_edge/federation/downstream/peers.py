@@ -168,8 +168,8 @@ class Peers:
         session.on_held = Held(session, peer.router_id, self._router.clock)
         if self._pair is not None and pair_flags:
             peer.pair = join_pair(self._pair, session, peer.downlink, router_id, pair_flags)
-        else:
-            session.own_rate = self._router.config.federation.messages_per_second
+        # A pair passes on what others were allowed to say.
+        session.own_rate = 0 if peer.pair is not None else self._router.config.federation.messages_per_second
         self._router.apply_limits(session)
         buffer = self._router.plane.journal_buffer
         # With a pair, what boxes say is confirmed when the other router has it.

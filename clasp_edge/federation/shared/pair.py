@@ -58,6 +58,11 @@ class PairLink(Protocol):
     @property
     def sender(self) -> PeerSender: ...
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the other router has been told all params."""
+        ...
+
     def say(self, frame: bytes) -> None: ...
 
     def ask(self) -> None:
@@ -72,10 +77,12 @@ class PairLink(Protocol):
 
 
 class _Progress:
-    """Of one link. `told`: all that waited for the other router is there; `heard`: so is, here, what waited there."""
+    """Of one link. `mark`: where the log ended when nothing waited for the other router any more, and since when
+    confirmations wait for it; None before that. `told`: it has everything up to there; `heard`: so has this router."""
 
     def __init__(self, flags: int) -> None:
         self.flags = flags
+        self.mark: int | None = None
         self.told = False
         self.heard = False
         self.stores = True
@@ -84,10 +91,11 @@ class _Progress:
 
 
 class Pair:
-    """This router's half. `stores()`: whether its journal is written."""
+    """This router's half. `stores()`: whether its journal is written; `log_end()`: the number of the last record."""
 
     def __init__(
         self, config: model.Pair, *, strict: bool, router_id: str, data_dir: Path, stores: Callable[[], bool],
+        log_end: Callable[[], int],
         plane: Plane, loop: AbstractEventLoop, clock: Clock,
     ) -> None:  # fmt: skip
         self.config = config
@@ -101,6 +109,7 @@ class Pair:
         self.strict = strict
         self._data_dir = data_dir
         self._stores = stores
+        self._log_end = log_end
         self._loop = loop
         self._clock = clock
         self._links: dict[PairLink, _Progress] = {}
@@ -231,7 +240,8 @@ class Pair:
     @property
     def in_step(self) -> bool:
         """Each has what the other one has confirmed."""
-        return self._guard is not None and self._links[self._guard].heard
+        progress = self._links[self._guard] if self._guard is not None else None
+        return progress is not None and progress.told and progress.heard
 
     def not_ready(self, *, served: bool) -> str | None:
         """Why a box should stay where it is, if another hub serves it at the moment."""
@@ -271,13 +281,15 @@ class Pair:
             progress.asked_s = now_s
             guard.ask()
         elif silent_s > dead_after_s and now_s - progress.asked_s > dead_after_s / 2:
-            guard.end_link(f"the other router of the pair was silent for {silent_s:.1f} s")
+            reason = f"the other router was silent for {silent_s:.1f} s"
+            self.unlinked(guard, reason)
+            guard.end_link(reason)
 
     def _share_dialling(self, now_s: float) -> None:
         """Where both have a url, the lower id dials; the other one only while there is no link."""
         if self.dial is None or not self.other or self.router_id < self.other:
             return
-        dialled_to = self._guard is not None and not self._guard.dialled
+        dialled_to = any(progress.told and not link.dialled for link, progress in self._links.items())
         wanted = self._dialling
         if dialled_to:
             wanted = False
@@ -291,19 +303,22 @@ class Pair:
         """Has anything changed?"""
         stores = self._stores()
         for link, progress in list(self._links.items()):
-            if not progress.told and link.sender.caught_up:
+            backlog = link.sender.backlog
+            if progress.mark is None and link.is_settled and link.sender.caught_up:
+                progress.mark = self._log_end()
+            if not progress.told and progress.mark is not None and backlog is not None and backlog.has(progress.mark):
                 progress.told = True
                 link.say(_pair_frame(told=True, stores=stores))
             elif progress.told and stores != progress.stored_said:
                 link.say(_pair_frame(told=True, stores=stores))
             progress.stored_said = stores
         before = self._guard
-        candidates = [link for link, progress in self._links.items() if progress.told and progress.stores]
+        candidates = [link for link, known in self._links.items() if known.mark is not None and known.stores]
         if self._guard not in candidates:
             self._guard = candidates[0] if candidates else None
         if self._guard is None and before is not None:
             self._alone_since_s = self._clock.monotonic_s()
-        if self._links and self._guard is None:
+        if self._links and not self.in_step:
             able = all(progress.stores for progress in self._links.values())
             self._problem = "catching up" if able else "the other router stores nothing (its disk)"
         self._tell("in step" if self.in_step else "catching up" if self._links else "alone")

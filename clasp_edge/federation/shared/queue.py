@@ -406,7 +406,8 @@ class LinkQueue:
             return
         at = self._journal.cursor(self._cursor_name)
         place = self._places[0] if heard_up_to is None else min(self._places[0], heard_up_to)
-        if place < at:
+        if place <= at and place < self._journal.last_sequence:
+            # Also where nothing has been acknowledged since: what has come from there may be told again as well.
             self._again_up_to = at
             self._position = place
             self._journal.set_cursor(self._cursor_name, self._position)

@@ -132,7 +132,7 @@ class HubSession:
             MessageType.ERROR: self._on_error,
         }
         self._same_life = False
-        self._hub_stores = False
+        self.hub_stores = False
         self.versioned = False
         self.tells_mqtt = False
         self.recalls = False
@@ -146,6 +146,7 @@ class HubSession:
         self._contested: dict[bytes, bool] = {}  # whether it is gone here too, if the hub turns out to have none
         self._asked: dict[bytes, bool] = {}
         self._ended = False
+        self.is_settled = False
 
     def start(self) -> None:
         """Say HELLO."""
@@ -285,6 +286,7 @@ class HubSession:
 
     def settled(self) -> None:
         """The states are the same on both ends, or on their way to be."""
+        self.is_settled = True
         self.owner.settled(self)
         self._heartbeat.beat()
 
@@ -343,7 +345,7 @@ class HubSession:
         if objection := self.owner.pair_answer(self):
             self.link.close(objection)
             return
-        self._hub_stores = bool(message.revisions.get("strict"))
+        self.hub_stores = bool(message.revisions.get("strict"))
         self.hub_instance = message.since_revision or 0
         self._same_life = self.owner.is_same_life(self.hub_instance)
         self.versioned = bool(message.revisions.get("versions"))
@@ -468,7 +470,7 @@ class HubSession:
         self._heartbeat.reached(number, waiting)
         sender = self.owner.sender
         sender.reached(number)
-        if not self._hub_stores:
+        if not self.hub_stores:
             sender.stored(number)
         if self._contested:
             for address in [address for address in self._contested if not sender.is_in_flight(address)]:

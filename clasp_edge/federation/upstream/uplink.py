@@ -29,7 +29,7 @@ from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
 from clasp_edge.federation.shared.policy import PairPolicies, Policies, Policy
 from clasp_edge.federation.shared.queue import Item, LinkQueue, Log
-from clasp_edge.federation.shared.sender import PeerSender
+from clasp_edge.federation.shared.sender import MESSAGES_AT_ONCE, WINDOW_STORED, PeerSender
 from clasp_edge.federation.shared.status import UplinkStatus
 from clasp_edge.federation.upstream.connector import Connector, DialOptions
 from clasp_edge.federation.upstream.hub_session import HubSession
@@ -241,6 +241,7 @@ class Uplink:
         self._session = session
         self.sender.speak_versions(session.versioned)
         self.sender.tells_locks = session.versioned
+        self.sender.window = WINDOW_STORED if session.hub_stores else MESSAGES_AT_ONCE
         neighbour = session.hub_id if session.is_edge else f"reference:{session.hub_name}"
         self.sender.open(session, neighbour, is_edge=session.is_edge, mqtt=session.tells_mqtt)
         # What a hub says of a message and never sends is on an account as well.
@@ -252,6 +253,8 @@ class Uplink:
             # Nothing waits, so what happens from now on need not wait for the states to be compared.
             self.sender.start_draining()
         self.dialer.established(session.link)
+        if self._pair is not None and session.pair_flags:
+            self._pair.linked(session, session.pair_flags)
         self.state = "syncing"
         self._earlier_error = self.last_error
         self.status.write()
@@ -267,8 +270,6 @@ class Uplink:
             if shared := session.also_owned:
                 self.trouble(f"{shared} is owned by another router as well: at each link-up one overrules the other")
             self.sender.start_draining()
-            if self._pair is not None and session.pair_flags:
-                self._pair.linked(session, session.pair_flags)
             self.status.write()
 
     def _tell_again(self, session: HubSession) -> None:
