@@ -74,7 +74,9 @@ def certificate() -> dict[str, Path]:
     """A certificate and its key for peers that have none of their own, as the files `{form}_certificate` and
     `{form}_key` in the forms pem and der. Raises BuildError."""
     directory = BUILD / "certificate"
-    files = {f"{form}_{what}": directory / f"{what}.{form}" for form in ("pem", "der") for what in ("certificate", "key")}
+    files = {
+        f"{form}_{what}": directory / f"{what}.{form}" for form in ("pem", "der") for what in ("certificate", "key")
+    }
     if not all(file.exists() for file in files.values()):
         directory.mkdir(parents=True, exist_ok=True)
         make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=localhost"

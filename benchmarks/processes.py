@@ -61,9 +61,9 @@ class Peer:
     """How to start one program. In `command`, {port} and {dir} stand for a free port and an empty directory.
 
     `osc` are the further arguments that make it serve OSC, on the UDP port {osc_port}, `mqtt` those for MQTT on
-    {mqtt_port}, `quic` those for QUIC on {quic_port}, with {pem_certificate}, {pem_key}, {der_certificate} and {der_key};
-    `quic_load` are the arguments of the load generator there. `file` is the text of a file {file} that it is given. One that prints no line `ready` is ready when its
-    MQTT port takes connections.
+    {mqtt_port}, `quic` those for QUIC on {quic_port}, with {pem_certificate}, {pem_key}, {der_certificate} and
+    {der_key}; `quic_load` are the arguments of the load generator there. `file` is the text of a file {file} that it is
+    given. One that prints no line `ready` is ready when its MQTT port takes connections.
     """
 
     name: str
