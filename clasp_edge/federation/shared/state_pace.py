@@ -16,12 +16,15 @@ WAIT_S = 0.02
 PIECE_BYTES = 15_000
 
 FIRST_BYTES = 60_000
-LEAST_BYTES = PIECE_BYTES
+LEAST_BYTES = 2 * PIECE_BYTES
 MOST_BYTES = 1 << 20
-"""Of the window."""
+"""Of the window. The least is two pieces, so that one is on its way while the other is taken in."""
 
 FIRST_GROWTH = 0.5
 """Of what was answered, until an answer was late for the first time; then the window grows by a piece at a time."""
+
+LATELY = 5
+"""Answers of which the quickest counts: one that was late because its router was busy says nothing of the others."""
 
 OLDEST_S = 10.0
 """A piece that has not been answered for so long does not hold the others up: not every router answers PING."""
@@ -36,6 +39,7 @@ class StatePace:
         self._size = 0
         self._window = float(FIRST_BYTES)
         self._way_s = float("inf")
+        self._lately: deque[float] = deque(maxlen=LATELY)
         self._growth = FIRST_GROWTH
 
     @property
@@ -56,6 +60,8 @@ class StatePace:
         self._size -= size
         took_s = now_s - sent_s
         self._way_s = min(self._way_s, took_s)
+        self._lately.append(took_s)
+        took_s = min(self._lately)
         part = min(1.0, size / self._window)
         if took_s - self._way_s < WAIT_S / 2:
             self._window += size * self._growth if self._growth else PIECE_BYTES * part
