@@ -61,7 +61,8 @@ class StatePace:
         took_s = now_s - sent_s
         self._way_s = min(self._way_s, took_s)
         self._lately.append(took_s)
-        took_s = min(self._lately)
+        if not self._growth:
+            took_s = min(self._lately)
         part = min(1.0, size / self._window)
         if took_s - self._way_s < WAIT_S / 2:
             self._window += size * self._growth if self._growth else PIECE_BYTES * part
