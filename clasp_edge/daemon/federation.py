@@ -108,7 +108,8 @@ class FederationPart(Part):
     def describe(self, sources: StatusSources) -> None:
         from clasp_edge.console.federation_report import add_federation
 
-        add_federation(sources, self.statistics, lambda: left_out(self._config))
+        pair = self._config.federation.pair.on
+        add_federation(sources, self.statistics, lambda: left_out(self._config), pair=pair)
 
     def offer(self, requests: Requests) -> None:
         requests.add("release", Release(self.router_ids))
@@ -121,6 +122,8 @@ class FederationPart(Part):
 
     def stop(self) -> None:
         """Disconnect the uplinks; sessions of other routers end as all do."""
+        if self._pair is not None:
+            self._pair.stop()
         if self._uplinks is not None:
             self._uplinks.stop()
 
@@ -129,7 +132,7 @@ class FederationPart(Part):
         return {
             "uplinks": self._uplinks.statistics() if self._uplinks is not None else {},
             "peers": self._handlers.peers.statistics() if self._handlers is not None else {},
-            "pair": self._pair.statistics() if self._pair is not None else {},
+            "pair": self._pair.statistics() if self._pair is not None else {"state": "alone"},
         }
 
     def _first(self, session: Session, message: FederationSync, envelope: Envelope) -> None:

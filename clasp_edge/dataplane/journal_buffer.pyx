@@ -453,8 +453,8 @@ cdef class JournalBuffer:
         self.core.finish()
 
     def withhold(self):
-        """Before `release`: keep the replies of the batch under way for `let_go`; who waits for them, an empty list where
-        nobody does."""
+        """Before `release`: keep the replies of the batch under way for `let_go`. Who waits for them; an empty list
+        where nobody does."""
         held = [item for item in self.covered if (<Outbox>item).held_now.head != NULL]
         self.covered = []
         return held

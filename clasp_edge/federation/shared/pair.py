@@ -43,8 +43,8 @@ RESUME_S = 2.0
 """Without a link for so long, the router that leaves dialling to the other one dials again."""
 
 LONGEST_APART_S = 30.0
-"""A box that another hub serves is not taken from there before this router is in step, or has been alone for so long:
-then the other one of the pair is not merely late."""
+"""A box that another hub serves is not taken from there before this router is in step, or was not for so long: then
+the other one of the pair is not merely late."""
 
 FILE_NAME = "pair-id"
 
@@ -115,16 +115,21 @@ class Pair:
         self._links: dict[PairLink, _Progress] = {}
         self._guard: PairLink | None = None
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
-        self._alone_since_s = clock.monotonic_s()
+        self._apart_since_s = clock.monotonic_s()
         self._since_us = clock.wall_us()
         self._unlinked_s = clock.monotonic_s()
         self._dialling = True
+        self._stopping = False
         self._problem = "the other router has not been here yet"
         self._params = Params(plane, "pair")
         self._params.open()
         self._state = ""
         self._tell("alone")
         self._tick()
+
+    def stop(self) -> None:
+        """The router stops: what waits is confirmed by nobody any more."""
+        self._stopping = True
 
     @property
     def flags(self) -> int:
@@ -210,6 +215,8 @@ class Pair:
 
     def _is_there(self, up_to: int) -> bool:
         guard = self._guard
+        if self._stopping:
+            return False
         if guard is None:
             if self.config.alone == "wait":
                 return False
@@ -245,8 +252,8 @@ class Pair:
 
     def not_ready(self, *, served: bool) -> str | None:
         """Why a box should stay where it is, if another hub serves it at the moment."""
-        alone_s = self._clock.monotonic_s() - self._alone_since_s
-        if not served or self.in_step or (not self._links and alone_s > LONGEST_APART_S):
+        apart_s = self._clock.monotonic_s() - self._apart_since_s
+        if not served or self.in_step or apart_s > LONGEST_APART_S:
             return None
         return "not in step with the other router of its pair yet"
 
@@ -289,7 +296,9 @@ class Pair:
         """Where both have a url, the lower id dials; the other one only while there is no link."""
         if self.dial is None or not self.other or self.router_id < self.other:
             return
-        dialled_to = any(progress.told and not link.dialled for link, progress in self._links.items())
+        dialled_to = any(
+            progress.told and progress.heard and not link.dialled for link, progress in self._links.items()
+        )
         wanted = self._dialling
         if dialled_to:
             wanted = False
@@ -312,12 +321,9 @@ class Pair:
             elif progress.told and stores != progress.stored_said:
                 link.say(_pair_frame(told=True, stores=stores))
             progress.stored_said = stores
-        before = self._guard
         candidates = [link for link, known in self._links.items() if known.mark is not None and known.stores]
         if self._guard not in candidates:
             self._guard = candidates[0] if candidates else None
-        if self._guard is None and before is not None:
-            self._alone_since_s = self._clock.monotonic_s()
         if self._links and not self.in_step:
             able = all(progress.stores for progress in self._links.values())
             self._problem = "catching up" if able else "the other router stores nothing (its disk)"
@@ -332,6 +338,8 @@ class Pair:
             elif state == "alone" and self._state:
                 what = "goes on" if self.config.alone == "go on" else "confirms nothing"
                 log.warning("pair: ALONE, and %s: %s", what, self._problem)
+            if self._state == "in step":
+                self._apart_since_s = self._clock.monotonic_s()
             self._state = state
             self._params.write("/clasp-edge/pair/since", self._since_us / 1e6)
         self._params.write("/clasp-edge/pair/state", state)
