@@ -22,8 +22,8 @@ Told = Mapping[str, Mapping[str, Any]]
 def add_federation(
     sources: StatusSources, statistics: Callable[[], Told], left_out: Callable[[], Iterable[str]], *, pair: bool = False
 ) -> None:
-    """`statistics()` has `uplinks` by name, `peers` by id and, where `pair` is true, `pair`; `left_out()` has a sentence
-    for each kind of devices whose values no uplink carries."""
+    """`statistics()` has `uplinks` by name, `peers` by id and, where `pair` is true, `pair`; `left_out()` has a
+    sentence for each kind of devices whose values no uplink carries."""
     sources.add("uplinks", lambda: {name: _uplink(told) for name, told in statistics()["uplinks"].items()}, _UPLINKS)
     if pair:
         sources.add("pair", lambda: _pair(statistics()["pair"]), _PAIR)
