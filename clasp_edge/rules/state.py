@@ -44,10 +44,9 @@ class RuleState:
     """One loaded rule: its counts, its sides of thresholds, its timers. Most rules need few of the tables: each is made
     when it is first asked for."""
 
-    def __init__(self, rule: Rule, place: int, rules: int = 1) -> None:
-        """`place` is the rule's number among `rules`."""
+    def __init__(self, rule: Rule, rules: int = 1) -> None:
+        """One of so many rules."""
         self.rule = rule
-        self.place = place
         self.enabled = rule.enabled
         self.trace = Trace(rules)
         self.spent = 0.0
