@@ -68,7 +68,7 @@ def elsewhere(messages: int, pairs: int) -> list[float]:
 
 
 def load(count: int) -> Iterator[tuple[str, float]]:
-    """(step, s of CPU) of reading so many rules and of taking them over; then the longest step of taking over others."""
+    """(step, s of CPU) of reading so many rules and taking them over; then the longest step of taking over others."""
     text = "[[rule]]".join(MANY_RULES.split("[[rule]]")[: count + 1])
     from clasp_edge.clock import Clock
     from clasp_edge.config.sources import read
