@@ -20,7 +20,7 @@ from clasp_edge.rules.host import Host
 from clasp_edge.rules.index import Due, Index, looks_at
 from clasp_edge.rules.members import Members
 from clasp_edge.rules.model import Event, Lookup, Rule, Trigger
-from clasp_edge.rules.state import RuleState, Seen, WaitingValues
+from clasp_edge.rules.state import Budget, RuleState, Seen, WaitingValues
 from clasp_edge.rules.timing import AT_ONCE, Timing
 from clasp_edge.rules.trace import LONGEST, Entry
 from clasp_edge.rules.values import MISSING, brief, equal, number
@@ -44,6 +44,10 @@ MAX_SCANNED = 10_000
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 """Values of events that wait for their time (holds, delays, settling), of all rules together. Small ones are free: how
 many wait is bounded."""
+
+MAX_KEPT_BYTES = 16 * 1024 * 1024
+"""Timers, sides of thresholds and cooldowns of single addresses, of all rules together. What is over is forgotten, what
+was not used for longest first, of the rule that has most."""
 
 REVIEW_AFTER_S = 0.1
 """What concerns many addresses (a limit that is itself a param, more than AT_ONCE holds) is looked at again this long
@@ -70,6 +74,7 @@ class Engine(Lookup):
         self._days = DayTimes(host, self._time_has_come)
         self._now = host.monotonic_s()
         self._waiting = WaitingValues(MAX_WAITING_BYTES)
+        self._kept = Budget(MAX_KEPT_BYTES)
 
     # ---- loading ----
 
@@ -99,7 +104,7 @@ class Engine(Lookup):
             if before is not None and before.rule.same_as(rule):
                 kept[rule.id] = gone.pop(rule.id)
             else:
-                kept[rule.id] = state = RuleState(rule, count)
+                kept[rule.id] = state = RuleState(rule, count, self._kept)
                 fresh.append(state)
             if not len(rules) % AT_ONCE:
                 yield
@@ -170,7 +175,9 @@ class Engine(Lookup):
 
     def _let_go(self, state: RuleState) -> list[str]:
         self.timing.cancel(state)
-        return self.firings.cancel(state)
+        lost = self.firings.cancel(state)
+        state.forget()
+        return lost
 
     def started(self) -> None:
         """The router is up: triggers of kind `start`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 from clasp_edge.dataplane import Adapter, Subscription, Trie
@@ -18,8 +19,11 @@ from clasp_edge.wire.pattern import Pattern
 MAX_ROUTES = 10_000
 """Addresses for which the matching rules are remembered."""
 
-MAX_ROUTED = 200_000
-"""Rules in them, one for each address: with many that look at everything they are what takes the room."""
+MAX_ROUTED_BYTES = 8 * 1024 * 1024
+"""What they take: of long addresses, and with many rules that look at everything."""
+
+ROUTE_BYTES = 600
+"""Of one that leads to no rule, without its address."""
 
 Due = tuple[RuleState, Trigger]
 AT_ONCE = 32
@@ -39,6 +43,10 @@ class Route(NamedTuple):
     def size(self) -> int:
         """Entries in it."""
         return len(self.due) + len(self.bounds) + len(self.members) + len(self.holds) + len(self.others)
+
+    def bytes(self, address: str) -> int:
+        """What it takes."""
+        return ROUTE_BYTES + getsizeof(address) + 8 * self.size()
 
 
 class Index:
@@ -136,10 +144,10 @@ class Index:
             for subscription in sorted(self._trie.matching(address.encode()), key=lambda found: found.id):
                 kind, what = self._entries[subscription.id]
                 getattr(known, kind).append(what)
-            self._routed += known.size()
-            while len(self._routes) > MAX_ROUTES or (self._routed > MAX_ROUTED and len(self._routes) > 1):
-                _, dropped = self._routes.popitem(last=False)
-                self._routed -= dropped.size()
+            self._routed += known.bytes(address)
+            while len(self._routes) > MAX_ROUTES or (self._routed > MAX_ROUTED_BYTES and len(self._routes) > 1):
+                other, dropped = self._routes.popitem(last=False)
+                self._routed -= dropped.bytes(other)
         return known
 
 
