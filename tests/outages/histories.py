@@ -115,13 +115,13 @@ class History:
     async def _linked(self) -> None:
         """Until every link has been up once: what a router says before that is not kept for those it has not seen."""
         for name, hubs in self._shape.items():
-            for _ in range(200 if hubs else 0):
+            for _ in range(100 if hubs else 0):
                 client = await Client(self.routers[name].tcp).open()
                 params = await client.params(everything=True)
                 client.close()
                 if params.get("/clasp-edge/uplinks/main/state") == "up":
                     break
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.3)
 
     # ---- faults ----
 
@@ -279,11 +279,12 @@ class History:
         return {"(no answer)": router.name}
 
     def _look_at_events(self) -> None:
+        journals = {name: router.events() for name, router in self.routers.items()}
         for name in self.routers:
             told = {abs(value) for value in self.told.events[name]}
             acknowledged = {value for value in self.told.events[name] if value > 0}
-            for at, router in self.routers.items():
-                found = router.recorded(f"/{name}/event")
+            for at, events in journals.items():
+                found = events.get(f"/{name}/event", [])
                 twice = [value for value, count in Counter(map(repr, found)).items() if count > 1]
                 if twice and at not in self._lossy:
                     self.broken.append(f"events of {name} twice in the journal of {at}: {twice[:5]}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -19,6 +18,8 @@ from support import mqtt_packets as mqtt
 from support.clock_shim import ShiftedClock
 
 from clasp_edge import wire
+from clasp_edge.journal import tools
+from clasp_edge.journal.journal import DIRECTORY
 
 HOST = "127.0.0.1"
 READY_S = 30.0
@@ -160,14 +161,18 @@ class Router:
         shutil.rmtree(self.data)
         shutil.copytree(backup, self.data)
 
-    def recorded(self, address: str) -> list[object]:
-        """The values of a signal in its journal, in order; the router is off."""
-        done = subprocess.run(
-            [sys.executable, "-m", "clasp_edge", "journal", "dump", "--json", "--config", self.root / "config.toml"],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        records = [json.loads(line) for line in done.stdout.splitlines()]
-        return [record["value"] for record in records if record["address"] == address and record["signal"] == "event"]
+    def events(self) -> dict[str, list[object]]:
+        """The values of events in its journal, in order, by address; the router is off."""
+        found: dict[str, list[object]] = {}
+        for record in tools.log_records(self.data / DIRECTORY, damaged=_damaged):
+            message = wire.decode(record.frame)[1]
+            if isinstance(message, wire.Publish) and message.signal is wire.SignalType.EVENT:
+                found.setdefault(message.address, []).append(message.value)
+        return found
+
+
+def _damaged(number: int, why: str) -> None:
+    raise AssertionError(f"the block that begins with record {number}: {why}")
 
 
 class Client:
