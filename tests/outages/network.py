@@ -22,7 +22,7 @@ from clasp_edge.journal import tools
 from clasp_edge.journal.journal import DIRECTORY
 
 HOST = "127.0.0.1"
-READY_S = 30.0
+READY_S = 120.0
 SNAPSHOT_GAP_S = 0.2
 """A state of some dozen params comes in one piece; this is to be told from one that is empty."""
 
