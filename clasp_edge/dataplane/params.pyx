@@ -87,7 +87,7 @@ cdef int _told_flags(Params plane, Entry* entry, Sink origin, Write* write) noex
 
 
 cdef void _take_lock(Params plane, Entry* entry, Sink origin, Write* write) noexcept:
-    """What the write says of a lock, where the write itself is no news: other routers have to hear of it all the same."""
+    """What the write says of a lock, where it is no news itself: other routers have to hear of it all the same."""
     cdef uint32_t before = entry.lock_holder
     plane._lock_told(entry, origin, _told_flags(plane, entry, origin, write))
     if entry.lock_holder != before:
