@@ -116,11 +116,12 @@ class History:
         """Until every link has been up once: what a router says before that is not kept for those it has not seen."""
         for name, hubs in self._shape.items():
             for _ in range(100 if hubs else 0):
-                client = await Client(self.routers[name].tcp).open()
-                params = await client.params(everything=True)
-                client.close()
-                if params.get("/clasp-edge/uplinks/main/state") == "up":
-                    break
+                with contextlib.suppress(OSError, TimeoutError):
+                    client = await Client(self.routers[name].tcp).open()
+                    params = await client.params(everything=True)
+                    client.close()
+                    if params.get("/clasp-edge/uplinks/main/state") == "up":
+                        break
                 await asyncio.sleep(0.3)
 
     # ---- faults ----
