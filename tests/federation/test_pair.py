@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from support.client import WsClient
-from support.daemon import Daemon
+from support.clock_shim import ByClock, ShiftedClock
+from support.daemon import Daemon, Manager
 from support.federated import await_error, await_up, await_value, box, client, frozen, state, uplink, value
 from support.live import eventually, get, subscribe
 
@@ -20,14 +22,16 @@ PAIR = "/clasp-edge/pair/"
 WAIT_S = 40.0
 
 
-def hub(name: str, other: Daemon | str, sets: dict[str, object], **more: object) -> Daemon:
+def hub(
+    name: str, other: Daemon | str, sets: dict[str, object], manager: Manager | None = None, **more: object
+) -> Daemon:
     """One of a pair, not started. `other`: the one it dials, or the id of the one that dials it."""
     own: dict[str, object] = {"federation.router_id": name}
     if isinstance(other, str):
         own["federation.pair.router_id"] = other
     else:
         own["federation.pair.url"] = other.ws_url
-    return Daemon(sets=sets | own | {f"federation.pair.{key}": said for key, said in more.items()})
+    return Daemon(sets=sets | own | {f"federation.pair.{key}": said for key, said in more.items()}, manager=manager)
 
 
 @contextmanager
@@ -219,3 +223,42 @@ def test_where_both_have_an_url_one_of_them_dials() -> None:
             await_in_step(first, second)
             eventually(lambda: state(first, "pair") == "up" and state(second, "pair") == "down", WAIT_S)
             await_in_step(first, second)
+
+
+def test_a_hub_that_had_not_stored_what_it_passed_on_is_told_it_in_order() -> None:
+    """It is killed in the middle of its interval; the other one has everything, from it and from the box."""
+    slow: dict[str, object] = GROUP | {"journal.commit_interval_ms": 60_000}
+    with hub("a", "b", slow) as first, hub("b", first, GROUP) as second:
+        await_in_step(first, second)
+        with (
+            box(uplink([first.ws_url, second.ws_url], owns=["/x/**"]), sets=GROUP) as one,
+            client(one) as at,
+        ):
+            await_up(one)
+
+            def say(begin: int, end: int) -> None:
+                for number in range(begin, end):
+                    at.send(Publish("/x/cue", signal=SignalType.EVENT, value=number))
+                at.sync()
+
+            say(1, 21)
+            eventually(lambda: cues(second) == list(range(1, 21)), WAIT_S)
+            first.kill()
+            say(21, 31)
+            eventually(lambda: cues(second) == list(range(1, 31)), WAIT_S)
+            first.start()
+            eventually(lambda: len(cues(first)) == 30, WAIT_S)
+            assert cues(first) == list(range(1, 31))
+
+
+def test_clocks_that_are_a_year_apart(tmp_path: Path) -> None:
+    clock = ShiftedClock(tmp_path)
+    clock.shift(365 * 86_400)
+    with hub("a", "b", STRICT) as first, hub("b", first, STRICT, ByClock(clock)) as second:
+        await_in_step(first, second)
+        for number, one in enumerate((first, second, first), 1):
+            with client(one) as at:
+                confirmed(at, number)
+            for other in (first, second):
+                await_value(other, "/x/level", number, WAIT_S)
+        assert cues(first) == cues(second) == [1, 2, 3]

@@ -311,7 +311,7 @@ class PairHistory:
 
     def _look_at_events(self) -> None:
         for at, router in self._left().items():
-            recorded = router.recorded_events()
+            recorded = router.events()
             for name, events in self._events.items():
                 told = {abs(number) for number in events}
                 # What a box acknowledges is in its journal after its next commit (or at once, in `strict`).

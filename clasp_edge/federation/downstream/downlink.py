@@ -76,7 +76,6 @@ class Downlink(PeerSender):
         self.pair_policies: Policies | None = None
         """Where this is the link of a pair of hubs: all that it carries."""
         self.on_moved: Callable[[], None] | None = None
-        self.mended = 0
         self.mending: Mending | None = None
         self._counting = False
         self._waiting: list[Callable[[], None]] = []
@@ -98,6 +97,8 @@ class Downlink(PeerSender):
         trie = self.plane.trie
         self.drop()
         self.policies = self.pair_policies or LeafPolicies(patterns, self._table, owned)
+        self.decided_there = owned.admits
+        self.awaits_word = self._session.versioned
         self.scopes = self._session.scopes
         self._subscriptions = [
             Subscription(self, number, pattern, ALL_SIGNALS)

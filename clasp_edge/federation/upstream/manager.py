@@ -5,6 +5,7 @@ The daemon imports this only where an uplink is configured.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from clasp_edge.config.model import Config
@@ -21,14 +22,11 @@ class Uplinks:
     """The uplinks of one router, by name. `journal` is where queues lie, None where none is kept."""
 
     def __init__(
-        self,
-        router: Router,
-        identity: Identity,
-        seen: Seen,
-        recall: DedupRecovery,
-        journal: Log | None,
-        pair: Pair | None = None,
-    ) -> None:
+        self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None,
+        decided_above: Callable[[bytes], bool] = lambda address: False, pair: Pair | None = None,
+    ) -> None:  # fmt: skip
+        """`decided_above(address)`: whether its locks and strategies are decided beyond an uplink."""
+        self._decided_above = decided_above
         self._router = router
         self._identity = identity
         self._seen = seen
@@ -53,7 +51,7 @@ class Uplinks:
             if name not in self.running:
                 uplink = Uplink(
                     self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random,
-                    pair if name == NAME else None,
+                    self._decided_above, pair if name == NAME else None,
                 )  # fmt: skip
                 self.running[name] = uplink
                 if name in changed:
