@@ -412,6 +412,9 @@ class LinkQueue:
             self._position = place
             self._journal.set_cursor(self._cursor_name, self._position)
             self._following = False
+            # What waits in memory lacks what had come from the neighbour in between: the log has both in order.
+            self._queue = deque(item for item in self._queue if not item.logged)
+            self._queue_bytes = sum(len(item.frame) + FIXED_BYTES for item in self._queue)
         self._places.clear()
         self.keep_place()
 
