@@ -84,6 +84,8 @@ class Router:
         self.refusals: deque[tuple[int, str, str, int, str]] = deque(maxlen=MOST_REFUSALS)
         """The last ERRORs: Unix time in microseconds, name and address of the client, code, text."""
         self.on_admitted: list[Callable[[Session], None]] = []
+        self.on_regranted: list[Callable[[Session], None]] = []
+        """Called when a session has said HELLO again, and is somebody else or may do something else now."""
         self.on_ended: list[Callable[[Session], None]] = []
         self.extensions = False  # WELCOME tells other routers that this is a clasp-edge
         self.handlers: dict[MessageType, Handler] = {

@@ -124,6 +124,7 @@ class Peers:
         self._params.open()
         self.leaves = ReferenceLeaves(router, identity, self.owned_by_others)
         router.on_ended.append(self.ended)
+        router.on_regranted.append(self.regranted)
         router.on_peer_refused = self.refused
 
     def of(self, session: Session) -> Peer | None:
@@ -284,6 +285,12 @@ class Peers:
         """Its connection is gone."""
         self.leaves.ended(session)
         self._leave(session)
+
+    def regranted(self, session: Session) -> None:
+        """It shows another token: what it owns and is told was granted to the first one, and it keeps none of it."""
+        peer = self._by_session.get(session)
+        if peer is not None and peer.downlink is not None:
+            session.close(CloseCode.POLICY_VIOLATION, "another token on the same connection: connect anew with it")
 
     def _leave(self, session: Session) -> None:
         peer = self._by_session.get(session)
