@@ -259,7 +259,7 @@ class PairHistory:
                 number += 1
                 client.send(wire.Publish("/b1/probe", wire.SignalType.EVENT, number), 0)
                 with contextlib.suppress(TimeoutError):
-                    await listener.answer(wire.Publish, 0.02)
+                    await listener.answer(wire.Publish, within_s=0.02)
                     self.cuts.append(time.monotonic() - began_s)
                     return
             self.broken.append(f"nothing got from b1 to {probe} within 60 s after {self.lost} was lost")
