@@ -9,7 +9,7 @@ import statistics
 import time
 from pathlib import Path
 
-from benchmarks import load
+from benchmarks import attacks, load
 from benchmarks.processes import Peer, ours, running
 
 SETTLE_S = 2.0
@@ -105,6 +105,9 @@ def rules(peer: Peer) -> dict[str, float]:
 
 def measure(name: str, peer: Peer, program: Path, quick: bool) -> dict[str, float] | None:
     """One of workloads.FOOTPRINTS; None where it means nothing for that peer. Raises PeerError, LoadError."""
+    if name in attacks.ATTACKS:
+        seconds = attacks.ATTACK_S / 4 if quick else attacks.ATTACK_S
+        return attacks.measure(name, seconds) if peer.name == "ours" else None
     idle_s = IDLE_S / 4 if quick else IDLE_S
     match name:
         case "startup":
