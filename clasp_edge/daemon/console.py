@@ -18,10 +18,12 @@ from clasp_edge.console.resync import Resync
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import CannotStart, Part
 from clasp_edge.router.router import Router
+from clasp_edge.version import __version__
 
 if TYPE_CHECKING:
     from clasp_edge.console.clients_report import Clients
     from clasp_edge.devices.mqtt.server import MqttServer
+    from clasp_edge.wire import Value
 
 log = logging.getLogger("clasp_edge")
 
@@ -103,6 +105,19 @@ class ConsolePart(Part):
         from clasp_edge.console.router_report import RouterReport
 
         RouterReport(self._router, self._health, self.addresses, self._started_s).add_to(sources)
+
+    def summary(self) -> tuple[list[str], Mapping[str, Value]]:
+        """The bound addresses, and how this router is in a few words: for the page of the hub above."""
+        router = self._router
+        told: dict[str, Value] = {
+            "version": __version__,
+            "security": router.config.security.mode,
+            "fault": self._health.fault() or "",
+            "started": round(router.clock.wall_s() - (router.clock.monotonic_s() - self._started_s)),
+            "clients": sum(router.places.by_kind.values()),
+            "params": router.plane.params,
+        }
+        return list(self.addresses), told
 
     def stop(self) -> None:
         logging.getLogger().removeHandler(self._log)

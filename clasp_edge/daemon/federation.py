@@ -6,7 +6,7 @@ What serves them is imported when the first router says something or an uplink i
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
@@ -19,7 +19,7 @@ from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.federation.shared.cursor_names import HEARD, HUB, PEER, UPLINK
 from clasp_edge.federation.shared.run_ids import begin_run, tag_of
 from clasp_edge.router.router import Router
-from clasp_edge.wire import MessageType
+from clasp_edge.wire import MessageType, Value
 
 if TYPE_CHECKING:
     from clasp_edge.console.why import Finding
@@ -59,6 +59,8 @@ class FederationPart(Part):
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
         self._ids: RouterIds | None = None
+        self.summary: Callable[[], tuple[list[str], Mapping[str, Value]]] = lambda: ([], {})
+        """The bound addresses, and how this box is: what hubs are told. Filled in by the list of parts."""
         router.extensions = True
         router.handlers[MessageType.FEDERATION_SYNC] = self._first
 
@@ -73,7 +75,7 @@ class FederationPart(Part):
         if config.uplink and self._uplinks is None:
             from clasp_edge.federation.upstream.manager import Uplinks
 
-            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal)
+            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal, lambda: self.summary())
         if self._uplinks is not None:
             self._uplinks.apply(config)
         if self._journal is not None:
