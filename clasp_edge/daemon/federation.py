@@ -75,7 +75,7 @@ class FederationPart(Part):
         if config.uplink and self._uplinks is None:
             from clasp_edge.federation.upstream.manager import Uplinks
 
-            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal, lambda: self.summary())
+            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal, self._summarise)
         if self._uplinks is not None:
             self._uplinks.apply(config)
         if self._journal is not None:
@@ -111,6 +111,9 @@ class FederationPart(Part):
             "uplinks": self._uplinks.statistics() if self._uplinks is not None else {},
             "peers": self._handlers.peers.statistics() if self._handlers is not None else {},
         }
+
+    def _summarise(self) -> tuple[list[str], Mapping[str, Value]]:
+        return self.summary()
 
     def _first(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
         self._serve().handle(session, message, envelope)

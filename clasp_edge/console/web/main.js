@@ -3,7 +3,7 @@ import { html, render, useEffect, useState } from "./vendor/htm-preact.js";
 import { Link } from "./link.js";
 import { other, t, toggle } from "./text.js";
 
-const VIEWS = { Overview: "overview", Tree: "tree", Clients: "tables", Boxes: "tables", Rules: "rules", Why: "why", Journal: "journal", Setup: "setup" };
+const VIEWS = { Overview: "overview", Tree: "tree", Clients: "tables", Boxes: "boxes", Rules: "rules", Why: "why", Journal: "journal", Setup: "setup" };
 let due = false, draw = () => {};
 const link = new Link(() => {
   if (due) return;

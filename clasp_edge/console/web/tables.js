@@ -1,4 +1,4 @@
-// Clients and devices, Boxes: tables of what the router tells about itself.
+// Clients and devices: tables of what the router tells about itself.
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { show } from "./codec.js";
 import { Link } from "./link.js";
@@ -12,7 +12,7 @@ export function Table({ heads, rows }) {
     <tbody>${rows.map((row) => html`<tr>${row.map((cell, i) => html`<td class=${numbers[i] ? "n" : ""}>${cell}</td>`)}</tr>`)}</tbody></table></div>`;
 }
 export const when = (s) => (s ? new Date(Number(s) * 1000).toLocaleString() : "");
-const light = (state) => html`<span class=${state === "up" ? "good" : state === "down" ? "bad" : "warn"}>● ${state}</span>`;
+export const light = (state, text = state) => html`<span class=${state === "up" ? "good" : state === "down" ? "bad" : "warn"}>● ${text}</span>`;
 
 export function Clients({ link }) {
   const [report, before, error] = useReport(link, "clients.json");
@@ -43,14 +43,6 @@ export function Do({ link, asked, name, label }) {
   const [said, say] = useState("");
   const click = () => link.request(asked, true).then(() => say("✓"), (error) => say(error.message));
   return html`<button aria-label=${label} onClick=${click}>${t(name)}</button> <span role="status" class="soft">${said}</span>`;
-}
-
-export function Boxes({ link }) {
-  const rows = (kind) => Object.entries(link.table(`/clasp-edge/${kind}/`));
-  return html`<h2>${t("Uplinks")}</h2><${Table} heads=${["name", "state", "address", "since", "#waits", "#RTT", "#lost", "last error"]} rows=${rows("uplinks").map(([name, each]) => [
-      name, light(each.state), `${each.hub || ""} ${each.peer || ""}`, when(each.since), count(Number(each.queue || 0)), each.echo_rtt_ms ? count(Number(each.echo_rtt_ms)) + " ms" : "", count(Number(each.drops || 0)), each.last_error || ""])} />
-    <h2>${t("Routers that have dialled in")}</h2><${Table} heads=${["name", "state", "id"]} rows=${rows("peers").map(([name, each]) => [each.name || name, light(each.state), name])} />
-    <h2>MQTT</h2><${Table} heads=${["name", "state", "address", "#waits", "last error"]} rows=${rows("bridges").map(([name, each]) => [name, light(each.state), each.broker || "", count(Number(each.queued || 0)), each.last_error || ""])} />`;
 }
 
 /** What comes in live below a namespace: the newest first, bounded, and as fast as can be read. */

@@ -17,12 +17,12 @@ import msgspec
 
 from clasp_edge.wire import FederationOp, FederationSync, Value, encode
 
-AREAS = ("board", "box", "bridges", "journal", "rules", "uplinks")
+AREAS = ("board", "box", "bridges", "journal", "uplinks")
 """Of the params below /clasp-edge/, those that are told."""
 
-OF_PEERS = re.compile(r"peers/[^/]{1,64}/(name|state|url)")
-"""Of a box's own boxes: whether they are here. Two routers that have dialled in at each other would else tell each other
-of what they tell each other, without end."""
+ALSO = re.compile(r"peers/[^/]{1,64}/(name|state|url)|rules/[^/]{1,64}/last_error")
+"""Of a box's own boxes: whether they are here. Two routers that have dialled in at each other would else tell each
+other of what they tell each other, without end. Of thousands of rules: what is wrong."""
 
 LISTEN = "listen"
 
@@ -43,7 +43,7 @@ def is_told(key: str) -> bool:
     area, slash, rest = key.partition("/")
     if not slash or not rest or len(key.encode()) > MAX_KEY_BYTES:
         return False
-    return area in AREAS or OF_PEERS.fullmatch(key) is not None
+    return area in AREAS or ALSO.fullmatch(key) is not None
 
 
 def size_of(key: str, value: Value) -> int:

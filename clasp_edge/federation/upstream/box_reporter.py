@@ -78,7 +78,7 @@ class BoxCollector(Adapter):
         before = self.told.pop(key, None)
         if before is not None:
             self._size -= size_of(key, before)
-        if value is None or isinstance(value, bytes):
+        if value is None or isinstance(value, bytes) or (value == "" and key.startswith("rules/")):
             return
         size = size_of(key, value)
         # No more than a hub shows; what came first stays.
