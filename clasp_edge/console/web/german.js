@@ -26,5 +26,7 @@ export const GERMAN = {
   "The first may do everything: keep it, and log in with it. The second is for devices.": "Der erste darf alles: aufbewahren und sich damit anmelden. Der zweite ist für Geräte.",
   "From now on everybody needs a token. Claim the router?": "Ab jetzt braucht jeder einen Token. Router in Besitz nehmen?",
   "Support bundle": "Support-Paket", "Status, configuration without tokens and passwords, the last lines of the log.": "Zustand, Konfiguration ohne Token und Passwörter, die letzten Zeilen des Protokolls.", "Download": "Herunterladen",
+  "Move the fader now: what was written here in the last 10 s": "Jetzt den Fader bewegen: was hier in den letzten 10 s geschrieben wurde", "What is written here at the moment": "Was hier gerade geschrieben wird",
+  "Nothing. What the fader sends does not reach this box: is it sent to this address and port?": "Nichts. Was der Fader sendet, kommt an dieser Box nicht an: stimmen Adresse und Port?", "Refused lately": "Zuletzt abgelehnt", "code": "Code", "why": "warum",
   "time": "Zeit", "evaluation": "Auswertung", "Watch what comes in": "Eingang beobachten", "Stop": "Halt", "filter": "Filter", "monitor": "Monitor", "OSC senders": "OSC-Sender", "views": "Ansichten",
 };

@@ -29,8 +29,10 @@ export function Clients({ link }) {
       html`<b>${each.name || "?"}</b><br /><code class="soft">${each.id.slice(0, 13)}</code> ${each.subject}`, `${each.protocol} ${each.version || ""} ${each.transport}`,
       each.address || html`<span class="warn">${t("away")}</span>`, each.connected_s === undefined ? (each.away_s ? span(each.away_s) : "") : span(each.connected_s), rate(each, "received"), rate(each, "sent_bytes"),
       html`<span class=${each.slow ? "bad" : ""}>${size(each.queued_bytes)}</span>`, each.drops ? html`<span class="bad">${count(each.drops)}</span>` : 0,
-      html`<code>${each.subscriptions.slice(0, 4).join(" ")}</code> ${each.subscription_count > 4 ? `+ ${each.subscription_count - 4}` : ""}`,
+      html`<code>${each.subscriptions.slice(0, 4).join(" ")}</code> ${each.subscription_count > 4 ? `+ ${each.subscription_count - 4}` : ""}${each.last_error && html`<br /><span class="warn">${each.last_error}</span>`}`,
       each.address && html`<${Do} link=${link} asked=${{ request: "kick", id: each.id }} name="Disconnect" label=${`${t("Disconnect")} ${each.name}`} />`])} />
+    ${report?.refusals.length > 0 && html`<h2>${t("Refused lately")}</h2><${Table} heads=${["time", "name", "address", "#code", "why"]} rows=${report.refusals.map((each) => [
+      when(each.time), html`<b>${each.name || "?"}</b>`, each.address, each.code, html`<span class="warn">${each.text}</span>`])} />`}
     ${status?.mqtt && html`<h2>MQTT</h2><${Monitor} link=${link} prefix="/mqtt" />`}
     ${osc && html`<h2>OSC</h2><${Monitor} link=${link} prefix="/osc" /><${Table} heads=${["name", "state", "#subscriptions", "#out", ""]} rows=${Object.entries(osc.targets).map(([name, each]) => [name, light(each.reachable ? "up" : "down"), each.patterns, count(each.sent ?? 0),
       html`<${Do} link=${link} asked=${{ request: "resync", target: name }} name="Send all again" label=${`${t("Send all again")}: ${name}`} />`])} />
