@@ -127,9 +127,9 @@ def addresses_with(State state not None, bytes text not None, bytes cursor not N
 
 
 def written_since(State state not None, uint64_t since_us, bytes cursor not None, int limit, uint32_t looks):
-    """Up to `limit` params that were written after `since_us` (Unix microseconds), as `(when, address)`, in the order of
-    their addresses, from `cursor` on (b"": from the beginning), and the address to go on from, b"" at the end. Looks at
-    `looks` addresses at most."""
+    """Up to `limit` params that were written after `since_us` (Unix microseconds), as `(when, address)`, in the order
+    of their addresses, from `cursor` on (b"": from the beginning), and the address to go on from, b"" at the end. Looks
+    at `looks` addresses at most."""
     cdef _Walk walk = _Walk(state)
     cdef Entry* entry
     found = []
