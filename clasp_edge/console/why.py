@@ -15,6 +15,7 @@ import msgspec
 
 from clasp_edge.console.requests import Refused
 from clasp_edge.dataplane.browse import addresses_with
+from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 from clasp_edge.wire import Snapshot, WireError, decode_payload, decode_value
@@ -76,9 +77,10 @@ class Why:
         described = plane.describe(address)
         if described is None:
             yield Finding("param", False, "nobody has written it here, or it was forgotten")
-            segment = address.rpartition(b"/")[2]
-            similar, _ = addresses_with(plane, segment, b"", MOST_SIMILAR, LOOKS) if segment else ([], b"")
-            for each in similar:
+            ending = b"/" + address.rpartition(b"/")[2]
+            found, _ = addresses_with(plane, ending, b"", LOOKS, LOOKS)
+            similar = [each for each in found if each.endswith(ending) and not each.startswith(RESERVED)]
+            for each in similar[:MOST_SIMILAR]:
                 yield Finding("address like it", None, self._similar(each))
             return
         revision, kind, value, holder, _ = described
