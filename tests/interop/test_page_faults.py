@@ -29,13 +29,12 @@ def named(name: str, more: str = "") -> str:
     return f'name = "{name}"\n{more}'
 
 
-def box2(hub: Daemon, *, config: str = "", mqtt: bool = False, osc: bool = False, **settings: object) -> Daemon:
-    """The box with the fader."""
-    link = {"url": hub.ws_url, "name": "box1", "owns": ["/box2/**"]} | settings
-    return Daemon(
-        config=named("box 2", config + uplink(**link)),  # type: ignore[arg-type]
-        sets={"federation.router_id": "edge-box2"}, mqtt=mqtt, osc=osc,
-    )  # fmt: skip
+def box2(
+    hub: Daemon, *, config: str = "", osc: bool = False, url: str = "", owns: str = "/box2/**", **more: str
+) -> Daemon:
+    """The box with the fader; `more` of its uplink."""
+    link = uplink(url or hub.ws_url, "box1", owns=[owns], **more)
+    return Daemon(config=named("box 2", config + link), sets={"federation.router_id": "edge-box2"}, osc=osc)
 
 
 def test_the_page_of_a_box_is_one_click_from_the_hub(browser: Browser) -> None:
@@ -128,7 +127,7 @@ def test_the_token_of_the_uplink_may_not(browser: Browser) -> None:
 
 
 def test_an_osc_device_sends_another_address_and_type_or_nothing(browser: Browser) -> None:
-    with Daemon(config=named("box 1")) as hub, box2(hub, osc=True, owns=["/osc/**"]) as box:
+    with Daemon(config=named("box 1")) as hub, box2(hub, osc=True, owns="/osc/**") as box:
         await_up(box, "box1")
         shown = Shown(browser, box, path="#Why=/osc/1/fader1")
         shown.page.wait_for_selector(
