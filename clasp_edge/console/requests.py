@@ -25,7 +25,9 @@ log = logging.getLogger("clasp_edge.console")
 Handler = Callable[[Mapping[str, Any]], Any]
 
 
-ASKS = frozenset({"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health", "support"})
+ASKS = frozenset(
+    {"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health", "support", "update"}
+)
 ASKS_BY_ACTION = frozenset(
     {("rules", ""), ("rules", "list"), ("rules", "trace"), ("claim", "report")}
     | {("settings", ""), ("settings", "show"), ("settings", "check")}
@@ -70,12 +72,7 @@ class Requests:
 
     def answer(self, line: bytes, who: Asker = SOMEBODY) -> bytes:
         """The answer to one line, which may be anything at all; `who` asks."""
-        try:
-            result = self._result(line, who)
-        except Refused as refusal:
-            error = {"code": refusal.code, "message": str(refusal)} | refusal.more
-            return msgspec.json.encode({"ok": False, "error": error})
-        return msgspec.json.encode({"ok": True, "result": result})
+        return answer_of(lambda: self._result(line, who))
 
     def _result(self, line: bytes, who: Asker) -> Any:
         if len(line) > MAX_REQUEST_BYTES:
@@ -102,6 +99,16 @@ class Requests:
         if (what := changed_by(request)) is not None:
             self._note(who, *what)
         return result
+
+
+def answer_of(made: Callable[[], Any]) -> bytes:
+    """The answer that says what `made` returns, or why it is Refused."""
+    try:
+        result = made()
+    except Refused as refusal:
+        error = {"code": refusal.code, "message": str(refusal)} | refusal.more
+        return msgspec.json.encode({"ok": False, "error": error})
+    return msgspec.json.encode({"ok": True, "result": result})
 
 
 def changed_by(request: Mapping[str, Any]) -> tuple[str, str] | None:
