@@ -100,7 +100,13 @@ function Claim({ link }) {
   if (made) return html`<h2>${t("Claimed")}</h2><p role="status">${t("Shown once:")}</p><${Table} heads=${["name", "token"]} rows=${[["admin", html`<code class="good" id="admin-token">${made.admin}</code>`], ["devices", html`<code class="good">${made.devices}</code>`]]} />
     <p>${t("The first may do everything: keep it, and log in with it. The second is for devices.")}</p><${TokenCode} token=${made.devices} />`;
   if (!report || report.claimed) return null;
-  const claim = () => confirm(t("From now on everybody needs a token. Claim the router?")) && link.request({ request: "claim", action: "claim", networks: [], who: "page" }, true).then(keep, (fault) => say(fault.message));
+  const enter = (found) => {
+    keep(found);
+    // Whoever has no token is closed now, this page as well; and what is shown once must stay to be read.
+    try { sessionStorage.token = found.admin; } catch { /* private window */ }
+    link.open(found.admin);
+  };
+  const claim = () => confirm(t("From now on everybody needs a token. Claim the router?")) && link.request({ request: "claim", action: "claim", networks: [], who: "page" }, true).then(enter, (fault) => say(fault.message));
   return html`<h2>${t("Claim")}</h2><p>${t("Everybody in the network may do everything here.")} ${report.count ? `${t("Have to log in then:")} ${report.locked_out.slice(0, 8).map((each) => each.name || each.address).join(", ")}${report.count > 8 ? " ..." : ""}` : ""}</p>
     <button onClick=${claim}>${t("Claim this router")}</button>${said && html`<p class="bad" role="alert">${said}</p>`}`;
 }
