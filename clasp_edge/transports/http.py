@@ -33,6 +33,10 @@ MAX_PIECE_BYTES = 131_072
 """Of an update, from who may send one: that is asked before so much is read."""
 
 
+Whole = bytes | asyncio.Future[bytes]
+"""An answer that goes out in one piece, now or later."""
+
+
 class Request(NamedTuple):
     """A GET or HEAD that is no upgrade. `path` is without the query; names of `headers` are in lower case; `host` is
     where it comes from, as an address."""
@@ -49,7 +53,7 @@ class Request(NamedTuple):
 class Pages(Protocol):
     """Who answers requests for certain paths."""
 
-    def answer(self, request: Request) -> bytes | Iterator[bytes] | None:
+    def answer(self, request: Request) -> Whole | Iterator[bytes] | None:
         """The whole answer (`response`), or its pieces, or None where the path is nobody's."""
 
     def refusal(self, request: Request) -> bytes | None:
@@ -214,13 +218,17 @@ class HttpGate(asyncio.Protocol):
         host = peer_of(self._transport).rpartition(":")[0]
         return Request(path, headers_of(head), host, method == "HEAD", query, body)
 
-    def _page(self, head: bytes, body: bytes | None = None) -> bytes | Iterator[bytes]:
+    def _page(self, head: bytes, body: bytes | None = None) -> Whole | Iterator[bytes]:
         request = self._request(head, body)
         answer = self._pages.answer(request) if self._pages is not None else None
         return response("200 OK", b"ok\n", head_only=request.head_only) if answer is None else answer
 
-    def _answer(self, data: bytes | Iterator[bytes]) -> None:
+    def _answer(self, data: Whole | Iterator[bytes]) -> None:
         assert self._transport is not None
+        if isinstance(data, asyncio.Future):
+            self._waiting.discard(self)  # it waits for us
+            data.add_done_callback(lambda done: self._answer(done.result()))
+            return
         if not isinstance(data, bytes):
             self._pieces = data
             self._send_pieces()

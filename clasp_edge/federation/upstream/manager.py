@@ -5,6 +5,7 @@ The daemon imports this only where an uplink is configured.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from clasp_edge.config.model import Config
@@ -23,8 +24,10 @@ class Uplinks:
 
     def __init__(
         self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None,
-        summary: Summary,
+        summary: Summary, decided_above: Callable[[bytes], bool] = lambda address: False,
     ) -> None:  # fmt: skip
+        """`decided_above(address)`: whether its locks and strategies are decided beyond an uplink."""
+        self._decided_above = decided_above
         self._router = router
         self._identity = identity
         self._seen = seen
@@ -51,7 +54,7 @@ class Uplinks:
                 reporter = BoxReporter(self._collector, self._summary, self._router.clock.monotonic_s)
                 uplink = Uplink(
                     self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random,
-                    reporter,
+                    self._decided_above, reporter,
                 )  # fmt: skip
                 self.running[name] = uplink
                 if name in changed:
