@@ -144,6 +144,18 @@ def test_a_first_message_that_is_no_hello_ends_the_connection(daemon: Daemon) ->
         assert "HELLO" in client.closing().reason
 
 
+def test_the_log_says_why_a_client_has_gone() -> None:
+    with Daemon(sets=LISTEN) as daemon:  # of its own: of what many clients do, a few are logged
+        with client_of(daemon) as client:
+            client.hello()
+            client.quic.close(error_code=77, reason_phrase="off to\nlunch")
+            client.flush()
+            eventually(lambda: "the client has closed the connection, error 0x4d: off to?lunch\n" in daemon.stderr)
+        with client_of(daemon) as client:
+            client.hello()
+        eventually(lambda: "the client has closed the connection\n" in daemon.stderr)
+
+
 def test_a_client_that_ends_its_stream_is_let_go(daemon: Daemon) -> None:
     with client_of(daemon) as client:
         client.hello()
