@@ -178,17 +178,11 @@ def test_the_command_line_lists_and_uses_them(lan: Lan) -> None:
         assert "--tls-pin" in refused.stderr
 
 
-def without_ipv4(lan: Lan, *names: str) -> None:
-    for name in names:
-        subprocess.run(
-            ["ip", "-n", lan[name].namespace, "address", "flush", "dev", "eth0", "scope", "global"], check=True
-        )
-
-
 def test_a_network_without_ipv4(lan: Lan) -> None:
     """A cable between two boxes and nobody who gives addresses: those of the link will do."""
     try:
-        without_ipv4(lan, "hub", "box")
+        for name in ("hub", "box"):
+            lan.unplug(name)
         uplink = '[uplink.main]\nurl = "discover:foh"\nowns = ["/box/**"]\n'
         everywhere = {"websocket__listen": ":7330", "discovery__listen": "off"}
         with lan["hub"].daemon(name="foh", **everywhere) as hub:
@@ -200,10 +194,7 @@ def test_a_network_without_ipv4(lan: Lan) -> None:
                 carries(lan, hub, box)
     finally:
         for name in ("hub", "box"):
-            subprocess.run(
-                ["ip", "-n", lan[name].namespace, "address", "add", f"{lan[name].address}/24", "broadcast", "+", "dev",
-                 "eth0"], check=True,
-            )  # fmt: skip
+            lan.plug(name)
 
 
 def test_over_ipv6_only_what_listens_there_is_found(lan: Lan) -> None:
