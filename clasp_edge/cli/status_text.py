@@ -180,6 +180,16 @@ def _mqtt(name: str, section: Report) -> Lines:
     yield "mqtt", _counts({key.replace("_", " "): value for key, value in section.items()})
 
 
+def _quic(name: str, section: Report) -> Lines:
+    now = f"connections {section.get('connections', 0):,}, handshakes {section.get('handshakes', 0):,}"
+    carried = f"{size(section.get('bytes_in', 0))} received, {size(section.get('bytes_out', 0))} sent"
+    yield "quic", f"{now}; {carried}"
+    told = {"connections", "handshakes", "bytes_in", "bytes_out"}
+    strange = _counts({key.replace("_", " "): value for key, value in section.items() if key not in told})
+    if strange != "none":
+        yield "", strange
+
+
 def _bridges(name: str, section: Report) -> Lines:
     for bridge, told in section.items():
         text = f"{bridge}: {told.get('state', '?')}, {told.get('broker', '?')}"
@@ -223,6 +233,7 @@ _KNOWN: Mapping[str, Callable[[str, Report], Lines]] = {
     "loop": _loop,
     "mqtt": _mqtt,
     "osc": _osc,
+    "quic": _quic,
     "bridges": _bridges,
     "journal": _journal,
 }

@@ -375,6 +375,12 @@ class Peers:
         if peer is not None and peer.downlink is not None and session.versioned:
             answer_digest(session, peer.downlink, message)
 
+    def answered(self, session: Session) -> None:
+        """PONG: what was sent before our PING was taken in."""
+        peer = self._by_session.get(session)
+        if peer is not None and peer.downlink is not None and peer.downlink.mending is not None:
+            peer.downlink.mending.answered()
+
     def owner_of(self, address: bytes) -> Peer | None:
         """The router that is here and owns the address."""
         return next((peer for peer in self._by_id.values() if peer.is_here and peer.owns.admits(address)), None)

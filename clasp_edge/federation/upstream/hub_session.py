@@ -247,6 +247,7 @@ class HubSession:
             MessageType.SET: on_set,
             MessageType.PUBLISH: self._on_publish,
             MessageType.SNAPSHOT: self._on_snapshot,
+            MessageType.PONG: self._on_pong,
         }
         self._state_sync.begin()
 
@@ -555,3 +556,7 @@ class HubSession:
 
     def _on_ping(self, payload: bytes) -> None:
         self.link.send([encode(Pong())])
+
+    def _on_pong(self, payload: bytes) -> None:
+        if isinstance(self._state_sync, VersionSync):
+            self._state_sync.answered()

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.federation.shared.extensions import BUCKETS, digest_frame
 from clasp_edge.federation.shared.sender import VERSION_BYTES
+from clasp_edge.federation.shared.state_pace import PIECE_BYTES, StatePace
 from clasp_edge.federation.shared.unpack import set_parts
 from clasp_edge.federation.shared.versions import over, read_version
+from clasp_edge.wire import Ping, encode
 
 if TYPE_CHECKING:
     from clasp_edge.federation.upstream.hub_session import HubSession
@@ -34,8 +36,9 @@ FRUITLESS = 3
 """Mendings in a row after which the digest is counted anew: it may be the digest that is wrong."""
 
 COUNTED_AT_ONCE = 4096
-PIECE_BYTES = 30_000
 SCANNED_AT_ONCE = 8192
+
+PING = encode(Ping())
 
 
 class VersionSync:
@@ -51,7 +54,8 @@ class VersionSync:
         """A digest was sent and not all of what differs has been told."""
         self._progress = 0
         self._heard: set[bytes] = set()
-        self._job: Iterator[None] | None = None
+        self._job: Iterator[int] | None = None
+        self._pace = StatePace()
         self._pause_s = COMPARE_S
         self._differed = 0
 
@@ -120,9 +124,16 @@ class VersionSync:
         self._differed = self._differed + 1 if buckets else 0
         self.mended += len(buckets)
         self._job = self._tell(buckets)
+        self._pace = StatePace()
         self._step()
 
-    def _tell(self, buckets: Mapping[int, int]) -> Iterator[None]:
+    def answered(self) -> None:
+        """PONG: the hub has taken a piece in."""
+        if self._pace.answered(self._session.owner.monotonic_s()) and self._job is not None:
+            self._session.timers.start("step", 0.0, self._step)
+
+    def _tell(self, buckets: Mapping[int, int]) -> Iterator[int]:
+        """Yields the bytes of each piece."""
         sent = 0
         if buckets:
             wanted = bytearray(BUCKETS)
@@ -135,7 +146,7 @@ class VersionSync:
                 sent += len(told)
                 if told:
                     self._outward.push_all(told)
-                yield
+                yield sum(len(frame) for _, frame in told)
                 if not cursor:
                     break
         cursor = 0
@@ -144,7 +155,7 @@ class VersionSync:
             found, cursor = self._outward.locked(cursor, SCANNED_AT_ONCE)
             if found:
                 self._outward.push_all(found)
-            yield
+            yield sum(len(frame) for _, frame in found)
             if not cursor:
                 break
         self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2) if sent > MUCH and not self.active else COMPARE_S
@@ -153,10 +164,15 @@ class VersionSync:
     def _step(self) -> None:
         if self._job is None:
             return
+        now_s = self._session.owner.monotonic_s()
+        has_room = self._pace.has_room(now_s)
         writable = self._session.link.writable
         try:
-            if writable:
-                next(self._job)
+            if writable and has_room:
+                size = next(self._job)
+                if size:
+                    self._session.link.send([PING])
+                    self._pace.sent(size, now_s)
         except StopIteration:
             self._job = None
             self.comparing = False
@@ -169,7 +185,10 @@ class VersionSync:
                 self._outward.begin_digest()
             self._session.timers.start("roots", self._pause_s, self._look)
             return
-        self._session.timers.start("step", 0.0 if writable else 0.01, self._step)
+        if has_room:
+            self._session.timers.start("step", 0.0 if writable else 0.01, self._step)
+        else:
+            self._session.timers.start("step", self._pace.wait_s(now_s), self._step)
 
     def _look(self) -> None:
         """Whether the hub has the same. It answers only if not."""
