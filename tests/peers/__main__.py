@@ -123,13 +123,13 @@ def golang() -> Result:
         source = place / "fvt_test.go"
         source.write_text(re.sub(r'":\d+"', f'":{port}"', source.read_text(), count=1))
         done = subprocess.run(
-            ["go", "test", "-count=1", "-v", "."],
+            ["go", "test", "-count=1", "-v", "-skip", "|".join(KNOWN[result.suite]), "."],  # they would wait for ever
             cwd=place, env={**os.environ, "TEST_FVT_ADDR": host}, capture_output=True, text=True, timeout=900,
             check=False,
         )  # fmt: skip
     for verdict, name in re.findall(r"^--- (PASS|FAIL|SKIP): (\w+)", done.stdout, re.MULTILINE):
         {"PASS": result.passed, "FAIL": result.failed, "SKIP": result.skipped}[verdict].append(name)
-    if not result.passed:
+    if not result.passed or "panic:" in done.stdout:
         result.missing = (done.stderr or done.stdout).strip().splitlines()[-1]
     return result
 

@@ -396,8 +396,10 @@ cdef class MqttReceiver(MqttJournaled):
         reason = fault
         if not reason:
             reason = self._write(body + at, size - at, self.context.properties, kept_size, expiry_s, qos, first & 1)
+        elif topic_size:
+            self._refused(NO_SCOPE if reason == NOT_AUTHORIZED else BAD_ADDRESS)
         else:
-            self.context.refused += 1
+            self.context.refused += 1       # said when the alias was introduced
         if qos == 1:
             self._accept(PUBACK << 4, packet_id, reason)
         elif qos == 2:
