@@ -47,12 +47,13 @@ def _answer(session: Session, downlink: Downlink, message: FederationSync, their
     if session.closing or not downlink.versioned:
         return
     if message.origin != FULL:
+        downlink.agreement.told(message.patterns)
         if message.since_revision != downlink.root:
             session.send(ask_digest_frame())
         return
     ours = downlink.digest
     differing = sorted(bucket for bucket in ours.keys() | theirs.keys() if ours.get(bucket) != theirs.get(bucket))
-    downlink.mended += len(differing)
+    downlink.agreement.mended += len(differing)
     if downlink.mending is not None:
         downlink.mending.end()
     downlink.mending = Mending(session, downlink, differing)

@@ -73,7 +73,6 @@ class Downlink(PeerSender):
         self._begins_at = 0
         self._counted = True
         self._state_told = False
-        self.mended = 0
         self.mending: Mending | None = None
         self._counting = False
         self._waiting: list[Callable[[], None]] = []
@@ -95,6 +94,8 @@ class Downlink(PeerSender):
         trie = self.plane.trie
         self.drop()
         self.policies = LeafPolicies(patterns, self._table, owned)
+        self.decided_there = owned.admits
+        self.awaits_word = self._session.versioned
         self.scopes = self._session.scopes
         self._subscriptions = [
             Subscription(self, number, pattern, ALL_SIGNALS)
