@@ -5,8 +5,9 @@ What serves them is imported when the first router says something or an uplink i
 
 from __future__ import annotations
 
+import importlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
@@ -19,7 +20,7 @@ from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.federation.shared.cursor_names import HEARD, HUB, PEER, UPLINK
 from clasp_edge.federation.shared.run_ids import begin_run, tag_of
 from clasp_edge.router.router import Router
-from clasp_edge.wire import MessageType
+from clasp_edge.wire import MessageType, Value
 
 if TYPE_CHECKING:
     from clasp_edge.console.why import Finding
@@ -35,6 +36,28 @@ if TYPE_CHECKING:
     from clasp_edge.wire import FederationSync
 
 log = logging.getLogger("clasp_edge.federation")
+
+SERVING = (
+    "shared.dedup",
+    "shared.namespace",
+    "shared.policy",
+    "shared.extensions",
+    "downstream.digests",
+    "shared.identity",
+    "shared.queue",
+    "shared.relay",
+    "shared.unpack",
+    "shared.sender",
+    "downstream.downlink",
+    "downstream.log_pass",
+    "downstream.peer_cursors",
+    "downstream.reference_leaf",
+    "downstream.router_ids",
+    "shared.dedup_recovery",
+    "downstream.peers",
+    "downstream.peer_handlers",
+)
+"""The modules of `clasp_edge.federation` that serve a router that dials in, each after those that it needs."""
 
 KEEP_TIME_S = 1.0
 LARGEST_DRIFT_US = 200_000
@@ -60,6 +83,9 @@ class FederationPart(Part):
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
         self._ids: RouterIds | None = None
+        self.summary: Callable[[], tuple[list[str], Mapping[str, Value]]] = lambda: ([], {})
+        """The bound addresses, and how this box is: what hubs are told. Filled in by the list of parts."""
+        self._early: list[tuple[Session, FederationSync, Envelope]] = []
         router.extensions = True
         router.handlers[MessageType.FEDERATION_SYNC] = self._first
 
@@ -74,7 +100,9 @@ class FederationPart(Part):
         if config.uplink and self._uplinks is None:
             from clasp_edge.federation.upstream.manager import Uplinks
 
-            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal, self._decided_above)
+            self._uplinks = Uplinks(
+                self._router, *self._of_this_router(), self._journal, self._summarise, self._decided_above
+            )
         if self._uplinks is not None:
             self._uplinks.apply(config)
         if self._journal is not None:
@@ -114,8 +142,32 @@ class FederationPart(Part):
             "peers": self._handlers.peers.statistics() if self._handlers is not None else {},
         }
 
+    def _summarise(self) -> tuple[list[str], Mapping[str, Value]]:
+        return self.summary()
+
     def _first(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
-        self._serve().handle(session, message, envelope)
+        if self._handlers is not None:
+            self._handlers.handle(session, message, envelope)
+            return
+        # To load the code takes some 60 ms, which nobody else is to wait for.
+        session.hold_back()
+        self._early.append((session, message, envelope))
+        if len(self._early) == 1:
+            self._router.core.start_work(self._load())
+
+    def _load(self) -> Iterator[None]:
+        """Import what serves routers that dial in, a module at a time; then go on with those that have waited."""
+        for name in SERVING:
+            importlib.import_module(f"clasp_edge.federation.{name}")
+            yield
+        self._serve()
+        yield
+        early, self._early = self._early, []
+        for session, message, envelope in early:
+            if not session.closing:
+                self._serve().handle(session, message, envelope)
+                session.take_deferred()
+                yield
 
     def _serve(self) -> PeerHandlers:
         if self._handlers is None:
