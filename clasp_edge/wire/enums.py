@@ -106,7 +106,8 @@ class FederationOp(IntEnum):
     DIGEST = 0x47
     MEND = 0x48
     MQTT = 0x49
-    PAIR = 0x4A
+    BOX = 0x4A
+    PAIR = 0x4B
 
     @property
     def label(self) -> str:

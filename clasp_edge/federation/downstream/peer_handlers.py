@@ -113,6 +113,8 @@ class PeerHandlers:
             self.peers.digest(session, message)
         elif message.op is FederationOp.PAIR:
             self.peers.pair_said(session, message)
+        elif message.op is FederationOp.BOX:
+            self.peers.box(session, message)
         elif message.op is FederationOp.STORED:
             self.peers.stored(session, message.since_revision or 0)
         else:

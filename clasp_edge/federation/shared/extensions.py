@@ -32,6 +32,7 @@ end is a clasp-edge too. Builds and reads them; knows no session.
   (dataplane/mqtt_details.pyx). No message of the codec: it carries bytes.
 - PAIR, between the two hubs of a pair: `told` 1, that all that waited for the other one is there; `stores`, whether the
   journal here is written.
+- BOX, to a hub whose PEER says `boxes`: how the box is (`box_report`).
 - LIFETIMES, before a SNAPSHOT that answers RequestSync: `revisions` are the ttl words (wire.md 2.3, SET) that give its
   params the life they have there.
 """
@@ -75,17 +76,13 @@ ANSWERS = (0, 1, 2)
 def peer_frame(
     router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, keeps: bool = False, link: int = 0,
     versions: bool = False, time_us: int = 0, recalls: bool = False, mqtt: bool = False,
-    heard: Mapping[int, int] | None = None, pair: int = 0, served: bool = False,
+    boxes: bool = False, heard: Mapping[int, int] | None = None, pair: int = 0, served: bool = False,
 ) -> bytes:  # fmt: skip
     """PEER."""
     flags = (
-        ("strict", strict),
-        ("keeps", keeps),
-        ("recalls", recalls),
-        ("versions", versions),
-        ("mqtt", mqtt),
-        ("served", served),
-    )
+        ("strict", strict), ("keeps", keeps), ("recalls", recalls), ("versions", versions), ("mqtt", mqtt),
+        ("boxes", boxes), ("served", served),
+    )  # fmt: skip
     told = {name: 1 for name, said in flags if said}
     if time_us:
         told["time"] = time_us
