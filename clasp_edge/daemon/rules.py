@@ -142,13 +142,23 @@ class RulesPart(Part):
         host.on_under_way = self._store.changed
 
     def _begin(self) -> RouterHost:
+        from clasp_edge.federation.downstream.peer_handlers import FEATURE
+        from clasp_edge.federation.shared.relay import Relay
         from clasp_edge.federation.shared.status import Params
         from clasp_edge.rules.router_host import RouterHost
 
         router = self._router
         self._params = Params(router.plane, "rules")
         self._params.open()
-        host = RouterHost(router.plane, router.loop, router.clock, self._access, self._note)
+        host = RouterHost(
+            router.plane,
+            router.loop,
+            router.clock,
+            self._access,
+            self._note,
+            # Another router: one that has dialled in, or one that we dial.
+            lambda origin: FEATURE in origin.features if isinstance(origin, Session) else isinstance(origin, Relay),
+        )
         router.on_admitted.append(self._joined)
         router.on_ended.append(self._left)
         router.on_switch = self._switch
