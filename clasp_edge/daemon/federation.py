@@ -43,6 +43,7 @@ SERVING = (
     "shared.namespace",
     "shared.policy",
     "shared.extensions",
+    "shared.state_pace",
     "downstream.digests",
     "shared.identity",
     "shared.queue",
@@ -57,6 +58,8 @@ SERVING = (
     "downstream.reference_leaf",
     "downstream.router_ids",
     "shared.dedup_recovery",
+    "shared.box_report",
+    "downstream.box_states",
     "downstream.peers",
     "downstream.peer_handlers",
 )
