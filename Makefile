@@ -12,6 +12,7 @@
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make model          explore the protocol between routers to a depth      ARGS="--depth 5" for more
 #   make outages        break the network between routers, at length         ARGS="--histories 500" for random ones
+#   make peers          run the suites that others wrote for MQTT servers               ARGS="--only paho5" for one of them
 #   make links          a link over QUIC beside one over wss, through loss, delay and another address, and a large state
 #   make wheel          build a wheel for this machine into dist/ (no compiler is needed to install it)
 #   make wheel-arm64    the same for a board: aarch64, Python of SUITE (trixie or bookworm)
@@ -37,7 +38,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz asan adversary crash model outages links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
+.PHONY: help run build test fuzz asan adversary crash model outages peers links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
 .PHONY: format tools lint check fresh-test wheel wheel-arm64
 
 help:
@@ -140,6 +141,10 @@ model: $(VENV)/.test
 outages: $(VENV)/.test build
 	python tests/outages $(ARGS)
 
+# Needs the network, git and Go; MOSQUITTO_SOURCE and PAHO_TESTING name checkouts that are there already.
+peers: $(VENV)/.test build
+	python tests/peers $(ARGS)
+
 links: $(VENV)/.test build
 	python tests/outages/links.py $(ARGS)
 
@@ -155,6 +160,7 @@ bench-peers:
 	else \
 		cargo build --release --locked --manifest-path benchmarks/peers/clasp_router/Cargo.toml; \
 		cargo build --release --locked --manifest-path benchmarks/peers/clasp_quic_client/Cargo.toml; \
+		cargo build --release --locked --manifest-path benchmarks/peers/quic_load/Cargo.toml; \
 	fi
 
 # For the Python and the architecture it is built on; with auditwheel's tag it runs on every Linux with a C library as new

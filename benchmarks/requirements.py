@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.results import Results, Summary
+from benchmarks.workloads import FOOTPRINTS
 
 # The number for one peer: this daemon, or the forwarder in its place, to see what the ceiling itself reaches.
 Measure = Callable[[Results, str], float | None]
@@ -112,7 +113,12 @@ def _no_loss(workload: str) -> Requirement:
 
 RATE, CPU = "handled_per_s", "cpu_us_per_handled"
 
+ATTACKS = [name for name in FOOTPRINTS if name.startswith("attack-")]
+
 REQUIREMENTS: tuple[Requirement, ...] = (
+    *(_at_most(f"{name}: longest round, ms CPU", _footprint(name, "round_ms"), 10) for name in ATTACKS),
+    *(_at_most(f"{name}: honest SET, p99, ms", _footprint(name, "p99_ms"), 10) for name in ATTACKS),
+    *(_at_most(f"{name}: honest SET, max, ms", _footprint(name, "max_ms"), 50) for name in ATTACKS),
     _at_least("set-1-1: rate, x Rust", _against("set-1-1", RATE), 7),
     _at_most("set-1-1: CPU per message, x Rust", _against("set-1-1", CPU), 1 / 8, 3),
     _no_loss("set-1-1"),
@@ -150,6 +156,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _no_loss("mqtt-qos1"),
     _no_loss("mqtt-fanout-w200"),
     _no_loss("mqtt-to-clasp"),
+    _at_least("quic-set-1-1: messages per second", _own("quic-set-1-1", RATE), 300_000),
+    _at_most("quic-set-1-1: CPU per message, µs", _own("quic-set-1-1", CPU), 1.5),
+    _no_loss("quic-set-1-1"),
+    _no_loss("quic-ping-pong"),
     _at_least("beside a slow subscriber: rate, x without", _change(RATE, "slow-1", "slow-0"), 0.8),
     _no_loss("slow-1"),
     _at_most("all workloads: out of order, twice or broken", _disorder, 0, 0),

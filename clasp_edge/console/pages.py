@@ -7,7 +7,8 @@ token has to ask for this machine by a name of its own (transports/origins.py). 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -20,20 +21,23 @@ from clasp_edge.console.near import is_near, networks_of
 from clasp_edge.console.requests import SOMEBODY, Asker, changed_by
 from clasp_edge.router.access import Identity, Refused
 from clasp_edge.router.router import Router
-from clasp_edge.transports.http import Request, response
+from clasp_edge.transports.http import Request, Whole, response
 from clasp_edge.transports.origins import FORWARDED, Origins
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from clasp_edge.console.files import Files
 
-ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support"})
+ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support", "update"})
 """Of the requests of the control socket, those that the page makes."""
 
 TELLING = frozenset({"why", "settings", "token", "claim", "support"})
 """Of these, those that tell more than numbers."""
 
 EVERYTHING = Pattern(b"/**")
+
+
+Ask = Callable[[bytes, Asker], Whole]
 
 
 class Pages:
@@ -46,10 +50,13 @@ class Pages:
         metrics: Callable[[], str],
         status: Callable[[], Any],
         clients: Callable[[], Any],
-        ask: Callable[[bytes, Asker], bytes] | None = None,
+        ask: Ask | None = None,
+        upload: Callable[[int | None, int, bytes, Asker], bytes] | None = None,
     ) -> None:
-        """`ask(line, who)` answers what can be asked over the control socket."""
+        """`ask(line, who)` answers what can be asked over the control socket; `upload(size, at, piece, who)` takes a
+        piece of an update, with its size where it begins."""
         self._ask = ask
+        self._upload = upload
         self._router = router
         self._health = health
         self._metrics = metrics
@@ -62,7 +69,7 @@ class Pages:
         self._networks = networks_of(config.console.metrics_from)
         self._origins = Origins(config.websocket.origins)
 
-    def answer(self, request: Request) -> bytes | None:
+    def answer(self, request: Request) -> Whole | Iterator[bytes] | None:
         """The whole answer to a request for one of the pages, None for any other path."""
         if request.path == "/healthz":
             return self._well(self._health.fault(), request)
@@ -70,6 +77,8 @@ class Pages:
             return self._well(self._health.fault() or self._unready(), request)
         if request.path == "/ask" and self._ask is not None:
             return self._asked(self._ask, request)
+        if request.path == "/update" and request.body is not None and self._upload is not None:
+            return self.refusal(request) or self._uploaded(self._upload, request, request.body)
         numbers = request.path == "/metrics" or request.path in self._reports
         if not numbers and request.path != "/tree.json" and not self._for_browser(request):
             return None
@@ -106,7 +115,7 @@ class Pages:
         status = "503 Service Unavailable" if fault else "200 OK"
         return response(status, body + b"\n", head_only=request.head_only, content_type="application/json")
 
-    def _asked(self, ask: Callable[[bytes, Asker], bytes], request: Request) -> bytes:
+    def _asked(self, ask: Ask, request: Request) -> Whole:
         """`GET /ask?request=why&address=/a` for what changes nothing; POST, with the same as JSON, for what does."""
         refusal = self._origins.host_refusal(request.headers) or self._origins.refusal(request.headers)
         if refusal is not None:
@@ -135,6 +144,32 @@ class Pages:
             # A token made while the door is open would outlive the claim.
             return _said("403 Forbidden", "this router asks for no tokens; claim it first", request)
         answer = ask(line, self._asker(request) if changes else SOMEBODY)
+        if isinstance(answer, bytes):
+            return _answered(answer)
+        later: asyncio.Future[bytes] = answer.get_loop().create_future()
+        answer.add_done_callback(lambda done: later.set_result(_answered(done.result())))
+        return later
+
+    def refusal(self, request: Request) -> bytes | None:
+        """The answer to who may not send an update: pages from elsewhere, and who has no token for everything."""
+        if self._upload is None:
+            return _said("404 Not Found", "no updates here", request)
+        refusal = self._origins.host_refusal(request.headers) or self._origins.refusal(request.headers)
+        if refusal is not None:
+            return _said("403 Forbidden", refusal, request)
+        if request.headers.get("content-type", "") != "application/octet-stream":
+            # What a form of a page from elsewhere cannot send.
+            return _said("415 Unsupported Media Type", "a piece of an update is application/octet-stream", request)
+        return self._barred(request, must_show=self._router.authenticator is not None)
+
+    def _uploaded(
+        self, upload: Callable[[int | None, int, bytes, Asker], bytes], request: Request, piece: bytes
+    ) -> bytes:
+        fields = {name: values[0] for name, values in parse_qs(request.query, max_num_fields=4).items()}
+        at, size = _number(fields.get("at", "")), _number(fields.get("size", ""))
+        if at is None or (at == 0 and size is None):
+            return _said("400 Bad Request", "say at, and at the beginning size", request)
+        answer = upload(size if at == 0 else None, at, piece, self._asker(request))
         return response("200 OK", answer + b"\n", content_type="application/json")
 
     def _asker(self, request: Request) -> Asker:
@@ -205,6 +240,10 @@ class Pages:
         return None
 
 
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
 def is_program(headers: Mapping[str, str]) -> bool:
     """Whether a request comes from no browser. A script on a page can neither take away the language that a browser
     adds to each request nor, on most of them, the rest; so a foreign page that leads here by its name (DNS rebinding)
@@ -218,6 +257,10 @@ def is_program(headers: Mapping[str, str]) -> bool:
 def _json(value: Any, request: Request) -> bytes:
     body = msgspec.json.encode(value) + b"\n"
     return response("200 OK", body, head_only=request.head_only, content_type="application/json")
+
+
+def _answered(answer: bytes) -> bytes:
+    return response("200 OK", answer + b"\n", content_type="application/json")
 
 
 def _said(status: str, text: str, request: Request) -> bytes:

@@ -9,6 +9,7 @@ Knows no sockets. What a request does is in the function that is registered for 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,7 +26,9 @@ log = logging.getLogger("clasp_edge.console")
 Handler = Callable[[Mapping[str, Any]], Any]
 
 
-ASKS = frozenset({"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health", "support"})
+ASKS = frozenset(
+    {"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health", "support", "update"}
+)
 ASKS_BY_ACTION = frozenset(
     {("rules", ""), ("rules", "list"), ("rules", "trace"), ("claim", "report")}
     | {("settings", ""), ("settings", "show"), ("settings", "check")}
@@ -68,14 +71,26 @@ class Requests:
         """Answer requests of this name by this function."""
         self._handlers[name] = handler
 
-    def answer(self, line: bytes, who: Asker = SOMEBODY) -> bytes:
-        """The answer to one line, which may be anything at all; `who` asks."""
+    def answer(self, line: bytes, who: Asker = SOMEBODY) -> bytes | asyncio.Future[bytes]:
+        """The answer to one line, which may be anything at all; `who` asks. A future where it takes time."""
         try:
             result = self._result(line, who)
+            if isinstance(result, asyncio.Future):
+                return self._later(result)
         except Refused as refusal:
-            error = {"code": refusal.code, "message": str(refusal)} | refusal.more
-            return msgspec.json.encode({"ok": False, "error": error})
+            return _refused(refusal)
         return msgspec.json.encode({"ok": True, "result": result})
+
+    @staticmethod
+    def _later(result: asyncio.Future[Any]) -> asyncio.Future[bytes]:
+        answer: asyncio.Future[bytes] = result.get_loop().create_future()
+
+        def is_there(done: asyncio.Future[Any]) -> None:
+            if not answer.done():
+                answer.set_result(msgspec.json.encode({"ok": True, "result": done.result()}))
+
+        result.add_done_callback(is_there)
+        return answer
 
     def _result(self, line: bytes, who: Asker) -> Any:
         if len(line) > MAX_REQUEST_BYTES:
@@ -102,6 +117,19 @@ class Requests:
         if (what := changed_by(request)) is not None:
             self._note(who, *what)
         return result
+
+
+def answer_of(made: Callable[[], Any]) -> bytes:
+    """The answer that says what `made` returns, or why it is Refused."""
+    try:
+        return msgspec.json.encode({"ok": True, "result": made()})
+    except Refused as refusal:
+        return _refused(refusal)
+
+
+def _refused(refusal: Refused) -> bytes:
+    error = {"code": refusal.code, "message": str(refusal)} | refusal.more
+    return msgspec.json.encode({"ok": False, "error": error})
 
 
 def changed_by(request: Mapping[str, Any]) -> tuple[str, str] | None:

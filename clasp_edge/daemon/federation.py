@@ -5,8 +5,9 @@ What serves them is imported when the first router says something or an uplink i
 
 from __future__ import annotations
 
+import importlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
@@ -19,11 +20,12 @@ from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.federation.shared.cursor_names import HEARD, HUB, PEER, UPLINK
 from clasp_edge.federation.shared.run_ids import begin_run, tag_of
 from clasp_edge.router.router import Router
-from clasp_edge.wire import MessageType
+from clasp_edge.wire import MessageType, Value
 
 if TYPE_CHECKING:
     from clasp_edge.console.why import Finding
     from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
+    from clasp_edge.federation.downstream.peers import Peer
     from clasp_edge.federation.downstream.router_ids import RouterIds
     from clasp_edge.federation.shared.dedup import Seen
     from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
@@ -34,6 +36,28 @@ if TYPE_CHECKING:
     from clasp_edge.wire import FederationSync
 
 log = logging.getLogger("clasp_edge.federation")
+
+SERVING = (
+    "shared.dedup",
+    "shared.namespace",
+    "shared.policy",
+    "shared.extensions",
+    "downstream.digests",
+    "shared.identity",
+    "shared.queue",
+    "shared.relay",
+    "shared.unpack",
+    "shared.sender",
+    "downstream.downlink",
+    "downstream.log_pass",
+    "downstream.peer_cursors",
+    "downstream.reference_leaf",
+    "downstream.router_ids",
+    "shared.dedup_recovery",
+    "downstream.peers",
+    "downstream.peer_handlers",
+)
+"""The modules of `clasp_edge.federation` that serve a router that dials in, each after those that it needs."""
 
 KEEP_TIME_S = 1.0
 LARGEST_DRIFT_US = 200_000
@@ -59,6 +83,9 @@ class FederationPart(Part):
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
         self._ids: RouterIds | None = None
+        self.summary: Callable[[], tuple[list[str], Mapping[str, Value]]] = lambda: ([], {})
+        """The bound addresses, and how this box is: what hubs are told. Filled in by the list of parts."""
+        self._early: list[tuple[Session, FederationSync, Envelope]] = []
         router.extensions = True
         router.handlers[MessageType.FEDERATION_SYNC] = self._first
 
@@ -73,7 +100,9 @@ class FederationPart(Part):
         if config.uplink and self._uplinks is None:
             from clasp_edge.federation.upstream.manager import Uplinks
 
-            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal)
+            self._uplinks = Uplinks(
+                self._router, *self._of_this_router(), self._journal, self._summarise, self._decided_above
+            )
         if self._uplinks is not None:
             self._uplinks.apply(config)
         if self._journal is not None:
@@ -96,7 +125,10 @@ class FederationPart(Part):
         from clasp_edge.daemon.federation_why import explain
 
         uplinks = self._uplinks.running if self._uplinks is not None else {}
-        return explain(address, uplinks, self.statistics()["peers"])
+        peers = self._handlers.peers if self._handlers is not None else None
+        owner = self._owner_below(address)
+        decides = "this router" if self._decides(address, b"", b"") else f"box {owner.router_id}" if owner else ""
+        return explain(address, uplinks, peers, decides)
 
     def stop(self) -> None:
         """Disconnect the uplinks; sessions of other routers end as all do."""
@@ -110,8 +142,32 @@ class FederationPart(Part):
             "peers": self._handlers.peers.statistics() if self._handlers is not None else {},
         }
 
+    def _summarise(self) -> tuple[list[str], Mapping[str, Value]]:
+        return self.summary()
+
     def _first(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
-        self._serve().handle(session, message, envelope)
+        if self._handlers is not None:
+            self._handlers.handle(session, message, envelope)
+            return
+        # To load the code takes some 60 ms, which nobody else is to wait for.
+        session.hold_back()
+        self._early.append((session, message, envelope))
+        if len(self._early) == 1:
+            self._router.core.start_work(self._load())
+
+    def _load(self) -> Iterator[None]:
+        """Import what serves routers that dial in, a module at a time; then go on with those that have waited."""
+        for name in SERVING:
+            importlib.import_module(f"clasp_edge.federation.{name}")
+            yield
+        self._serve()
+        yield
+        early, self._early = self._early, []
+        for session, message, envelope in early:
+            if not session.closing:
+                self._serve().handle(session, message, envelope)
+                session.take_deferred()
+                yield
 
     def _serve(self) -> PeerHandlers:
         if self._handlers is None:
@@ -124,15 +180,26 @@ class FederationPart(Part):
 
     def _decides(self, address: bytes, holder: bytes, writer: bytes) -> bool:
         """Whether locks, expected states and strategies of the address are decided here: by its owner, else by the
-        router above all. What one router has told by one link is no lock against what it tells by another."""
-        if holder and self._handlers is not None and self._handlers.peers.same_router(holder, writer):
-            return False
+        router above all. What one router has told by one link is no lock against what it tells by another. What is
+        locked at this router or below it is locked to all others below, whoever decides: above they are one link."""
+        if holder and self._handlers is not None:
+            if self._handlers.peers.same_router(holder, writer):
+                return False
+            if holder != writer and not writer.startswith(UPLINK.encode()):
+                return True
         uplinks = self._uplinks.running.values() if self._uplinks is not None else ()
         if any(uplink.owned(address) for uplink in uplinks):
             return True
-        if self._handlers is not None and self._handlers.peers.owner_of(address) is not None:
+        if self._owner_below(address) is not None:
             return False
         return not any(uplink.sender.policies.admits(address) for uplink in uplinks)
+
+    def _decided_above(self, address: bytes) -> bool:
+        """Whether that is neither here nor at a router below."""
+        return self._decides(address, b"", b"") is False and self._owner_below(address) is None
+
+    def _owner_below(self, address: bytes) -> Peer | None:
+        return self._handlers.peers.owner_of(address) if self._handlers is not None else None
 
     def _set_time(self) -> None:
         """What is stored may have versions from a time to come: then the clock was wrong, or it is now."""

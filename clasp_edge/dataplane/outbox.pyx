@@ -360,6 +360,8 @@ cdef class Outbox(Buffered):
         while self.jobs and self.out.size < limit:
             try:
                 if self.held is None:
+                    if self.waits_for_commit():
+                        return          # the journal calls when it has answered
                     if self.core.is_slice_over():
                         self._resume_later(0)
                         return
@@ -373,7 +375,12 @@ cdef class Outbox(Buffered):
                         self.held = None
                         self._resume_later(0)
                         return
-                if not self.put(<const uint8_t*><char*>self.held, len(self.held)):
+                    self.await_commit()
+                kept = self.keep(self.held)
+                if kept:
+                    self.held = None
+                    continue
+                if kept is None or not self.put(<const uint8_t*><char*>self.held, len(self.held)):
                     if not self.converging:
                         # What changes from here on must not overtake the piece that waits.
                         self.converging = True
@@ -384,6 +391,18 @@ cdef class Outbox(Buffered):
                 log.exception("a reply in parts failed")
                 self.held = None
                 del self.jobs[0]
+
+    def waits_for_commit(self):
+        """Whether answers wait for the journal, which what comes next must not overtake (the subclass knows it)."""
+        return False
+
+    def await_commit(self):
+        """What is sent to the peer next tells of something that may not be stored yet (the subclass knows that)."""
+
+    def keep(self, bytes piece not None):
+        """Keep a piece of an answer until what it tells is stored. False: it may go; None: there is no room to keep it
+        (the subclass knows the journal)."""
+        return False
 
     cdef uint64_t last_change(self) noexcept:
         """The table's change counter as it stands (the subclass knows the table)."""

@@ -24,9 +24,17 @@ _METHODS_READ = (b"GET ", b"HEAD ")
 _METHODS_ANSWERED = (b"POST ", b"OPTIONS ")
 
 ASK = b"POST /ask "
-"""The one POST whose body is read."""
+UPLOAD = b"POST /update?"
+"""The POSTs whose bodies are read."""
 
 MAX_BODY_BYTES = 4096
+
+MAX_PIECE_BYTES = 131_072
+"""Of an update, from who may send one: that is asked before so much is read."""
+
+
+Whole = bytes | asyncio.Future[bytes]
+"""An answer that goes out in one piece, now or later."""
 
 
 class Request(NamedTuple):
@@ -45,8 +53,11 @@ class Request(NamedTuple):
 class Pages(Protocol):
     """Who answers requests for certain paths."""
 
-    def answer(self, request: Request) -> bytes | Iterator[bytes] | None:
+    def answer(self, request: Request) -> Whole | Iterator[bytes] | None:
         """The whole answer (`response`), or its pieces, or None where the path is nobody's."""
+
+    def refusal(self, request: Request) -> bytes | None:
+        """Of an UPLOAD whose body has not been read: the answer to who may not send one."""
 
 
 def response(
@@ -83,7 +94,8 @@ def headers_of(head: bytes) -> dict[str, str]:
 class HttpGate(asyncio.Protocol):
     """First protocol of every connection. `upgrade(transport, data, headers)` takes over one that wants to be a
     WebSocket; `refuse(transport)` returns a reason when it cannot be taken now, `stranger(headers)` when it comes from
-    a web page that may not. `pages` are shown to who asks for them."""
+    a web page that may not. `pages` are shown to who asks for them, each piece when `stored` calls back: what it shows
+    is safe then."""
 
     def __init__(
         self,
@@ -92,6 +104,7 @@ class HttpGate(asyncio.Protocol):
         waiting: Waiting,
         pages: Pages | None = None,
         stranger: Callable[[Mapping[str, str]], str | None] | None = None,
+        stored: Callable[[Callable[[], None]], None] = lambda then: then(),
     ) -> None:
         self._stranger = stranger
         self._upgrade = upgrade
@@ -102,6 +115,9 @@ class HttpGate(asyncio.Protocol):
         self._head = b""
         self._pieces: Iterator[bytes] | None = None
         self._paused = False
+        self._may_send = False
+        self._stored = stored
+        self._holding = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -113,7 +129,7 @@ class HttpGate(asyncio.Protocol):
             return  # one request for a connection
         self._head += data
         end = self._head.find(b"\r\n\r\n")
-        if self._head.startswith(ASK) and self._pages is not None:
+        if self._head.startswith((ASK, UPLOAD)) and self._pages is not None:
             self._take_body(end)
         elif self._head.startswith(_METHODS_ANSWERED):
             self._answer(response("200 OK", b"ok\n"))
@@ -135,11 +151,19 @@ class HttpGate(asyncio.Protocol):
             if len(self._head) > MAX_HEAD_BYTES:
                 self._answer(response("431 Request Header Fields Too Large", b"the request head is too long\n"))
             return
+        most = MAX_BODY_BYTES
+        if self._head.startswith(UPLOAD):
+            assert self._pages is not None
+            most = MAX_PIECE_BYTES
+            if not self._may_send and (refusal := self._pages.refusal(self._request(self._head[:end]))) is not None:
+                self._answer(refusal)
+                return
+            self._may_send = True
         length = headers_of(self._head[:end]).get("content-length", "")
         if not (length.isascii() and length.isdigit()) or len(length) > 6:
             self._answer(response("411 Length Required", b"say Content-Length\n"))
-        elif int(length) > MAX_BODY_BYTES:
-            self._answer(response("413 Content Too Large", f"at most {MAX_BODY_BYTES} bytes\n".encode()))
+        elif int(length) > most:
+            self._answer(response("413 Content Too Large", f"at most {most} bytes\n".encode()))
         elif len(self._head) >= end + 4 + int(length):
             self._answer(self._page(self._head[:end], self._head[end + 4 : end + 4 + int(length)]))
 
@@ -175,12 +199,22 @@ class HttpGate(asyncio.Protocol):
     def _send_pieces(self) -> None:
         """The next piece of an answer, and then others get their turn. Its time begins anew with each that is taken."""
         transport = self._transport
-        if self._pieces is None or self._paused or transport is None or transport.is_closing():
+        if self._pieces is None or self._paused or self._holding or transport is None or transport.is_closing():
             return
         piece = next(self._pieces, None)
         if piece is None:
             self._pieces = None
             transport.close()
+        elif piece:
+            self._holding = True
+            self._stored(lambda: self._put(piece))
+        else:
+            asyncio.get_running_loop().call_soon(self._send_pieces)  # much was looked at and nothing made of it yet
+
+    def _put(self, piece: bytes) -> None:
+        self._holding = False
+        transport = self._transport
+        if self._pieces is None or transport is None or transport.is_closing():
             return
         transport.write(piece)
         self._waiting.renew(self)
@@ -191,24 +225,33 @@ class HttpGate(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _page(self, head: bytes, body: bytes | None = None) -> bytes | Iterator[bytes]:
+    def _request(self, head: bytes, body: bytes | None = None) -> Request:
         assert self._transport is not None
         method, _, target = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         path, _, query = target.partition(" ")[0].partition("?")
-        head_only = method == "HEAD"
-        if self._pages is not None:
-            host = peer_of(self._transport).rpartition(":")[0]
-            answer = self._pages.answer(Request(path, headers_of(head), host, head_only, query, body))
-            if answer is not None:
-                return answer
-        return response("200 OK", b"ok\n", head_only=head_only)
+        host = peer_of(self._transport).rpartition(":")[0]
+        return Request(path, headers_of(head), host, method == "HEAD", query, body)
 
-    def _answer(self, data: bytes | Iterator[bytes]) -> None:
+    def _page(self, head: bytes, body: bytes | None = None) -> Whole | Iterator[bytes]:
+        request = self._request(head, body)
+        answer = self._pages.answer(request) if self._pages is not None else None
+        return response("200 OK", b"ok\n", head_only=request.head_only) if answer is None else answer
+
+    def _answer(self, data: Whole | Iterator[bytes]) -> None:
         assert self._transport is not None
+        if isinstance(data, asyncio.Future):
+            self._waiting.discard(self)  # it waits for us
+            data.add_done_callback(lambda done: self._answer(done.result()))
+            return
         if not isinstance(data, bytes):
             self._pieces = data
             self._send_pieces()
             return
+        self._pieces = iter(())  # whatever comes behind is not read
+        self._stored(lambda: self._finish(data))
+
+    def _finish(self, data: bytes) -> None:
+        assert self._transport is not None
         if not self._transport.is_closing():
             self._transport.write(data)
             self._transport.close()

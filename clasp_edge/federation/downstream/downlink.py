@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.federation.downstream.session_port import SessionPort
+from clasp_edge.federation.shared.agreement import Comparison
 from clasp_edge.federation.shared.dedup import Route
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
@@ -22,6 +23,7 @@ from clasp_edge.federation.shared.sender import BYTES_AT_ONCE, PeerSender
 from clasp_edge.wire import SignalType
 
 if TYPE_CHECKING:
+    from clasp_edge.federation.downstream.digests import Mending
     from clasp_edge.federation.downstream.log_pass import LogPass
     from clasp_edge.federation.downstream.turns import Turns
     from clasp_edge.journal.cursors import Logged
@@ -72,7 +74,8 @@ class Downlink(PeerSender):
         self._begins_at = 0
         self._counted = True
         self._state_told = False
-        self.mended = 0
+        self.mending: Mending | None = None
+        self.comparison = Comparison()
         self._counting = False
         self._waiting: list[Callable[[], None]] = []
 
@@ -93,6 +96,8 @@ class Downlink(PeerSender):
         trie = self.plane.trie
         self.drop()
         self.policies = LeafPolicies(patterns, self._table, owned)
+        self.decided_there = owned.admits
+        self.awaits_word = self._session.versioned
         self.scopes = self._session.scopes
         self._subscriptions = [
             Subscription(self, number, pattern, ALL_SIGNALS)
@@ -153,6 +158,10 @@ class Downlink(PeerSender):
             self._counted = True
             self._start()
 
+    def turn_later(self, callback: Callable[[], None]) -> None:
+        """Call back when this link has its turn among the others."""
+        self._later_s(0.0, callback)
+
     def state_told(self) -> None:
         """The other router has been sent the state it asked for: now what happened meanwhile."""
         self._state_told = True
@@ -170,6 +179,10 @@ class Downlink(PeerSender):
             self.plane.trie.discard(subscription)
         self._subscriptions = []
         self._state_told = False
+        self.comparison = Comparison()
+        if self.mending is not None:
+            self.mending.end()
+            self.mending = None
         self.speak_versions(False)
         self.close()
         if self.backlog is not None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection
+from qh3.quic.events import ConnectionTerminated
 from qh3.tls import load_pem_private_key, load_pem_x509_certificates
 
 from clasp_edge.wire.extensions import ALPN, ALPN_EDGE
@@ -32,6 +33,9 @@ CID_BYTES = 8
 
 SMALLEST_INITIAL = 1200
 """Bytes of a datagram that begins a connection (RFC 9000, 14.1)."""
+
+MAX_REASON_CHARACTERS = 200
+"""Of what a peer says, in the log."""
 
 CRYPTO_ERROR = 0x100
 """TLS alerts are errors from here on (RFC 9001, 4.8)."""
@@ -101,16 +105,33 @@ def incoming(connection: QuicConnection, datagrams: list[bytes], address: Any, n
         connection._drain_core()
 
 
-def outgoing(connection: QuicConnection, now_s: float) -> list[tuple[bytes, Any]]:
-    """Datagrams that are to be sent now, and where to. As the library's `datagrams_to_send`, which takes each apart
+def outgoing(connection: QuicConnection, now_s: float) -> list[tuple[Any, list[bytes]]]:
+    """Datagrams that are to be sent now, by where to. As the library's `datagrams_to_send`, which takes each apart
     once more for a log that nobody keeps: a tenth of what a message costs. May raise whatever the library raises."""
     core = connection._core
-    datagrams: list[tuple[bytes, Any]] = []
+    found: list[tuple[Any, list[bytes]]] = []
     if core is not None:
         poll = core.poll_transmit
+        last = None
+        several: list[bytes] = []
         while (datagram := poll(now_s)) is not None:
-            datagrams.append(datagram[:2])
-    return datagrams
+            if datagram[1] != last:
+                last = datagram[1]
+                several = []
+                found.append((last, several))
+            several.append(datagram[0])
+    return found
+
+
+def said_at_end(event: ConnectionTerminated) -> str:
+    """Why a connection has ended that the other end, or its silence, has ended: for people."""
+    reason = event.reason_phrase
+    if "idle" in reason.lower() and "timeout" in reason.lower():
+        return f"no sign of life for {IDLE_TIMEOUT_S:g} s"
+    shown = "".join(character if character.isprintable() else "?" for character in reason[:MAX_REASON_CHARACTERS])
+    if event.error_code:
+        return f"the client has closed the connection, error 0x{event.error_code:x}: {shown or 'no reason given'}"
+    return f"the client has closed the connection{f': {shown}' if shown else ''}"
 
 
 def bytes_in_flight(connection: QuicConnection) -> int:
