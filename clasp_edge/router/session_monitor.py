@@ -6,6 +6,7 @@ whoever is given up is told why.
 
 from __future__ import annotations
 
+import gc
 import math
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING
@@ -88,6 +89,8 @@ class SessionMonitor:
         elif self._pending:
             # A look in which little was let go: the rush is over.
             self._pending = False
+            gc.collect()  # what has ended often holds itself in a circle
+            self._router.core.arena.give_memory_back()
             give_memory_back()
 
     def _check(self, session: Session, now_us: int) -> None:
