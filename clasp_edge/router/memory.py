@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from clasp_edge.router.router import Router
 
 RUSH_BYTES = 1 << 20
-"""So much let go of, or sent, between two looks is a rush. After it a walk over the heap is worth its time (malloc_trim:
-some milliseconds for 100 MB)."""
+"""So much let go of, or sent, between two looks is a rush. After it a walk over the heap is worth its time (some
+milliseconds for 100 MB, malloc_trim)."""
 
 EVICTED_AT_ONCE = 4096
 """Params at a look: some milliseconds."""
