@@ -154,6 +154,7 @@ bench-peers:
 	else \
 		cargo build --release --locked --manifest-path benchmarks/peers/clasp_router/Cargo.toml; \
 		cargo build --release --locked --manifest-path benchmarks/peers/clasp_quic_client/Cargo.toml; \
+		cargo build --release --locked --manifest-path benchmarks/peers/quic_load/Cargo.toml; \
 	fi
 
 # For the Python and the architecture it is built on; with auditwheel's tag it runs on every Linux with a C library as new

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from benchmarks import build, footprint, load, results, tables
 from benchmarks.processes import PEERS, Peer, PeerError, running
 from benchmarks.requirements import verdicts
-from benchmarks.workloads import BROKER, CLASP_ONLY, FOOTPRINTS, WORKLOADS, Workload
+from benchmarks.workloads import BROKER, CLASP_ONLY, FOOTPRINTS, QUIC_ONLY, QUIC_PEERS, WORKLOADS, Workload
 
 ROUNDS = 3
 
@@ -56,6 +56,10 @@ def _say(text: str) -> None:
 def _run_load(
     peers: list[Peer], group: list[Workload], program: str, rounds: int, quick: bool, found: results.Results
 ) -> None:
+    quic_program = build.quic_load()
+    if group[0].quic and quic_program is None:
+        _say(f"skipped {group[0].title}: `make bench-peers` builds the load generator for QUIC")
+        return
     for number in range(rounds):
         for w in group:
             for peer in peers:
@@ -63,9 +67,15 @@ def _run_load(
                     continue
                 try:
                     extra = (*(peer.osc if w.osc else ()), *(peer.mqtt if w.mqtt else ()))
+                    extra = peer.quic if w.quic else extra
                     with running(peer, *extra, rules=w.rules) as process:
                         arguments = w.arguments(quick, process.osc_port, process.mqtt_port)
-                        done = load.run(build.BUILD / program, process.port, process.pid, arguments)
+                        if w.quic:
+                            assert quic_program is not None
+                            arguments += peer.quic_load
+                            done = load.run(quic_program, process.quic_port, process.pid, arguments)
+                        else:
+                            done = load.run(build.BUILD / program, process.port, process.pid, arguments)
                 except (PeerError, load.LoadError) as error:
                     found.failures[w.name, peer.name] = str(error)
                     _say(f"{w.name} {peer.name}: {error}")
@@ -122,12 +132,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     judged = verdicts(found)
     shown = [v for v in judged if v.value is not None or v.ceiling is not None] if args.only else judged
     print(f"\n{results.machine()}; {rounds} rounds, medians; CPU is the server's, in µs per handled message")
-    routers = [name for name in names if name not in BROKER]
-    brokers = [name for name in names if name not in CLASP_ONLY]
+    routers = [name for name in names if name not in BROKER | QUIC_ONLY]
+    brokers = [name for name in names if name not in CLASP_ONLY | QUIC_ONLY]
     for table in (
-        tables.load_table(found, [w for w in workloads if not w.mqtt], routers),
+        tables.load_table(found, [w for w in workloads if not w.mqtt and not w.quic], routers),
         tables.load_table(found, [w for w in workloads if w.mqtt], brokers, other="mosquitto"),
-        tables.footprint_table(found, routers),
+        tables.load_table(found, [w for w in workloads if w.quic], [name for name in names if name in QUIC_PEERS]),
+        tables.footprint_table(found, [name for name in names if name not in BROKER]),
     ):
         if table:
             print(f"\n{table}")

@@ -1,4 +1,4 @@
-"""Builds what the benchmarks run: the load generator, the forwarder and the reference router.
+"""Builds what the benchmarks run: the load generators, the forwarder, the reference router, a certificate.
 
 Responsible for: where the built programs lie and how they are compiled. Must not know: workloads, how peers are run.
 """
@@ -17,6 +17,7 @@ ROOT = HERE.parent
 BUILD = ROOT / "build" / "benchmarks"
 FORWARDER = HERE / "peers" / "forwarder"
 CLASP_ROUTER = HERE / "peers" / "clasp_router"
+QUIC_LOAD = HERE / "peers" / "quic_load"
 
 
 class BuildError(Exception):
@@ -54,14 +55,40 @@ def forwarder() -> Path:
     return target
 
 
-def _cargo_target() -> Path:
-    return Path(os.environ.get("CARGO_TARGET_DIR", CLASP_ROUTER / "target"))
+def _built_by_cargo(crate: Path, name: str) -> Path | None:
+    program = Path(os.environ.get("CARGO_TARGET_DIR", crate / "target")) / "release" / name
+    return program if program.exists() else None
 
 
 def reference_router() -> Path | None:
     """The path of the reference router if it has been built, else None."""
-    program = _cargo_target() / "release" / "clasp-router-peer"
-    return program if program.exists() else None
+    return _built_by_cargo(CLASP_ROUTER, "clasp-router-peer")
+
+
+def quic_load() -> Path | None:
+    """The path of the load generator for QUIC if it has been built, else None."""
+    return _built_by_cargo(QUIC_LOAD, "clasp-quic-load")
+
+
+def certificate() -> dict[str, Path]:
+    """A certificate and its key for peers that have none of their own, as the files `{form}_certificate` and
+    `{form}_key` in the forms pem and der. Raises BuildError."""
+    directory = BUILD / "certificate"
+    files = {
+        f"{form}_{what}": directory / f"{what}.{form}" for form in ("pem", "der") for what in ("certificate", "key")
+    }
+    if not all(file.exists() for file in files.values()):
+        directory.mkdir(parents=True, exist_ok=True)
+        make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=localhost"
+        more = "-addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE"
+        out = f"-out {files['pem_certificate']} -keyout {files['pem_key']}"
+        for command in (
+            f"{make} {more} {out}",
+            f"openssl x509 -in {files['pem_certificate']} -outform DER -out {files['der_certificate']}",
+            f"openssl pkcs8 -topk8 -nocrypt -in {files['pem_key']} -outform DER -out {files['der_key']}",
+        ):
+            _run(command.split(), directory, "a certificate")
+    return files
 
 
 def build_reference_router() -> Path:
@@ -71,7 +98,8 @@ def build_reference_router() -> Path:
     """
     if shutil.which("cargo") is None:
         raise BuildError("the reference router needs cargo; without it the benchmarks skip that peer")
-    _run(["cargo", "build", "--release", "--locked"], CLASP_ROUTER, "the reference router")
+    for crate in (CLASP_ROUTER, QUIC_LOAD):
+        _run(["cargo", "build", "--release", "--locked"], crate, "the reference router")
     program = reference_router()
     if program is None:
         raise BuildError("cargo built the reference router, but its program is not where it belongs")

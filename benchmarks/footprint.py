@@ -8,14 +8,18 @@ from __future__ import annotations
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
-from benchmarks import load
+from benchmarks import build, load
 from benchmarks.processes import Peer, ours, running
+from benchmarks.workloads import QUIC_ONLY
 
 SETTLE_S = 2.0
 IDLE_S = 10.0
 STARTS = 5
 SESSIONS = 1000
+HOSTS = 16
+"""That connections over QUIC come from: one alone gets half of the time there is for handshakes."""
 PARAMS = 100_000
 RULE_STARTS = 3
 MANY_RULES = "".join(
@@ -103,9 +107,43 @@ def rules(peer: Peer) -> dict[str, float]:
     }
 
 
+def _quic(peer: Peer, *args: str) -> dict[str, Any] | None:
+    program = build.quic_load()
+    if program is None or not peer.quic:
+        return None
+    with running(peer, *peer.quic) as process:
+        return load.run_raw(program, process.quic_port, process.pid, [*args, *peer.quic_load, "--hosts", str(HOSTS)])
+
+
+def quic_sessions(peer: Peer, seconds: float) -> dict[str, float] | None:
+    """Connections that say HELLO, subscribe to one pattern each and are silent, but for answers to PINGs."""
+    raw = _quic(peer, "--idle", str(SESSIONS), "--hold", str(seconds))
+    if raw is None:
+        return None
+    return {
+        "more_mb": (raw["rss_end_kib"] - raw["rss_start_kib"]) / 1024,
+        "cpu_percent": 100 * raw["hold_cpu_s"] / raw["hold_s"],
+        "ended": raw["ended"],
+    }
+
+
+def quic_handshakes(peer: Peer, seconds: float) -> dict[str, float] | None:
+    """Connections that begin, up to WELCOME, 16 at once from as many hosts."""
+    raw = _quic(peer, "--handshakes", str(HOSTS), "--duration", str(seconds))
+    if raw is None:
+        return None
+    return {
+        "per_s": raw["handshakes"] / raw["wall_s"],
+        "cpu_ms": 1000 * raw["server_cpu_s"] / raw["handshakes"],
+        "failed": raw["failed"],
+    }
+
+
 def measure(name: str, peer: Peer, program: Path, quick: bool) -> dict[str, float] | None:
     """One of workloads.FOOTPRINTS; None where it means nothing for that peer. Raises PeerError, LoadError."""
     idle_s = IDLE_S / 4 if quick else IDLE_S
+    if peer.name in QUIC_ONLY and not name.startswith("quic-"):
+        return None
     match name:
         case "startup":
             return startup(peer)
@@ -115,6 +153,10 @@ def measure(name: str, peer: Peer, program: Path, quick: bool) -> dict[str, floa
             return idle(ours(everything=True), idle_s) if peer.name == "ours" else None
         case "rules":
             return rules(peer) if peer.name == "ours" else None
+        case "quic-sessions":
+            return quic_sessions(peer, 4 * idle_s)
+        case "quic-handshakes":
+            return quic_handshakes(peer, idle_s)
         case "sessions":
             return sessions(peer, program)
         case "params":

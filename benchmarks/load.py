@@ -83,6 +83,11 @@ def run(program: Path, port: int, server_pid: int | None, args: Sequence[str]) -
 
     Raises LoadError when the router refuses, breaks the protocol or stops answering.
     """
+    return _result(run_raw(program, port, server_pid, args))
+
+
+def run_raw(program: Path, port: int, server_pid: int | None, args: Sequence[str]) -> dict[str, Any]:
+    """As `run`: what the program has printed."""
     command = [str(program), "--port", str(port), *args]
     if server_pid is not None:
         command += ["--server-pid", str(server_pid)]
@@ -92,4 +97,5 @@ def run(program: Path, port: int, server_pid: int | None, args: Sequence[str]) -
         raise LoadError(f"no end after {TIMEOUT_S:.0f} s") from error
     if done.returncode != 0:
         raise LoadError(done.stderr.strip() or f"exit status {done.returncode}")
-    return _result(json.loads(done.stdout))
+    raw: dict[str, Any] = json.loads(done.stdout)
+    return raw

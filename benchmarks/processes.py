@@ -5,6 +5,7 @@ Responsible for: command lines, the wait for `ready`, ending them. Must not know
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import queue
 import shutil
@@ -52,6 +53,7 @@ class Running:
     start_s: float
     osc_port: int
     mqtt_port: int
+    quic_port: int
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ class Peer:
     """How to start one program. In `command`, {port} and {dir} stand for a free port and an empty directory.
 
     `osc` are the further arguments that make it serve OSC, on the UDP port {osc_port}, `mqtt` those for MQTT on
-    {mqtt_port}. `file` is the text of a file {file} that it is given. One that prints no line `ready` is ready when its
-    MQTT port takes connections.
+    {mqtt_port}, `quic` those for QUIC on {quic_port}, with {pem_certificate}, {pem_key}, {der_certificate} and
+    {der_key}; `quic_load` are the arguments of the load generator there. `file` is the text of a file {file} that it is
+    given. One that prints no line `ready` is ready when its MQTT port takes connections.
     """
 
     name: str
@@ -68,6 +71,8 @@ class Peer:
     command: tuple[str, ...]
     osc: tuple[str, ...] = ()
     mqtt: tuple[str, ...] = ()
+    quic: tuple[str, ...] = ()
+    quic_load: tuple[str, ...] = ()
     file: str = ""
     says_ready: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -122,12 +127,15 @@ def running(peer: Peer, *extra: str, rules: str = "") -> Iterator[Running]:
     file, beside what the command line says. Raises PeerError."""
     directory = Path(tempfile.mkdtemp(prefix="clasp-bench-"))
     port, osc_port, mqtt_port = free_port(), free_port(socket.SOCK_DGRAM), free_port()
+    quic_port = free_port(socket.SOCK_DGRAM)
     file = directory / "file"
     names = {
         "port": str(port),
         "dir": str(directory / "data"),
         "osc_port": str(osc_port),
         "mqtt_port": str(mqtt_port),
+        "quic_port": str(quic_port),
+        **({name: str(path) for name, path in build.certificate().items()} if peer.quic else {}),
         "file": str(file),
     }
     file.write_text(peer.file.format(**names))
@@ -151,7 +159,7 @@ def running(peer: Peer, *extra: str, rules: str = "") -> Iterator[Running]:
             _wait_ready(process, log)
         else:
             _wait_listening(process, mqtt_port, log)
-        yield Running(port, process.pid, time.monotonic() - start, osc_port, mqtt_port)
+        yield Running(port, process.pid, time.monotonic() - start, osc_port, mqtt_port, quic_port)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -172,14 +180,17 @@ def ours(*, everything: bool = False) -> Peer:
     sets = tuple(part for key, value in settings.items() for part in ("--set", f"{key}={value}"))
     osc = ("--set", "osc.listen=127.0.0.1:{osc_port}", "--set", "osc.messages_per_second=10000000")
     mqtt = ("--set", "mqtt.listen=127.0.0.1:{mqtt_port}")
-    return Peer("ours", "clasp-edge", (sys.executable, "-m", "clasp_edge", "run", *sets), osc, mqtt)
+    # A thousand connections of one host are more than one may have by the defaults.
+    quic = ("--set", "quic.listen=127.0.0.1:{quic_port}", "--set", "limits.memory_mib=0")
+    return Peer("ours", "clasp-edge", (sys.executable, "-m", "clasp_edge", "run", *sets), osc, mqtt, quic)
 
 
 def rust() -> Peer:
     program = build.reference_router()
     missing = "" if program else "not built: `make bench-peers` builds it (needs cargo and the crate registry)"
     osc = ("--osc", "127.0.0.1:{osc_port}")
-    return Peer("rust", "clasp-router 4.5 (Rust)", (str(program), "127.0.0.1:{port}"), osc, missing=missing)
+    quic = ("--quic", "127.0.0.1:{quic_port}", "{der_certificate}", "{der_key}")
+    return Peer("rust", "clasp-router 4.5 (Rust)", (str(program), "127.0.0.1:{port}"), osc, quic=quic, missing=missing)
 
 
 def forwarder() -> Peer:
@@ -190,6 +201,14 @@ def forwarder() -> Peer:
         return Peer("forwarder", "blind forwarder", (), missing=str(error))
     command = (sys.executable, script, "127.0.0.1", "{port}")
     return Peer("forwarder", "blind forwarder", command, environment={"PYTHONPATH": path})
+
+
+def aioquic() -> Peer:
+    """No router: it says back what it hears, over QUIC."""
+    missing = "" if importlib.util.find_spec("aioquic") else "not installed (pip install aioquic)"
+    command = (sys.executable, str(build.HERE / "peers" / "aioquic_echo.py"), "127.0.0.1", "{quic_port}")
+    quic = ("{pem_certificate}", "{pem_key}")
+    return Peer("aioquic", "an echo on aioquic", command, quic=quic, quic_load=("--echo",), missing=missing)
 
 
 # Nothing but routing in memory, and no limit of its own that a run would find before the machine's.
@@ -213,4 +232,4 @@ def mosquitto() -> Peer:
     return Peer("mosquitto", "Mosquitto", command, file=MOSQUITTO_CONFIG, says_ready=False, missing=missing)
 
 
-PEERS = {"ours": ours, "rust": rust, "forwarder": forwarder, "mosquitto": mosquitto}
+PEERS = {"ours": ours, "rust": rust, "forwarder": forwarder, "mosquitto": mosquitto, "aioquic": aioquic}

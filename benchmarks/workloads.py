@@ -24,9 +24,12 @@ class Workload:
     not_for: frozenset[str] = frozenset()
     osc: bool = False  # the publishers send OSC datagrams
     mqtt: bool = False  # publishers, subscribers or both speak MQTT
+    quic: bool = False  # the load generator for QUIC
     rules: str = ""  # tables of rules that the router has, as TOML
 
     def runs_on(self, peer: str) -> bool:
+        if self.quic or peer in QUIC_ONLY:
+            return self.quic and peer in QUIC_PEERS
         return peer not in self.not_for and (self.mqtt or peer not in BROKER)
 
     def arguments(self, quick: bool, osc_port: int = 0, mqtt_port: int = 0) -> list[str]:
@@ -61,6 +64,8 @@ OPEN_COUNT = 3_000_000
 BLIND = frozenset({"forwarder"})  # it would deliver to those who did not ask
 BROKER = frozenset({"mosquitto"})  # it speaks MQTT alone
 OTHERS = frozenset({"rust", "forwarder", "mosquitto"})  # rules of this form are ours
+QUIC_ONLY = frozenset({"aioquic"})  # it is no router
+QUIC_PEERS = QUIC_ONLY | {"ours", "rust"}
 CLASP_ONLY = frozenset({"rust", "forwarder"})  # the Rust router's MQTT server delivers at QoS 0 only
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -114,6 +119,10 @@ WORKLOADS: tuple[Workload, ...] = (
     _mqtt("set-to-mqtt", "SET → 1 MQTT subscriber, window 500", "--kind set --hear mqtt --window 500", alone=True),
     _mqtt("event-to-mqtt", "events → 1 MQTT subscriber, window 500", "--kind event --hear mqtt --window 500",
           alone=True),
+    # The reference takes what one read brings for one message, and loses what came with it.
+    _w("quic-set-1-1", "SET 1→1 over QUIC, window 500", "--window 500", quic=True),
+    _w("quic-set-1-1-w64", "SET 1→1 over QUIC, window 64", "--window 64", quic=True),
+    _w("quic-ping-pong", "SET 1→1 over QUIC, one at a time", "--ping-pong", quic=True, warmup=200),
 )  # fmt: skip
 
 # Measured by footprint.py, not by load.
@@ -124,4 +133,6 @@ FOOTPRINTS = {
     "sessions": "1,000 idle sessions",
     "params": "100,000 params",
     "rules": "10,000 rules",
+    "quic-sessions": "1,000 idle QUIC connections",
+    "quic-handshakes": "QUIC handshakes",
 }

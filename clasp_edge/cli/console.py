@@ -25,6 +25,9 @@ EXIT_OK = 0
 EXIT_REFUSED = 1
 EXIT_NOT_REACHED = 3
 
+RELOAD_TIMEOUT_S = 120.0
+"""Ten thousand rules take a board many seconds."""
+
 
 def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> int:
     """Carry out the command. `also_system`: nobody said which daemon, so the system's service will do as well."""
@@ -106,7 +109,7 @@ def _why(arguments: argparse.Namespace, sockets: list[Path]) -> int:
 
 
 def _reload(sockets: list[Path]) -> int:
-    done = ask(sockets, {"request": "reload"})
+    done = ask(sockets, {"request": "reload"}, RELOAD_TIMEOUT_S)
     for problem in done["problems"]:
         print(printable(f"clasp-edge: {problem}"), file=sys.stderr)
     if done["problems"]:

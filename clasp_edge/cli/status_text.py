@@ -122,6 +122,13 @@ def _uplinks(name: str, section: Report) -> Lines:
         elif told.get("state") == "up" and told.get("since"):
             text += f"; since {_moment(told['since'])}"
         yield "uplink", text + (f"; {told['last_error']}" if told.get("last_error") else "")
+        yield from _agreement(told)
+
+
+def _agreement(told: Report) -> Lines:
+    for count, names, text in (("differing", "differs", "differ"), ("pending", "awaited", "wait for who decides")):
+        if told.get(count):
+            yield "", f"{told[count]:,} params {text}: {told.get(names, '')}"
 
 
 def _uncarried(name: str, section: Report) -> Lines:
@@ -143,6 +150,7 @@ def _federation(name: str, section: Report) -> Lines:
         kind = told["kind"] if named == peer else f"{told['kind']}, {peer}"
         shared = f"; owns {told['shares']}" if told.get("shares") and told["up"] else ""
         yield "peer", f"{named} ({kind}), {where}: {owns or 'nothing'}{text}{shared}"
+        yield from _agreement(told)
     if (hidden := section.get("count", 0) + section.get("remembered", 0) - len(peers)) > 0:
         yield "", f"and {hidden} more"
 
@@ -178,6 +186,16 @@ def _osc(name: str, section: Report) -> Lines:
 
 def _mqtt(name: str, section: Report) -> Lines:
     yield "mqtt", _counts({key.replace("_", " "): value for key, value in section.items()})
+
+
+def _quic(name: str, section: Report) -> Lines:
+    now = f"connections {section.get('connections', 0):,}, handshakes {section.get('handshakes', 0):,}"
+    carried = f"{size(section.get('bytes_in', 0))} received, {size(section.get('bytes_out', 0))} sent"
+    yield "quic", f"{now}; {carried}"
+    told = {"connections", "handshakes", "bytes_in", "bytes_out"}
+    strange = _counts({key.replace("_", " "): value for key, value in section.items() if key not in told})
+    if strange != "none":
+        yield "", strange
 
 
 def _bridges(name: str, section: Report) -> Lines:
@@ -223,6 +241,7 @@ _KNOWN: Mapping[str, Callable[[str, Report], Lines]] = {
     "loop": _loop,
     "mqtt": _mqtt,
     "osc": _osc,
+    "quic": _quic,
     "bridges": _bridges,
     "journal": _journal,
 }

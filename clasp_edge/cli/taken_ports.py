@@ -12,39 +12,41 @@ from pathlib import Path
 
 from clasp_edge.config.model import Config
 
-LISTENING = "0A"
-"""TCP_LISTEN in /proc/net/tcp."""
+TCP, UDP = "tcp", "udp"
+
+LISTENING = {TCP: "0A", UDP: "07"}
+"""In /proc/net/tcp and udp: a socket that takes connections, and one that takes datagrams from everywhere."""
 
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 def taken_ports(config: Config, proc: Path = Path("/proc")) -> list[str]:
-    """A sentence for each TCP port of the configuration that another program listens on."""
-    wanted = {
-        f"{name}.{key}": listen
+    """A sentence for each port of the configuration that another program listens on."""
+    wanted = [
+        (f"{name}.{key}", TCP, listen)
         for name, part in (("websocket", config.websocket), ("tcp", config.tcp), ("mqtt", config.mqtt))
         for key, listen in (("listen", part.listen), ("tls_listen", part.tls_listen))
-        if listen is not None and listen.port
-    }
-    held = dict(_listening(proc))
+    ]
+    wanted += [("quic.listen", UDP, config.quic.listen), ("osc.listen", UDP, config.osc.listen)]
+    held = {(kind, port): inode for kind in (TCP, UDP) for port, inode in _listening(proc, kind)}
     return [
-        f"{key} {listen}: the port is taken by {_owner(held[listen.port], proc)}; stop that program, or choose "
+        f"{key} {listen}: the port is taken by {_owner(held[kind, listen.port], proc)}; stop that program, or choose "
         f"another port for {key}"
-        for key, listen in wanted.items()
-        if listen.port in held
+        for key, kind, listen in wanted
+        if listen is not None and listen.port and (kind, listen.port) in held
     ]
 
 
-def _listening(proc: Path) -> Iterator[tuple[int, str]]:
+def _listening(proc: Path, kind: str) -> Iterator[tuple[int, str]]:
     """Port and inode of each listening socket."""
-    for table in ("net/tcp", "net/tcp6"):
+    for table in (f"net/{kind}", f"net/{kind}6"):
         try:
             lines = (proc / table).read_text().splitlines()[1:]
         except OSError:
             continue
         for line in lines:
             fields = line.split()
-            if len(fields) > 9 and fields[3] == LISTENING:
+            if len(fields) > 9 and fields[3] == LISTENING[kind]:
                 yield int(fields[1].rpartition(":")[2], 16), fields[9]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
@@ -182,11 +183,12 @@ def _tables_of(content: bytes) -> dict[str, object]:
     """What a file of this content says, to be looked at and not changed: with settings of the page the files are read
     twice. Raises ValueError."""
     text = as_text(content)
-    if len(content) > LARGE_BYTES:
+    # It would not let go of the interpreter until it is through: a reload, in a thread of its own, takes the slow one.
+    if len(content) > LARGE_BYTES and threading.current_thread() is threading.main_thread():
         try:
-            import tomli
-        except ImportError:
-            pass
-        else:
-            return tomli.loads(text)
+            import rtoml
+
+            return rtoml.loads(text)
+        except (ImportError, ValueError):
+            pass  # what is wrong is said below, with its line
     return tomllib.loads(text)

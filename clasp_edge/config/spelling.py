@@ -15,6 +15,8 @@ _SINGLE = {"+": "*"}
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _SET = re.compile(r"\[(?:[!^][^\]]+|[^\]]-[^\]][^\]]*)\]")
 _STARS = re.compile(r"\*{2,}")
+_OURS = re.compile(r"(?:/(?:[A-Za-z0-9_:-]+|\*\*?))+")
+"""What most patterns look like, of which there may be thousands."""
 MOST_SPELLED_OUT = 8
 LONGEST_SHOWN = 200
 
@@ -24,7 +26,7 @@ def foreign_spelling(text: str) -> str | None:
 
     A pattern with a `*` inside a segment is a glob, in which braces, sets and `?` are what they are elsewhere.
     """
-    if not text.startswith("/"):
+    if not text.startswith("/") or _OURS.fullmatch(text):
         return None  # an address begins with "/": that is said by whoever reads it
     if "//" in text.removesuffix("/"):
         return _said(text, '"//" (any depth, OSC 1.1)', [re.sub("/{2,}", "/**/", text)])

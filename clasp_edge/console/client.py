@@ -30,7 +30,7 @@ class Refused(Exception):
     """The daemon says no; the text says why."""
 
 
-def ask(places: Sequence[Path], request: Mapping[str, Any]) -> Any:
+def ask(places: Sequence[Path], request: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> Any:
     """The result of a request to the first daemon found at one of these paths. Raises NotReached, Refused."""
     if not places:
         raise NoRouter('the control socket is switched off (console.socket = "off")')
@@ -38,7 +38,7 @@ def ask(places: Sequence[Path], request: Mapping[str, Any]) -> Any:
     none_runs = True
     for path in places:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(TIMEOUT_S)
+            connection.settimeout(timeout_s)
             try:
                 connection.connect(str(path))
             except OSError as error:

@@ -43,11 +43,14 @@ class Unavailable(OSError):
     """The socket cannot be had; the text names it and says why."""
 
 
+Answer = Callable[[bytes, str], "bytes | asyncio.Future[bytes]"]
+
+
 class ControlSocket:
-    """`answer(line, who)` makes the line that answers a line (both without the line end); `who` is
+    """`answer(line, who)` makes the line that answers a line (both without the line end), now or later; `who` is
     the user of the machine who asks, "user NAME". `start` once, `stop` once."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path, answer: Callable[[bytes, str], bytes]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path, answer: Answer) -> None:
         self.path = path
         self.answer = answer
         self.loop = loop
@@ -131,8 +134,20 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self._answered = True
         self._received = b""
-        self._transport.write(self._control.answer(line, self._who()) + b"\n")
-        self._transport.close()
+        answer = self._control.answer(line, self._who())
+        if isinstance(answer, bytes):
+            self._send(answer)
+            return
+        # What takes time bounds it itself.
+        if self._timer is not None:
+            self._timer.cancel()
+        answer.add_done_callback(lambda done: self._send(done.result()))
+
+    def _send(self, answer: bytes) -> None:
+        assert self._transport is not None
+        if not self._transport.is_closing():
+            self._transport.write(answer + b"\n")
+            self._transport.close()
 
     def _who(self) -> str:
         """As the kernel knows it (unix(7), SO_PEERCRED)."""

@@ -7,7 +7,8 @@ token has to ask for this machine by a name of its own (transports/origins.py). 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -20,7 +21,7 @@ from clasp_edge.console.near import is_near, networks_of
 from clasp_edge.console.requests import SOMEBODY, Asker, changed_by
 from clasp_edge.router.access import Identity, Refused
 from clasp_edge.router.router import Router
-from clasp_edge.transports.http import Request, response
+from clasp_edge.transports.http import Request, Whole, response
 from clasp_edge.transports.origins import FORWARDED, Origins
 from clasp_edge.wire.pattern import Pattern
 
@@ -36,6 +37,9 @@ TELLING = frozenset({"why", "settings", "token", "claim", "support"})
 EVERYTHING = Pattern(b"/**")
 
 
+Ask = Callable[[bytes, Asker], Whole]
+
+
 class Pages:
     """A `transports.http.Pages`. `metrics()`, `status()` and `clients()` make what is shown."""
 
@@ -46,7 +50,7 @@ class Pages:
         metrics: Callable[[], str],
         status: Callable[[], Any],
         clients: Callable[[], Any],
-        ask: Callable[[bytes, Asker], bytes] | None = None,
+        ask: Ask | None = None,
     ) -> None:
         """`ask(line, who)` answers what can be asked over the control socket."""
         self._ask = ask
@@ -62,7 +66,7 @@ class Pages:
         self._networks = networks_of(config.console.metrics_from)
         self._origins = Origins(config.websocket.origins)
 
-    def answer(self, request: Request) -> bytes | None:
+    def answer(self, request: Request) -> Whole | Iterator[bytes] | None:
         """The whole answer to a request for one of the pages, None for any other path."""
         if request.path == "/healthz":
             return self._well(self._health.fault(), request)
@@ -106,7 +110,7 @@ class Pages:
         status = "503 Service Unavailable" if fault else "200 OK"
         return response(status, body + b"\n", head_only=request.head_only, content_type="application/json")
 
-    def _asked(self, ask: Callable[[bytes, Asker], bytes], request: Request) -> bytes:
+    def _asked(self, ask: Ask, request: Request) -> Whole:
         """`GET /ask?request=why&address=/a` for what changes nothing; POST, with the same as JSON, for what does."""
         refusal = self._origins.host_refusal(request.headers) or self._origins.refusal(request.headers)
         if refusal is not None:
@@ -135,7 +139,11 @@ class Pages:
             # A token made while the door is open would outlive the claim.
             return _said("403 Forbidden", "this router asks for no tokens; claim it first", request)
         answer = ask(line, self._asker(request) if changes else SOMEBODY)
-        return response("200 OK", answer + b"\n", content_type="application/json")
+        if isinstance(answer, bytes):
+            return _answered(answer)
+        later: asyncio.Future[bytes] = answer.get_loop().create_future()
+        answer.add_done_callback(lambda done: later.set_result(_answered(done.result())))
+        return later
 
     def _asker(self, request: Request) -> Asker:
         """For the trail."""
@@ -218,6 +226,10 @@ def is_program(headers: Mapping[str, str]) -> bool:
 def _json(value: Any, request: Request) -> bytes:
     body = msgspec.json.encode(value) + b"\n"
     return response("200 OK", body, head_only=request.head_only, content_type="application/json")
+
+
+def _answered(answer: bytes) -> bytes:
+    return response("200 OK", answer + b"\n", content_type="application/json")
 
 
 def _said(status: str, text: str, request: Request) -> bytes:

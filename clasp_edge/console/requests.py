@@ -9,6 +9,7 @@ Knows no sockets. What a request does is in the function that is registered for 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -68,14 +69,27 @@ class Requests:
         """Answer requests of this name by this function."""
         self._handlers[name] = handler
 
-    def answer(self, line: bytes, who: Asker = SOMEBODY) -> bytes:
-        """The answer to one line, which may be anything at all; `who` asks."""
+    def answer(self, line: bytes, who: Asker = SOMEBODY) -> bytes | asyncio.Future[bytes]:
+        """The answer to one line, which may be anything at all; `who` asks. A future where it takes time."""
         try:
             result = self._result(line, who)
+            if isinstance(result, asyncio.Future):
+                return self._later(result)
         except Refused as refusal:
             error = {"code": refusal.code, "message": str(refusal)} | refusal.more
             return msgspec.json.encode({"ok": False, "error": error})
         return msgspec.json.encode({"ok": True, "result": result})
+
+    @staticmethod
+    def _later(result: asyncio.Future[Any]) -> asyncio.Future[bytes]:
+        answer: asyncio.Future[bytes] = result.get_loop().create_future()
+
+        def is_there(done: asyncio.Future[Any]) -> None:
+            if not answer.done():
+                answer.set_result(msgspec.json.encode({"ok": True, "result": done.result()}))
+
+        result.add_done_callback(is_there)
+        return answer
 
     def _result(self, line: bytes, who: Asker) -> Any:
         if len(line) > MAX_REQUEST_BYTES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ class ConsolePart(Part):
         self._requests.add("resync", Resync(lambda: None))
         self._requests.add("clients", self._everybody)
         self._requests.add("kick", lambda request: self._who().kick(request))
-        self.reload: Callable[[], Mapping[str, Any]] = dict
+        self.reload: Callable[[], Mapping[str, Any] | asyncio.Future[Mapping[str, Any]]] = dict
         """What SIGHUP does; says what came of it. Filled in by the daemon."""
         self.settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
         """What was changed on the page. Filled in by the daemon."""

@@ -24,6 +24,7 @@ from clasp_edge.wire import MessageType
 if TYPE_CHECKING:
     from clasp_edge.console.why import Finding
     from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
+    from clasp_edge.federation.downstream.peers import Peer
     from clasp_edge.federation.downstream.router_ids import RouterIds
     from clasp_edge.federation.shared.dedup import Seen
     from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
@@ -73,7 +74,7 @@ class FederationPart(Part):
         if config.uplink and self._uplinks is None:
             from clasp_edge.federation.upstream.manager import Uplinks
 
-            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal)
+            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal, self._decided_above)
         if self._uplinks is not None:
             self._uplinks.apply(config)
         if self._journal is not None:
@@ -96,7 +97,10 @@ class FederationPart(Part):
         from clasp_edge.daemon.federation_why import explain
 
         uplinks = self._uplinks.running if self._uplinks is not None else {}
-        return explain(address, uplinks, self.statistics()["peers"])
+        peers = self._handlers.peers if self._handlers is not None else None
+        owner = self._owner_below(address)
+        decides = "this router" if self._decides(address, b"", b"") else f"box {owner.router_id}" if owner else ""
+        return explain(address, uplinks, peers, decides)
 
     def stop(self) -> None:
         """Disconnect the uplinks; sessions of other routers end as all do."""
@@ -130,9 +134,16 @@ class FederationPart(Part):
         uplinks = self._uplinks.running.values() if self._uplinks is not None else ()
         if any(uplink.owned(address) for uplink in uplinks):
             return True
-        if self._handlers is not None and self._handlers.peers.owner_of(address) is not None:
+        if self._owner_below(address) is not None:
             return False
         return not any(uplink.sender.policies.admits(address) for uplink in uplinks)
+
+    def _decided_above(self, address: bytes) -> bool:
+        """Whether that is neither here nor at a router below."""
+        return self._decides(address, b"", b"") is False and self._owner_below(address) is None
+
+    def _owner_below(self, address: bytes) -> Peer | None:
+        return self._handlers.peers.owner_of(address) if self._handlers is not None else None
 
     def _set_time(self) -> None:
         """What is stored may have versions from a time to come: then the clock was wrong, or it is now."""

@@ -6,14 +6,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clasp_edge.console.why import Finding
+from clasp_edge.federation.downstream.peers import Peers
+from clasp_edge.federation.shared.agreement import Agreement
 from clasp_edge.federation.upstream.uplink import Uplink
 from clasp_edge.wire.pattern import Pattern
 
 MOST_PATTERNS = 5
 
 
-def explain(address: bytes, uplinks: Mapping[str, Uplink], peers: Mapping[str, Mapping[str, Any]]) -> Iterable[Finding]:
-    """A sentence for each uplink, and for each router below that owns it or is gone."""
+def explain(address: bytes, uplinks: Mapping[str, Uplink], peers: Peers | None, decides: str) -> Iterable[Finding]:
+    """Who decides, a sentence for each uplink, and for each router below that owns it or is gone. `decides`: who does,
+    "" for a router above."""
+    if uplinks or peers is not None:
+        carrying = ", ".join(name for name, uplink in uplinks.items() if uplink.sender.policies.admits(address))
+        who = decides or f"a router above, by uplink {carrying}"
+        yield Finding("federation", None, f"{who} decides about locks, expected revisions and strategies")
     for name, uplink in uplinks.items():
         about = f"uplink {name}"
         if not uplink.sender.policies.admits(address):
@@ -29,7 +36,12 @@ def explain(address: bytes, uplinks: Mapping[str, Uplink], peers: Mapping[str, M
         else:
             text = f"would carry it ({role}), but is {uplink.state}: {told['last_error'] or 'not connected yet'}"
             yield Finding(about, False, text)
-    for router_id, peer in peers.items():
+        yield from _agreement(about, uplink.sender.agreement, address, uplink.state == "up")
+    for here in peers.here if peers is not None else ():
+        if here.downlink is not None:
+            yield from _agreement(f"box {here.router_id}", here.downlink.agreement, address, True)
+    told_of: Mapping[str, Mapping[str, Any]] = peers.statistics() if peers is not None else {}
+    for router_id, peer in told_of.items():
         owned = [text for text in peer["owns"] if _matches(text, address)]
         if owned and peer["state"] == "up":
             yield Finding(f"box {router_id}", True, f"owns it ({owned[0]}), connected from {peer['remote']}")
@@ -37,6 +49,14 @@ def explain(address: bytes, uplinks: Mapping[str, Uplink], peers: Mapping[str, M
             yield Finding(f"box {router_id}", False, f"owns it ({owned[0]}), and is gone")
         elif peer["state"] != "up":
             yield Finding(f"box {router_id}", None, "is gone; it owned something else")
+
+
+def _agreement(about: str, agreement: Agreement, address: bytes, is_up: bool) -> Iterable[Finding]:
+    if why := agreement.why(address):
+        state = "has been told and has not answered yet" if is_up else "cannot be asked: the link is not up"
+        yield Finding(about, False, f"pending: the last write needs its word ({why}), it {state}; it stands here")
+    if address in agreement.differs:
+        yield Finding(about, False, "differs: the other end has another state, and does not take ours")
 
 
 def _matches(text: str, address: bytes) -> bool:

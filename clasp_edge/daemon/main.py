@@ -12,7 +12,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,11 @@ from clasp_edge.daemon.auth import TokenAuthenticator
 from clasp_edge.daemon.cautions import OPEN, cautions, is_open_to_others
 from clasp_edge.daemon.claimed_config import claimed
 from clasp_edge.daemon.greeting import greeting
+from clasp_edge.daemon.no_collection import no_collection
 from clasp_edge.daemon.part import CannotStart
 from clasp_edge.daemon.parts import Parts
+from clasp_edge.daemon.reloads import Done, Reloads
+from clasp_edge.daemon.rules_config import has_many_rules
 from clasp_edge.daemon.verify import load_verified, load_with_settings, refuse_unusable_certificate
 from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.router import Router
@@ -88,6 +91,8 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._service: Service | None = None
         self._settings: Settings | None = None
+        self._changes = 0
+        """How often what is in force has changed: what was read before that is not taken over after it."""
 
     async def run(self) -> int:
         """Start everything, wait for the end, stop everything; returns the exit status."""
@@ -96,6 +101,7 @@ class Daemon:
             self._authenticator = TokenAuthenticator(config, self._clock, self._trail)
         self._router = Router(config, asyncio.get_running_loop(), self._clock, self._authenticator)
         self._router.trail = self._trail
+        self._reloads = Reloads(self._router.loop, self._begin_reading, self._has_read)
         try:
             self._parts = Parts(self._router, config, self._access())
         except CannotStart as error:
@@ -131,6 +137,7 @@ class Daemon:
     def _lock(self, claim: Claim) -> None:
         """The box was claimed: ask for tokens from now on."""
         self._config = claimed(self._config, claim)
+        self._changes += 1
         if self._settings is not None:
             self._settings.amend(lambda config: claimed(config, claim))
         self._authenticator = TokenAuthenticator(self._config, self._clock, self._trail)
@@ -176,6 +183,7 @@ class Daemon:
             log.warning("%s", caution)
 
     def _stop_parts(self) -> None:
+        self._reloads.stop()
         if self._settings is not None:
             self._settings.stop()
         for part in reversed(self._parts.all):
@@ -201,14 +209,47 @@ class Daemon:
         for part in self._parts.all:
             part.apply_config(self._config)
 
-    def _reload(self, reason: str) -> dict[str, list[str]]:
+    def _reload(self, reason: str) -> asyncio.Future[Done]:
         """SIGHUP has come, or somebody asks for it: keys that are in force now, that need a restart, and problems."""
-        if self._settings is None or self._settings.on_trial is None:
-            return self._take_over(None, reason)
-        done = self._take_over(self._settings.on_trial, reason)
-        if not done["problems"]:
-            self._settings.files_changed()
-        return done
+        return self._reloads.ask(reason)
+
+    def _begin_reading(self) -> Callable[[], Config]:
+        if self._service is not None:
+            self._service.reloading()
+        self._read_at = self._changes
+        settings = None if self._settings is None else self._settings.on_trial
+        in_force = self._config
+        return lambda: self._read(settings, in_force)
+
+    def _has_read(self, found: Config | ConfigError, reason: str, done: Callable[[Done], None]) -> bool:
+        """What a reload has read. False where it was claimed, or settings were changed, meanwhile."""
+        if self._read_at != self._changes:
+            return False
+        try:
+            told = self._not_changed(found) if isinstance(found, ConfigError) else self._apply(found, reason)
+            if self._settings is not None and self._settings.on_trial is not None and not told["problems"]:
+                self._settings.files_changed()
+        finally:
+            # Whatever happens: who is not told waits for ever (systemctl reload, and everything that comes after it).
+            if self._service is not None:
+                self._service.reloaded()
+        self._parts.rules.when_in_force(lambda: done(told))
+        return True
+
+    def _read(self, settings: Mapping[str, Any] | None, in_force: Config) -> Config:
+        """The configuration as the files say it now, with these settings of the page; None: with those that are kept.
+        In any thread. Raises ConfigError."""
+        with no_collection():
+            if settings is None:
+                new = load_verified(self._config_path, self._sets)
+            else:
+                new = load_with_settings(self._config_path, self._sets, settings)
+            if new.tls != in_force.tls:  # else the one in use goes on, and what is wrong with its files is logged
+                refuse_unusable_certificate(self._config_path, new)
+            if has_many_rules(new):
+                # They live as long as this configuration: no collection needs to look at them, which would take long.
+                gc.freeze()
+        return new
 
     def _change_settings(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """A request about what is changed on the page."""
@@ -228,29 +269,23 @@ class Daemon:
         if self._service is not None:
             self._service.reloading()
         try:
-            return self._apply_changes(settings, reason)
+            return self._apply(self._read(settings, self._config), reason)
+        except ConfigError as error:
+            return self._not_changed(error)
         finally:
-            # Whatever happens: who is not told waits for ever (systemctl reload, and everything that comes after it).
             if self._service is not None:
                 self._service.reloaded()
 
-    def _apply_changes(self, settings: Mapping[str, Any] | None, reason: str) -> dict[str, list[str]]:
-        try:
-            if settings is None:
-                new = load_verified(self._config_path, self._sets)
-            else:
-                new = load_with_settings(self._config_path, self._sets, settings)
-            if new.tls != self._config.tls:  # else the one in use goes on, and what is wrong with its files is logged
-                refuse_unusable_certificate(self._config_path, new)
-        except ConfigError as error:
-            log.error("reload: the configuration was not changed: %s", error)
-            return {"applied": [], "restart": [], "problems": [str(problem) for problem in error.problems]}
-        return self._apply(new, reason)
+    @staticmethod
+    def _not_changed(error: ConfigError) -> dict[str, list[str]]:
+        log.error("reload: the configuration was not changed: %s", error)
+        return {"applied": [], "restart": [], "problems": [str(problem) for problem in error.problems]}
 
     def _apply(self, new: Config, reason: str) -> dict[str, list[str]]:
         """Take over what can change without dropping a client, and say what cannot."""
         applied, restart = reloadable_changes(self._config, new)
         self._config = config = reloaded(self._config, new)
+        self._changes += 1
         logging.getLogger().setLevel(config.log.level.upper())
         if self._authenticator is not None:
             self._authenticator.reload(config)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import TimerHandle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from clasp_edge.console.requests import Refused, Requests
 from clasp_edge.console.sources import COUNTER, Family, StatusSources
 from clasp_edge.daemon.no_collection import no_collection
 from clasp_edge.daemon.part import Part
-from clasp_edge.daemon.rules_config import has_rules, read_configured
+from clasp_edge.daemon.rules_config import has_rules, is_same, read_configured
 from clasp_edge.router.principal import host_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
@@ -58,16 +58,20 @@ class RulesPart(Part):
         self._router = router
         self._journal = journal
         self._store: PendingStore | None = None
-        self._config = config
+        self._config = self._taken_over = config
         self._host: RouterHost | None = None
         self._params: Params | None = None
         self._changed: dict[str, None] = {}
         self._timer: TimerHandle | None = None
         self._running = False
+        self._started = False
+        self._loading = 0
+        self._waiting: list[Callable[[], None]] = []
 
     def ready(self) -> None:
         self._running = True
         self.apply_config(self._config)
+        self._started = True
         if self._host is not None:
             self._host.run(self._host.engine.started)
         elif self._journal is not None and self._journal.notes().get(PENDING) is not None:
@@ -78,6 +82,10 @@ class RulesPart(Part):
     def apply_config(self, config: Config) -> None:
         self._config = config
         if not self._running or (self._host is None and not has_rules(config)):
+            return
+        if self._host is not None and not config.rules.files and is_same(self._taken_over, config):
+            # Something else has changed: a box was claimed, an option of the page is tried.
+            self._host.engine.enabled = config.rules.enabled
             return
         with no_collection():
             self._take_over(config)
@@ -91,16 +99,38 @@ class RulesPart(Part):
             return
         for remark in remarks:
             log.info("rules: %s", remark)
-        host = self._host if self._host is not None else self._begin()
-        host.engine.enabled = config.rules.enabled
-        self._changed |= dict.fromkeys(host.engine.states)
-        for lost in host.run(lambda: host.engine.load(rules, config.scene)):
-            log.warning("rules: lost by the reload: %s", lost)
-        host.listen()
-        if self._journal is not None and self._store is None:
-            self._resume(host, self._journal)
-        self._changed |= dict.fromkeys(host.engine.states)
-        self._tell()
+        self._taken_over = config
+        if self._host is None:
+            self._host = self._begin()
+        self._host.engine.enabled = config.rules.enabled
+        self._changed |= dict.fromkeys(self._host.engine.states)
+        self._loading += 1
+        if self._started:
+            self._host.load_in_parts(rules, config.scene, self._loaded)
+        else:
+            self._loaded(self._host.load(rules, config.scene))
+
+    def _loaded(self, lost: list[str]) -> None:
+        """The rules are in force."""
+        for each in lost:
+            log.warning("rules: lost by the reload: %s", each)
+        self._loading -= 1
+        if self._host is not None:
+            if self._journal is not None and self._store is None and self._running:
+                self._resume(self._host, self._journal)
+            self._changed |= dict.fromkeys(self._host.engine.states)
+            self._tell()
+        if not self._loading:
+            waiting, self._waiting = self._waiting, []
+            for then in waiting:
+                then()
+
+    def when_in_force(self, then: Callable[[], None]) -> None:
+        """Call it when the rules of the last reload are in force, at once where they are."""
+        if self._loading and self._running:
+            self._waiting.append(then)
+        else:
+            then()
 
     def _resume(self, host: RouterHost, journal: Journal) -> None:
         """Go on with what an earlier process had under way."""
@@ -118,11 +148,11 @@ class RulesPart(Part):
         router = self._router
         self._params = Params(router.plane, "rules")
         self._params.open()
-        self._host = RouterHost(router.plane, router.loop, router.clock, self._access, self._note)
+        host = RouterHost(router.plane, router.loop, router.clock, self._access, self._note)
         router.on_admitted.append(self._joined)
         router.on_ended.append(self._left)
         router.on_switch = self._switch
-        return self._host
+        return host
 
     def _access(self, scopes: Sequence[str]) -> Any:
         if not scopes:
@@ -193,8 +223,11 @@ class RulesPart(Part):
 
     def _note(self, rule: str) -> None:
         self._changed[rule] = None
+        self._tell_later(TELL_AFTER_S)
+
+    def _tell_later(self, delay_s: float) -> None:
         if self._timer is None and self._running:
-            self._timer = self._router.loop.call_later(TELL_AFTER_S, self._tell)
+            self._timer = self._router.loop.call_later(delay_s, self._tell)
 
     def _tell(self) -> None:
         """Write what has changed, some rules at a time: of thousands it takes longer than others may wait."""

@@ -18,6 +18,14 @@ def has_rules(config: Config) -> bool:
     return bool(config.rule or config.map or config.rules.files)
 
 
+MANY = 500
+
+
+def has_many_rules(config: Config) -> bool:
+    """Whether what is made of them is worth a thought: thousands of objects."""
+    return len(config.rule) + len(config.map) >= MANY or bool(config.rules.files)
+
+
 Read = tuple[list["Rule"], list[tuple[str, str]], list[str]]
 
 _checked: list[tuple[Config, Read]] = []
@@ -35,14 +43,16 @@ def check_configured(config: Config) -> Read:
 def read_configured(config: Config) -> Read:
     """The rules of a configuration; `(key path or file, sentence)` for each problem; remarks on what was written for
     the reference router."""
-    while _checked:
-        checked, found = _checked.pop()
-        if _same(checked, config):
+    # The thread of a reload may put another one there at any time.
+    for checked, found in _checked[:]:
+        _checked.clear()
+        if is_same(checked, config):
             return found
     return _read(config)
 
 
-def _same(left: Config, right: Config) -> bool:
+def is_same(left: Config, right: Config) -> bool:
+    """Whether these have rules of one reading, but for what is in `rules.files`."""
     return (
         left.rule is right.rule
         and left.map is right.map

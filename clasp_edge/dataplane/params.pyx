@@ -77,6 +77,23 @@ cdef size_t _beside(Write* write) noexcept nogil:
     return write.raw.properties_size + write.raw.payload_size
 
 
+cdef int _told_flags(Params plane, Entry* entry, Sink origin, Write* write) noexcept:
+    """Its flags, without a lock that has come round: nobody has locked here what was last written here, and where a
+    ring of routers passes that on, it would hold for ever. Who decides holds what it is told."""
+    if (write.hlc and write.flags & SET_LOCK and (write.rank & ~EPOCH_MASK) == plane.tag and entry.lock_holder == 0
+            and not plane._decides(entry, origin)):
+        return write.flags & ~SET_LOCK
+    return write.flags
+
+
+cdef void _take_lock(Params plane, Entry* entry, Sink origin, Write* write) noexcept:
+    """What the write says of a lock, where it is no news itself: other routers have to hear of it all the same."""
+    cdef uint32_t before = entry.lock_holder
+    plane._lock_told(entry, origin, _told_flags(plane, entry, origin, write))
+    if entry.lock_holder != before:
+        plane.tell_links(entry, 0, origin, True)
+
+
 cdef class Params(Routing):
     """The params of one router: SET, its refusals and versions, clearing, eviction.
 
@@ -136,7 +153,7 @@ cdef class Params(Routing):
             if not self._newer(entry, write):
                 if write.quiet or write.hlc == entry.hlc and write.rank == entry.rank or not self._late(
                         entry, origin, write):
-                    self._lock_told(entry, origin, write.flags)
+                    _take_lock(self, entry, origin, write)
                     if write.hlc == entry.hlc and write.rank == entry.rank and not write.quiet:
                         # Known from the comparison of states already; now it has its turn among the others.
                         return self._replay(origin, write, entry)
@@ -154,7 +171,7 @@ cdef class Params(Routing):
                     and memcmp(entry_value(entry), write.value, write.value_size) == 0
                     and _same_message(entry, write.raw)):
                 # Only its version is news, perhaps how long it has to live, and whether it is locked.
-                self._lock_told(entry, origin, write.flags)
+                self._lock_told(entry, origin, _told_flags(self, entry, origin, write))
                 self._heard(write.hlc)
                 before = version_hash(entry.hlc, entry.rank)
                 entry.hlc = write.hlc
@@ -560,7 +577,7 @@ cdef class Params(Routing):
         if write.flags & SET_UNLOCK and write.hlc == 0:
             self._unlock(entry)
         if write.flags & (SET_LOCK | SET_UNLOCK):
-            self._lock_told(entry, origin, write.flags)
+            self._lock_told(entry, origin, _told_flags(self, entry, origin, write))
         if entry.revision == 0 or entry.writer != origin.writer:
             if entry.revision:
                 self._release_writer(entry.writer)

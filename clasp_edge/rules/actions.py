@@ -18,7 +18,8 @@ from clasp_edge.rules.values import MISSING
 MAX_ACTIONS = 64
 LONGEST_DELAY_S = 7 * 86_400
 LONGEST_FADE_S = 86_400
-_SOURCES = ("value", "from", "expression")
+_SOURCES = dict.fromkeys(("value", "from", "expression")).keys()
+_START_SOURCES = dict.fromkeys(("start", "from", "expression")).keys()
 SIGNALS = ("event", "param", "stream", "gesture", "timeline")
 
 
@@ -35,7 +36,7 @@ class Actions:
         self._count += 1
         if self._count > MAX_ACTIONS:
             part.wrong("", f"has more than {MAX_ACTIONS} actions")
-        verbs = part.among(_READERS)
+        verbs = part.among(_READERS.keys())
         if len(verbs) != 1:
             known = ", ".join(_READERS)
             if verbs:
@@ -67,7 +68,7 @@ class Actions:
 
     def source(self, part: Table, default: Source | None = None, *, key: str = "value") -> Source:
         """Where the value comes from: `value`, `from` ("trigger" or an address), or `expression`; then `transform`."""
-        given = part.among(_SOURCES if key == "value" else (key, "from", "expression"))
+        given = part.among(_SOURCES if key == "value" else _START_SOURCES)
         transform: Transform | None = None
         if part.has("transform"):
             transform = compile_transform(part.raw["transform"], part, "transform")

@@ -34,8 +34,9 @@ _ORDERED: dict[str, Callable[[int], bool]] = {
 }
 _WORDS = {"==": "eq", "!=": "ne", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 OPS = ("eq", "ne", *_ORDERED)
-_COMPARISONS = (*OPS, "between", "in", "op")
-_KINDS = ("all", "any", "not", "between_times", "days", "expression", "pattern")
+_COMPARISONS = dict.fromkeys((*OPS, "between", "in", "op")).keys()
+_KINDS = dict.fromkeys(("all", "any", "not", "between_times", "days", "expression", "pattern")).keys()
+_AGES = dict.fromkeys(("older_s", "newer_s")).keys()
 
 
 class Compiler:
@@ -156,14 +157,16 @@ class Compiler:
             part.wrong("", 'a condition on a pattern needs one of "any = true", "all = true", "at_least = N"')
         test, said = _test(part)
 
+        # Not by how it is said, which is cut short: 1 is not true, and a long text is not another one.
+        key = repr([(name, part.raw[name]) for name in (*_COMPARISONS, "value") if name in part.raw])
+
         def of_pattern(event: Event, lookup: Lookup) -> str | None:
             if pattern is None:
                 return "the pattern is wrong"
-            found = lookup.matching(pattern)
-            held = sum(1 for _, value in found if test(value))
+            held, there = lookup.tally(pattern, key, test)
             if every:
-                return None if found and held == len(found) else f"{held} of {len(found)} are {said}"
-            return None if held >= (at_least or 1) else f"{held} of {len(found)} are {said}"
+                return None if there and held == there else f"{held} of {there} are {said}"
+            return None if held >= (at_least or 1) else f"{held} of {there} are {said}"
 
         return of_pattern
 
@@ -210,7 +213,7 @@ def _shown(value: Any) -> str:
 
 
 def _ages(part: Table) -> list[tuple[bool, float]]:
-    return [(key == "older_s", part.number(key, low=0)) for key in part.among(("older_s", "newer_s"))]
+    return [(key == "older_s", part.number(key, low=0)) for key in part.among(_AGES)]
 
 
 def _optional_test(part: Table) -> tuple[Test, str]:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from clasp_edge.dataplane import Adapter
 from clasp_edge.rules.daytime import DayTimes
 from clasp_edge.rules.firing import Firings
 from clasp_edge.rules.host import Host
-from clasp_edge.rules.index import Due, Index, Members, looks_at
+from clasp_edge.rules.index import Due, Index, looks_at
+from clasp_edge.rules.members import Members
 from clasp_edge.rules.model import Event, Lookup, Rule, Trigger
-from clasp_edge.rules.state import LARGE, Bounded, RuleState, Seen, WaitingValues, small
+from clasp_edge.rules.state import Budget, RuleState, Seen, WaitingValues
 from clasp_edge.rules.timing import AT_ONCE, Timing
 from clasp_edge.rules.trace import LONGEST, Entry
 from clasp_edge.rules.values import MISSING, brief, equal, number
@@ -45,9 +45,9 @@ MAX_WAITING_BYTES = 8 * 1024 * 1024
 """Values of events that wait for their time (holds, delays, settling), of all rules together. Small ones are free: how
 many wait is bounded."""
 
-MAX_READ = 512
-"""Members of a pattern that a condition reads one by one. Of more, it takes what it was told of each, and looks whether
-these many are still there."""
+MAX_KEPT_BYTES = 16 * 1024 * 1024
+"""Timers, sides of thresholds and cooldowns of single addresses, of all rules together. What is over is forgotten, what
+was not used for longest first, of the rule that has most."""
 
 REVIEW_AFTER_S = 0.1
 """What concerns many addresses (a limit that is itself a param, more than AT_ONCE holds) is looked at again this long
@@ -64,6 +64,7 @@ class Engine(Lookup):
         self.scenes: dict[str, dict[str, Any]] = {}
         self.firings = Firings(self)
         self.timing = Timing(self)
+        self._sink = index
         self.index = Index(index)
         self.depth = 0
         """How many rules have set each other off where what is written now is written."""
@@ -73,59 +74,88 @@ class Engine(Lookup):
         self._days = DayTimes(host, self._time_has_come)
         self._now = host.monotonic_s()
         self._waiting = WaitingValues(MAX_WAITING_BYTES)
+        self._kept = Budget(MAX_KEPT_BYTES)
 
     # ---- loading ----
 
     def load(self, rules: Sequence[Rule], scenes: dict[str, dict[str, Any]]) -> list[str]:
         """Take over these rules. Returns what was pending and is lost, in words."""
-        self.scenes = scenes
         lost: list[str] = []
-        kept: dict[str, RuleState] = {}
-        fresh: list[RuleState] = []
-        for place, rule in enumerate(rules):
-            before = self.states.pop(rule.id, None)
-            if before is not None and before.rule.same_as(rule):
-                before.place = place
-                kept[rule.id] = before
-                continue
-            if before is not None:
-                lost += self._let_go(before)
-            kept[rule.id] = state = RuleState(rule, place, len(rules))
-            fresh.append(state)
-        for gone in self.states.values():
-            lost += self._let_go(gone)
-        self.states = kept
-        self.index.build(kept.values(), self._scanned)
-        for state in fresh:
-            self._begin(state)
-        self._days.apply([(state.rule.id, trigger) for state in kept.values() for trigger in state.rule.triggers])
+        for _ in self.loading(list(rules), scenes, lost, lambda index: iter(())):
+            pass
         return lost
+
+    def loading(
+        self,
+        rules: list[Rule],
+        scenes: dict[str, dict[str, Any]],
+        lost: list[str],
+        listen: Callable[[Index], Iterator[None]],
+    ) -> Iterator[None]:
+        """The same in parts. The list is used up; what is lost comes into `lost`. `listen` has the engine told of what
+        these rules look at. The rules that there are go on until the new ones take their place, all in one step."""
+        gone, kept, fresh = dict(self.states), dict[str, RuleState](), list[RuleState]()
+        count = len(rules)
+        rules.reverse()
+        while rules:
+            # One by one: to give thousands back at once takes long as well.
+            rule = rules.pop()
+            before = gone.get(rule.id)
+            if before is not None and before.rule.same_as(rule):
+                kept[rule.id] = gone.pop(rule.id)
+            else:
+                kept[rule.id] = state = RuleState(rule, count, self._kept)
+                fresh.append(state)
+            if not len(rules) % AT_ONCE:
+                yield
+        fresh.reverse()
+        index = Index(self._sink)
+        yield from index.building(kept.values(), self.index.members, self._scan)
+        yield from listen(index)
+        for at, state in enumerate(gone.values(), 1):
+            lost += self._let_go(state)
+            if not at % AT_ONCE:
+                yield
+        before_that, self.scenes, self.states, self.index = self.index, scenes, kept, index
+        while fresh:
+            yield from self._begin(fresh.pop())
+            if not len(fresh) % AT_ONCE:
+                yield
+        self._days.apply(index.of_day)
+        yield from before_that.emptying()
+        while gone:
+            gone.popitem()
+            if not len(gone) % AT_ONCE:
+                yield
 
     def stop(self) -> list[str]:
         """End all timers. Returns what was pending and is lost, in words."""
+        self._jobs.clear()
         return self.load((), {})
 
     def about(self, address: bytes) -> list[tuple[str, RuleState]]:
         """The rules that look at an address, by id."""
         return [(rule, state) for rule, state in self.states.items() if looks_at(state.rule, address)]
 
-    def _scanned(self, pattern: Pattern) -> Members:
+    def _scan(self, pattern: Pattern, members: Members) -> Iterator[None]:
         """The addresses below a pattern that conditions ask about, kept from here on by what is told."""
-        members: Members = Bounded(MAX_SCANNED)
-        for address, value in self.host.scan(pattern, MAX_SCANNED):
-            members[address] = small(value)
+        for count, (address, value) in enumerate(self.host.scan(pattern, MAX_SCANNED), 1):
+            members.tell(address, value)
             self._seen.begin(address, value)
-        return members
+            if not count % (4 * AT_ONCE):
+                yield
 
-    def _begin(self, state: RuleState) -> None:
+    def _begin(self, state: RuleState) -> Iterator[None]:
         """Take the state as it stands for what was there before, and start what runs by itself."""
         for trigger in state.rule.triggers:
             if trigger.kind in ("change", "threshold", "silence") and trigger.pattern is not None:
-                for address, value in self.host.scan(trigger.pattern, MAX_SCANNED):
+                for count, (address, value) in enumerate(self.host.scan(trigger.pattern, MAX_SCANNED), 1):
                     self._seen.begin(address, value)
                     self._take_side(state, trigger, address, value)
                     if trigger.kind == "silence":
                         self.timing.expect(state, trigger, address)
+                    if not count % (2 * AT_ONCE):
+                        yield
                 if trigger.kind == "silence" and trigger.captures is not None and not trigger.captures.count:
                     self.timing.expect(state, trigger, trigger.pattern.text.decode())
             elif trigger.kind == "interval":
@@ -145,7 +175,9 @@ class Engine(Lookup):
 
     def _let_go(self, state: RuleState) -> list[str]:
         self.timing.cancel(state)
-        return self.firings.cancel(state)
+        lost = self.firings.cancel(state)
+        state.forget()
+        return lost
 
     def started(self) -> None:
         """The router is up: triggers of kind `start`."""
@@ -172,6 +204,10 @@ class Engine(Lookup):
         job = self._jobs.popleft()
         if next(job, self) is not self:
             self._jobs.appendleft(job)
+
+    def add(self, job: Iterator[None]) -> None:
+        """Do it when it is its turn."""
+        self._jobs.append(job)
 
     def do(self, job: Iterator[None]) -> None:
         """Do it now, if nothing else is under way and it is over soon."""
@@ -201,7 +237,7 @@ class Engine(Lookup):
         previous, changed = self._seen.take(address, value, self._now)
         route = self.index.route(address)
         for members in route.members:
-            members[address] = small(value)
+            members.tell(address, value)
         event = self._event("set", address, value, previous, depth, by)
         due = []
         for count, (state, trigger) in enumerate(route.due, 1):
@@ -454,17 +490,13 @@ class Engine(Lookup):
     def value(self, address: str) -> Any:
         return self.host.read(address)
 
-    def matching(self, pattern: Pattern) -> list[tuple[str, Any]]:
+    def tally(self, pattern: Pattern, key: Hashable, test: Callable[[Any], bool]) -> tuple[int, int]:
         members = self.index.members.get(pattern.text)
         if members is None:
-            return list(self.host.scan(pattern, MAX_SCANNED))
-        for address in list(islice(members, MAX_READ)):
-            # A param may be gone, and nobody tells; one that is there goes to the end, so that all come round.
-            if (value := self.host.read(address)) is MISSING:
-                del members[address]
-            else:
-                members[address] = small(value)
-        return [(address, self.host.read(address) if value is LARGE else value) for address, value in members.items()]
+            found = [test(value) for _, value in self.host.scan(pattern, MAX_SCANNED)]
+            return sum(found), len(found)
+        members.look(self.host.read)
+        return members.held(key, test, self.host.read), len(members)
 
     def age_s(self, address: str) -> float | None:
         since_s = self._seen.since_s(address)

@@ -6,7 +6,7 @@ Nothing of it is changed afterwards. The classes are not frozen: that would take
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -87,8 +87,8 @@ class Lookup(ABC):
         """The value, or MISSING."""
 
     @abstractmethod
-    def matching(self, pattern: Pattern) -> list[tuple[str, Any]]:
-        """The params that match, bounded."""
+    def tally(self, pattern: Pattern, key: Hashable, test: Callable[[Any], bool]) -> tuple[int, int]:
+        """How many of the params that match pass a test, and how many there are; bounded. Tests of one key are one."""
 
     @abstractmethod
     def age_s(self, address: str) -> float | None:
@@ -165,4 +165,6 @@ class Rule:
 
     def same_as(self, other: Rule) -> bool:
         """Whether it was read from the same: 1, 1.0 and true are equal in Python, and not the same to write."""
+        if self.raw is other.raw:
+            return True
         return bool(self.raw == other.raw) and repr(self.raw) == repr(other.raw)

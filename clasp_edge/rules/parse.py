@@ -84,24 +84,23 @@ def _add(rules: list[Rule], seen: dict[str, str], rule: Rule | None, report: Rep
 
 def read_rule(raw: Any, path: str, scenes: frozenset[str], report: Report) -> Rule | None:
     """One rule, or None after reporting why not."""
-    if not isinstance(raw, Mapping):
+    if type(raw) is not dict and not isinstance(raw, Mapping):
         report(path, "must be a table")
         return None
     part = Table(raw, path, report)
     rule_id = part.text("id", longest=128) or ""
     if rule_id and not _ID.fullmatch(rule_id):
         part.wrong("id", "must be letters, digits and _ . : - and begin with a letter or digit")
-    triggers = tuple(_trigger(row) for row in part.tables("trigger"))
+    triggers = tuple([_trigger(row) for row in part.tables("trigger")])
     if not triggers and "trigger" in raw and part.sound:
         part.wrong("trigger", "must be at least one table")
     if len(triggers) > MAX_TRIGGERS:
         part.wrong("trigger", f"has more than {MAX_TRIGGERS} tables")
-    captures = min((trigger.captures.count if trigger.captures else 0 for trigger in triggers), default=0)
-    deep = {place for trigger in triggers if trigger.captures is not None for place in trigger.captures.deep}
+    captures, deep = _captured(triggers)
     compiler = Compiler(captures, deep)
-    conditions = tuple(compiler.compile(row) for row in part.tables("when", ()))
+    conditions = tuple([compiler.compile(row) for row in part.tables("when", ())]) if part.has("when") else ()
     reader = Actions(captures, scenes)
-    actions = tuple(reader.read(row) for row in part.tables("do"))
+    actions = tuple([reader.read(row) for row in part.tables("do")])
     if not actions and part.sound:
         part.wrong("do", "must be at least one action")
     rule = Rule(
@@ -116,15 +115,26 @@ def read_rule(raw: Any, path: str, scenes: frozenset[str], report: Report) -> Ru
         aged=tuple(compiler.aged),
         name=rule_id,
     )
-    if part.among(_MORE):
+    if part.among(_MORE_KEYS):
         _read_more(rule, part)
     return rule if part.finish() else None
+
+
+def _captured(triggers: Sequence[Trigger]) -> tuple[int, set[int]]:
+    """How many captures all triggers have in common, and which of them may be several segments."""
+    counts = [trigger.captures.count if trigger.captures is not None else 0 for trigger in triggers]
+    deep: set[int] = set()
+    for trigger in triggers:
+        if trigger.captures is not None and trigger.captures.deep:
+            deep.update(trigger.captures.deep)
+    return min(counts, default=0), deep
 
 
 _MORE = (
     "name", "enabled", "mode", "for_s", "settle_ms", "throttle_ms", "cooldown_s", "cooldown_per", "run", "scopes",
     "max_per_second",
 )  # fmt: skip
+_MORE_KEYS = dict.fromkeys(_MORE).keys()
 
 
 def _read_more(rule: Rule, part: Table) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from clasp_edge.config.spelling import foreign_spelling
 from clasp_edge.rules.table import Table
 from clasp_edge.rules.templates import Captures, Template
 from clasp_edge.wire.address import validate_address
+from clasp_edge.wire.limits import MAX_ADDRESS_SEGMENTS
 from clasp_edge.wire.pattern import Pattern, PatternError
+
+_PLAIN = re.compile(rf"(?:/[A-Za-z0-9_.:-]{{1,60}}){{1,{min(16, MAX_ADDRESS_SEGMENTS)}}}")
+"""Most addresses that people write: nothing is to be found in them."""
 
 
 @lru_cache(maxsize=1024)
@@ -49,7 +54,9 @@ def target_at(part: Table, key: str, source: str, captures: int) -> Template:
             part.wrong(key, f'must begin with "/", not "{source}"')
         elif source:
             # What is put into a place is checked when it is known; the rest has to be an address as it stands.
-            validate_address((source if made.fixed else made.example()).encode())
+            whole = source if made.fixed else made.example()
+            if not _PLAIN.fullmatch(whole):
+                validate_address(whole.encode())
         return made
     except UnicodeEncodeError:
         part.wrong(key, "has no UTF-8 form")

@@ -7,11 +7,12 @@ same gate, is journaled, federated and delivered like anybody's.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -19,6 +20,9 @@ from clasp_edge.clock import Clock
 from clasp_edge.dataplane import Adapter, Plane, Subscription, Verdict
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.rules.engine import Engine
+from clasp_edge.rules.index import Index
+from clasp_edge.rules.model import Rule
+from clasp_edge.rules.timing import AT_ONCE
 from clasp_edge.rules.values import MISSING
 from clasp_edge.wire import (
     ABSENT,
@@ -90,6 +94,7 @@ class RouterHost:
         self._ear = _Ear(plane, self)
         self._voices: dict[str, _Voice] = {}
         self._subscriptions: dict[bytes, Subscription] = {}
+        self._numbers = itertools.count()
         self._waiting: deque[tuple[Any, int, bytes]] = deque()
         self._waiting_bytes = 0
         self._working = False
@@ -102,18 +107,55 @@ class RouterHost:
 
     # ---- being told ----
 
-    def listen(self) -> None:
-        """Subscribe to exactly what the engine's rules look at."""
-        self._written.clear()
-        wanted = {pattern.text: pattern for pattern in self.engine.index.patterns()}
-        for text in self._subscriptions.keys() - wanted.keys():
+    def load(self, rules: list[Rule], scenes: dict[str, dict[str, Any]]) -> list[str]:
+        """Take over these rules, at once. Returns what was pending and is lost, in words."""
+        lost: list[str] = []
+
+        def load_now() -> None:
+            for _ in self._loading(rules, scenes, lost):
+                pass
+
+        self.run(load_now)
+        return lost
+
+    def load_in_parts(
+        self, rules: list[Rule], scenes: dict[str, dict[str, Any]], then: Callable[[list[str]], None]
+    ) -> None:
+        """Take over these rules, while others have their turn; the list is used up. What is heard meanwhile waits for
+        them. `then` is called when they are in force, with what is lost."""
+
+        def job() -> Iterator[None]:
+            lost: list[str] = []
+            try:
+                yield from self._loading(rules, scenes, lost)
+            finally:
+                then(lost)
+
+        self.engine.add(job())
+        if not self._working:
+            self._work()
+
+    def _loading(self, rules: list[Rule], scenes: dict[str, dict[str, Any]], lost: list[str]) -> Iterator[None]:
+        yield from self.engine.loading(rules, scenes, lost, self._listening)
+        yield
+        for count, text in enumerate(self._subscriptions.keys() - self.engine.index.texts(), 1):
             self._plane.trie.discard(self._subscriptions.pop(text))
-        for text in wanted.keys() - self._subscriptions.keys():
-            subscription = Subscription(self._ear, len(self._subscriptions), wanted[text], 0xFF)
-            self._subscriptions[text] = subscription
-            self._plane.trie.add(subscription)
-        for rule in self._voices.keys() - self.engine.states.keys():
+            if not count % AT_ONCE:
+                yield
+        for count, rule in enumerate(self._voices.keys() - self.engine.states.keys(), 1):
             self._plane.unregister(self._voices.pop(rule))
+            if not count % AT_ONCE:
+                yield
+
+    def _listening(self, index: Index) -> Iterator[None]:
+        """Subscribe to what rules look at that nobody looked at before."""
+        for count, pattern in enumerate(index.patterns(), 1):
+            if pattern.text not in self._subscriptions:
+                subscription = Subscription(self._ear, next(self._numbers), pattern, 0xFF)
+                self._subscriptions[pattern.text] = subscription
+                self._plane.trie.add(subscription)
+            if not count % AT_ONCE:
+                yield
 
     def close(self) -> None:
         """Hear and write no more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from functools import cached_property
 from hashlib import blake2b
+from sys import getsizeof
 from typing import Any, Final, Generic, TypeVar
 
 from clasp_edge.rules.host import Timer
@@ -13,6 +14,9 @@ from clasp_edge.rules.trace import Trace
 from clasp_edge.rules.transforms import Memory
 from clasp_edge.rules.values import MISSING, equal
 from clasp_edge.wire import WireError, encode_value
+
+TABLE_ENTRY_BYTES = 600
+"""With the table's place, a timer, its function and the event that it is for."""
 
 MAX_KEYS = 10_000
 """Addresses for which one rule keeps timers and sides; the one not used for longest is forgotten."""
@@ -24,30 +28,94 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Bounded(OrderedDict[K, V], Generic[K, V]):
-    """A dict that forgets what was not written for longest, beyond `most` entries."""
+class Budget:
+    """What tables by address take together, in bytes. Addresses are for strangers to choose, and to make long."""
 
-    def __init__(self, most: int = MAX_KEYS) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+        self._largest: Bounded[Any, Any] | None = None
+
+    def take(self, size: int, table: Bounded[Any, Any]) -> None:
+        """An entry of a table. Where there is no room, the largest table forgets what it has not used for longest."""
+        self.taken += size
+        if self._largest is None or table.bytes > self._largest.bytes:
+            self._largest = table
+        while self.taken > self.most and self._largest:
+            self._largest.drop_oldest()
+            if self._largest.bytes < table.bytes:
+                self._largest = table
+
+
+class Bounded(OrderedDict[K, V], Generic[K, V]):
+    """A dict that forgets what was not written for longest, beyond `most` entries, or what its budget has room for."""
+
+    def __init__(self, most: int = MAX_KEYS, budget: Budget | None = None) -> None:
         super().__init__()
         self._most = most
+        self._budget = budget
+        self.bytes = 0
 
     def __setitem__(self, key: K, value: V) -> None:
+        new = self._budget is not None and key not in self
         super().__setitem__(key, value)
         self.move_to_end(key)
         if len(self) > self._most:
-            _, dropped = self.popitem(last=False)
-            if hasattr(dropped, "cancel"):
-                dropped.cancel()
+            self.drop_oldest()
+        if new and self._budget is not None:
+            size = _entry_bytes(key)
+            self.bytes += size
+            self._budget.take(size, self)
+
+    def __delitem__(self, key: K) -> None:
+        super().__delitem__(key)
+        self._give_back(key)
+
+    def pop(self, key: K, default: Any = None) -> Any:
+        """Take an entry out; the default where there is none."""
+        if key not in self:
+            return default
+        value = self[key]
+        del self[key]
+        return value
+
+    def clear(self) -> None:
+        if self._budget is not None:
+            self._budget.taken -= self.bytes
+        self.bytes = 0
+        super().clear()
+
+    def drop_oldest(self) -> None:
+        """Forget what was not written for longest; a timer ends."""
+        key = next(iter(self))
+        dropped: Any = self[key]
+        del self[key]
+        if isinstance(dropped, tuple):
+            dropped = dropped[0]  # a hold: the timer, and what has begun to hold
+        if hasattr(dropped, "cancel"):
+            dropped.cancel()
+
+    def _give_back(self, key: K) -> None:
+        if self._budget is not None:
+            size = _entry_bytes(key)
+            self.bytes -= size
+            self._budget.taken -= size
+
+
+def _entry_bytes(key: Any) -> int:
+    """Of an entry, with a timer and what it will do."""
+    text = key if isinstance(key, str) else key[1]
+    return TABLE_ENTRY_BYTES + getsizeof(text)
 
 
 class RuleState:
     """One loaded rule: its counts, its sides of thresholds, its timers. Most rules need few of the tables: each is made
     when it is first asked for."""
 
-    def __init__(self, rule: Rule, place: int, rules: int = 1) -> None:
-        """`place` is the rule's number among `rules`."""
+    def __init__(self, rule: Rule, rules: int = 1, budget: Budget | None = None) -> None:
+        """One of so many rules; `budget` is for the tables of all."""
         self.rule = rule
-        self.place = place
+        self._budget = budget
         self.enabled = rule.enabled
         self.trace = Trace(rules)
         self.spent = 0.0
@@ -58,49 +126,49 @@ class RuleState:
     @cached_property
     def inside(self) -> Bounded[tuple[int, str], int]:
         """By threshold and address: 1 where the value is above it, -1 below, 0 for neither."""
-        return Bounded()
+        return Bounded(MAX_KEYS, self._budget)
 
     @cached_property
     def memories(self) -> Bounded[tuple[int, str], Memory]:
         """By action and address: what its transforms remember."""
-        return Bounded()
+        return Bounded(MAX_KEYS, self._budget)
 
     # Timing, by address where the rule's trigger stands for many of them, else by "".
 
     @cached_property
     def settling(self) -> Bounded[str, Timer]:
         """Values that are to stay as they are for a while (`settle_ms`)."""
-        return Bounded()
+        return Bounded(MAX_KEYS, self._budget)
 
     @cached_property
     def throttled_until_s(self) -> Bounded[str, float]:
         """When the period of `throttle_ms` is over."""
-        return Bounded()
+        return Bounded(MAX_KEYS, self._budget)
 
     @cached_property
     def trailing(self) -> Bounded[str, Timer]:
         """Last values of a period of `throttle_ms`."""
-        return Bounded()
+        return Bounded(MAX_KEYS, self._budget)
 
     @cached_property
     def holding(self) -> Bounded[str, tuple[Timer, Event]]:
         """What has begun to hold (`for_s`)."""
-        return _Held()
+        return Bounded(MAX_KEYS, self._budget)
 
     @cached_property
     def held_until_s(self) -> Bounded[str, float]:
         """When what holds has held for long enough."""
-        return Bounded()
+        return Bounded(MAX_KEYS, self._budget)
 
     @cached_property
     def fired_at_s(self) -> Bounded[str, float]:
         """The last firing (`cooldown_s`)."""
-        return Bounded()
+        return Bounded(MAX_KEYS, self._budget)
 
     @cached_property
     def silences(self) -> Bounded[tuple[int, str], Timer]:
         """By trigger and address: signs of life that are awaited."""
-        return Bounded()
+        return Bounded(MAX_KEYS, self._budget)
 
     @cached_property
     def ticks(self) -> dict[int, Timer]:
@@ -112,19 +180,15 @@ class RuleState:
         found: dict[Any, Any] = self.__dict__.get(table, {})
         return found
 
+    def forget(self) -> None:
+        """Give back what is kept of addresses: the rule is gone."""
+        for table in self.__dict__.values():
+            if isinstance(table, Bounded):
+                table.clear()
+
     def key(self, event: Event) -> str:
         """What timing is kept by."""
         return event.address if event.captures else ""
-
-
-class _Held(Bounded[str, tuple[Timer, Event]]):
-    """Holds: what is dropped is cancelled."""
-
-    def __setitem__(self, key: str, value: tuple[Timer, Event]) -> None:
-        if len(self) >= MAX_KEYS and key not in self:
-            _, (timer, _) = self.popitem(last=False)
-            timer.cancel()
-        super().__setitem__(key, value)
 
 
 class WaitingValues:

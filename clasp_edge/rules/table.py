@@ -37,9 +37,12 @@ def closest(name: str, known: Sequence[str]) -> str:
 
 
 class Table:
-    """One table. Getters report what does not fit and return the default; `finish` reports keys nobody asked for."""
+    """One table. Getters report what does not fit and return the default; `finish` reports keys nobody asked for.
 
-    __slots__ = ("_asked", "_report", "path", "raw", "sound")
+    Of thousands of rules each key is asked for: what is not there is looked for once, and without a call.
+    """
+
+    __slots__ = ("_asked", "_groups", "_report", "path", "raw", "sound")
 
     def __init__(self, raw: Mapping[str, Any], path: str, report: Report) -> None:
         self.raw = raw
@@ -47,6 +50,7 @@ class Table:
         self.sound = True
         self._report = report
         self._asked: list[str] = []
+        self._groups: tuple[Collection[str], ...] = ()
 
     def wrong(self, key: str, sentence: str) -> None:
         """Report a problem at a key of this table ("" for the table itself)."""
@@ -59,9 +63,10 @@ class Table:
         return key in self.raw
 
     def among(self, words: Collection[str]) -> list[str]:
-        """The keys of the table that are among these words, all of which are known here."""
-        self._asked += words
-        return [key for key in self.raw if key in words]
+        """The keys of the table that are among these words, all of which are known here (best: a view of keys)."""
+        self._groups += (words,)
+        # Of the many that are asked for, a table has one or none.
+        return [] if self.raw.keys().isdisjoint(words) else [key for key in self.raw if key in words]
 
     def value(self, key: str, default: Any = REQUIRED) -> Any:
         """Whatever is there."""
@@ -82,7 +87,8 @@ class Table:
 
     def check_constant(self, key: str, value: Any) -> None:
         """Report what can be the value of no param: a date, a whole number of more than 64 bits."""
-        if isinstance(value, bool | float | str) and (not isinstance(value, str) or value.isascii()):
+        kind = type(value)
+        if kind is bool or kind is float or (kind is str and value.isascii()):
             return
         try:
             encode_value(value)
@@ -176,14 +182,14 @@ class Table:
         if key not in self.raw:
             return
         # A parsed file has dicts: the check against the abstract class is for all else, and slow.
-        if isinstance(value, dict | Mapping):
+        if type(value) is dict or isinstance(value, Mapping):
             yield Table(value, f"{self.path}.{key}", self._watched)
             return
         if not isinstance(value, list):
             self.wrong(key, f"must be a table or a list of tables, not {quoted(value)}")
             return
         for index, row in enumerate(value):
-            if isinstance(row, dict | Mapping):
+            if type(row) is dict or isinstance(row, Mapping):
                 yield Table(row, f"{self.path}.{key}[{index}]", self._watched)
             else:
                 self.wrong(key, f"must be a table or a list of tables, not {quoted(value)}")
@@ -197,8 +203,9 @@ class Table:
         """Report unknown keys. Whether everything asked of this table was there and right."""
         asked = self._asked
         for key in self.raw:
-            if key not in asked:
-                self.wrong(str(key), f"unknown key; {closest(str(key), list(dict.fromkeys(asked)))}")
+            if key not in asked and not any(key in words for words in self._groups):
+                known = dict.fromkeys([*asked, *(word for words in self._groups for word in words)])
+                self.wrong(str(key), f"unknown key; {closest(str(key), list(known))}")
         return self.sound
 
     def _watched(self, key: str, sentence: str) -> None:
@@ -207,7 +214,7 @@ class Table:
 
 
 def _is_number(value: object, low: float = -math.inf, high: float = math.inf) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     # Whole numbers of any length are finite, and math.isfinite() fails on those that no float holds.
     return low <= value <= high and (abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value))

@@ -29,6 +29,10 @@ ASK = b"POST /ask "
 MAX_BODY_BYTES = 4096
 
 
+Whole = bytes | asyncio.Future[bytes]
+"""An answer that goes out in one piece, now or later."""
+
+
 class Request(NamedTuple):
     """A GET or HEAD that is no upgrade. `path` is without the query; names of `headers` are in lower case; `host` is
     where it comes from, as an address."""
@@ -45,7 +49,7 @@ class Request(NamedTuple):
 class Pages(Protocol):
     """Who answers requests for certain paths."""
 
-    def answer(self, request: Request) -> bytes | Iterator[bytes] | None:
+    def answer(self, request: Request) -> Whole | Iterator[bytes] | None:
         """The whole answer (`response`), or its pieces, or None where the path is nobody's."""
 
 
@@ -191,7 +195,7 @@ class HttpGate(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _page(self, head: bytes, body: bytes | None = None) -> bytes | Iterator[bytes]:
+    def _page(self, head: bytes, body: bytes | None = None) -> Whole | Iterator[bytes]:
         assert self._transport is not None
         method, _, target = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         path, _, query = target.partition(" ")[0].partition("?")
@@ -203,8 +207,12 @@ class HttpGate(asyncio.Protocol):
                 return answer
         return response("200 OK", b"ok\n", head_only=head_only)
 
-    def _answer(self, data: bytes | Iterator[bytes]) -> None:
+    def _answer(self, data: Whole | Iterator[bytes]) -> None:
         assert self._transport is not None
+        if isinstance(data, asyncio.Future):
+            self._waiting.discard(self)  # it waits for us
+            data.add_done_callback(lambda done: self._answer(done.result()))
+            return
         if not isinstance(data, bytes):
             self._pieces = data
             self._send_pieces()

@@ -1,6 +1,6 @@
 """UDP ports of the process, each with QUIC, discovery or both on one socket (quic.md 6.10).
 
-QUIC is asked first and says whether a datagram is its own: one with a long header, or one of a connection that it
+QUIC is asked first and returns what is not its own: it has what has a long header, and what is of a connection that it
 knows. A CLASP frame begins with 0x53, which has the bits of a short header: what QUIC does not know and begins so is
 discovery's. What is neither is dropped. Knows no QUIC and no CLASP.
 """
@@ -23,6 +23,8 @@ FRAME_MAGIC = 0x53
 Address = tuple[Any, ...]
 """Of a socket: (host, port), with IPv6 (host, port, flow, scope)."""
 
+Datagram = tuple[bytes, Address]
+"""And where it comes from."""
 
 READS = 4
 BATCH = 32
@@ -32,7 +34,7 @@ BATCH = 32
 class Batches(Protocol):
     """Many datagrams by one system call."""
 
-    def recv(self) -> list[tuple[bytes, Address]]:
+    def recv(self) -> list[Datagram]:
         """Raises BlockingIOError where nothing has come."""
 
     def send(self, datagrams: list[bytes], address: Address) -> int:
@@ -40,12 +42,12 @@ class Batches(Protocol):
 
 
 class UdpPort:
-    """One bound port. `quic(data, address)` says whether the datagram was its own; `discovery(data, address)` gets a
-    frame that QUIC did not want. Either may be None."""
+    """One bound port. `quic(datagrams)` returns those that are not its own; `discovery(data, address)` gets a frame
+    that QUIC did not want. Either may be None."""
 
     def __init__(self, listen: Listen) -> None:
         self.listen = listen
-        self.quic: Callable[[bytes, Address], bool] | None = None
+        self.quic: Callable[[list[Datagram]], list[Datagram]] | None = None
         self.on_batch_end: Callable[[], None] | None = None
         """Called after as many datagrams as were read at once."""
         self.on_writable: Callable[[], None] | None = None
@@ -146,16 +148,16 @@ class UdpPort:
     def _read(self) -> None:
         for _ in range(READS):
             datagrams = self._datagrams()
-            for data, address in datagrams:
+            for data, address in datagrams if self.quic is None else self.quic(datagrams):
                 self._take(data, address)
             if self.on_batch_end is not None:
                 self.on_batch_end()
             if not datagrams or self._sock is None:
                 return
 
-    def _datagrams(self) -> list[tuple[bytes, Address]]:
+    def _datagrams(self) -> list[Datagram]:
         assert self._sock is not None
-        datagrams: list[tuple[bytes, Address]] = []
+        datagrams: list[Datagram] = []
         try:
             if self._batches is not None:
                 return self._batches.recv()
@@ -169,11 +171,7 @@ class UdpPort:
         return datagrams
 
     def _take(self, data: bytes, address: Address) -> None:
-        if not data:
-            self.dropped += 1
-        elif self.quic is not None and self.quic(data, address):
-            pass
-        elif self.discovery is not None and data[0] == FRAME_MAGIC:
+        if self.discovery is not None and data and data[0] == FRAME_MAGIC:
             self.discovery(data, address)
         else:
             self.dropped += 1

@@ -154,3 +154,13 @@ def test_numbers_for_people() -> None:
     assert [size(count) for count in (0, 1023, 1024, 1536, 5 << 20, 3 << 30)] == [
         "0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 GiB",
     ]  # fmt: skip
+
+
+def test_quic_is_told_in_a_line_and_what_strangers_did_in_another() -> None:
+    numbers = {"connections": 2, "handshakes": 5, "alpn_refused": 0, "bytes_in": 2048, "bytes_out": 10, "retries": 0}
+    assert lines_of({"quic": numbers})[1:] == [
+        "  quic        connections 2, handshakes 5; 2.0 KiB received, 10 bytes sent"
+    ]
+    assert lines_of({"quic": numbers | {"retries": 5000, "alpn_refused": 1}})[-1].split() == (
+        ["alpn", "refused", "1,", "retries", "5,000"]
+    )

@@ -27,10 +27,10 @@ print(os.geteuid(), os.getuid(), Config().data_dir)
 PROJECT = str(Path(__file__).resolve().parents[2])
 
 
-def status(tmp_path: Path, port: int) -> str:
+def status(tmp_path: Path, port: int, section: str = "mqtt") -> str:
     config = tmp_path / "edge.toml"
     config.write_text(
-        f'data_dir = "{tmp_path}/data"\n[mqtt]\nlisten = "127.0.0.1:{port}"\n[websocket]\nlisten = "127.0.0.1:0"\n'
+        f'data_dir = "{tmp_path}/data"\n[{section}]\nlisten = "127.0.0.1:{port}"\n[websocket]\nlisten = "127.0.0.1:0"\n'
         f'[console]\nsocket = "{tmp_path}/control.sock"\n'
     )
     done = subprocess.run(
@@ -47,6 +47,16 @@ def test_the_program_that_has_the_port_is_named(tmp_path: Path) -> None:
         assert f"mqtt.listen 127.0.0.1:{port}: the port is taken by " in said
         assert f"(process {os.getpid()})" in said
     assert "taken" not in status(tmp_path, port)
+
+
+@pytest.mark.parametrize("section", ["quic", "osc"])
+def test_the_program_that_has_the_port_for_datagrams_is_named(tmp_path: Path, section: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        said = status(tmp_path, port, section)
+        assert f"{section}.listen 127.0.0.1:{port}: the port is taken by " in said
+    assert "taken" not in status(tmp_path, port, section)
 
 
 def test_a_proc_that_tells_nothing(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from support.client import WsClient
+from support.console import ask
 from support.daemon import Daemon
 from support.federated import JOURNAL, await_down, await_up, await_value, box, client, uplink
 from support.live import eventually
@@ -42,6 +43,11 @@ def write(
     """It is accepted where it is made."""
     at.send(Set(address, value, revision=revision, lock=lock, unlock=unlock), Qos.CONFIRM)
     return at.recv_until(Ack, timeout=30.0)
+
+
+def is_locked(router: Daemon, address: str) -> bool:
+    found = ask(router.control_path, request="why", address=address)["result"]["findings"]
+    return any("locked by" in each["text"] for each in found)
 
 
 def refused(at: WsClient, address: str) -> Error:
@@ -119,6 +125,46 @@ def test_a_lock_ends_with_whoever_has_it_and_outlives_a_link() -> None:
         eventually(free, 30.0)
         write(other, "/sh/x", 4)
         everywhere(found, "/sh/x", 4)
+
+
+@pytest.mark.parametrize("shape", ["hub", "chain"])
+def test_a_lock_whose_holder_is_gone_is_free_at_every_router(shape: str) -> None:
+    """Nothing is written any more when it ends: that it has ended is told all the same, also beyond the next router."""
+    with routers(shape) as found:
+        holder = client(found["b"])
+        write(holder, "/sh/x", 1, lock=True)
+        everywhere(found, "/sh/x", 1)
+        with client(found["hub"]) as third:
+            third.send(Set("/sh/x", 50), Qos.CONFIRM)
+            assert refused(third, "/sh/x").code == LOCK
+            holder.close()
+            eventually(lambda: not is_locked(found["hub"], "/sh/x"), 30.0)
+            write(third, "/sh/x", 2)
+        everywhere(found, "/sh/x", 2)
+
+
+def test_a_lock_does_not_go_round_a_ring() -> None:
+    """What comes back to where it was written, as locked, is not locked there any more, and must not be for ever."""
+    with ExitStack() as stack:
+        found = {name: stack.enter_context(Daemon(config="", sets=SETS)) for name in ("r0", "r1", "r2")}
+        for below, above in (("r0", "r1"), ("r1", "r2"), ("r2", "r0")):
+            link = uplink(found[above].ws_url, wants=["/**"])
+            (found[below].directory / "clasp-edge.toml").write_text(link)
+            assert not ask(found[below].control_path, request="reload")["result"]["problems"]
+        for router in found.values():
+            await_up(router)
+        for number in range(6):
+            with client(found["r0"]) as holder:
+                write(holder, f"/sh/x{number}", number, lock=True)
+                everywhere(found, f"/sh/x{number}", number)
+                if number % 2:
+                    found["r1"].restart()
+                    await_up(found["r0"])
+                    await_up(found["r1"])
+        for number in range(6):
+            address = f"/sh/x{number}"
+            for router in found.values():
+                eventually(lambda at=router, name=address: not is_locked(at, name), 30.0)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("shape", ["hub", "chain"])

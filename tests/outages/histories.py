@@ -14,7 +14,6 @@ import shutil
 import signal
 import tempfile
 import time
-import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from outages.network import Client, Link, Router
+from outages.writers import STRATEGIES, Told, Writer
 
 from clasp_edge import wire
 
@@ -31,8 +31,8 @@ PEACE_S = 15.0
 SETTLED_S = 3.0
 """After they do, for events that are still on their way."""
 
-ADDRESSES = 4
-"""Params below each prefix: few, so that writes meet."""
+WRITABLE_S = 10.0
+"""Within this time what a new client writes after that, at whatever router, stands everywhere."""
 
 TOPOLOGIES: dict[str, dict[str, tuple[str, ...]]] = {
     "hub": {"h1": (), "b1": ("h1",), "b2": ("h1",), "b3": ("h1",)},
@@ -54,8 +54,6 @@ class History:
     topology: str = ""
     mode: str = ""
     faults: Counter[str] = field(default_factory=Counter)
-    writes: int = 0
-    refused: int = 0
     agreed_after_s: float = 0.0
     broken: list[str] = field(default_factory=list)
 
@@ -65,20 +63,24 @@ class History:
         self.mode = self._random.choice(["group", "strict"])
         self._shape = TOPOLOGIES[self.topology]
         self.routers = {name: Router(name, self.root, self.mode) for name in self._shape}
+        policy = 'policy = { "/sh/**" = "log" }\n' if self._random.random() < 0.3 else ""
         self.links: dict[tuple[str, str], Link] = {}
         for name, hubs in self._shape.items():
             for hub in hubs:
                 self.links[name, hub] = Link(self.routers[hub].ws)
             if hubs:
                 urls = ", ".join(f'"ws://127.0.0.1:{self.links[name, hub].port}"' for hub in hubs)
-                owns = f'owns = ["/{name}/**"]\n' if name.startswith("b") else ""
-                self.routers[name].uplink = f'[uplink.main]\nurl = [{urls}]\n{owns}wants = ["/**"]\n'
+                owns = f'owns = ["/{name}/**", "/mqtt/{name}/**"]\n' if name.startswith("b") else ""
+                self.routers[name].uplink = f'[uplink.main]\nurl = [{urls}]\n{owns}wants = ["/**"]\n{policy}'
+        strategies = "".join(f'[[state.strategy]]\npattern = "/sh/{one}"\nstrategy = "{one}"\n' for one in STRATEGIES)
+        everywhere = self._random.random() < 0.5  # else where it is decided
+        for name, router in self.routers.items():
+            decides = not self._shape[name] or self.topology == "ring"
+            router.state = "lock_grace_s = 0.5\n" + (strategies if everywhere or decides else "")
         self._over = asyncio.Event()
         self._backups: dict[str, Path] = {}
         self._lossy: set[str] = set()  # killed in `group` mode, or put back: it may lack what it had
-        self._own: dict[str, object] = {}  # by address: what its owner has acknowledged last
-        self._uncertain: set[str] = set()  # addresses of which an ACK was not heard
-        self._events: dict[str, list[int]] = {name: [] for name in self.routers}
+        self.told = Told(self.routers)
 
     async def run(self) -> None:
         """All of it."""
@@ -87,7 +89,10 @@ class History:
         await asyncio.gather(*(router.start() for router in self.routers.values()))
         try:
             await self._linked()
-            writers = [asyncio.ensure_future(self._write(name)) for name in self.routers]
+            writers = [
+                asyncio.ensure_future(Writer(router, list(self.routers), self.seed, self.told, self._over).run())
+                for router in self.routers.values()
+            ]
             await asyncio.sleep(1.0)
             until_s = time.monotonic() + self.seconds
             while time.monotonic() < until_s:
@@ -97,6 +102,7 @@ class History:
             self._over.set()
             await asyncio.gather(*writers)
             await self._agree()
+            await self._writable()
             for router in self.routers.values():
                 await router.end(signal.SIGTERM)
             await asyncio.to_thread(self._look_at_events)
@@ -109,69 +115,21 @@ class History:
     async def _linked(self) -> None:
         """Until every link has been up once: what a router says before that is not kept for those it has not seen."""
         for name, hubs in self._shape.items():
-            for _ in range(200 if hubs else 0):
-                client = await Client(self.routers[name].tcp).open()
-                params = await client.params(everything=True)
-                client.close()
-                if params.get("/clasp-edge/uplinks/main/state") == "up":
-                    break
-                await asyncio.sleep(0.1)
-
-    # ---- clients ----
-
-    async def _write(self, name: str) -> None:
-        """What is written at one router, as long as it is there."""
-        chance = random.Random(self.seed * 1000 + zlib.crc32(name.encode()) % 997)
-        number = 0
-        while not self._over.is_set():
-            try:
-                client = await Client(self.routers[name].tcp, self._on_error).open()
-            except (OSError, TimeoutError):
-                await asyncio.sleep(0.2)
-                continue
-            address = ""
-            try:
-                while not self._over.is_set():
-                    number += 1
-                    value = number * 10 + int(name[1]) + (100_000 if name[0] == "h" else 0)
-                    anybody = f"/{chance.choice(list(self.routers))}/open"
-                    prefix = chance.choice([f"/{name}", f"/{name}", "/sh", anybody])
-                    address = f"{prefix}/x{chance.randrange(ADDRESSES)}"
-                    what = chance.random()
-                    if what < 0.3:
-                        address = ""
-                        self._events[name].append(-value)
-                        event = wire.Publish(f"/{name}/event", wire.SignalType.EVENT, value)
-                        client.send(wire.Bundle((event,)), 2)
-                        await client.answer(wire.Ack)
-                        self._events[name][-1] = value
-                    else:
-                        ttl = wire.Ttl(wire.TtlMode.NEVER)
-                        told: object = value
-                        if what > 0.9:
-                            told, ttl = None, wire.Ttl(wire.TtlMode.ABSOLUTE, 0)
-                        elif what > 0.82 and "/open/" in address:
-                            ttl = wire.Ttl(wire.TtlMode.ABSOLUTE, 1)
-                        client.send(wire.Set(address, told, ttl=ttl))  # type: ignore[arg-type]
-                        await client.answer(wire.Ack)
-                        self._own[address] = told
-                        self._uncertain.discard(address)
-                    self.writes += 1
-                    await asyncio.sleep(chance.uniform(0, 0.03))
-            except (OSError, TimeoutError):
-                self._uncertain.add(address)
-            finally:
-                client.close()
-
-    def _on_error(self, error: wire.Error) -> None:
-        self.refused += 1
+            for _ in range(100 if hubs else 0):
+                with contextlib.suppress(OSError, TimeoutError):
+                    client = await Client(self.routers[name].tcp).open()
+                    params = await client.params(everything=True)
+                    client.close()
+                    if params.get("/clasp-edge/uplinks/main/state") == "up":
+                        break
+                await asyncio.sleep(0.3)
 
     # ---- faults ----
 
     async def _fault(self) -> None:
         kinds: list[Callable[[], Awaitable[str]]] = [
             self._cut, self._cut, self._swallow, self._flap, self._kill, self._stop, self._freeze, self._shift,
-            self._back_up, self._put_back,
+            self._back_up, self._put_back, self._copy_card,
         ]  # fmt: skip
         self.faults[await self._random.choice(kinds)()] += 1
 
@@ -245,6 +203,19 @@ class History:
         await router.start()
         return "put back"
 
+    async def _copy_card(self) -> str:
+        """A router runs from a copy of its card for a while, then from the card that was copied."""
+        router = self._any()
+        await router.end()
+        self._lossy.add(router.name)
+        card = router.back_up()
+        await router.start()
+        await asyncio.sleep(self._random.uniform(0.5, 2.5))
+        await router.end()
+        router.put_back(card)
+        await router.start()
+        return "copied card"
+
     async def _heal(self) -> None:
         for link in self.links.values():
             await link.listen()
@@ -271,15 +242,33 @@ class History:
         await self._linked()
         await asyncio.sleep(SETTLED_S)
         self.broken += [f"{address} differs: {values}" for address, values in sorted(differing.items())[:5]]
-        for address, wanted in self._own.items():
+        for address, wanted in self.told.own.items():
             owner = address.split("/")[1]
-            if "/open/" in address or owner == "sh" or owner in self._lossy or address in self._uncertain:
+            if "/open/" in address or owner == "sh" or owner in self._lossy or address in self.told.uncertain:
                 continue
             if owner[0] != "b" or address in differing:
                 continue  # a hub owns nothing
             found = states[owner].get(address)
             if found != wanted:
                 self.broken.append(f"{address}: {owner} has acknowledged {wanted} and has {found}")
+
+    async def _writable(self) -> None:
+        """Nobody stands in anybody's way any more: a write at whatever router is accepted and stands everywhere."""
+        for number, (name, router) in enumerate(self.routers.items()):
+            address = f"/sh/lock{number % 2}"
+            value = -1 - number
+            client = await Client(router.tcp).open()
+            until_s = time.monotonic() + WRITABLE_S
+            states: dict[str, object] = {}
+            while time.monotonic() < until_s:
+                answer = await client.write(wire.Set(address, value))
+                states = {at: (await self._state(other)).get(address) for at, other in self.routers.items()}
+                if isinstance(answer, wire.Ack) and all(one == value for one in states.values()):
+                    break
+                await asyncio.sleep(0.3)
+            else:
+                self.broken.append(f"{address}: {value} written at {name} stands nowhere else: {states}")
+            client.close()
 
     async def _state(self, router: Router) -> dict[str, object]:
         with contextlib.suppress(OSError, TimeoutError):
@@ -291,11 +280,12 @@ class History:
         return {"(no answer)": router.name}
 
     def _look_at_events(self) -> None:
+        journals = {name: router.events() for name, router in self.routers.items()}
         for name in self.routers:
-            told = {abs(value) for value in self._events[name]}
-            acknowledged = {value for value in self._events[name] if value > 0}
-            for at, router in self.routers.items():
-                found = router.recorded(f"/{name}/event")
+            told = {abs(value) for value in self.told.events[name]}
+            acknowledged = {value for value in self.told.events[name] if value > 0}
+            for at, events in journals.items():
+                found = events.get(f"/{name}/event", [])
                 twice = [value for value, count in Counter(map(repr, found)).items() if count > 1]
                 if twice and at not in self._lossy:
                     self.broken.append(f"events of {name} twice in the journal of {at}: {twice[:5]}")
@@ -333,10 +323,11 @@ def run_histories(first: int, count: int, seconds: float, only: str) -> int:
     for seed in range(first, first + count):
         history = asyncio.run(perform(seed, seconds, only))
         faults += history.faults
-        writes += history.writes
+        writes += history.told.writes
+        refused = sum(history.told.refused.values())
         print(
             f"seed {seed}: {history.topology}, {history.mode}, {sum(history.faults.values())} faults, "
-            f"{history.writes} writes, {history.refused} refused, agreed after {history.agreed_after_s:.1f} s",
+            f"{history.told.writes} writes, {refused} refused, agreed after {history.agreed_after_s:.1f} s",
             flush=True,
         )
         for text in history.broken:

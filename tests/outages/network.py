@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -15,12 +14,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from support import mqtt_packets as mqtt
 from support.clock_shim import ShiftedClock
 
 from clasp_edge import wire
+from clasp_edge.journal import tools
+from clasp_edge.journal.journal import DIRECTORY
 
 HOST = "127.0.0.1"
-READY_S = 30.0
+READY_S = 120.0
 SNAPSHOT_GAP_S = 0.2
 """A state of some dozen params comes in one piece; this is to be told from one that is empty."""
 
@@ -96,13 +98,15 @@ class Router:
 
     def __init__(self, name: str, root: Path, mode: str) -> None:
         self.name = name
-        self.ws, self.tcp = free_port(), free_port()
+        self.ws, self.tcp, self.mqtt = free_port(), free_port(), free_port()
         self.root = root / name
         self.data = self.root / "data"
         self.root.mkdir(parents=True)
         self.clock = ShiftedClock(self.root)
         self.mode = mode
         self.uplink = ""
+        self.state = ""
+        """More lines of the table `state`, and the tables below it."""
         self.stopped = False
         self._process: subprocess.Popen[bytes] | None = None
         self._backups = 0
@@ -112,8 +116,8 @@ class Router:
         config = self.root / "config.toml"
         config.write_text(
             f'name = "{self.name}"\ndata_dir = "{self.data}"\n[websocket]\nlisten = "{HOST}:{self.ws}"\n'
-            f'[tcp]\nlisten = "{HOST}:{self.tcp}"\n[mqtt]\nlisten = "off"\n[osc]\nlisten = "off"\n'
-            f'[journal]\nmode = "{self.mode}"\n[state]\nparam_ttl_s = 0\n{self.uplink}'
+            f'[tcp]\nlisten = "{HOST}:{self.tcp}"\n[mqtt]\nlisten = "{HOST}:{self.mqtt}"\n[osc]\nlisten = "off"\n'
+            f'[journal]\nmode = "{self.mode}"\n[state]\nparam_ttl_s = 0\n{self.state}{self.uplink}'
         )
         out = self.root / "out"
         with out.open("wb") as stdout, (self.root / "log").open("ab") as stderr:
@@ -157,14 +161,18 @@ class Router:
         shutil.rmtree(self.data)
         shutil.copytree(backup, self.data)
 
-    def recorded(self, address: str) -> list[object]:
-        """The values of a signal in its journal, in order; the router is off."""
-        done = subprocess.run(
-            [sys.executable, "-m", "clasp_edge", "journal", "dump", "--json", "--config", self.root / "config.toml"],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        records = [json.loads(line) for line in done.stdout.splitlines()]
-        return [record["value"] for record in records if record["address"] == address and record["signal"] == "event"]
+    def events(self) -> dict[str, list[object]]:
+        """The values of events in its journal, in order, by address; the router is off."""
+        found: dict[str, list[object]] = {}
+        for record in tools.log_records(self.data / DIRECTORY, damaged=_damaged):
+            message = wire.decode(record.frame)[1]
+            if isinstance(message, wire.Publish) and message.signal is wire.SignalType.EVENT:
+                found.setdefault(message.address, []).append(message.value)
+        return found
+
+
+def _damaged(number: int, why: str) -> None:
+    raise AssertionError(f"the block that begins with record {number}: {why}")
 
 
 class Client:
@@ -187,12 +195,23 @@ class Client:
         frame = wire.encode_frame(wire.encode_payload(message), wire.Qos(qos))
         self._writer.write(struct.pack(">I", len(frame)) + frame)
 
-    async def answer(self, kind: type[wire.Message], within_s: float = 5.0) -> wire.Message:
-        """The next message of this kind. Raises TimeoutError."""
+    async def write(self, write: wire.Set) -> wire.Ack | wire.Error:
+        """SET a param, until it is answered. An ERROR may also be about an earlier write to it. Raises TimeoutError."""
+        while not self._answers.empty():
+            self._answers.get_nowait()
+        self.send(write)
+        while True:
+            answer = await self.answer(wire.Ack, wire.Error)
+            assert isinstance(answer, wire.Ack | wire.Error)
+            if answer.address == write.address:
+                return answer
+
+    async def answer(self, *kinds: type[wire.Message], within_s: float = 5.0) -> wire.Message:
+        """The next message of one of these kinds. Raises TimeoutError."""
         async with asyncio.timeout(within_s):
             while True:
                 message = await self._answers.get()
-                if isinstance(message, kind):
+                if isinstance(message, kinds):
                     return message
 
     async def params(self, *, everything: bool = False) -> dict[str, object]:
@@ -204,7 +223,7 @@ class Client:
             while True:
                 assert isinstance(snapshot, wire.Snapshot)
                 found |= {param.address: param.value for param in snapshot.params}
-                snapshot = await self.answer(wire.Snapshot, SNAPSHOT_GAP_S)
+                snapshot = await self.answer(wire.Snapshot, within_s=SNAPSHOT_GAP_S)
         own = "/clasp-edge/"
         return {address: value for address, value in found.items() if everything or not address.startswith(own)}
 
@@ -220,9 +239,31 @@ class Client:
                 message = wire.decode(frame)[1]
                 if isinstance(message, wire.Ping):
                     self.send(wire.Pong(), 0)
-                elif isinstance(message, wire.Error):
-                    self._on_error(message)
                 else:
+                    if isinstance(message, wire.Error):
+                        self._on_error(message)
                     self._answers.put_nowait(message)
         except (OSError, EOFError):
             pass
+
+
+class MqttWriter:
+    """An MQTT 3.1.1 client that publishes retained messages, one at a time, and connects when it first does."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """With quality of service 1, until it is acknowledged. Raises OSError, EOFError, TimeoutError."""
+        async with asyncio.timeout(5.0):
+            if self._writer is None:
+                self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
+                self._writer.write(mqtt.connect("", mqtt.V311))
+                await self._reader.readexactly(4)
+            self._writer.write(mqtt.publish(mqtt.V311, topic, payload, qos=1, retain=True))
+            await self._reader.readexactly(4)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()

@@ -11,7 +11,8 @@ from support.rules import world_of
 from clasp_edge.rules.dry_run import DryRun
 from clasp_edge.rules.engine import AT_ONCE, MAX_DEPTH
 from clasp_edge.rules.firing import MAX_RUNS
-from clasp_edge.rules.index import MAX_ROUTED
+from clasp_edge.rules.index import MAX_ROUTED_BYTES
+from clasp_edge.rules.members import MAX_READ
 from clasp_edge.rules.model import Event
 from clasp_edge.rules.parse import read_rules
 from clasp_edge.rules.pending import collect
@@ -197,9 +198,9 @@ def test_what_waits_of_one_rule_costs_another_nothing() -> None:
 def test_what_is_remembered_of_addresses_is_bounded() -> None:
     world, _ = world_of(*(rule(f"r{n}", "/in/*", {"publish": "/out"}) for n in range(500)))
     index = world.engine.index
-    for n in range(2 * MAX_ROUTED // 500):
+    for n in range(2 * MAX_ROUTED_BYTES // 4000):
         index.route(f"/in/{n}")
-    assert sum(route.size() for route in index._routes.values()) == index._routed <= MAX_ROUTED
+    assert sum(route.bytes(address) for address, route in index._routes.items()) == index._routed <= MAX_ROUTED_BYTES
     seen = Seen(1000, 50_000)
     for n in range(2000):
         seen.take(f"/{n}", "x" * (n % 256), 0.0)
@@ -230,7 +231,7 @@ def test_a_condition_on_thousands_of_params_reads_few_of_them() -> None:
     # One that is gone, without anybody being told, is noticed when its turn comes.
     for address in ("/p/1", "/p/2"):
         del world.params[address]
-    for _ in range(10):
+    for _ in range(3000 // MAX_READ + 2):
         world.publish_from_outside("event", "/go")
     told.clear()
     world.publish_from_outside("event", "/go")

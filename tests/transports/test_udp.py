@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
 
 from clasp_edge.config.listen import Listen
-from clasp_edge.transports.udp import UdpPort, UdpPorts
+from clasp_edge.transports.udp import Datagram, UdpPort, UdpPorts
 
 FRAME = b"\x53\x01\x00\x00"
 LONG_HEADER = b"\xc3quic"
@@ -18,11 +17,10 @@ def sent_to_port(*datagrams: bytes, known: set[bytes]) -> tuple[list[bytes], lis
     quic: list[bytes] = []
     discovery: list[bytes] = []
 
-    def ask(data: bytes, address: Any) -> bool:
-        if data[0] & 0x80 or data in known:
-            quic.append(data)
-            return True
-        return False
+    def ask(datagrams: list[Datagram]) -> list[Datagram]:
+        own = [data for data, _ in datagrams if data and (data[0] & 0x80 or data in known)]
+        quic.extend(own)
+        return [datagram for datagram in datagrams if datagram[0] not in own]
 
     async def run() -> int:
         port = UdpPort(Listen("127.0.0.1", 0))

@@ -1,10 +1,13 @@
 """What a hub answers to a box's DIGEST: what it has in the buckets that differ, then MEND (docs/federation.md).
 
-Both ends merge by version, so nothing here decides who is right, and it does no harm to send what the other one has.
+Both ends merge by version, so nothing here decides who is right, it does no harm to send what the other one has, and a
+piece of the state may come after a newer value: it loses. So the pieces wait for room (`StatePace`), and live traffic
+goes by.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,14 +20,15 @@ from clasp_edge.federation.shared.extensions import (
     route_frame,
 )
 from clasp_edge.federation.shared.mqtt_messages import frames_of
+from clasp_edge.federation.shared.state_pace import PIECE_BYTES, StatePace
 from clasp_edge.router.link import CloseCode
+from clasp_edge.wire import Ping, encode
 
 if TYPE_CHECKING:
     from clasp_edge.federation.downstream.downlink import Downlink
     from clasp_edge.router.session import Session
     from clasp_edge.wire import FederationSync
 
-PIECE_BYTES = 30_000
 SCANNED_AT_ONCE = 8192
 """Of the params in one part of the answer; looking at one that is not in a wanted bucket takes some nanoseconds."""
 
@@ -43,17 +47,78 @@ def _answer(session: Session, downlink: Downlink, message: FederationSync, their
     if session.closing or not downlink.versioned:
         return
     if message.origin != FULL:
+        downlink.agreement.told(message.patterns)
         if message.since_revision != downlink.root:
             session.send(ask_digest_frame())
         return
     ours = downlink.digest
     differing = sorted(bucket for bucket in ours.keys() | theirs.keys() if ours.get(bucket) != theirs.get(bucket))
-    downlink.mended += len(differing)
-    session.start_job(_mend(session, downlink, differing))
+    downlink.agreement.mended += len(differing)
+    if downlink.mending is not None:
+        downlink.mending.end()
+    downlink.mending = Mending(session, downlink, differing)
+    downlink.mending.go_on()
 
 
-def _mend(session: Session, downlink: Downlink, differing: Sequence[int]) -> Iterator[bytes]:
-    """Wire images."""
+class Mending:
+    """What one router is told of the state, in pieces, each when there is room for it."""
+
+    def __init__(self, session: Session, downlink: Downlink, differing: Sequence[int]) -> None:
+        self._session = session
+        self._downlink = downlink
+        self._pieces = _pieces(session, downlink, differing)
+        self._pace = StatePace()
+        self._ping = session.image(encode(Ping()))
+        self._due = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def answered(self) -> None:
+        """PONG: a piece was taken in."""
+        if self._pace.answered(self._now_s()):
+            self.go_on()
+
+    def go_on(self) -> None:
+        """The next pieces, as far as there is room; others get their turn between two."""
+        if self._due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now_s = self._now_s()
+        if self._pace.has_room(now_s):
+            self._due = True
+            self._downlink.turn_later(self._turn)
+        else:
+            self._timer = self._session.router.loop.call_later(self._pace.wait_s(now_s), self.go_on)
+
+    def end(self) -> None:
+        """The router has left, or asks anew."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._pieces = iter(())
+
+    def _turn(self) -> None:
+        self._due = False
+        if self._session.closing or self._downlink.mending is not self:
+            self.end()
+            return
+        piece = next(self._pieces, None)
+        if piece is None:
+            self._downlink.mending = None
+            return
+        if piece:
+            # A job: it waits where the outbox is full.
+            self._session.start_job(iter((piece + self._ping,)))
+            self._pace.sent(len(piece), self._now_s())
+        self.go_on()
+
+    def _now_s(self) -> float:
+        return self._session.router.clock.monotonic_s()
+
+
+def _pieces(session: Session, downlink: Downlink, differing: Sequence[int]) -> Iterator[bytes]:
+    """Wire images; an empty one where much was looked at and nothing found."""
     if differing:
         wanted = bytearray(BUCKETS)
         for bucket in differing:

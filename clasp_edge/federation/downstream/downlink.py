@@ -22,6 +22,7 @@ from clasp_edge.federation.shared.sender import BYTES_AT_ONCE, PeerSender
 from clasp_edge.wire import SignalType
 
 if TYPE_CHECKING:
+    from clasp_edge.federation.downstream.digests import Mending
     from clasp_edge.federation.downstream.log_pass import LogPass
     from clasp_edge.federation.downstream.turns import Turns
     from clasp_edge.journal.cursors import Logged
@@ -72,7 +73,7 @@ class Downlink(PeerSender):
         self._begins_at = 0
         self._counted = True
         self._state_told = False
-        self.mended = 0
+        self.mending: Mending | None = None
         self._counting = False
         self._waiting: list[Callable[[], None]] = []
 
@@ -93,6 +94,8 @@ class Downlink(PeerSender):
         trie = self.plane.trie
         self.drop()
         self.policies = LeafPolicies(patterns, self._table, owned)
+        self.decided_there = owned.admits
+        self.awaits_word = self._session.versioned
         self.scopes = self._session.scopes
         self._subscriptions = [
             Subscription(self, number, pattern, ALL_SIGNALS)
@@ -153,6 +156,10 @@ class Downlink(PeerSender):
             self._counted = True
             self._start()
 
+    def turn_later(self, callback: Callable[[], None]) -> None:
+        """Call back when this link has its turn among the others."""
+        self._later_s(0.0, callback)
+
     def state_told(self) -> None:
         """The other router has been sent the state it asked for: now what happened meanwhile."""
         self._state_told = True
@@ -170,6 +177,9 @@ class Downlink(PeerSender):
             self.plane.trie.discard(subscription)
         self._subscriptions = []
         self._state_told = False
+        if self.mending is not None:
+            self.mending.end()
+            self.mending = None
         self.speak_versions(False)
         self.close()
         if self.backlog is not None:

@@ -34,6 +34,7 @@ from clasp_edge.wire import (
     FederationOp,
     FederationSync,
     MessageType,
+    Pong,
     Snapshot,
     Subscribe,
     WireError,
@@ -90,6 +91,7 @@ class PeerHandlers:
         self.peers = peers
         router.handlers[MessageType.FEDERATION_SYNC] = self.handle
         router.handlers[MessageType.ERROR] = self.refused
+        router.handlers[MessageType.PONG] = self.answered
         router.extensions = True
 
     def handle(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
@@ -117,6 +119,10 @@ class PeerHandlers:
         else:
             origin = _shown(message.origin or session.name)
             log.info("%r: %s, %d patterns, says %r", session, message.op.label, len(message.patterns), origin)
+
+    def answered(self, session: Session, message: Pong, envelope: Envelope) -> None:
+        """PONG, which is no answer to anything of a client's."""
+        self.peers.answered(session)
 
     def refused(self, session: Session, message: Error, envelope: Envelope) -> None:
         """ERROR, from a router that decides about what it owns: it has refused what it was told."""

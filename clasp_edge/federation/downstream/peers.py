@@ -25,6 +25,7 @@ from clasp_edge.federation.downstream.peer_cursors import PeerCursors
 from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
 from clasp_edge.federation.downstream.router_ids import RouterIds
 from clasp_edge.federation.downstream.turns import Turns
+from clasp_edge.federation.shared.agreement import Agreement
 from clasp_edge.federation.shared.dedup import MAX_ORIGIN_BYTES, Arrival, Seen, way_of
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.extensions import (
@@ -375,6 +376,17 @@ class Peers:
         if peer is not None and peer.downlink is not None and session.versioned:
             answer_digest(session, peer.downlink, message)
 
+    @property
+    def here(self) -> list[Peer]:
+        """Those that are connected."""
+        return [peer for peer in self._by_id.values() if peer.is_here]
+
+    def answered(self, session: Session) -> None:
+        """PONG: what was sent before our PING was taken in."""
+        peer = self._by_session.get(session)
+        if peer is not None and peer.downlink is not None and peer.downlink.mending is not None:
+            peer.downlink.mending.answered()
+
     def owner_of(self, address: bytes) -> Peer | None:
         """The router that is here and owns the address."""
         return next((peer for peer in self._by_id.values() if peer.is_here and peer.owns.admits(address)), None)
@@ -439,11 +451,23 @@ class Peers:
                 "shares": f"{peer.shares[0][:_SHOWN_CHARACTERS]} with {peer.shares[1][:64]}" if peer.shares else "",
                 "held": peer.session.held if peer.session is not None else 0,
                 "told": peer.downlink.told if peer.downlink is not None else 0,
+                **_agreement(peer.downlink),
                 **_waiting(peer.downlink),
             }
             # Of several links of one router, one that is up is shown.
             for peer in sorted(self._by_id.values(), key=lambda peer: peer.is_here)
         }
+
+
+def _agreement(downlink: Downlink | None) -> dict[str, object]:
+    found = downlink.agreement if downlink is not None else Agreement()
+    return {
+        "mended": found.mended,
+        "differing": found.differing,
+        "differs": ", ".join(found.names),
+        "pending": found.pending,
+        "awaited": ", ".join(found.waiting),
+    }
 
 
 def _waiting(downlink: Downlink | None) -> dict[str, int]:

@@ -56,6 +56,11 @@ class Route(NamedTuple):
     answer: int = 0
 
 
+def goes_back(route: Route, neighbour: str) -> bool:
+    """Whether a write has come from this neighbour, by whichever link, or has gone far enough."""
+    return neighbour in (route.via, route.origin) or route.hops >= MAX_HOPS
+
+
 @lru_cache(maxsize=MAX_ORIGINS)
 def way_of(route: Route) -> bytes | None:
     """The route as the journal keeps it (`dataplane.Sink.way`); the same object for the same route. None: too long."""

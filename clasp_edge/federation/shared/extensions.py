@@ -21,7 +21,8 @@ end is a clasp-edge too. Builds and reads them; knows no session.
   strict mode (PEER's `strict`) STORED with that number follows when its journal has it. A hub's CHECKPOINT is answered
   by STORED alone, as soon as the journal has everything, if there is one.
 - DIGEST, where both know versions (PEER's `versions`; its `time` is what the hub's versions go by): what the link
-  carries, as the box has it. `since_revision` is the root; with `origin` "full", `revisions` are the buckets.
+  carries, as the box has it. `since_revision` is the root; with `origin` "full", `revisions` are the buckets; else
+  `patterns` are addresses that the last comparison has found to differ.
   From a hub: send all of it, for the roots differ.
 - MEND, the hub's answer to a full one, after it has sent what it has in the buckets that differ: their numbers. Then
   the box sends what it has in them.
@@ -165,12 +166,18 @@ BUCKETS = 1024
 """Of a digest (dataplane/table.pxd)."""
 
 
-def digest_frame(root: int, buckets: Mapping[int, int] | None = None) -> bytes:
-    """DIGEST: the root alone, or with `buckets` all of it."""
+def digest_frame(root: int, buckets: Mapping[int, int] | None = None, differs: Sequence[str] = ()) -> bytes:
+    """DIGEST: the root alone with what the last comparison has found to differ, or with `buckets` all of it."""
     if buckets is None:
-        return encode(FederationSync(FederationOp.DIGEST, since_revision=root))
+        return encode(FederationSync(FederationOp.DIGEST, tuple(differs), since_revision=root))
     told = {f"{bucket:x}": value for bucket, value in buckets.items()}
     return encode(FederationSync(FederationOp.DIGEST, revisions=told, since_revision=root, origin=FULL))
+
+
+def gone_frame(address: bytes, flags: int) -> bytes:
+    """A SET to null that is over as soon as it has been told (wire.md 2.3): how a cleared param is passed on."""
+    payload = b"\x21\x10" + len(address).to_bytes(2, "big") + address + b"\x80\x00\x00\x00"
+    return encode_frame(payload, flags >> 6)
 
 
 def ask_digest_frame() -> bytes:

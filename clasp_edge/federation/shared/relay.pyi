@@ -11,6 +11,8 @@ class Relay(Adapter):
     flags: int
     tells_mqtt: bool
     tells_locks: bool
+    awaits_word: bool
+    contested: dict[bytes, int]
     details: MqttDetails | None
     @property
     def versioned(self) -> bool: ...

@@ -26,6 +26,7 @@ from clasp_edge.dataplane.state cimport REPLAYED, version_hash
 from clasp_edge.dataplane.table cimport (
     BUCKETS,
     FIRST_ID,
+    STRATEGY_LWW,
     TTL_ABSOLUTE,
     TTL_DEFAULT,
     TTL_NEVER,
@@ -44,6 +45,9 @@ cdef enum:
     MAX_PAYLOAD = 65535
     GONE = 0x80                 # added to the signal of a param that was cleared
     NO_TTL = -1
+    NEEDS_REVISION = 1          # agreement.py
+    NEEDS_LOCK = 2
+    NEEDS_STRATEGY = 4
     LOCKED = 0x40               # in the flags of a SET
     UNLOCKED = 0x20
 
@@ -53,6 +57,7 @@ cdef class Relay(Adapter):
 
     def __cinit__(self, plane, *args, **kwargs):
         self.flags = 0x41
+        self.contested = {}
 
     def __dealloc__(self):
         free(self.buckets)
@@ -305,6 +310,8 @@ cdef class Relay(Adapter):
         cdef bytes details = b""
         if self.tells_mqtt and delivery.raw != NULL and not delivery.gone:
             details = details_of_raw(delivery.raw)
+        if self.awaits_word and delivery.hlc and not delivery.gone and delivery.signal == 0:
+            self._contest(delivery)
         if delivery.signal != 0:
             return details + PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size)
         if delivery.gone:
@@ -327,6 +334,20 @@ cdef class Relay(Adapter):
         return details + self._set_frame(write.address, write.address_size, write.flags & 0x0F, write.value,
                                          write.value_size, ttl, delivery.hlc, delivery.rank,
                                          self._lock_flags(self.plane.table.entries[delivery.entry_id]), delivery.base)
+
+    cdef int _contest(self, Delivery* delivery) except -1:
+        """Note a write that needs the word of whoever decides, which it may not have yet."""
+        cdef Entry* entry = self.plane.table.entries[delivery.entry_id]
+        cdef int why = NEEDS_REVISION if delivery.base else 0
+        if entry != NULL:
+            if entry.lock_holder and entry.lock_holder != self.writer:
+                why |= NEEDS_LOCK
+            if entry.strategy != STRATEGY_LWW:
+                why |= NEEDS_STRATEGY
+        if why:
+            address = PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size)
+            self.contested[address] = <int>self.contested.get(address, 0) | why
+        return 0
 
     cdef object _state_frame(self, Entry* entry):
         """The frame that tells a param, or a tombstone, as it is now."""

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from clasp_edge.dataplane import Plane
-from clasp_edge.federation.shared.dedup import MAX_HOPS, Route
-from clasp_edge.federation.shared.extensions import MAX_RUN, checkpoint_frame, route_frame
+from clasp_edge.federation.shared.agreement import Agreement
+from clasp_edge.federation.shared.dedup import MAX_HOPS, Route, goes_back
+from clasp_edge.federation.shared.extensions import MAX_RUN, checkpoint_frame, gone_frame, route_frame
 from clasp_edge.federation.shared.mqtt_messages import frames_of, split
 from clasp_edge.federation.shared.policy import Policies, Policy
 from clasp_edge.federation.shared.queue import Item, LinkQueue
 from clasp_edge.federation.shared.relay import Relay
 from clasp_edge.federation.shared.unpack import set_parts
+from clasp_edge.federation.shared.waiting_frames import GONE_TTL, bare_frame, versioned_frame
 from clasp_edge.wire import MessageType, Qos, WireError, encode_frame
 from clasp_edge.wire.compact import join_bundle
 from clasp_edge.wire.frame import HEADER_BYTES
@@ -28,10 +30,6 @@ GONE = 0x80
 
 QUIET = 0x40
 """In the kind of a delivery: only its version is news, for routers that know versions (relay.pyx)."""
-
-VERSION_BYTES = 16
-PAST = b"\xff" * 8 + bytes(8)
-"""In place of the version of a value of the past (dataplane/state.pxd)."""
 
 ASKS_FOR_ACK = 0x41
 ASKS_FOR_NOTHING = 0x01
@@ -50,9 +48,6 @@ FLIGHTS = 8
 BUNDLE_BYTES = 60_000
 """Of a BUNDLE to a reference hub, which acknowledges those and not PUBLISHes; one at a time, for its ACK names none."""
 
-GONE_TTL = 0x8000_0000
-"""A SET to null with this ttl: the param was cleared (dataplane.relay)."""
-
 LOOK_S = 0.02
 """How often a link under pressure is looked at, where it does not tell by itself."""
 
@@ -60,11 +55,6 @@ SLOW_S = 0.05
 BUNDLED_PARAMS = 250
 """Twenty bundles a second to a reference that refuses more than thirty messages (federation.md 6); a bundle of 300 SETs
 is known to work there (7.7)."""
-
-HAS_REVISION, LOCKS, HAS_TTL = 0x80, 0x60, 0x10
-"""In the flags of a SET (wire.md 2.3), its second byte."""
-
-FLAGS_AT = HEADER_BYTES + 1
 
 MAX_TOMBSTONES = 10_000
 """Cleared params that the neighbour has not heard of; of more, the oldest are forgotten."""
@@ -95,6 +85,9 @@ class PeerSender(Relay):
         later_s: Callable[[float, Callable[[], None]], object], wall_s: Callable[[], float],
     ) -> None:  # fmt: skip
         self.policies = policies
+        self.agreement = Agreement()
+        self.decided_there: Callable[[bytes], bool] = lambda address: False
+        """Whether a router beyond the link decides about locks, expected revisions and strategies of an address."""
         self.backlog: LinkQueue | None = None
         self.neighbour = ""
         self.dropped: Counter[str] = Counter()
@@ -151,6 +144,7 @@ class PeerSender(Relay):
         self._batches.clear()
         self._bundled = []
         self._one_by_one = 0
+        self.agreement.link_lost()
         if self.backlog is not None:
             self.backlog.link_lost()
 
@@ -213,6 +207,23 @@ class PeerSender(Relay):
             self._drain()
         if sending:
             self._send(sending, written)
+        if self.contested:
+            self._contested()
+
+    def _contested(self) -> None:
+        """Of the writes of this pass, some need the word of a router beyond the link."""
+        contested, self.contested = self.contested, {}
+        theirs = {address: why for address, why in contested.items() if self.decided_there(address)}
+        self.agreement.awaits(theirs)
+        if theirs and self._port is not None:
+            self.pump_soon()
+
+    def ask_word(self) -> None:
+        """Have the neighbour tell when it has dealt with what is pending: it has been told all of that."""
+        if self._port is not None and self.agreement.has_unasked:
+            self._checkpoint += 1
+            self.agreement.asked(self._checkpoint)
+            self._port.send([checkpoint_frame(self._checkpoint)])
 
     def is_back(self, route: Route, number: int, logged: int) -> bool:
         """Whether a message of the backlog is not for the neighbour, because it has come from there."""
@@ -302,6 +313,8 @@ class PeerSender(Relay):
 
     def reached(self, checkpoint: int) -> None:
         """A clasp-edge has dealt with everything up to this checkpoint."""
+        if self.agreement.pending:
+            self.agreement.dealt_with(checkpoint)
         while self._batches and self._batches[0][0] <= checkpoint:
             number, addresses = self._batches.popleft()
             for address in addresses:
@@ -311,6 +324,8 @@ class PeerSender(Relay):
 
     def stored(self, checkpoint: int) -> None:
         """A clasp-edge answers for everything up to this checkpoint."""
+        if self.agreement.pending:
+            self.agreement.dealt_with(checkpoint)
         if self.backlog is not None and self.backlog.flights:
             self.backlog.done(checkpoint)
             self.pump_soon()
@@ -418,6 +433,8 @@ class PeerSender(Relay):
         self._converge()
         if self._draining:
             self._drain()
+            if not self._pending and (self.backlog is None or self.backlog.drained):
+                self.ask_word()
 
     def _pump_slowly(self) -> None:
         """One bundle at a time, and not more of them than the reference takes."""
@@ -498,7 +515,10 @@ class PeerSender(Relay):
             written = self._params_in([split(frame)[1][HEADER_BYTES:] for frame in sets]) if sets else []
             sending = [(route, number, frame) for frame, route, number, _, _ in going]
             if sets:
-                sending = [(route, number, self._with_version(frame)) for route, number, frame in sending]
+                sending = [
+                    (route, number, versioned_frame(self, frame) if self.versioned else frame)
+                    for route, number, frame in sending
+                ]
             self._send(sending, written, to_be_done=True)
             backlog.sent(items, self._checkpoint)
             self.pump_soon()
@@ -516,36 +536,7 @@ class PeerSender(Relay):
 
     def without_version(self, frame: bytes) -> bytes:
         """A SET's frame as it waits in the backlog: by the time it is sent, its version may not be what stands."""
-        if not self.versioned:
-            return frame
-        details, frame = split(frame)
-        payload = frame[HEADER_BYTES:-VERSION_BYTES]
-        if payload[1] & (HAS_REVISION | LOCKS):
-            # Nor may the state that it is a change of, and whoever has it locked now may not have then.
-            kept, flags = bytes(payload), payload[1] & ~(HAS_REVISION | LOCKS) & 0xFF
-            if kept[1] & HAS_REVISION:
-                end = len(kept) - (4 if kept[1] & HAS_TTL else 0)
-                kept = kept[: end - 8] + kept[end:]
-            payload = kept[:1] + bytes((flags,)) + kept[2:]
-        return details + frame[:2] + len(payload).to_bytes(2, "big") + payload
-
-    def _with_version(self, frame: bytes) -> bytes:
-        """A frame from the backlog for a neighbour that knows versions: a SET as what stands, or as a value of the
-        past."""
-        details, frame = split(frame)
-        if not self.versioned or frame[HEADER_BYTES] != MessageType.SET:
-            return details + frame
-        address, value_type, value, _, ttl = set_parts(frame[HEADER_BYTES:])
-        held, version = self.held(address), PAST
-        stands = ttl == GONE_TTL if held is None else held[:2] == (value_type, value)
-        if stands and (known := self.version(address)) is not None:
-            if self.tells_mqtt and not details and (image := self.image(address)) is not None:
-                return image  # the log does not know whether it is retained
-            version = known[1].to_bytes(8, "big") + known[0].to_bytes(8, "big")
-            flags = frame[FLAGS_AT] | self.lock_flags(address)
-            frame = frame[:FLAGS_AT] + bytes((flags,)) + frame[FLAGS_AT + 1 :]
-        size = int.from_bytes(frame[2:HEADER_BYTES], "big") + VERSION_BYTES
-        return details + frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:] + version
+        return bare_frame(frame) if self.versioned else frame
 
     def _at_most(self, messages: int) -> int:
         if not self._one_by_one:
@@ -597,14 +588,3 @@ class PeerSender(Relay):
             # One message as large as a frame can be does not fit into a bundle: then it goes as it is, without an ACK.
             port.send([split(items[0].frame)[1]])
             self.bundle_done()
-
-
-def goes_back(route: Route, neighbour: str) -> bool:
-    """Whether a write has come from this neighbour, by whichever link, or has gone far enough."""
-    return neighbour in (route.via, route.origin) or route.hops >= MAX_HOPS
-
-
-def gone_frame(address: bytes, flags: int) -> bytes:
-    """A SET to null that is over as soon as it has been told (wire.md 2.3): how a cleared param is passed on."""
-    payload = b"\x21\x10" + len(address).to_bytes(2, "big") + address + b"\x80\x00\x00\x00"
-    return encode_frame(payload, flags >> 6)

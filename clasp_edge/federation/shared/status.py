@@ -22,7 +22,10 @@ TTL_NEVER = 0
 TTL_OVER = 0x8000_0000
 """For one that is over as soon as it has been told."""
 
-SHOWN = ("state", "hub", "peer", "since", "queue", "queue_age_s", "echo_rtt_ms", "drops", "refused", "last_error")
+SHOWN = (
+    "state", "hub", "peer", "since", "queue", "queue_age_s", "echo_rtt_ms", "drops", "refused", "differs", "pending",
+    "last_error",
+)  # fmt: skip
 """What is told of an uplink; counters of bytes would change all the time, and are for metrics."""
 
 

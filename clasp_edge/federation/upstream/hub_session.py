@@ -23,8 +23,9 @@ from clasp_edge.federation.shared.extensions import (
     read_route,
     stored_frame,
 )
-from clasp_edge.federation.shared.sender import GONE_TTL, PAST, PeerSender
+from clasp_edge.federation.shared.sender import PeerSender
 from clasp_edge.federation.shared.unpack import Unreadable, set_parts, snapshot_params
+from clasp_edge.federation.shared.waiting_frames import GONE_TTL, PAST
 from clasp_edge.federation.upstream.heartbeat import Heartbeat
 from clasp_edge.federation.upstream.reference_hub import ReferenceGuard
 from clasp_edge.federation.upstream.state_sync import NULL, StateSync
@@ -95,6 +96,7 @@ class Owner(Protocol):
     def terms(self, hub_time_us: int) -> Terms: ...
     def established(self, session: HubSession) -> None: ...
     def measured(self, hub_us: int, took_s: float) -> None: ...
+    def differed(self, names: Sequence[str], count: int) -> None: ...
     def refused_write(self, address: bytes, code: int, text: str) -> None: ...
     def refusal(self, address: bytes, verdict: Written) -> tuple[int, str]: ...
     def settled(self, session: HubSession) -> None: ...
@@ -145,11 +147,6 @@ class HubSession:
         """Say HELLO."""
         hello = Hello(1, self.owner.hello_name(), HELLO_FEATURES, token=self.owner.token() or None)
         self.link.send([encode(hello)])
-
-    @property
-    def mended(self) -> int:
-        """Parts of the state in which both ends differed and were made equal."""
-        return self._state_sync.mended if isinstance(self._state_sync, VersionSync) else 0
 
     def end(self) -> None:
         """The link is gone."""
@@ -247,6 +244,7 @@ class HubSession:
             MessageType.SET: on_set,
             MessageType.PUBLISH: self._on_publish,
             MessageType.SNAPSHOT: self._on_snapshot,
+            MessageType.PONG: self._on_pong,
         }
         self._state_sync.begin()
 
@@ -394,7 +392,7 @@ class HubSession:
             return True
         verdict, address, hlc, rank = sender.merge(payload, quiet)
         if sync.comparing and (verdict == Written.ACCEPTED or sender.version(address) == (hlc, rank)):
-            sync.note(address)
+            sync.note(address, hlc if quiet and verdict == Written.ACCEPTED else 0)
         if verdict in (Written.ACCEPTED, Written.OUTDATED):
             return True
         if verdict == Written.FROM_FUTURE:
@@ -555,3 +553,7 @@ class HubSession:
 
     def _on_ping(self, payload: bytes) -> None:
         self.link.send([encode(Pong())])
+
+    def _on_pong(self, payload: bytes) -> None:
+        if isinstance(self._state_sync, VersionSync):
+            self._state_sync.answered()

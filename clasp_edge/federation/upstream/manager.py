@@ -5,6 +5,7 @@ The daemon imports this only where an uplink is configured.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from clasp_edge.config.model import Config
@@ -20,8 +21,11 @@ class Uplinks:
     """The uplinks of one router, by name. `journal` is where queues lie, None where none is kept."""
 
     def __init__(
-        self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None
-    ) -> None:
+        self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None,
+        decided_above: Callable[[bytes], bool] = lambda address: False,
+    ) -> None:  # fmt: skip
+        """`decided_above(address)`: whether its locks and strategies are decided beyond an uplink."""
+        self._decided_above = decided_above
         self._router = router
         self._identity = identity
         self._seen = seen
@@ -40,7 +44,8 @@ class Uplinks:
         for name, wanted in config.uplink.items():
             if name not in self.running:
                 uplink = Uplink(
-                    self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random
+                    self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random,
+                    self._decided_above,
                 )  # fmt: skip
                 self.running[name] = uplink
                 if name in changed:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from clasp_edge.federation.shared.conflicts import Held, Terms, Verdict, settle, settle_cleared, settle_missing
-from clasp_edge.federation.shared.sender import GONE_TTL
 from clasp_edge.federation.shared.unpack import snapshot_params
+from clasp_edge.federation.shared.waiting_frames import GONE_TTL
 from clasp_edge.federation.upstream.reference_hub import SyncPlan
 from clasp_edge.wire import FederationOp, FederationSync, Subscribe, encode
 from clasp_edge.wire.pattern import Pattern

@@ -57,7 +57,7 @@ class Uplink:
 
     def __init__(
         self, router: Router, name: str, config: UplinkConfig, identity: Identity, seen: Seen, recall: DedupRecovery,
-        journal: Log | None, random: Random,
+        journal: Log | None, random: Random, decided_above: Callable[[bytes], bool],
     ) -> None:  # fmt: skip
         self.name = name
         self.config = config
@@ -86,7 +86,8 @@ class Uplink:
         self.sender = PeerSender(
             router.plane, policies, identity.logged, identity.unlogged, self.loop.call_later, self._clock.wall_s
         )
-        self.sender.tells_mqtt = True  # as far as is known before the first link
+        self.sender.tells_mqtt = self.sender.awaits_word = True  # as far as is known before the first link
+        self.sender.decided_there = decided_above
         self.sender.scopes = ConfinedAccess(None, policies)
         self.backlog = LinkQueue(
             UPLINK + name, journal, config.queue_mib * 1024 * 1024, config.queue_age_s, self._item_of,
@@ -213,7 +214,9 @@ class Uplink:
             self.sender.close()
         self._session = session
         self.sender.speak_versions(session.versioned)
-        self.sender.tells_locks = session.versioned
+        self.sender.tells_locks = self.sender.awaits_word = session.versioned
+        if not session.versioned:
+            self.sender.agreement.nobody_decides()
         neighbour = session.hub_id if session.is_edge else f"reference:{session.hub_name}"
         self.sender.open(session, neighbour, is_edge=session.is_edge, mqtt=session.tells_mqtt)
         # What a hub says of a message and never sends is on an account as well.
@@ -297,8 +300,17 @@ class Uplink:
             plane.retime(0, self._apart_since, hub_us + tolerance_us)
         self.time_known = True
 
+    def differed(self, names: Sequence[str], count: int) -> None:
+        """A comparison while the link was up has found these to differ."""
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        log.warning(
+            "uplink %s: %d params differed from the hub's and are told again: %s%s", self.name, count,
+            ", ".join(names), more,
+        )  # fmt: skip
+
     def refused_write(self, address: bytes, code: int, text: str) -> None:
         """The hub has refused what was written here: whoever wrote it hears of it."""
+        self.sender.agreement.settled(address)
         held = self.sender.held(address)
         if text.startswith(LOCK_HELD):
             self.sender.unlock(address)
@@ -432,7 +444,11 @@ class Uplink:
             "echo_rtt_ms": round(self.echo_rtt_s * 1000, 2),
             "drops": self.backlog.dropped + sum(self.sender.dropped.values()),
             "told": self.sender.told,
-            "mended": self._session.mended if self._session is not None else 0,
+            "mended": self.sender.agreement.mended,
+            "differing": self.sender.agreement.differing,
+            "differs": ", ".join(self.sender.agreement.names),
+            "pending": self.sender.agreement.pending,
+            "awaited": ", ".join(self.sender.agreement.waiting),
             "refused": self._session.refused if self._session is not None else 0,
             "connects": dial.connects,
             "failures": dial.failures,

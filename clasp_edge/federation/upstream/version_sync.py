@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from clasp_edge.federation.shared.extensions import BUCKETS, digest_frame
-from clasp_edge.federation.shared.sender import VERSION_BYTES
+from clasp_edge.federation.shared.state_pace import PIECE_BYTES, StatePace
 from clasp_edge.federation.shared.unpack import set_parts
 from clasp_edge.federation.shared.versions import over, read_version
+from clasp_edge.federation.shared.waiting_frames import VERSION_BYTES
+from clasp_edge.wire import Ping, encode
 
 if TYPE_CHECKING:
     from clasp_edge.federation.upstream.hub_session import HubSession
@@ -34,8 +36,9 @@ FRUITLESS = 3
 """Mendings in a row after which the digest is counted anew: it may be the digest that is wrong."""
 
 COUNTED_AT_ONCE = 4096
-PIECE_BYTES = 30_000
 SCANNED_AT_ONCE = 8192
+
+PING = encode(Ping())
 
 
 class VersionSync:
@@ -44,16 +47,18 @@ class VersionSync:
     def __init__(self, session: HubSession) -> None:
         self.active = True
         """Not settled yet: the states are being compared for the first time on this link."""
-        self.mended = 0
         self._session = session
         self._outward = session.owner.sender
+        self._agreement = self._outward.agreement
         self.comparing = False
         """A digest was sent and not all of what differs has been told."""
         self._progress = 0
         self._heard: set[bytes] = set()
-        self._job: Iterator[None] | None = None
+        self._job: Iterator[int] | None = None
+        self._pace = StatePace()
         self._pause_s = COMPARE_S
         self._differed = 0
+        self._is_equal = False
 
     def begin(self) -> None:
         """Count what the link carries, then compare."""
@@ -77,6 +82,8 @@ class VersionSync:
         if self.comparing:
             return
         self.comparing = True
+        self._is_equal = False
+        self._agreement.begin()
         self._session.timers.cancel("roots")
         self._session.link.send([digest_frame(self._outward.root, self._outward.digest)])
         self._session.timers.start("digest", ANSWER_TIMEOUT_S, self._waited)
@@ -107,10 +114,12 @@ class VersionSync:
         self._outward.overrule(address, hlc, rank, True)
         return True
 
-    def note(self, address: bytes) -> None:
-        """The hub has told a param, and we have the same now."""
+    def note(self, address: bytes, hlc: int = 0) -> None:
+        """The hub has told a param, and we have the same now. `hlc`: and we had not, though that is its version."""
         self._progress = 1
         self._heard.add(address)
+        if hlc:
+            self._agreement.found(address, hlc, self._outward.plane.now_hlc)
 
     def mend(self, buckets: Mapping[int, int]) -> None:
         """MEND: the hub has sent what it has in these; now what we have."""
@@ -118,11 +127,18 @@ class VersionSync:
             return
         self._session.timers.cancel("digest")
         self._differed = self._differed + 1 if buckets else 0
-        self.mended += len(buckets)
+        self._agreement.mended += len(buckets)
         self._job = self._tell(buckets)
+        self._pace = StatePace()
         self._step()
 
-    def _tell(self, buckets: Mapping[int, int]) -> Iterator[None]:
+    def answered(self) -> None:
+        """PONG: the hub has taken a piece in."""
+        if self._pace.answered(self._session.owner.monotonic_s()) and self._job is not None:
+            self._session.timers.start("step", 0.0, self._step)
+
+    def _tell(self, buckets: Mapping[int, int]) -> Iterator[int]:
+        """Yields the bytes of each piece."""
         sent = 0
         if buckets:
             wanted = bytearray(BUCKETS)
@@ -135,7 +151,12 @@ class VersionSync:
                 sent += len(told)
                 if told:
                     self._outward.push_all(told)
-                yield
+                    now_hlc = self._outward.plane.now_hlc
+                    for address, _ in told:
+                        version = self._outward.version(address)
+                        if version is not None:
+                            self._agreement.found(address, version[0], now_hlc)
+                yield sum(len(frame) for _, frame in told)
                 if not cursor:
                     break
         cursor = 0
@@ -144,7 +165,7 @@ class VersionSync:
             found, cursor = self._outward.locked(cursor, SCANNED_AT_ONCE)
             if found:
                 self._outward.push_all(found)
-            yield
+            yield sum(len(frame) for _, frame in found)
             if not cursor:
                 break
         self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2) if sent > MUCH and not self.active else COMPARE_S
@@ -153,26 +174,42 @@ class VersionSync:
     def _step(self) -> None:
         if self._job is None:
             return
+        now_s = self._session.owner.monotonic_s()
+        has_room = self._pace.has_room(now_s)
         writable = self._session.link.writable
         try:
-            if writable:
-                next(self._job)
+            if writable and has_room:
+                size = next(self._job)
+                if size:
+                    self._session.link.send([PING])
+                    self._pace.sent(size, now_s)
         except StopIteration:
             self._job = None
             self.comparing = False
             self._progress = 0
+            are_others = self._agreement.compared()
             if self.active:
                 self.active = False
+                self._agreement.equal()  # what has changed while the link was down is no news
                 self._session.settled()
+                self._outward.ask_word()
+            elif are_others:
+                self._session.owner.differed(self._agreement.names, self._agreement.differing)
             if self._differed >= FRUITLESS:
                 self._differed = 0
                 self._outward.begin_digest()
             self._session.timers.start("roots", self._pause_s, self._look)
             return
-        self._session.timers.start("step", 0.0 if writable else 0.01, self._step)
+        if has_room:
+            self._session.timers.start("step", 0.0 if writable else 0.01, self._step)
+        else:
+            self._session.timers.start("step", self._pace.wait_s(now_s), self._step)
 
     def _look(self) -> None:
         """Whether the hub has the same. It answers only if not."""
+        if self._is_equal:
+            self._agreement.equal()  # the hub had nothing to say to the root before this one
         if self._outward.count_on(COUNTED_AT_ONCE):
-            self._session.link.send([digest_frame(self._outward.root)])
+            self._is_equal = True
+            self._session.link.send([digest_frame(self._outward.root, differs=self._agreement.names)])
         self._session.timers.start("roots", self._pause_s, self._look)

@@ -41,7 +41,8 @@ from clasp_edge.transports.quic.engine import (
 )
 
 if TYPE_CHECKING:
-    from clasp_edge.transports.quic.server import Address, QuicServer
+    from clasp_edge.transports.quic.server import QuicServer
+    from clasp_edge.transports.udp import Address
 
 log = logging.getLogger("clasp_edge.transports")
 
@@ -146,8 +147,8 @@ class QuicLink:
             self._charge_input()
         self._server.due(self)
 
-    def transmit(self) -> list[tuple[bytes, Address]]:
-        """What is to be sent now; afterwards the outbox may go on."""
+    def transmit(self) -> list[tuple[Address, list[bytes]]]:
+        """What is to be sent now, and where to; afterwards the outbox may go on."""
         now_s = time.monotonic()
         try:
             datagrams = outgoing(self.quic, now_s)
@@ -161,9 +162,9 @@ class QuicLink:
             self._timer_s = due_s
             self._timer = self._server.router.loop.call_later(max(0.001, due_s - now_s), self._fire)
         if self._moved_to is not None:
-            return [(data, self._moved_to) for data, _ in datagrams]
+            return [(self._moved_to, several) for _, several in datagrams]
         if datagrams and len(self.addresses) > 1:
-            self.remote = self._server.name_of(datagrams[-1][1])
+            self.remote = self._server.name_of(datagrams[-1][0])
         return datagrams
 
     def moved_too_often(self, datagram: bytes, address: Address) -> None:

@@ -11,7 +11,6 @@ import os
 import time
 from asyncio import TimerHandle
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection
@@ -25,7 +24,7 @@ from clasp_edge.transports.quic.engine import CID_BYTES, CRYPTO_ERROR, MOST_ADDR
 from clasp_edge.transports.quic.handshakes import TURN_S, HandshakeBudget, Waiting
 from clasp_edge.transports.quic.header import Initial, NotQuic, read_long_header
 from clasp_edge.transports.quic.retry import RetryTokens
-from clasp_edge.transports.udp import UdpPort
+from clasp_edge.transports.udp import Address, Datagram, UdpPort
 from clasp_edge.wire.extensions import ALPN
 
 log = logging.getLogger("clasp_edge.transports")
@@ -40,8 +39,6 @@ NO_APPLICATION_PROTOCOL = CRYPTO_ERROR + 120
 
 ROUNDS = 4
 """Of sending before others get their turn."""
-
-Address = tuple[Any, ...]
 
 
 class QuicServer:
@@ -75,7 +72,7 @@ class QuicServer:
     def start(self) -> None:
         """Serve what comes to the port, which is open."""
         self._accepting = True
-        self._port.quic = self.take
+        self._port.quic = self.take_all
         self._port.on_batch_end = self._end_of_batch
         self._port.on_writable = self.flush
         self._sweep = self.router.loop.call_later(KEEP_ALIVE_S, self._keep_alive)
@@ -114,7 +111,21 @@ class QuicServer:
 
     # ---- datagrams in ----
 
-    def take(self, data: bytes, address: Address) -> bool:
+    def take_all(self, datagrams: list[Datagram]) -> list[Datagram]:
+        """Take what came together; returns what is not QUIC's."""
+        others: list[Datagram] = []
+        find = self._links.get
+        for datagram in datagrams:
+            data, address = datagram
+            # Nearly all are of a connection, behind others of the same, from where those came.
+            link = find(data[1 : 1 + CID_BYTES])
+            if link is not None and link.inbox and link.inbox_address == address and not data[0] & 0x80:
+                link.inbox.append(data)
+            elif not data or not self._take(data, address):
+                others.append(datagram)
+        return others
+
+    def _take(self, data: bytes, address: Address) -> bool:
         """Whether the datagram is QUIC's: it has a long header, or is one of a connection that is known."""
         if data[0] & 0x80:
             size = data[5] if len(data) > 5 else 0
@@ -290,21 +301,12 @@ class QuicServer:
             due, self._due = self._due, []
             for link in due:
                 link.dirty = False
-                self._send(link.transmit())
+                for address, datagrams in link.transmit():
+                    self._port.send_many(datagrams, address)
                 link.make_room()
         if self._due and not self._flush_scheduled:
             self._flush_scheduled = True
             self.router.loop.call_soon(self._scheduled_flush)
-
-    def _send(self, datagrams: list[tuple[bytes, Address]]) -> None:
-        begin = 0
-        while begin < len(datagrams):
-            address = datagrams[begin][1]
-            end = begin + 1
-            while end < len(datagrams) and datagrams[end][1] == address:
-                end += 1
-            self._port.send_many([data for data, _ in datagrams[begin:end]], address)
-            begin = end
 
     def _keep_alive(self) -> None:
         self._sweep = self.router.loop.call_later(KEEP_ALIVE_S, self._keep_alive)

@@ -14,7 +14,8 @@ from clasp_edge.dataplane import Subscription
 from clasp_edge.federation.shared.dedup import MAX_HOPS, Route
 from clasp_edge.federation.shared.extensions import read_route
 from clasp_edge.federation.shared.policy import Policies
-from clasp_edge.federation.shared.sender import GONE_TTL, PRESSURE_BYTES, PeerSender
+from clasp_edge.federation.shared.sender import PRESSURE_BYTES, PeerSender
+from clasp_edge.federation.shared.waiting_frames import GONE_TTL
 from clasp_edge.wire import FederationOp, FederationSync, Message, MessageType, Publish, Set, Ttl, TtlMode, decode
 
 LOGGED, UNLOGGED = Route("box", 1, 0), Route("box", 2, 0)

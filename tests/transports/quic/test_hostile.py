@@ -97,12 +97,14 @@ def test_forged_tokens_begin_nothing(daemon: Daemon) -> None:
 
 
 def test_another_version_is_told_which_ones_there_are(daemon: Daemon) -> None:
+    before = numbers(daemon)["version_negotiations"]
     with stranger(daemon) as sock:
         sock.send(initial(version=0x6B3343CF))
         answer = sock.recv(2048)
         assert answer[0] & 0x80
         assert answer[1:5] == bytes(4)
         assert answer.endswith((1).to_bytes(4, "big"))
+    assert numbers(daemon)["version_negotiations"] == before + 1
 
 
 def test_what_begins_nothing_is_dropped_and_counted(daemon: Daemon) -> None:

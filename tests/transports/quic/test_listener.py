@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.client import WsClient
+from support.console import ask
 from support.daemon import Daemon
 from support.live import eventually
 from support.quic_client import Closed, QuicClient
@@ -115,9 +116,11 @@ def test_further_streams_are_reset_and_too_many_end_the_connection(daemon: Daemo
 
 @pytest.mark.parametrize("alpn", [("h3",), ("clasp/1",)])
 def test_another_alpn_is_refused_and_named(daemon: Daemon, alpn: tuple[str, ...]) -> None:
+    refused = ask(daemon.control_path, request="status")["result"]["quic"]["alpn_refused"]
     with pytest.raises(Closed) as closed, client_of(daemon, alpn=alpn):
         pass
     assert "ALPN" in closed.value.reason
+    assert ask(daemon.control_path, request="status")["result"]["quic"]["alpn_refused"] == refused + 1
     eventually(lambda: 'the client has to offer "clasp/2"' in daemon.stderr)
 
 

@@ -1,8 +1,8 @@
 //! The reference router, set up for a fair comparison: nothing of what it could switch off is left to slow it down.
 //!
 //! Usage: clasp-router-peer ADDRESS:PORT [MAX_PARAMS] [--osc ADDRESS:PORT] [--session-timeout SECONDS]
-//! [--journal FILE] [--leaf HUB_URL --id NAME --owns PATTERN...]. Prints `ready ADDRESS:PORT` when the port answers. With `--osc` its OSC
-//! adapter listens there, too; with `--journal` it keeps one, in SQLite. Any router that dials in may be its leaf; with `--leaf` it is one itself. With `--features`
+//! [--quic ADDRESS:PORT CERTIFICATE.der KEY.der] [--journal FILE] [--leaf HUB_URL --id NAME --owns PATTERN...]. Prints `ready ADDRESS:PORT` when the port answers. With `--osc` its OSC
+//! adapter listens there, too; with `--quic` it is reached over QUIC as well; with `--journal` it keeps one, in SQLite. Any router that dials in may be its leaf; with `--leaf` it is one itself. With `--features`
 //! alone it prints what it was built with.
 
 mod leaf;
@@ -14,7 +14,7 @@ use clasp_core::state::StateStoreConfig;
 use clasp_core::SecurityMode;
 use clasp_journal::SqliteJournal;
 use clasp_router::adapters::OscServerConfig;
-use clasp_router::{MultiProtocolConfig, Router, RouterConfig, RouterStateConfig};
+use clasp_router::{MultiProtocolConfig, QuicServerConfig, Router, RouterConfig, RouterStateConfig};
 
 /// The router's own default is 10,000; above it every new address scans for the least recently used one.
 const MAX_PARAMS: usize = 1_000_000;
@@ -24,11 +24,12 @@ async fn main() {
     let mut args = std::env::args().skip(1);
     let address = args.next().unwrap_or_else(|| "127.0.0.1:7330".to_string());
     if address == "--features" {
-        println!("federation journal mqtt osc");
+        println!("federation journal mqtt osc quic");
         return;
     }
     let mut max_params = MAX_PARAMS;
     let mut osc = None;
+    let mut quic = None;
     let mut journal = None;
     let mut session_timeout = RouterConfig::default().session_timeout;
     let mut leaf = leaf::Leaf::default();
@@ -37,6 +38,17 @@ async fn main() {
             osc = Some(OscServerConfig {
                 bind_addr: args.next().expect("--osc takes ADDRESS:PORT"),
                 ..OscServerConfig::default()
+            });
+        } else if argument == "--quic" {
+            let address = args.next().expect("--quic takes ADDRESS:PORT");
+            let mut file = || {
+                let name = args.next().expect("--quic takes a certificate and a key");
+                std::fs::read(name).expect("the certificate or its key cannot be read")
+            };
+            quic = Some(QuicServerConfig {
+                addr: address.parse().expect("--quic takes ADDRESS:PORT"),
+                cert: file(),
+                key: file(),
             });
         } else if argument == "--session-timeout" {
             let seconds = args.next().expect("--session-timeout takes SECONDS");
@@ -89,17 +101,17 @@ async fn main() {
         }
         println!("ready {announced}");
     });
-    let served = match osc {
-        None => router.serve_websocket(&address).await,
-        Some(osc) => {
-            router
-                .serve_all(MultiProtocolConfig {
-                    websocket_addr: Some(address.clone()),
-                    osc: Some(osc),
-                    ..MultiProtocolConfig::default()
-                })
-                .await
-        }
+    let served = if osc.is_none() && quic.is_none() {
+        router.serve_websocket(&address).await
+    } else {
+        router
+            .serve_all(MultiProtocolConfig {
+                websocket_addr: Some(address.clone()),
+                osc,
+                quic,
+                ..MultiProtocolConfig::default()
+            })
+            .await
     };
     if let Err(error) = served {
         eprintln!("clasp-router-peer: {address}: {error}");

@@ -1,0 +1,74 @@
+"""What a link knows of differences and of pending writes: bounded, and right after a lost link."""
+
+from __future__ import annotations
+
+from clasp_edge.federation.shared.agreement import (
+    LOCK,
+    MAX_NAMED,
+    MAX_PENDING_BYTES,
+    REVISION,
+    UNDER_WAY_US,
+    Agreement,
+)
+
+NOW = 1_000_000_000
+
+
+def test_what_is_under_way_does_not_differ() -> None:
+    agreement = Agreement()
+    agreement.begin()
+    agreement.found(b"/new", NOW - UNDER_WAY_US + 2, NOW)
+    agreement.found(b"/old", NOW - UNDER_WAY_US, NOW)
+    agreement.found(b"/old", NOW - UNDER_WAY_US, NOW)
+    assert agreement.compared()
+    assert agreement.names == ("/old",)
+    assert agreement.differing == 1
+    agreement.begin()
+    agreement.found(b"/old", NOW - UNDER_WAY_US, NOW)
+    assert not agreement.compared(), "it was named before"
+    agreement.equal()
+    assert (agreement.names, agreement.differing) == ((), 0)
+
+
+def test_all_that_differ_are_counted_and_the_first_named() -> None:
+    agreement = Agreement()
+    agreement.begin()
+    for number in range(MAX_NAMED + 5):
+        agreement.found(b"/x%d" % number, 2, NOW)
+    agreement.compared()
+    assert agreement.differing == MAX_NAMED + 5
+    assert agreement.names == tuple(f"/x{number}" for number in range(MAX_NAMED))
+    agreement.told([f"/{'y' * 5000}{number}" for number in range(1000)])
+    assert len(agreement.names) == MAX_NAMED
+    assert max(map(len, agreement.names)) <= 256
+
+
+def test_a_pending_write_waits_for_the_checkpoint_behind_it() -> None:
+    agreement = Agreement()
+    agreement.awaits({b"/a": LOCK})
+    assert agreement.asked(1)
+    assert not agreement.asked(2), "nothing new"
+    agreement.awaits({b"/b": REVISION, b"/a": REVISION})
+    agreement.dealt_with(1)
+    assert agreement.why(b"/a") == "an expected revision and a lock", "written again since"
+    assert agreement.asked(3)
+    agreement.link_lost()
+    agreement.dealt_with(3)
+    assert agreement.waiting == ("/a", "/b"), "nobody knows what has arrived"
+    assert agreement.asked(4)
+    agreement.dealt_with(4)
+    assert (agreement.pending, agreement.why(b"/a")) == (0, "")
+
+
+def test_pending_writes_are_bounded_in_bytes() -> None:
+    agreement = Agreement()
+    for number in range(1000):
+        agreement.awaits({b"/%d/" % number + b"x" * 1000: LOCK})
+    assert agreement.pending * 1000 <= MAX_PENDING_BYTES
+    agreement.settled(b"/0/" + b"x" * 1000)
+    agreement.awaits({b"/new": LOCK})
+    assert agreement.why(b"/new") == "a lock"
+    agreement.nobody_decides()
+    assert agreement.pending == 0
+    agreement.awaits({b"/1": LOCK})
+    assert agreement.pending == 1
