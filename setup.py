@@ -18,7 +18,7 @@ COMPILED_PYTHON = ["clasp_edge/wire/pattern.py"]
 CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 
 # Used at start-up or for a replay: compiled in two thirds of the time.
-RARELY_RUN = {"clasp_edge/dataplane/system.pyx"} | {path for path in CYTHON if path.startswith("clasp_edge/journal/")}
+RARELY_RUN = {"clasp_edge/dataplane/system.pyx", "clasp_edge/journal/log_scan.pyx", "clasp_edge/journal/restore.pyx"}
 
 # Line tracing and C assertions cost speed; the sanitiser build of `make fuzz` turns its own flags on by CFLAGS. No -g:
 # Python's own flags have it, and it costs a fifth of the time.
@@ -31,7 +31,18 @@ if os.environ.get("SANITIZE"):  # .ci/sanitized, in a copy of the tree: every ac
 # What every message goes through: there deeper inlining is worth its compile time.
 HOT = {
     f"clasp_edge/dataplane/{name}.pyx"
-    for name in ("arena", "clasp_receiver", "clasp_sender", "outbox", "params", "plane", "routing", "state", "table")
+    for name in (
+        "arena",
+        "clasp_receiver",
+        "clasp_sender",
+        "json_value",
+        "outbox",
+        "params",
+        "plane",
+        "routing",
+        "state",
+        "table",
+    )
 }
 
 

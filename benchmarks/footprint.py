@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import build, load
+from benchmarks import attacks, build, load
 from benchmarks.processes import Peer, ours, running
 from benchmarks.workloads import QUIC_ONLY
 
@@ -141,6 +141,9 @@ def quic_handshakes(peer: Peer, seconds: float) -> dict[str, float] | None:
 
 def measure(name: str, peer: Peer, program: Path, quick: bool) -> dict[str, float] | None:
     """One of workloads.FOOTPRINTS; None where it means nothing for that peer. Raises PeerError, LoadError."""
+    if name in attacks.ATTACKS:
+        seconds = attacks.ATTACK_S / 4 if quick else attacks.ATTACK_S
+        return attacks.measure(name, seconds) if peer.name == "ours" else None
     idle_s = IDLE_S / 4 if quick else IDLE_S
     if peer.name in QUIC_ONLY and not name.startswith("quic-"):
         return None

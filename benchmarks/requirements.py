@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.results import Results, Summary
+from benchmarks.workloads import FOOTPRINTS
 
 # The number for one peer: this daemon, or the forwarder in its place, to see what the ceiling itself reaches.
 Measure = Callable[[Results, str], float | None]
@@ -112,7 +113,12 @@ def _no_loss(workload: str) -> Requirement:
 
 RATE, CPU = "handled_per_s", "cpu_us_per_handled"
 
+ATTACKS = [name for name in FOOTPRINTS if name.startswith("attack-")]
+
 REQUIREMENTS: tuple[Requirement, ...] = (
+    *(_at_most(f"{name}: longest round, ms CPU", _footprint(name, "round_ms"), 10) for name in ATTACKS),
+    *(_at_most(f"{name}: honest SET, p99, ms", _footprint(name, "p99_ms"), 10) for name in ATTACKS),
+    *(_at_most(f"{name}: honest SET, max, ms", _footprint(name, "max_ms"), 50) for name in ATTACKS),
     _at_least("set-1-1: rate, x Rust", _against("set-1-1", RATE), 7),
     _at_most("set-1-1: CPU per message, x Rust", _against("set-1-1", CPU), 1 / 8, 3),
     _no_loss("set-1-1"),

@@ -133,6 +133,15 @@ FOOTPRINTS = {
     "sessions": "1,000 idle sessions",
     "params": "100,000 params",
     "rules": "10,000 rules",
+    # Measured by attacks.py, at this daemon only: how long an honest client waits meanwhile.
+    "attack-patterns": "beside costly patterns and new addresses",
+    "attack-get": "beside GETs of costly patterns over 10,000 params",
+    "attack-subscribe": "beside subscriptions to all of 10,000 params",
+    "attack-replay": "beside REPLAYs of the whole log",
+    "attack-bundles": "beside bundles of 8,000 SETs",
+    "attack-routers": "beside routers that declare 1,000 patterns",
+    "attack-osc": "beside OSC wildcards over 10,000 params",
+    "attack-strangers": "beside bundles before HELLO",
     "quic-sessions": "1,000 idle QUIC connections",
     "quic-handshakes": "QUIC handshakes",
 }

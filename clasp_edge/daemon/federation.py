@@ -5,8 +5,9 @@ What serves them is imported when the first router says something or an uplink i
 
 from __future__ import annotations
 
+import importlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
@@ -36,6 +37,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clasp_edge.federation")
 
+SERVING = (
+    "shared.dedup",
+    "shared.namespace",
+    "shared.policy",
+    "shared.extensions",
+    "downstream.digests",
+    "shared.identity",
+    "shared.queue",
+    "shared.relay",
+    "shared.unpack",
+    "shared.sender",
+    "downstream.downlink",
+    "downstream.log_pass",
+    "downstream.peer_cursors",
+    "downstream.reference_leaf",
+    "downstream.router_ids",
+    "shared.dedup_recovery",
+    "downstream.peers",
+    "downstream.peer_handlers",
+)
+"""The modules of `clasp_edge.federation` that serve a router that dials in, each after those that it needs."""
+
 KEEP_TIME_S = 1.0
 LARGEST_DRIFT_US = 200_000
 """Between the clock that versions go by and the wall clock, before the one is set by the other."""
@@ -60,6 +83,7 @@ class FederationPart(Part):
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
         self._ids: RouterIds | None = None
+        self._early: list[tuple[Session, FederationSync, Envelope]] = []
         router.extensions = True
         router.handlers[MessageType.FEDERATION_SYNC] = self._first
 
@@ -115,7 +139,28 @@ class FederationPart(Part):
         }
 
     def _first(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
-        self._serve().handle(session, message, envelope)
+        if self._handlers is not None:
+            self._handlers.handle(session, message, envelope)
+            return
+        # To load the code takes some 60 ms, which nobody else is to wait for.
+        session.hold_back()
+        self._early.append((session, message, envelope))
+        if len(self._early) == 1:
+            self._router.core.start_work(self._load())
+
+    def _load(self) -> Iterator[None]:
+        """Import what serves routers that dial in, a module at a time; then go on with those that have waited."""
+        for name in SERVING:
+            importlib.import_module(f"clasp_edge.federation.{name}")
+            yield
+        self._serve()
+        yield
+        early, self._early = self._early, []
+        for session, message, envelope in early:
+            if not session.closing:
+                self._serve().handle(session, message, envelope)
+                session.take_deferred()
+                yield
 
     def _serve(self) -> PeerHandlers:
         if self._handlers is None:

@@ -154,7 +154,9 @@ class Daemon:
         loop = self._router.loop
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         loop.add_signal_handler(signal.SIGINT, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, "SIGHUP")
+        # The loop would serve every socket that is ready before it tells: who was revoked could still have a word.
+        loop.add_signal_handler(signal.SIGHUP, self._router.core.act_on_signal)
+        self._router.core.first_on_signal(signal.SIGHUP, lambda: self._reload("SIGHUP"))
         self._parts.console.addresses = addresses
         self._parts.console.reload = lambda: self._reload("reload on request")
         self._parts.console.settings = self._change_settings

@@ -12,7 +12,6 @@ from libc.string cimport memcpy
 
 from clasp_edge.dataplane.account cimport INPUT
 from clasp_edge.dataplane.bytes cimport get16, get32, put16, put64
-from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
 from clasp_edge.dataplane.messages cimport PUBLISH, SET, Published, Write, read_publish, read_set, read_version
 from clasp_edge.dataplane.mqtt_details cimport FEDERATION_SYNC, MQTT_DETAILS
 from clasp_edge.dataplane.outbox cimport JOBS_AT_ONCE
@@ -392,6 +391,14 @@ cdef class ClaspReceiver(ClaspSender):
             except Exception:
                 log.exception("cannot resume a connection")
 
+    def hold_back(self):
+        """What the peer sends from here on waits, until `take_deferred` is called."""
+        self.yielding = True
+        self.resuming = True
+        if not self.input_paused:
+            self.input_paused = True
+            self._call_pause()
+
     def take_deferred(self):
         """Handle what was read before the peer fell behind, then read on."""
         cdef uint32_t length
@@ -662,12 +669,6 @@ cdef class ClaspReceiver(ClaspSender):
         """A PUBLISH was accepted: if the log has it, what is answered from here on waits for its commit (strict)."""
         if self.plane.journal_buffer is not None and self.plane.journal_buffer.last_number:
             self.wrote_in = self.plane.journal_buffer.epoch
-
-    def await_commit(self):
-        """What is sent to the peer next tells of something that may not be stored yet, whoever wrote it (strict)."""
-        cdef JournalBuffer buffer = self.plane.journal_buffer
-        if buffer is not None and buffer.strict and buffer.unstored:
-            self.wrote_in = buffer.epoch
 
     cdef void _hand_up(self, const uint8_t* payload, const Published* message, int phase) noexcept:
         cdef uint8_t* copy

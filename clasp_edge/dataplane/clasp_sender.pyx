@@ -68,6 +68,10 @@ cdef class ClaspSender(Outbox):
         if (self.held_next.size or self.held_now.size) and self.plane.journal_buffer is not None:
             if self.plane.journal_buffer.hold_delivery(self, start, delivery.size + (delivery.frame - start)):
                 return
+            if delivery.loss == CONVERGES and not self.plane.journal_buffer.failing:
+                # An older value that waits would come last: so this one comes again, as the newest, behind it.
+                self._under_pressure(start, delivery.size + (delivery.frame - start), delivery)
+                return
         self.push(start, delivery.size + (delivery.frame - start), delivery)
 
     cdef void _send(self, uint8_t* frame, size_t size) noexcept:
@@ -80,6 +84,26 @@ cdef class ClaspSender(Outbox):
         if not self.reply(start, size + (frame - start)):
             # Without the answer the peer would wait for ever; without memory there is no answer.
             self._die()
+
+    def await_commit(self):
+        """What is sent to the peer next tells of something that may not be stored yet, whoever wrote it (strict)."""
+        cdef JournalBuffer journal = self.plane.journal_buffer
+        if journal is not None and journal.strict and journal.unstored:
+            self.wrote_in = journal.epoch
+
+    def waits_for_commit(self):
+        """As `Outbox`. While nothing can be stored, only confirmations wait."""
+        return ((self.held_next.size or self.held_now.size) and self.plane.journal_buffer is not None
+                and not self.plane.journal_buffer.failing)
+
+    def keep(self, bytes piece not None):
+        """As `Outbox`: where the journal is strict, nobody is shown what a power cut could take back."""
+        cdef JournalBuffer journal = self.plane.journal_buffer
+        if journal is None or not journal.strict:
+            return False
+        if self.wrote_in >= journal.durable and self.held_next.size + len(piece) > self.core.arena.free_bytes() >> 1:
+            return None                 # `hold` would end who asks for more than others can spare
+        return journal.hold(self, <const uint8_t*><char*>piece, len(piece), False)
 
     def send(self, bytes frame not None):
         """Queue one whole CLASP frame (at most 65,547 bytes) for the peer. Written at the end of the pass."""
@@ -186,6 +210,8 @@ cdef class ClaspSender(Outbox):
         cdef uint32_t* older = self.plane.table.older
         cdef uint32_t* newer = self.plane.table.newer
         cdef uint32_t id = older[LIST_PARAMS]
+        if self.waits_for_commit():
+            return                      # older values are among what waits
         while id != LIST_PARAMS and self.plane.table.entries[id].seq > self.cursor:
             id = older[id]
         id = newer[id]

@@ -1,7 +1,7 @@
 """Types of core.pyx as Python sees them."""
 
 from asyncio import AbstractEventLoop
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from clasp_edge.dataplane.arena import Arena
@@ -15,6 +15,8 @@ class Core:
     high_water: int
     event_backlog: int
 
+    def first_on_signal(self, number: int, act: Callable[[], object]) -> None: ...
+    def act_on_signal(self) -> None: ...
     @property
     def passes(self) -> int: ...
     @property

@@ -18,7 +18,32 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int clock, timespec* result)
     int CLOCK_REALTIME, CLOCK_MONOTONIC
 
+cdef extern from *:
+    """
+    #include <signal.h>
+    static volatile sig_atomic_t clasp_signalled;
+    static struct sigaction clasp_before;
+    static void clasp_on_signal(int number) {
+        clasp_signalled = 1;
+        if (clasp_before.sa_handler != SIG_DFL && clasp_before.sa_handler != SIG_IGN)
+            clasp_before.sa_handler(number);
+    }
+    static int clasp_watch_signal(int number) {
+        struct sigaction found;
+        if (sigaction(number, NULL, &found) != 0 || found.sa_flags & SA_SIGINFO) return -1;
+        if (found.sa_handler == clasp_on_signal) return 0;
+        clasp_before = found;
+        found.sa_handler = clasp_on_signal;
+        return sigaction(number, &found, NULL);
+    }
+    """
+    int clasp_signalled
+    int clasp_watch_signal(int number)
+
 log = logging.getLogger("clasp_edge.dataplane")
+
+cdef object on_signal = None        # what is done about the signal; there is one loop in a process
+cdef uint64_t ticked_pass = 0
 
 cdef enum:
     ADAPTER_ROUNDS = 4              # of adapters answering adapters within one pass
@@ -26,6 +51,15 @@ cdef enum:
     ALTERNATIONS = 32               # of simultaneous reads by different peers in a row, before writes are gathered
     LONELY_WRITES = 8               # gathered writes that served one read only, before writing at once again
     SLICE_BESIDE_US = 500           # of work that begins anew in a round in which older work has had its slice
+
+
+cdef void _act_on_signal() noexcept:
+    global clasp_signalled
+    clasp_signalled = 0
+    try:
+        on_signal()
+    except Exception:
+        log.exception("a signal could not be acted on")
 
 
 cdef class Buffered(Sink):
@@ -56,11 +90,31 @@ cdef class Core:
         free(self.dirty)
 
     cdef void tick(self) noexcept:
+        global ticked_pass
         cdef timespec now
         clock_gettime(CLOCK_REALTIME, &now)
         self.wall_us = <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
         clock_gettime(CLOCK_MONOTONIC, &now)
         self.mono_us = <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
+        if clasp_signalled and self.in_pass and self.passes != ticked_pass:
+            # A pass begins, and nothing of it has been looked at.
+            _act_on_signal()
+            self.in_pass = True
+        ticked_pass = self.passes
+
+    def first_on_signal(self, int number, act):
+        """Have `act()` called on the loop's thread when the signal has come, before anything is looked at that came
+        after it. The loop tells of a signal in its own time, when it has served every socket that was ready: who calls
+        this has set a handler there, which calls `act_on_signal`. Raises OSError."""
+        global on_signal
+        on_signal = act
+        if clasp_watch_signal(number) != 0:
+            raise OSError(f"signal {number} cannot be watched")
+
+    def act_on_signal(self):
+        """The loop has heard of the signal: do what is to be done about it, if that was not done already."""
+        if clasp_signalled:
+            _act_on_signal()
 
     cdef void mark_dirty(self, Buffered outbox) noexcept:
         cdef PyObject** grown

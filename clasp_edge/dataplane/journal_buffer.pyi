@@ -1,5 +1,6 @@
 """Types of journal_buffer.pyx as Python sees them."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from clasp_edge.dataplane.blocks import Stream
@@ -15,6 +16,7 @@ class Owner(Protocol):
     def select(self, address: bytes) -> int: ...
     def wake(self) -> None: ...
     def full(self) -> None: ...
+    def when_stored(self, then: Callable[[], object]) -> None: ...
 
 class JournalBuffer:
     owner: Owner

@@ -407,6 +407,8 @@ cdef class Outbox(Buffered):
             try:
                 is_new = self.held is None
                 if is_new:
+                    if self.waits_for_commit():
+                        return          # the journal calls when it has answered
                     if self.core.is_slice_over():
                         self._resume_later(0)
                         return
@@ -423,7 +425,9 @@ cdef class Outbox(Buffered):
                         return
                     self.held = <bytes>piece
                     piece = None
-                if not self.put(<const uint8_t*><char*>self.held, len(self.held)):
+                    self.await_commit()
+                kept = self.keep(self.held)
+                if not kept and (kept is None or not self.put(<const uint8_t*><char*>self.held, len(self.held))):
                     if is_new and not _charge_held(self):
                         self.held = None
                         self._die()
@@ -441,6 +445,18 @@ cdef class Outbox(Buffered):
                 log.exception("a reply in parts failed")
                 _let_held_go(self)
                 _end_job(self)
+
+    def waits_for_commit(self):
+        """Whether answers wait for the journal, which what comes next must not overtake (the subclass knows it)."""
+        return False
+
+    def await_commit(self):
+        """What is sent to the peer next tells of something that may not be stored yet (the subclass knows that)."""
+
+    def keep(self, bytes piece not None):
+        """Keep a piece of an answer until what it tells is stored. False: it may go; None: there is no room to keep it
+        (the subclass knows the journal)."""
+        return False
 
     cdef uint64_t last_change(self) noexcept:
         """The table's change counter as it stands (the subclass knows the table)."""

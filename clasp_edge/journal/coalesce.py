@@ -25,7 +25,8 @@ class Small:
         self._bytes = 0
 
     def add(self, header: Header) -> list[Header]:
-        """A block has been added to the log. Returns those that are to be joined now: it is not among them."""
+        """A block has been added to the log. Returns those that are to be joined now, a single one that stays as it is,
+        or none; the new one is not among them."""
         follows = bool(self._headers) and _follows(self._headers[-1], header)
         fits = self._bytes + header.size <= JOINED_BYTES and header.size <= SMALL_BYTES
         full: list[Header] = []
@@ -34,7 +35,7 @@ class Small:
         if header.size <= SMALL_BYTES:
             self._headers.append(header)
             self._bytes += header.size
-        return full if len(full) > 1 else []
+        return full
 
     def clear(self) -> None:
         """What was noted is not in the store."""

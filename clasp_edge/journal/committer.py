@@ -83,7 +83,7 @@ class Committer:
         self._cursors_under_way: dict[str, int] = {}
         self._documents_under_way: dict[str, bytes | None] = {}
         self._entries_under_way: list[bytes] = []
-        self._to_be_stored: list[tuple[int, Callable[[], None]]] = []
+        self._to_be_stored: list[tuple[int, Callable[[], object]]] = []
         self._base_before = 0
         self._live_bytes = 0
         self._reported_s = 0.0
@@ -272,7 +272,7 @@ class Committer:
 
     # ---- who waits for a commit ----
 
-    def when_stored(self, then: Callable[[], None]) -> None:
+    def when_stored(self, then: Callable[[], object]) -> None:
         """Call `then`, on the loop's thread, when all that was written up to now is stored: after the next commit. At
         once where nothing is stored, be it by the mode or by trouble."""
         if self.buffer is None or self.state != "ok":

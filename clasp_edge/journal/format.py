@@ -26,6 +26,8 @@ RUN_KEY = b"\x00run"
 CURSOR_PREFIX = b"C"
 NOTE_PREFIX = b"K"
 """Of documents (`journal.notes`). In the order of keys, nothing may lie between the log and the params."""
+SUMMARY_PREFIX = b"I"
+"""What addresses a log block may have (`summary`); under the number of its first record, like the block."""
 LOG_PREFIX = b"L"
 STATE_PREFIX = b"S"
 
@@ -178,6 +180,11 @@ def note_key(name: str) -> bytes:
 def log_key(number: int) -> bytes:
     """The key of the log block whose first record has this number."""
     return LOG_PREFIX + number.to_bytes(8, "big")
+
+
+def summary_key(number: int) -> bytes:
+    """The key of the summary of the log block whose first record has this number."""
+    return SUMMARY_PREFIX + number.to_bytes(8, "big")
 
 
 def state_key(number: int) -> bytes:

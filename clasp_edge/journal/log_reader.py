@@ -15,6 +15,7 @@ from clasp_edge.journal.log_scan import ways_in
 from clasp_edge.journal.queries import Piece
 from clasp_edge.journal.report import Report
 from clasp_edge.journal.store import Store
+from clasp_edge.journal.summary import Question
 from clasp_edge.journal.writer import Reader
 
 log = logging.getLogger("clasp_edge.journal")
@@ -52,9 +53,12 @@ class LogReader:
         """The number of the newest record, stored or not yet; 0 without a log. Numbers only rise, over restarts too."""
         return self.buffer.log.number - 1 if self.buffer is not None else 0
 
-    def read_log(self, first: int, last: int, from_us: int, to_us: int, mask: int, max_bytes: int) -> Piece:
+    def read_log(
+        self, first: int, last: int, from_us: int, to_us: int, mask: int, max_bytes: int,
+        question: Question | None = None,
+    ) -> Piece:  # fmt: skip
         """As `Store.read_log`; for the reader's thread."""
-        return self._store.read_log(first, last, from_us, to_us, mask, max_bytes)
+        return self._store.read_log(first, last, from_us, to_us, mask, max_bytes, question=question)
 
     def note_damage(self, piece: Piece) -> None:
         """Say, once for each block, what a reading of the log had to pass over."""

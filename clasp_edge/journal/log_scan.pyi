@@ -8,8 +8,8 @@ from typing_extensions import Buffer
 from clasp_edge.wire.pattern import Pattern
 
 def select_records(
-    source: Buffer, pattern: Pattern, scopes: Any, known: dict[bytes, bool], first: int, last: int,
-    from_us: int, to_us: int, mask: int, limit: int, faults: dict[int, str],
+    source: Buffer, pattern: Pattern, scopes: Any, known: dict[bytes | None, int], first: int, last: int,
+    from_us: int, to_us: int, mask: int, limit: int, faults: dict[int, str], resume: list[int] | None = None,
 ) -> tuple[list[bytes], int]: ...  # fmt: skip
 def logged_in(
     source: Buffer, sequence: int, found: list[Any], size: int, limit_records: int, limit_bytes: int,

@@ -1,7 +1,7 @@
 """Finds the records of a log block that a REPLAY asks for. Knows the block's layout, not where it came from."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.blocks cimport CLOCK_SYNCHRONISED, SAME_WRITER, BlockHeader, LogRecord
@@ -11,11 +11,26 @@ from clasp_edge.dataplane.view cimport View
 from clasp_edge.dataplane.write_run cimport content_at
 from clasp_edge.wire.pattern cimport Pattern
 
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec* result)
+    int CLOCK_MONOTONIC
+
 
 cdef enum:
     WAY_FIXED = 9           # a zero before a way, a number behind it (blocks.pxd)
     ADDRESS_AT = 8          # in every SET and PUBLISH (wire.md 2.3)
-    REMEMBERED = 10000      # addresses whose answer is kept during one replay
+    REMEMBERED = 65536      # bytes of addresses whose answers are kept during one replay
+    LONG_NS = 1000000       # of one part of a selection
+    RECORDS_AT_ONCE = 64    # between two looks at the clock
+
+
+cdef int64_t _now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
 def is_logged_frame(bytes frame not None, int signal):
@@ -26,13 +41,16 @@ def is_logged_frame(bytes frame not None, int signal):
 
 def select_records(source, Pattern pattern not None, scopes, dict known not None,
                    uint64_t first, uint64_t last, uint64_t from_us, uint64_t to_us, int mask, Py_ssize_t limit,
-                   dict faults not None):
+                   dict faults not None, list resume=None):
     """The frames of the records numbered `first` to `last`, made from `from_us` to `to_us`, of the signals in `mask`.
 
     At most `limit` of them. A SET comes without lock, unlock and ttl (router.md 8.4): replaying must not read as an
     order. `scopes` (None: everything) is asked about each address; `known` keeps the answers between calls.
     A record that cannot be used is passed over, and what comes behind it in the block where its size cannot be
     believed; `faults` gets why, by its number. Returns `(frames, number of the last one or 0)`.
+
+    With `resume`, a list of two numbers that are 0 at the beginning, this returns after a millisecond and says in there
+    where it goes on; the first is 0 again at the block's end.
     """
     cdef size_t at = sizeof(BlockHeader)
     cdef View view = View(source)
@@ -45,14 +63,29 @@ def select_records(source, Pattern pattern not None, scopes, dict known not None
     cdef uint64_t number
     cdef uint64_t matched = 0
     cdef list frames = []
+    cdef int looked_at = 0
+    cdef int64_t ends_ns = 0
+    cdef Py_ssize_t kept = 0
     if end < sizeof(BlockHeader):
         return frames, 0
     memcpy(&header, &block[0], sizeof(BlockHeader))
     if not header.signals & mask or header.max_us < from_us or header.min_us > to_us:
         return frames, 0
     number = header.number - 1
+    if resume is not None:
+        ends_ns = _now_ns() + LONG_NS
+        if resume[0]:
+            at, number = resume
+        resume[0] = 0
     while at + sizeof(LogRecord) <= end and limit > 0:
+        # An address that was not looked at before takes as long as many that were.
+        if looked_at >= RECORDS_AT_ONCE and resume is not None:
+            looked_at = 0
+            if _now_ns() >= ends_ns:
+                resume[0], resume[1] = at, number
+                break
         number += 1
+        looked_at += 1
         memcpy(&record, &block[at], sizeof(LogRecord))
         head = sizeof(LogRecord) + (0 if record.writer_size == SAME_WRITER else record.writer_size)
         if record.size < head or record.size > end - at:
@@ -73,9 +106,13 @@ def select_records(source, Pattern pattern not None, scopes, dict known not None
         wanted = known.get(address)
         if wanted is None:
             wanted = pattern.matches(address) and (scopes is None or scopes.allows("read", address))
-            if len(known) >= REMEMBERED:
+            kept = known.get(None, 0) + len(address)
+            if kept > REMEMBERED:
                 known.clear()
+                kept = len(address)
+            known[None] = kept
             known[address] = wanted
+            looked_at += 16 + <int>(pattern.cost >> 2)
         if wanted:
             frames.append(_plain(frame, frame_size))
             matched = number

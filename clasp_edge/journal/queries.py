@@ -25,6 +25,8 @@ from clasp_edge.journal.format import (
     log_key,
     read_header,
 )
+from clasp_edge.journal.summaries import Summaries
+from clasp_edge.journal.summary import Question
 
 MOST_RECORDS = 1 << 13
 """Above what a block can hold of the smallest records there are."""
@@ -59,13 +61,26 @@ def read_piece(
     mask: int,
     max_bytes: int,
     max_blocks: int,
+    question: Question | None = None,
 ) -> Piece:
     """`Store.read_log` within a transaction."""
     piece: list[bytes] = []
     damaged: list[int] = []
-    with txn.cursor() as cursor:
-        there = seek(cursor, first)
-        while there and max_bytes > 0 and max_blocks:
+    with txn.cursor() as cursor, txn.cursor() as others:
+        summaries = Summaries(others, question)
+        placed = False
+        while max_bytes > 0 and max_blocks:
+            max_blocks -= 1
+            beyond = summaries.beyond(first)
+            if beyond > first:
+                first = beyond
+                placed = False
+                if first > last:
+                    return Piece(piece, last + 1, damaged)
+                continue
+            if not placed and not seek(cursor, first):
+                return Piece(piece, last + 1, damaged)
+            placed = True
             number = int.from_bytes(cursor.key()[1:], "big")
             if number > last:
                 return Piece(piece, last + 1, damaged)
@@ -82,9 +97,9 @@ def read_piece(
                     if header.signals & mask and header.max_us >= from_us and header.min_us <= to_us:
                         piece.append(bytes(block))
                         max_bytes -= len(block)
-            max_blocks -= 1
-            there = cursor.next() and cursor.key()[:1] == LOG_PREFIX
-    return Piece(piece, first if there else last + 1, damaged)
+            if not (cursor.next() and cursor.key()[:1] == LOG_PREFIX):
+                return Piece(piece, last + 1, damaged)
+    return Piece(piece, first, damaged)
 
 
 def schema_of(noted: bytes) -> int:

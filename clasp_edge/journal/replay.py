@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from clasp_edge.journal.journal import Journal
 from clasp_edge.journal.log_scan import select_records
 from clasp_edge.journal.queries import Piece
+from clasp_edge.journal.summary import Question
 from clasp_edge.router.session import Envelope, Session
 from clasp_edge.wire import Ack, ErrorCode, Qos, Replay, encode, types_to_mask
 from clasp_edge.wire.pattern import Pattern, PatternError
@@ -103,7 +104,8 @@ class _Run:
         self._last = buffer.log.number - 1 if buffer is not None else 0
         self._next = self._begun = 0
         self._newest = 0
-        self._known: dict[bytes, bool] = {}
+        self._known: dict[bytes | None, int] = {}
+        self._question = Question(pattern, self._from_us, self._to_us, self._mask)
 
     def step(self) -> None:
         """Fetch the next piece, from memory or from the store."""
@@ -119,7 +121,7 @@ class _Run:
             self._send(blocks)
         else:
             asked = self._next, min(self._last, buffer.tail_begins - 1), self._from_us, self._to_us, self._mask
-            self._journal.reader.call(lambda: self._journal.read_log(*asked, PIECE_BYTES), self._read)
+            self._journal.reader.call(lambda: self._journal.read_log(*asked, PIECE_BYTES, self._question), self._read)
 
     def _read(self, result: object) -> None:
         if self._session.closing:
@@ -151,17 +153,20 @@ class _Run:
         begun = self._begun
         faults: dict[int, str] = {}
         for block in blocks:
-            frames, newest = select_records(
-                block, self._pattern, session.scopes, self._known,
-                begun, self._last, self._from_us, self._to_us, self._mask, self._left, faults,
-            )  # fmt: skip
-            if not frames:
-                yield b""
-                continue
-            self._left -= len(frames)
-            self._newest = newest
-            for at in range(0, len(frames), 32):
-                yield b"".join(map(session.image, frames[at : at + 32]))
+            resume = [0, 0]
+            while True:
+                frames, newest = select_records(
+                    block, self._pattern, session.scopes, self._known,
+                    begun, self._last, self._from_us, self._to_us, self._mask, self._left, faults, resume,
+                )  # fmt: skip
+                self._left -= len(frames)
+                self._newest = newest or self._newest
+                for at in range(0, len(frames), 32):
+                    yield b"".join(map(session.image, frames[at : at + 32]))
+                if not frames:
+                    yield b""
+                if not resume[0]:
+                    break
         self._journal.note_faults(faults)
         # Not from here: the session is in the middle of taking what this yields.
         session.router.loop.call_soon(self.step)

@@ -17,8 +17,8 @@ from types import MappingProxyType
 import lmdb
 
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
-from clasp_edge.journal import audit
-from clasp_edge.journal.coalesce import Small, join
+from clasp_edge.journal import audit, summaries
+from clasp_edge.journal.coalesce import SMALL_BYTES, Small, join
 from clasp_edge.journal.documents import sealed
 from clasp_edge.journal.errors import DAMAGE, Damaged, TooNew, Unavailable, reason
 from clasp_edge.journal.format import (
@@ -46,6 +46,7 @@ from clasp_edge.journal.queries import (
     read_piece,
     schema_of,
 )
+from clasp_edge.journal.summary import Question
 
 DATA_FILE = "data.mdb"
 LOCK_FILE = "lock.mdb"
@@ -271,8 +272,12 @@ class Store:
             newest = read_header(block)
             txn.put(log_key(newest.number), block)
             full = self._small.add(newest)
-            if full:
+            if len(full) > 1:
                 self._join(txn, full)
+            elif full and (only := txn.get(log_key(full[0].number))) is not None:
+                summaries.put(txn, only)
+            if newest.size > SMALL_BYTES:
+                summaries.put(txn, block)
         if base:
             drop_states(txn, base, read_header(states[-1]).number if states else None)
         if newest is not None:
@@ -294,6 +299,7 @@ class Store:
             if header.number > first.number:
                 txn.delete(log_key(header.number))
         txn.put(log_key(first.number), joined)
+        summaries.put(txn, joined)
         if self._oldest is not None and first.number <= self._oldest.number <= first.last:
             self._oldest = first
         self.joined += 1
@@ -315,11 +321,13 @@ class Store:
                     continue
                 if not self._exceeds(self._oldest, newest, wall_us, 0):
                     self._more_to_drop = False
+                    summaries.drop_below(txn, self._oldest.number, DROPPED_AT_ONCE)
                     return
                 if self.needed_from and self._oldest.last >= self.needed_from:
                     self._missed_now += self._oldest.last - max(self._oldest.number, self.needed_from) + 1
                 found = cursor.delete()
             self._oldest = first_header(txn) or newest
+            summaries.drop_below(txn, self._oldest.number, DROPPED_AT_ONCE)
             self._more_to_drop = self._exceeds(self._oldest, newest, wall_us, 0)
 
     def _exceeds(self, oldest: Header, newest: Header, wall_us: int, slack: int) -> bool:
@@ -359,18 +367,20 @@ class Store:
                 raise Unavailable(reason(error)) from None
 
     def read_log(
-        self, first: int, last: int, from_us: int, to_us: int, mask: int, max_bytes: int, max_blocks: int = 4096
-    ) -> Piece:
+        self, first: int, last: int, from_us: int, to_us: int, mask: int, max_bytes: int, max_blocks: int = 4096,
+        question: Question | None = None,
+    ) -> Piece:  # fmt: skip
         """Log blocks with records from `first` to `last` that may hold some of the times and signals asked for.
 
-        At least `max_bytes` of them if there are as many. Raises Damaged, Unavailable.
+        At least `max_bytes` of them if there are as many. Those that by their summary have nothing for `question` are
+        passed over without being read. Raises Damaged, Unavailable.
         """
         try:
             with self._growing:
                 if self._env is None:
                     raise Unavailable("the store is not open")
                 with self._env.begin(buffers=True) as txn:
-                    return read_piece(txn, first, last, from_us, to_us, mask, max_bytes, max_blocks)
+                    return read_piece(txn, first, last, from_us, to_us, mask, max_bytes, max_blocks, question)
         except DAMAGE as error:
             raise Damaged(reason(error)) from None
         except lmdb.Error as error:

@@ -87,7 +87,8 @@ def headers_of(head: bytes) -> dict[str, str]:
 class HttpGate(asyncio.Protocol):
     """First protocol of every connection. `upgrade(transport, data, headers)` takes over one that wants to be a
     WebSocket; `refuse(transport)` returns a reason when it cannot be taken now, `stranger(headers)` when it comes from
-    a web page that may not. `pages` are shown to who asks for them."""
+    a web page that may not. `pages` are shown to who asks for them, each piece when `stored` calls back: what it shows
+    is safe then."""
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class HttpGate(asyncio.Protocol):
         waiting: Waiting,
         pages: Pages | None = None,
         stranger: Callable[[Mapping[str, str]], str | None] | None = None,
+        stored: Callable[[Callable[[], None]], None] = lambda then: then(),
     ) -> None:
         self._stranger = stranger
         self._upgrade = upgrade
@@ -106,6 +108,8 @@ class HttpGate(asyncio.Protocol):
         self._head = b""
         self._pieces: Iterator[bytes] | None = None
         self._paused = False
+        self._stored = stored
+        self._holding = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -179,12 +183,22 @@ class HttpGate(asyncio.Protocol):
     def _send_pieces(self) -> None:
         """The next piece of an answer, and then others get their turn. Its time begins anew with each that is taken."""
         transport = self._transport
-        if self._pieces is None or self._paused or transport is None or transport.is_closing():
+        if self._pieces is None or self._paused or self._holding or transport is None or transport.is_closing():
             return
         piece = next(self._pieces, None)
         if piece is None:
             self._pieces = None
             transport.close()
+        elif piece:
+            self._holding = True
+            self._stored(lambda: self._put(piece))
+        else:
+            asyncio.get_running_loop().call_soon(self._send_pieces)  # much was looked at and nothing made of it yet
+
+    def _put(self, piece: bytes) -> None:
+        self._holding = False
+        transport = self._transport
+        if self._pieces is None or transport is None or transport.is_closing():
             return
         transport.write(piece)
         self._waiting.renew(self)
@@ -217,6 +231,11 @@ class HttpGate(asyncio.Protocol):
             self._pieces = data
             self._send_pieces()
             return
+        self._pieces = iter(())  # whatever comes behind is not read
+        self._stored(lambda: self._finish(data))
+
+    def _finish(self, data: bytes) -> None:
+        assert self._transport is not None
         if not self._transport.is_closing():
             self._transport.write(data)
             self._transport.close()

@@ -26,6 +26,7 @@ from clasp_edge.devices.osc.query.tree import QueryTree
 from clasp_edge.devices.osc.query.watch import PathWatch
 from clasp_edge.devices.osc.server import OscServer
 from clasp_edge.router.router import Router
+from clasp_edge.router.stored import when_stored
 from clasp_edge.transports.bind import bind, name_of, peer_of
 from clasp_edge.transports.http import HttpGate, Request, Waiting, response
 from clasp_edge.transports.origins import Origins
@@ -57,9 +58,12 @@ BACKLOG_BYTES = 65_536
 MAX_TEXT_BACKLOG_BYTES = 131_072
 """With so much unread, even what is told only once is too much: the connection ends."""
 
-PIECE_BYTES = 16_384
+PIECE_BYTES = 8_192
 WHOLE_BYTES = 65_536
 """A tree up to this length is sent with its length in front, a longer one in chunks."""
+
+PARTS_AT_ONCE = 100
+"""Some thirty nodes: a millisecond."""
 
 BINARY, TEXT = 0x82, 0x81
 
@@ -93,28 +97,45 @@ class QueryPages:
             return _json(self._info(), request)
         if path and not path.startswith(b"/"):
             return response("404 Not Found", b"a path begins with /\n", head_only=request.head_only)
-        tree = self._tree.seen_from(host)
-        if not tree.exists(path):
-            return response("404 Not Found", b"no such node\n", head_only=request.head_only)
-        if name in ("", "CONTENTS"):
-            return self._pieces(tree.node(path), request)
-        try:
-            value = tree.attribute(path, name)
-        except KeyError:
-            return response("400 Bad Request", b"no such attribute\n", head_only=request.head_only)
-        if value is None:
-            return response("204 No Content", b"", head_only=True)
-        return _json({name: value}, request)
+        return self._of_node(self._tree.seen_from(host), path, name, request)
 
-    def _pieces(self, parts: Iterator[str], request: Request) -> bytes | Iterator[bytes]:
-        if request.head_only:
-            return response("200 OK", b"", head_only=True, content_type=JSON)
-        begun = bytearray()
-        for part in parts:
-            begun += part.encode()
-            if len(begun) > WHOLE_BYTES:
-                return _chunks(begun, parts)
-        return response("200 OK", bytes(begun), content_type=JSON)
+    def _of_node(self, tree: QueryTree, path: bytes, name: str, request: Request) -> Iterator[bytes]:
+        """The answer in pieces; an empty one where others are to get their turn first."""
+        there = False
+        for there in tree.exists(path):
+            if not there:
+                yield b""
+        if not there:
+            yield response("404 Not Found", b"no such node\n", head_only=request.head_only)
+        elif name in ("", "CONTENTS"):
+            yield from _pieces(tree.node(path), request)
+        else:
+            yield _attribute(tree, path, name, request)
+
+
+def _attribute(tree: QueryTree, path: bytes, name: str, request: Request) -> bytes:
+    try:
+        value = tree.attribute(path, name)
+    except KeyError:
+        return response("400 Bad Request", b"no such attribute\n", head_only=request.head_only)
+    if value is None:
+        return response("204 No Content", b"", head_only=True)
+    return _json({name: value}, request)
+
+
+def _pieces(parts: Iterator[str], request: Request) -> Iterator[bytes]:
+    if request.head_only:
+        yield response("200 OK", b"", head_only=True, content_type=JSON)
+        return
+    begun = bytearray()
+    for number, part in enumerate(parts, 1):
+        begun += part.encode()
+        if len(begun) > WHOLE_BYTES:
+            yield from _chunks(begun, parts)
+            return
+        if number % PARTS_AT_ONCE == 0 or not part:
+            yield b""
+    yield response("200 OK", bytes(begun), content_type=JSON)
 
 
 def _chunks(begun: bytearray, parts: Iterator[str]) -> Iterator[bytes]:
@@ -124,6 +145,8 @@ def _chunks(begun: bytearray, parts: Iterator[str]) -> Iterator[bytes]:
     ).encode()
     piece = begun
     for part in parts:
+        if not part:
+            yield b""
         if len(piece) >= PIECE_BYTES:
             yield b"%x\r\n%b\r\n" % (len(piece), bytes(piece))
             piece = bytearray()
@@ -189,7 +212,10 @@ class OscQueryServer:
         return Origins(self.router.config.websocket.origins)
 
     def _accepted(self) -> asyncio.Protocol:
-        return HttpGate(self._upgrade, self._refusal, self._waiting, self._pages, self._stranger)
+        return HttpGate(
+            self._upgrade, self._refusal, self._waiting, self._pages, self._stranger,
+            lambda then: when_stored(self.router.plane, then),
+        )  # fmt: skip
 
     def _stranger(self, headers: Mapping[str, str]) -> str | None:
         return self._origins().refusal(headers) or self._origins().host_refusal(headers)

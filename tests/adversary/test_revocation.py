@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from support.client import TcpClient
+from support.client import TcpClient, WsClient
 from support.console import ask
 from support.daemon import Daemon
 from support.federated import JOURNAL, client
 from support.live import eventually, get, put, subscribe
 from support.mqtt_client import MqttClient
 from support.mqtt_packets import V5, Will
+from support.mqtt_packets import publish as publish_packet
 
-from clasp_edge.wire import Ack, Bundle, Error, Set
+from clasp_edge.wire import Ack, Bundle, Error, Hello, Set
 
 ADMIN, STAFF = "admin-token-admin-token", "staff-token-staff-token"
 EXPIRY, DELAY = "session_expiry_interval", "will_delay_interval"
@@ -86,6 +88,34 @@ def test_nothing_of_a_revoked_token_has_an_effect(daemon: Daemon, stack: ExitSta
     admin.recv_until(Ack)
     for address in ("/after", "/scheduled", "/mqtt/will/here", "/mqtt/will/late"):
         assert get(admin, address) is None, address
+
+
+def test_what_is_said_after_sighup_is_judged_by_the_new_file(daemon: Daemon, stack: ExitStack) -> None:
+    """Everything is there before the router looks: SIGHUP first, then what clients of the old file say."""
+    writer = stack.enter_context(TcpClient(daemon.tcp_address)).hello("writer", token=STAFF)
+    browser = stack.enter_context(WsClient(daemon.ws_url)).hello("browser", token=STAFF)
+    device = mqtt(daemon, stack, "device")
+    newcomer = stack.enter_context(TcpClient(daemon.tcp_address))
+    for client_ in (writer, browser):
+        client_.sync()
+    device.sync()
+    (daemon.directory / "clasp-edge.toml").write_text(config(admin=["admin:/**"]))
+    daemon.signal(signal.SIGSTOP)
+    daemon.signal(signal.SIGHUP)
+    writer.send(Set("/tcp", 1), 1)
+    browser.send(Set("/websocket", 1), 1)
+    device.send(publish_packet(V5, "mqtt", b"1", qos=1, packet_id=7))
+    newcomer.send(Hello(version=1, name="late", features=(), token=STAFF))
+    daemon.signal(signal.SIGCONT)
+    for client_ in (writer, browser, newcomer):
+        told = client_.recv_until(Error)
+        assert told.code == 300 or "token" in told.message.lower(), told
+        client_.wait_closed()
+    device.expect_closed(0x87)
+    with client(daemon, token=ADMIN) as admin:
+        for address in ("/tcp", "/websocket", "/mqtt/mqtt"):
+            assert get(admin, address) is None, address
+    assert daemon.stderr.count("reload: applied") == 1
 
 
 def test_a_token_that_may_read_less_is_told_less_at_once(daemon: Daemon, stack: ExitStack) -> None:

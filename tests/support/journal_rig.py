@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from support.plane_rig import EVERYTHING, Rig
@@ -31,6 +31,9 @@ class Keeper:
 
     def full(self) -> None:
         self.fulls += 1
+
+    def when_stored(self, then: Callable[[], object]) -> None:
+        then()
 
 
 class Kept:

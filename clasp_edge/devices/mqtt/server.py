@@ -19,11 +19,11 @@ from clasp_edge.devices.mqtt.address import to_address, to_pattern, to_topic
 from clasp_edge.devices.mqtt.codec import Reason
 from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
 from clasp_edge.devices.mqtt.context import MqttContext
-from clasp_edge.devices.mqtt.input_buffer import LARGE_REST_BYTES
 from clasp_edge.devices.mqtt.mounts import Mounts
 from clasp_edge.devices.mqtt.notices import Notices
 from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.shared import SharedGroups
+from clasp_edge.devices.mqtt.socket_input import ReadBuffer
 from clasp_edge.devices.mqtt.sys_topics import SysTopics
 from clasp_edge.devices.values import use_in_dataplane
 from clasp_edge.router.access import Identity
@@ -83,8 +83,7 @@ class MqttServer:
         self.shared = SharedGroups(router.plane.trie, self.context)
         self.sys_topics = SysTopics(self)
         self.inputs = Inputs(max(INPUTS_MIB << 20, 4 * self.max_packet))
-        self.buffer = bytearray(LARGE_REST_BYTES + READ_BYTES)
-        self.view = memoryview(self.buffer)
+        self.buffer = ReadBuffer(READ_BYTES)
         self._server: asyncio.Server | None = None
         self._look_timer: TimerHandle | None = None
         self.apply_config(router.config)

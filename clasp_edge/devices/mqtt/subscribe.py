@@ -25,6 +25,7 @@ from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.shared import Key
 from clasp_edge.devices.mqtt.sys_topics import SYS_SCOPE, may_read_sys
 from clasp_edge.router.quota import no_subscription
+from clasp_edge.router.stored import all_is_stored, when_stored
 from clasp_edge.security.scope import Action, Scopes
 from clasp_edge.wire.pattern import Pattern, PatternError, overlap
 
@@ -136,9 +137,29 @@ def _slices(session: Session, packet: Subscribe) -> Iterator[bool]:
     session.subscriptions_changed()
     session.send(Suback(packet_id=packet.packet_id, reasons=reasons, properties=properties), stored=True)
     encoded = b"\x0b" + put_varint(identifier) if identifier else None
-    for number, (entry, patterns) in enumerate(wanted, 1):
+    told = [(entry, patterns, session.subscriptions.get(entry.filter)) for entry, patterns in wanted]
+    rest = _retained(session, session.connection, told, encoded)
+    plane = session.server.router.plane
+    if all_is_stored(plane):
+        yield from rest
+    elif told:
+        when_stored(plane, lambda: session.server.router.core.start_work(rest))
+
+
+def _retained(
+    session: Session,
+    connection: Connection | None,
+    wanted: list[tuple[SubscribeFilter, list[Pattern], Held | None]],
+    encoded: bytes | None,
+) -> Iterator[bool]:
+    """Send the retained messages of new subscriptions, as long as the client has them."""
+    for number, (entry, patterns, held) in enumerate(wanted, 1):
         if number % FILTERS_AT_ONCE == 0:
             yield True
+        if session.ended or session.connection is not connection:
+            return
+        if session.subscriptions.get(entry.filter) is not held:
+            continue
         for pattern in patterns:
             session.send_retained(pattern, entry.qos, encoded)
         if entry.filter.startswith(SYS):

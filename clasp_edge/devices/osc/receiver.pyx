@@ -54,6 +54,7 @@ log = logging.getLogger("clasp_edge.osc")
 cdef enum:
     DATAGRAM_BYTES = 65536      # larger than any; pages that no datagram reaches cost no memory
     BATCH = 64                  # datagrams per system call
+    DELIVERIES_AT_ONCE = 512    # of one call's datagrams, if each is for everybody
     ROUNDS = 4                  # calls per wake-up, before others get their turn
     SLICE_US = 2000             # of CPU for what devices are told of one call's datagrams; then fewer are taken at once
     NAME_BYTES = 28             # sockaddr_in6
@@ -178,6 +179,10 @@ cdef class OscReceiver(SourceTable):
     def on_readable(self, sock, int fd):
         """Take what has arrived at a socket; called whenever there is something."""
         cdef Core core = self.plane.core
+        if self.control.behind():
+            # What devices are told of this would be more than waits already: it stays where it is.
+            self.control.pause(sock, fd)
+            return
         self._read(sock, fd)
         if core.mono_us - self.last_wake_us < BUSY_US:
             self.busy += 1
@@ -191,6 +196,8 @@ cdef class OscReceiver(SourceTable):
 
     def poll(self, sock, int fd):
         """Take what has arrived in a moment. False: so little that the socket should be watched again."""
+        if self.control.behind():
+            return True
         if self._read(sock, fd) > 2:
             self.idle = 0
             return True
@@ -207,6 +214,7 @@ cdef class OscReceiver(SourceTable):
         cdef uint64_t began_us
         cdef Core core = self.plane.core
         self.sock = sock
+        self.at_once = min(self.at_once, max(1, DELIVERIES_AT_ONCE // <int>max(1, self.control.listeners())))
         for _round in range(ROUNDS):
             if not self.is_open:
                 break

@@ -44,6 +44,7 @@ from clasp_edge.router.access import Access
 from clasp_edge.router.principal import host_of, principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import NotScheduled, TooFarAhead
+from clasp_edge.router.stored import when_stored
 from clasp_edge.wire import decode_value
 from clasp_edge.wire.pattern import Pattern
 
@@ -499,11 +500,16 @@ class OscServer:
         profile = self._default if device is None else device.profile
         tail = self._spoken.tail_of(address, described[1], described[2])
         value = decode_value(described[1], described[2])
-        self._link_to(source, 0).send(profile.outgoing.answer(osc_address, value, tail))
+        answer = profile.outgoing.answer(osc_address, value, tail)
+        when_stored(self.router.plane, lambda: self._link_to(source, 0).send(answer))
         return True
 
     def behind(self) -> bool:
         return self._fan_out.is_behind
+
+    def listeners(self) -> int:
+        """Who may have to be told of one message."""
+        return len(self.leases) + len(self.queries)
 
     def later(self, source: Source, due_us: int, packet: bytes) -> bool:
         try:

@@ -24,6 +24,7 @@ from clasp_edge.devices.osc.profile import Profile
 from clasp_edge.devices.osc.rate_limit import Member, Pacer
 from clasp_edge.devices.osc.resync import Resyncs, addresses_of
 from clasp_edge.devices.osc.source import END, HOP, REMOTE, Party, Source
+from clasp_edge.router.stored import when_stored
 from clasp_edge.wire import SignalType, decode_value
 from clasp_edge.wire.pattern import Pattern
 
@@ -262,7 +263,7 @@ class Target(Party):
         patterns = [only] if only is not None else [s.pattern for s in self.subscriptions.values()]
         self._untold = addresses_of(self.plane, patterns, self.scopes)
         self._resync_since_s = self._loop.time() - JUST_SAID_S
-        self._resyncs.start(self)
+        when_stored(self.plane, lambda: self._resyncs.start(self))
 
     def tell_some(self, count: int) -> bool:
         if self.link is None:

@@ -66,6 +66,7 @@ class Mending:
     def __init__(self, session: Session, downlink: Downlink, differing: Sequence[int]) -> None:
         self._session = session
         self._downlink = downlink
+        self._differing = differing
         self._pieces = _pieces(session, downlink, differing)
         self._pace = StatePace()
         self._ping = session.image(encode(Ping()))
@@ -106,6 +107,7 @@ class Mending:
         piece = next(self._pieces, None)
         if piece is None:
             self._downlink.mending = None
+            self._session.start_job(self._last())
             return
         if piece:
             # A job: it waits where the outbox is full.
@@ -113,29 +115,33 @@ class Mending:
             self._pace.sent(len(piece), self._now_s())
         self.go_on()
 
+    def _last(self) -> Iterator[bytes]:
+        """A job like the pieces: what has waited for the state's end comes behind all of them."""
+        yield self._session.image(mend_frame(self._differing))
+        self._downlink.state_told()
+
     def _now_s(self) -> float:
         return self._session.router.clock.monotonic_s()
 
 
 def _pieces(session: Session, downlink: Downlink, differing: Sequence[int]) -> Iterator[bytes]:
     """Wire images; an empty one where much was looked at and nothing found."""
-    if differing:
-        wanted = bytearray(BUCKETS)
-        for bucket in differing:
-            wanted[bucket] = 1
-        cursor = 0
-        while downlink.versioned:
-            found, cursor = downlink.in_buckets(bytes(wanted), cursor, PIECE_BYTES, SCANNED_AT_ONCE)
-            if found:
-                frames = [route_frame(downlink.unlogged_route, 0, len(found))]
-                for _, told in found:
-                    frames += frames_of(told)
-                pieces = [b"".join(map(session.image, frames))]
-                del found, frames
-                yield pieces.pop()  # nothing of it stays here while the peer reads
-            else:
-                yield b""
-            if not cursor:
-                break
-    yield session.image(mend_frame(differing))
-    downlink.state_told()
+    if not differing:
+        return
+    wanted = bytearray(BUCKETS)
+    for bucket in differing:
+        wanted[bucket] = 1
+    cursor = 0
+    while downlink.versioned:
+        found, cursor = downlink.in_buckets(bytes(wanted), cursor, PIECE_BYTES, SCANNED_AT_ONCE)
+        if found:
+            frames = [route_frame(downlink.unlogged_route, 0, len(found))]
+            for _, told in found:
+                frames += frames_of(told)
+            pieces = [b"".join(map(session.image, frames))]
+            del found, frames
+            yield pieces.pop()  # nothing of it stays here while the peer reads
+        else:
+            yield b""
+        if not cursor:
+            return

@@ -38,6 +38,7 @@ from clasp_edge.transports.quic.engine import (
     incoming,
     is_from_peer,
     outgoing,
+    said_at_end,
 )
 
 if TYPE_CHECKING:
@@ -303,6 +304,8 @@ class QuicLink:
     def _terminated(self, event: ConnectionTerminated) -> None:
         if not self.handshaken and not self._over:
             self._server.handshake_failed(self, event)
+        elif not self._over:
+            log.info("%s: QUIC: %s", self.remote, said_at_end(event))
         # It is said only once, and there is nobody left to be told of a stream's end.
         self._terminal = True
         self._ended = None

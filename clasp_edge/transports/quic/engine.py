@@ -14,6 +14,7 @@ from typing import Any
 
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection
+from qh3.quic.events import ConnectionTerminated
 from qh3.tls import load_pem_private_key, load_pem_x509_certificates
 
 from clasp_edge.wire.extensions import ALPN, ALPN_EDGE
@@ -32,6 +33,9 @@ CID_BYTES = 8
 
 SMALLEST_INITIAL = 1200
 """Bytes of a datagram that begins a connection (RFC 9000, 14.1)."""
+
+MAX_REASON_CHARACTERS = 200
+"""Of what a peer says, in the log."""
 
 CRYPTO_ERROR = 0x100
 """TLS alerts are errors from here on (RFC 9001, 4.8)."""
@@ -117,6 +121,17 @@ def outgoing(connection: QuicConnection, now_s: float) -> list[tuple[Any, list[b
                 found.append((last, several))
             several.append(datagram[0])
     return found
+
+
+def said_at_end(event: ConnectionTerminated) -> str:
+    """Why a connection has ended that the other end, or its silence, has ended: for people."""
+    reason = event.reason_phrase
+    if "idle" in reason.lower() and "timeout" in reason.lower():
+        return f"no sign of life for {IDLE_TIMEOUT_S:g} s"
+    shown = "".join(character if character.isprintable() else "?" for character in reason[:MAX_REASON_CHARACTERS])
+    if event.error_code:
+        return f"the client has closed the connection, error 0x{event.error_code:x}: {shown or 'no reason given'}"
+    return f"the client has closed the connection{f': {shown}' if shown else ''}"
 
 
 def bytes_in_flight(connection: QuicConnection) -> int:

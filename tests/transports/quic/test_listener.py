@@ -115,12 +115,16 @@ def test_further_streams_are_reset_and_too_many_end_the_connection(daemon: Daemo
 
 
 @pytest.mark.parametrize("alpn", [("h3",), ("clasp/1",)])
-def test_another_alpn_is_refused_and_named(daemon: Daemon, alpn: tuple[str, ...]) -> None:
-    refused = ask(daemon.control_path, request="status")["result"]["quic"]["alpn_refused"]
+def test_another_alpn_is_refused_named_and_counted(daemon: Daemon, alpn: tuple[str, ...]) -> None:
+    def counted() -> int:
+        count: int = ask(daemon.control_path, request="status")["result"]["quic"]["alpn_refused"]
+        return count
+
+    before = counted()
     with pytest.raises(Closed) as closed, client_of(daemon, alpn=alpn):
         pass
     assert "ALPN" in closed.value.reason
-    assert ask(daemon.control_path, request="status")["result"]["quic"]["alpn_refused"] == refused + 1
+    eventually(lambda: counted() > before)
     eventually(lambda: 'the client has to offer "clasp/2"' in daemon.stderr)
 
 
@@ -142,6 +146,18 @@ def test_a_first_message_that_is_no_hello_ends_the_connection(daemon: Daemon) ->
     with client_of(daemon) as client:
         client.send(wire.Set("/early", 1))
         assert "HELLO" in client.closing().reason
+
+
+def test_the_log_says_why_a_client_has_gone() -> None:
+    with Daemon(sets=LISTEN) as daemon:  # of its own: of what many clients do, a few are logged
+        with client_of(daemon) as client:
+            client.hello()
+            client.quic.close(error_code=77, reason_phrase="off to\nlunch")
+            client.flush()
+            eventually(lambda: "the client has closed the connection, error 0x4d: off to?lunch\n" in daemon.stderr)
+        with client_of(daemon) as client:
+            client.hello()
+        eventually(lambda: "the client has closed the connection\n" in daemon.stderr)
 
 
 def test_a_client_that_ends_its_stream_is_let_go(daemon: Daemon) -> None:

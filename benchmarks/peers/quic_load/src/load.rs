@@ -149,8 +149,9 @@ async fn streams(options: &Options) -> Result<(Stream, Option<Stream>, [quinn::E
     if options.echo {
         return Ok((publisher, None, endpoints));
     }
-    let mut subscriber = connect::open(&endpoints[1], &configuration, options.address).await?;
+    // Before the next: the reference takes no other connection as long as this one has said nothing.
     publisher.greet().await?;
+    let mut subscriber = connect::open(&endpoints[1], &configuration, options.address).await?;
     subscriber.greet().await?;
     subscriber.subscribe("/bench/**").await?;
     Ok((publisher, Some(subscriber), endpoints))

@@ -66,20 +66,28 @@ class QueryTree:
     def _scopes(self) -> Scopes | None:
         return self._access_at(self._host)
 
-    def exists(self, path: bytes) -> bool:
-        """Whether there is a node: a param that may be read, or something below. The root is always there."""
-        if path == b"":
-            return True
+    def exists(self, path: bytes) -> Iterator[bool]:
+        """Whether there is a node: a param that may be read, or something below. The root is always there. The last
+        answer counts; those before it are False, and mean that much was looked at."""
         if len(self.base + path) > MAX_ADDRESS_BYTES:
-            return False
-        return self._is_param(path) or self._has_contents(path)
+            yield False
+        elif path == b"" or self._is_param(path):
+            yield True
+        else:
+            for segment in self._children(path):
+                yield segment is not None
+                if segment is not None:
+                    return
 
     def node(self, path: bytes) -> Iterator[str]:
-        """The JSON of a node and all below it, in small pieces."""
+        """The JSON of a node and all below it, in small pieces; an empty one where much was looked at."""
         attributes = self._attributes(path)
         yield msgspec.json.encode(attributes).decode()[:-1]
         first = True
         for segment in self._children(path):
+            if segment is None:
+                yield ""
+                continue
             yield ',"CONTENTS":{' if first else ","
             first = False
             yield msgspec.json.encode(_text(segment)).decode() + ":"
@@ -99,7 +107,8 @@ class QueryTree:
             raise KeyError(name)
         return self._attributes(path).get(name)
 
-    def _children(self, path: bytes) -> Iterator[bytes]:
+    def _children(self, path: bytes) -> Iterator[bytes | None]:
+        """The segments below; None now and then."""
         scopes = self._scopes()
         after = b""
         while True:
@@ -111,9 +120,7 @@ class QueryTree:
                     yield segment
             if not after:
                 return
-
-    def _has_contents(self, path: bytes) -> bool:
-        return next(self._children(path), None) is not None
+            yield None
 
     def _is_param(self, path: bytes) -> bool:
         address = self.base + path

@@ -76,14 +76,18 @@ class PathWatch:
         while cursor.startswith(start):
             found, cursor = addresses_with(self._plane, b"", cursor, LOOKS, LOOKS)
             seen.update(each for each in found if each.startswith(start))
-            if not found or not found[-1].startswith(start):
+            if not found or not found[-1].startswith(start) or len(seen) > MAX_PATHS:
                 break
             yield
         self._compare(seen)
 
     def _compare(self, seen: set[bytes]) -> None:
-        known, self._known = self._known, seen if len(seen) <= MAX_PATHS else set()
+        many = len(seen) > MAX_PATHS
+        known, self._known = self._known, set() if many else seen
         if known is None or seen == known:
+            return
+        if many:
+            self._tell("PATH_CHANGED", [b"/"])
             return
         added, removed = sorted(seen - known), sorted(known - seen)
         if len(added) + len(removed) > MAX_TOLD:
