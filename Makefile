@@ -12,6 +12,7 @@
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make model          explore the protocol between routers to a depth      ARGS="--depth 5" for more
 #   make outages        break the network between routers, at length         ARGS="--histories 500" for random ones
+#   make peers          run the suites that others wrote for MQTT servers               ARGS="--only paho5" for one of them
 #   make links          a link over QUIC beside one over wss, through loss, delay and another address, and a large state
 #   make wheel          build a wheel for this machine into dist/ (no compiler is needed to install it)
 #   make deb            build the Debian packages into dist/                 ARCH=arm64 SUITE=bookworm for just that one
@@ -36,7 +37,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz asan adversary crash model outages links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
+.PHONY: help run build test fuzz asan adversary crash model outages peers links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
 .PHONY: format tools lint check fresh-test wheel
 
 help:
@@ -138,6 +139,10 @@ model: $(VENV)/.test
 
 outages: $(VENV)/.test build
 	python tests/outages $(ARGS)
+
+# Needs the network, git and Go; MOSQUITTO_SOURCE and PAHO_TESTING name checkouts that are there already.
+peers: $(VENV)/.test build
+	python tests/peers $(ARGS)
 
 links: $(VENV)/.test build
 	python tests/outages/links.py $(ARGS)

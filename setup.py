@@ -31,7 +31,18 @@ if os.environ.get("SANITIZE"):  # .ci/sanitized, in a copy of the tree: every ac
 # What every message goes through: there deeper inlining is worth its compile time.
 HOT = {
     f"clasp_edge/dataplane/{name}.pyx"
-    for name in ("arena", "clasp_receiver", "clasp_sender", "outbox", "params", "plane", "routing", "state", "table")
+    for name in (
+        "arena",
+        "clasp_receiver",
+        "clasp_sender",
+        "json_value",
+        "outbox",
+        "params",
+        "plane",
+        "routing",
+        "state",
+        "table",
+    )
 }
 
 

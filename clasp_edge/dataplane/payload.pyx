@@ -1,8 +1,8 @@
 """MQTT payloads and CLASP values: what bytes without a type mean, and what a value looks like as such (router.md 9.2).
 
-JSON first, then numbers as people write them, then text; what is not UTF-8 is bytes. Numbers, words and plain text are
-settled here, everything else by the two functions that `use_converters` was given, with the same results. Knows no
-packet and no address.
+JSON first, then numbers as people write them, then text; what is not UTF-8 is bytes. Numbers, words, plain text and
+most JSON (`json_value`) are settled here, everything else by the two functions that `use_converters` was given, with
+the same results. Knows no packet and no address.
 """
 
 import logging
@@ -13,6 +13,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, strlen
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put64
+from clasp_edge.dataplane.json_value cimport JSON_TOO_LARGE, json_value
 from clasp_edge.dataplane.scan cimport utf8_valid, value_size
 
 cdef extern from "Python.h":
@@ -64,10 +65,16 @@ cdef void type_payload(const uint8_t* payload, size_t size, uint8_t* target, siz
         _put_text(T_STRING, payload, size, target, room, typed)
         return
     c = payload[0]
-    if c == b"{" or c == b"[" or c == b'"' or c <= 0x20 or payload[size - 1] <= 0x20:
+    if c == b"{" or c == b"[" or c == b'"':
+        typed.exact = False
+        typed.size = json_value(payload, size, target, room, &typed.type)
+        if typed.size < 0 and typed.size != JSON_TOO_LARGE:
+            _slowly(payload, size, target, room, typed)
+        return
+    if c <= 0x20 or payload[size - 1] <= 0x20:
         _slowly(payload, size, target, room, typed)
         return
-    elif size <= LONGEST_NUMBER and (c <= 0x39 or c == b"i" or c == b"I" or c == b"n" or c == b"N"):
+    if size <= LONGEST_NUMBER and (c <= 0x39 or c == b"i" or c == b"I" or c == b"n" or c == b"N"):
         if size == 2 and c == b"-" and payload[1] == b"0":
             _slowly(payload, size, target, room, typed)
             return

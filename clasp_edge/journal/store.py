@@ -109,6 +109,7 @@ class Store:
         self.joined = 0
         """Blocks that were made of smaller ones."""
         self._small = Small()
+        self._summaries = summaries.SummaryWriter()
         self._claim = claim
         self._given_up = ""
         self._env: lmdb.Environment | None = None
@@ -275,9 +276,9 @@ class Store:
             if len(full) > 1:
                 self._join(txn, full)
             elif full and (only := txn.get(log_key(full[0].number))) is not None:
-                summaries.put(txn, only)
+                self._summaries.put(txn, only)
             if newest.size > SMALL_BYTES:
-                summaries.put(txn, block)
+                self._summaries.put(txn, block)
         if base:
             drop_states(txn, base, read_header(states[-1]).number if states else None)
         if newest is not None:
@@ -299,7 +300,7 @@ class Store:
             if header.number > first.number:
                 txn.delete(log_key(header.number))
         txn.put(log_key(first.number), joined)
-        summaries.put(txn, joined)
+        self._summaries.put(txn, joined)
         if self._oldest is not None and first.number <= self._oldest.number <= first.last:
             self._oldest = first
         self.joined += 1

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, cast
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.mqtt.codec.types import PacketType
 from clasp_edge.devices.mqtt.handshake import Refusal, open_session, refusal_of
-from clasp_edge.devices.mqtt.input_buffer import LARGE_REST_BYTES, InputBuffer
+from clasp_edge.devices.mqtt.input_buffer import InputBuffer
+from clasp_edge.devices.mqtt.socket_input import LARGE_REST_BYTES, SocketInput
 from clasp_edge.router.principal import host_of
 
 if TYPE_CHECKING:
@@ -52,11 +53,8 @@ LONGEST_DEBT_S = 2.0
 GRACE_S = 0.05
 """A client that comes back at once may be heard before the end of its last connection is."""
 
-SMALL_READ_BYTES = 1400
-"""A segment that is not full: its sender may wait for our acknowledgement before it sends on."""
 
-
-class Connection(ABC):
+class Connection(SocketInput, ABC):
     """From the first byte on. `session` is None before CONNECT and after the end.
 
     A client may send and close in one breath: what was read before its end counts, also where it waits for its turn.
@@ -66,13 +64,9 @@ class Connection(ABC):
     websocket = False
 
     def __init__(self, server: MqttServer) -> None:
+        super().__init__(server.buffer)
         self.server = server
-        self.session: Session | None = None
         self.remote = "?"
-        self.rest: bytes | bytearray = b""
-        self.input: InputBuffer | None = None
-        self.closing = False
-        self.awaits_login = False
         self.gone = False
         self._after_input: Callable[[], None] | None = None
         self._holding: Holding | None = None
@@ -91,13 +85,11 @@ class Connection(ABC):
     def received(self, data: bytes | bytearray, filled: int) -> None:
         """The first `filled` bytes of `data`, which begin with what the last call left as `rest`."""
         self.rest = b""
-        if self._holding is not None:
-            self._holding.release_all(Charge.INPUT)
         if self.closing:
             return
         if self.awaits_login:
             # What came before reading stopped.
-            self.rest = data[:filled]
+            self.rest = bytes(data[:filled])
             if filled > LARGE_REST_BYTES:
                 self.abort()
             return
@@ -111,14 +103,15 @@ class Connection(ABC):
             elif used < filled:
                 used += session.receive(memoryview(data)[used:filled], filled - used)
         if used < filled and not self.closing:
-            self.rest = data[used:filled]
+            self.rest = bytes(data[used:filled])
             waits = session is not None and (session.input_paused or session.occupied)
             if filled - used > LARGE_REST_BYTES or waits:
-                self._own_buffer()
+                self.own_buffer()
 
     # ---- a buffer of its own ----
 
-    def _own_buffer(self) -> None:
+    def own_buffer(self) -> None:
+        """What came and could not be used yet moves into a buffer of the connection's own."""
         self.input = InputBuffer(self.rest)
         self.rest = b""
         self.server.inputs.add(self)
@@ -460,12 +453,12 @@ class Connection(ABC):
 
 
 class TcpConnection(Connection, asyncio.BufferedProtocol):
-    """A client on a plain socket. All connections read into one buffer, of which each keeps only the start of a packet:
-    an idle client holds no buffer."""
+    """A client on a plain socket. Its reads are `SocketInput`'s."""
 
     def __init__(self, server: MqttServer, remote: str = "") -> None:
         super().__init__(server)
         self._behind = remote
+        self.local = bool(remote)  # behind a local socket nothing is delayed
         self._transport: asyncio.Transport | None = None
         self._reading = True
 
@@ -473,32 +466,9 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else self._behind or "local"
-        if not self._behind:  # behind a local socket nothing is delayed
+        if not self.local:
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.waiting.add(self)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        if self.input is not None:
-            return self.input.room()
-        size = len(self.rest)
-        if size:
-            self.server.buffer[:size] = self.rest
-            return self.server.view[size:]
-        return self.server.view
-
-    def buffer_updated(self, nbytes: int) -> None:
-        session = self.session
-        before = session.sent_bytes if session is not None else 0
-        if self.input is not None:
-            self.received_own(nbytes)
-        else:
-            self.received(self.server.buffer, len(self.rest) + nbytes)
-        if session is None or nbytes >= SMALL_READ_BYTES or self._behind or self.closing:
-            return
-        if session.sent_bytes == before:
-            # Nothing went back that would carry the acknowledgement: a sender that gathers small writes (Nagle) would
-            # wait for it until the kernel's timer of 40 ms.
-            session.acknowledge_bytes()
 
     def eof_received(self) -> bool:
         if self.input_waits:

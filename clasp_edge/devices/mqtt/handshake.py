@@ -196,7 +196,7 @@ def _admit(connection: Connection, packet: Connect, identity: Identity | None) -
         if packet.properties.get(Property.SESSION_EXPIRY_INTERVAL, 0) != expiry_s:
             answer[Property.SESSION_EXPIRY_INTERVAL] = expiry_s
     connection.session = session
-    session.send(Connack(session_present=present, properties=answer))
+    session.send(Connack(session_present=present and not packet.flagless, properties=answer))
     session.continue_sending()
     return session
 

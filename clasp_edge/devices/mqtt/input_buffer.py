@@ -6,9 +6,6 @@ buffer of its own, which grows with what has come and is never copied for each r
 
 from __future__ import annotations
 
-LARGE_REST_BYTES = 16_384
-"""A rest from this size on gets a buffer of its own."""
-
 READ_BYTES = 65_536
 """Room for one read."""
 

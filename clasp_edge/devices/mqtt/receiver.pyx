@@ -129,7 +129,7 @@ cdef class MqttReceiver(MqttJournaled):
     def forget_aliases(self):
         self.topics = None
 
-    def acknowledge_bytes(self):
+    cdef void acknowledge_bytes(self) noexcept:
         """Have the kernel acknowledge what was received, now. By the descriptor: the loop's own socket objects
         duplicate it for each call. Not where an answer is about to go, nor of a client that has only acknowledged all
         it was sent, and has nothing else to say."""
@@ -166,13 +166,16 @@ cdef class MqttReceiver(MqttJournaled):
         """Handle the packets in the first `filled` bytes, as one pass; returns how many bytes were used. The rest is
         the beginning of a packet, or, after `pause_input`, comes again."""
         cdef View view = View(buffer)
-        cdef const uint8_t* data = view.data
+        if filled > view.size:
+            raise ValueError("more bytes than the buffer has")
+        return self.take_packets(view.data, filled)
+
+    cdef size_t take_packets(self, const uint8_t* data, size_t filled) noexcept:
+        """`receive`, of bytes that stay where they are."""
         cdef size_t at = 0
         cdef size_t total
         cdef uint32_t remaining
         cdef int header, type
-        if filled > view.size:
-            raise ValueError("more bytes than the buffer has")
         self.core.begin()
         self.heard_us = self.core.mono_us
         self.context.received_bytes += filled
@@ -393,8 +396,10 @@ cdef class MqttReceiver(MqttJournaled):
         reason = fault
         if not reason:
             reason = self._write(body + at, size - at, self.context.properties, kept_size, expiry_s, qos, first & 1)
+        elif topic_size:
+            self._refused(NO_SCOPE if reason == NOT_AUTHORIZED else BAD_ADDRESS)
         else:
-            self.context.refused += 1
+            self.context.refused += 1       # said when the alias was introduced
         if qos == 1:
             self._accept(PUBACK << 4, packet_id, reason)
         elif qos == 2:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from clasp_edge.config.checks import is_topic_filter
@@ -19,11 +20,11 @@ from clasp_edge.devices.mqtt.address import to_address, to_pattern, to_topic
 from clasp_edge.devices.mqtt.codec import Reason
 from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
 from clasp_edge.devices.mqtt.context import MqttContext
-from clasp_edge.devices.mqtt.input_buffer import LARGE_REST_BYTES
 from clasp_edge.devices.mqtt.mounts import Mounts
 from clasp_edge.devices.mqtt.notices import Notices
 from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.shared import SharedGroups
+from clasp_edge.devices.mqtt.socket_input import ReadBuffer
 from clasp_edge.devices.mqtt.sys_topics import SysTopics
 from clasp_edge.devices.values import use_in_dataplane
 from clasp_edge.router.access import Identity
@@ -76,6 +77,8 @@ class MqttServer:
         self.stopping = False
         self.started_s = router.clock.monotonic_s()
         self.waiting = Waiting(self)
+        self.on_presence: list[Callable[[str, bool], None]] = []
+        """Told of each client that connects (true) or is gone, by its identifier, soon after."""
         self.notices = Notices(router.clock)
         self.subscription_notices = Notices(router.clock)
         self.refused_subscriptions = 0
@@ -83,8 +86,7 @@ class MqttServer:
         self.shared = SharedGroups(router.plane.trie, self.context)
         self.sys_topics = SysTopics(self)
         self.inputs = Inputs(max(INPUTS_MIB << 20, 4 * self.max_packet))
-        self.buffer = bytearray(LARGE_REST_BYTES + READ_BYTES)
-        self.view = memoryview(self.buffer)
+        self.buffer = ReadBuffer(READ_BYTES)
         self._server: asyncio.Server | None = None
         self._look_timer: TimerHandle | None = None
         self.apply_config(router.config)
@@ -223,6 +225,12 @@ class MqttServer:
         session = Session(self.router.core, self.context, self, client_id, account)
         self.sessions[client_id] = session
         return session
+
+    def tell_presence(self, client_id: str, *, here: bool) -> None:
+        """A client has connected, or is gone."""
+        for told in self.on_presence:
+            # Not in the middle of what the session does.
+            self.loop.call_soon(told, client_id, here)
 
     def forget(self, session: Session) -> None:
         """The session has ended."""

@@ -56,7 +56,7 @@ cdef enum:
     BATCH = 64                  # datagrams per system call
     DELIVERIES_AT_ONCE = 512    # of one call's datagrams, if each is for everybody
     ROUNDS = 4                  # calls per wake-up, before others get their turn
-    SLICE_US = 2000             # of CPU for what devices are told of one call's datagrams; then fewer are taken at once
+    SLICE_US = 2000             # of CPU for one call's datagrams and what devices are told; then fewer are taken at once
     NAME_BYTES = 28             # sockaddr_in6
     INET_KEY = 8                # of sockaddr_in: family, port, address
     MAX_ADDRESS = 1024          # wire/limits.py MAX_ADDRESS_BYTES: what is longer is refused by the plane anyway
@@ -225,6 +225,7 @@ cdef class OscReceiver(SourceTable):
             if got <= 0:
                 break
             all_got += got
+            began_us = _cpu_us()
             core.begin()
             for i in range(got):
                 try:
@@ -233,7 +234,6 @@ cdef class OscReceiver(SourceTable):
                 except Exception:
                     log.exception("a datagram could not be handled")
             if core.adapters:
-                began_us = _cpu_us()
                 core.finish()
                 if _cpu_us() - began_us > SLICE_US or self.control.behind():
                     self.at_once = max(1, self.at_once // 4)

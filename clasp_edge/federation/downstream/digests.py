@@ -53,6 +53,7 @@ def _answer(session: Session, downlink: Downlink, message: FederationSync, their
         return
     ours = downlink.digest
     differing = sorted(bucket for bucket in ours.keys() | theirs.keys() if ours.get(bucket) != theirs.get(bucket))
+    differing = downlink.comparison.settled(differing, ours, theirs)
     downlink.agreement.mended += len(differing)
     if downlink.mending is not None:
         downlink.mending.end()

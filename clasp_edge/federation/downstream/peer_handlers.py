@@ -111,6 +111,8 @@ class PeerHandlers:
             self.peers.follow(session, message)
         elif message.op is FederationOp.DIGEST:
             self.peers.digest(session, message)
+        elif message.op is FederationOp.BOX:
+            self.peers.box(session, message)
         elif message.op is FederationOp.STORED:
             self.peers.stored(session, message.since_revision or 0)
         else:

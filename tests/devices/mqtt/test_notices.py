@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from support import mqtt_packets as packets
 from support.daemon import Daemon
 from support.mqtt_client import Broker, fresh
-from support.mqtt_packets import V311
+from support.mqtt_packets import V311, Ack
 
 from clasp_edge.clock import Clock
 from clasp_edge.devices.mqtt.notices import MAX_SOURCES, PERIOD_S, Notices
@@ -55,3 +56,16 @@ def test_a_device_that_goes_on_and_on(daemon: Daemon, mqtt: Broker) -> None:
         client.drain()
     complaints = [line for line in daemon.stderr.splitlines() if " WARNING " in line]
     assert len(complaints) == 1, complaints
+
+
+@pytest.mark.parametrize("topic", ["$SYS/mine", "/device/" + "t" * 3000, "a//" + "/".join("b" * 70), "t" * 2000])
+def test_a_message_to_a_topic_that_none_may_have_is_named(daemon: Daemon, mqtt: Broker, topic: str) -> None:
+    """Who is left without an answer (3.1.1) finds it in the log, whatever the topic looks like."""
+    client_id = fresh("c")
+    client = mqtt.client(V311, client_id)
+    client.send(packets.publish(V311, topic, b"x", qos=1, packet_id=7))
+    client.expect(Ack)
+    complaints = [line for line in daemon.stderr.splitlines() if " WARNING " in line and f"'{client_id}'" in line]
+    assert len(complaints) == 1, daemon.stderr
+    assert "message to /mqtt/" in complaints[0]
+    assert "bad_address" in complaints[0]

@@ -58,7 +58,8 @@ def _connect(reader: Reader, first: int, version: int) -> Packet:
     bridge = bool(level & BRIDGE)
     if level & ~BRIDGE not in PROTOCOL_NAMES.get(name, ()):
         raise MqttError(Reason.UNSUPPORTED_PROTOCOL_VERSION, f"protocol {name[:16]!r} level {level}")
-    level = V5 if level & ~BRIDGE == V5 else V311  # but for its name and level, 3.1 is served as 3.1.1
+    flagless = level & ~BRIDGE == V31
+    level = V5 if level & ~BRIDGE == V5 else V311  # but for its CONNACK, 3.1 is served as 3.1.1
     flags = reader.number(1, "connect flags")
     will_qos = flags >> 3 & 3
     if flags & 0x01:
@@ -86,6 +87,7 @@ def _connect(reader: Reader, first: int, version: int) -> Packet:
         client_id=client_id,
         version=level,
         bridge=bridge,
+        flagless=flagless,
         clean_start=bool(flags & 0x02),
         keep_alive_s=keep_alive_s,
         will=will,

@@ -31,6 +31,22 @@ def test_mqtt_3_2_2_1_bytes_of_a_plain_connack_in_311(broker: Broker) -> None:
     assert client.recv_raw() == (mqtt.CONNACK, 0, b"\0\0")
 
 
+def test_the_connack_of_3_1_has_no_flags(broker: Broker) -> None:
+    """Its first byte is reserved there (3.1, 3.2), also where the session was kept."""
+    name, topic = fresh("c"), fresh()
+    for _ in range(2):
+        client = broker.open(V311)
+        client.send(mqtt.connect(name, 3, protocol="MQIsdp", clean=False))
+        assert client.recv_raw() == (mqtt.CONNACK, 0, b"\0\0")
+        client.subscribe(topic, options=1)
+        client.disconnect()
+    broker.client(V311).publish(topic, b"waiting", qos=1)
+    client = broker.open(V311)
+    client.send(mqtt.connect(name, 3, protocol="MQIsdp", clean=False))
+    assert client.recv_raw() == (mqtt.CONNACK, 0, b"\0\0")
+    client.receive(b"waiting")
+
+
 def test_mqtt_3_2_2_2_clean_start_has_no_session(broker: Broker, version: int) -> None:
     """3.1.1: [MQTT-3.2.2-1]."""
     name = fresh("c")

@@ -1,0 +1,353 @@
+"""JSON to an encoded CLASP value in one pass over the bytes, without an object for each part of it.
+
+What devices say is JSON more often than not. Settled here is what leaves no question; everything else is left to the
+slow way, which has the last word: `\\u` escapes, control characters, integers beyond 64 bits, `-0`, numbers of many
+digits, repeated keys, deep nesting, and whatever is no JSON. Knows neither topics nor packets.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from clasp_edge.dataplane.bytes cimport put16, put64
+from clasp_edge.dataplane.scan cimport utf8_valid
+
+cdef enum:
+    T_NULL = 0x00
+    T_BOOL = 0x01
+    T_I64 = 0x05
+    T_F64 = 0x07
+    T_STRING = 0x08
+    T_ARRAY = 0x0A
+    T_MAP = 0x0B
+
+cdef enum:
+    LARGEST = 65535             # bytes of JSON, and elements of a map or an array
+    DEEPEST = 32                # levels
+    MOST_SLOTS = 16384          # for the keys of 64 KiB of the shortest entries
+    FEWEST_SLOTS = 64
+    EXACT_DIGITS = 15           # every whole number of so many is a double,
+    EXACT_POWER = 22            # and so is ten to the power of so much: their quotient is rounded once
+
+cdef double[23] POWERS
+for _power in range(23):
+    POWERS[_power] = 10.0 ** _power
+
+cdef uint32_t[MOST_SLOTS] seen      # hashes of the keys so far, each with the number of its map
+
+
+cdef struct Scan:
+    const uint8_t* at
+    const uint8_t* end
+    uint8_t* out
+    uint8_t* out_end
+    uint32_t slots              # of `seen`, a power of two
+    uint32_t keys
+    uint32_t maps
+    bint not_ascii
+
+
+cdef Py_ssize_t json_value(const uint8_t* json, size_t size, uint8_t* target, size_t room, int* type) noexcept:
+    """The size of the value's data at `target`, and its type; or why there is none. The result is that of
+    `devices.values.encoded_value_of`."""
+    cdef Scan scan
+    cdef int verdict
+    if size > LARGEST:
+        return JSON_UNSETTLED
+    scan.at = json
+    scan.end = json + size
+    scan.out = target
+    scan.out_end = target + room
+    scan.keys = 0
+    scan.maps = 0
+    scan.not_ascii = False
+    scan.slots = FEWEST_SLOTS
+    while scan.slots < MOST_SLOTS and scan.slots * 4 < size:
+        scan.slots *= 2
+    memset(seen, 0, scan.slots * sizeof(uint32_t))
+    verdict = _data(&scan, 0, type)
+    if verdict == 0:
+        _skip(&scan)
+        if scan.at != scan.end:
+            return JSON_UNSETTLED
+    elif verdict == JSON_TOO_LARGE:
+        # Text, whether it is JSON or not; but only where it is text.
+        return JSON_TOO_LARGE if utf8_valid(json, size) else JSON_UNSETTLED
+    else:
+        return JSON_UNSETTLED
+    if scan.not_ascii and not utf8_valid(json, size):
+        return JSON_UNSETTLED
+    return scan.out - target
+
+
+cdef inline void _skip(Scan* scan) noexcept nogil:
+    while scan.at < scan.end and (scan.at[0] == b" " or scan.at[0] == b"\n" or scan.at[0] == b"\r"
+                                  or scan.at[0] == b"\t"):
+        scan.at += 1
+
+
+cdef int _data(Scan* scan, int depth, int* type) noexcept nogil:
+    """The next value's data; 0 or why not."""
+    cdef uint8_t c
+    _skip(scan)
+    if scan.at == scan.end:
+        return JSON_UNSETTLED
+    c = scan.at[0]
+    if c == b'"':
+        type[0] = T_STRING
+        scan.at += 1
+        return _string(scan, NULL)
+    if c == b"{" or c == b"[":
+        if depth == DEEPEST:
+            return JSON_UNSETTLED
+        scan.at += 1
+        type[0] = T_MAP if c == b"{" else T_ARRAY
+        return _several(scan, depth + 1, c == b"{")
+    if c == b"-" or 0x30 <= c <= 0x39:
+        return _number(scan, type)
+    if c == b"t":
+        type[0] = T_BOOL
+        return _word(scan, b"true", 4, 1)
+    if c == b"f":
+        type[0] = T_BOOL
+        return _word(scan, b"false", 5, 0)
+    if c == b"n":
+        type[0] = T_NULL
+        return _word(scan, b"null", 4, -1)
+    return JSON_UNSETTLED
+
+
+cdef int _word(Scan* scan, const char* word, int size, int value) noexcept nogil:
+    """A word, which is one byte of data, or none where `value` is negative."""
+    cdef int i
+    if scan.end - scan.at < size:
+        return JSON_UNSETTLED
+    for i in range(size):
+        if scan.at[i] != <uint8_t>word[i]:
+            return JSON_UNSETTLED
+    scan.at += size
+    if value >= 0:
+        if scan.out == scan.out_end:
+            return JSON_TOO_LARGE
+        scan.out[0] = <uint8_t>value
+        scan.out += 1
+    return 0
+
+
+cdef int _several(Scan* scan, int depth, bint is_map) noexcept nogil:
+    """The elements of an array or the entries of a map, behind the bracket that opens it."""
+    cdef uint8_t closing = b"}" if is_map else b"]"
+    cdef uint8_t* count_at = scan.out
+    cdef uint8_t* type_at
+    cdef uint32_t count = 0
+    cdef uint32_t hash
+    cdef uint8_t next
+    cdef int verdict
+    cdef int type = 0
+    scan.maps += is_map
+    cdef uint32_t number = scan.maps
+    if scan.out_end - scan.out < 2:
+        return JSON_TOO_LARGE
+    scan.out += 2
+    _skip(scan)
+    if scan.at < scan.end and scan.at[0] == closing:
+        scan.at += 1
+        put16(count_at, 0)
+        return 0
+    while True:
+        if is_map:
+            _skip(scan)
+            if scan.at == scan.end or scan.at[0] != b'"':
+                return JSON_UNSETTLED
+            scan.at += 1
+            hash = number
+            verdict = _string(scan, &hash)
+            if verdict:
+                return verdict
+            if not _is_new(scan, hash):
+                return JSON_UNSETTLED
+            _skip(scan)
+            if scan.at == scan.end or scan.at[0] != b":":
+                return JSON_UNSETTLED
+            scan.at += 1
+        if scan.out == scan.out_end:
+            return JSON_TOO_LARGE
+        type_at = scan.out
+        scan.out += 1
+        verdict = _data(scan, depth, &type)
+        if verdict:
+            return verdict
+        type_at[0] = <uint8_t>type
+        count += 1
+        _skip(scan)
+        if scan.at == scan.end:
+            return JSON_UNSETTLED
+        next = scan.at[0]
+        scan.at += 1
+        if next == closing:
+            break
+        if next != b",":
+            return JSON_UNSETTLED
+    put16(count_at, <unsigned short>count)
+    return 0
+
+
+cdef inline bint _is_new(Scan* scan, uint32_t hash) noexcept nogil:
+    """Note a key; False where its map has had it, or perhaps so."""
+    cdef uint32_t slot
+    if hash == 0:
+        hash = 1
+    if scan.keys * 8 >= scan.slots * 7:
+        return False
+    scan.keys += 1
+    slot = hash & (scan.slots - 1)
+    while seen[slot]:
+        if seen[slot] == hash:
+            return False
+        slot = (slot + 1) & (scan.slots - 1)
+    seen[slot] = hash
+    return True
+
+
+cdef int _string(Scan* scan, uint32_t* hash) noexcept nogil:
+    """A string behind its opening quote, with its length before it. `hash`, if given, is mixed with its bytes."""
+    cdef const uint8_t* begin = scan.at
+    cdef const uint8_t* at = begin
+    cdef uint8_t* out = scan.out
+    cdef uint8_t any = 0
+    cdef uint8_t c = 0
+    cdef uint32_t mixed
+    cdef size_t size, i
+    if scan.out_end - out < 2:
+        return JSON_TOO_LARGE
+    while at < scan.end:
+        c = at[0]
+        if c == b'"' or c == b"\\" or c < 0x20:
+            break
+        any |= c
+        at += 1
+    size = <size_t>(at - begin)
+    if size > <size_t>(scan.out_end - out) - 2:
+        return JSON_TOO_LARGE
+    memcpy(out + 2, begin, size)
+    out += 2 + size
+    while True:
+        if at == scan.end or c < 0x20:
+            return JSON_UNSETTLED
+        at += 1
+        if c == b'"':
+            break
+        if c == b"\\":
+            if at == scan.end:
+                return JSON_UNSETTLED
+            c = _escaped(at[0])
+            at += 1
+            if c == 0:
+                return JSON_UNSETTLED
+        else:
+            any |= c
+        if out == scan.out_end:
+            return JSON_TOO_LARGE
+        out[0] = c
+        out += 1
+        c = at[0] if at < scan.end else 0
+    size = <size_t>(out - scan.out) - 2
+    put16(scan.out, <unsigned short>size)
+    if any & 0x80:
+        scan.not_ascii = True
+    if hash != NULL:
+        mixed = (hash[0] * 2654435761u) ^ 2166136261u
+        for i in range(size):
+            mixed = (mixed ^ scan.out[2 + i]) * 16777619u
+        hash[0] = mixed ^ (mixed >> 15)
+    scan.out = out
+    scan.at = at
+    return 0
+
+
+cdef inline uint8_t _escaped(uint8_t c) noexcept nogil:
+    """What a backslash with this stands for; 0: left to others."""
+    if c == b'"' or c == b"\\" or c == b"/":
+        return c
+    if c == b"n":
+        return 0x0A
+    if c == b"t":
+        return 0x09
+    if c == b"r":
+        return 0x0D
+    if c == b"b":
+        return 0x08
+    if c == b"f":
+        return 0x0C
+    return 0
+
+
+cdef int _number(Scan* scan, int* type) noexcept nogil:
+    cdef const uint8_t* at = scan.at
+    cdef bint negative = at[0] == b"-"
+    cdef const uint8_t* begin
+    cdef uint64_t magnitude = 0
+    cdef uint64_t bits
+    cdef int digits = 0
+    cdef int power = 0
+    cdef int exponent = 0
+    cdef bint falls
+    cdef bint whole = True
+    cdef double number
+    at += negative
+    begin = at
+    while at < scan.end and 0x30 <= at[0] <= 0x39:
+        magnitude = magnitude * 10 + (at[0] - 0x30)
+        digits += 1
+        if digits > 18:
+            return JSON_UNSETTLED
+        at += 1
+    if digits == 0 or (begin[0] == 0x30 and digits > 1):
+        return JSON_UNSETTLED
+    if at < scan.end and at[0] == b".":
+        whole = False
+        at += 1
+        begin = at
+        while at < scan.end and 0x30 <= at[0] <= 0x39:
+            magnitude = magnitude * 10 + (at[0] - 0x30)
+            digits += 1
+            power -= 1
+            if digits > 18:
+                return JSON_UNSETTLED
+            at += 1
+        if at == begin:
+            return JSON_UNSETTLED
+    if at < scan.end and (at[0] == b"e" or at[0] == b"E"):
+        whole = False
+        at += 1
+        falls = at < scan.end and at[0] == b"-"
+        if at < scan.end and (at[0] == b"-" or at[0] == b"+"):
+            at += 1
+        begin = at
+        while at < scan.end and 0x30 <= at[0] <= 0x39:
+            exponent = exponent * 10 + (at[0] - 0x30)
+            if at - begin > 2:
+                return JSON_UNSETTLED
+            at += 1
+        if at == begin:
+            return JSON_UNSETTLED
+        power += -exponent if falls else exponent
+    if whole and magnitude == 0 and negative:
+        return JSON_UNSETTLED
+    if scan.out_end - scan.out < 8:
+        return JSON_TOO_LARGE
+    if whole:
+        type[0] = T_I64
+        put64(scan.out, ~magnitude + 1 if negative else magnitude)
+    else:
+        if digits > EXACT_DIGITS or power > EXACT_POWER or power < -EXACT_POWER:
+            return JSON_UNSETTLED
+        number = <double>magnitude
+        number = number * POWERS[power] if power >= 0 else number / POWERS[-power]
+        if negative:
+            number = -number
+        memcpy(&bits, &number, 8)
+        type[0] = T_F64
+        put64(scan.out, bits)
+    scan.out += 8
+    scan.at = at
+    return 0

@@ -1,0 +1,24 @@
+from libc.stdint cimport uint8_t
+from libc.stddef cimport size_t
+
+from clasp_edge.devices.mqtt.receiver cimport MqttReceiver
+
+
+cdef class ReadBuffer:
+    cdef bytearray bytes
+    cdef object view
+    cdef uint8_t* data
+    cdef size_t size
+
+
+cdef class SocketInput:
+    cdef public MqttReceiver session
+    cdef public bytes rest
+    cdef public object input
+    cdef public bint closing
+    cdef public bint awaits_login
+    cdef public bint local
+    cdef ReadBuffer shared
+
+    cdef bint _simple(self) noexcept
+    cdef void _keep_rest(self, const uint8_t* data, size_t used, size_t filled)

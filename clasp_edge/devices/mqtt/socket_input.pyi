@@ -1,0 +1,21 @@
+"""Types of socket_input.pyx as Python sees them."""
+
+from clasp_edge.devices.mqtt.input_buffer import InputBuffer
+from clasp_edge.devices.mqtt.session import Session
+
+LARGE_REST_BYTES: int
+
+class ReadBuffer:
+    def __init__(self, size: int) -> None: ...
+
+class SocketInput:
+    session: Session | None
+    rest: bytes
+    input: InputBuffer | None
+    closing: bool
+    awaits_login: bool
+    local: bool
+
+    def __init__(self, shared: ReadBuffer) -> None: ...
+    def get_buffer(self, sizehint: int) -> memoryview: ...
+    def buffer_updated(self, nbytes: int) -> None: ...

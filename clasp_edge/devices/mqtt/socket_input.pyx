@@ -1,0 +1,82 @@
+"""What the event loop does for each read of an MQTT client, compiled: where the bytes go, and the usual way of them.
+
+The usual way is a session that reads on, with whole packets or a small rest; everything else is the connection's
+(`connection.Connection`, which is derived from this). All connections read into one buffer, of which each keeps only
+the beginning of a packet: an idle client holds no buffer.
+"""
+
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+cdef enum:
+    SMALL_READ = 1400       # a segment that is not full: its sender may wait for our acknowledgement
+    LARGE_REST = 16384      # from here on a rest has a buffer of its own
+
+
+LARGE_REST_BYTES = LARGE_REST
+
+
+cdef class ReadBuffer:
+    """`ReadBuffer(size)`: room for one read of `size` bytes behind the rest of the last one."""
+
+    def __cinit__(self, size_t size):
+        self.bytes = bytearray(size + LARGE_REST)
+        self.view = memoryview(self.bytes)      # it cannot be resized any more: `data` stays where it is
+        self.data = <uint8_t*>PyByteArray_AS_STRING(self.bytes)
+        self.size = size + LARGE_REST
+
+
+cdef class SocketInput:
+    """`SocketInput(buffer)`. `session` is None before CONNECT and after the end, `rest` the beginning of a packet,
+    `input` a buffer of the connection's own, `local` whether a socket of this machine is between."""
+
+    def __init__(self, ReadBuffer shared not None):
+        self.shared = shared
+        self.rest = b""
+
+    cdef bint _simple(self) noexcept:
+        """Whether what is read goes to the session, and nothing else is to be thought of."""
+        return self.input is None and self.session is not None and not self.closing and not self.awaits_login
+
+    def get_buffer(self, Py_ssize_t sizehint):
+        """As `asyncio.BufferedProtocol`."""
+        cdef size_t size
+        if self.input is not None:
+            return self.input.room()
+        size = <size_t>PyBytes_GET_SIZE(self.rest)
+        if size == 0:
+            return self.shared.view
+        memcpy(self.shared.data, PyBytes_AS_STRING(self.rest), size)
+        return self.shared.view[size:]
+
+    def buffer_updated(self, Py_ssize_t nbytes):
+        """As `asyncio.BufferedProtocol`."""
+        cdef MqttReceiver session = self.session
+        cdef uint64_t before = session.sent_bytes if session is not None else 0
+        cdef size_t filled, used
+        if self._simple():
+            filled = <size_t>PyBytes_GET_SIZE(self.rest) + <size_t>nbytes
+            self.rest = b""
+            used = session.take_packets(self.shared.data, filled)
+            if used < filled:
+                self._keep_rest(self.shared.data, used, filled)
+        elif self.input is not None:
+            self.received_own(nbytes)
+        else:
+            self.received(self.shared.bytes, <size_t>PyBytes_GET_SIZE(self.rest) + <size_t>nbytes)
+        if (session is not None and nbytes < SMALL_READ and session.sent_bytes == before and not self.local
+                and not self.closing):
+            # Nothing went back that would carry the acknowledgement: a sender that gathers small writes (Nagle) would
+            # wait for it until the kernel's timer of 40 ms.
+            session.acknowledge_bytes()
+
+    cdef void _keep_rest(self, const uint8_t* data, size_t used, size_t filled):
+        """What no packet was found in comes again."""
+        cdef MqttReceiver session = self.session
+        if self.closing:
+            return
+        self.rest = PyBytes_FromStringAndSize(<const char*>data + used, filled - used)
+        if filled - used > LARGE_REST or (session is not None and (session.input_paused or session.occupied)):
+            self.own_buffer()
