@@ -180,9 +180,13 @@ class FederationPart(Part):
 
     def _decides(self, address: bytes, holder: bytes, writer: bytes) -> bool:
         """Whether locks, expected states and strategies of the address are decided here: by its owner, else by the
-        router above all. What one router has told by one link is no lock against what it tells by another."""
-        if holder and self._handlers is not None and self._handlers.peers.same_router(holder, writer):
-            return False
+        router above all. What one router has told by one link is no lock against what it tells by another. What is
+        locked at this router or below it is locked to all others below, whoever decides: above they are one link."""
+        if holder and self._handlers is not None:
+            if self._handlers.peers.same_router(holder, writer):
+                return False
+            if holder != writer and not writer.startswith(UPLINK.encode()):
+                return True
         uplinks = self._uplinks.running.values() if self._uplinks is not None else ()
         if any(uplink.owned(address) for uplink in uplinks):
             return True
