@@ -155,6 +155,7 @@ class Session(MqttReceiver):
         self.owe(self.server.router.debts.take(self.holding.account.principal))
         self.owe(used_by_others(self.server.router.places, self, self.identity))
         self.server.connected += 1
+        self.server.tell_presence(self.client_id, here=True)
 
     def apply_rate(self) -> None:
         """Others of the same token have come or gone, or the limit has changed (`router.quota`)."""
@@ -189,6 +190,7 @@ class Session(MqttReceiver):
         if self.from_log is not None:
             self.from_log.pause()
         self.server.connected -= 1
+        self.server.tell_presence(self.client_id, here=False)
         self.server.router.places.give_back(self)
         self.server.router.debts.leave(self.holding.account.principal, self.used_s)
         share_anew(self.server.router.places, self.identity)
