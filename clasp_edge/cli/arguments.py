@@ -63,6 +63,14 @@ def parser() -> argparse.ArgumentParser:
     user_arguments.add_parser(commands, source)
     claim_arguments.add_parser(commands, source)
     device_arguments.add_parsers(commands)
+    dnssd = commands.add_parser(
+        "dnssd",
+        parents=[source],
+        help="print what systemd-resolved is to announce",
+        description="Print the files by which systemd-resolved announces the router's services (systemd.dnssd(5)), "
+        "or write them before it starts.",
+    )
+    dnssd.add_argument("--into", type=Path, metavar="DIRECTORY", help="for example /run/systemd/dnssd")
     completion = commands.add_parser(
         "completion",
         help="print the completion for a shell, or the manual page",

@@ -43,8 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
 def joined(found: list[FoundRouter]) -> list[FoundRouter]:
     """One for each router: what it said most of itself in, and at an address that others can use, where it has both."""
     best: dict[tuple[str, int, int], FoundRouter] = {}
-    # Later ones win: with an id, and not of loopback.
-    for router in sorted(found, key=lambda each: (bool(each.id), not each.host.startswith("127."))):
+    # Later ones win: with an id, not of loopback, and not of one link.
+    for router in sorted(
+        found, key=lambda each: (bool(each.id), not each.host.startswith("127."), ":" not in each.host)
+    ):
         key = router.id or router.name, router.ws_port, router.tls_port
         best[key] = router
     known = {router.host for router in best.values() if router.id}

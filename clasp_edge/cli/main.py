@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from clasp_edge.cli import remote_commands
 
             return remote_commands.run(arguments)
+        case "dnssd":
+            return _dnssd(arguments)
         case "rules" if arguments.action in ("test", "convert"):
             from clasp_edge.cli import rules
 
@@ -109,6 +111,17 @@ def _journal(arguments: argparse.Namespace) -> int:
     from clasp_edge.cli import journal
 
     return journal.run(arguments, config)
+
+
+def _dnssd(arguments: argparse.Namespace) -> int:
+    try:
+        config = load_config(_config_path(arguments.config), arguments.sets)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_WRONG_CONFIG
+    from clasp_edge.cli import dnssd
+
+    return dnssd.run(config, arguments.into)
 
 
 def _ask(arguments: argparse.Namespace) -> int:

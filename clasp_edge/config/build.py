@@ -22,6 +22,9 @@ S = TypeVar("S", bound=Section)
 # A longer value in a message would hide what is said about it.
 LONGEST_QUOTE = 60
 
+TABLES = tuple[dict[str, Any], ...]
+"""Of keys that are read elsewhere."""
+
 # Never quoted in a message, which may end up in a log.
 SECRET_KEYS = frozenset({"token", "password"})
 
@@ -103,6 +106,8 @@ def _scalar(key: str, wanted: Any, value: object) -> object:
             return parse_listen(value)
         except ValueError as error:
             raise Refused(str(error)) from None
+    if wanted == TABLES and isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return tuple(value)  # of thousands msgspec makes copies, all in one go
     if wanted is Path:
         if not isinstance(value, str) or not value or "\0" in value:
             raise Refused(f"must be the path of a directory, not {_quoted(key, value)}")

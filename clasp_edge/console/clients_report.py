@@ -55,7 +55,7 @@ class Clients:
         """The last ERRORs to clients, the newest first."""
         return [
             {"time": at_us / 1e6, "name": name[:MOST_TEXT], "address": address, "code": code, "text": text[:MOST_TEXT]}
-            for at_us, name, address, code, text in reversed(self._router.refusals)
+            for (name, address, code, text), at_us in reversed(self._router.refusals.items())
         ]
 
     def kick(self, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from clasp_edge.wire.pattern import Pattern
 if TYPE_CHECKING:
     from clasp_edge.console.files import Files
 
-ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support"})
+ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support", "update"})
 """Of the requests of the control socket, those that the page makes."""
 
 TELLING = frozenset({"why", "settings", "token", "claim", "support"})
@@ -51,9 +51,12 @@ class Pages:
         status: Callable[[], Any],
         clients: Callable[[], Any],
         ask: Ask | None = None,
+        upload: Callable[[int | None, int, bytes, Asker], bytes] | None = None,
     ) -> None:
-        """`ask(line, who)` answers what can be asked over the control socket."""
+        """`ask(line, who)` answers what can be asked over the control socket; `upload(size, at, piece, who)` takes a
+        piece of an update, with its size where it begins."""
         self._ask = ask
+        self._upload = upload
         self._router = router
         self._health = health
         self._metrics = metrics
@@ -74,6 +77,8 @@ class Pages:
             return self._well(self._health.fault() or self._unready(), request)
         if request.path == "/ask" and self._ask is not None:
             return self._asked(self._ask, request)
+        if request.path == "/update" and request.body is not None and self._upload is not None:
+            return self.refusal(request) or self._uploaded(self._upload, request, request.body)
         numbers = request.path == "/metrics" or request.path in self._reports
         if not numbers and request.path != "/tree.json" and not self._for_browser(request):
             return None
@@ -145,6 +150,28 @@ class Pages:
         answer.add_done_callback(lambda done: later.set_result(_answered(done.result())))
         return later
 
+    def refusal(self, request: Request) -> bytes | None:
+        """The answer to who may not send an update: pages from elsewhere, and who has no token for everything."""
+        if self._upload is None:
+            return _said("404 Not Found", "no updates here", request)
+        refusal = self._origins.host_refusal(request.headers) or self._origins.refusal(request.headers)
+        if refusal is not None:
+            return _said("403 Forbidden", refusal, request)
+        if request.headers.get("content-type", "") != "application/octet-stream":
+            # What a form of a page from elsewhere cannot send.
+            return _said("415 Unsupported Media Type", "a piece of an update is application/octet-stream", request)
+        return self._barred(request, must_show=self._router.authenticator is not None)
+
+    def _uploaded(
+        self, upload: Callable[[int | None, int, bytes, Asker], bytes], request: Request, piece: bytes
+    ) -> bytes:
+        fields = {name: values[0] for name, values in parse_qs(request.query, max_num_fields=4).items()}
+        at, size = _number(fields.get("at", "")), _number(fields.get("size", ""))
+        if at is None or (at == 0 and size is None):
+            return _said("400 Bad Request", "say at, and at the beginning size", request)
+        answer = upload(size if at == 0 else None, at, piece, self._asker(request))
+        return response("200 OK", answer + b"\n", content_type="application/json")
+
     def _asker(self, request: Request) -> Asker:
         """For the trail."""
         identity = None
@@ -211,6 +238,10 @@ class Pages:
         if not identity.scopes.covers("admin", EVERYTHING):
             return 'the metrics need a token with the scope "admin:/**"'
         return None
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def is_program(headers: Mapping[str, str]) -> bool:

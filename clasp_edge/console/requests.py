@@ -26,7 +26,9 @@ log = logging.getLogger("clasp_edge.console")
 Handler = Callable[[Mapping[str, Any]], Any]
 
 
-ASKS = frozenset({"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health", "support"})
+ASKS = frozenset(
+    {"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health", "support", "update"}
+)
 ASKS_BY_ACTION = frozenset(
     {("rules", ""), ("rules", "list"), ("rules", "trace"), ("claim", "report")}
     | {("settings", ""), ("settings", "show"), ("settings", "check")}
@@ -76,8 +78,7 @@ class Requests:
             if isinstance(result, asyncio.Future):
                 return self._later(result)
         except Refused as refusal:
-            error = {"code": refusal.code, "message": str(refusal)} | refusal.more
-            return msgspec.json.encode({"ok": False, "error": error})
+            return _refused(refusal)
         return msgspec.json.encode({"ok": True, "result": result})
 
     @staticmethod
@@ -116,6 +117,19 @@ class Requests:
         if (what := changed_by(request)) is not None:
             self._note(who, *what)
         return result
+
+
+def answer_of(made: Callable[[], Any]) -> bytes:
+    """The answer that says what `made` returns, or why it is Refused."""
+    try:
+        return msgspec.json.encode({"ok": True, "result": made()})
+    except Refused as refusal:
+        return _refused(refusal)
+
+
+def _refused(refusal: Refused) -> bytes:
+    error = {"code": refusal.code, "message": str(refusal)} | refusal.more
+    return msgspec.json.encode({"ok": False, "error": error})
 
 
 def changed_by(request: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -3,6 +3,7 @@ be sent a hundred thousand params to show ten.
 
     /tree.json?at=/stage          {"at": "/stage", "branches": [["desk", false, true]], "next": ""}
     /tree.json?find=fader         {"addresses": ["/stage/fader"], "next": "5c02..."}
+    /tree.json?changed=10         {"changed": [[0.4, "/stage/fader"]], "next": ""}   within 10 s, and how long ago
 
 `next` is not empty where there is more: it comes back as `after` or `from`.
 
@@ -14,15 +15,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from typing import Any
 from urllib.parse import parse_qs
 
-from clasp_edge.dataplane.browse import addresses_with, branches
+from clasp_edge.dataplane.browse import addresses_with, branches, written_since
 from clasp_edge.dataplane.plane import Plane
+from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.security.scope import Scopes, reaches_below
 
 MOST_BRANCHES = 200
 MOST_FOUND = 50
+MOST_CHANGED = 200
 LOOKS = 4096
 """Addresses that a search looks at before others get their turn: a fraction of a millisecond."""
 
@@ -38,6 +42,8 @@ def answer(plane: Plane, scopes: Scopes | None, query: str) -> dict[str, Any]:
             "addresses": [_text(name) for name in found if scopes is None or scopes.allows("read", name)],
             "next": _sealed(following),
         }
+    if "changed" in asked:
+        return _changed(plane, scopes, asked)
     at = asked.get("at", "").rstrip("/").encode()
     listed, following = branches(plane, at, _opened(asked.get("after", "")), MOST_BRANCHES)
     shown = []
@@ -48,6 +54,20 @@ def answer(plane: Plane, scopes: Scopes | None, query: str) -> dict[str, Any]:
         if (param and may) or reaches:
             shown.append([_text(segment), param and may, reaches])
     return {"at": _text(at), "branches": shown, "next": _sealed(following)}
+
+
+def _changed(plane: Plane, scopes: Scopes | None, asked: dict[str, str]) -> dict[str, Any]:
+    text = asked["changed"]
+    within_s = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 10
+    now_us = time.time_ns() // 1000
+    cursor = _opened(asked.get("from", ""))
+    found, following = written_since(plane, now_us - within_s * 1_000_000, cursor, MOST_CHANGED, LOOKS)
+    told = [
+        [round(max(0, now_us - when_us) / 1e6, 1), _text(name)]
+        for when_us, name in found
+        if not name.startswith(RESERVED) and (scopes is None or scopes.allows("read", name))
+    ]
+    return {"changed": told, "next": _sealed(following)}
 
 
 _KEY = os.urandom(16)

@@ -15,6 +15,7 @@ import msgspec
 
 from clasp_edge.console.requests import Refused
 from clasp_edge.dataplane.browse import addresses_with
+from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
 from clasp_edge.wire import Snapshot, WireError, decode_payload, decode_value
@@ -30,6 +31,12 @@ LOOKS = 20_000
 
 LONGEST_VALUE = 120
 SNAPSHOT_BYTES = 60_000
+
+RECENT_US = 600_000_000
+"""Since a refusal: who is looked at has tried again since."""
+
+_KINDS = ("null", "bool", *["int"] * 4, *["float"] * 2, "text", "bytes", "list", "map")
+"""Names of the types of values, as the page has them (wire.md 2.2)."""
 
 
 class Finding(NamedTuple):
@@ -60,7 +67,7 @@ class Why:
             validate_address(address)
         except AddressError as error:
             raise Refused("bad-address", str(error)) from None
-        findings = [*self._param(address), *self._told(address)]
+        findings = [*self._param(address), *self._refused(text), *self._told(address)]
         for explain in self._explains:
             findings += explain(address)
         return {"address": text, "findings": [finding._asdict() for finding in findings]}
@@ -70,19 +77,36 @@ class Why:
         described = plane.describe(address)
         if described is None:
             yield Finding("param", False, "nobody has written it here, or it was forgotten")
-            segment = address.rpartition(b"/")[2]
-            similar, _ = addresses_with(plane, segment, b"", MOST_SIMILAR, LOOKS) if segment else ([], b"")
-            if similar:
-                names = ", ".join(each.decode("utf-8", "replace") for each in similar)
-                yield Finding("param", None, f"addresses like it: {names}")
+            ending = b"/" + address.rpartition(b"/")[2]
+            found, _ = addresses_with(plane, ending, b"", LOOKS, LOOKS)
+            similar = [each for each in found if each.endswith(ending) and not each.startswith(RESERVED)]
+            for each in similar[:MOST_SIMILAR]:
+                yield Finding("address like it", None, self._similar(each))
             return
         revision, kind, value, holder, _ = described
         writer, age_s = self._written(address)
         by = f", written by {self._name(writer)}" if writer else ""
         age = f" {age_s:.1f} s ago" if age_s is not None else ""
-        yield Finding("param", True, f"is {_shown(kind, value)} (revision {revision}){by}{age}")
+        yield Finding("param", True, f"is {_shown(kind, value)} ({_kind(kind)}, revision {revision}){by}{age}")
         if holder:
             yield Finding("param", False, f"is locked by {self._name(holder.decode())}: what others write is refused")
+
+    def _similar(self, address: bytes) -> str:
+        """An address, and who has written there: perhaps it was meant."""
+        writer, age_s = self._written(address)
+        age = f", written {age_s:.1f} s ago" if age_s is not None else ""
+        return f"{address.decode('utf-8', 'replace')}{age}" + (f" by {self._name(writer)}" if age and writer else "")
+
+    def _refused(self, address: str) -> Iterable[Finding]:
+        """Whoever was refused there lately: the newest of each."""
+        now_us = self._router.clock.wall_us()
+        seen = set()
+        for (name, remote, code, text), at_us in reversed(self._router.refusals.items()):
+            if text.endswith(f": {address}") and remote not in seen and now_us - at_us < RECENT_US:
+                seen.add(remote)
+                said = text.removesuffix(f": {address}")
+                told = f"was refused {(now_us - at_us) / 1e6:.1f} s ago: {said} ({code})"
+                yield Finding(f"client {name or '?'} ({remote})", False, told)
 
     def _written(self, address: bytes) -> tuple[str, float | None]:
         """By whom, and how many seconds ago."""
@@ -138,6 +162,10 @@ class Why:
             yield Finding("clients", None, f"and {count - MOST_SUBSCRIBERS} more are subscribed")
         if not count:
             yield Finding("clients", None, "no CLASP or MQTT client here is subscribed to it")
+
+
+def _kind(kind: int) -> str:
+    return _KINDS[kind] if kind < len(_KINDS) else str(kind)
 
 
 def _shown(kind: int, value: bytes) -> str:

@@ -14,15 +14,18 @@ from clasp_edge.console.health import Health
 from clasp_edge.console.log_tail import LogTail
 from clasp_edge.console.pages import Pages
 from clasp_edge.console.place import AUTO, socket_path
-from clasp_edge.console.requests import Asker, Refused, Requests
+from clasp_edge.console.requests import Asker, Refused, Requests, answer_of
 from clasp_edge.console.resync import Resync
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import CannotStart, Part
 from clasp_edge.router.router import Router
+from clasp_edge.version import __version__
 
 if TYPE_CHECKING:
     from clasp_edge.console.clients_report import Clients
+    from clasp_edge.console.upload import Upload
     from clasp_edge.devices.mqtt.server import MqttServer
+    from clasp_edge.wire import Value
 
 log = logging.getLogger("clasp_edge")
 
@@ -52,10 +55,12 @@ class ConsolePart(Part):
         self._described = False
         self._mqtt = mqtt
         self._clients: Clients | None = None
+        self._upload: Upload | None = None
         self._requests = Requests(self._note)
         self.pages = Pages(
-            router, health, self._metrics, self._report, lambda: self._who().clients(), self._requests.answer
-        )
+            router, health, self._metrics, self._report, lambda: self._who().clients(), self._requests.answer,
+            self._take_update,
+        )  # fmt: skip
         self._requests.add("status", lambda request: self._report())
         self._requests.add("metrics", lambda request: self._metrics())
         self._requests.add("resync", Resync(lambda: None))
@@ -67,6 +72,7 @@ class ConsolePart(Part):
         """What was changed on the page. Filled in by the daemon."""
         self._requests.add("settings", self._settings)
         self._requests.add("support", lambda request: self._support())
+        self._requests.add("update", lambda request: self._updates().report())
         self._requests.add("why", self._why)
         self._requests.add("reload", lambda request: self.reload())
         for part in parts:
@@ -105,11 +111,46 @@ class ConsolePart(Part):
 
         RouterReport(self._router, self._health, self.addresses, self._started_s).add_to(sources)
 
+    def summary(self) -> tuple[list[str], Mapping[str, Value]]:
+        """The bound addresses, and how this router is in a few words: for the page of the hub above."""
+        router = self._router
+        told: dict[str, Value] = {
+            "version": __version__,
+            "security": router.config.security.mode,
+            "fault": self._health.fault() or "",
+            "started": round(router.clock.wall_s() - (router.clock.monotonic_s() - self._started_s)),
+            "clients": sum(router.places.by_kind.values()),
+            "params": router.plane.params,
+        }
+        return list(self.addresses), told
+
     def stop(self) -> None:
         logging.getLogger().removeHandler(self._log)
+        if self._upload is not None:
+            self._upload.stop()
         if self._control is not None:
             self._control.stop()
             self._control = self.socket_path = None
+
+    def _updates(self) -> Upload:
+        if self._upload is None:
+            from clasp_edge.console.upload import Upload
+
+            self._upload = Upload(self._router.loop, self._router.clock.monotonic_s)
+        return self._upload
+
+    def _take_update(self, size: int | None, at: int, piece: bytes, who: Asker) -> bytes:
+        """A piece of an update; `size` of the whole one where it begins."""
+        upload = self._updates()
+
+        def take() -> dict[str, Any]:
+            if size is not None:
+                upload.begin(size)
+                upload.on_end = lambda state, said: self._note(who, f"update {state}", said[:200])
+                self._note(who, "update begun", f"{size} bytes")
+            return upload.take(at, piece)
+
+        return answer_of(take)
 
     def _note(self, who: Asker, event: str, what: str) -> None:
         self._router.trail.note(event, who.identity, client=who.name, target=what, remote=who.remote)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.model import Config
@@ -20,7 +20,7 @@ from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.federation.shared.cursor_names import HEARD, HUB, PEER, UPLINK
 from clasp_edge.federation.shared.run_ids import begin_run, tag_of
 from clasp_edge.router.router import Router
-from clasp_edge.wire import MessageType
+from clasp_edge.wire import MessageType, Value
 
 if TYPE_CHECKING:
     from clasp_edge.console.why import Finding
@@ -83,6 +83,8 @@ class FederationPart(Part):
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
         self._ids: RouterIds | None = None
+        self.summary: Callable[[], tuple[list[str], Mapping[str, Value]]] = lambda: ([], {})
+        """The bound addresses, and how this box is: what hubs are told. Filled in by the list of parts."""
         self._early: list[tuple[Session, FederationSync, Envelope]] = []
         router.extensions = True
         router.handlers[MessageType.FEDERATION_SYNC] = self._first
@@ -98,7 +100,9 @@ class FederationPart(Part):
         if config.uplink and self._uplinks is None:
             from clasp_edge.federation.upstream.manager import Uplinks
 
-            self._uplinks = Uplinks(self._router, *self._of_this_router(), self._journal, self._decided_above)
+            self._uplinks = Uplinks(
+                self._router, *self._of_this_router(), self._journal, self._summarise, self._decided_above
+            )
         if self._uplinks is not None:
             self._uplinks.apply(config)
         if self._journal is not None:
@@ -138,6 +142,9 @@ class FederationPart(Part):
             "peers": self._handlers.peers.statistics() if self._handlers is not None else {},
         }
 
+    def _summarise(self) -> tuple[list[str], Mapping[str, Value]]:
+        return self.summary()
+
     def _first(self, session: Session, message: FederationSync, envelope: Envelope) -> None:
         if self._handlers is not None:
             self._handlers.handle(session, message, envelope)
@@ -173,9 +180,13 @@ class FederationPart(Part):
 
     def _decides(self, address: bytes, holder: bytes, writer: bytes) -> bool:
         """Whether locks, expected states and strategies of the address are decided here: by its owner, else by the
-        router above all. What one router has told by one link is no lock against what it tells by another."""
-        if holder and self._handlers is not None and self._handlers.peers.same_router(holder, writer):
-            return False
+        router above all. What one router has told by one link is no lock against what it tells by another. What is
+        locked at this router or below it is locked to all others below, whoever decides: above they are one link."""
+        if holder and self._handlers is not None:
+            if self._handlers.peers.same_router(holder, writer):
+                return False
+            if holder != writer and not writer.startswith(UPLINK.encode()):
+                return True
         uplinks = self._uplinks.running.values() if self._uplinks is not None else ()
         if any(uplink.owned(address) for uplink in uplinks):
             return True

@@ -41,14 +41,20 @@ def explain(address: bytes, uplinks: Mapping[str, Uplink], peers: Peers | None, 
         if here.downlink is not None:
             yield from _agreement(f"box {here.router_id}", here.downlink.agreement, address, True)
     told_of: Mapping[str, Mapping[str, Any]] = peers.statistics() if peers is not None else {}
+    if not uplinks and not told_of:
+        yield Finding("other routers", None, "none is linked with this one: what other boxes have does not come here")
     for router_id, peer in told_of.items():
+        about = f"box {router_id}" if peer["name"] in ("", router_id) else f"box {peer['name']} ({router_id})"
         owned = [text for text in peer["owns"] if _matches(text, address)]
         if owned and peer["state"] == "up":
-            yield Finding(f"box {router_id}", True, f"owns it ({owned[0]}), connected from {peer['remote']}")
+            yield Finding(about, True, f"owns it ({owned[0]}), connected from {peer['remote']}")
         elif owned:
-            yield Finding(f"box {router_id}", False, f"owns it ({owned[0]}), and is gone")
+            yield Finding(about, False, f"owns it ({owned[0]}), and is gone")
         elif peer["state"] != "up":
-            yield Finding(f"box {router_id}", None, "is gone; it owned something else")
+            yield Finding(about, None, "is gone; it owned something else")
+        else:
+            patterns = ", ".join(peer["owns"][:MOST_PATTERNS]) or "nothing"
+            yield Finding(about, None, f"does not own it: of what is written there, only {patterns} comes here")
 
 
 def _agreement(about: str, agreement: Agreement, address: bytes, is_up: bool) -> Iterable[Finding]:

@@ -101,7 +101,7 @@ class Daemon:
             self._authenticator = TokenAuthenticator(config, self._clock, self._trail)
         self._router = Router(config, asyncio.get_running_loop(), self._clock, self._authenticator)
         self._router.trail = self._trail
-        self._reloads = Reloads(self._router.loop, self._begin_reading, self._has_read)
+        self._reloads = Reloads(self._router.loop, self._begin_reading, self._has_read, self._reload_over)
         try:
             self._parts = Parts(self._router, config, self._access())
         except CannotStart as error:
@@ -235,16 +235,16 @@ class Daemon:
         """What a reload has read. False where it was claimed, or settings were changed, meanwhile."""
         if self._read_at != self._changes:
             return False
-        try:
-            told = self._not_changed(found) if isinstance(found, ConfigError) else self._apply(found, reason)
-            if self._settings is not None and self._settings.on_trial is not None and not told["problems"]:
-                self._settings.files_changed()
-        finally:
-            # Whatever happens: who is not told waits for ever (systemctl reload, and everything that comes after it).
-            if self._service is not None:
-                self._service.reloaded()
+        told = self._not_changed(found) if isinstance(found, ConfigError) else self._apply(found, reason)
+        if self._settings is not None and self._settings.on_trial is not None and not told["problems"]:
+            self._settings.files_changed()
         self._parts.rules.when_in_force(lambda: done(told))
         return True
+
+    def _reload_over(self) -> None:
+        # Whatever happened: who is not told waits for ever (systemctl reload, and everything that comes after it).
+        if self._service is not None:
+            self._service.reloaded()
 
     def _read(self, settings: Mapping[str, Any] | None, in_force: Config) -> Config:
         """The configuration as the files say it now, with these settings of the page; None: with those that are kept.
@@ -283,8 +283,7 @@ class Daemon:
         except ConfigError as error:
             return self._not_changed(error)
         finally:
-            if self._service is not None:
-                self._service.reloaded()
+            self._reload_over()
 
     @staticmethod
     def _not_changed(error: ConfigError) -> dict[str, list[str]]:

@@ -82,7 +82,8 @@ class OscPart(Part):
     def explain(self, address: bytes) -> Iterable[Finding]:
         from clasp_edge.daemon.osc_why import explain
 
-        return () if self.server is None else explain(address, self.server, self._config.osc.namespace.encode())
+        namespace = self._config.osc.namespace.encode()
+        return () if self.server is None else explain(address, self.server, namespace, self.port)
 
     @property
     def listening(self) -> bool:

@@ -9,10 +9,11 @@ from clasp_edge.devices.osc.complaints import counts
 from clasp_edge.devices.osc.server import OscServer
 
 MOST_DEVICES = 50
+MOST_NAMED = 8
 RECENT_US = 600_000_000
 
 
-def explain(address: bytes, server: OscServer, namespace: bytes) -> Iterable[Finding]:
+def explain(address: bytes, server: OscServer, namespace: bytes, port: int) -> Iterable[Finding]:
     """A sentence for each device that is sent it, and for each sender that lately had something refused."""
     for name, target in list(server.targets().items())[:MOST_DEVICES]:
         matching = [each.pattern.text for each in target.subscriptions.values() if each.pattern.matches(address)]
@@ -29,9 +30,16 @@ def explain(address: bytes, server: OscServer, namespace: bytes) -> Iterable[Fin
         text = namespace.decode("utf-8", "replace")
         yield Finding("osc", None, f"devices write below {text} only: /fader/1 is {text}/fader/1 here")
     now_us = server.router.core.monotonic_us
-    for source in server.senders()[:MOST_DEVICES]:
+    heard = [source for source in server.senders()[:MOST_DEVICES] if now_us - source.heard_us < RECENT_US]
+    if not heard:
+        text = f"no device has sent anything in the last 10 minutes; this box listens on UDP port {port}"
+        yield Finding("osc", None, text)
+    elif address.startswith(namespace + b"/"):
+        names = ", ".join(f"{server.device_name(one) or one.name} ({one.messages})" for one in heard[:MOST_NAMED])
+        yield Finding("osc", None, f"who has sent something to UDP port {port}, and how many messages: {names}")
+    for source in heard:
         wrong = counts(source)
-        if wrong and now_us - source.heard_us < RECENT_US:
+        if wrong:
             told = ", ".join(f"{kind} {number}" for kind, number in wrong.items())
             device = server.device_name(source) or source.name
             yield Finding(f"osc device {device}", False, f"sends what is refused or not understood: {told}")

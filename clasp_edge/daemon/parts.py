@@ -113,10 +113,11 @@ class Parts:
                 from clasp_edge.daemon.oscquery import OscQueryPart
 
                 self.all.append(OscQueryPart(router, config, osc))
-        self.rules = RulesPart(router, config, journal)
+        self.rules = RulesPart(router, config, journal, None if mqtt is None else mqtt.server)
         self.all.append(self.rules)
         health = Health(monitor, lambda: [part.name for part in self.all if not part.listening])
         self.console = ConsolePart(router, config, health, self.all, None if mqtt is None else mqtt.server)
+        self.federation.summary = self.console.summary
         if config.discovery.listen is not None or config.discovery.mdns != "off":
             from clasp_edge.daemon.discovery import DiscoveryPart
 

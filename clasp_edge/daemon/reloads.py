@@ -36,15 +36,18 @@ FAILED: Done = {
 class Reloads:
     """`begin()` is called on the loop and returns what reads, in any thread: it returns a Config or raises ConfigError.
     `take_over(read, reason, done)` gets what it made on the loop and calls `done` when it is in force; it returns False
-    where something has changed meanwhile, and the files have to be read again."""
+    where something has changed meanwhile, and the files have to be read again. `over()` is called at the end of each,
+    whatever came of it."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         begin: Callable[[], Callable[[], Config]],
         take_over: Callable[[Config | ConfigError, str, Callable[[Done], None]], bool],
+        over: Callable[[], None],
     ) -> None:
         self._loop = loop
+        self._told_over = over
         self._begin = begin
         self._take_over = take_over
         self._next: tuple[asyncio.Future[Done], str] | None = None
@@ -118,6 +121,7 @@ class Reloads:
             self._over(answer, FAILED)
 
     def _over(self, answer: asyncio.Future[Done], done: Done) -> None:
+        self._told_over()
         if not answer.done():
             answer.set_result(done)
         self._under_way = False

@@ -25,6 +25,7 @@ from clasp_edge.wire import Set, WireError, decode_payload
 
 if TYPE_CHECKING:
     from clasp_edge.console.why import Finding
+    from clasp_edge.devices.mqtt.server import MqttServer
     from clasp_edge.federation.shared.status import Params
     from clasp_edge.rules.pending import Journal, PendingStore
     from clasp_edge.rules.router_host import RouterHost
@@ -54,8 +55,11 @@ class RulesPart(Part):
 
     name = "rules"
 
-    def __init__(self, router: Router, config: Config, journal: Journal | None = None) -> None:
+    def __init__(
+        self, router: Router, config: Config, journal: Journal | None = None, mqtt: MqttServer | None = None
+    ) -> None:
         self._router = router
+        self._mqtt = mqtt
         self._journal = journal
         self._store: PendingStore | None = None
         self._config = self._taken_over = config
@@ -142,15 +146,27 @@ class RulesPart(Part):
         host.on_under_way = self._store.changed
 
     def _begin(self) -> RouterHost:
+        from clasp_edge.federation.downstream.peer_handlers import FEATURE
+        from clasp_edge.federation.shared.relay import Relay
         from clasp_edge.federation.shared.status import Params
         from clasp_edge.rules.router_host import RouterHost
 
         router = self._router
         self._params = Params(router.plane, "rules")
         self._params.open()
-        host = RouterHost(router.plane, router.loop, router.clock, self._access, self._note)
+        host = RouterHost(
+            router.plane,
+            router.loop,
+            router.clock,
+            self._access,
+            self._note,
+            # Another router: one that has dialled in, or one that we dial.
+            lambda origin: FEATURE in origin.features if isinstance(origin, Session) else isinstance(origin, Relay),
+        )
         router.on_admitted.append(self._joined)
         router.on_ended.append(self._left)
+        if self._mqtt is not None:
+            self._mqtt.on_presence.append(self._came_or_went)
         router.on_switch = self._switch
         return host
 
@@ -162,15 +178,15 @@ class RulesPart(Part):
         return Scopes([Scope.parse(scope) for scope in scopes])
 
     def _joined(self, session: Session) -> None:
-        self._came_or_went(session, joins=True)
+        self._came_or_went(session.name, True)
 
     def _left(self, session: Session) -> None:
-        self._came_or_went(session, joins=False)
+        self._came_or_went(session.name, False)
 
-    def _came_or_went(self, session: Session, *, joins: bool) -> None:
+    def _came_or_went(self, name: str, joins: bool) -> None:
         host = self._host
         if host is not None and self._running:
-            host.run(lambda: host.engine.session(session.name, joins=joins))
+            host.run(lambda: host.engine.session(name, joins=joins))
 
     def stop(self) -> None:
         self._running = False

@@ -126,6 +126,27 @@ def addresses_with(State state not None, bytes text not None, bytes cursor not N
         walk.scan.place += 1
 
 
+def written_since(State state not None, uint64_t since_us, bytes cursor not None, int limit, uint32_t looks):
+    """Up to `limit` params that were written after `since_us` (Unix microseconds), as `(when, address)`, in the order
+    of their addresses, from `cursor` on (b"": from the beginning), and the address to go on from, b"" at the end. Looks
+    at `looks` addresses at most."""
+    cdef _Walk walk = _Walk(state)
+    cdef Entry* entry
+    found = []
+    walk.go(<const uint8_t*><char*>cursor, len(cursor), False)
+    while True:
+        entry = walk.here()
+        if entry == NULL:
+            return found, b""
+        if looks == 0 or len(found) >= limit:
+            return found, PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)
+        looks -= 1
+        if entry.revision and entry.written_us > since_us:
+            found.append((entry.written_us,
+                          PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)))
+        walk.scan.place += 1
+
+
 def addresses_matching(State state not None, Pattern pattern not None, bytes cursor not None, int limit,
                        uint32_t looks):
     """Up to `limit` addresses of params that match, in order, from `cursor` on (b"": from the beginning), and the

@@ -86,6 +86,20 @@ cdef int _told_flags(Params plane, Entry* entry, Sink origin, Write* write) noex
     return write.flags
 
 
+cdef bint _is_locked_to(Params plane, Entry* entry, Sink origin, Write* write) noexcept:
+    """Whether a router that says that somebody has it locked there is to hear that somebody else has. Not one that
+    tells us, by a ring, of our own lock."""
+    if entry.lock_holder == 0 or entry.lock_holder == origin.writer or not plane._decides(entry, origin):
+        return False
+    if (write.rank & ~EPOCH_MASK) != plane.tag or plane.referee is None:
+        return True
+    try:
+        return plane.referee(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size), b"", b"")
+    except Exception:
+        log.exception("who decides about an address could not be found out")
+        return False
+
+
 cdef void _take_lock(Params plane, Entry* entry, Sink origin, Write* write) noexcept:
     """What the write says of a lock, where it is no news itself: other routers have to hear of it all the same."""
     cdef uint32_t before = entry.lock_holder
@@ -159,6 +173,8 @@ cdef class Params(Routing):
                         return self._replay(origin, write, entry)
                     if self._stale(entry, origin, write):
                         return REVISION_CONFLICT
+                    if write.flags & SET_LOCK and _is_locked_to(self, entry, origin, write):
+                        return LOCK_HELD        # of two who have locked it at once, the other one has it
                     self.outdated += 1
                     return OUTDATED
             elif entry.lock_holder and entry.lock_holder != origin.writer and self._decides(entry, origin):
@@ -481,6 +497,8 @@ cdef class Params(Routing):
         except MemoryError:
             return AT_CAPACITY
         found[0] = entry
+        if origin.holding is not None:
+            origin.holding.account.accounts.balance()   # each param takes something beside its address and value
         return ACCEPTED
 
     cdef bint _over(self, size_t more) noexcept:
@@ -530,6 +548,14 @@ cdef class Params(Routing):
             return True
         finally:
             free(target)
+
+    def keep_within(self, uint32_t at_once):
+        """Have the least recently written params, at most `at_once`, make room where the others' share has grown."""
+        cdef uint32_t _evicted
+        for _evicted in range(at_once):
+            if not (self._over(0) and self.table.params > 1 and self.evict):
+                return
+            self._evict_oldest()
 
     cdef int _apply(self, Sink origin, Write* write, Entry** found) noexcept:
         """Change the param: strategy, lock, value, revision, ttl."""

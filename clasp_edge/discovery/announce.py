@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from clasp_edge.discovery.answer import Bucket, is_near
-from clasp_edge.discovery.interfaces import interfaces
+from clasp_edge.discovery.interfaces import Interface6, interfaces, interfaces6
 from clasp_edge.discovery.router import cut
 from clasp_edge.discovery.services import Service
 
@@ -82,15 +82,17 @@ class Announcer:
 
     async def _run(self) -> None:
         addresses = [each.address for each in interfaces() if each.multicast]
-        if addresses == self._addresses and self.state == "announced":
+        six = interfaces6()
+        present = addresses + [f"{each.address}%{each.name}" for each in six]
+        if present == self._addresses and self.state == "announced":
             return
         await self._close()
-        self._addresses = addresses
-        if not addresses:
+        self._addresses = present
+        if not present:
             self.state = "no network"
             return
         try:
-            await self._announce(addresses)
+            await self._announce(addresses, six)
         except Exception as error:
             # Whatever the library or the network has: the router goes on without, and tries again.
             reason = str(error) or type(error).__name__
@@ -100,12 +102,14 @@ class Announcer:
             self._addresses = []
             self.refresh(RETRY_S)
 
-    async def _announce(self, addresses: list[str]) -> None:
+    async def _announce(self, addresses: list[str], six: list[Interface6]) -> None:
         from zeroconf import IPVersion, ServiceInfo
         from zeroconf.asyncio import AsyncZeroconf
 
         self.state = "announcing"
-        self._zeroconf = AsyncZeroconf(interfaces=addresses, ip_version=IPVersion.V4Only)
+        version = IPVersion.All if addresses and six else IPVersion.V6Only if six else IPVersion.V4Only
+        links: list[str | int] = [*addresses, *sorted({each.number for each in six})]
+        self._zeroconf = AsyncZeroconf(interfaces=links, ip_version=version)
         zeroconf = self._zeroconf.zeroconf
         await zeroconf.async_wait_for_start()
         self._limit(zeroconf)
@@ -114,21 +118,25 @@ class Announcer:
         host = next((service.text["id"] for service in services if "id" in service.text), self._name)
         self.names = []
         for service in services:
-            at = [service.host] if service.host else addresses
+            at = reached_at(service.host, addresses, six)
+            if not at:
+                continue  # bound to one family, and the network has the other one
             kind = f"{service.type}.local."
             info = ServiceInfo(
                 kind,
                 f"{self._name}.{kind}",
                 port=service.port,
                 properties=dict(service.text),
-                addresses=[socket.inet_aton(address) for address in at if ":" not in address],
+                addresses=[
+                    socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address) for address in at
+                ],
                 server=f"{label(host)}.local.",
             )
             task = await self._zeroconf.async_register_service(info, allow_name_change=True)
             await task
             self.names.append(info.name)
         self.state = "announced"
-        log.info("mdns: announced on %s: %s", ", ".join(addresses), ", ".join(self.names) or "nothing")
+        log.info("mdns: announced on %s: %s", ", ".join(self._addresses), ", ".join(self.names) or "nothing")
 
     def _limit(self, zeroconf: Any) -> None:
         for wrapped in zeroconf.engine.readers:
@@ -172,6 +180,15 @@ class _Limited(asyncio.DatagramProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._inner.connection_lost(exc)
+
+
+def reached_at(host: str, addresses: Sequence[str], six: Sequence[Interface6]) -> list[str]:
+    """Where a service is reached that is bound to `host`: "" and "::" for all of this machine, "0.0.0.0" for IPv4."""
+    if host == "0.0.0.0":
+        return list(addresses)
+    if host in ("", "::"):
+        return [*addresses, *dict.fromkeys(each.address for each in six)]
+    return [host.partition("%")[0]]
 
 
 def label(name: str) -> str:

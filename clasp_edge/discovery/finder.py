@@ -1,8 +1,8 @@
 """Looks for routers in the local network, once: by mDNS (a question for `_clasp._tcp`) and by broadcast to port 7331.
 
-Questions go out of one socket for each interface, from a port of its own, so the answers come back to it alone (RFC
-6762, 6.7). What answers may be anybody: tables are bounded by MAX_ROUTERS and MAX_DATAGRAMS, and who uses a result has
-to make sure of whom it talks to.
+Questions go out of one socket for each interface and family, from a port of its own, so the answers come back to it
+alone (RFC 6762, 6.7). What answers may be anybody: tables are bounded by MAX_ROUTERS and MAX_DATAGRAMS, and who uses a
+result has to make sure of whom it talks to.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any, cast
 from clasp_edge import wire
 from clasp_edge.discovery import dns
 from clasp_edge.discovery.answer import FINDER
-from clasp_edge.discovery.interfaces import Interface, interfaces
+from clasp_edge.discovery.interfaces import Interface, Interface6, interfaces, interfaces6
 from clasp_edge.discovery.router import SERVICE, FoundRouter, cut, understood
 
 MDNS = ("224.0.0.251", 5353)
+MDNS6 = ("ff02::fb", 5353)
 BROADCAST_PORT = 7331
 
 ASK_AGAIN_S = (0.0, 0.25, 0.8)
@@ -55,6 +56,7 @@ class _Search:
         self._port = port
         self._number = secrets.randbelow(1 << 16)
         self._transports: list[tuple[Interface, asyncio.DatagramTransport]] = []
+        self._links: list[tuple[Interface6, asyncio.DatagramTransport]] = []
         self._found: dict[tuple[str, str, int, int], FoundRouter] = {}
         self._left = MAX_DATAGRAMS
         self._over = asyncio.Event()
@@ -76,7 +78,8 @@ class _Search:
                 continue  # its address went meanwhile
             transport, _ = await loop.create_datagram_endpoint(lambda: _Ear(self), sock=sock)
             self._transports.append((interface, transport))
-        if not self._transports:
+        await self._listen6(loop)
+        if not self._transports and not self._links:
             raise OSError("there is no network to look in")
         asking = [loop.call_later(delay_s, self._ask) for delay_s in ASK_AGAIN_S if delay_s < timeout_s]
         with contextlib.suppress(TimeoutError):
@@ -85,19 +88,39 @@ class _Search:
         for timer in asking:
             timer.cancel()
 
+    async def _listen6(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Where a network has no IPv4, or a router is on a link without: by the addresses of the link."""
+        for interface in interfaces6():
+            if not interface.address.startswith("fe80:"):
+                continue
+            sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            try:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, interface.number)
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+                sock.bind((interface.address, 0, 0, interface.number))
+            except OSError:
+                sock.close()
+                continue  # its address went meanwhile
+            transport, _ = await loop.create_datagram_endpoint(lambda: _Ear(self), sock=sock)
+            self._links.append((interface, transport))
+
     def _ask(self) -> None:
+        for link, transport in self._links:
+            transport.sendto(self._query, (*MDNS6, 0, link.number))
         for interface, transport in self._transports:
             if interface.multicast:
                 transport.sendto(self._query, MDNS)
             transport.sendto(self._hello, (interface.broadcast, self._port))
 
     def close(self) -> None:
-        for _, transport in self._transports:
+        for _, transport in (*self._transports, *self._links):
             transport.close()
 
     def found(self) -> list[FoundRouter]:
-        """Those that said most of themselves first."""
-        return sorted(self._found.values(), key=lambda each: (each.name.lower(), not each.id, each.host))
+        """Those that said most of themselves first, and of one router IPv4 before an address of the link."""
+        return sorted(
+            self._found.values(), key=lambda each: (each.name.lower(), not each.id, ":" in each.host, each.host)
+        )
 
     def received(self, data: bytes, host: str) -> None:
         self._left -= 1
@@ -126,6 +149,8 @@ class _Search:
             found = dns.records(data)
         except dns.Malformed:
             return
+        if ":" in host and all(each.type != dns.AAAA for each in found):
+            return  # asked by IPv6, and does not listen there
         ports = {each.name.lower(): each.port for each in found if each.type == dns.SRV}
         said = {each.name.lower(): dns.texts(cast("bytes", each.data)) for each in found if each.type == dns.TXT}
         for record in found:
@@ -159,7 +184,11 @@ class _Ear(asyncio.DatagramProtocol):
         self._search = search
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        self._search.received(data, addr[0])
+        host = addr[0]
+        # Of a link, and there are several: with the one that it came by.
+        if len(addr) > 3 and addr[3] and "%" not in host:
+            host = f"{host}%{socket.if_indextoname(addr[3])}"
+        self._search.received(data, host)
 
     def error_received(self, exc: Exception) -> None:
         """A network that takes no broadcast: others may."""

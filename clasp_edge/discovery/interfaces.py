@@ -1,6 +1,6 @@
-"""The IPv4 interfaces of this machine that can reach others: their addresses, and where all on the link are reached.
+"""The interfaces of this machine that can reach others: their addresses, and where all on the link are reached.
 
-Asks the kernel (netdevice(7)) and no library.
+Asks the kernel (netdevice(7), proc_net(5)) and no library.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
+from pathlib import Path
 from typing import NamedTuple
 
 _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFBRDADDR = 0x8913, 0x8915, 0x8919
@@ -31,7 +32,7 @@ class Interface(NamedTuple):
 
 
 def interfaces() -> list[Interface]:
-    """Those that are up and have an IPv4 address, loopback last."""
+    """Those of IPv4 that are up and have an IPv4 address, loopback last."""
     found: list[Interface] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for _, name in socket.if_nameindex():
@@ -52,3 +53,34 @@ def interfaces() -> list[Interface]:
             found.append(Interface(name, address, broadcast, bool(flags & _MULTICAST) and not loopback, loopback))
     found.sort(key=lambda each: each.loopback)
     return found[:MAX_INTERFACES]
+
+
+class Interface6(NamedTuple):
+    """An IPv6 address of an interface, and the number of that."""
+
+    name: str
+    address: str
+    number: int
+
+
+IF_INET6 = Path("/proc/net/if_inet6")
+_LOOPBACK_SCOPE, _LINK_SCOPE = 0x10, 0x20
+_TEMPORARY, _DAD_FAILED, _DEPRECATED, _TENTATIVE = 0x01, 0x08, 0x20, 0x40
+
+
+def interfaces6(file: Path = IF_INET6) -> list[Interface6]:
+    """Addresses that stay, those of the link first; none of loopback, none that is still tried or is temporary."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return []  # a kernel without IPv6
+    found = []
+    for line in lines:
+        text, index, _, scope, flags, name = line.split()
+        if int(scope, 16) == _LOOPBACK_SCOPE:
+            continue
+        if int(flags, 16) & (_TEMPORARY | _DAD_FAILED | _DEPRECATED | _TENTATIVE):
+            continue
+        address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(text))
+        found.append((int(scope, 16) != _LINK_SCOPE, Interface6(name, address, int(index, 16))))
+    return [each for _, each in sorted(found)][:MAX_INTERFACES]

@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 
-EVERYWHERE = ("0.0.0.0", "::")
-
 TYPES = {"osc": "_osc._udp", "mqtt": "_mqtt._tcp", "oscquery": "_oscjson._tcp"}
 """By the scheme of a bound address. CLASP and HTTP are one listener and have more to say."""
 
 
 class Service(NamedTuple):
-    """`type` without domain; `host` is the one address it is bound to, "" for all of this machine."""
+    """`type` without domain; `host` is the one address it is bound to, "0.0.0.0" for all of IPv4, "" for all."""
 
     type: str
     port: int
@@ -34,7 +32,7 @@ def services(addresses: Sequence[str], said: Mapping[str, str]) -> list[Service]
         host, _, port = at.rpartition(":")
         host = host.strip("[]")
         if not ip_address(host.partition("%")[0]).is_loopback:
-            bound.setdefault(scheme, ("" if host in EVERYWHERE else host, int(port)))
+            bound.setdefault(scheme, ("" if host == "::" else host, int(port)))
     clasp = bound.get("ws") or bound.get("wss")
     if clasp is not None:
         found.append(Service("_clasp._tcp", clasp[1], said, clasp[0]))

@@ -44,8 +44,10 @@ async def find_hub(name: str, pin: str, own_id: str) -> Endpoint:
         seen = f"; there are {', '.join(others)}" if others else ""
         needs = " that is encrypted and shows the certificate of tls_pin" if pin else ""
         raise NotFound(f"no router{called}{needs} answers in the local network{seen}")
-    known = {router.id or router.host for router in hubs}
+    known: dict[str, FoundRouter] = {}
+    for router in hubs:
+        known.setdefault(router.id or router.host, router)
     if not pin and len(known) > 1:
-        names = sorted({f"{router.name} ({router.host})" for router in hubs})[:5]
+        names = sorted({f"{router.name} ({router.host})" for router in known.values()})[:5]
         raise NotFound(f"more than one router{called} answers: {', '.join(names)}; name one, discover:NAME")
     return hubs[0].endpoint(tls=bool(pin))

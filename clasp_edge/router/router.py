@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from asyncio import AbstractEventLoop, TimerHandle
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -81,8 +81,9 @@ class Router:
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
         self.errors: Counter[int] = Counter()
-        self.refusals: deque[tuple[int, str, str, int, str]] = deque(maxlen=MOST_REFUSALS)
-        """The last ERRORs: Unix time in microseconds, name and address of the client, code, text."""
+        self.refusals: OrderedDict[tuple[str, str, int, str], int] = OrderedDict()
+        """What clients were refused lately, each once: name and address of the client, code, text; and when it was,
+        in Unix microseconds. The newest is the last."""
         self.on_admitted: list[Callable[[Session], None]] = []
         self.on_ended: list[Callable[[Session], None]] = []
         self.extensions = False  # WELCOME tells other routers that this is a clasp-edge
@@ -271,6 +272,14 @@ class Router:
 
     def count_error(self, code: int) -> None:
         self.errors[code] += 1
+
+    def note_refusal(self, name: str, remote: str, code: int, text: str) -> None:
+        """Keep for the page what a client was told. One that tries again and again is one entry."""
+        key = (name[:64], remote, code, text)
+        self.refusals[key] = self.clock.wall_us()
+        self.refusals.move_to_end(key)
+        if len(self.refusals) > MOST_REFUSALS:
+            self.refusals.popitem(last=False)
 
     def refusal(
         self, session: Session, verdict: Verdict, address: bytes, revision: int, expected: int, is_set: bool

@@ -171,9 +171,7 @@ class Session(ClaspReceiver):
         """Send an ERROR."""
         self.router.count_error(code)
         self.last_error = (f"{text}: {address}" if address else text)[:LONGEST_ERROR]
-        self.router.refusals.append(
-            (self.router.clock.wall_us(), self.name[:64], self.link.remote, code, self.last_error)
-        )
+        self.router.note_refusal(self.name, self.link.remote, code, self.last_error)
         if code in _REFUSALS and self.identity is not None:
             self.router.trail.note(
                 "refused", self.identity, remote=self.link.remote, client=self.name, target=address or "", reason=text

@@ -18,6 +18,7 @@ from clasp_edge.rules.daytime import DayTimes
 from clasp_edge.rules.firing import Firings
 from clasp_edge.rules.host import Host
 from clasp_edge.rules.index import Due, Index, looks_at
+from clasp_edge.rules.loops import Loops
 from clasp_edge.rules.members import Members
 from clasp_edge.rules.model import Event, Lookup, Rule, Trigger
 from clasp_edge.rules.state import Budget, RuleState, Seen, WaitingValues
@@ -49,6 +50,9 @@ MAX_KEPT_BYTES = 16 * 1024 * 1024
 """Timers, sides of thresholds and cooldowns of single addresses, of all rules together. What is over is forgotten, what
 was not used for longest first, of the rule that has most."""
 
+MAX_JOBS = 10_000
+"""What waits for its turn while something long is done, before clients that come and go are passed over."""
+
 REVIEW_AFTER_S = 0.1
 """What concerns many addresses (a limit that is itself a param, more than AT_ONCE holds) is looked at again this long
 after it was touched, however often that was."""
@@ -64,6 +68,7 @@ class Engine(Lookup):
         self.scenes: dict[str, dict[str, Any]] = {}
         self.firings = Firings(self)
         self.timing = Timing(self)
+        self.loops = Loops(self)
         self._sink = index
         self.index = Index(index)
         self.depth = 0
@@ -184,7 +189,9 @@ class Engine(Lookup):
         self.do(self._evaluate(self.index.of_kind("start"), self._event("start", "", MISSING, MISSING, 0)))
 
     def session(self, name: str, *, joins: bool) -> None:
-        """A client has come or gone."""
+        """A client has come or gone. Passed over where more wait than anybody could want: a storm of clients."""
+        if len(self._jobs) >= MAX_JOBS:
+            return
         found = [
             (state, trigger)
             for state, trigger in self.index.of_kind("session")
@@ -228,17 +235,17 @@ class Engine(Lookup):
 
     # ---- what happens ----
 
-    def param(self, address: str, value: Any, depth: int = 0, by: str = "") -> None:
-        """A param was set, by the rule `by` or by somebody else."""
-        self.do(self._param(address, value, depth, by))
+    def param(self, address: str, value: Any, depth: int = 0, by: str = "", *, linked: bool = False) -> None:
+        """A param was set, by the rule `by` or by somebody else, perhaps at another router (`linked`)."""
+        self.do(self._param(address, value, depth, by, linked=linked))
 
-    def _param(self, address: str, value: Any, depth: int, by: str) -> Iterator[None]:
+    def _param(self, address: str, value: Any, depth: int, by: str, *, linked: bool) -> Iterator[None]:
         self._now = self.host.monotonic_s()
         previous, changed = self._seen.take(address, value, self._now)
         route = self.index.route(address)
         for members in route.members:
             members.tell(address, value)
-        event = self._event("set", address, value, previous, depth, by)
+        event = self._event("set", address, value, previous, depth, by, linked=linked)
         due = []
         for count, (state, trigger) in enumerate(route.due, 1):
             if self._set_off(state, trigger, address, value, previous, changed=changed):
@@ -261,11 +268,13 @@ class Engine(Lookup):
             if not count % AT_ONCE:
                 yield
 
-    def message(self, signal: str, address: str, value: Any, depth: int = 0, by: str = "") -> None:
+    def message(
+        self, signal: str, address: str, value: Any, depth: int = 0, by: str = "", *, linked: bool = False
+    ) -> None:
         """An event, a stream's value or a gesture was published."""
-        self.do(self._message(signal, address, value, depth, by))
+        self.do(self._message(signal, address, value, depth, by, linked=linked))
 
-    def _message(self, signal: str, address: str, value: Any, depth: int, by: str) -> Iterator[None]:
+    def _message(self, signal: str, address: str, value: Any, depth: int, by: str, *, linked: bool) -> Iterator[None]:
         self._now = self.host.monotonic_s()
         due = []
         for count, (state, trigger) in enumerate(self.index.route(address).due, 1):
@@ -275,7 +284,7 @@ class Engine(Lookup):
                 due.append((state, trigger))
             if not count % (4 * AT_ONCE):
                 yield
-        yield from self._evaluate(due, self._event(signal, address, value, MISSING, depth, by))
+        yield from self._evaluate(due, self._event(signal, address, value, MISSING, depth, by, linked=linked))
 
     def _set_off(
         self, state: RuleState, trigger: Trigger, address: str, value: Any, previous: Any, *, changed: bool
@@ -338,8 +347,10 @@ class Engine(Lookup):
             if not count % (4 * AT_ONCE):
                 yield
 
-    def _event(self, kind: str, address: str, value: Any, previous: Any, depth: int, by: str = "") -> Event:
-        return Event(kind, address, value, previous, self._now, depth, (), by)
+    def _event(
+        self, kind: str, address: str, value: Any, previous: Any, depth: int, by: str = "", *, linked: bool = False
+    ) -> Event:
+        return Event(kind, address, value, previous, self._now, depth, (), by, linked)
 
     # ---- evaluation ----
 
@@ -360,6 +371,7 @@ class Engine(Lookup):
                     event.depth,
                     captures,
                     event.by,
+                    event.linked,
                 )
                 if self.timing.admits(state, trigger, own) and self.holds(state, own):
                     decided.append((state, own))
@@ -413,7 +425,21 @@ class Engine(Lookup):
         """Whether the rule may still do what was decided: it is there, and enabled."""
         return state.enabled and self.has(state)
 
+    def fire_now(self, state: RuleState, event: Event) -> None:
+        """The same of what was held back (`loops`)."""
+        self.depth = event.depth
+        self.do(self._carry_out(state, event))
+
     def _fire(self, state: RuleState, event: Event) -> Iterator[None]:
+        if event.linked:
+            if (held := self.loops.released(state, event)) is not None:
+                yield from self._carry_out(state, held)
+                self.depth = event.depth
+            if self.loops.holds_back(state, event):
+                return
+        yield from self._carry_out(state, event)
+
+    def _carry_out(self, state: RuleState, event: Event) -> Iterator[None]:
         if not self.stands(state):
             if self.has(state):
                 self._note(state, event, fired=False, reason="the rule is disabled")
@@ -446,14 +472,17 @@ class Engine(Lookup):
         state.spent_at_s = now
         if state.spent <= most:
             return True
+        self.give_up(state, f"fired more than {state.rule.max_per_second:g} times a second (max_per_second): disabled")
+        return False
+
+    def give_up(self, state: RuleState, sentence: str) -> None:
+        """Disable a rule that does harm."""
         state.enabled = False
-        sentence = f"fired more than {state.rule.max_per_second:g} times a second (max_per_second): disabled"
         state.trace.fail(sentence)
         self.firings.cancel(state)
         self.timing.pause(state)
         self.host.say(logging.ERROR, f"rule {state.rule.id}: {sentence}")
         self.host.changed(state.rule.id)
-        return False
 
     def _note(self, state: RuleState, event: Event, *, fired: bool, reason: str) -> None:
         state.trace.note(

@@ -67,6 +67,8 @@ class Event:
     captures: tuple[str, ...] = ()
     by: str = ""
     """The rule that did it; empty for everybody else."""
+    linked: bool = False
+    """Whether it came from another router."""
     weight: Any = None
     """What it takes while it waits (`state.WaitingValues`)."""
 

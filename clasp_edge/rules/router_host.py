@@ -84,8 +84,16 @@ class RouterHost:
     """`host.Host` on a router. `tell(id)` is called, at most once in a while, when a rule's numbers have changed."""
 
     def __init__(
-        self, plane: Plane, loop: AbstractEventLoop, clock: Clock, access_of: AccessOf, tell: Callable[[str], None]
+        self,
+        plane: Plane,
+        loop: AbstractEventLoop,
+        clock: Clock,
+        access_of: AccessOf,
+        tell: Callable[[str], None],
+        is_link: Callable[[Any], bool] = lambda origin: False,
     ) -> None:
+        """`is_link` says of who has written something whether it is another router."""
+        self._is_link = is_link
         self._plane = plane
         self._loop = loop
         self._clock = clock
@@ -218,15 +226,17 @@ class RouterHost:
             return
         if not isinstance(message, Set | Publish):
             return
-        depth, by = 0, ""
+        depth, by, linked = 0, "", False
         if isinstance(origin, _Voice):
             depth, by = self._depth_of(origin, message.address), origin.rule
+        else:
+            linked = self._is_link(origin)
         if isinstance(message, Set):
-            self.engine.param(message.address, message.value, depth, by)
+            self.engine.param(message.address, message.value, depth, by, linked=linked)
         # A PUBLISH of signal param is stored nowhere: it is no change of a param.
         elif message.signal is not None and message.signal is not SignalType.PARAM:
             value = MISSING if message.value is ABSENT else message.value
-            self.engine.message(message.signal.label, message.address, value, depth, by)
+            self.engine.message(message.signal.label, message.address, value, depth, by, linked=linked)
 
     def _depth_of(self, voice: _Voice, address: str) -> int:
         """How deep in a cascade a rule wrote what is now delivered. Deliveries come in the order of the writes."""

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from functools import cached_property
 from hashlib import blake2b
 from sys import getsizeof
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from clasp_edge.rules.host import Timer
 from clasp_edge.rules.model import Event, Rule
@@ -23,6 +23,9 @@ MAX_KEYS = 10_000
 
 LARGEST_SEEN_BYTES = 256
 """Of a value that is remembered as it is; of a larger one, its digest."""
+
+if TYPE_CHECKING:
+    from clasp_edge.rules.loops import Streak
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -131,6 +134,11 @@ class RuleState:
     @cached_property
     def memories(self) -> Bounded[tuple[int, str], Memory]:
         """By action and address: what its transforms remember."""
+        return Bounded(MAX_KEYS, self._budget)
+
+    @cached_property
+    def streaks(self) -> Bounded[str, Streak]:
+        """Firings in a row that came from other routers."""
         return Bounded(MAX_KEYS, self._budget)
 
     # Timing, by address where the rule's trigger stands for many of them, else by "".

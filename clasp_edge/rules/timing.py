@@ -181,7 +181,7 @@ class Timing:
 
     def pause(self, state: RuleState) -> None:
         """End what waits to be evaluated; intervals and silences go on, and find the rule disabled."""
-        for timers in (state.made("settling"), state.made("trailing")):
+        for timers in (state.made("settling"), state.made("trailing"), state.made("streaks")):
             for timer in timers.values():
                 timer.cancel()
             timers.clear()

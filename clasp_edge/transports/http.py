@@ -24,9 +24,13 @@ _METHODS_READ = (b"GET ", b"HEAD ")
 _METHODS_ANSWERED = (b"POST ", b"OPTIONS ")
 
 ASK = b"POST /ask "
-"""The one POST whose body is read."""
+UPLOAD = b"POST /update?"
+"""The POSTs whose bodies are read."""
 
 MAX_BODY_BYTES = 4096
+
+MAX_PIECE_BYTES = 131_072
+"""Of an update, from who may send one: that is asked before so much is read."""
 
 
 Whole = bytes | asyncio.Future[bytes]
@@ -51,6 +55,9 @@ class Pages(Protocol):
 
     def answer(self, request: Request) -> Whole | Iterator[bytes] | None:
         """The whole answer (`response`), or its pieces, or None where the path is nobody's."""
+
+    def refusal(self, request: Request) -> bytes | None:
+        """Of an UPLOAD whose body has not been read: the answer to who may not send one."""
 
 
 def response(
@@ -108,6 +115,7 @@ class HttpGate(asyncio.Protocol):
         self._head = b""
         self._pieces: Iterator[bytes] | None = None
         self._paused = False
+        self._may_send = False
         self._stored = stored
         self._holding = False
 
@@ -121,7 +129,7 @@ class HttpGate(asyncio.Protocol):
             return  # one request for a connection
         self._head += data
         end = self._head.find(b"\r\n\r\n")
-        if self._head.startswith(ASK) and self._pages is not None:
+        if self._head.startswith((ASK, UPLOAD)) and self._pages is not None:
             self._take_body(end)
         elif self._head.startswith(_METHODS_ANSWERED):
             self._answer(response("200 OK", b"ok\n"))
@@ -143,11 +151,19 @@ class HttpGate(asyncio.Protocol):
             if len(self._head) > MAX_HEAD_BYTES:
                 self._answer(response("431 Request Header Fields Too Large", b"the request head is too long\n"))
             return
+        most = MAX_BODY_BYTES
+        if self._head.startswith(UPLOAD):
+            assert self._pages is not None
+            most = MAX_PIECE_BYTES
+            if not self._may_send and (refusal := self._pages.refusal(self._request(self._head[:end]))) is not None:
+                self._answer(refusal)
+                return
+            self._may_send = True
         length = headers_of(self._head[:end]).get("content-length", "")
         if not (length.isascii() and length.isdigit()) or len(length) > 6:
             self._answer(response("411 Length Required", b"say Content-Length\n"))
-        elif int(length) > MAX_BODY_BYTES:
-            self._answer(response("413 Content Too Large", f"at most {MAX_BODY_BYTES} bytes\n".encode()))
+        elif int(length) > most:
+            self._answer(response("413 Content Too Large", f"at most {most} bytes\n".encode()))
         elif len(self._head) >= end + 4 + int(length):
             self._answer(self._page(self._head[:end], self._head[end + 4 : end + 4 + int(length)]))
 
@@ -209,17 +225,17 @@ class HttpGate(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _page(self, head: bytes, body: bytes | None = None) -> Whole | Iterator[bytes]:
+    def _request(self, head: bytes, body: bytes | None = None) -> Request:
         assert self._transport is not None
         method, _, target = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         path, _, query = target.partition(" ")[0].partition("?")
-        head_only = method == "HEAD"
-        if self._pages is not None:
-            host = peer_of(self._transport).rpartition(":")[0]
-            answer = self._pages.answer(Request(path, headers_of(head), host, head_only, query, body))
-            if answer is not None:
-                return answer
-        return response("200 OK", b"ok\n", head_only=head_only)
+        host = peer_of(self._transport).rpartition(":")[0]
+        return Request(path, headers_of(head), host, method == "HEAD", query, body)
+
+    def _page(self, head: bytes, body: bytes | None = None) -> Whole | Iterator[bytes]:
+        request = self._request(head, body)
+        answer = self._pages.answer(request) if self._pages is not None else None
+        return response("200 OK", b"ok\n", head_only=request.head_only) if answer is None else answer
 
     def _answer(self, data: Whole | Iterator[bytes]) -> None:
         assert self._transport is not None

@@ -83,6 +83,10 @@ class QueryPages:
         self._origins = origins
         self._info = info
 
+    def refusal(self, request: Request) -> bytes:
+        """Nothing is sent to here."""
+        return response("405 Method Not Allowed", b"OSCQuery only answers\n", fields={"Allow": "GET, HEAD"})
+
     def answer(self, request: Request) -> bytes | Iterator[bytes]:
         """The whole answer, or its pieces."""
         host = request.host.strip("[]").removeprefix("::ffff:")

@@ -106,6 +106,7 @@ class FederationOp(IntEnum):
     DIGEST = 0x47
     MEND = 0x48
     MQTT = 0x49
+    BOX = 0x4A
 
     @property
     def label(self) -> str:

@@ -49,7 +49,7 @@ def test_all_is_well(hub: Daemon) -> None:
     put(desk, "/plain/x", 0.5)
     subscribe(lamp, "/plain/**")
     text = told(hub, "/plain/x")
-    assert "param: is 0.5 (revision 1), written by desk (127.0.0.1:" in text
+    assert "param: is 0.5 (float, revision 1), written by desk (127.0.0.1:" in text
     assert "client lamp (127.0.0.1:" in text
     assert "is told: subscribed by /plain/**" in text
     assert reasons(hub, "/plain/x") == ""
@@ -82,7 +82,7 @@ def test_the_lamp_listens_somewhere_else_or_is_away(hub: Daemon) -> None:
     desk = joined(hub, "desk")
     put(desk, "/wrong/lamp-7", 0.5)
     assert "nobody has written it here" in reasons(hub, "/right/lamp-7")
-    assert "addresses like it: /wrong/lamp-7" in told(hub, "/right/lamp-7")
+    assert "address like it: /wrong/lamp-7, written" in told(hub, "/right/lamp-7")
     device = MqttClient(hub.mqtt_address, version=4)
     device.connect("lamp-7", clean=False)
     device.subscribe("dimmer", options=1)

@@ -98,7 +98,7 @@ class Desk:
         self.refuse = 0
         self.again = asyncio.Event()
         self.gates: list[threading.Event] = []
-        self.reloads = Reloads(loop, self._begin, self._take_over)
+        self.reloads = Reloads(loop, self._begin, self._take_over, lambda: None)
 
     def _begin(self) -> Callable[[], Config]:
         gate = threading.Event()
@@ -165,10 +165,12 @@ def test_a_fault_is_told_and_the_next_one_goes_on() -> None:
             done({"applied": [], "restart": [], "problems": []})
             return True
 
-        reloads = Reloads(asyncio.get_running_loop(), lambda: reads.pop(0), take_over)
+        over: list[int] = []
+        reloads = Reloads(asyncio.get_running_loop(), lambda: reads.pop(0), take_over, lambda: over.append(1))
         assert (await asyncio.wait_for(reloads.ask("a"), LIMIT_S))["problems"]
         assert not (await asyncio.wait_for(reloads.ask("b"), LIMIT_S))["problems"]
         assert len(found) == 1
+        assert len(over) == 2
 
     asyncio.run(run())
 

@@ -75,8 +75,8 @@ def test_listeners_of_loopback_are_not_announced() -> None:
     assert services(["ws://127.0.0.1:7330", "mqtt://[::1]:1883"], said) == []
     found = services(["ws://0.0.0.0:7330", "mqtt://10.0.0.4:1884", "osc://[::]:8000"], said)
     assert [(each.type, each.port, each.host) for each in found] == [
-        ("_clasp._tcp", 7330, ""),
-        ("_http._tcp", 7330, ""),
+        ("_clasp._tcp", 7330, "0.0.0.0"),
+        ("_http._tcp", 7330, "0.0.0.0"),
         ("_osc._udp", 8000, ""),
         ("_mqtt._tcp", 1884, "10.0.0.4"),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -175,3 +176,43 @@ def test_the_command_line_lists_and_uses_them(lan: Lan) -> None:
         refused = lan["box"].run(*edge, "get", "--name", "foh", "--token", "t", "/a")
         assert refused.returncode == 3
         assert "--tls-pin" in refused.stderr
+
+
+def test_a_network_without_ipv4(lan: Lan) -> None:
+    """A cable between two boxes and nobody who gives addresses: those of the link will do."""
+    try:
+        for name in ("hub", "box"):
+            lan.unplug(name)
+        uplink = '[uplink.main]\nurl = "discover:foh"\nowns = ["/box/**"]\n'
+        everywhere = {"websocket__listen": ":7330", "discovery__listen": "off"}
+        with lan["hub"].daemon(name="foh", **everywhere) as hub:
+            (router,) = eventually(lambda: found_from(lan["box"]))
+            assert router.host.startswith("fe80::")
+            assert router.host.endswith("%eth0")
+            assert router.url == f"ws://[{router.host}]:7330/clasp"
+            with lan["box"].daemon(config=uplink, name="box", **everywhere) as box:
+                carries(lan, hub, box)
+    finally:
+        for name in ("hub", "box"):
+            lan.plug(name)
+
+
+def test_over_ipv6_only_what_listens_there_is_found(lan: Lan) -> None:
+    with lan["hub"].daemon(name="four", discovery__listen="off"):
+        assert {router.host for router in eventually(lambda: found_from(lan["box"]))} == {lan["hub"].address}
+
+
+def test_an_address_that_comes_later_is_announced_as_well(lan: Lan) -> None:
+    with lan["hub"].daemon(name="more", websocket__listen=":7330", discovery__listen="off") as hub:
+        eventually(lambda: "mdns: announced on" in hub.stderr)
+        with inside(lan["hub"].namespace):
+            subprocess.run(["ip", "address", "add", "fd78::9/64", "dev", "eth0", "nodad"], check=True)
+        try:
+            browser = Browser(lan["box"])
+            eventually(
+                lambda: browser.names and "fd78::9" in browser.info(f"more.{CLASP}").parsed_addresses(), timeout=40
+            )
+            browser.close()
+        finally:
+            with inside(lan["hub"].namespace):
+                subprocess.run(["ip", "address", "del", "fd78::9/64", "dev", "eth0"], check=True)

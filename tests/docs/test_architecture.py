@@ -23,7 +23,9 @@ def test_the_route_that_is_shown_is_the_one_that_is_sent() -> None:
 
 
 def test_every_operation_is_in_the_table() -> None:
-    table = {int(number, 16): name for number, name in re.findall(r"^\| (0x4\d) \| ([A-Z]+) \|", PAGE, re.MULTILINE)}
+    table = {
+        int(number, 16): name for number, name in re.findall(r"^\| (0x4[0-9a-f]) \| ([A-Z]+) \|", PAGE, re.MULTILINE)
+    }
     assert table == {op: op.name for op in FederationOp if op >= 0x40}
 
 

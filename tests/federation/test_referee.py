@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -9,7 +10,7 @@ import pytest
 from support.client import WsClient
 from support.console import ask
 from support.daemon import Daemon
-from support.federated import JOURNAL, await_down, await_up, await_value, box, client, uplink
+from support.federated import JOURNAL, await_down, await_up, await_value, box, client, frozen, uplink, value
 from support.live import eventually
 
 from clasp_edge.wire import Ack, Error, Qos, Set, Value
@@ -141,6 +142,36 @@ def test_a_lock_whose_holder_is_gone_is_free_at_every_router(shape: str) -> None
             eventually(lambda: not is_locked(found["hub"], "/sh/x"), 30.0)
             write(third, "/sh/x", 2)
         everywhere(found, "/sh/x", 2)
+
+
+def test_a_lock_at_a_middle_router_holds_for_those_below_it() -> None:
+    """To the router above they are one link."""
+    with routers("chain") as found, client(found["middle"]) as holder, client(found["b"]) as other:
+        write(holder, "/sh/x", 1, lock=True)
+        everywhere(found, "/sh/x", 1)
+        write(other, "/sh/x", 99)
+        assert refused(other, "/sh/x").message.startswith("LockHeld")
+        everywhere(found, "/sh/x", 1)
+        write(holder, "/sh/x", 2)
+        everywhere(found, "/sh/x", 2)
+
+
+def test_of_two_who_lock_it_at_once_one_hears_that_it_has_not() -> None:
+    with routers("hub") as found, client(found["hub"]) as one, client(found["b"]) as two:
+        with frozen(found["hub"]):
+            two.send(Set("/sh/x", 2, lock=True), Qos.CONFIRM)
+            assert two.recv_until(Ack, timeout=30.0).locked
+            one.send(Set("/sh/x", 1, lock=True), Qos.CONFIRM)
+
+        def told(at: WsClient) -> str:
+            """Whether it has it, in the end."""
+            with contextlib.suppress(TimeoutError):
+                at.recv_until(Error, timeout=2.0)
+                return "refused"
+            return ""
+
+        eventually(lambda: told(one) or told(two), 30.0)
+        everywhere(found, "/sh/x", value(found["hub"], "/sh/x"))
 
 
 def test_a_lock_does_not_go_round_a_ring() -> None:

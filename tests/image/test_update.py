@@ -16,7 +16,11 @@ from clasp_board.bundle import CUT_SHORT, MANIFEST, ROOT, SIGNATURE, Manifest, v
 from clasp_board.places import Places
 from clasp_board.slots import SlotState, read_state, write_state
 from clasp_board.update import main
+from support.daemon import Daemon
+from support.live import eventually
+from support.updates import board_program, report, send
 
+from clasp_edge.console.upload import VARIABLE
 from image import keys
 
 EPOCH = 1_700_000_000
@@ -273,3 +277,19 @@ def test_a_recovery_key_that_is_none_is_refused(
     monkeypatch.setenv("IMAGE_RECOVERY_KEY", str(path))
     with pytest.raises(SystemExit, match="IMAGE_RECOVERY_KEY"):
         keys.recovery_key()
+
+
+def test_by_the_page_it_is_installed_as_well(
+    box: Places, secret: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = os.urandom(900_000)
+    file = make(tmp_path / "u", secret, root)
+    with board_program(box.root) as path:
+        monkeypatch.setenv(VARIABLE, str(path))
+        config = '[security]\nmode = "authenticated"\n[[security.token]]\ntoken = "all"\nscopes = ["admin:/**"]\n'
+        with Daemon(config=config) as daemon:
+            send(daemon, file.read_bytes())
+            eventually(lambda: report(daemon)["state"] == "done")
+            assert "Version 0.10.0 is installed" in report(daemon)["said"]
+    assert slot(box, 3)[: len(root)] == root
+    assert read_state(box.slot_state) == SlotState(try_="b")

@@ -5,6 +5,9 @@ Invariants, of what every router has once there is peace (all links up, digests 
 - nothing comes back: what stands is not older than what any router had before there was peace;
 - the owner is not overruled by the past: a param that only its owner has written, and no older backup was put back, is
   as its owner has it.
+
+And of locks (`locks`): everything comes to rest, all agree, what nobody has locked is locked nowhere; where who decides
+or the holder wrote last, one has it locked at most, and it holds where it is decided.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import sys
 import time
 
+from model.locks import LOCK_TOPOLOGIES, explore_locks, locks_of
 from model.network import Network, network
 
 TOPOLOGIES = {
@@ -79,6 +83,13 @@ def main() -> int:
         began_s = time.monotonic()
         states, why = explore(network(links, owners, skew), options.depth)
         print(f"{name}: depth {options.depth}, {states} states, {time.monotonic() - began_s:.0f} s", flush=True)
+        if why:
+            failed = 1
+            print(f"  BROKEN {why}")
+    for name, lock_links in LOCK_TOPOLOGIES.items():
+        began_s = time.monotonic()
+        states, why = explore_locks(locks_of(lock_links), options.depth)
+        print(f"locks, {name}: depth {options.depth}, {states} states, {time.monotonic() - began_s:.0f} s", flush=True)
         if why:
             failed = 1
             print(f"  BROKEN {why}")

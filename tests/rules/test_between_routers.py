@@ -8,6 +8,13 @@ from support.live import eventually
 
 from clasp_edge import wire
 
+RING = """
+[[rule]]
+id = "answers"
+trigger = {{ type = "event", pattern = "{hears}" }}
+do = [{{ publish = "{says}", value = 1 }}]
+"""
+
 ANSWERS = """
 [[rule]]
 id = "answers"
@@ -40,6 +47,21 @@ def test_rules_without_rest_end_by_the_breaker() -> None:
                 eventually(lambda: value(hub, switch) is False or value(here, switch) is False, 60)
                 stopped = hub if value(hub, switch) is False else here
                 assert "max_per_second" in str(value(stopped, "/clasp-edge/rules/answers/last_error"))
+            assert state(here) == "up"
+
+
+def test_a_ring_is_recognised_and_named() -> None:
+    with box(extra=RING.format(hears="/box/ping", says="/hub/pong")) as hub:
+        rules = RING.format(hears="/hub/pong", says="/box/ping")
+        with box(link(hub.ws_url), extra=rules) as here:
+            await_up(here)
+            with client(here) as desk:
+                desk.send(wire.Publish("/box/ping", wire.SignalType.EVENT, 1))
+                switch = "/clasp-edge/rules/answers/enabled"
+                eventually(lambda: value(hub, switch) is False or value(here, switch) is False, 120)
+                stopped = hub if value(hub, switch) is False else here
+                # On a machine that is very fast, the breaker.
+                assert "over a link" in stopped.stderr or "max_per_second" in stopped.stderr
             assert state(here) == "up"
 
 

@@ -125,3 +125,24 @@ def test_over_a_restart_of_the_router(kill: bool) -> None:
         with WsClient(daemon.ws_url).hello("desk") as client:
             eventually(lambda: (param := get(client, "/off")) is not None and param.value == 7)
         assert "lost" not in daemon.stderr
+
+
+FADES = one('type = "event", pattern = "/go"', '{ fade = "/level", to = 1.0, start = 0.0, over_s = 4, rate_hz = 2 }')
+HOLDS = one('type = "threshold", address = "/heat", above = 50', '{ set = "/off", value = true }', for_s="4")
+
+
+@pytest.mark.parametrize(("rules", "ends", "value"), [(FADES, "/level", 1.0), (HOLDS, "/off", True)])
+def test_a_fade_and_a_hold_go_on_after_a_kill(rules: str, ends: str, value: object) -> None:
+    with Daemon(config=rules, sets={"journal.mode": "strict"}) as daemon:
+        with WsClient(daemon.ws_url).hello("desk") as client:
+            put(client, "/heat", 60)
+            client.send(wire.Publish("/go", wire.SignalType.EVENT))
+            put(client, "/later", 1)
+            eventually(lambda: get(client, "/level") is not None or rules is HOLDS)
+            put(client, "/last", 1)  # acknowledged when it is stored, and what is under way with it
+        for _ in range(2):
+            daemon.kill()
+            daemon.start()
+        with WsClient(daemon.ws_url).hello("desk") as client:
+            eventually(lambda: (param := get(client, ends)) is not None and param.value == value)
+        assert "lost" not in daemon.stderr

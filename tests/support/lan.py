@@ -79,8 +79,8 @@ class Lan:
         return self
 
     def unplug(self, name: str) -> None:
-        """The host has no address any more."""
-        _ip("-n", self[name].namespace, "address", "flush", "dev", "eth0")
+        """The host has no address any more but that of the link."""
+        _ip("-4", "-n", self[name].namespace, "address", "flush", "dev", "eth0")
 
     def plug(self, name: str) -> None:
         """It has it again."""

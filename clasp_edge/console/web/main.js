@@ -3,7 +3,7 @@ import { html, render, useEffect, useState } from "./vendor/htm-preact.js";
 import { Link } from "./link.js";
 import { other, t, toggle } from "./text.js";
 
-const VIEWS = { Overview: "overview", Tree: "tree", Clients: "tables", Boxes: "tables", Rules: "rules", Why: "why", Journal: "journal", Setup: "setup" };
+const VIEWS = { Overview: "overview", Tree: "tree", Clients: "tables", Boxes: "boxes", Rules: "rules", Why: "why", Journal: "journal", Setup: "setup" };
 let due = false, draw = () => {};
 const link = new Link(() => {
   if (due) return;
@@ -11,6 +11,12 @@ const link = new Link(() => {
   // At most four times a second and not in a hidden tab: values may come faster than anybody can read.
   setTimeout(() => { due = false; if (!document.hidden) draw(); }, 250);
 });
+// A QR code of the page brings a token behind the #, which no server sees; it is taken out of the address at once.
+const brought = /^#token=(.+)/.exec(location.hash);
+if (brought) {
+  try { sessionStorage.token = decodeURIComponent(brought[1]); } catch { /* private window, or no token */ }
+  history.replaceState(null, "", location.pathname);
+}
 const remembered = () => { try { return sessionStorage.token || ""; } catch { return ""; } };
 
 function Login() {

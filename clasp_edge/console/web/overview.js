@@ -11,7 +11,7 @@ export function Plot({ title, data, height = 110 }) {
   useEffect(() => {
     const axis = { stroke: "#93a1b1", grid: { stroke: "#2a323d" }, ticks: { show: false }, font: "11px system-ui" };
     const width = () => place.current.clientWidth || 280;
-    plot.current = new uPlot({ width: width(), height, legend: { show: false }, cursor: { show: false }, axes: [{ ...axis, space: 90 }, { ...axis, size: 55 }],
+    plot.current = new uPlot({ width: width(), height, legend: { show: false }, cursor: { show: false }, scales: { x: { range: (u, from, to) => (from === to ? [Date.now() / 1000 - 60, Date.now() / 1000] : [from, to]) } }, axes: [{ ...axis, space: 90 }, { ...axis, size: 55 }],
       series: [{}, { stroke: "#5ec8a0", width: 1.5, fill: "#5ec8a022" }] }, data, place.current);
     const watcher = new ResizeObserver(() => plot.current.setSize({ width: width(), height }));
     watcher.observe(place.current);
@@ -40,16 +40,32 @@ export function useReport(link, path, period = 2000) {
   return found;
 }
 
+/** What is wrong with a box, by what it says. */
+export function wrongs(row) {
+  const found = [...(Array.isArray(row["board/problems"]) ? row["board/problems"] : [])];
+  if (row["box/fault"]) found.push(row["box/fault"]);
+  for (const [key, value] of Object.entries(row)) {
+    const [kind, name, what] = key.split("/");
+    if ((kind === "uplinks" || kind === "bridges") && what === "state" && value !== "up" && value !== "syncing") found.push(`${kind.slice(0, -1)} ${name}: ${row[`${kind}/${name}/last_error`] || value}`);
+    if (kind === "uplinks" && what === "last_error" && value && row[`uplinks/${name}/state`] === "up") found.push(`uplink ${name}: ${value}`);
+    if (kind === "rules" && what === "last_error" && value) found.push(`${t("rule")} ${name}: ${value}`);
+  }
+  if (["memory", "failed", "degraded"].includes(row["journal/state"])) found.push(`Journal: ${t("nothing is stored")} (${row["journal/message"] || row["journal/state"]})`);
+  return found.map(String);
+}
+
 /** What is wrong, each with what to do. */
 function problems(link, report) {
   const found = [...(link.values.get("/clasp-edge/board/problems")?.value || [])];
   for (const kind of ["uplinks", "bridges"])
     for (const [name, row] of Object.entries(link.table(`/clasp-edge/${kind}/`)))
       if (row.state !== "up" && row.state !== "syncing") found.push(`${kind.slice(0, -1)} ${name} ${t("is not connected")}: ${row.last_error || row.state || ""}`);
-  for (const [id, row] of Object.entries(link.table("/clasp-edge/peers/"))) if (row.state === "down") found.push(`${row.name || id} ${t("has dialled in and is gone")}`);
+  for (const [id, row] of Object.entries(link.table("/clasp-edge/peers/")))
+    if (row.state === "down") found.push(`${row.name || id} ${t("has dialled in and is gone")}`);
+    else found.push(...wrongs(row).map((line) => `${row.name || id}: ${line}`));
   found.push(...Object.values(report?.uncarried || {}));
   const journal = link.table("/clasp-edge/journal/"), told = (key) => journal[key]?.[""];
-  if (["memory", "failed", "degraded"].includes(told("state"))) found.push(`Journal: ${t("nothing is stored")} (${told("reason") || told("state")})`);
+  if (["memory", "failed", "degraded"].includes(told("state"))) found.push(`Journal: ${t("nothing is stored")} (${told("message") || told("state")})`);
   if (told("wear_alarm") === true) found.push(`Journal: ${t("more is written to the card than its budget")} (journal.wear_budget_gb_per_day)`);
   if (report?.clock?.fault) found.push(report.clock.fault);
   if (report && !report.router.healthy) found.push("/healthz: 503");

@@ -1,6 +1,8 @@
 // Set-up: options that a running router takes over (checked, shown, tried for a minute), tokens, claim, support bundle.
 import { html, useEffect, useState } from "./vendor/htm-preact.js";
+import { Qr, reachable } from "./qr.js";
 import { Table, when } from "./tables.js";
+import { Update } from "./update.js";
 import { t } from "./text.js";
 
 /** Have the browser keep a text as a file. */
@@ -13,7 +15,7 @@ const shown = (value) => (Array.isArray(value) ? value.join(", ") : String(value
 const typed = (text, like) => (Array.isArray(like) ? text.split(",").map((each) => each.trim()).filter(Boolean) : typeof like === "number" && text.trim() !== "" && !isNaN(text) ? Number(text) : text);
 
 export function Setup({ link }) {
-  return html`<${Options} link=${link} /><${Tokens} link=${link} /><${Claim} link=${link} /><${Support} link=${link} />`;
+  return html`<${Options} link=${link} /><${Tokens} link=${link} /><${Claim} link=${link} /><${PageCode} /><${Update} link=${link} /><${Support} link=${link} />`;
 }
 
 /** Ask now and every few seconds; returns the answer, what went wrong, and how to ask at once. */
@@ -77,16 +79,34 @@ function Tokens({ link }) {
       html`<button aria-label=${`${t("Revoke")} ${each.name}`} onClick=${() => confirm(`${t("Revoke")} ${each.name}?`) && ask({ action: "revoke", name: each.name })}>${t("Revoke")}</button>`])} />`}
     ${report && !report.open && html`<form class="row" onSubmit=${make}><label class="row">${t("name")} <input id="token-name" required value=${name} onInput=${(e) => call(e.target.value)} /></label>
       <label class="row grow">${t("allows")} <input class="grow mono" required value=${scopes} onInput=${(e) => allow(e.target.value)} /></label><button>${t("New token")}</button></form>`}
-    ${said && html`<p class="bad" role="alert">${said}</p>`}${secret && html`<p role="status">${t("Shown once:")} <code class="good" id="secret">${secret}</code></p>`}`;
+    ${said && html`<p class="bad" role="alert">${said}</p>`}${secret && html`<p role="status">${t("Shown once:")} <code class="good" id="secret">${secret}</code></p><${TokenCode} token=${secret} />`}`;
+}
+
+/** For devices the token alone; for a phone the page that is logged in with it, where the phone can reach it. */
+function TokenCode({ token }) {
+  const page = reachable();
+  return html`<div class="row"><${Qr} text=${token} label=${t("QR code of the token")} />${page && html`<${Qr} text=${page + "#token=" + encodeURIComponent(token)} label=${t("QR code of this page, logged in with the token")} />`}</div>`;
+}
+
+function PageCode() {
+  const [open, set] = useState(false), page = reachable();
+  return html`<h2>${t("This page on a phone")}</h2>${page ? html`<button aria-expanded=${open} onClick=${() => set(!open)}>${t("QR code")}</button>${open && html`<${Qr} text=${page} label=${page} />`}`
+    : html`<p class="soft">${t("This browser has opened the page as localhost, where no phone can reach it. Open it by the box's name or address.")}</p>`}`;
 }
 
 function Claim({ link }) {
   const [report] = useAsked(link, { request: "claim", action: "report" }, 5000);
   const [made, keep] = useState(null), [said, say] = useState("");
   if (made) return html`<h2>${t("Claimed")}</h2><p role="status">${t("Shown once:")}</p><${Table} heads=${["name", "token"]} rows=${[["admin", html`<code class="good" id="admin-token">${made.admin}</code>`], ["devices", html`<code class="good">${made.devices}</code>`]]} />
-    <p>${t("The first may do everything: keep it, and log in with it. The second is for devices.")}</p>`;
+    <p>${t("The first may do everything: keep it, and log in with it. The second is for devices.")}</p><${TokenCode} token=${made.devices} />`;
   if (!report || report.claimed) return null;
-  const claim = () => confirm(t("From now on everybody needs a token. Claim the router?")) && link.request({ request: "claim", action: "claim", networks: [], who: "page" }, true).then(keep, (fault) => say(fault.message));
+  const enter = (found) => {
+    keep(found);
+    // Whoever has no token is closed now, this page as well; and what is shown once must stay to be read.
+    try { sessionStorage.token = found.admin; } catch { /* private window */ }
+    link.open(found.admin);
+  };
+  const claim = () => confirm(t("From now on everybody needs a token. Claim the router?")) && link.request({ request: "claim", action: "claim", networks: [], who: "page" }, true).then(enter, (fault) => say(fault.message));
   return html`<h2>${t("Claim")}</h2><p>${t("Everybody in the network may do everything here.")} ${report.count ? `${t("Have to log in then:")} ${report.locked_out.slice(0, 8).map((each) => each.name || each.address).join(", ")}${report.count > 8 ? " ..." : ""}` : ""}</p>
     <button onClick=${claim}>${t("Claim this router")}</button>${said && html`<p class="bad" role="alert">${said}</p>`}`;
 }

@@ -1,4 +1,4 @@
-// Clients and devices, Boxes: tables of what the router tells about itself.
+// Clients and devices: tables of what the router tells about itself.
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { show } from "./codec.js";
 import { Link } from "./link.js";
@@ -12,7 +12,7 @@ export function Table({ heads, rows }) {
     <tbody>${rows.map((row) => html`<tr>${row.map((cell, i) => html`<td class=${numbers[i] ? "n" : ""}>${cell}</td>`)}</tr>`)}</tbody></table></div>`;
 }
 export const when = (s) => (s ? new Date(Number(s) * 1000).toLocaleString() : "");
-const light = (state) => html`<span class=${state === "up" ? "good" : state === "down" ? "bad" : "warn"}>● ${state}</span>`;
+export const light = (state, text = state) => html`<span class=${state === "up" ? "good" : state === "down" ? "bad" : "warn"}>● ${text}</span>`;
 
 export function Clients({ link }) {
   const [report, before, error] = useReport(link, "clients.json");
@@ -29,8 +29,10 @@ export function Clients({ link }) {
       html`<b>${each.name || "?"}</b><br /><code class="soft">${each.id.slice(0, 13)}</code> ${each.subject}`, `${each.protocol} ${each.version || ""} ${each.transport}`,
       each.address || html`<span class="warn">${t("away")}</span>`, each.connected_s === undefined ? (each.away_s ? span(each.away_s) : "") : span(each.connected_s), rate(each, "received"), rate(each, "sent_bytes"),
       html`<span class=${each.slow ? "bad" : ""}>${size(each.queued_bytes)}</span>`, each.drops ? html`<span class="bad">${count(each.drops)}</span>` : 0,
-      html`<code>${each.subscriptions.slice(0, 4).join(" ")}</code> ${each.subscription_count > 4 ? `+ ${each.subscription_count - 4}` : ""}`,
+      html`<code>${each.subscriptions.slice(0, 4).join(" ")}</code> ${each.subscription_count > 4 ? `+ ${each.subscription_count - 4}` : ""}${each.last_error && html`<br /><span class="warn">${each.last_error}</span>`}`,
       each.address && html`<${Do} link=${link} asked=${{ request: "kick", id: each.id }} name="Disconnect" label=${`${t("Disconnect")} ${each.name}`} />`])} />
+    ${report?.refusals.length > 0 && html`<h2>${t("Refused lately")}</h2><${Table} heads=${["time", "name", "address", "#code", "why"]} rows=${report.refusals.map((each) => [
+      when(each.time), html`<b>${each.name || "?"}</b>`, each.address, each.code, html`<span class="warn">${each.text}</span>`])} />`}
     ${status?.mqtt && html`<h2>MQTT</h2><${Monitor} link=${link} prefix="/mqtt" />`}
     ${osc && html`<h2>OSC</h2><${Monitor} link=${link} prefix="/osc" /><${Table} heads=${["name", "state", "#subscriptions", "#out", ""]} rows=${Object.entries(osc.targets).map(([name, each]) => [name, light(each.reachable ? "up" : "down"), each.patterns, count(each.sent ?? 0),
       html`<${Do} link=${link} asked=${{ request: "resync", target: name }} name="Send all again" label=${`${t("Send all again")}: ${name}`} />`])} />
@@ -43,14 +45,6 @@ export function Do({ link, asked, name, label }) {
   const [said, say] = useState("");
   const click = () => link.request(asked, true).then(() => say("✓"), (error) => say(error.message));
   return html`<button aria-label=${label} onClick=${click}>${t(name)}</button> <span role="status" class="soft">${said}</span>`;
-}
-
-export function Boxes({ link }) {
-  const rows = (kind) => Object.entries(link.table(`/clasp-edge/${kind}/`));
-  return html`<h2>${t("Uplinks")}</h2><${Table} heads=${["name", "state", "address", "since", "#waits", "#RTT", "#lost", "last error"]} rows=${rows("uplinks").map(([name, each]) => [
-      name, light(each.state), `${each.hub || ""} ${each.peer || ""}`, when(each.since), count(Number(each.queue || 0)), each.echo_rtt_ms ? count(Number(each.echo_rtt_ms)) + " ms" : "", count(Number(each.drops || 0)), each.last_error || ""])} />
-    <h2>${t("Routers that have dialled in")}</h2><${Table} heads=${["name", "state", "id"]} rows=${rows("peers").map(([name, each]) => [each.name || name, light(each.state), name])} />
-    <h2>MQTT</h2><${Table} heads=${["name", "state", "address", "#waits", "last error"]} rows=${rows("bridges").map(([name, each]) => [name, light(each.state), each.broker || "", count(Number(each.queued || 0)), each.last_error || ""])} />`;
 }
 
 /** What comes in live below a namespace: the newest first, bounded, and as fast as can be read. */

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from clasp_edge.config.checks import is_topic_filter
@@ -76,6 +77,8 @@ class MqttServer:
         self.stopping = False
         self.started_s = router.clock.monotonic_s()
         self.waiting = Waiting(self)
+        self.on_presence: list[Callable[[str, bool], None]] = []
+        """Told of each client that connects (true) or is gone, by its identifier, soon after."""
         self.notices = Notices(router.clock)
         self.subscription_notices = Notices(router.clock)
         self.refused_subscriptions = 0
@@ -222,6 +225,12 @@ class MqttServer:
         session = Session(self.router.core, self.context, self, client_id, account)
         self.sessions[client_id] = session
         return session
+
+    def tell_presence(self, client_id: str, *, here: bool) -> None:
+        """A client has connected, or is gone."""
+        for told in self.on_presence:
+            # Not in the middle of what the session does.
+            self.loop.call_soon(told, client_id, here)
 
     def forget(self, session: Session) -> None:
         """The session has ended."""

@@ -31,6 +31,7 @@ from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.receiver import MqttReceiver
 from clasp_edge.router.principal import author_of
 from clasp_edge.router.quota import bytes_rate, rate, share_anew, used_by_others
+from clasp_edge.wire import ErrorCode
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.connection import Connection
@@ -154,6 +155,7 @@ class Session(MqttReceiver):
         self.owe(self.server.router.debts.take(self.holding.account.principal))
         self.owe(used_by_others(self.server.router.places, self, self.identity))
         self.server.connected += 1
+        self.server.tell_presence(self.client_id, here=True)
 
     def apply_rate(self) -> None:
         """Others of the same token have come or gone, or the limit has changed (`router.quota`)."""
@@ -188,6 +190,7 @@ class Session(MqttReceiver):
         if self.from_log is not None:
             self.from_log.pause()
         self.server.connected -= 1
+        self.server.tell_presence(self.client_id, here=False)
         self.server.router.places.give_back(self)
         self.server.router.debts.leave(self.holding.account.principal, self.used_s)
         share_anew(self.server.router.places, self.identity)
@@ -323,6 +326,11 @@ class Session(MqttReceiver):
         self.disconnect(Reason(reason), text)
 
     def on_refused(self, verdict: int, address: bytes) -> None:
+        router = self.server.router
+        remote = self.connection.remote if self.connection is not None else ""
+        code = ErrorCode.SCOPE_FAILURE if verdict == Verdict.NO_SCOPE else ErrorCode.FORBIDDEN
+        said = "no scope to write there" if verdict == Verdict.NO_SCOPE else Verdict(verdict).name.lower()
+        router.note_refusal(self.client_id, remote, code, f"{said}: {address[:256].decode(errors='replace')}")
         if verdict == Verdict.NO_SCOPE and self.identity is not None:
             self.note("refused", address[:64].decode(errors="replace"), "no scope to write there")
             return

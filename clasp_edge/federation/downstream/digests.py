@@ -53,6 +53,7 @@ def _answer(session: Session, downlink: Downlink, message: FederationSync, their
         return
     ours = downlink.digest
     differing = sorted(bucket for bucket in ours.keys() | theirs.keys() if ours.get(bucket) != theirs.get(bucket))
+    differing = downlink.comparison.settled(differing, ours, theirs)
     downlink.agreement.mended += len(differing)
     if downlink.mending is not None:
         downlink.mending.end()
@@ -138,7 +139,9 @@ def _pieces(session: Session, downlink: Downlink, differing: Sequence[int]) -> I
             frames = [route_frame(downlink.unlogged_route, 0, len(found))]
             for _, told in found:
                 frames += frames_of(told)
-            yield b"".join(map(session.image, frames))
+            pieces = [b"".join(map(session.image, frames))]
+            del found, frames
+            yield pieces.pop()  # nothing of it stays here while the peer reads
         else:
             yield b""
         if not cursor:

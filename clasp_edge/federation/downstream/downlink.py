@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.federation.downstream.session_port import SessionPort
+from clasp_edge.federation.shared.agreement import Comparison
 from clasp_edge.federation.shared.dedup import Route
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
@@ -74,6 +75,7 @@ class Downlink(PeerSender):
         self._counted = True
         self._state_told = False
         self.mending: Mending | None = None
+        self.comparison = Comparison()
         self._counting = False
         self._waiting: list[Callable[[], None]] = []
 
@@ -177,6 +179,7 @@ class Downlink(PeerSender):
             self.plane.trie.discard(subscription)
         self._subscriptions = []
         self._state_told = False
+        self.comparison = Comparison()
         if self.mending is not None:
             self.mending.end()
             self.mending = None

@@ -17,6 +17,7 @@ from clasp_edge.dataplane.account import Charge
 from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.dataplane.trie import subscription_bytes
+from clasp_edge.federation.downstream.box_states import BoxStates
 from clasp_edge.federation.downstream.digests import answer_digest
 from clasp_edge.federation.downstream.downlink import Downlink
 from clasp_edge.federation.downstream.held import Held
@@ -115,6 +116,7 @@ class Peers:
         self._log_pass: LogPass | None = None
         self._params = Params(router.plane, "peers")
         self._params.open()
+        self.boxes = BoxStates(self._params, _base_of, router.clock.monotonic_s)
         self.leaves = ReferenceLeaves(router, identity, self.owned_by_others)
         router.on_ended.append(self.ended)
         router.on_peer_refused = self.refused
@@ -168,7 +170,7 @@ class Peers:
             peer_frame(
                 self.identity.router_id, self.identity.instance, shared, strict=strict, keeps=keeps, recalls=recalls,
                 versions=session.versioned, time_us=self._router.plane.now_hlc if session.versioned else 0,
-                mqtt=session.details is not None, heard=self._seen.heard_of(router_id),
+                mqtt=session.details is not None, boxes=True, heard=self._seen.heard_of(router_id),
             )
         )  # fmt: skip
 
@@ -235,6 +237,7 @@ class Peers:
                 continue
             del self._by_id[router_id, other.link]
             stale = other.session
+            self.boxes.left(router_id, stale)
             self._forget_session(other)
             if stale is not None and other.instance:
                 stale.close(CloseCode.POLICY_VIOLATION, "the same router has connected again")
@@ -245,8 +248,8 @@ class Peers:
             if gone is None:
                 break
             del self._by_id[gone]
-            self._params.forget(_state_of(gone[0]))
-            self._params.forget(_name_of(gone[0]))
+            for key in ("state", "name", "url"):
+                self._params.forget(f"{_base_of(gone[0])}/{key}")
         log.info("%r: federation peer %r, id %r", session, session.name[:64], router_id[:64])
         self._tell(peer, "up")
         return peer
@@ -259,6 +262,7 @@ class Peers:
     def _leave(self, session: Session) -> None:
         peer = self._by_session.get(session)
         if peer is not None:
+            self.boxes.left(peer.router_id, session)
             self._forget_session(peer)
             peer.since_s = self._router.clock.wall_s()
             if not any(other.is_here and other.router_id == peer.router_id for other in self._by_id.values()):
@@ -284,8 +288,8 @@ class Peers:
 
     def _tell(self, peer: Peer, state: str) -> None:
         self.leaves.offer_soon()
-        self._params.write(_state_of(peer.router_id), state)
-        self._params.write(_name_of(peer.router_id), peer.name[:MAX_SHOWN_NAME])
+        self._params.write(f"{_base_of(peer.router_id)}/state", state)
+        self._params.write(f"{_base_of(peer.router_id)}/name", peer.name[:MAX_SHOWN_NAME])
 
     # ---- what a peer says ----
 
@@ -369,6 +373,16 @@ class Peers:
             # Held until the commit, also where what the peer has sent was here before, by another way.
             session.await_commit()
             session.send(stored_frame(number))
+
+    def box(self, session: Session, message: FederationSync) -> None:
+        """BOX: how it is."""
+        peer = self._by_session.get(session)
+        if peer is None or not peer.is_here:
+            return
+        try:
+            self.boxes.told(session, peer.router_id, message)
+        except ValueError as error:
+            session.close(CloseCode.PROTOCOL_ERROR, str(error))
 
     def digest(self, session: Session, message: FederationSync) -> None:
         """DIGEST: whether we have the same."""
@@ -518,11 +532,6 @@ def _shown_first(owns: Namespaces) -> list[str]:
     return [pattern.text.decode() for pattern in shown if pattern is not None]
 
 
-def _state_of(router_id: str) -> str:
-    """The param with a router's state."""
-    return f"{PEERS}{_ODD.sub('_', router_id[:64]) or '_'}/state"
-
-
-def _name_of(router_id: str) -> str:
-    """The param with the name it gave itself."""
-    return f"{PEERS}{_ODD.sub('_', router_id[:64]) or '_'}/name"
+def _base_of(router_id: str) -> str:
+    """What the params about a router begin with: `state` and `name` by us, and what it says of itself."""
+    return f"{PEERS}{_ODD.sub('_', router_id[:64]) or '_'}"

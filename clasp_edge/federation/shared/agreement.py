@@ -7,7 +7,7 @@ decides about it or passes it on, has dealt with it; meanwhile it stands here (d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 UNDER_WAY_US = 2_000_000
 """A version that was assigned less than this ago may be on its way."""
@@ -20,10 +20,40 @@ MAX_NAME_BYTES = 256
 MAX_PENDING_BYTES = 65_536
 """Of the addresses of pending writes; more are not remembered, and stand in no list."""
 
+RESTLESS = 20
+"""Comparisons after which a part of the state is told although something happens in it all the time: a minute."""
+
 REVISION, LOCK, STRATEGY = 1, 2, 4
 """Why a write needs a referee; as `Relay.contested` has them."""
 
 _REASONS = {REVISION: "an expected revision", LOCK: "a lock", STRATEGY: "a strategy"}
+
+
+class Comparison:
+    """What the last full digests of one link were. Of buckets that differ, those count in which nothing has happened
+    since: in others it may be what is under way, and telling all of a busy state again would cost more than the
+    writes."""
+
+    def __init__(self) -> None:
+        self._ours: Mapping[int, int] | None = None
+        self._theirs: Mapping[int, int] = {}
+        self._rounds: dict[int, int] = {}
+
+    def settled(self, differing: Sequence[int], ours: Mapping[int, int], theirs: Mapping[int, int]) -> list[int]:
+        """Those to be mended: all of them the first time, and those that never rest after so many rounds."""
+        before, before_theirs = self._ours, self._theirs
+        self._ours, self._theirs = ours, theirs
+        if before is None:
+            return list(differing)
+        rounds = {bucket: self._rounds.get(bucket, 0) + 1 for bucket in differing}
+        found = [
+            bucket
+            for bucket in differing
+            if (before.get(bucket) == ours.get(bucket) and before_theirs.get(bucket) == theirs.get(bucket))
+            or rounds[bucket] >= RESTLESS
+        ]
+        self._rounds = {bucket: count for bucket, count in rounds.items() if count < RESTLESS}
+        return found
 
 
 class Agreement:

@@ -28,6 +28,7 @@ end is a clasp-edge too. Builds and reads them; knows no session.
   the box sends what it has in them.
 - MQTT, where both know versions and it (PEER's `mqtt`): what MQTT clients are told of the SET or PUBLISH that follows
   (dataplane/mqtt_details.pyx). No message of the codec: it carries bytes.
+- BOX, to a hub whose PEER says `boxes`: how the box is (`box_report`).
 - LIFETIMES, before a SNAPSHOT that answers RequestSync: `revisions` are the ttl words (wire.md 2.3, SET) that give its
   params the life they have there.
 """
@@ -71,10 +72,13 @@ ANSWERS = (0, 1, 2)
 def peer_frame(
     router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, keeps: bool = False, link: int = 0,
     versions: bool = False, time_us: int = 0, recalls: bool = False, mqtt: bool = False,
-    heard: Mapping[int, int] | None = None,
+    boxes: bool = False, heard: Mapping[int, int] | None = None,
 ) -> bytes:  # fmt: skip
     """PEER."""
-    flags = (("strict", strict), ("keeps", keeps), ("recalls", recalls), ("versions", versions), ("mqtt", mqtt))
+    flags = (
+        ("strict", strict), ("keeps", keeps), ("recalls", recalls), ("versions", versions), ("mqtt", mqtt),
+        ("boxes", boxes),
+    )  # fmt: skip
     told = {name: 1 for name, said in flags if said}
     if time_us:
         told["time"] = time_us

@@ -228,6 +228,8 @@ cdef class Relay(Adapter):
         if entry != NULL and entry.lock_holder and entry.lock_holder != self.writer and (
                 self.twin is None or entry.lock_holder != self.twin.writer):
             self.plane._unlock(entry)
+            # It may have granted one since: what it was told before this.
+            self.plane.tell_links(entry, 0, None, True)
 
     def locked(self, uint32_t cursor, uint32_t max_entries):
         """Params that somebody has locked here and that the link carries, as `in_buckets` has them."""

@@ -1,4 +1,4 @@
-"""How uplinks and peers are doing, as params: `/clasp-edge/uplinks/NAME/...`, `/clasp-edge/peers/ID/state` and `name`.
+"""How uplinks and peers are doing, as params: `/clasp-edge/uplinks/NAME/...`, `/clasp-edge/peers/ID/...`.
 
 Written when they change, at most once a second where they count something.
 """

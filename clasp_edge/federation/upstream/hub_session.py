@@ -132,6 +132,8 @@ class HubSession:
         self.versioned = False
         self.tells_mqtt = False
         self.recalls = False
+        self.hears_box = False
+        """Whether the hub wants to know how this box is."""
         self.heard: Mapping[int, int] = {}
         self._introduced_s = 0.0
         self._state_sync: StateSync | VersionSync | None = None
@@ -310,6 +312,7 @@ class HubSession:
         if self.versioned:
             self.owner.measured(message.revisions.get("time", 0), self.owner.monotonic_s() - self._introduced_s)
         self.recalls = bool(message.revisions.get("recalls"))
+        self.hears_box = bool(message.revisions.get("boxes"))
         self.heard = read_heard(message)
         self.also_owned = message.patterns[0][:256] if message.patterns else ""
         if message.revisions.get("keeps"):

@@ -13,16 +13,18 @@ from clasp_edge.federation.shared.dedup import Seen
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.queue import Log
+from clasp_edge.federation.upstream.box_reporter import BoxCollector, BoxReporter, Summary
 from clasp_edge.federation.upstream.uplink import Uplink
 from clasp_edge.router.router import Router
 
 
 class Uplinks:
-    """The uplinks of one router, by name. `journal` is where queues lie, None where none is kept."""
+    """The uplinks of one router, by name. `journal` is where queues lie, None where none is kept; `summary()` is what
+    hubs are told of this box beside its params."""
 
     def __init__(
         self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None,
-        decided_above: Callable[[bytes], bool] = lambda address: False,
+        summary: Summary, decided_above: Callable[[bytes], bool] = lambda address: False,
     ) -> None:  # fmt: skip
         """`decided_above(address)`: whether its locks and strategies are decided beyond an uplink."""
         self._decided_above = decided_above
@@ -33,6 +35,8 @@ class Uplinks:
         self._journal = journal
         self._random = Random()
         self.running: dict[str, Uplink] = {}
+        self._summary = summary
+        self._collector: BoxCollector | None = None
 
     def apply(self, config: Config) -> None:
         """Run exactly the uplinks of this configuration. Those that have not changed go on undisturbed."""
@@ -41,11 +45,16 @@ class Uplinks:
             if config.uplink.get(name) != uplink.config:
                 uplink.stop(for_good=name not in config.uplink)
                 changed[name] = self.running.pop(name)
+        if config.uplink and self._collector is None:
+            self._collector = BoxCollector(self._router.plane)
+            self._collector.open()
         for name, wanted in config.uplink.items():
             if name not in self.running:
+                assert self._collector is not None
+                reporter = BoxReporter(self._collector, self._summary, self._router.clock.monotonic_s)
                 uplink = Uplink(
                     self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random,
-                    self._decided_above,
+                    self._decided_above, reporter,
                 )  # fmt: skip
                 self.running[name] = uplink
                 if name in changed:
@@ -57,6 +66,9 @@ class Uplinks:
         for uplink in self.running.values():
             uplink.stop()
         self.running.clear()
+        if self._collector is not None:
+            self._collector.close()
+            self._collector = None
 
     def statistics(self) -> dict[str, object]:
         """How each is doing, by name."""

@@ -39,6 +39,7 @@ from clasp_edge.wire import ErrorCode, SignalType
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
+    from clasp_edge.federation.upstream.box_reporter import BoxReporter
     from clasp_edge.federation.upstream.connection import Connection
     from clasp_edge.journal.cursors import Logged
     from clasp_edge.router.router import Router
@@ -57,13 +58,14 @@ class Uplink:
 
     def __init__(
         self, router: Router, name: str, config: UplinkConfig, identity: Identity, seen: Seen, recall: DedupRecovery,
-        journal: Log | None, random: Random, decided_above: Callable[[bytes], bool],
+        journal: Log | None, random: Random, decided_above: Callable[[bytes], bool], reporter: BoxReporter,
     ) -> None:  # fmt: skip
         self.name = name
         self.config = config
         self.seen = seen
         self._identity = identity
         self._recall = recall
+        self._reporter = reporter
         self._journal = journal
         self._life_place = HUB + name
         if journal is not None:
@@ -213,6 +215,7 @@ class Uplink:
             self._session.note_session()
             self.sender.close()
         self._session = session
+        self._reporter.begin()
         self.sender.speak_versions(session.versioned)
         self.sender.tells_locks = self.sender.awaits_word = session.versioned
         if not session.versioned:
@@ -416,9 +419,12 @@ class Uplink:
         offset_s = self._clock.wall_s() - self._clock.monotonic_s()
         if abs(offset_s - self._clock_offset_s) * 1000 > self.config.clock_tolerance_ms:
             self._clock_jumped = True
-        if self._session is not None and self.state == "up":
+        session = self._session
+        if session is not None and self.state == "up":
             self.backlog.rest()
             self.backlog.keep_place()
+            if session.hears_box:
+                self._reporter.tick(session.send, session.backlog_bytes)
         self.status.write()
 
     # ---- for status and metrics ----

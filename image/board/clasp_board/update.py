@@ -10,6 +10,8 @@ import argparse
 import hashlib
 import json
 import os
+import socket
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,9 @@ from clasp_board.bundle import CHUNK_BYTES, Bundle, BundleError, Manifest, open_
 from clasp_board.places import Places, read_fields
 from clasp_board.slots import other, read_state, write_state
 from clasp_board.system import device_size, run, writable
+
+LINGER_S = 10.0
+"""For the next piece of an update that is refused already."""
 
 NUMBERS = {"a": 2, "b": 3}
 """The partitions of the two systems."""
@@ -39,7 +44,9 @@ def main(arguments: list[str], places: Places | None = None) -> int:
         with _locked(places):
             manifest = install(places, given.file, given.allow_older)
     except BundleError as error:
-        print(f"Not installed: {error}. The box goes on as it is.", file=sys.stderr)
+        print(f"Not installed: {error}. The box goes on as it is.", file=sys.stderr, flush=True)
+        if given.file == "-":
+            _let_finish()
         return 1
     except OSError as error:
         print(f"Not installed: {error}. The box goes on as it is; the card may be worn out.", file=sys.stderr)
@@ -58,7 +65,8 @@ def install(places: Places, file: str, allow_older: bool) -> Manifest:
     if boot.get("trying") == booted:
         raise BundleError("the system that runs is new and still being tried. Please wait five minutes")
     target = Path(f"{boot['partition']}{NUMBERS[other(booted)]}")
-    with sys.stdin.buffer if file == "-" else _opened(file) as opened:
+    # Without closing it: what is refused is said on the same socket.
+    with open(0, "rb", closefd=False) if file == "-" else _opened(file) as opened:
         bundle = open_bundle(opened, places.update_keys, places.run / "update")
         check_fits(places, bundle.manifest, device_size(target), allow_older)
         settle_on(places, booted)
@@ -126,6 +134,19 @@ def write_root(bundle: Bundle, target: Path) -> None:
         os.close(handle)
     if digest.hexdigest() != bundle.manifest.root_sha256:
         raise BundleError("the card does not keep what is written to it; it is worn out. Please replace it")
+
+
+def _let_finish() -> None:
+    """Where it comes by the page: a socket that is closed with something unread takes what was said last with it."""
+    try:
+        if not stat.S_ISSOCK(os.fstat(0).st_mode):
+            return
+        with socket.socket(fileno=os.dup(0)) as sender:
+            sender.settimeout(LINGER_S)
+            while sender.recv(CHUNK_BYTES):
+                pass
+    except OSError:
+        pass
 
 
 def _opened(file: str) -> IO[bytes]:

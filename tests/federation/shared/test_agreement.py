@@ -6,9 +6,11 @@ from clasp_edge.federation.shared.agreement import (
     LOCK,
     MAX_NAMED,
     MAX_PENDING_BYTES,
+    RESTLESS,
     REVISION,
     UNDER_WAY_US,
     Agreement,
+    Comparison,
 )
 
 NOW = 1_000_000_000
@@ -72,3 +74,14 @@ def test_pending_writes_are_bounded_in_bytes() -> None:
     assert agreement.pending == 0
     agreement.awaits({b"/1": LOCK})
     assert agreement.pending == 1
+
+
+def test_what_is_busy_is_not_told_again_and_what_rests_is_at_the_second_look() -> None:
+    comparison = Comparison()
+    assert comparison.settled([1, 2], {1: 10, 2: 20}, {}) == [1, 2], "at first everything"
+    assert comparison.settled([1, 3], {1: 10, 3: 5}, {1: 11}) == [], "just changed, perhaps under way"
+    assert comparison.settled([1, 3], {1: 10, 3: 6}, {1: 11}) == [1], "3 goes on"
+    for look in range(RESTLESS - 3):
+        assert comparison.settled([3], {3: 100 + look}, {}) == []
+    assert comparison.settled([3], {3: 1}, {}) == [3], "it never rests"
+    assert comparison.settled([3], {3: 2}, {}) == []
