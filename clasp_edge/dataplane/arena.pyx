@@ -1,20 +1,24 @@
 """The one block of memory that all outgoing bytes live in, and byte queues made of its chunks.
 
 The arena is reserved once at start-up; a queue borrows chunks while it holds bytes and gives them back as they are
-sent. Nothing here knows what the bytes mean.
+sent. After a rush its memory goes back to the kernel. Nothing here knows what the bytes mean.
 """
 
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* addr, size_t length, int prot, int flags, int fd, long offset)
     int munmap(void* addr, size_t length)
+    int madvise(void* addr, size_t length, int advice)
+    int MADV_DONTNEED
     int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
     void* MAP_FAILED
 
 cdef enum:
     DATA_BYTES = 4080
     RESERVED_PART = 8           # of the total
+    PAGE_CHUNKS = 16            # in the largest pages that Linux has on these machines (64 KiB)
 
 
 cdef class Arena:
@@ -58,6 +62,38 @@ cdef class Arena:
         chunk.next = self.free_list
         self.free_list = chunk
         self.free += 1
+
+    def give_memory_back(self):
+        """Return to the kernel what lies behind the last chunk in use, and have those before it used first from now on.
+        Returns the bytes."""
+        cdef size_t used = self.total - self.fresh
+        cdef size_t number
+        cdef size_t top = 0
+        cdef Chunk* chunk = self.free_list
+        cdef uint8_t* is_free = <uint8_t*>calloc(used + 1, 1)
+        if is_free == NULL:
+            return 0
+        while chunk != NULL:
+            is_free[(<uint8_t*>chunk - self.base) // CHUNK_BYTES] = 1
+            chunk = chunk.next
+        for number in range(used):
+            if not is_free[number]:
+                top = number + 1
+        # Pages may be larger than chunks.
+        top = min(used, (top + PAGE_CHUNKS - 1) // PAGE_CHUNKS * PAGE_CHUNKS)
+        self.free_list = NULL
+        number = top
+        while number:
+            number -= 1
+            if is_free[number]:
+                chunk = <Chunk*>(self.base + number * CHUNK_BYTES)
+                chunk.next = self.free_list
+                self.free_list = chunk
+        free(is_free)
+        if used > top:
+            madvise(self.base + top * CHUNK_BYTES, (used - top) * CHUNK_BYTES, MADV_DONTNEED)
+            self.fresh = self.total - top
+        return (used - top) * CHUNK_BYTES
 
     cdef bint append(self, Queue* queue, const uint8_t* data, size_t size) noexcept:
         """Add `size` bytes. False, and nothing changed, when the arena has not enough chunks."""

@@ -455,13 +455,18 @@ cdef class JournalBuffer:
             (<Outbox>item).answer_now()
         self.core.finish()
 
-    def tail(self, uint64_t first):
-        """Copies of the log blocks that are only in memory and hold records from `first` on."""
+    def tail(self, uint64_t first, size_t most=<size_t>-1):
+        """Copies of the log blocks that are only in memory and hold records from `first` on; no further ones once they
+        have `most` bytes."""
         cdef list found = []
+        cdef size_t size = 0
         self.filling.close(self.log)
         for view in [*self.stored.views(), *self.filling.views()]:
+            if size >= most:
+                break
             if int.from_bytes(view[24:32], "little") + int.from_bytes(view[16:20], "little") > first:
                 found.append(bytes(view))
+                size += <size_t>len(view)
         self.last_writer = 0
         return found
 

@@ -11,6 +11,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
 
+from clasp_edge.dataplane.account cimport SESSIONS
 from clasp_edge.dataplane.arena cimport Chunk
 from clasp_edge.dataplane.sink cimport CONVERGES, OLDEST_FIRST
 
@@ -37,9 +38,44 @@ cdef enum:
     AUDIT_PERIOD_US = 60000000
     IOVECS = 64                     # per sendmsg: 256 KiB, a full outbox at the default mark
     STREAM_BACKLOG_BYTES = 65536    # streams held back per peer: half a second of a 60 Hz stream with 2 KiB of samples
+    LEAST_PIECE = 4000              # of an answer: with its headers a chunk, which everybody may hold
     FILL_ROUNDS = 4                 # refill-and-send rounds before other peers get their turn
 
 cdef double ARENA_RETRY_S = 0.02    # until an outbox that found the arena lent out looks again
+
+
+# What waits in memory of its own, while the arena is lent out, is charged as the session's.
+
+cdef bint _charge_held(Outbox outbox) noexcept:
+    """For a piece of an answer that the arena has no room for. False where its holding has none either."""
+    cdef size_t size = <size_t>len(outbox.held)
+    if outbox.holding is None:
+        return True
+    if size > LEAST_PIECE:
+        return outbox.holding.charge(size, SESSIONS)
+    outbox.holding.force(size, SESSIONS)
+    return True
+
+
+cdef void _let_held_go(Outbox outbox) noexcept:
+    if outbox.held is not None and outbox.holding is not None:
+        outbox.holding.release(<size_t>len(outbox.held), SESSIONS)
+    outbox.held = None
+
+
+cdef void _end_job(Outbox outbox) noexcept:
+    """The first one."""
+    cdef size_t keeps
+    if outbox.jobs:
+        keeps = <size_t>outbox.jobs.pop(0)[1]
+        if keeps and outbox.holding is not None:
+            outbox.holding.release(keeps, SESSIONS)
+
+
+cdef void _end_jobs(Outbox outbox) noexcept:
+    _let_held_go(outbox)
+    while outbox.jobs:
+        _end_job(outbox)
 
 
 # Outboxes give their chunks back when they are freed, be it by the garbage collector in whatever order: until then
@@ -81,8 +117,7 @@ cdef class Outbox(Buffered):
         self._unwatch()
         self.fd = -1
         self.stream = None
-        self.jobs.clear()
-        self.held = None
+        _end_jobs(self)
         self.converging = False
         self.core.arena.clear(&self.out)
         self.core.arena.clear(&self.backlog)
@@ -93,8 +128,7 @@ cdef class Outbox(Buffered):
         """The last word is queued, a WebSocket's close (RFC 6455, 5.5.1: nothing may follow it). What waits behind the
         outbox is dropped."""
         self.silent = True
-        self.jobs.clear()
-        self.held = None
+        _end_jobs(self)
         self.converging = False
         self.core.arena.clear(&self.backlog)
 
@@ -113,14 +147,25 @@ cdef class Outbox(Buffered):
         self.untold_drops = 0
         return count
 
-    def start_job(self, job):
-        """Send the wire images that the iterator `job` yields, no faster than the peer reads them."""
-        if self.silent:
-            return
-        self.jobs.append(job)
+    @property
+    def piece_bytes(self):
+        """How large a piece of an answer should be now: what is left of the arena for this peer."""
+        cdef size_t left = self.core.arena.share()
+        return left - self.out.size if left > self.out.size + LEAST_PIECE else LEAST_PIECE
+
+    def start_job(self, job, size_t keeps=0):
+        """Send the wire images that the iterator `job` yields, no faster than the peer reads them. It should keep
+        nothing of what it has yielded; what it keeps else, `keeps` bytes, is charged. False, and nothing is sent, where
+        there is no room for that."""
+        if self.silent or self.dead:
+            return True
+        if keeps and self.holding is not None and not self.holding.charge(keeps, SESSIONS):
+            return False
+        self.jobs.append((job, keeps))
         self.fill()
         if not self.is_dirty and self.out.size:
             self.core.mark_dirty(self)
+        return True
 
     def end_abruptly(self):
         """Called (by the loop) when the socket refused bytes for good; the transport's owner closes it."""
@@ -357,40 +402,49 @@ cdef class Outbox(Buffered):
             log.exception("cannot schedule the rest of an outbox")
 
     cdef void _pull_jobs(self, size_t limit) noexcept:
+        cdef bint is_new
         while self.jobs and self.out.size < limit:
             try:
-                if self.held is None:
+                is_new = self.held is None
+                if is_new:
                     if self.waits_for_commit():
                         return          # the journal calls when it has answered
                     if self.core.is_slice_over():
                         self._resume_later(0)
                         return
                     self.core.open_round()
-                    self.held = <bytes>next(self.jobs[0], None)
-                    if self.held is None:
-                        del self.jobs[0]
+                    piece = next(self.jobs[0][0], None)
+                    if self.dead or self.silent:
+                        return          # closed by what was read
+                    if piece is None:
+                        _end_job(self)
                         continue
-                    if not self.held:
+                    if not piece:
                         # Much was looked at and nothing found yet: others get their turn.
-                        self.held = None
                         self._resume_later(0)
                         return
+                    self.held = <bytes>piece
+                    piece = None
                     self.await_commit()
                 kept = self.keep(self.held)
-                if kept:
-                    self.held = None
-                    continue
-                if kept is None or not self.put(<const uint8_t*><char*>self.held, len(self.held)):
+                if not kept and (kept is None or not self.put(<const uint8_t*><char*>self.held, len(self.held))):
+                    if is_new and not _charge_held(self):
+                        self.held = None
+                        self._die()
+                        return
                     if not self.converging:
                         # What changes from here on must not overtake the piece that waits.
                         self.converging = True
                         self.cursor = self.last_change()
                     return
-                self.held = None
+                if is_new:
+                    self.held = None
+                else:
+                    _let_held_go(self)
             except Exception:
                 log.exception("a reply in parts failed")
-                self.held = None
-                del self.jobs[0]
+                _let_held_go(self)
+                _end_job(self)
 
     def waits_for_commit(self):
         """Whether answers wait for the journal, which what comes next must not overtake (the subclass knows it)."""

@@ -497,6 +497,8 @@ cdef class Params(Routing):
         except MemoryError:
             return AT_CAPACITY
         found[0] = entry
+        if origin.holding is not None:
+            origin.holding.account.accounts.balance()   # each param takes something beside its address and value
         return ACCEPTED
 
     cdef bint _over(self, size_t more) noexcept:
@@ -546,6 +548,14 @@ cdef class Params(Routing):
             return True
         finally:
             free(target)
+
+    def keep_within(self, uint32_t at_once):
+        """Have the least recently written params, at most `at_once`, make room where the others' share has grown."""
+        cdef uint32_t _evicted
+        for _evicted in range(at_once):
+            if not (self._over(0) and self.table.params > 1 and self.evict):
+                return
+            self._evict_oldest()
 
     cdef int _apply(self, Sink origin, Write* write, Entry** found) noexcept:
         """Change the param: strategy, lock, value, revision, ttl."""

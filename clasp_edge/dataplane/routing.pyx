@@ -56,6 +56,35 @@ cdef class Routing(State):
         accounts.fan_bytes = &self.trie.fan_bytes
         accounts.params_limit = &self.max_bytes
 
+    # ---- what can be made again is let go of when it is quiet ----
+
+    def forget_routes(self, uint32_t keep, uint32_t at_once):
+        """Forget addresses that are only published to, those first that have been unused for longest, down to `keep` of
+        them and at most `at_once`. Whether there are more."""
+        cdef uint32_t _forgotten
+        for _forgotten in range(at_once):
+            if self.table.routes <= keep:
+                return False
+            self._forget(self.table.entries[self.table.newer[LIST_ROUTES]])
+        return self.table.routes > keep
+
+    def forget_outdated_lists(self, uint32_t begin, uint32_t at_once):
+        """Let go of the fan-out lists that are not what subscriptions are now, of `at_once` entries from number `begin`
+        on (0 at first). Returns where to go on, 0 at the end."""
+        cdef Entry* entry
+        cdef uint32_t id
+        for id in range(max(begin, <uint32_t>FIRST_ID), self.table.top):
+            if at_once == 0:
+                return id
+            at_once -= 1
+            entry = self.table.entries[id]
+            if entry != NULL and entry.fan != NULL and entry.fan_generation != self.trie.generation:
+                Py_XDECREF(<PyObject*>entry.fan)
+                entry.fan = NULL
+                entry.fan_generation = 0
+        self.trie.prune()
+        return 0
+
     def gate_changed(self):
         """Forget what the gate has remembered about who may write where."""
         self.gate_generation += 1

@@ -1,12 +1,14 @@
 """REPLAY (router.md 8.4): the log's records as plain SET and PUBLISH frames, as fast as the client reads them.
 
 A replay goes through the log piece by piece: the reader's thread fetches one, the session is given it as a job, and the
-next one is fetched when the client has taken it. So a replay of any length costs one piece of memory, no read
-transaction stays open while a client dawdles, and nobody waits for the disk but the replay itself.
+next one is fetched when the client has taken it. So a replay of any length costs one piece of memory, which is charged
+to the client, and so do all replays of one client, which come one after the other; no read transaction stays open while
+a client dawdles, and nobody waits for the disk but the replay itself.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,8 @@ class Replays:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._under_way: dict[Session, int] = {}
+        self._waiting: dict[Session, deque[_Run]] = {}
+        """Of the sessions that have one under way, those that come after it: one at a time has a piece in memory."""
 
     def handle(self, session: Session, message: Replay, envelope: Envelope) -> None:
         """Start a replay, or say why not."""
@@ -47,21 +51,37 @@ class Replays:
         if session.scopes is not None and not session.scopes.covers("read", pattern):
             session.error(ErrorCode.FORBIDDEN, "Insufficient scope for replay", shown)
             return
-        # Who has gone did not always get to the end of it.
-        self._under_way = {s: count for s, count in self._under_way.items() if not s.closing}
         if self._under_way.get(session, 0) >= MOST_AT_ONCE:
             text = f"Replay limit reached (max {MOST_AT_ONCE} at once)"
             session.error(ErrorCode.RATE_LIMITED, text, shown)
             return
         self._under_way[session] = self._under_way.get(session, 0) + 1
-        _Run(self, self._journal, session, pattern, message, envelope.qos != Qos.FIRE).step()
+        run = _Run(self, self._journal, session, pattern, message, envelope.qos != Qos.FIRE)
+        waiting = self._waiting.get(session)
+        if waiting is None:
+            self._waiting[session] = deque()
+            run.step()
+        else:
+            waiting.append(run)
+
+    def ended(self, session: Session) -> None:
+        """A client has gone."""
+        self._under_way.pop(session, None)
+        self._waiting.pop(session, None)
 
     def finished(self, session: Session) -> None:
+        """One is through: the session's next one begins."""
         left = self._under_way.get(session, 0) - 1
         if left > 0:
             self._under_way[session] = left
         else:
             self._under_way.pop(session, None)
+        waiting = self._waiting.get(session)
+        if waiting:
+            run = waiting.popleft()
+            session.router.loop.call_soon(run.step)
+        else:
+            self._waiting.pop(session, None)
 
 
 class _Run:
@@ -96,8 +116,8 @@ class _Run:
         elif self._left <= 0 or self._next > self._last:
             self._finish()
         elif self._next >= buffer.tail_begins:
-            blocks = buffer.tail(self._next)
-            self._next = self._last + 1
+            blocks = buffer.tail(self._next, PIECE_BYTES)
+            self._next = _next_after(blocks[-1]) if blocks else self._last + 1
             self._send(blocks)
         else:
             asked = self._next, min(self._last, buffer.tail_begins - 1), self._from_us, self._to_us, self._mask
@@ -119,8 +139,12 @@ class _Run:
     def _send(self, blocks: Sequence[bytes]) -> None:
         if blocks:
             self._session.router.core.begin_pass()
-            self._session.start_job(self._images(blocks))
+            fits = self._session.start_job(self._images(blocks), 3 * sum(map(len, blocks)))
             self._session.router.core.end_pass()
+            if not fits:
+                text = f"Replay ended: {self._session.router.memory_full()}"
+                self._session.error(ErrorCode.RATE_LIMITED, text, self._pattern.text.decode()[:256])
+                self._end()
         else:
             self.step()
 
@@ -158,3 +182,8 @@ class _Run:
 
     def _end(self) -> None:
         self._replays.finished(self._session)
+
+
+def _next_after(block: bytes) -> int:
+    """The number of the record after the last one of a block of the log (dataplane/blocks.pxd: `BlockHeader`)."""
+    return int.from_bytes(block[24:32], "little") + int.from_bytes(block[16:20], "little")

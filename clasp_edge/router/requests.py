@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.router.snapshot import snapshot_job
 from clasp_edge.wire import ErrorCode, Get, Ping, Pong, Replay, Sync, encode_frame
 from clasp_edge.wire.address import AddressError, validate_address
@@ -44,7 +45,8 @@ def _get_pattern(session: Session, text: bytes, shown: str) -> None:
     except PatternError as error:
         session.error(ErrorCode.PATTERN_ERROR, str(error), shown)
         return
-    session.start_job(snapshot_job(session, pattern, even_if_empty=True))
+    if not session.start_job(snapshot_job(session, pattern, even_if_empty=True), subscription_bytes(pattern)):
+        session.error(ErrorCode.RATE_LIMITED, f"Not answered: {session.router.memory_full()}", shown)
 
 
 def handle_sync(session: Session, message: Sync, envelope: Envelope) -> None:

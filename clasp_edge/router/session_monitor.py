@@ -10,8 +10,8 @@ import math
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
-from clasp_edge.dataplane.system import give_memory_back
 from clasp_edge.router.link import CloseCode
+from clasp_edge.router.memory import Memory
 from clasp_edge.wire import ErrorCode
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 PERIOD_S = 1.0
 PING_AFTER_S = 30.0
 """Silence after which a peer is pinged, if a third of the session timeout is not shorter."""
-
-TRIM_BYTES = 1 << 20
-"""So much let go in a period is worth a walk over the heap (malloc_trim: some milliseconds for 100 MB)."""
 
 NOTICE_PERIOD_S = 10.0
 """At most one ERROR 503 about dropped messages in this time (router.md 7.2)."""
@@ -43,8 +40,7 @@ class SessionMonitor:
         self._looks = 0
         self._worst_s = self._worst_before_s = 0.0
         self.lag_s = 0.0
-        self._released = 0
-        self._pending = False
+        self._memory = Memory(router)
 
     @property
     def worst_lag_s(self) -> float:
@@ -77,18 +73,7 @@ class SessionMonitor:
             if not session.closing:
                 self._check(session, core.monotonic_us)
         core.end_pass()
-        self._give_back()
-
-    def _give_back(self) -> None:
-        """After much was let go: return it to the kernel, which the C library does by itself only at the heap's end."""
-        released = self._router.accounts.released
-        if released - self._released >= TRIM_BYTES:
-            self._pending = True
-            self._released = released
-        elif self._pending:
-            # A look in which little was let go: the rush is over.
-            self._pending = False
-            give_memory_back()
+        self._memory.look()
 
     def _check(self, session: Session, now_us: int) -> None:
         limits = self._router.config.limits

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from clasp_edge.clock import Clock
 from clasp_edge.dataplane.account import Account, Charge, Holding
+from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.wire import Ack, Announce, ErrorCode, Query, Result, Signal, SignalMeta, encode
 from clasp_edge.wire.address import AddressError, validate_address
 from clasp_edge.wire.pattern import Pattern, PatternError
@@ -147,13 +148,15 @@ def handle_query(session: Session, message: Query, envelope: Envelope) -> None:
     except PatternError as error:
         session.error(ErrorCode.PATTERN_ERROR, str(error), message.pattern[:256])
         return
-    session.start_job(_answer(session, pattern))
+    signals = session.router.signals.all()
+    if not session.start_job(_answer(session, pattern, signals), subscription_bytes(pattern) + 16 * len(signals)):
+        session.error(ErrorCode.RATE_LIMITED, f"Not answered: {session.router.memory_full()}", message.pattern[:256])
 
 
-def _answer(session: Session, pattern: Pattern) -> Iterator[bytes]:
-    """Wire images of the RESULTs with what matches and what the session may read."""
+def _answer(session: Session, pattern: Pattern, signals: Sequence[Signal]) -> Iterator[bytes]:
+    """Wire images of the RESULTs with those of the signals that match and that the session may read."""
     found: list[Signal] = []
-    for count, signal in enumerate(session.router.signals.all(), 1):
+    for count, signal in enumerate(signals, 1):
         if count % SCAN_AT_ONCE == 0:
             yield b""
         address = signal.address.encode()

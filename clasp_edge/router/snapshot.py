@@ -1,7 +1,8 @@
 """Snapshots: the state in pieces, each read when the client has room for it (router.md 3.6).
 
 Because a piece is read at the moment it is queued, it can only be newer than what the client already has, and a large
-state never stands in memory as a whole.
+state never stands in memory as a whole. Where little of the arena is left, pieces are small, so that none waits
+in memory of its own.
 """
 
 from __future__ import annotations
@@ -38,13 +39,16 @@ def snapshot_job(
     cursor = b""
     sent = False
     while True:
-        payload, cursor = plane.snapshot(pattern, session.scopes, cursor, PIECE_BYTES, SCAN_AT_ONCE, newer_than)
+        size = min(PIECE_BYTES, session.piece_bytes)
+        payload, cursor = plane.snapshot(pattern, session.scopes, cursor, size, SCAN_AT_ONCE, newer_than)
         if payload is not None:
             sent = True
-            yield session.image(encode_frame(payload))
+            pieces = [session.image(encode_frame(payload))]
+            del payload
+            yield pieces.pop()  # nothing of it stays here while the client reads, or does not
+        elif cursor:
+            yield b""
         if not cursor:
             break
-        if payload is None:
-            yield b""
     if even_if_empty and not sent:
         yield session.image(_EMPTY)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -29,6 +30,9 @@ Datagram = tuple[bytes, Address]
 READS = 4
 BATCH = 32
 """Reads, and datagrams in one without `Batches`, before others get their turn."""
+
+READ_S = 0.001
+"""So long at most, but for what one read brings: strangers choose what a datagram costs."""
 
 
 class Batches(Protocol):
@@ -146,13 +150,14 @@ class UdpPort:
     # ---- in ----
 
     def _read(self) -> None:
+        until_s = time.perf_counter() + READ_S
         for _ in range(READS):
             datagrams = self._datagrams()
             for data, address in datagrams if self.quic is None else self.quic(datagrams):
                 self._take(data, address)
             if self.on_batch_end is not None:
                 self.on_batch_end()
-            if not datagrams or self._sock is None:
+            if not datagrams or self._sock is None or time.perf_counter() >= until_s:
                 return
 
     def _datagrams(self) -> list[Datagram]:

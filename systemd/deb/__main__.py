@@ -1,4 +1,5 @@
-"""Builds the Debian packages: python systemd/deb [--arch amd64 --arch arm64] [--suite trixie] [--out dist], or --lock.
+"""Builds the Debian packages: python systemd/deb [--arch amd64 --arch arm64] [--suite trixie] [--out dist], or --lock;
+with --wheel, wheels for the same machines.
 
 Run by the Python that the checkout was built with, after the build (`make deb` does both).
 """
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import layout
 import native
+import own_wheel
 import pack
 import wheels
 from targets import ARCHES, SUITES, Target
@@ -40,7 +42,10 @@ def main() -> int:
         for name in arguments.arch or ARCHES:
             target = Target(SUITES[arguments.suite], ARCHES[name])
             started_s = time.monotonic()
-            package = build(target, None if arguments.reuse else arguments.mirror, arguments.out)
+            if arguments.wheel:
+                package = own_wheel.make(target, PROJECT, arguments.mirror, _empty(f"wheel-{name}"), arguments.out)
+            else:
+                package = build(target, None if arguments.reuse else arguments.mirror, arguments.out)
             size_mb = package.stat().st_size / 1e6
             print(f"{package}  {size_mb:.1f} MB, {time.monotonic() - started_s:.0f} s")
     except (wheels.LockError, native.NativeError) as error:
@@ -54,14 +59,20 @@ def main() -> int:
 
 def build(target: Target, mirror: str | None, out: Path) -> Path:
     """Build one package (`mirror` as in `layout.make`); returns its path."""
-    work = WORK / f"{target.suite.name}-{target.arch.name}"
+    work = _empty(f"{target.suite.name}-{target.arch.name}")
     tree = work / "tree"
-    shutil.rmtree(work, ignore_errors=True)
-    tree.mkdir(parents=True)
+    tree.mkdir()
     version, date = target.version(_upstream_version()), _date()
     layout.make(target, PROJECT, version, date, mirror, work, tree)
     libraries = native.dependencies(target, tree)
     return pack.pack(target, version, date, libraries, tree, out)
+
+
+def _empty(name: str) -> Path:
+    folder = WORK / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _upstream_version() -> str:
@@ -90,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reuse", action="store_true", help="take the modules of the ordinary build, made for this machine"
     )
+    parser.add_argument("--wheel", action="store_true", help="build wheels of the router, without its libraries")
     parser.add_argument("--lock", action="store_true", help="write wheels.lock anew from what is installed here")
     return parser
 

@@ -139,27 +139,31 @@ def _release(compiler: str) -> str:
 
 def strip(target: Target, tree: Path) -> None:
     """Take debug symbols out of every module below `tree`; wheels bring megabytes of them."""
-    modules = [str(path) for path in sorted(tree.rglob("*")) if _MODULE.search(path.name)]
-    subprocess.run([f"{target.arch.triplet}-strip", "--strip-unneeded", *modules], check=True)
+    subprocess.run([f"{target.arch.triplet}-strip", "--strip-unneeded", *map(str, _modules(tree))], check=True)
 
 
 def dependencies(target: Target, tree: Path) -> list[str]:
     """The packages that the compiled modules below `tree` need, for `Depends:`. Raises NativeError for one that would
     not run on the target."""
-    needed: set[str] = set()
-    newest = 0
-    modules = sorted(path for path in tree.rglob("*") if _MODULE.search(path.name))
-    for module in modules:
-        said = _readelf(target, "--dynamic", module)
-        needed |= set(_NEEDED.findall(said))
-        for minor in map(int, _GLIBC.findall(_readelf(target, "--version-info", module))):
-            newest = max(newest, minor)
-            if minor > target.suite.glibc[1]:
-                raise NativeError(f"{module.name} needs glibc 2.{minor}, Debian {target.suite.number} has an older one")
+    modules = _modules(tree)
+    needed = {name for module in modules for name in _NEEDED.findall(_readelf(target, "--dynamic", module))}
+    newest, module = newest_glibc(target, tree)
+    if newest > target.suite.glibc[1]:
+        raise NativeError(f"{module} needs glibc 2.{newest}, Debian {target.suite.number} has an older one")
     if unknown := needed - set(PACKAGES) - {module.name for module in modules}:
         raise NativeError(f"no package is known for {', '.join(sorted(unknown))}")
     packages = {PACKAGES[name] for name in needed if name in PACKAGES}
     return [f"{name} (>= 2.{newest})" if name == "libc6" else name for name in sorted(packages)]
+
+
+def newest_glibc(target: Target, tree: Path) -> tuple[int, str]:
+    """N of the newest interface GLIBC_2.N that a compiled module below `tree` uses, and which module that is."""
+    asked = [(_readelf(target, "--version-info", module), module.name) for module in _modules(tree)]
+    return max((int(minor), name) for said, name in asked for minor in ("0", *_GLIBC.findall(said)))
+
+
+def _modules(tree: Path) -> list[Path]:
+    return sorted(path for path in tree.rglob("*") if _MODULE.search(path.name))
 
 
 def _readelf(target: Target, option: str, module: Path) -> str:

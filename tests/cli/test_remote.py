@@ -142,6 +142,19 @@ def test_no_router_a_wrong_token_and_what_the_router_refuses(daemon: Daemon) -> 
         assert "301" in typed(locked, "set", "/a", "1", "--token", "a-long-enough-token").stderr
 
 
+def test_bench_says_what_a_limit_has_refused() -> None:
+    with Daemon(messages_per_second=500) as limited:
+        found = typed(limited, "bench", "--seconds", "0.5")
+        assert found.returncode == 0, found.stderr
+        assert "the router's rate limit refused" in found.stdout
+
+
+def test_what_is_not_there_is_a_sentence(daemon: Daemon, tmp_path: Path) -> None:
+    missing = tmp_path / "no.scene"
+    refused = typed(daemon, "restore", str(missing))
+    assert (refused.returncode, refused.stderr) == (1, f"clasp-edge: {missing}: No such file or directory\n")
+
+
 def test_bench_measures(daemon: Daemon) -> None:
     found = typed(daemon, "bench", "--seconds", "0.3")
     assert "acknowledged SETs a second" in found.stdout

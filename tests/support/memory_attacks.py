@@ -56,6 +56,9 @@ class Attackers:
     def leave(self) -> None:
         """Everybody at once."""
         for one in self.sockets:
+            # A thread that still waits for it would keep it open.
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
             with suppress(OSError):
                 one.close()
         self.sockets.clear()

@@ -8,6 +8,7 @@ the same value. Also notices a loop over two addresses, which no comparison of v
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -43,7 +44,11 @@ HOLD_S = 5.0
 KEEP_S = 10.0
 MAX_RECORDS = 4096
 RECORD_BYTES = 1000
-"""What an address is charged, with values of ordinary size."""
+"""What an address is charged, beside its text: with some values of ordinary size, which are the only ones that are
+remembered as they are."""
+
+ORDINARY_BYTES = 256
+"""Of an encoded value. A larger one is no fader: of it only a digest is remembered."""
 
 _SINGLE = struct.Struct(">f")
 _EXACT_IN_SINGLE = 1 << 24
@@ -51,7 +56,9 @@ _EXACT_IN_SINGLE = 1 << 24
 
 def comparable(known: Known) -> Hashable:
     """The value as it is compared: 1, 1.0 and true are the same, and so is 0.1 in single and double precision; nested
-    arrays are one row, as most devices have them."""
+    arrays are one row, as most devices have them. Of what is large it is a digest."""
+    if len(known[1]) > ORDINARY_BYTES:
+        return hashlib.blake2b(known[1], digest_size=16, key=known[0].to_bytes(1, "big")).digest()
     return _comparable(decode_value(*known))
 
 
@@ -176,6 +183,19 @@ class EchoMemory:
         record = self._records.get(address)
         return record is not None and record.said_s >= since_s
 
+    def forget_old(self, now_s: float) -> None:
+        """Nothing was heard of some addresses for long: they are remembered no more."""
+        while self._records:
+            oldest = next(iter(self._records.values()))
+            if max(oldest.touched_s + KEEP_S, oldest.held_s) > now_s:
+                break
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        address, _ = self._records.popitem(last=False)
+        if self.holding is not None:
+            self.holding.release(RECORD_BYTES + len(address), Charge.OSC)
+
     def _record(self, address: bytes, now_s: float) -> _Record:
         record = self._records.get(address)
         if record is None:
@@ -185,12 +205,10 @@ class EchoMemory:
                 fits = len(self._records) < MAX_RECORDS and (holding is None or holding.account.within())
                 if fits and max(oldest.touched_s + KEEP_S, oldest.held_s) > now_s:
                     break
-                self._records.popitem(last=False)
-                if holding is not None:
-                    holding.release(RECORD_BYTES, Charge.OSC)
+                self._forget_oldest()
             record = self._records[address] = _Record(now_s)
             if holding is not None:
-                holding.force(RECORD_BYTES, Charge.OSC)
+                holding.force(RECORD_BYTES + len(address), Charge.OSC)
         else:
             record.touched_s = now_s
             self._records.move_to_end(address)

@@ -12,10 +12,11 @@ hops there, or end a loop (federation/shared/extensions.py, ROUTE). Knows no soc
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Callable
 
-from clasp_edge.devices.osc.echo import ANSWER_S, Known
+from clasp_edge.devices.osc.echo import ANSWER_S, ORDINARY_BYTES, Known
 
 SHORT_S = 1.0
 LONG_S = 2.0
@@ -53,29 +54,36 @@ SUSPECT_HOPS = 3
 CLAIM_S = 10.0
 """So often a router says that another one has ended a loop at a value that is not the hand's last."""
 
+KEEP_S = 60.0
+"""An address at which nothing happens for so long is forgotten."""
+
 MAX_RECORDS = 4096
 MAX_TIMES = 1024
 
 
 class _Times:
-    """How often something happened within the last so many seconds."""
+    """When something happened within the last `LONG_S`."""
 
-    __slots__ = ("_times", "_window_s")
+    __slots__ = ("_times",)
 
-    def __init__(self, window_s: float) -> None:
-        self._window_s = window_s
-        self._times: deque[float] = deque(maxlen=MAX_TIMES)
+    def __init__(self) -> None:
+        self._times: list[float] | None = None  # of most addresses nothing of the kind is ever heard
 
     def add(self, now_s: float) -> None:
+        if self._times is None:
+            self._times = [now_s]
+            return
+        del self._times[: bisect_left(self._times, now_s - LONG_S)]
         self._times.append(now_s)
+        if len(self._times) > MAX_TIMES:
+            del self._times[0]
 
-    def count(self, now_s: float) -> int:
-        while self._times and self._times[0] < now_s - self._window_s:
-            self._times.popleft()
-        return len(self._times)
+    def count(self, now_s: float, window_s: float = LONG_S) -> int:
+        """How often within the last so many seconds."""
+        return len(self._times) - bisect_left(self._times, now_s - window_s) if self._times else 0
 
     def clear(self) -> None:
-        self._times.clear()
+        self._times = None
 
 
 class _Record:
@@ -86,26 +94,24 @@ class _Record:
         "hand_party",
         "hand_s",
         "hands",
-        "hands_lately",
         "hop_s",
         "hoppers",
         "hops",
-        "hops_lately",
         "ignored",
         "local_s",
         "moved_s",
         "newest",
         "suspect_hops",
         "suspect_until_s",
+        "touched_s",
         "turns",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.hops_lately = _Times(SHORT_S)
-        self.hops = _Times(LONG_S)
-        self.events = _Times(LONG_S)
-        self.hands_lately = _Times(SHORT_S / 2)
-        self.hands = _Times(LONG_S)
+        self.touched_s = 0.0
+        self.hops = _Times()
+        self.events = _Times()
+        self.hands = _Times()
         self.hoppers: dict[object, None] = {}
         self.ignored: dict[object, float] = {}
         self.hand: Known | None = None
@@ -114,7 +120,12 @@ class _Record:
         self.suspect_until_s = self.claimed_s = -1e9
         self.suspect_hops = 0
         self.turns = 0
-        self.newest = b""
+        self.newest = 0
+
+
+def _ordinary(known: Known) -> Known | None:
+    """A value that may be set again; of a large one, which is no fader, nothing is kept."""
+    return known if len(known[1]) <= ORDINARY_BYTES else None
 
 
 class Loops:
@@ -136,7 +147,7 @@ class Loops:
     ) -> tuple[bool, bool]:
         """A device said this (None: an event); `answer`: it was told something at this address a moment before. Returns
         whether it is to be ignored, and whether it is a hop."""
-        record = self._record(address)
+        record = self._record(address, now_s)
         until_s = record.ignored.get(party)
         if until_s is not None:
             if answer and now_s < until_s:
@@ -154,7 +165,6 @@ class Loops:
             # It was none.
             record.hand_party = None
             record.hands.clear()
-            record.hands_lately.clear()
         if not record.hops.count(now_s) and not record.events.count(now_s):
             record.hoppers.clear()
         record.hoppers[party] = None
@@ -164,16 +174,16 @@ class Loops:
             looping = record.events.count(now_s) >= EVENT_HOPS
         else:
             self._hop(record, now_s)
-            by_hand = 2 * record.hands_lately.count(now_s)
+            by_hand = 2 * record.hands.count(now_s, SHORT_S / 2)
             looping = (
-                record.hops_lately.count(now_s) > HOPS_PER_HAND * by_hand + MORE_HOPS
+                record.hops.count(now_s, SHORT_S) > HOPS_PER_HAND * by_hand + MORE_HOPS
                 or (record.hops.count(now_s) >= HOPS_ALONE and not record.hands.count(now_s))
                 or (now_s < record.suspect_until_s and record.suspect_hops >= SUSPECT_HOPS)
             )
         if not looping:
             return False, True
-        for times in (record.hops, record.hops_lately, record.events):
-            times.clear()
+        record.hops.clear()
+        record.events.clear()
         record.suspect_until_s = -1e9
         for hopper in record.hoppers:
             record.ignored[hopper] = now_s + HOLD_S
@@ -187,12 +197,14 @@ class Loops:
     ) -> None:  # fmt: skip
         """Somebody else wrote this, a client or another router. Every device (`party`) that is told it says so, with
         the frame. `answer`: it is a hop there; `end`: it ends a loop, which one of the routers has found."""
-        record = self._record(address)
+        record = self._record(address, now_s)
         if end:
             record.ignored[party] = now_s + HOLD_S
-        if frame == record.newest:
+        # Each device that is told it says so, and frames may be large.
+        told = hash(frame)
+        if told == record.newest:
             return
-        record.newest = frame
+        record.newest = told
         if answer:
             self._hop(record, now_s)
             if any(until_s > now_s for until_s in record.ignored.values()):
@@ -202,11 +214,10 @@ class Loops:
             if remote:
                 self._ended_elsewhere(record, address, known, now_s)
             return
-        record.hands_lately.add(now_s)
         record.hands.add(now_s)
         if remote and now_s - record.local_s < HAND_S:
             return
-        record.hand = known
+        record.hand = _ordinary(known)
         record.hand_party = None
         record.moved_s = now_s
         if not remote:
@@ -226,7 +237,7 @@ class Loops:
             record is not None
             and record.hand_party is party
             and now_s - record.hand_s < ANSWER_S
-            and record.hops_lately.count(now_s) >= WITHHELD_AFTER
+            and record.hops.count(now_s, SHORT_S) >= WITHHELD_AFTER
         )
 
     def rests(self, address: bytes, party: object, now_s: float) -> bool:
@@ -262,29 +273,34 @@ class Loops:
             record.claimed_s = now_s
             self._on_stray(address)
             return
-        record.hand = known
+        record.hand = _ordinary(known)
         record.local_s = -1e9
 
     def _hop(self, record: _Record, now_s: float) -> None:
         record.hop_s = now_s
         record.suspect_hops += 1
         record.hops.add(now_s)
-        record.hops_lately.add(now_s)
 
     def _hand(self, record: _Record, party: object, known: Known | None, now_s: float) -> None:
         record.hand_party = party
         record.hand_s = record.local_s = record.moved_s = now_s
-        record.hands_lately.add(now_s)
         record.hands.add(now_s)
         if known is not None:
-            record.hand = known
+            record.hand = _ordinary(known)
 
-    def _record(self, address: bytes) -> _Record:
+    def _record(self, address: bytes, now_s: float) -> _Record:
         record = self._records.get(address)
         if record is None:
+            self.forget_old(now_s)
             if len(self._records) >= MAX_RECORDS:
                 self._records.popitem(last=False)
             record = self._records[address] = _Record()
         else:
             self._records.move_to_end(address)
+        record.touched_s = now_s
         return record
+
+    def forget_old(self, now_s: float) -> None:
+        """Addresses at which nothing happens any more."""
+        while self._records and now_s - next(iter(self._records.values())).touched_s > KEEP_S:
+            self._records.popitem(last=False)

@@ -318,16 +318,20 @@ class Pacer:
         elif unit in slot.before:
             slot.before.remove(unit)
 
-    def _slot(self, key: bytes, now_s: float) -> _Slot:
-        slot = self._slots.get(key)
-        if slot is not None:
-            self._slots.move_to_end(key)
-            return slot
+    def forget_old(self, now_s: float) -> None:
+        """Keys for which nothing waits, and whose turn has come, are nothing new any more."""
         while self._slots:
             oldest = next(iter(self._slots.values()))
             if oldest.unit is not None or oldest.due_s > now_s:
                 break
             self._slots.popitem(last=False)
+
+    def _slot(self, key: bytes, now_s: float) -> _Slot:
+        slot = self._slots.get(key)
+        if slot is not None:
+            self._slots.move_to_end(key)
+            return slot
+        self.forget_old(now_s)
         if len(self._slots) >= MAX_SLOTS:
             _, crowded = self._slots.popitem(last=False)
             if crowded.unit is not None:

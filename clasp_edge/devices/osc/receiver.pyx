@@ -56,7 +56,7 @@ cdef enum:
     BATCH = 64                  # datagrams per system call
     DELIVERIES_AT_ONCE = 512    # of one call's datagrams, if each is for everybody
     ROUNDS = 4                  # calls per wake-up, before others get their turn
-    SLICE_US = 2000             # of CPU for one call's datagrams and what devices are told; then fewer are taken at once
+    SLICE_US = 2000             # of CPU for one call's datagrams and what devices are told; then it takes fewer
     NAME_BYTES = 28             # sockaddr_in6
     INET_KEY = 8                # of sockaddr_in: family, port, address
     MAX_ADDRESS = 1024          # wire/limits.py MAX_ADDRESS_BYTES: what is longer is refused by the plane anyway

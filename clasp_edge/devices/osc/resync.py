@@ -77,8 +77,10 @@ def addresses_of(plane: Plane, patterns: list[Pattern], scopes: object) -> Itera
             if payload is not None:
                 message = decode_payload(payload)
                 assert isinstance(message, Snapshot)
-                for param in message.params:
-                    address = param.address.encode()
+                found = [param.address.encode() for param in reversed(message.params)]
+                del payload, message  # values may be large, and devices are slow
+                while found:
+                    address = found.pop()
                     if not any(earlier.matches(address) for earlier in patterns[:index]):
                         yield address
             if not cursor:

@@ -323,6 +323,7 @@ class Subscribers:
         self._timer = None
         now_s = self._loop.time()
         for lease in list(self._leases.values()):
+            lease.target.forget_old(now_s)
             for text in [text for text, expires_s in lease.expires_s.items() if expires_s <= now_s]:
                 self._unsubscribe_one(lease, text)
             if not lease.expires_s:

@@ -9,7 +9,7 @@ The device's own values do not come back to it, nor are its repetitions believed
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clasp_edge.dataplane import Plane, Subscription
@@ -104,8 +104,9 @@ class Target(Party):
         self._closed = False
         self._untold: Iterator[bytes | None] = iter(())
         self._resync_since_s = 0.0
-        self._unbelieved: dict[bytes, Known] = {}
-        self._hopped: dict[bytes, Known] = {}
+        # By address, as `comparable` has them.
+        self._unbelieved: dict[bytes, Hashable] = {}
+        self._hopped: dict[bytes, Hashable] = {}
         self._check: TimerHandle | None = None
         self._withheld: dict[bytes, None] = {}
         self._rest: TimerHandle | None = None
@@ -205,6 +206,11 @@ class Target(Party):
         events = self.profile.events
         return events is not None and events.matches(address)
 
+    def forget_old(self, now_s: float) -> None:
+        """Let go of what is remembered about addresses at which nothing happens any more."""
+        self._memory.forget_old(now_s)
+        self._pacer.forget_old(now_s)
+
     # ---- what it says ----
 
     def said(self, address: bytes, known: Known | None, *, may_write: bool = True) -> tuple[bool, bool]:
@@ -218,22 +224,22 @@ class Target(Party):
             if self._corrects(address, known):
                 return False, True
             self._counters.echoes += 1
-            self._unbelieve(address, known)
+            self._unbelieve(address, comparable(known))
             return True, False
         answer = self._memory.answers(address, now_s)
         if not may_write:
             if known is None or not answer:
                 return False, False
-            self._unbelieve(address, known)
+            self._unbelieve(address, comparable(known))
             return True, False
         ignored, hop = self._loops.said(address, self, known, now_s, answer=answer)
         if known is not None:
             if ignored:
-                self._unbelieve(address, known)
+                self._unbelieve(address, comparable(known))
             elif hop:
                 if len(self._hopped) >= MAX_HOPPED:
                     self._hopped.clear()
-                self._hopped[address] = known
+                self._hopped[address] = comparable(known)
         return ignored, hop
 
     def _corrects(self, address: bytes, known: Known) -> bool:
@@ -243,11 +249,7 @@ class Target(Party):
         if hopped is None:
             return False
         described = self.plane.describe(address)
-        return (
-            described is not None
-            and comparable(described[1:3]) == comparable(hopped)
-            and comparable(hopped) != comparable(known)
-        )
+        return described is not None and comparable(described[1:3]) == hopped and hopped != comparable(known)
 
     def refresh(self, address: bytes) -> None:
         """Tell it the value as it stands, because its own was refused."""
@@ -357,8 +359,10 @@ class Target(Party):
         if any(not item[2] for _, item in members):
             self._loop.call_later(CHECK_S, self.resync)
 
-    def _unbelieve(self, address: bytes, known: Known) -> None:
-        self._unbelieved[address] = known
+    def _unbelieve(self, address: bytes, said: Hashable) -> None:
+        if len(self._unbelieved) >= MAX_HOPPED:
+            self._unbelieved.pop(next(iter(self._unbelieved)))
+        self._unbelieved[address] = said
         if self._check is None:
             self._check = self._loop.call_later(max(CHECK_S, self.profile.echo_s), self._compare)
 
@@ -367,20 +371,20 @@ class Target(Party):
         self._check = None
         unbelieved, self._unbelieved = self._unbelieved, {}
         now_s = self._loop.time()
-        for address, known in unbelieved.items():
+        for address, said in unbelieved.items():
             described = self.plane.describe(address)
             if described is None or not self._wants(address):
                 continue
             current = comparable(described[1:3])
-            if comparable(known) == current:
+            if said == current:
                 continue
             asked = self._memory.last_told(address) == current
-            if asked and (self._loops.was_broken(address, self) or is_rounded(current, comparable(known))):
+            if asked and (self._loops.was_broken(address, self) or is_rounded(current, said)):
                 continue  # it is its answer to that; to be told it again would begin anew
             if self._loops.withholds(address, self, now_s):
                 self._withhold(address)
             elif asked and now_s - self._memory.told_s(address) < self.profile.echo_s:
-                self._unbelieve(address, known)  # what it says to the newest is still to come
+                self._unbelieve(address, said)  # what it says to the newest is still to come
             else:
                 self._offer_current(address)
 

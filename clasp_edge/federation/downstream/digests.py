@@ -139,7 +139,9 @@ def _pieces(session: Session, downlink: Downlink, differing: Sequence[int]) -> I
             frames = [route_frame(downlink.unlogged_route, 0, len(found))]
             for _, told in found:
                 frames += frames_of(told)
-            yield b"".join(map(session.image, frames))
+            pieces = [b"".join(map(session.image, frames))]
+            del found, frames
+            yield pieces.pop()  # nothing of it stays here while the peer reads
         else:
             yield b""
         if not cursor:

@@ -57,6 +57,9 @@ MAX_PATTERNS = 1000
 """In one declaration or one request (router.md 8.6)."""
 
 MAX_REVISIONS = 10_000
+
+JOB_LINE_BYTES = 150
+"""What a pattern or a revision of a request takes while it waits to be answered, beside its text."""
 """In one revision vector (router.md 8.6); more than one frame can hold in the compact encoding."""
 
 FIRST_SUBSCRIPTION_ID = 50_000
@@ -218,7 +221,9 @@ def _request(session: Session, message: FederationSync, peers: Peers) -> None:
         return
     peer = peers.of(session)
     downlink = peer.downlink if peer is not None else None
-    session.start_job(_sync_job(session, declared(session), message, downlink, peers.leaves.of(session)))
+    keeps = sum(JOB_LINE_BYTES + len(text) for text in message.patterns)
+    if not session.start_job(_sync_job(session, declared(session), message, downlink, peers.leaves.of(session)), keeps):
+        session.error(ErrorCode.RATE_LIMITED, f"not synchronised: {session.router.memory_full()}")
 
 
 def _sync_job(
@@ -266,13 +271,16 @@ def _edge_snapshots(session: Session, pattern: Pattern, downlink: Downlink) -> I
     """The state for a clasp-edge: each SNAPSHOT after the lifetimes of its params, which it has no place for."""
     cursor = b""
     while True:
-        payload, cursor = session.router.plane.snapshot(pattern, session.scopes, cursor, KIN_PIECE_BYTES, SCAN_AT_ONCE)
+        size = min(KIN_PIECE_BYTES, session.piece_bytes)
+        payload, cursor = session.router.plane.snapshot(pattern, session.scopes, cursor, size, SCAN_AT_ONCE)
         if payload is None:
             yield b""
         else:
             lives = {address: downlink.lifetime(address) for address, *_ in snapshot_params(payload)}
             told = {address.decode(): life for address, life in lives.items() if life is not None}
-            yield session.image(lifetimes_frame(told)) + session.image(encode_frame(payload))
+            pieces = [session.image(lifetimes_frame(told)) + session.image(encode_frame(payload))]
+            del payload, lives, told
+            yield pieces.pop()  # nothing of it stays here while the peer reads
         if not cursor:
             return
 
@@ -310,7 +318,9 @@ def _compare(session: Session, message: FederationSync) -> None:
         return
     namespaces = declared(session)
     if namespaces is not None:
-        session.start_job(_newer_job(session, namespaces, message.revisions))
+        keeps = PIECE_BYTES + sum(JOB_LINE_BYTES + len(text) for text in message.revisions)
+        if not session.start_job(_newer_job(session, namespaces, message.revisions), keeps):
+            session.error(ErrorCode.RATE_LIMITED, f"not compared: {session.router.memory_full()}")
 
 
 def _newer_job(session: Session, namespaces: Namespaces, revisions: Mapping[str, int]) -> Iterator[bytes]:

@@ -66,8 +66,11 @@ class LeafSender(PeerSender):
         for pattern in patterns:
             cursor = b""
             while True:
-                payload, cursor = self.plane.snapshot(pattern, self.scopes, cursor, PIECE_BYTES, SCAN_AT_ONCE)
-                yield b"".join(map(self._session.image, self._images(payload))) if payload is not None else b""
+                size = min(PIECE_BYTES, self._session.piece_bytes)
+                payload, cursor = self.plane.snapshot(pattern, self.scopes, cursor, size, SCAN_AT_ONCE)
+                images = map(self._session.image, self._images(payload)) if payload is not None else ()
+                del payload
+                yield b"".join(images)
                 if not cursor:
                     break
 
