@@ -156,7 +156,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGINT, self._stopping.set)
         # The loop would serve every socket that is ready before it tells: who was revoked could still have a word.
         loop.add_signal_handler(signal.SIGHUP, self._router.core.act_on_signal)
-        self._router.core.first_on_signal(signal.SIGHUP, lambda: self._reload("SIGHUP"))
+        self._router.core.first_on_signal(signal.SIGHUP, self._hang_up)
         self._parts.console.addresses = addresses
         self._parts.console.reload = lambda: self._reload("reload on request")
         self._parts.console.settings = self._change_settings
@@ -210,6 +210,14 @@ class Daemon:
         self._router.apply_config(self._config)
         for part in self._parts.all:
             part.apply_config(self._config)
+
+    def _hang_up(self) -> None:
+        """SIGHUP has come. Where it may revoke tokens, and the files are soon read, it is in force before anything that
+        came after it is looked at."""
+        if self._authenticator is None or has_many_rules(self._config):
+            self._reload("SIGHUP")
+        else:
+            self._reloads.at_once("SIGHUP")
 
     def _reload(self, reason: str) -> asyncio.Future[Done]:
         """SIGHUP has come, or somebody asks for it: keys that are in force now, that need a restart, and problems."""

@@ -63,6 +63,19 @@ class Reloads:
             self._read_next()
         return answer
 
+    def at_once(self, reason: str) -> None:
+        """Reload before this returns, unless another reload is under way: then after that."""
+        if self._under_way or self._stopped:
+            self.ask(reason)
+            return
+        self._under_way = True
+        found: Config | Exception
+        try:
+            found = self._begin()()
+        except Exception as error:
+            found = error
+        self._has_read(found, self._loop.create_future(), reason)
+
     def stop(self) -> None:
         """Take over nothing any more."""
         self._stopped = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import signal
 import threading
 import time
 from asyncio import AbstractEventLoop
@@ -89,6 +90,7 @@ class Writer:
         self._done(outcome)
 
     def _run(self) -> None:
+        _leave_signals_to_the_loop()
         before = _written()
         while (batch := self._batches.get()) is not None:
             kind, text, saved = OK, "", 0
@@ -119,6 +121,11 @@ class Writer:
         self._store.close()
 
 
+def _leave_signals_to_the_loop() -> None:
+    """A signal that this thread takes is noticed when this thread gets its turn: the loop may have read on by then."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT})
+
+
 def _written() -> int:
     """Bytes that this thread has caused to be written to storage (proc(5)), 0 if that is not known."""
     try:
@@ -146,6 +153,7 @@ class Reader:
         self._calls.put((work, then))
 
     def _run(self) -> None:
+        _leave_signals_to_the_loop()
         while True:
             work, then = self._calls.get()
             try:
