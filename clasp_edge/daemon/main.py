@@ -212,9 +212,9 @@ class Daemon:
             part.apply_config(self._config)
 
     def _hang_up(self) -> None:
-        """SIGHUP has come. Where it may revoke tokens, and the files are soon read, it is in force before anything that
-        came after it is looked at."""
-        if self._authenticator is None or has_many_rules(self._config):
+        """SIGHUP has come. Where the files are soon read, it is in force before anything that came after it is looked at:
+        it may revoke tokens, and who sends it and goes on expects what the files say."""
+        if has_many_rules(self._config):
             self._reload("SIGHUP")
         else:
             self._reloads.at_once("SIGHUP")
