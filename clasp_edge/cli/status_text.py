@@ -155,6 +155,16 @@ def _federation(name: str, section: Report) -> Lines:
         yield "", f"and {hidden} more"
 
 
+def _pair(name: str, section: Report) -> Lines:
+    text = f"{section.get('state', '?')}, with {section.get('other') or 'nobody yet'}"
+    if section.get("since"):
+        text += f"; since {_moment(section['since'])}"
+    if section.get("state") != "in step":
+        alone = "confirms by itself" if section.get("alone") == "go on" else "confirms nothing"
+        text += f"; {section.get('problem') or '?'}: {alone}"
+    yield "pair", text
+
+
 def _memory(name: str, section: Report) -> Lines:
     used, whole = section.get("arena_used_bytes", 0), section.get("arena_bytes", 0)
     yield "memory", f"{size(section.get('resident_bytes', 0))} resident; {size(used)} of {size(whole)} arena in use"
@@ -237,6 +247,7 @@ _KNOWN: Mapping[str, Callable[[str, Report], Lines]] = {
     "uplinks": _uplinks,
     "uncarried": _uncarried,
     "federation": _federation,
+    "pair": _pair,
     "memory": _memory,
     "loop": _loop,
     "mqtt": _mqtt,

@@ -27,6 +27,7 @@ from clasp_edge.config.model import (
     Osc,
     OscDevice,
     OscTarget,
+    Pair,
     Section,
     Security,
     Strategy,
@@ -55,6 +56,8 @@ ACTIONS = frozenset({"read", "r", "write", "w", "write!", "w!", "admin", "a", "*
 
 
 # Part of an address, and what snapshots name as the writer, which has 36 bytes.
+PAIR_UPLINK = "pair"
+
 UPLINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 ROUTER_ID = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 CERTIFICATE_NAME = re.compile(r"(CN|DNS|URI|email|IP Address):.+")
@@ -109,6 +112,8 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
         case Federation():
             if not ROUTER_ID.fullmatch(part.router_id):
                 yield "router_id", f'is letters, digits, "_", "." and "-", not "{part.router_id}"'
+        case Pair():
+            yield from _pair(part)
         case Console():
             if part.socket not in ("auto", "off") and not part.socket.startswith(("/", "~/")):
                 yield "socket", f'must be "auto", "off" or a path that begins with "/", not "{part.socket}"'
@@ -119,6 +124,7 @@ def disagreements(part: Section) -> Iterator[tuple[str, str]]:
                     yield f"origins[{index}]", f'is an origin such as "https://show.example.org", not "{origin}"'
         case Config():
             yield from _listeners(part)
+            yield from _of_pair(part)
             if part.tls.key and not part.tls.certificate:
                 yield "tls.key", "without tls.certificate it is of no use"
             if part.tls.client_ca and part.quic.listen is not None:
@@ -265,6 +271,41 @@ def _bridge(bridge: Bridge) -> Iterator[tuple[str, str]]:
         yield "tls_key", "without tls_cert it is of no use"
     if (bridge.tls_ca or bridge.tls_cert) and not tls:
         yield "tls_ca" if bridge.tls_ca else "tls_cert", 'none of the brokers begins with "mqtts://"'
+
+
+def _pair(pair: Pair) -> Iterator[tuple[str, str]]:
+    if pair.url:
+        try:
+            endpoint = parse_endpoint(pair.url)
+        except ValueError as error:
+            yield "url", str(error)
+        else:
+            if endpoint.scheme == DISCOVER:
+                yield "url", "the other router of a pair is named by its address, not discovered"
+            elif (pair.tls_ca or pair.tls_cert) and not endpoint.tls:
+                yield "tls_ca" if pair.tls_ca else "tls_cert", 'the url does not begin with "wss://" or "quic://"'
+    if not ROUTER_ID.fullmatch(pair.router_id):
+        yield "router_id", f'is letters, digits, "_", "." and "-", not "{pair.router_id}"'
+    if pair.token and pair.token_file:
+        yield "token_file", TWO_SECRETS
+    if pair.tls_pin and not TLS_PIN.fullmatch(pair.tls_pin):
+        yield "tls_pin", 'must be "sha256:" and 64 hex digits, as `clasp-edge status` of the other router tells it'
+    if pair.tls_key and not pair.tls_cert:
+        yield "tls_key", "without tls_cert it is of no use"
+
+
+def _of_pair(config: Config) -> Iterator[tuple[str, str]]:
+    """What a pair needs of the rest of the configuration."""
+    if not config.federation.pair.on:
+        return
+    if config.journal.mode not in ("group", "strict"):
+        yield "federation.pair", f'needs journal.mode "group" or "strict", not "{config.journal.mode}"'
+    if not config.federation.keep_s:
+        yield "federation.keep_s", "0 would keep nothing for the other router of the pair while it is away"
+    if PAIR_UPLINK in config.uplink:
+        yield f"uplink.{PAIR_UPLINK}", "is the name of the link of federation.pair: use another one"
+    if config.federation.router_id and config.federation.router_id == config.federation.pair.router_id:
+        yield "federation.pair.router_id", "is this router's own federation.router_id; the other one's belongs here"
 
 
 def _uplink(uplink: Uplink) -> Iterator[tuple[str, str]]:

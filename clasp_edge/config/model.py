@@ -390,6 +390,33 @@ class Uplink(Section, frozen=True, kw_only=True):
         return f"Uplink(url={self.url!r}, owns={self.owns!r}, wants={self.wants!r})"
 
 
+class Pair(Section, frozen=True, kw_only=True):
+    """`[federation.pair]`: another hub that stands in for this one, and this one for it. Off without url and
+    router_id."""
+
+    url: Annotated[str, Meta(max_length=1024)] = ""
+    router_id: Annotated[str, Meta(max_length=64)] = ""
+    token: Annotated[str, Meta(max_length=4096)] = ""
+    token_file: Annotated[str, Meta(max_length=4096)] = ""
+    alone: Literal["go on", "wait"] = "go on"
+    dead_after_ms: Annotated[int, Meta(ge=500, le=3_600_000)] = 1000
+    queue_mib: Annotated[int, Meta(ge=1, le=65_536)] = 128
+    tls_ca: Annotated[str, Meta(max_length=4096)] = ""
+    tls_cert: Annotated[str, Meta(max_length=4096)] = ""
+    tls_key: Annotated[str, Meta(max_length=4096)] = ""
+    tls_server_name: Annotated[str, Meta(max_length=253)] = ""
+    tls_pin: Annotated[str, Meta(max_length=71)] = ""
+
+    @property
+    def on(self) -> bool:
+        """Whether this router is one of a pair."""
+        return bool(self.url or self.router_id)
+
+    def __repr__(self) -> str:
+        # A secret must not reach a log through a formatted config.
+        return f"Pair(url={self.url!r}, router_id={self.router_id!r}, alone={self.alone!r})"
+
+
 class Federation(Section, frozen=True, kw_only=True):
     """`[federation]`: this router among others."""
 
@@ -398,6 +425,7 @@ class Federation(Section, frozen=True, kw_only=True):
     messages_per_second: CountOrUnlimited = 0  # 0: unlimited
     keep_s: Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_S)] = 86_400.0  # 0: nothing is kept
     keep_mib: Annotated[int, Meta(ge=1, le=65_536)] = 128
+    pair: Pair = Pair()
 
 
 class Discovery(Section, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from clasp_edge.config.model import Config, Osc, leaves
+from clasp_edge.config.model import Config, Osc, Pair, leaves
 
 # What devices have been served by since the start.
 OSC_RESTART = ("listen", "also_listen", "groups", "namespace", "tcp_listen", "tcp_framing")
@@ -86,6 +86,7 @@ RESTART = frozenset(
     {
         "data_dir",
         "federation.router_id",
+        *(f"federation.pair.{key}" for key in Pair.__struct_fields__),
         "websocket.listen",
         "websocket.tls_listen",
         "tcp.listen",
@@ -143,6 +144,9 @@ def reloaded(old: Config, new: Config) -> Config:
         journal=msgspec.structs.replace(new.journal, mode=old.journal.mode, buffer_kib=old.journal.buffer_kib),
         security=security,
         osc=msgspec.structs.replace(new.osc, **{key: getattr(old.osc, key) for key in OSC_RESTART}),
+        federation=msgspec.structs.replace(
+            new.federation, router_id=old.federation.router_id, pair=old.federation.pair
+        ),
         discovery=old.discovery,
         oscquery=old.oscquery,
         console=msgspec.structs.replace(new.console, socket=old.console.socket),

@@ -16,15 +16,17 @@ MAX_PEERS = 200
 MAX_NAMESPACES = 20
 """Of one peer."""
 
-Told = Mapping[str, Mapping[str, Mapping[str, Any]]]
+Told = Mapping[str, Mapping[str, Any]]
 
 
 def add_federation(
-    sources: StatusSources, statistics: Callable[[], Told], left_out: Callable[[], Iterable[str]]
+    sources: StatusSources, statistics: Callable[[], Told], left_out: Callable[[], Iterable[str]], *, pair: bool = False
 ) -> None:
-    """`statistics()` has `uplinks` by name and `peers` by id; `left_out()` has a sentence for each kind of devices
-    whose values no uplink carries."""
+    """`statistics()` has `uplinks` by name, `peers` by id and, where `pair` is true, `pair`; `left_out()` has a
+    sentence for each kind of devices whose values no uplink carries."""
     sources.add("uplinks", lambda: {name: _uplink(told) for name, told in statistics()["uplinks"].items()}, _UPLINKS)
+    if pair:
+        sources.add("pair", lambda: _pair(statistics()["pair"]), _PAIR)
     sources.add("federation", lambda: _federation(statistics()["peers"]), _FEDERATION)
     sources.add("uncarried", lambda: {str(number): text for number, text in enumerate(left_out(), 1)})
     sources.add_drop("uplink_queue", lambda: sum(told["drops"] for told in statistics()["uplinks"].values()))
@@ -48,6 +50,10 @@ def _peer(told: Mapping[str, Any]) -> dict[str, Any]:
     return {**told, "up": told["state"] == "up", "owns": owns[:MAX_NAMESPACES], "patterns": len(owns)}
 
 
+def _pair(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {**told, "in_step": told["state"] == "in step"}
+
+
 def _of_uplink(name: str, kind: Any, text: str, key: str) -> Family:
     return Family(f"clasp_edge_uplink_{name}", kind, text, ("*", key), ("uplink",))
 
@@ -69,6 +75,15 @@ _UPLINKS = (
     _of_uplink("received_bytes_total", COUNTER, "Bytes received from the larger router.", "bytes_in"),
     _of_uplink("sent_bytes_total", COUNTER, "Bytes sent to it.", "bytes_out"),
 )
+
+_PAIR = (
+    Family("clasp_edge_pair_in_step", GAUGE, "Whether what is confirmed is at both routers of the pair.", ("in_step",)),
+    Family("clasp_edge_pair_waiting", GAUGE, "Confirmations that wait for the other router.", ("waiting",)),
+    Family(
+        "clasp_edge_pair_confirmed_alone_total", COUNTER, "Confirmations the other router does not stand for.",
+        ("confirmed_alone",),
+    ),
+)  # fmt: skip
 
 _FEDERATION = (
     Family("clasp_edge_federation_peers", GAUGE, "Routers that have dialled in.", ("count",)),

@@ -76,6 +76,7 @@ def _shown(sets: Sequence[str]) -> Iterator[str]:
 def _holds_secrets(config: Config) -> bool:
     return bool(
         any(not token.token_file for token in config.security.token)
+        or (config.federation.pair.token and not config.federation.pair.token_file)
         or any(uplink.token and not uplink.token_file for uplink in config.uplink.values())
         or any(bridge.password and not bridge.password_file for bridge in config.bridge.values())
     )
@@ -150,5 +151,23 @@ def _uplinks(config: Config) -> Iterator[str]:
             endpoint = parse_endpoint(url)
             if uplink.token and not endpoint.tls and not _is_loopback(endpoint.host):
                 yield f"uplink.{name}.token: travels in clear to {endpoint}; wss:// is encrypted"
+    yield from _pair(config)
     yield from left_out(config)
     yield from out_of_reach(config)
+
+
+def _pair(config: Config) -> Iterator[str]:
+    pair = config.federation.pair
+    if not pair.on:
+        return
+    if pair.url and pair.token:
+        endpoint = parse_endpoint(pair.url)
+        if not endpoint.tls and not _is_loopback(endpoint.host):
+            yield f"federation.pair.token: travels in clear to {endpoint}; wss:// is encrypted"
+    lacks = [f"journal.signals lacks {name}" for name in ("event", "timeline") if name not in config.journal.signals]
+    if config.journal.mode == "strict" and "param" not in config.journal.signals:
+        lacks.append("journal.signals lacks param")
+    if "/**" not in config.journal.patterns:
+        lacks.append("journal.patterns is not everything")
+    if lacks:
+        yield f"federation.pair: what the log does not keep may be lost with a hub: {', '.join(lacks)}"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clasp_edge.federation.shared.dedup import Seen
     from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
     from clasp_edge.federation.shared.identity import Identity
+    from clasp_edge.federation.shared.pair import Pair
     from clasp_edge.federation.upstream.manager import Uplinks
     from clasp_edge.journal.journal import Journal
     from clasp_edge.router.session import Envelope, Session
@@ -53,6 +54,8 @@ SERVING = (
     "shared.sender",
     "downstream.downlink",
     "downstream.log_pass",
+    "shared.pair",
+    "downstream.pair_link",
     "downstream.peer_cursors",
     "downstream.reference_leaf",
     "downstream.router_ids",
@@ -88,6 +91,7 @@ class FederationPart(Part):
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
         self._ids: RouterIds | None = None
+        self._pair: Pair | None = None
         self.summary: Callable[[], tuple[list[str], Mapping[str, Value]]] = lambda: ([], {})
         """The bound addresses, and how this box is: what hubs are told. Filled in by the list of parts."""
         self._early: list[tuple[Session, FederationSync, Envelope]] = []
@@ -95,33 +99,53 @@ class FederationPart(Part):
         router.handlers[MessageType.FEDERATION_SYNC] = self._first
 
     def ready(self) -> None:
+        if self._config.federation.pair.on:
+            self._begin_pair()
         self.apply_config(self._config)
+
+    def _begin_pair(self) -> None:
+        from clasp_edge.federation.shared.pair import Pair
+
+        journal = self._journal
+        if journal is None:
+            log.error("federation.pair: there is no pair without a journal of mode group or strict")
+            return
+        identity = self._of_this_router()[0]
+        self._pair = Pair(
+            self._config.federation.pair, strict=journal.mode == "strict", router_id=identity.router_id,
+            data_dir=self._config.data_dir, stores=lambda: journal.state == "ok",
+            log_end=lambda: journal.last_sequence, plane=self._router.plane,
+            loop=self._router.loop, clock=self._router.clock,
+        )  # fmt: skip
+        journal.guard_by(self._pair)
 
     def apply_config(self, config: Config) -> None:
         """Run the uplinks of this configuration."""
         self._config = config
         if self._ids is not None:
             self._ids.authenticator = self._router.authenticator
-        if config.uplink and self._uplinks is None:
+        if (config.uplink or (self._pair is not None and config.federation.pair.url)) and self._uplinks is None:
             from clasp_edge.federation.upstream.manager import Uplinks
 
             self._uplinks = Uplinks(
-                self._router, *self._of_this_router(), self._journal, self._summarise, self._decided_above
+                self._router, *self._of_this_router(), self._journal, self._summarise, self._decided_above, self._pair
             )
         if self._uplinks is not None:
             self._uplinks.apply(config)
         if self._journal is not None:
             # Whoever comes no more must not keep the log from growing old.
+            known = self._uplinks.running if self._uplinks is not None else {}
             for name in self._journal.cursors():
                 if name.startswith(PEER):
                     self._serve()  # something is kept for routers that may come no more
-                elif name.startswith((UPLINK, HUB, HEARD)) and name.partition(":")[2] not in config.uplink:
+                elif name.startswith((UPLINK, HUB, HEARD)) and name.partition(":")[2] not in known:
                     self._journal.forget_cursor(name)
 
     def describe(self, sources: StatusSources) -> None:
         from clasp_edge.console.federation_report import add_federation
 
-        add_federation(sources, self.statistics, lambda: left_out(self._config))
+        pair = self._config.federation.pair.on
+        add_federation(sources, self.statistics, lambda: left_out(self._config), pair=pair)
 
     def offer(self, requests: Requests) -> None:
         requests.add("release", Release(self.router_ids))
@@ -137,6 +161,8 @@ class FederationPart(Part):
 
     def stop(self) -> None:
         """Disconnect the uplinks; sessions of other routers end as all do."""
+        if self._pair is not None:
+            self._pair.stop()
         if self._uplinks is not None:
             self._uplinks.stop()
 
@@ -145,6 +171,7 @@ class FederationPart(Part):
         return {
             "uplinks": self._uplinks.statistics() if self._uplinks is not None else {},
             "peers": self._handlers.peers.statistics() if self._handlers is not None else {},
+            "pair": self._pair.statistics() if self._pair is not None else {"state": "alone"},
         }
 
     def _summarise(self) -> tuple[list[str], Mapping[str, Value]]:
@@ -179,7 +206,7 @@ class FederationPart(Part):
             from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
             from clasp_edge.federation.downstream.peers import Peers
 
-            peers = Peers(self._router, *self._of_this_router(), self._journal, self.router_ids())
+            peers = Peers(self._router, *self._of_this_router(), self._journal, self.router_ids(), self._pair)
             self._handlers = PeerHandlers(self._router, peers)
         return self._handlers
 
@@ -197,7 +224,10 @@ class FederationPart(Part):
             return True
         if self._owner_below(address) is not None:
             return False
-        return not any(uplink.sender.policies.admits(address) for uplink in uplinks)
+        # Whether the other router of a pair is above or below, this one decides while it is alone.
+        return not any(
+            uplink.sender.policies.admits(address) for uplink in uplinks if not uplink.is_pair or uplink.sender.is_open
+        )
 
     def _decided_above(self, address: bytes) -> bool:
         """Whether that is neither here nor at a router below."""

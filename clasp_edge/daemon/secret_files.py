@@ -1,4 +1,4 @@
-"""Secrets that stand in files of their own: `token_file` of tokens and uplinks, `password_file` of bridges.
+"""Secrets that stand in files of their own: `token_file` of tokens, uplinks and the pair, `password_file` of bridges.
 
 A name without "/" is one of systemd's credentials for the service (`LoadCredential=`, systemd.exec(5)), which nobody
 else on the machine can read. Read where the router starts, at every reload and by `check`;
@@ -99,13 +99,18 @@ def with_secrets(config: Config, problems: list[tuple[str, str]]) -> Config:
         for name, one in config.bridge.items()
     }
     security = msgspec.structs.replace(config.security, token=tuple(tokens))
-    return msgspec.structs.replace(config, security=security, uplink=uplinks, bridge=bridges)
+    federation = config.federation
+    if federation.pair.token_file:
+        shown = read("federation.pair.token_file", federation.pair.token_file)
+        federation = msgspec.structs.replace(federation, pair=msgspec.structs.replace(federation.pair, token=shown))
+    return msgspec.structs.replace(config, security=security, uplink=uplinks, bridge=bridges, federation=federation)
 
 
 def files_of(config: Config) -> Iterator[Path]:
     """The files that hold secrets, as far as they can be named."""
     tokens = [token.token_file for token in config.security.token]
     shown = [uplink.token_file for uplink in config.uplink.values()]
+    shown.append(config.federation.pair.token_file)
     for text in (*tokens, *shown, *(bridge.password_file for bridge in config.bridge.values())):
         if "/" in text:
             yield Path(text)

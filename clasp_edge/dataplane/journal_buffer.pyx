@@ -406,11 +406,16 @@ cdef class JournalBuffer:
         self.covering = drained
         if drained:
             self.epoch += 1
-            self.covered = self.waiting
+            waiting = self.waiting
             self.waiting = []
-            for item in self.covered:
+            self.covered = []
+            for item in waiting:
                 if (<Outbox>item).held_next.head == NULL:
                     continue            # what waited was for a connection that is gone; or the peer comes twice
+                if (<Outbox>item).held_now.head != NULL:
+                    self.waiting.append(item)   # replies of an earlier commit come first (`withhold`)
+                    continue
+                self.covered.append(item)
                 (<Outbox>item).held_now = (<Outbox>item).held_next
                 (<Outbox>item).held_next.head = NULL
                 (<Outbox>item).held_next.tail = NULL
@@ -446,6 +451,21 @@ cdef class JournalBuffer:
         for item in covered:
             self._release(<Outbox>item)
         self.core.finish()
+
+    def withhold(self):
+        """Before `release`: keep the replies of the batch under way for `let_go`. Who waits for them; an empty list
+        where nobody does."""
+        held = [item for item in self.covered if (<Outbox>item).held_now.head != NULL]
+        self.covered = []
+        return held
+
+    def let_go(self, list held not None):
+        """Send the replies that were withheld. Whether others have come after them, for which a commit is due."""
+        self.core.begin()
+        for item in held:
+            self._release(<Outbox>item)
+        self.core.finish()
+        return len(self.waiting) > 0
 
     def cannot_store(self):
         """Until a batch has been stored again, replies wait for it only where they confirm a write."""

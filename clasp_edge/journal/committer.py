@@ -11,6 +11,7 @@ import logging
 import time
 from asyncio import TimerHandle
 from collections.abc import Callable
+from typing import Protocol
 
 from clasp_edge.config import model
 from clasp_edge.dataplane.blocks import Stream
@@ -55,6 +56,14 @@ LAZY_S = 5.0
 ALL_EPOCHS = (1 << 63) - 1
 
 
+class Guard(Protocol):
+    """Who has to have what is stored here before it is confirmed (`federation.shared.pair`)."""
+
+    def when_there(self, up_to: int, then: Callable[[], None]) -> None:
+        """Call `then`, at once or later, when the log is there up to this number."""
+        ...
+
+
 class Committer:
     """The commits of one router. `state` is "ok" or "memory" (nothing can be stored), `message` says why."""
 
@@ -69,6 +78,9 @@ class Committer:
         self.entries = Entries()
         self.wear = Wear(config.wear_budget_gb_per_day * BYTES_PER_GB, time.monotonic())
         self.age_ms = 0
+        self.guard: Guard | None = None
+        """In `strict` mode, replies wait for it too."""
+        self._collected_up_to = 0
         self._router = router
         self._loop = router.loop
         self._store = store
@@ -171,6 +183,7 @@ class Committer:
         self._cursors_under_way = self.cursors.take()
         self._documents_under_way = self.documents.take()
         self._entries_under_way = self.entries.take()
+        self._collected_up_to = buffer.log.number - 1
         states, logs, drained, base = collected
         self._left = not drained
         if base:
@@ -193,7 +206,10 @@ class Committer:
         now_s = time.monotonic()
         self.wear.add(outcome.written, now_s)
         self._ration(buffer, now_s)
+        held = buffer.withhold() if self.guard is not None and outcome.kind == OK else []
         buffer.release(outcome.kind == OK)
+        if held and self.guard is not None:
+            self.guard.when_there(self._collected_up_to, lambda: self._let_go(held))
         # Only an estimate of what retention looks at: a block that is under way has its own idea of it.
         buffer.log.before -= min(outcome.saved, buffer.log.before)
         if outcome.kind != OK:
@@ -226,6 +242,10 @@ class Committer:
         self.set_memory(outcome.text)
         if self._retry is None:
             self._retry = self._loop.call_later(RETRY_S, self._try_again)
+
+    def _let_go(self, held: list[object]) -> None:
+        if self.buffer is not None and self.buffer.let_go(held):
+            self.wake()
 
     def _again(self, delay_s: float) -> None:
         if self._timer is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clasp_edge.config import model
 from clasp_edge.dataplane.journal_buffer import JournalBuffer
-from clasp_edge.journal.committer import Committer
+from clasp_edge.journal.committer import Committer, Guard
 from clasp_edge.journal.cursors import Logged
 from clasp_edge.journal.errors import Damaged, Unavailable
 from clasp_edge.journal.log_reader import LogReader
@@ -160,6 +160,11 @@ class Journal:
     def journal_buffer(self) -> JournalBuffer | None:
         """None in mode `volatile`, which keeps no log."""
         return self._committer.buffer
+
+    def guard_by(self, guard: Guard) -> None:
+        """In `strict` mode, confirm nothing before the guard has it too."""
+        if self.mode == "strict":
+            self._committer.guard = guard
 
     # ---- readers who follow the log ----
 

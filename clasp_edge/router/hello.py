@@ -41,6 +41,11 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
         changed = identity != before
         moves = session.greeted and principal_of("", identity) != principal_of("", before)
         session.grant(identity)
+        if changed and session.greeted:
+            for regranted in router.on_regranted:
+                regranted(session)
+            if session.closing:
+                return
         if changed:
             router.trail.note("login", identity, remote=session.link.remote, client=message.name[:MAX_NAME_CHARACTERS])
     full = None if session.greeted and not moves else no_session(router.places, session.identity)

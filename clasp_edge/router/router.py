@@ -85,6 +85,8 @@ class Router:
         """What clients were refused lately, each once: name and address of the client, code, text; and when it was,
         in Unix microseconds. The newest is the last."""
         self.on_admitted: list[Callable[[Session], None]] = []
+        self.on_regranted: list[Callable[[Session], None]] = []
+        """Called when a session has said HELLO again, and is somebody else or may do something else now."""
         self.on_ended: list[Callable[[Session], None]] = []
         self.extensions = False  # WELCOME tells other routers that this is a clasp-edge
         self.handlers: dict[MessageType, Handler] = {

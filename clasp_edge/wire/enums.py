@@ -107,6 +107,7 @@ class FederationOp(IntEnum):
     MEND = 0x48
     MQTT = 0x49
     BOX = 0x4A
+    PAIR = 0x4B
 
     @property
     def label(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from outages.histories import run_histories
+from outages.pairs import run_pairs
 from outages.scenarios import SCENARIOS, perform, stage
 from support.federation_net import Net, why_not
 
@@ -24,7 +25,10 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=0, help="random histories instead, so many (histories.py)")
     parser.add_argument("--first", type=int, default=1, help="seed of the first history")
     parser.add_argument("--only", default="", help="scenarios (or topologies) with this in their names")
+    parser.add_argument("--pairs", type=int, default=0, help="random histories of a pair of hubs (pairs.py), so many")
     options = parser.parse_args()
+    if options.pairs:
+        return run_pairs(options.first, options.pairs, options.seconds)
     if options.histories:
         return run_histories(options.first, options.histories, options.seconds, options.only)
     if reason := why_not():

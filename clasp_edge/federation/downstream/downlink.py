@@ -74,6 +74,9 @@ class Downlink(PeerSender):
         self._begins_at = 0
         self._counted = True
         self._state_told = False
+        self.pair_policies: Policies | None = None
+        """Where this is the link of a pair of hubs: all that it carries."""
+        self.on_moved: Callable[[], None] | None = None
         self.mending: Mending | None = None
         self.comparison = Comparison()
         self._counting = False
@@ -95,7 +98,7 @@ class Downlink(PeerSender):
         """Tell this from now on, and nothing else."""
         trie = self.plane.trie
         self.drop()
-        self.policies = LeafPolicies(patterns, self._table, owned)
+        self.policies = self.pair_policies or LeafPolicies(patterns, self._table, owned)
         self.decided_there = owned.admits
         self.awaits_word = self._session.versioned
         self.scopes = self._session.scopes
@@ -120,6 +123,7 @@ class Downlink(PeerSender):
                 router.clock.wall_s, router.loop.call_later, begins_at=self._begins_at,
                 source=lambda at, then: log_pass.read(self, at, then),
             )  # fmt: skip
+            self.backlog.moved = self.on_moved
             log_pass.attach(self)
             backlog = self.backlog
             self._counted = backlog.drained
@@ -166,6 +170,11 @@ class Downlink(PeerSender):
         """The other router has been sent the state it asked for: now what happened meanwhile."""
         self._state_told = True
         self._start()
+
+    @property
+    def has_told_state(self) -> bool:
+        """Whether the other router has been sent the state it asked for."""
+        return self._state_told
 
     def _start(self) -> None:
         """What has waited comes after the state, in order. Where nothing waits, what happens now is told beside it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from clasp_edge.federation.shared.cursor_names import PEER, UPLINK
@@ -28,6 +29,9 @@ LOOK_S = 10.0
 LOOKS_BACK = 360
 """An hour of them: for a router that comes from another hub, so far back may lie what it has not heard."""
 
+MARGIN_S = 1.0
+"""How long word of when a router had heard all may have been on its way."""
+
 EARLIER_RECORDS = 10_000
 """For one that has heard nothing since before our start: so many records from before it."""
 
@@ -41,8 +45,10 @@ class Follower(Protocol):
 class PeerCursors:
     """Of one router that has a journal."""
 
-    def __init__(self, router: Router, journal: Log) -> None:
+    def __init__(self, router: Router, journal: Log, at_the_other: Callable[[], int | None] = lambda: None) -> None:
         self.journal = journal
+        self._at_the_other = at_the_other
+        """How far the other router of a pair has the log; None without one."""
         self._router = router
         self._here: dict[str, Follower] = {}
         now_s = router.clock.monotonic_s()
@@ -64,7 +70,7 @@ class PeerCursors:
         last = self.journal.last_sequence
         if apart_s is None:
             return last
-        since_s = self._router.clock.monotonic_s() - apart_s
+        since_s = self._router.clock.monotonic_s() - apart_s - MARGIN_S
         position = max(0, self._ends[0][1] - EARLIER_RECORDS) if self._ends else max(0, last - EARLIER_RECORDS)
         for at_s, end in self._ends:
             if at_s > since_s:
@@ -75,7 +81,15 @@ class PeerCursors:
         waits = [
             place for name, place in self.journal.cursors().items() if name in self._away or name.startswith(UPLINK)
         ]
+        lacks = self._at_the_other()
+        if lacks is not None:
+            position = min(position, lacks)
         return min([position, *(max(place, earliest) for place in waits)])
+
+    def go_on(self, place: str, begins_at: int) -> None:
+        """The router at this place has heard all up to there elsewhere."""
+        if place in self.journal.cursors() and self.journal.cursor(place) < begins_at:
+            self.journal.set_cursor(place, begins_at)
 
     def is_new_life(self, place: str, instance: int) -> bool:
         """Whether the router at this place may have been started anew since it was here last. Notes that it is here."""
@@ -103,7 +117,9 @@ class PeerCursors:
 
     def _look(self) -> None:
         self._router.loop.call_later(LOOK_S, self._look)
-        self._ends.append((self._router.clock.monotonic_s(), self.journal.last_sequence))
+        # A router that had heard all of the other router of a pair had heard what was there by then, and no more.
+        last, there = self.journal.last_sequence, self._at_the_other()
+        self._ends.append((self._router.clock.monotonic_s(), last if there is None else min(last, there)))
         for follower in self._here.values():
             follower.rest()
         longest_s = self._router.config.federation.keep_s

@@ -114,6 +114,8 @@ class PeerHandlers:
             self.peers.follow(session, message)
         elif message.op is FederationOp.DIGEST:
             self.peers.digest(session, message)
+        elif message.op is FederationOp.PAIR:
+            self.peers.pair_said(session, message)
         elif message.op is FederationOp.BOX:
             self.peers.box(session, message)
         elif message.op is FederationOp.STORED:

@@ -22,6 +22,7 @@ from clasp_edge.federation.downstream.digests import answer_digest
 from clasp_edge.federation.downstream.downlink import Downlink
 from clasp_edge.federation.downstream.held import Held
 from clasp_edge.federation.downstream.log_pass import LogPass
+from clasp_edge.federation.downstream.pair_link import DownPairLink, confirm_at_both, join_pair, pair_objection
 from clasp_edge.federation.downstream.peer_cursors import PeerCursors
 from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
 from clasp_edge.federation.downstream.router_ids import RouterIds
@@ -39,6 +40,7 @@ from clasp_edge.federation.shared.extensions import (
 )
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.namespace import Namespaces, Overlaps, TooManyComparisons, read_pattern
+from clasp_edge.federation.shared.pair import Pair
 from clasp_edge.federation.shared.status import PEERS, Params
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.session import shown_address
@@ -90,6 +92,8 @@ class Peer:
         self.shares: tuple[str, str] | None = None
         """A pattern of these that another router owned as well when the later of the two came, and its id."""
         self.downlink: Downlink | None = None
+        self.pair: DownPairLink | None = None
+        """Where it is the other router of the pair that this one belongs to."""
         self.name = session.name
         self.since_s = session.router.clock.wall_s()
 
@@ -102,11 +106,14 @@ class Peers:
     """All of one router."""
 
     def __init__(
-        self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None, ids: RouterIds
-    ) -> None:
+        self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None,
+        ids: RouterIds, pair: Pair | None = None,
+    ) -> None:  # fmt: skip
         self.identity = identity
+        self._pair = pair
         self._ids = ids
-        self._places = PeerCursors(router, journal) if journal is not None else None
+        self._journal = journal
+        self._places = PeerCursors(router, journal, self._at_the_other) if journal is not None else None
         self._recall = recall
         self._router = router
         self._seen = seen
@@ -119,6 +126,7 @@ class Peers:
         self.boxes = BoxStates(self._params, _base_of, router.clock.monotonic_s)
         self.leaves = ReferenceLeaves(router, identity, self.owned_by_others)
         router.on_ended.append(self.ended)
+        router.on_regranted.append(self.regranted)
         router.on_peer_refused = self.refused
 
     def of(self, session: Session) -> Peer | None:
@@ -144,6 +152,9 @@ class Peers:
             reason += f": the token does not let {router_id[:64]!r} write there"
         else:
             reason = self.objection(session, router_id, instance, message.patterns)
+        pair_flags = message.revisions.get("pair", 0)
+        if not reason and self._pair is not None:
+            reason = pair_objection(self._pair, session, router_id, message)
         owned = pattern_bytes(Namespaces(router_id, message.patterns).patterns)
         if not reason and not session.holding.charge(owned, Charge.FEDERATION):
             code, reason = ErrorCode.RATE_LIMITED, f"too many owned patterns: {self._router.memory_full()}"
@@ -159,10 +170,14 @@ class Peers:
             session.details = MqttDetails(session.holding)
         session.paced = True
         session.on_held = Held(session, peer.router_id, self._router.clock)
-        session.own_rate = self._router.config.federation.messages_per_second
+        if self._pair is not None and pair_flags:
+            peer.pair = join_pair(self._pair, session, peer.downlink, router_id, pair_flags)
+        # A pair passes on what others were allowed to say.
+        session.own_rate = 0 if peer.pair is not None else self._router.config.federation.messages_per_second
         self._router.apply_limits(session)
         buffer = self._router.plane.journal_buffer
-        strict = buffer is not None and buffer.strict
+        # With a pair, what boxes say is confirmed when the other router has it.
+        strict = (buffer is not None and buffer.strict) or self._pair is not None
         shared = self._shared_namespace(peer)
         keeps = self._places is not None and self._places.offered
         recalls = self._places is not None and _keeps_all(self._router.config.journal)
@@ -171,8 +186,23 @@ class Peers:
                 self.identity.router_id, self.identity.instance, shared, strict=strict, keeps=keeps, recalls=recalls,
                 versions=session.versioned, time_us=self._router.plane.now_hlc if session.versioned else 0,
                 mqtt=session.details is not None, boxes=True, heard=self._seen.heard_of(router_id),
+                pair=self._pair.flags if self._pair is not None and pair_flags else 0,
             )
         )  # fmt: skip
+        if self._pair is not None and peer.pair is not None:
+            self._pair.linked(peer.pair, pair_flags)
+
+    def pair_said(self, session: Session, message: FederationSync) -> None:
+        """PAIR."""
+        peer = self._by_session.get(session)
+        if peer is not None and peer.pair is not None and self._pair is not None:
+            self._pair.said(peer.pair, message)
+
+    def _at_the_other(self) -> int | None:
+        """How far the other router of the pair has the log, where there is one; None without a pair."""
+        if self._pair is None or self._journal is None:
+            return None
+        return self._pair.has_up_to(self._journal)
 
     def objection(self, session: Session, router_id: str, instance: int, owns: Sequence[str]) -> str | None:
         """Why this router cannot be admitted under this id, or with what it claims; None if it can."""
@@ -259,6 +289,12 @@ class Peers:
         self.leaves.ended(session)
         self._leave(session)
 
+    def regranted(self, session: Session) -> None:
+        """It shows another token: what it owns and is told was granted to the first one, and it keeps none of it."""
+        peer = self._by_session.get(session)
+        if peer is not None and peer.downlink is not None:
+            session.close(CloseCode.POLICY_VIOLATION, "another token on the same connection: connect anew with it")
+
     def _leave(self, session: Session) -> None:
         peer = self._by_session.get(session)
         if peer is not None:
@@ -269,6 +305,9 @@ class Peers:
                 self._tell(peer, "down")
 
     def _forget_session(self, peer: Peer) -> None:
+        if peer.pair is not None and self._pair is not None:
+            self._pair.unlinked(peer.pair, "the link to the other router is gone")
+            peer.pair = None
         if peer.session is not None:
             self._by_session.pop(peer.session, None)
             # By its next link it says what is locked there, and must not find itself in the way.
@@ -324,6 +363,9 @@ class Peers:
             restarted = self._places.is_new_life(place, peer.instance)
             begins_at = self._places.begins_at(apart_s)
             journal = self._places.journal
+            if self._pair is not None and message.origin and message.origin == self._pair.other:
+                # What it has heard there need not be told again, however long ago it was here.
+                self._places.go_on(place, begins_at)
             if self._log_pass is None:
                 plane = self._router.plane
                 self._log_pass = LogPass(
@@ -369,7 +411,9 @@ class Peers:
         waiting = max(1, backlog.depth) if backlog is not None and not backlog.drained else 0
         peer.downlink.port.send([reached_frame(number, waiting)])
         buffer = self._router.plane.journal_buffer
-        if buffer is not None and buffer.strict:
+        if self._pair is not None and self._journal is not None:
+            confirm_at_both(self._pair, self._journal, session, peer.pair, number)
+        elif buffer is not None and buffer.strict:
             # Held until the commit, also where what the peer has sent was here before, by another way.
             session.await_commit()
             session.send(stored_frame(number))

@@ -7,12 +7,14 @@ end is a clasp-edge too. Builds and reads them; knows no session.
   what it owns (from a hub: one of the other's that a third router owns as well); `link` tells several links of one
   router apart; `keeps`, from a hub, that it understands FOLLOW; `recalls`, that after a restart, too, it recognises
   what was under policy `log`.
+  `served`, from a box: another hub serves it at the moment, which it would leave for this one. `pair`: it is one of a
+  pair of hubs (`pair`).
   `heard:` and an epoch of the box in hexadecimal, from a hub: the highest number that it has heard of that, by
   whichever way. The box tells it what follows.
 - FOLLOW, before the declaration: the hub is to tell, in order, all messages that are under policy `log` here, those too
   that come while we are away. `revisions` is the table of policies, 0 latest, 1 log, 2 drop. `since_revision`, where we
   have heard everything of some hub, how many milliseconds ago that was, and 1: a hub that sees us for the first time
-  begins there.
+  begins there. `origin` is that hub's id.
 - ROUTE: the next `count` SETs and PUBLISHes stem from `origin`, where the first has the number `since_revision` in
   `epoch` (0: none of them has one), and have passed `hops` routers. `answer`, where it is not 0: they are devices'
   answers to what they were told (1), or values that end a loop of such answers (2).
@@ -28,6 +30,8 @@ end is a clasp-edge too. Builds and reads them; knows no session.
   the box sends what it has in them.
 - MQTT, where both know versions and it (PEER's `mqtt`): what MQTT clients are told of the SET or PUBLISH that follows
   (dataplane/mqtt_details.pyx). No message of the codec: it carries bytes.
+- PAIR, between the two hubs of a pair: `told` 1, that all that waited for the other one is there; `stores`, whether the
+  journal here is written.
 - BOX, to a hub whose PEER says `boxes`: how the box is (`box_report`).
 - LIFETIMES, before a SNAPSHOT that answers RequestSync: `revisions` are the ttl words (wire.md 2.3, SET) that give its
   params the life they have there.
@@ -72,18 +76,20 @@ ANSWERS = (0, 1, 2)
 def peer_frame(
     router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, keeps: bool = False, link: int = 0,
     versions: bool = False, time_us: int = 0, recalls: bool = False, mqtt: bool = False,
-    boxes: bool = False, heard: Mapping[int, int] | None = None,
+    boxes: bool = False, heard: Mapping[int, int] | None = None, pair: int = 0, served: bool = False,
 ) -> bytes:  # fmt: skip
     """PEER."""
     flags = (
         ("strict", strict), ("keeps", keeps), ("recalls", recalls), ("versions", versions), ("mqtt", mqtt),
-        ("boxes", boxes),
+        ("boxes", boxes), ("served", served),
     )  # fmt: skip
     told = {name: 1 for name, said in flags if said}
     if time_us:
         told["time"] = time_us
     if link:
         told["link"] = link
+    if pair:
+        told["pair"] = pair
     for epoch, number in (heard or {}).items():
         told[f"{_HEARD}{epoch:x}"] = number
     return encode(FederationSync(FederationOp.PEER, tuple(owns), told, instance, router_id))
@@ -95,12 +101,12 @@ def read_heard(message: FederationSync) -> dict[int, int]:
     return {int(name.removeprefix(_HEARD), 16): number for name, number in told if name.startswith(_HEARD)}
 
 
-def follow_frame(table: Mapping[str, str], apart_s: float | None = None) -> bytes:
-    """FOLLOW. `apart_s`: since everything was heard of some hub; None if it never was. Raises WireError for a table
-    that does not fit into a frame."""
+def follow_frame(table: Mapping[str, str], apart_s: float | None = None, hub: str = "") -> bytes:
+    """FOLLOW. `apart_s`: since everything was heard of some hub; None if it never was; `hub`: its id. Raises
+    WireError for a table that does not fit into a frame."""
     since = None if apart_s is None else int(apart_s * 1000) + 1
     revisions = {text: Policy[name.upper()] for text, name in table.items()}
-    return encode(FederationSync(FederationOp.FOLLOW, revisions=revisions, since_revision=since))
+    return encode(FederationSync(FederationOp.FOLLOW, revisions=revisions, since_revision=since, origin=hub or None))
 
 
 def read_follow(message: FederationSync) -> tuple[dict[str, str], float | None]:

@@ -65,6 +65,15 @@ def router_id(data_dir: Path, name: str = "") -> str:
 
 def _kept(path: Path) -> str:
     """The id in the file, which is made if it is not there. Without a place to keep it, one for this process."""
+    if found := kept_id(path):
+        return found
+    made = f"edge-{uuid.uuid4().hex[:12]}"
+    keep_id(path, made)
+    return made
+
+
+def kept_id(path: Path) -> str:
+    """The router id in the file; "" if there is none."""
     try:
         text = path.read_text().strip()
         if text and len(text) <= MAX_CHARACTERS and text.isascii() and text.isprintable() and "/" not in text:
@@ -74,12 +83,15 @@ def _kept(path: Path) -> str:
         pass
     except (OSError, UnicodeDecodeError) as error:
         log.warning("the router's id cannot be read from %s: %s", path, error)
-    made = f"edge-{uuid.uuid4().hex[:12]}"
+    return ""
+
+
+def keep_id(path: Path, text: str) -> None:
+    """Write the id into the file, if that can be done."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".new")
-        temporary.write_text(made + "\n")
+        temporary.write_text(text + "\n")
         temporary.replace(path)
     except OSError as error:
         log.warning("the router's id cannot be kept in %s: %s", path, error)
-    return made

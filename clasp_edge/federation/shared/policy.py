@@ -84,3 +84,15 @@ class Policies:
     def refusal(self, kind: str) -> str:
         """For a log line."""
         return f"{kind} outside of what the link carries"
+
+
+class PairPolicies(Policies):
+    """Of the link between two hubs that stand in for each other. `whole`: of each param every value is carried in
+    order, as where a SET is acknowledged only when both have it."""
+
+    def __init__(self, patterns: Sequence[str], *, whole: bool) -> None:
+        super().__init__(patterns, {})
+        self._found = (Policy.LOG, *_DEFAULTS[1:]) if whole else _DEFAULTS
+
+    def _find(self, address: bytes) -> tuple[Policy, ...] | None:
+        return self._found if super()._find(address) is not None else None

@@ -102,6 +102,8 @@ class LinkQueue:
         self.bytes = 0
         self.dropped = 0
         self.oldest_s = 0.0
+        self.moved: Callable[[], None] | None = None
+        """Called when the neighbour has acknowledged something."""
         self._cursor_name = place
         self._journal = journal
         self._max_bytes = max_bytes
@@ -351,6 +353,12 @@ class LinkQueue:
             self.oldest_s = following.since_s
         elif position and self.idle:
             self._settle()
+        if self.moved is not None:
+            self.moved()
+
+    def has(self, up_to: int) -> bool:
+        """Whether the neighbour has all that the link carries of the log up to this number."""
+        return self.idle or (self._journal is not None and self._journal.cursor(self._cursor_name) >= up_to)
 
     def _acknowledge(self, position: int) -> None:
         self._given_up = [stretch for stretch in self._given_up if stretch[1] > position]
@@ -398,11 +406,15 @@ class LinkQueue:
             return
         at = self._journal.cursor(self._cursor_name)
         place = self._places[0] if heard_up_to is None else min(self._places[0], heard_up_to)
-        if place < at:
+        if place <= at and place < self._journal.last_sequence:
+            # Also where nothing has been acknowledged since: what has come from there may be told again as well.
             self._again_up_to = at
             self._position = place
             self._journal.set_cursor(self._cursor_name, self._position)
             self._following = False
+            # What waits in memory lacks what had come from the neighbour in between: the log has both in order.
+            self._queue = deque(item for item in self._queue if not item.logged)
+            self._queue_bytes = sum(len(item.frame) + FIXED_BYTES for item in self._queue)
         self._places.clear()
         self.keep_place()
 

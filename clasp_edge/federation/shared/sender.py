@@ -42,6 +42,9 @@ MESSAGES_AT_ONCE = 512
 BYTES_AT_ONCE = 128 * 1024
 """Of the backlog in one turn of the loop: a millisecond or two, so that live traffic never waits for longer."""
 
+WINDOW_STORED = 8192
+"""Messages under way to a neighbour that acknowledges them only when they are stored, perhaps ten times a second."""
+
 FLIGHTS = 8
 """Batches of the backlog under way to a clasp-edge; more where they are small, as those of live traffic."""
 
@@ -94,6 +97,7 @@ class PeerSender(Relay):
         self.tombstones: dict[bytes, float] = {}
         self.told = 0
         self.drain_bytes = BYTES_AT_ONCE
+        self.window = MESSAGES_AT_ONCE
         self.all_heard_s = 0.0  # Unix time: whatever was written here before was acknowledged
         self.retells_up_to = 0
         """Up to this number of the log, what the neighbour has told is told to it too: it was started anew since, and
@@ -151,6 +155,11 @@ class PeerSender(Relay):
     @property
     def is_open(self) -> bool:
         return self._port is not None
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether nothing waits for the neighbour: what is said now is on its way at once."""
+        return self._draining and self.backlog is not None and self.backlog.drained
 
     # ---- from the plane ----
 
@@ -494,7 +503,7 @@ class PeerSender(Relay):
 
     def enough_under_way(self, backlog: LinkQueue) -> bool:
         """Whether the neighbour has to acknowledge something first."""
-        return backlog.flights >= FLIGHTS and backlog.flying >= MESSAGES_AT_ONCE
+        return backlog.flights >= FLIGHTS and backlog.flying >= self.window
 
     def _drain(self) -> None:
         backlog, port = self.backlog, self._port

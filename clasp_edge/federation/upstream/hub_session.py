@@ -90,6 +90,11 @@ class Owner(Protocol):
     def owned(self, address: bytes) -> bool: ...
     def policies(self) -> Mapping[str, str]: ...
     def apart_s(self) -> float | None: ...
+    def heard_of(self) -> str: ...
+    def pair_flags(self) -> int: ...
+    def is_served(self) -> bool: ...
+    def pair_answer(self, session: HubSession) -> str | None: ...
+    def pair_said(self, session: HubSession, message: FederationSync) -> None: ...
     def heard_all(self, since_s: float) -> None: ...
     def when_stored(self, then: Callable[[], None]) -> None: ...
     def is_same_life(self, hub_instance: int) -> bool: ...
@@ -115,6 +120,7 @@ class HubSession:
         self.hub_name = ""
         self.hub_id = ""
         self.hub_instance = 0
+        self.pair_flags = 0
         self.also_owned = ""
         """The first pattern of ours that another router there owns as well."""
         self.plain = False
@@ -128,7 +134,7 @@ class HubSession:
             MessageType.ERROR: self._on_error,
         }
         self._same_life = False
-        self._hub_stores = False
+        self.hub_stores = False
         self.versioned = False
         self.tells_mqtt = False
         self.recalls = False
@@ -144,6 +150,7 @@ class HubSession:
         self._contested: dict[bytes, bool] = {}  # whether it is gone here too, if the hub turns out to have none
         self._asked: dict[bytes, bool] = {}
         self._ended = False
+        self.is_settled = False
 
     def start(self) -> None:
         """Say HELLO."""
@@ -167,6 +174,26 @@ class HubSession:
 
     def send(self, frames: list[bytes]) -> None:
         self.link.send(frames)
+
+    # ---- a link of a pair of hubs (`shared.pair`) ----
+
+    dialled = True
+
+    @property
+    def sender(self) -> PeerSender:
+        return self.owner.sender
+
+    def say(self, frame: bytes) -> None:
+        self.link.send([frame])
+
+    def ask(self) -> None:
+        """The connection asks by itself, and ends when there is no answer."""
+
+    def silent_s(self) -> float:
+        return 0.0
+
+    def end_link(self, reason: str) -> None:
+        self.link.abort(reason)
 
     # ---- what comes in ----
 
@@ -203,7 +230,14 @@ class HubSession:
             self.link.send(
                 [
                     peer_frame(
-                        owner.router_id, owner.instance, owner.owns(), link=owner.link_number, versions=True, mqtt=True
+                        owner.router_id,
+                        owner.instance,
+                        owner.owns(),
+                        link=owner.link_number,
+                        versions=True,
+                        mqtt=True,
+                        pair=owner.pair_flags(),
+                        served=owner.is_served(),
                     )
                 ]
             )
@@ -252,6 +286,7 @@ class HubSession:
 
     def settled(self) -> None:
         """The states are the same on both ends, or on their way to be."""
+        self.is_settled = True
         self.owner.settled(self)
         self._heartbeat.beat()
 
@@ -288,6 +323,8 @@ class HubSession:
             self.owner.when_stored(lambda: self._stored(number))
         elif message.op is FederationOp.PEER and self.is_edge:
             self._on_peer(message)
+        elif message.op is FederationOp.PAIR and self.is_edge:
+            self.owner.pair_said(self, message)
         elif isinstance(self._state_sync, VersionSync):
             if message.op is FederationOp.MEND:
                 self._state_sync.mend(read_buckets(message))
@@ -304,7 +341,11 @@ class HubSession:
         if self.hub_id == self.owner.router_id:
             self.link.close("this is the router itself: the uplink's url leads back here")
             return
-        self._hub_stores = bool(message.revisions.get("strict"))
+        self.pair_flags = message.revisions.get("pair", 0)
+        if objection := self.owner.pair_answer(self):
+            self.link.close(objection)
+            return
+        self.hub_stores = bool(message.revisions.get("strict"))
         self.hub_instance = message.since_revision or 0
         self._same_life = self.owner.is_same_life(self.hub_instance)
         self.versioned = bool(message.revisions.get("versions"))
@@ -321,7 +362,7 @@ class HubSession:
 
     def _follow(self) -> None:
         try:
-            self.link.send([follow_frame(self.owner.policies(), self.owner.apart_s())])
+            self.link.send([follow_frame(self.owner.policies(), self.owner.apart_s(), self.owner.heard_of())])
         except WireError:
             self.owner.trouble(
                 "the table `policy` is too large for the hub: what happens while we are away is not told"
@@ -430,7 +471,7 @@ class HubSession:
         self._heartbeat.reached(number, waiting)
         sender = self.owner.sender
         sender.reached(number)
-        if not self._hub_stores:
+        if not self.hub_stores:
             sender.stored(number)
         if self._contested:
             for address in [address for address in self._contested if not sender.is_in_flight(address)]:

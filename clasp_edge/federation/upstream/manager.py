@@ -12,6 +12,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.federation.shared.dedup import Seen
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.identity import Identity
+from clasp_edge.federation.shared.pair import NAME, Pair, uplink_of
 from clasp_edge.federation.shared.queue import Log
 from clasp_edge.federation.upstream.box_reporter import BoxCollector, BoxReporter, Summary
 from clasp_edge.federation.upstream.uplink import Uplink
@@ -24,7 +25,7 @@ class Uplinks:
 
     def __init__(
         self, router: Router, identity: Identity, seen: Seen, recall: DedupRecovery, journal: Log | None,
-        summary: Summary, decided_above: Callable[[bytes], bool] = lambda address: False,
+        summary: Summary, decided_above: Callable[[bytes], bool] = lambda address: False, pair: Pair | None = None,
     ) -> None:  # fmt: skip
         """`decided_above(address)`: whether its locks and strategies are decided beyond an uplink."""
         self._decided_above = decided_above
@@ -33,6 +34,7 @@ class Uplinks:
         self._seen = seen
         self._recall = recall
         self._journal = journal
+        self._pair = pair
         self._random = Random()
         self.running: dict[str, Uplink] = {}
         self._summary = summary
@@ -40,21 +42,25 @@ class Uplinks:
 
     def apply(self, config: Config) -> None:
         """Run exactly the uplinks of this configuration. Those that have not changed go on undisturbed."""
+        wanted_now = dict(config.uplink)
+        pair = self._pair if self._pair is not None and self._pair.config.url else None
+        if pair is not None:
+            wanted_now[NAME] = uplink_of(pair.config)
         changed: dict[str, Uplink] = {}
         for name, uplink in list(self.running.items()):
-            if config.uplink.get(name) != uplink.config:
-                uplink.stop(for_good=name not in config.uplink)
+            if wanted_now.get(name) != uplink.config:
+                uplink.stop(for_good=name not in wanted_now)
                 changed[name] = self.running.pop(name)
-        if config.uplink and self._collector is None:
+        if wanted_now and self._collector is None:
             self._collector = BoxCollector(self._router.plane)
             self._collector.open()
-        for name, wanted in config.uplink.items():
+        for name, wanted in wanted_now.items():
             if name not in self.running:
                 assert self._collector is not None
                 reporter = BoxReporter(self._collector, self._summary, self._router.clock.monotonic_s)
                 uplink = Uplink(
                     self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random,
-                    self._decided_above, reporter,
+                    self._decided_above, reporter, pair if name == NAME else None,
                 )  # fmt: skip
                 self.running[name] = uplink
                 if name in changed:

@@ -27,9 +27,9 @@ from clasp_edge.federation.shared.extensions import LOCK_HELD
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
-from clasp_edge.federation.shared.policy import Policies, Policy
+from clasp_edge.federation.shared.policy import PairPolicies, Policies, Policy
 from clasp_edge.federation.shared.queue import Item, LinkQueue, Log
-from clasp_edge.federation.shared.sender import PeerSender
+from clasp_edge.federation.shared.sender import MESSAGES_AT_ONCE, WINDOW_STORED, PeerSender
 from clasp_edge.federation.shared.status import UplinkStatus
 from clasp_edge.federation.upstream.connector import Connector, DialOptions
 from clasp_edge.federation.upstream.hub_session import HubSession
@@ -39,10 +39,12 @@ from clasp_edge.wire import ErrorCode, SignalType
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
+    from clasp_edge.federation.shared.pair import Pair
     from clasp_edge.federation.upstream.box_reporter import BoxReporter
     from clasp_edge.federation.upstream.connection import Connection
     from clasp_edge.journal.cursors import Logged
     from clasp_edge.router.router import Router
+    from clasp_edge.wire import FederationSync
 
 log = logging.getLogger("clasp_edge.uplink")
 
@@ -59,10 +61,13 @@ class Uplink:
     def __init__(
         self, router: Router, name: str, config: UplinkConfig, identity: Identity, seen: Seen, recall: DedupRecovery,
         journal: Log | None, random: Random, decided_above: Callable[[bytes], bool], reporter: BoxReporter,
+        pair: Pair | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.config = config
         self.seen = seen
+        self._pair = pair
+        """Whose link this is, if it is that of a pair of hubs."""
         self._identity = identity
         self._recall = recall
         self._reporter = reporter
@@ -84,7 +89,9 @@ class Uplink:
         self._writer = f"uplink:{name}".encode()
         self._owned = Namespaces("", with_stems(config.owns))
         self._patterns = tuple(dict.fromkeys((*with_stems(config.owns), *with_stems(config.wants))))
-        policies = Policies(self._patterns, config.policy)
+        policies = (
+            Policies(self._patterns, config.policy) if pair is None else PairPolicies(self._patterns, whole=pair.strict)
+        )
         self.sender = PeerSender(
             router.plane, policies, identity.logged, identity.unlogged, self.loop.call_later, self._clock.wall_s
         )
@@ -96,6 +103,9 @@ class Uplink:
             self.sender.pump_soon, self._clock.wall_s, self.loop.call_later,
         )  # fmt: skip
         self.sender.backlog = self.backlog
+        if pair is not None:
+            self.backlog.moved = pair.moved
+            pair.dial = self._dial
         urls = (config.url,) if isinstance(config.url, str) else config.url
         tls = TlsOptions(config.tls_ca, config.tls_cert, config.tls_key, config.tls_server_name, config.tls_pin)
         options = DialOptions(
@@ -120,6 +130,8 @@ class Uplink:
         self.time_known = False
         self._silent_until_s = 0.0  # a hub may give a thousand reasons a second to complain
         self._stopped = False
+        self._connecting = False  # what an earlier life has left to send is known
+        self._dialling = True
         self.state = "connecting"
         self.echo_rtt_s = 0.0
         self._up_until_s = 0.0  # Unix time; 0 for never
@@ -139,7 +151,19 @@ class Uplink:
 
     def _connect(self) -> None:
         if not self._stopped:
+            self._connecting = True
+            if self._dialling:
+                self.dialer.start()
+
+    def _dial(self, wanted: bool) -> None:
+        """As the pair has it: the other router of it may be the one that dials."""
+        self._dialling = wanted
+        if self._stopped or not self._connecting:
+            return
+        if wanted:
             self.dialer.start()
+        else:
+            self.dialer.stop("the other router of the pair dials")
 
     def take_over(self, predecessor: Uplink) -> None:
         """Go on where the uplink of this name has stopped that had another configuration."""
@@ -197,6 +221,8 @@ class Uplink:
             session.end()
             session.note_session()
         if session is not None and session is self._session:
+            if self._pair is not None:
+                self._pair.unlinked(session, reason)
             self._session = None
             self._up_until_s = self._clock.wall_s()
             self.sender.close()
@@ -211,12 +237,15 @@ class Uplink:
     def established(self, session: HubSession) -> None:
         """The hub takes what we tell it on this link; an earlier one is not used any more."""
         if self._session is not None:
+            if self._pair is not None:
+                self._pair.unlinked(self._session, "the link was made anew")
             self._session.end()
             self._session.note_session()
             self.sender.close()
         self._session = session
         self._reporter.begin()
         self.sender.speak_versions(session.versioned)
+        self.sender.window = WINDOW_STORED if session.hub_stores else MESSAGES_AT_ONCE
         self.sender.tells_locks = self.sender.awaits_word = session.versioned
         if not session.versioned:
             self.sender.agreement.nobody_decides()
@@ -231,6 +260,8 @@ class Uplink:
             # Nothing waits, so what happens from now on need not wait for the states to be compared.
             self.sender.start_draining()
         self.dialer.established(session.link)
+        if self._pair is not None and session.pair_flags:
+            self._pair.linked(session, session.pair_flags)
         self.state = "syncing"
         self._earlier_error = self.last_error
         self.status.write()
@@ -272,6 +303,47 @@ class Uplink:
             return self._clock.monotonic_s() - self._heard_all_s
         kept = self._journal.cursor(HEARD + self.name) if self._journal is not None else 0
         return max(0.0, self._router.plane.clock_us / 1e6 - (kept & (_BEYOND - 1))) if kept else None
+
+    def heard_of(self) -> str:
+        """The id of the hub that this was."""
+        return self._hub_id
+
+    def is_served(self) -> bool:
+        """Whether there is an established link, which a new one would take the place of."""
+        return self._session is not None
+
+    # ---- the pair ----
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether this is the link of a pair of hubs."""
+        return self._pair is not None
+
+    def pair_flags(self) -> int:
+        """For PEER."""
+        return self._pair.flags if self._pair is not None else 0
+
+    def pair_answer(self, session: HubSession) -> str | None:
+        """The hub has said who it is. Why this is not the link of the pair, if it was to be."""
+        pair = self._pair
+        if pair is None:
+            return None
+        if not session.pair_flags:
+            pair.trouble(
+                f"{session.hub_name[:64]!r} takes no part in the pair: it has no [federation.pair], or is too old"
+            )
+        elif objection := pair.objection(session.hub_id):
+            pair.trouble(objection)
+            return objection
+        else:
+            pair.take(session.hub_id)
+            self.sender.policies = PairPolicies(self._patterns, whole=pair.carries_whole(session.pair_flags))
+        return None
+
+    def pair_said(self, session: HubSession, message: FederationSync) -> None:
+        """PAIR."""
+        if self._pair is not None:
+            self._pair.said(session, message)
 
     def is_same_life(self, hub_instance: int) -> bool:
         """Whether the hub is the process whose state was settled with ours last, be it before we were started anew."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from support.client import Closed, WsClient
 from support.daemon import Daemon
 from support.leaves import ALL_FEATURES, Connect, compare, connecting, declare, put, refused
 
-from clasp_edge.wire import Ack, Bundle, FederationOp, FederationSync, Set
+from clasp_edge.wire import Ack, Bundle, FederationOp, FederationSync, Hello, Message, Set
 
 AUTHENTICATED = """
 [security]
@@ -20,10 +21,16 @@ subject = "leaf"
 scopes = ["read:/site-a/**", "write:/site-a/**", "write:/shared/**"]
 
 [[security.token]]
+token = "two-token-two-token-two-token-two"
+subject = "two"
+scopes = ["read:/**", "write:/**"]
+
+[[security.token]]
 token = "root-token-root-token-root-token"
 subject = "root"
 scopes = ["admin:/**"]
 """
+TWO_SITES_TOKEN = "two-token-two-token-two-token-two"
 LEAF_TOKEN = "leaf-token-leaf-token-leaf-token"
 ROOT_TOKEN = "root-token-root-token-root-token"
 
@@ -78,3 +85,24 @@ def test_a_token_that_lost_its_scope_gets_nothing_from_its_declaration(connect: 
     assert compare(peer, {"/site-b/secret": 0}) == []
     put(admin, "/site-b/secret", 2)
     assert peer.sync() == []
+
+
+def test_a_box_that_shows_another_token_keeps_nothing_of_the_first(connect: Connect) -> None:
+    """Neither what it owns nor what it is told; by a new connection it is what the new token makes of it."""
+    admin = connect(token=ROOT_TOKEN, peer=False)
+    box = connect(token=TWO_SITES_TOKEN)
+    box.send(FederationSync(FederationOp.PEER, patterns=("/site-b/**",), origin="box", since_revision=1))
+    box.recv_until(FederationSync)
+    declare(box, "/site-b/**")
+    box.send(Hello(1, "box", ALL_FEATURES, token=LEAF_TOKEN))
+    put(admin, "/site-b/secret", 2)
+    heard: list[Message] = []
+    with pytest.raises(Closed):
+        hear_all(box, heard)
+    assert not any(isinstance(message, Set) for message in heard)
+
+
+def hear_all(peer: WsClient, heard: list[Message]) -> None:
+    """Until the connection ends."""
+    while True:
+        heard.append(peer.recv(30.0))

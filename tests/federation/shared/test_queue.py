@@ -395,7 +395,10 @@ def test_what_was_acknowledged_in_the_last_seconds_can_be_told_again(tmp_path: P
         found += box.send()
         box.acknowledge()
         box.turn()
-    assert found == [5, 6, 7, 8, 9]
+    assert found == [5, 6, 7, 8, 9], "what waited in memory is read from the log too"
+    assert box.send() == []
+    box.turn()
+    assert box.send() == []
     assert (box.backlog.depth, box.backlog.dropped, box.backlog.idle) == (0, 0, True)
     for _ in range(KEPT_PLACES):
         box.backlog.keep_place()

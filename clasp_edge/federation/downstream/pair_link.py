@@ -1,0 +1,98 @@
+"""The other router of a pair, where that one has dialled: whether it is the one, and what is confirmed to whom.
+
+The pair itself is `shared.pair`; this is its way through sessions.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from clasp_edge.federation.shared.extensions import stored_frame
+from clasp_edge.federation.shared.pair import PATTERNS
+from clasp_edge.federation.shared.policy import PairPolicies
+from clasp_edge.wire import Ping, encode
+from clasp_edge.wire.pattern import Pattern
+
+if TYPE_CHECKING:
+    from clasp_edge.federation.downstream.downlink import Downlink
+    from clasp_edge.federation.shared.pair import Pair
+    from clasp_edge.federation.shared.queue import Log
+    from clasp_edge.federation.shared.sender import PeerSender
+    from clasp_edge.router.session import Session
+    from clasp_edge.wire import FederationSync
+
+log = logging.getLogger("clasp_edge.federation")
+
+EVERYTHING = Pattern(b"/**")
+
+
+class DownPairLink:
+    """A `PairLink`: its session, and what it is told by."""
+
+    dialled = False
+
+    def __init__(self, session: Session, downlink: Downlink) -> None:
+        self._session = session
+        self._downlink = downlink
+
+    @property
+    def sender(self) -> PeerSender:
+        return self._downlink
+
+    @property
+    def is_settled(self) -> bool:
+        return self._downlink.has_told_state
+
+    def say(self, frame: bytes) -> None:
+        """Past all replies that wait for a commit."""
+        if not self._session.closing:
+            self._downlink.port.send([frame])
+
+    def ask(self) -> None:
+        self.say(encode(Ping()))
+
+    def silent_s(self) -> float:
+        return max(0.0, (self._session.router.core.monotonic_us - self._session.heard_us) / 1e6)
+
+    def end_link(self, reason: str) -> None:
+        """At once: a polite end waits for an answer."""
+        log.warning("%r: %s", self._session, reason)
+        self._session.link.abort()
+
+
+def pair_objection(pair: Pair, session: Session, router_id: str, message: FederationSync) -> str | None:
+    """Why a router cannot be the other one of our pair, as it says it is; or why a box should stay where it is."""
+    if not message.revisions.get("pair"):
+        return pair.not_ready(served=bool(message.revisions.get("served")))
+    granted = session.granted
+    if granted is not None and not (granted.covers("read", EVERYTHING) and granted.covers("write", EVERYTHING)):
+        return f"insufficient scope: one of a pair needs read:/** and write:/**, {router_id[:64]!r} has less"
+    objection = pair.objection(router_id)
+    if objection:
+        log.warning("pair: %s says it is one of this pair and is refused: %s", session.link.remote, objection)
+    return objection
+
+
+def join_pair(pair: Pair, session: Session, downlink: Downlink, router_id: str, flags: int) -> DownPairLink:
+    """The other router is here, to which there is no objection."""
+    pair.take(router_id)
+    downlink.pair_policies = PairPolicies(PATTERNS, whole=pair.carries_whole(flags))
+    downlink.on_moved = pair.moved
+    return DownPairLink(session, downlink)
+
+
+def confirm_at_both(pair: Pair, journal: Log, session: Session, link: DownPairLink | None, checkpoint: int) -> None:
+    """STORED, to a box when both of the pair have everything before the checkpoint; to the other router itself (`link`)
+    as soon as the journal here has it: each stands for the other, so neither may wait for the other's word."""
+    if link is not None:
+        journal.when_stored(lambda: link.say(stored_frame(checkpoint)))
+        return
+
+    def confirm() -> None:
+        if not session.closing:
+            session.await_commit()  # in strict mode, where the disk has failed
+            session.send(stored_frame(checkpoint))
+
+    up_to = journal.last_sequence
+    journal.when_stored(lambda: pair.when_there(up_to, confirm))
