@@ -49,6 +49,8 @@ SERVING = (
     "shared.queue",
     "shared.relay",
     "shared.unpack",
+    "shared.waiting_frames",
+    "shared.agreement",
     "shared.sender",
     "downstream.downlink",
     "downstream.log_pass",
