@@ -212,8 +212,8 @@ class Daemon:
             part.apply_config(self._config)
 
     def _hang_up(self) -> None:
-        """SIGHUP has come. Where the files are soon read, it is in force before anything that came after it is looked at:
-        it may revoke tokens, and who sends it and goes on expects what the files say."""
+        """SIGHUP has come. Where the files are soon read, it is in force before anything that came after it is looked
+        at: it may revoke tokens, and who sends it and goes on expects what the files say."""
         if has_many_rules(self._config):
             self._reload("SIGHUP")
         else:
