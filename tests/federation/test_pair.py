@@ -10,11 +10,24 @@ from pathlib import Path
 import pytest
 from support.client import WsClient
 from support.clock_shim import ByClock, ShiftedClock
+from support.console import ask
 from support.daemon import Daemon, Manager
 from support.federated import await_error, await_up, await_value, box, client, frozen, state, uplink, value
 from support.live import eventually, get, subscribe
 
-from clasp_edge.wire import Ack, Publish, Qos, Replay, Set, SignalType
+from clasp_edge.federation.downstream.pair_link import MAX_WAITING
+from clasp_edge.wire import (
+    Ack,
+    FederationOp,
+    FederationSync,
+    Hello,
+    Publish,
+    Qos,
+    Replay,
+    Set,
+    SignalType,
+    Welcome,
+)
 
 STRICT: dict[str, object] = {"journal.mode": "strict"}
 GROUP: dict[str, object] = {"journal.mode": "group", "journal.commit_interval_ms": 20}
@@ -262,3 +275,48 @@ def test_clocks_that_are_a_year_apart(tmp_path: Path) -> None:
             for other in (first, second):
                 await_value(other, "/x/level", number, WAIT_S)
         assert cues(first) == cues(second) == [1, 2, 3]
+
+
+def test_what_waits_for_the_other_one_is_bounded_and_gone_with_its_box() -> None:
+    """A router that asks and asks for what nobody confirms, while the other one is away."""
+    with hub("a", "b", GROUP, alone="wait") as first:
+        for name in ("one", "two"):
+            with introduced(first, name) as asking:
+                ask_for_all(asking, 2_000)
+                eventually(lambda: 0 < waiting(first) <= MAX_WAITING, WAIT_S)
+                ask_for_all(asking, 1_000)
+                assert 0 < waiting(first) <= MAX_WAITING
+            eventually(lambda: waiting(first) == 0, WAIT_S)
+        with introduced(first, "three") as asking:
+            ask_for_all(asking, 1_000)
+            with hub("b", first, GROUP, alone="wait") as second:
+                await_in_step(first, second)
+                stored = 0
+                while stored < 1_000:
+                    message = asking.recv(WAIT_S)
+                    if isinstance(message, FederationSync) and message.op is FederationOp.STORED:
+                        assert (message.since_revision or 0) > stored
+                        stored = message.since_revision or 0
+
+
+def introduced(at: Daemon, name: str) -> WsClient:
+    """A router that speaks by hand."""
+    peer = WsClient(at.ws_url)
+    peer.send(Hello(1, name, ("param", "federation")))
+    peer.recv_type(Welcome)
+    peer.send(FederationSync(FederationOp.PEER, (), {"versions": 1}, 7, name))
+    peer.send(FederationSync(FederationOp.DECLARE_NAMESPACES, ("/x/**",), origin=name))
+    peer.sync(WAIT_S)
+    return peer
+
+
+def ask_for_all(peer: WsClient, count: int) -> None:
+    """Checkpoints 1, 2 ... `count`."""
+    for number in range(1, count + 1):
+        peer.send(FederationSync(FederationOp.CHECKPOINT, since_revision=number))
+    peer.sync(WAIT_S)
+
+
+def waiting(at: Daemon) -> int:
+    """Confirmations that wait for the other router."""
+    return int(ask(at.control_path, request="status")["result"]["pair"]["waiting"])

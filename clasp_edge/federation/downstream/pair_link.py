@@ -26,6 +26,9 @@ log = logging.getLogger("clasp_edge.federation")
 
 EVERYTHING = Pattern(b"/**")
 
+MAX_WAITING = 256
+"""Checkpoints of one box that are confirmed one by one."""
+
 
 class DownPairLink:
     """A `PairLink`: its session, and what it is told by."""
@@ -82,17 +85,47 @@ def join_pair(pair: Pair, session: Session, downlink: Downlink, router_id: str, 
     return DownPairLink(session, downlink)
 
 
-def confirm_at_both(pair: Pair, journal: Log, session: Session, link: DownPairLink | None, checkpoint: int) -> None:
-    """STORED, to a box when both of the pair have everything before the checkpoint; to the other router itself (`link`)
-    as soon as the journal here has it: each stands for the other, so neither may wait for the other's word."""
-    if link is not None:
-        journal.when_stored(lambda: link.say(stored_frame(checkpoint)))
-        return
+class BoxConfirmations:
+    """STORED, to one box, when both of the pair have everything before its checkpoint. What waits is bounded, for it
+    may do so as long as the other router is away: the latest of more checkpoints stands for those before it."""
 
-    def confirm() -> None:
-        if not session.closing:
-            session.await_commit()  # in strict mode, where the disk has failed
-            session.send(stored_frame(checkpoint))
+    def __init__(self, pair: Pair, journal: Log, session: Session) -> None:
+        self._pair = pair
+        self._journal = journal
+        self._session = session
+        self._count = 0
+        self._later = 0
 
-    up_to = journal.last_sequence
-    journal.when_stored(lambda: pair.when_there(up_to, confirm))
+    def ask(self, checkpoint: int) -> None:
+        """CHECKPOINT."""
+        if self._count >= MAX_WAITING:
+            self._later = checkpoint
+            return
+        self._count += 1
+        up_to = self._journal.last_sequence
+        self._journal.when_stored(lambda: self._is_stored(up_to, checkpoint))
+
+    def end(self) -> None:
+        """The box has left: it asks again by its next link."""
+        self._later = 0
+        self._pair.forget(self)
+
+    def _is_stored(self, up_to: int, checkpoint: int) -> None:
+        if not self._session.closing:
+            self._pair.when_there(up_to, lambda: self._confirm(checkpoint), self)
+
+    def _confirm(self, checkpoint: int) -> None:
+        self._count -= 1
+        if self._session.closing:
+            return
+        self._session.await_commit()  # in strict mode, where the disk has failed
+        self._session.send(stored_frame(checkpoint))
+        if self._later:
+            later, self._later = self._later, 0
+            self.ask(later)
+
+
+def confirm_to_other(journal: Log, link: DownPairLink, checkpoint: int) -> None:
+    """STORED, to the other router itself, as soon as the journal here has everything: each stands for the other, so
+    neither may wait for the other's word."""
+    journal.when_stored(lambda: link.say(stored_frame(checkpoint)))

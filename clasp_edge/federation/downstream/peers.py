@@ -22,7 +22,13 @@ from clasp_edge.federation.downstream.digests import answer_digest
 from clasp_edge.federation.downstream.downlink import Downlink
 from clasp_edge.federation.downstream.held import Held
 from clasp_edge.federation.downstream.log_pass import LogPass
-from clasp_edge.federation.downstream.pair_link import DownPairLink, confirm_at_both, join_pair, pair_objection
+from clasp_edge.federation.downstream.pair_link import (
+    BoxConfirmations,
+    DownPairLink,
+    confirm_to_other,
+    join_pair,
+    pair_objection,
+)
 from clasp_edge.federation.downstream.peer_cursors import PeerCursors
 from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
 from clasp_edge.federation.downstream.router_ids import RouterIds
@@ -94,6 +100,8 @@ class Peer:
         self.downlink: Downlink | None = None
         self.pair: DownPairLink | None = None
         """Where it is the other router of the pair that this one belongs to."""
+        self.confirmations: BoxConfirmations | None = None
+        """Where this router is one of a pair, and it is not."""
         self.name = session.name
         self.since_s = session.router.clock.wall_s()
 
@@ -172,6 +180,8 @@ class Peers:
         session.on_held = Held(session, peer.router_id, self._router.clock)
         if self._pair is not None and pair_flags:
             peer.pair = join_pair(self._pair, session, peer.downlink, router_id, pair_flags)
+        elif self._pair is not None and self._journal is not None:
+            peer.confirmations = BoxConfirmations(self._pair, self._journal, session)
         # A pair passes on what others were allowed to say.
         session.own_rate = 0 if peer.pair is not None else self._router.config.federation.messages_per_second
         self._router.apply_limits(session)
@@ -308,6 +318,9 @@ class Peers:
         if peer.pair is not None and self._pair is not None:
             self._pair.unlinked(peer.pair, "the link to the other router is gone")
             peer.pair = None
+        if peer.confirmations is not None:
+            peer.confirmations.end()
+            peer.confirmations = None
         if peer.session is not None:
             self._by_session.pop(peer.session, None)
             # By its next link it says what is locked there, and must not find itself in the way.
@@ -411,8 +424,10 @@ class Peers:
         waiting = max(1, backlog.depth) if backlog is not None and not backlog.drained else 0
         peer.downlink.port.send([reached_frame(number, waiting)])
         buffer = self._router.plane.journal_buffer
-        if self._pair is not None and self._journal is not None:
-            confirm_at_both(self._pair, self._journal, session, peer.pair, number)
+        if peer.pair is not None and self._journal is not None:
+            confirm_to_other(self._journal, peer.pair, number)
+        elif peer.confirmations is not None:
+            peer.confirmations.ask(number)
         elif buffer is not None and buffer.strict:
             # Held until the commit, also where what the peer has sent was here before, by another way.
             session.await_commit()

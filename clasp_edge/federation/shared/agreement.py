@@ -7,7 +7,10 @@ decides about it or passes it on, has dealt with it; meanwhile it stands here (d
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
+
+from clasp_edge.federation.shared.extensions import BUCKETS
 
 UNDER_WAY_US = 2_000_000
 """A version that was assigned less than this ago may be on its way."""
@@ -35,25 +38,31 @@ class Comparison:
     writes."""
 
     def __init__(self) -> None:
-        self._ours: Mapping[int, int] | None = None
-        self._theirs: Mapping[int, int] = {}
-        self._rounds: dict[int, int] = {}
+        self._before: array[int] | None = None
+        """By bucket, of those that differed: what both ends had in it, as a hash. A hub keeps one for each box."""
+        self._rounds = bytes(BUCKETS)
+        """By bucket: after how many comparisons in a row it differed."""
 
     def settled(self, differing: Sequence[int], ours: Mapping[int, int], theirs: Mapping[int, int]) -> list[int]:
         """Those to be mended: all of them the first time, and those that never rest after so many rounds."""
-        before, before_theirs = self._ours, self._theirs
-        self._ours, self._theirs = ours, theirs
+        before, now = self._before, array("q", bytes(8 * BUCKETS)) if differing else _NONE_DIFFER
+        for bucket in differing:
+            now[bucket] = hash((ours.get(bucket), theirs.get(bucket)))
+        self._before = now
         if before is None:
             return list(differing)
-        rounds = {bucket: self._rounds.get(bucket, 0) + 1 for bucket in differing}
-        found = [
-            bucket
-            for bucket in differing
-            if (before.get(bucket) == ours.get(bucket) and before_theirs.get(bucket) == theirs.get(bucket))
-            or rounds[bucket] >= RESTLESS
-        ]
-        self._rounds = {bucket: count for bucket, count in rounds.items() if count < RESTLESS}
+        rounds, found = bytearray(BUCKETS), []
+        for bucket in differing:
+            rounds[bucket] = self._rounds[bucket] + 1
+            if before[bucket] == now[bucket] or rounds[bucket] >= RESTLESS:
+                found.append(bucket)
+            if rounds[bucket] >= RESTLESS:
+                rounds[bucket] = 0
+        self._rounds = bytes(rounds)
         return found
+
+
+_NONE_DIFFER = array("q", bytes(8 * BUCKETS))
 
 
 class Agreement:

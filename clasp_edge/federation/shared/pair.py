@@ -114,7 +114,7 @@ class Pair:
         self._clock = clock
         self._links: dict[PairLink, _Progress] = {}
         self._guard: PairLink | None = None
-        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[int, Callable[[], None], object]] = deque()
         self._apart_since_s = clock.monotonic_s()
         self._since_us = clock.wall_us()
         self._unlinked_s = clock.monotonic_s()
@@ -206,12 +206,17 @@ class Pair:
 
     # ---- what waits ----
 
-    def when_there(self, up_to: int, then: Callable[[], None]) -> None:
+    def when_there(self, up_to: int, then: Callable[[], None], whose: object = None) -> None:
         """Call `then` when the other router has the log up to this number, or stands for nothing at the moment."""
         if not self._waiting and self._is_there(up_to):
             then()
         else:
-            self._waiting.append((up_to, then))
+            self._waiting.append((up_to, then, whose))
+
+    def forget(self, whose: object) -> None:
+        """Whoever waits under this has left."""
+        if any(each[2] is whose for each in self._waiting):
+            self._waiting = deque(each for each in self._waiting if each[2] is not whose)
 
     def _is_there(self, up_to: int) -> bool:
         guard = self._guard

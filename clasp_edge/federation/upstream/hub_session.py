@@ -227,20 +227,11 @@ class HubSession:
         if self.is_edge:
             owner = self.owner
             self._introduced_s = owner.monotonic_s()
-            self.link.send(
-                [
-                    peer_frame(
-                        owner.router_id,
-                        owner.instance,
-                        owner.owns(),
-                        link=owner.link_number,
-                        versions=True,
-                        mqtt=True,
-                        pair=owner.pair_flags(),
-                        served=owner.is_served(),
-                    )
-                ]
-            )
+            introduction = peer_frame(
+                owner.router_id, owner.instance, owner.owns(), link=owner.link_number, versions=True, mqtt=True,
+                pair=owner.pair_flags(), served=owner.is_served(),
+            )  # fmt: skip
+            self.link.send([introduction])
         else:
             self._declare()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import tracemalloc
+
 from clasp_edge.federation.shared.agreement import (
     LOCK,
     MAX_NAMED,
@@ -12,6 +15,7 @@ from clasp_edge.federation.shared.agreement import (
     Agreement,
     Comparison,
 )
+from clasp_edge.federation.shared.extensions import BUCKETS
 
 NOW = 1_000_000_000
 
@@ -85,3 +89,23 @@ def test_what_is_busy_is_not_told_again_and_what_rests_is_at_the_second_look() -
         assert comparison.settled([3], {3: 100 + look}, {}) == []
     assert comparison.settled([3], {3: 1}, {}) == [3], "it never rests"
     assert comparison.settled([3], {3: 2}, {}) == []
+
+
+def test_what_is_kept_of_a_comparison_is_small() -> None:
+    """For a hub keeps it for each of its boxes."""
+    chance = random.Random(1)
+    comparison = Comparison()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(3):
+            ours, theirs = ({bucket: chance.getrandbits(64) for bucket in range(BUCKETS)} for _ in range(2))
+            comparison.settled(range(BUCKETS), ours, theirs)
+        del ours, theirs
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20_000
+    comparison.settled([], {}, {})
+    assert comparison.settled([5], {5: 1}, {}) == []
+    assert comparison.settled([5, 6], {5: 1}, {6: 2}) == [5]
