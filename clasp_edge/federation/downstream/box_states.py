@@ -58,6 +58,8 @@ class BoxStates:
             self.left(router_id)
             box = None
         if box is None:
+            if not self._may_take(router_id):
+                return
             box = self._boxes[router_id] = _Box(session, now_s)
         elif box.session is not session:
             return  # by another of its links it says the same
@@ -79,6 +81,18 @@ class BoxStates:
                 self._forget(box, router_id, key)
             elif is_told(key):
                 self._keep(box, router_id, key, value)
+
+    def _may_take(self, router_id: str) -> bool:
+        """Ids that differ may be shown alike (`a b` is shown as `a_b`): then it is of the one that is shown as it is,
+        else of who came first."""
+        base = self._base(router_id)
+        alike = next((other for other in self._boxes if other != router_id and self._base(other) == base), None)
+        if alike is None:
+            return True
+        if not base.endswith(f"/{router_id}"):
+            return False
+        self.left(alike)
+        return True
 
     def left(self, router_id: str, session: Session | None = None) -> None:
         """The box is gone; of several links of it, the one by which it has said how it is."""

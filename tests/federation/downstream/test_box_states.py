@@ -190,3 +190,23 @@ def test_a_link_that_comes_back_tells_everything_again(hub: Daemon) -> None:
         hub.start()
         await_up(box)
         await_value(hub, f"{BOX}/box/fault", "", 30.0)
+
+
+def test_a_box_whose_id_is_shown_like_another_one_cannot_speak_for_it(hub: Daemon) -> None:
+    shown = "/clasp-edge/peers/edge_box9/board/"
+    with introduced(hub, "edge box9") as early, introduced(hub, "edge:box9") as alike:
+        say(early, {"board/first": 1}, whole=True)
+        await_value(hub, f"{shown}first", 1, 30.0)
+        say(alike, {"board/first": 2, "board/second": 2}, whole=True)
+        alike.sync()
+        assert value(hub, f"{shown}first") == 1
+        assert value(hub, f"{shown}second") is None
+        with introduced(hub, "edge_box9") as itself:
+            say(itself, {"board/problems": []}, whole=True)
+            await_value(hub, f"{shown}problems", [], 30.0)
+            assert value(hub, f"{shown}first") is None
+            say(early, {"board/problems": ["stolen"]}, whole=True)
+            early.sync()
+            assert value(hub, f"{shown}problems") == []
+        early.close()
+    await_value(hub, f"{shown}problems", None, 30.0)
