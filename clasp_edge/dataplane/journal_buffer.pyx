@@ -12,7 +12,7 @@ from libc.stdint cimport uint16_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
-from clasp_edge.dataplane.arena cimport Chunk
+from clasp_edge.dataplane.arena cimport Chunk, Queue
 from clasp_edge.dataplane.blocks cimport (
     CLOCK_SYNCHRONISED,
     RECORD_GONE,
@@ -453,10 +453,29 @@ cdef class JournalBuffer:
         self.core.finish()
 
     def withhold(self):
-        """Before `release`: keep the replies of the batch under way for `let_go`. Who waits for them; an empty list
-        where nobody does."""
-        held = [item for item in self.covered if (<Outbox>item).held_now.head != NULL]
+        """Before `release` of what is stored: keep the replies of the batch under way that confirm a write, for
+        `let_go`; who asked is answered. Who waits for them; an empty list where nobody does."""
+        cdef Outbox peer
+        cdef Queue later
+        cdef bint filling
+        covered = self.covered
         self.covered = []
+        held = []
+        self.core.begin()
+        for item in covered:
+            peer = <Outbox>item
+            later = peer.held_next
+            peer.held_next = peer.held_now
+            memset(&peer.held_now, 0, sizeof(Queue))
+            filling = peer.filling
+            peer.filling = True         # what comes after these is of a later commit
+            peer.answer_now()
+            peer.filling = filling
+            peer.held_now = peer.held_next
+            peer.held_next = later
+            if peer.held_now.head != NULL:
+                held.append(peer)
+        self.core.finish()
         return held
 
     def let_go(self, list held not None):

@@ -136,13 +136,13 @@ def test_a_box_keeps_what_only_one_of_both_has() -> None:
         with client(one) as at:
             at.send(Publish("/x/cue", signal=SignalType.EVENT, value=1))
             at.sync()
-            eventually(lambda: state(one, key="queue") == 0, WAIT_S)
+            eventually(lambda: cues(second) == [1] and state(one, key="queue") == 0, WAIT_S)
             with frozen(second):
                 at.send(Publish("/x/cue", signal=SignalType.EVENT, value=2))
                 at.sync()
                 eventually(lambda: cues(first) == [1, 2], WAIT_S)
                 await_value(first, f"{PAIR}state", "alone", WAIT_S)
-                assert state(one, key="queue") == 1
+                eventually(lambda: state(one, key="queue") == 1, WAIT_S)
             eventually(lambda: state(one, key="queue") == 0, WAIT_S)
             assert cues(second) == [1, 2]
 
