@@ -1,4 +1,5 @@
-"""Types of arguments for patterns and scopes: those of other systems are refused, with how they are written here."""
+"""Types of arguments for patterns and scopes: what is no pattern is refused, and those of other systems with how they
+are written here."""
 
 from __future__ import annotations
 
@@ -11,6 +12,12 @@ def pattern(text: str) -> str:
     """An address or a pattern, as it was typed."""
     if reason := foreign_spelling(text):
         raise argparse.ArgumentTypeError(reason)
+    from clasp_edge.wire.pattern import Pattern, PatternError
+
+    try:
+        Pattern(text.encode())
+    except PatternError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
     return text
 
 

@@ -171,13 +171,10 @@ class Remote:
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Whether an address matches. Raises Unreachable for what is no pattern."""
-    from clasp_edge.wire.pattern import Pattern, PatternError
+    """Whether an address matches. Raises ValueError for what is no pattern."""
+    from clasp_edge.wire.pattern import Pattern
 
-    try:
-        compiled = Pattern(pattern.encode())
-    except PatternError as error:
-        raise Unreachable(f"{pattern}: {error}") from None
+    compiled = Pattern(pattern.encode())
     return lambda address: compiled.matches(address.encode())
 
 

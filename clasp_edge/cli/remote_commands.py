@@ -183,7 +183,7 @@ def _watch(remote: Remote, arguments: argparse.Namespace) -> int:
             fresh = [param for param in message.params if param.address not in seen]
             message.params = [param for param in fresh if any(matches(param.address) for matches in matchers)]
             seen.update(param.address for param in message.params)
-        for line in _lines(message, arguments, colours=colours, began=began):
+        for line in _lines(message, arguments, colours=colours, began=began, now=time.time()):
             print(line, flush=True)
             if left is not None:
                 left -= 1
@@ -192,8 +192,10 @@ def _watch(remote: Remote, arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _lines(message: wire.Message, arguments: argparse.Namespace, *, colours: bool, began: float) -> Iterable[str]:
-    now = time.time()
+def _lines(
+    message: wire.Message, arguments: argparse.Namespace, *, colours: bool, began: float, now: float | None
+) -> Iterable[str]:
+    """The lines of a message that came `now`, or, None, of one that a replay brings: those come without their times."""
     if isinstance(message, wire.Snapshot):
         if not arguments.no_state and time.monotonic() - began < 60:
             for param in message.params:
@@ -207,16 +209,26 @@ def _lines(message: wire.Message, arguments: argparse.Namespace, *, colours: boo
 
 
 def _told(
-    now: float, kind: str, address: str, value: Any, writer: str | None, arguments: argparse.Namespace, *, colours: bool
+    now: float | None,
+    kind: str,
+    address: str,
+    value: Any,
+    writer: str | None,
+    arguments: argparse.Namespace,
+    *,
+    colours: bool,
 ) -> str:
     if arguments.json:
-        return _line({"time": round(now, 3), "kind": kind, "address": address, "value": value, "writer": writer})
-    clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03}"
+        time_s = None if now is None else round(now, 3)
+        return _line({"time": time_s, "kind": kind, "address": address, "value": value, "writer": writer})
+    clock = ""
+    if now is not None:
+        clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03} "
     # An address comes from anybody: nothing in it may move the cursor.
     named = "".join(c if c.isprintable() else repr(c)[1:-1] for c in address)
     if colours:
-        return f"\x1b[2m{clock}\x1b[0m {kind:7} \x1b[36m{named}\x1b[0m {shown(value)}"
-    return f"{clock} {kind:7} {named} {shown(value)}"
+        return f"\x1b[2m{clock}\x1b[0m{kind:7} \x1b[36m{named}\x1b[0m {shown(value)}"
+    return f"{clock}{kind:7} {named} {shown(value)}"
 
 
 # ---- several at once ----
@@ -257,13 +269,13 @@ def _replay(remote: Remote, arguments: argparse.Namespace) -> int:
     remote.send(wire.Replay(arguments.pattern, from_=begins, to=ends, limit=arguments.limit))
     arguments.no_state = True
     remote.send(wire.Ping())
-    while not isinstance(message := remote.receive(5.0), wire.Pong | None):
+    wait_s = 5.0
+    while (message := remote.receive(wait_s)) is not None:
         if isinstance(message, wire.Error):
             raise RefusedByRouter(message)
-        for line in _lines(message, arguments, colours=False, began=time.monotonic()):
-            print(line)
-    while (message := remote.receive(0.3)) is not None:
-        for line in _lines(message, arguments, colours=False, began=time.monotonic()):
+        if isinstance(message, wire.Pong):
+            wait_s = 0.3
+        for line in _lines(message, arguments, colours=False, began=time.monotonic(), now=None):
             print(line)
     return EXIT_OK
 

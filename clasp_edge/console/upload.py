@@ -31,6 +31,9 @@ MAX_SAID_BYTES = 4096
 REFUSAL = b"Not installed"
 """How the program begins where it has refused one."""
 
+INSTALLED = b" is installed, and will be tried"
+"""What it says of one that it has written and read back. One that ends without this word has been killed, or failed."""
+
 SILENT_S = 30.0
 """A page that sends nothing for so long has been closed, and another one may begin."""
 
@@ -123,9 +126,9 @@ class Upload:
         if why:
             self._said = why.encode()
         whole = self._state == INSTALLING
-        self._state = DONE if whole and not why and REFUSAL not in self._said else REFUSED
+        self._state = DONE if whole and not why and INSTALLED in self._said else REFUSED
         if not self._said and self._state == REFUSED:
-            self._said = b"the update program has ended without a word"
+            self._said = b"the update program has ended without a word; its log says why"
         said = self._said.decode(errors="replace").strip()
         log.warning("update: %s: %s", self._state, said)
         self.on_end(self._state, said)

@@ -104,7 +104,11 @@ class Reloads:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._has_read, found, answer, reason)
 
-        threading.Thread(target=work, name="reload", daemon=True).start()
+        try:
+            threading.Thread(target=work, name="reload", daemon=True).start()
+        except RuntimeError as error:
+            # There is none to be had: who asked is told, and the next one may have more luck.
+            self._loop.call_soon(self._has_read, error, answer, reason)
 
     def _has_read(self, found: Config | Exception, answer: asyncio.Future[Done], reason: str) -> None:
         if self._stopped:

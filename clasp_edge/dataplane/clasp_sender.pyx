@@ -101,7 +101,8 @@ cdef class ClaspSender(Outbox):
         cdef JournalBuffer journal = self.plane.journal_buffer
         if journal is None or not journal.strict:
             return False
-        if self.wrote_in >= journal.durable and self.held_next.size + len(piece) > self.core.arena.free_bytes() >> 1:
+        if ((self.wrote_in >= journal.durable or self.held_next.size or self.held_now.size)
+                and self.held_next.size + len(piece) > self.core.arena.free_bytes() >> 1):
             return None                 # `hold` would end who asks for more than others can spare
         return journal.hold(self, <const uint8_t*><char*>piece, len(piece), False)
 

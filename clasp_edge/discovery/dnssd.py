@@ -68,8 +68,8 @@ def write(directory: Path, made: Mapping[str, str]) -> None:
 
 
 def _file(name: str, service: Service) -> str:
-    # A percent sign begins a specifier there.
-    label = _printable(name).encode()[:MAX_LABEL_BYTES].decode("utf-8", "ignore").strip() or "clasp-edge"
+    # A percent sign begins a specifier there, and a line with a backslash at its end goes on with the next one.
+    label = _printable(name).encode()[:MAX_LABEL_BYTES].decode("utf-8", "ignore").strip().rstrip("\\ ") or "clasp-edge"
     lines = ["[Service]", f"Name={label.replace('%', '%%')}", f"Type={service.type}", f"Port={service.port}"]
     if service.text:
         lines.append("TxtText=" + " ".join(_quoted(f"{key}={value}") for key, value in service.text.items()))

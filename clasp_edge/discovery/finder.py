@@ -187,7 +187,10 @@ class _Ear(asyncio.DatagramProtocol):
         host = addr[0]
         # Of a link, and there are several: with the one that it came by.
         if len(addr) > 3 and addr[3] and "%" not in host:
-            host = f"{host}%{socket.if_indextoname(addr[3])}"
+            try:
+                host = f"{host}%{socket.if_indextoname(addr[3])}"
+            except OSError:
+                return  # the interface went meanwhile
         self._search.received(data, host)
 
     def error_received(self, exc: Exception) -> None:

@@ -92,7 +92,7 @@ def understood(said: Mapping[str, str], name: str, host: str, how: str) -> Found
 
 
 def _port(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and 0 < int(text[:6]) <= MAX_PORT else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_PORT else 0
 
 
 def clean(text: str) -> str:

@@ -306,7 +306,11 @@ class Committer:
         told = [then for epoch, then in self._to_be_stored if epoch < before]
         self._to_be_stored = [waiting for waiting in self._to_be_stored if waiting[0] >= before]
         for then in told:
-            then()
+            try:
+                then()
+            except Exception:
+                # Neither the others who wait nor the next commit have to do with it.
+                log.exception("who waited for a commit could not be told")
 
     def soon(self) -> None:
         if self.buffer is not None and self._timer is None and self._retry is None:

@@ -105,6 +105,7 @@ class _Run:
         self._next = self._begun = 0
         self._newest = 0
         self._known: dict[bytes | None, int] = {}
+        self._known_by = session.scopes
         self._question = Question(pattern, self._from_us, self._to_us, self._mask)
 
     def step(self) -> None:
@@ -155,6 +156,10 @@ class _Run:
         for block in blocks:
             resume = [0, 0]
             while True:
+                if session.scopes is not self._known_by:
+                    # It may read something else now: what it was answered before says nothing.
+                    self._known_by = session.scopes
+                    self._known.clear()
                 frames, newest = select_records(
                     block, self._pattern, session.scopes, self._known,
                     begun, self._last, self._from_us, self._to_us, self._mask, self._left, faults, resume,

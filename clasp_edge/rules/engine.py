@@ -495,7 +495,9 @@ class Engine(Lookup):
         state = self.states.get(rule)
         if state is None:
             return
-        trigger = next(trigger for trigger in state.rule.triggers if trigger.kind == "time")
+        trigger = next((trigger for trigger in state.rule.triggers if trigger.kind == "time"), None)
+        if trigger is None:
+            return  # it is another rule now, which has taken its place a moment ago
         self.do(self._evaluate([(state, trigger)], self._event("time", "", MISSING, MISSING, 0)))
 
     # ---- switches ----

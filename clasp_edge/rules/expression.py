@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 LONGEST_EXPRESSION = 500
@@ -32,6 +33,15 @@ _FUNCTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=1)
+def _evaluator() -> Any:
+    """One for all expressions: it takes 7 KB and refers to itself, so that of thousands nothing would come back when
+    other rules are loaded. Expressions are read in any thread and evaluated in one."""
+    import simpleeval
+
+    return simpleeval.SimpleEval(functions=_FUNCTIONS)
+
+
 class Expression:
     """One compiled expression. `names` are the variables it may use."""
 
@@ -47,7 +57,7 @@ class Expression:
             raise ExpressionError(f"an expression has at most {LONGEST_EXPRESSION} characters")
         self.source = source
         self._failure = (simpleeval.InvalidExpression, ArithmeticError, ValueError, TypeError, MemoryError)
-        self._evaluator = simpleeval.SimpleEval(functions=_FUNCTIONS)
+        self._evaluator = _evaluator()
         try:
             self._tree = self._evaluator.parse(source)
         except (SyntaxError, simpleeval.InvalidExpression, ValueError, RecursionError, MemoryError) as error:

@@ -96,6 +96,8 @@ class Index:
                     if members is None:
                         members = Members()
                         yield from scan(pattern, members)
+                    else:
+                        members.make_room()
                     self.members[pattern.text] = members
                     self._enter(pattern, "members", members)
 

@@ -72,6 +72,13 @@ class Members(Bounded[str, Any]):
             return len(passing)
         return self._held.get(tally.bit, 0)
 
+    def make_room(self) -> None:
+        """Other rules ask from now on: where no more comparisons could be counted, those that ask are counted anew."""
+        if len(self._tallies) >= MAX_TALLIES:
+            self._tallies.clear()
+            self._marks.clear()
+            self._held.clear()
+
     def _mark(self, address: str, now: int) -> None:
         before = self._marks.get(address, 0)
         if now == before:

@@ -241,6 +241,7 @@ class HttpGate(asyncio.Protocol):
         assert self._transport is not None
         if isinstance(data, asyncio.Future):
             self._waiting.discard(self)  # it waits for us
+            self._pieces = iter(())  # and is not asked again by what comes behind
             data.add_done_callback(lambda done: self._answer(done.result()))
             return
         if not isinstance(data, bytes):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -70,6 +73,24 @@ def test_subscriptions_and_their_filters(small: Daemon, crowd: Crowd) -> None:
     else:
         pytest.fail("a thousand patterns were taken")
     client.close()
+    given_back(small)
+
+
+def test_read_buffers_of_websockets(small: Daemon, crowd: Crowd) -> None:
+    """A frame that never ends is kept by the parser, in a buffer that grows with it: no more of them than there is
+    room for, and a buffer that has grown stays charged until its client leaves."""
+    unfinished = b"\x82\xfe" + struct.pack("!H", 60_000) + bytes(4) + b"x" * 50_000
+    hung = [crowd.ws()]
+    hung[0].ws.socket.sendall(unfinished)
+    eventually(lambda: memory(small)["kept_by_kind"].get("input", 0) > 50_000)
+    for _ in range(20):
+        hung.append(crowd.ws())
+        hung[-1].ws.socket.sendall(unfinished)
+    eventually(lambda: memory(small)["refused"] > 0)
+    eventually(lambda: 50_000 < memory(small)["kept_by_kind"]["input"] < 1 << 20)
+    for client in hung:
+        with contextlib.suppress(OSError):  # the router was faster
+            client.ws.socket.shutdown(socket.SHUT_RDWR)
     given_back(small)
 
 

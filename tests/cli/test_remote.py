@@ -142,6 +142,29 @@ def test_no_router_a_wrong_token_and_what_the_router_refuses(daemon: Daemon) -> 
         assert "301" in typed(locked, "set", "/a", "1", "--token", "a-long-enough-token").stderr
 
 
+@pytest.mark.parametrize("words", [["watch"], ["get"], ["replay"], ["backup", "file"], ["restore", "file"]])
+def test_what_is_no_pattern_is_a_wrong_call_and_nobody_is_asked(words: list[str]) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "clasp_edge", *words, "no-slash", "--url", "ws://127.0.0.1:1"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert found.returncode == 2, found.stderr
+    assert "no-slash: invalid address" in found.stderr
+
+
+def test_a_replay_claims_no_time_that_the_router_does_not_tell() -> None:
+    with Daemon(sets={"journal.mode": "group"}) as kept:
+        assert typed(kept, "set", "/told/a", "1").returncode == 0
+        assert typed(kept, "emit", "/told/b", "2").returncode == 0
+        rows = [json.loads(line) for line in typed(kept, "replay", "/told/**", "--json").stdout.splitlines()]
+        assert rows == [
+            {"kind": "set", "address": "/told/a", "value": 1},
+            {"kind": "event", "address": "/told/b", "value": 2},
+        ]
+        shown = [line.split() for line in typed(kept, "replay", "/told/**").stdout.splitlines()]
+        assert shown == [["set", "/told/a", "1"], ["event", "/told/b", "2"]]
+
+
 def test_bench_says_what_a_limit_has_refused() -> None:
     with Daemon(messages_per_second=500) as limited:
         found = typed(limited, "bench", "--seconds", "0.5")

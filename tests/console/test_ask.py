@@ -37,7 +37,7 @@ def daemon() -> Iterator[Daemon]:
 
 
 def ask(daemon: Daemon, asked: Any, *, method: str = "POST", **headers: str) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(*daemon.ws_address, timeout=10)
+    connection = http.client.HTTPConnection(*daemon.ws_address, timeout=40)
     if method == "POST":
         body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
         connection.request("POST", "/ask", body=body, headers=JSON | headers)
@@ -145,3 +145,24 @@ def fetch_clients(daemon: Daemon) -> bytes:
     text = connection.getresponse().read()
     connection.close()
     return text
+
+
+def test_what_comes_behind_a_request_that_takes_time_is_no_other_request() -> None:
+    rules = "".join(
+        f'[[rule]]\nid = "r{number}"\ntrigger = {{ type = "set", pattern = "/a/{number}" }}\ndo = [{{ set = "/b" }}]\n'
+        for number in range(400)
+    )
+    with Daemon(config=rules) as daemon, socket.create_connection(daemon.ws_address, 40) as connection:
+        body = b'{"request": "reload"}'
+        head = b"POST /ask HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        connection.settimeout(0.01)
+        answer = b""
+        while not answer:
+            try:
+                answer = connection.recv(65536)
+            except TimeoutError:
+                connection.sendall(b"\r\n")
+        assert b'"ok":true' in answer
+        assert ask(daemon, {"request": "reload"})[1]["ok"]
+        assert daemon.stderr.count("reload: applied") == 2

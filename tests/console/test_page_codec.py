@@ -1,4 +1,5 @@
-"""The page's own codec under Node: what it reads against the recorded vectors, what it writes against ours."""
+"""The page's own codec under Node: what it reads against the recorded vectors, what it writes against ours, and what
+the page's connection keeps of values that nobody expects."""
 
 from __future__ import annotations
 
@@ -109,3 +110,43 @@ def test_values_come_back_as_they_were_typed() -> None:
     for wrong in ("1.", "01", "--1", "{", "'a'", "nul", "1 2"):
         [answer] = run({"text": wrong})
         assert "SyntaxError" in answer["failed"], wrong
+
+
+def taken(*messages: wire.Message) -> dict[str, Any]:
+    """What the page's connection keeps of these (`link.mjs`)."""
+    here = Path(__file__).parent / "link.mjs"
+    lines = "".join(wire.encode(message).hex() + "\n" for message in messages)
+    program_ = [program("node", "node"), str(here), str(CODEC), str(CODEC.with_name("link.js"))]
+    done = subprocess.run(program_, input=lines, capture_output=True, text=True, check=True, timeout=60)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_maps_of_any_keys_are_kept_and_are_no_elements_of_the_page() -> None:
+    element: dict[str, Any] = {
+        "type": "b",
+        "props": {},
+        "constructor": None,
+        "__proto__": None,
+        "toString": 1,
+        "valueOf": 2,
+    }
+    sent: dict[str, Any] = {"/map": {"a": 1}, "/list": [{"a": 1.0}], "/element": element, "/after": 5}
+    found = taken(*(wire.Set(address, value) for address, value in sent.items()))
+    kept = {address: (text, number) for address, text, number, _ in found["values"]}
+    assert kept["/map"] == ('{"a": 1}', None)  # not a number: JSON has no word for that
+    assert kept["/after"] == ("5", 5)
+    assert kept.keys() == sent.keys()
+    # Preact takes an object for an element where this is undefined.
+    assert all(constructed for *_, constructed in found["values"])
+
+
+def test_a_box_of_a_strange_name_is_one_like_any() -> None:
+    found = taken(
+        wire.Set("/clasp-edge/peers/__proto__/name", "strange"),
+        wire.Set("/clasp-edge/peers/box/__proto__", {"state": "up"}),
+        wire.Set("/clasp-edge/peers/box/state", "down"),
+    )
+    expected = [["__proto__", '{"state": "up"}'], ["state", "down"]]
+    assert found["peers"] == [["__proto__", [["name", "strange"]]], ["box", expected]]
+    assert found["strange"] is None

@@ -10,15 +10,16 @@ import http.client
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.daemon import Daemon
+from support.daemon import PROJECT_ROOT, Daemon
 from support.live import eventually
 from support.updates import BEARER, board_program, post, report, send
 
-from clasp_edge.console.upload import MAX_UPDATE_BYTES, VARIABLE
+from clasp_edge.console.upload import INSTALLED, MAX_UPDATE_BYTES, VARIABLE
 
 ADMIN = """
 [security]
@@ -109,3 +110,40 @@ def test_nobody_listens_any_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         with Daemon(config=ADMIN) as daemon:
             assert post(daemon, "at=0&size=10", b"x" * 10)[1]["ok"]
             eventually(lambda: "does not answer" in report(daemon)["said"])
+
+
+@pytest.mark.parametrize(
+    ("last", "state", "shown"),
+    [
+        (b"", "refused", "has ended without a word"),  # killed: it took too much memory, or too long
+        (b"KeyError: 'board'\n", "refused", "KeyError"),
+        (b"Version 2 is installed, and will be tried when the box is started the next time.\n", "done", "Version 2"),
+    ],
+)
+def test_what_the_program_does_not_call_installed_is_not(
+    monkeypatch: pytest.MonkeyPatch, last: bytes, state: str, shown: str
+) -> None:
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as listening:
+        path = Path(short) / "u.sock"
+        listening.bind(str(path))
+        listening.listen(1)
+
+        def program() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                while connection.recv(65536):
+                    pass
+                connection.sendall(last)
+
+        thread = threading.Thread(target=program, daemon=True)
+        thread.start()
+        monkeypatch.setenv(VARIABLE, str(path))
+        with Daemon(config=ADMIN) as daemon:
+            send(daemon, b"x" * 300_000)
+            eventually(lambda: report(daemon)["state"] == state and shown in report(daemon)["said"], 30)
+        thread.join(30)
+
+
+def test_the_boards_program_says_installed_as_it_is_looked_for() -> None:
+    source = (PROJECT_ROOT / "image/board/clasp_board/update.py").read_bytes()
+    assert source.count(INSTALLED) == 1

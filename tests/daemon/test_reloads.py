@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from support.daemon import Daemon
 from support.federated import await_value, client
 from support.live import eventually
@@ -171,6 +172,23 @@ def test_a_fault_is_told_and_the_next_one_goes_on() -> None:
         assert not (await asyncio.wait_for(reloads.ask("b"), LIMIT_S))["problems"]
         assert len(found) == 1
         assert len(over) == 2
+
+    asyncio.run(run())
+
+
+def test_without_a_thread_it_says_so_and_the_next_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run() -> None:
+        desk = Desk(asyncio.get_running_loop())
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            first = desk.reloads.ask("a")
+            assert (await asyncio.wait_for(first, LIMIT_S))["problems"]
+        second = desk.reloads.ask("b")
+        desk.gates[1].set()
+        assert (await asyncio.wait_for(second, LIMIT_S))["applied"] == ["b"]
 
     asyncio.run(run())
 

@@ -178,3 +178,31 @@ def test_nobody_is_closed_because_many_wait(kept: Kept) -> None:
     for reader in readers:
         assert values(reader.read_to_the_end()) == [1]
         assert not reader.peer.ended
+
+
+def test_nobody_is_closed_because_replies_are_withheld(kept: Kept) -> None:
+    """What is stored here waits for another router as well: a piece finds no room behind it, and waits."""
+    writer = kept.rig.line(b"writer")
+    for number in range(3):
+        writer.feed([set_payload(b"/large/%d" % number, b"x" * 18_000)])
+    writer.feed([set_payload(b"/p", 1)])
+    readers = [kept.rig.line(b"r%d" % number) for number in range(100)]
+    for reader in readers:
+        ask_for_all(reader)
+        reader.read()
+    for reader in readers[-5:]:
+        reader.peer.send(encode(Pong()))  # behind a piece that has no room yet
+    collected = kept.journal_buffer.collect()
+    assert collected is not None
+    states, logs, _, base = collected
+    kept.store.commit(states, logs, base, 1)
+    held = kept.journal_buffer.withhold()
+    kept.journal_buffer.release(True)
+    for reader in readers[-5:]:
+        reader.peer.resume()
+    assert not any(reader.peer.ended for reader in readers)
+    kept.journal_buffer.let_go(held)
+    kept.commit_all()
+    for reader in readers:
+        assert values(reader.read_to_the_end()) == [1]
+        assert not reader.peer.ended

@@ -80,3 +80,13 @@ def test_listeners_of_loopback_are_not_announced() -> None:
         ("_osc._udp", 8000, ""),
         ("_mqtt._tcp", 1884, "10.0.0.4"),
     ]
+
+
+@pytest.mark.parametrize(
+    "port", ["0", "65536", "000001999", "0" * 6 + "1", "1" * 5000, "00001" + "0" * 5000, "-1", "\u0661"]
+)
+def test_what_is_no_port_is_not_taken_for_one(port: str) -> None:
+    """An answer may be anybody's, and a port above 65535 would be an error only where it is connected to."""
+    router = understood({"ws": port, "tls": port}, "x", "10.0.0.1", "broadcast")
+    assert router is not None
+    assert (router.ws_port, router.tls_port) == (7330, 0)

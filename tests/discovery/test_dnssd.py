@@ -45,13 +45,16 @@ def test_nothing_of_loopback_and_none_without_a_port() -> None:
     assert made("websocket.listen=off", "mqtt.listen=off", "osc.listen=[::1]:8000") == {}
 
 
-@pytest.mark.parametrize("name", ["50 % more", 'say \\"hi\\"', "a\\\\b", "x" * 100, "\u00e4" * 60])
+@pytest.mark.parametrize(
+    "name", ["50 % more", 'say \\"hi\\"', "a\\\\b", "x" * 100, "\u00e4" * 60, "end\\\\", "x" * 62 + "\\\\y", "\\\\"]
+)
 def test_a_name_is_one_word_and_no_specifier(name: str) -> None:
     text = made(f'name="{name}"', "websocket.listen=0.0.0.0:7330")["clasp-edge-clasp-tcp.dnssd"]
     found = section(text)
     assert len(found["Name"].replace("%%", "%").encode()) <= 63
     assert "%" not in found["Name"].replace("%%", "")
     assert text.count("\n") == 5
+    assert not any(line.endswith("\\") for line in text.splitlines())  # it would go on with the next one
 
 
 @pytest.mark.daemon

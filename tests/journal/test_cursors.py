@@ -273,3 +273,23 @@ async def test_damaged_blocks_are_passed_over_and_named(tmp_path: Path, caplog: 
     assert len(told) == 2
     assert "record 21 " in told[0]
     again.journal.close()
+
+
+@in_a_loop
+async def test_who_fails_when_it_is_told_of_a_commit_keeps_nobody_from_it(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    told: list[str] = []
+
+    def fail() -> None:
+        told.append("first")
+        raise RuntimeError("it has gone meanwhile")
+
+    rig.set(1)
+    rig.journal.when_stored(fail)
+    rig.journal.when_stored(lambda: told.append("second"))
+    await rig.stored()
+    await until(lambda: len(told) == 2)
+    assert told == ["first", "second"]
+    rig.set(2)
+    await rig.stored()  # nor the commits after it
+    rig.journal.close()

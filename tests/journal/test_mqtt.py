@@ -111,7 +111,7 @@ def test_what_was_acknowledged_survives_a_kill(strict: Daemon, broker: Broker, q
     strict.start()
     late = Broker(strict.mqtt_address)
     try:
-        _, found = late.client().subscribe_with_retained("t/#")
+        _, found = late.client().subscribe_with_retained("t/#", at_least=20)
         assert {message.topic: message.payload for message in found} == {f"t/{n}": b"%d" % n for n in range(20)}
     finally:
         late.leave()

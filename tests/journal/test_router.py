@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.client import WsClient
+from support.client import TcpClient, WsClient
 from support.daemon import Daemon
 from support.live import Crowd, eventually, get, of_type, put, subscribe
 
@@ -22,6 +22,9 @@ scopes = ["admin:/**"]
 [[security.token]]
 token = "part"
 scopes = ["read:/a/**", "write:/c/**"]
+[[security.token]]
+token = "wide"
+scopes = ["read:/**"]
 [journal]
 mode = "group"
 """
@@ -181,6 +184,32 @@ def test_replay_shows_what_the_scopes_allow_and_no_more() -> None:
             error = replay(client, "/**")[-1]
             assert isinstance(error, wire.Error)
             assert error.code == 301
+
+
+def test_a_replay_under_way_shows_nothing_that_was_taken_from_the_token() -> None:
+    sets = {"journal.mode": "group", "journal.buffer_kib": 32768}
+    with (
+        Daemon(tcp=True, config=TOKENS, sets=sets) as daemon,
+        TcpClient(daemon.tcp_address) as writer,
+        TcpClient(daemon.tcp_address) as reader,
+    ):
+        writer.hello(token="all")
+        reader.hello("reader", token="wide")
+        for number in range(500):
+            writer.send(wire.Set("/a/x", "x" * 20_000 + str(number)), Qos.FIRE)
+            writer.send(wire.Set("/b/x", "x" * 20_000 + str(number)), Qos.FIRE)
+        writer.sync()
+        reader.send(wire.Replay(pattern="/**"), Qos.CONFIRM)
+        assert reader.recv_until(wire.Set).address == "/a/x"
+        (daemon.directory / "clasp-edge.toml").write_text(TOKENS.replace('["read:/**"]', '["read:/a/**"]'))
+        daemon.hangup()
+        eventually(lambda: "reload: applied" in daemon.stderr)
+        count = {"/a/x": 0, "/b/x": 0}
+        while not isinstance(message := reader.recv(), wire.Ack):
+            if isinstance(message, wire.Set):
+                count[message.address] += 1
+        assert count["/a/x"] == 499
+        assert count["/b/x"] < 300, "what was under way already, in the kernel"
 
 
 def test_a_long_replay_blocks_nobody_and_costs_no_memory() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
 from support.rules import world_of
 
 from clasp_edge.rules.engine import MAX_WAITING_BYTES
+from clasp_edge.rules.parse import read_rules
 from clasp_edge.rules.trace import KEPT
 from clasp_edge.rules.values import LONGEST_TEXT, text
 
@@ -87,3 +89,36 @@ def test_ten_thousand_rules_are_loaded_and_each_is_found() -> None:
     assert (
         world.engine.load(world.engine.states["r0"].rule and [s.rule for s in world.engine.states.values()], {}) == []
     )
+
+
+def test_rules_that_are_dropped_are_gone_without_a_collection() -> None:
+    tables: list[dict[str, Any]] = [
+        {
+            "id": f"r{number}",
+            "trigger": {"type": "set", "pattern": "/in/**"},
+            "when": [{"expression": "value > 1"}, {"any": [{"pattern": "/x/*", "any": True, "gt": 3}]}],
+            "do": [
+                {"set": "/out", "expression": "value * 2"},
+                {"set": "/smooth", "transform": {"type": "smooth", "factor": 0.5}},
+                {"fade": "/fade", "to": 1.0, "over_s": 1},
+            ],
+        }
+        for number in range(200)
+    ]
+    faults: list[str] = []
+
+    def read() -> int:
+        return len(read_rules(tables, (), {}, lambda key, sentence: faults.append(sentence)))
+
+    read()
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        assert read() == len(tables)
+        left = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+    assert not faults
+    # A reload of thousands takes them out of what is collected: what refers to itself would stay for good.
+    assert left < len(tables)

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from clasp_edge.rules.dry_run import DryRun
+from clasp_edge.rules.model import Rule
 from clasp_edge.rules.parse import read_rules
 
 ZONE = ZoneInfo("Europe/Berlin")
@@ -71,3 +72,35 @@ def test_a_clock_that_is_set_back_makes_nothing_come_again() -> None:
     assert len(told) == 1
     world.pass_time(86_400)
     assert len(told) == 2
+
+
+def test_a_time_that_comes_while_rules_are_replaced() -> None:
+    """A rule that has a time no more is passed over, and the others have theirs."""
+
+    def tables(trigger: dict[str, object], others: int) -> list[dict[str, object]]:
+        noon = {"id": "noon", "trigger": {"type": "time", "at": "12:00"}, "do": {"set": "/noon", "value": 1}}
+        fresh = [
+            {"id": f"r{number}", "trigger": {"type": "set", "pattern": "/in"}, "do": {"set": "/out", "value": others}}
+            for number in range(others)
+        ]
+        return [{"id": "first", "trigger": trigger, "do": {"set": "/first", "value": 1}}, noon, *fresh]
+
+    def read(given: list[dict[str, object]]) -> list[Rule]:
+        faults: list[str] = []
+        rules = read_rules(given, [], {}, lambda key, sentence: faults.append(f"{key}: {sentence}"))
+        assert not faults
+        return list(rules)
+
+    told: list[str] = []
+    world = DryRun(told.append)
+    world.load(read(tables({"type": "time", "at": "12:00"}, 0)))
+    world.start()
+    lost: list[str] = []
+    for _ in world.engine.loading(
+        read(tables({"type": "set", "pattern": "/go"}, 200)), {}, lost, lambda index: iter(())
+    ):
+        if "r0" in world.engine.states and not world.params:
+            world.pass_time(12 * 3600 + 1)
+    assert world.params == {"/noon": 1}
+    world.pass_time(3600)
+    assert len(told) == 1

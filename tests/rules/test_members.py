@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.rules import world_of
 
 from clasp_edge.rules.members import MAX_MEMBERS, MAX_READ, MAX_TALLIES, Members
+from clasp_edge.rules.parse import read_rules
 from clasp_edge.rules.state import LARGEST_SEEN_BYTES
 from clasp_edge.rules.values import MISSING
 
@@ -100,3 +101,26 @@ def test_comparisons_that_are_told_alike_are_not_one() -> None:
     world.set("/door/b", long + "2")
     world.set("/in", 0)
     assert sorted(told) == ["flag: set /flag 1", "two: set /two 1"]
+
+
+def test_limits_of_earlier_rules_take_no_room_for_good() -> None:
+    """As somebody has it who tries one limit after the other, with a reload each time."""
+    world, told = world_of()
+    for number in range(300):
+        world.set(f"/lux/{number}", number)
+    for limit in range(2 * MAX_TALLIES):
+        table = {
+            "id": "r",
+            "trigger": {"type": "set", "pattern": "/go"},
+            "when": {"pattern": "/lux/*", "any": True, "gt": 280 + limit},
+            "do": {"set": "/out", "value": limit},
+        }
+        world.load(read_rules([table], [], {}, lambda key, sentence: None))
+        world.set("/go", 1)
+        world.set("/lux/5", 400 if limit == 25 else 5)
+        world.set("/go", 2)
+    # Nineteen limits are below 299, and the one value above all others is seen by two evaluations.
+    assert len(told) == 2 * 19 + 2
+    [members] = world.engine.index.members.values()
+    assert repr([("gt", 280 + 2 * MAX_TALLIES - 1)]) in members._tallies
+    assert len(members._tallies) <= MAX_TALLIES

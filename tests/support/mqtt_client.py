@@ -119,11 +119,16 @@ class MqttClient:
         assert len(found.codes) == len(filters)
         return found
 
-    def subscribe_with_retained(self, *filters: str, options: int = 0) -> tuple[Suback, list[Publish]]:
-        """Subscribe; the SUBACK and the retained messages, which may come on either side of it."""
+    def subscribe_with_retained(
+        self, *filters: str, options: int = 0, at_least: int = 0
+    ) -> tuple[Suback, list[Publish]]:
+        """Subscribe; the SUBACK and the retained messages, which may come on either side of it. Where the journal is
+        strict they may come behind the fence, when they are stored: `at_least` says how many are waited for."""
         packet_id = next(self._ids)
         self.send(mqtt.subscribe(self.version, packet_id, [(name, options) for name in filters]))
         got = self.sync()
+        while sum(isinstance(found, Publish) for found in got) < at_least:
+            got.append(self.recv())
         (suback,) = [found for found in got if isinstance(found, Suback)]
         return suback, [found for found in got if isinstance(found, Publish)]
 

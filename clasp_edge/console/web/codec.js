@@ -16,6 +16,8 @@ const PHASES = ["start", "move", "end", "cancel"];
 const FEATURES = { param: 0x80, event: 0x40, stream: 0x20, gesture: 0x10, timeline: 8, federation: 4, bare: 1 };
 export const KINDS = ["null", "bool", "int", "int", "int", "int", "float", "float", "text", "bytes", "list", "map"];
 const DEEPEST = 64;
+// What maps inherit: whatever their keys are, they can be made a text or a number of, and no map is taken for an element.
+const PLAIN = Object.create(null, { constructor: { value: Object, writable: true }, [Symbol.toPrimitive]: { value() { return show(this); } } });
 
 // ---- reading ----
 
@@ -55,7 +57,7 @@ class Reader {
       case 9: return this.raw(this.u16());
       case 10: return this.list(() => this.value(undefined, depth + 1));
       case 11: {
-        const map = Object.create(null);
+        const map = Object.create(PLAIN);
         for (let count = this.u16(); count; count--) { const key = this.text(); map[key] = this.value(undefined, depth + 1); }
         return map;
       }

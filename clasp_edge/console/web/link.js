@@ -86,11 +86,11 @@ export class Link {
   }
   /** The params below a prefix, as {name: {key: value}} by the two segments that follow. */
   table(prefix) {
-    const rows = {};
+    const rows = Object.create(null); // a name may be "__proto__"
     for (const [address, { value }] of this.values)
       if (address.startsWith(prefix)) {
         const [name, ...key] = address.slice(prefix.length).split("/");
-        (rows[name] ??= {})[key.join("/")] = value;
+        (rows[name] ??= Object.create(null))[key.join("/")] = value;
       }
     return rows;
   }

@@ -48,7 +48,14 @@ RECORD_BYTES = 1000
 remembered as they are."""
 
 ORDINARY_BYTES = 256
-"""Of an encoded value. A larger one is no fader: of it only a digest is remembered."""
+"""Of an encoded value. A larger one is no fader."""
+
+SCALAR_BYTES = 64
+ORDINARY_CHARACTERS = 600
+"""Of a value as it is compared: of a longer one, never one of SCALAR_BYTES, only a digest is remembered."""
+
+MOST_READ_BYTES = 4096
+"""What is longer, no row of faders, is compared as it is encoded."""
 
 _SINGLE = struct.Struct(">f")
 _EXACT_IN_SINGLE = 1 << 24
@@ -57,9 +64,14 @@ _EXACT_IN_SINGLE = 1 << 24
 def comparable(known: Known) -> Hashable:
     """The value as it is compared: 1, 1.0 and true are the same, and so is 0.1 in single and double precision; nested
     arrays are one row, as most devices have them. Of what is large it is a digest."""
-    if len(known[1]) > ORDINARY_BYTES:
+    size = len(known[1])
+    if size > MOST_READ_BYTES:
         return hashlib.blake2b(known[1], digest_size=16, key=known[0].to_bytes(1, "big")).digest()
-    return _comparable(decode_value(*known))
+    value = _comparable(decode_value(*known))
+    # By what is said and not by its bytes: the same row takes fewer of them in whole numbers or in single precision.
+    if size > SCALAR_BYTES and len(text := repr(value)) > ORDINARY_CHARACTERS:
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return value
 
 
 def _comparable(value: Value) -> Hashable:

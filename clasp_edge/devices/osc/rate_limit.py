@@ -176,6 +176,7 @@ class Pacer:
                     more = unit.size - waiting.size
                     # Of a bundle it is one value that is replaced: at most its largest replacement counts.
                     self._grow(waiting, more if len(waiting.members) == 1 else max(0, more))
+                    self._make_room()
                     return
                 else:
                     self._take_out(waiting, key)
@@ -273,6 +274,10 @@ class Pacer:
         self._by_sender.setdefault(unit.sender, OrderedDict())[unit] = None
         heapq.heappush(self._line, (unit.due_s, next(self._numbers), unit))
         self._arm()
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Give up the oldest where too much waits."""
         while len(self._waiting) > 1 and (self._bytes > MAX_WAITING_BYTES or not self._within_share()):
             oldest = next(iter(self._waiting))
             self._leave(oldest)

@@ -67,6 +67,7 @@ cdef enum:
     STAMPED_BYTES = 1048576     # the same with bundles that have a time tag, of which none replaces another
     ALL_OVERFLOW_BYTES = 8388608
     OVERFLOW_COST = 256         # of one waiting packet, beside its bytes
+    ORDINARY_BYTES = 256        # of a message: a fader's, a name
     EVENT_SIGNAL = 1
     BUSY_US = 1000              # wake-ups closer than this, so many in a row: the socket is looked at by the clock
     BUSY_WAKES = 16
@@ -415,6 +416,7 @@ cdef class OscReceiver(SourceTable):
         cdef OscMessage message
         cdef size_t most = STAMPED_BYTES if is_bundle(p, size) else OVERFLOW_BYTES
         cdef bint wild = False
+        cdef size_t freed = 0
         if not source.behind_wildcard or self._refill(source) > 0 and source.tokens < 1:
             source.over_rate += 1
             self.over_rate += 1
@@ -440,15 +442,17 @@ cdef class OscReceiver(SourceTable):
                 source.wild = self.unique
         before = source.overflow.get(key)
         if before is not None:
-            self.replaced += 1
-            source.overflow_bytes -= len(<bytes>before)
-            self.all_overflow -= len(<bytes>before)
-            source.overflow_bytes -= OVERFLOW_COST
-            self.all_overflow -= OVERFLOW_COST
-        elif (source.overflow_bytes + size + OVERFLOW_COST > most
-                or self.all_overflow + size + OVERFLOW_COST > ALL_OVERFLOW_BYTES):
+            freed = <size_t>len(<bytes>before) + OVERFLOW_COST
+        # In the place of the one before, an ordinary value always fits; a large one must not take a small one's.
+        if ((before is None or size > ORDINARY_BYTES)
+                and (source.overflow_bytes - freed + size + OVERFLOW_COST > most
+                     or self.all_overflow - freed + size + OVERFLOW_COST > ALL_OVERFLOW_BYTES)):
             self.dropped_over_rate += 1
             return
+        if before is not None:
+            self.replaced += 1
+            source.overflow_bytes -= freed
+            self.all_overflow -= freed
         source.overflow[key] = packet
         if source.wild and before is not None:
             source.overflow.move_to_end(key)    # what waits with wildcards may be meant for the same param

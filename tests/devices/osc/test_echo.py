@@ -53,6 +53,22 @@ def test_other_values_are_others(one: Value, other: Value) -> None:
     assert comparable(known(one)) != comparable(known(other))
 
 
+@pytest.mark.parametrize("bands", [7, 28, 29, 31, 64, 400])
+def test_a_row_of_any_length_comes_back_in_single_precision(bands: int) -> None:
+    """A graphic equaliser of 31 bands answers with what it was told, as OSC's floats have it."""
+    told = [band / 10 for band in range(bands)]
+    assert comparable(known(told)) == comparable(known([single(gain) for gain in told]))
+    assert comparable(known(told)) != comparable(known([*told[:-1], 99.0]))
+    assert comparable(known([float(band) for band in range(bands)])) == comparable(known(list(range(bands))))
+
+
+def test_of_what_is_large_little_is_remembered() -> None:
+    for value in ("x" * 60_000, "\0" * 3000, [None] * 3000, [0.1] * 400, ["\U0001f600" * 9] * 90, {"k": "v" * 3000}):
+        remembered = comparable(known(value))
+        assert isinstance(remembered, bytes)
+        assert len(remembered) == 16
+
+
 @given(st.floats(width=32) | st.integers(-(2**63), 2**63 - 1) | st.text() | st.lists(st.integers(0, 9)))
 def test_every_value_equals_itself(value: Value) -> None:
     assert comparable(known(value)) == comparable(known(value))

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.console import ask
 from support.daemon import Daemon, DaemonFailed
 from support.live import Crowd, eventually, fresh, get, put, subscribe
 from support.osc import Device, bundle, packet
@@ -282,6 +283,50 @@ def test_above_a_sources_rate_the_newest_values_arrive_and_it_is_named() -> None
             message = client.recv_type(wire.Set)
             newest[message.address] = message.value
         assert f"{device.port}: more than 100 messages per second" in daemon.stderr
+        crowd.leave()
+
+
+def test_what_replaces_a_waiting_value_is_bounded_in_bytes_as_well() -> None:
+    """Of a param the newest value waits: many small ones, each replaced by one of 60 KB, would be 30 MB."""
+    with Daemon(osc=True, sets={"osc.messages_per_second": 1}) as daemon, Device(daemon.osc_address) as device:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+
+        def counted() -> dict[str, int]:
+            found: dict[str, int] = ask(daemon.control_path, request="status")["result"]["osc"]
+            return found
+
+        for number in range(500):
+            device.say(f"/a/{number}", 1)
+            if number % 50 == 49:
+                eventually(lambda most=number: counted()["over_rate"] + counted()["messages"] >= most)
+        for number in range(500):
+            device.say(f"/a/{number}", b"x" * 60_000)
+            if number % 2:
+                client.sync()
+        eventually(lambda: counted()["dropped_over_rate"] > 400)
+        assert counted()["replaced_over_rate"] < 10
+        crowd.leave()
+
+
+def test_above_the_rate_a_bundle_keeps_its_place_among_single_values() -> None:
+    """What was said before a bundle with a time tag is overwritten by it, and what was said after it is not."""
+    with Daemon(osc=True, sets={"osc.messages_per_second": 10}) as daemon, Device(daemon.osc_address) as device:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        subscribe(client, "/osc/**")
+        for number in range(12):
+            device.say(f"/flood/{number}", number)
+        device.say("/a", "before")
+        device.say("/b", "before")
+        device.send(bundle(time.time() - 1, packet("/a", "bundle"), packet("/b", "bundle")))
+        device.say("/a", "after")
+        device.say("/end", 1)
+        found: list[wire.Set] = []
+        while not found or found[-1].address != "/osc/end":
+            found.append(client.recv_type(wire.Set))
+        assert [message.value for message in found if message.address == "/osc/a"][-2:] == ["bundle", "after"]
+        assert [message.value for message in found if message.address == "/osc/b"][-1] == "bundle"
         crowd.leave()
 
 

@@ -272,6 +272,22 @@ def test_the_newest_values_arrive_and_events_in_order_whoever_says_what(
     assert len(rig.pacer) == 0
 
 
+def test_what_takes_the_place_of_a_smaller_one_is_bounded_in_bytes_too() -> None:
+    """Values that an event counts on keep their places, whoever overwrites them, and with how much."""
+    rig = Rig(0)
+    rig.open = False
+    for number in range(100):
+        rig.pacer.offer(b"/%d" % number, b"small", A, 10)
+    rig.pacer.event(b"/go", b"go", A, 10)
+    for number in range(100):
+        rig.pacer.offer(b"/%d" % number, b"large", B, 60_000)
+    assert len(rig.given_up) > 80
+    rig.open = True
+    rig.clock.advance(1)
+    assert 0 < rig.packets().count(b"large") <= MAX_WAITING_BYTES // 60_000
+    assert len(rig.sent) + len(rig.given_up) == 101
+
+
 def test_what_waits_is_bounded_in_bytes_and_the_owner_is_told() -> None:
     rig = Rig(0)
     rig.open = False
