@@ -15,7 +15,7 @@ from support.daemon import Daemon
 from support.held_disk import HeldDisk
 from support.live import eventually, put
 from support.mqtt_client import MqttClient
-from support.mqtt_packets import V5, subscribe
+from support.mqtt_packets import V5, Suback, subscribe
 from support.osc import Device, packet
 
 from clasp_edge.wire import Get, Publish, Replay, Set, SignalType, Snapshot, Subscribe
@@ -165,3 +165,29 @@ def test_nobody_is_shown_what_is_not_stored(daemon: Daemon, disk: HeldDisk, stac
             bystander.recv_until(Publish)
         assert AFTER not in shown()
     eventually(lambda: AFTER in shown())
+
+
+def anonymous_mb(pid: int) -> float:
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon:")) / 1000
+
+
+def test_subscribing_again_and_again_keeps_nothing_more(daemon: Daemon, disk: HeldDisk, stack: ExitStack) -> None:
+    """What a subscription is still to be told is kept once, however often it is asked for: 1.7 kB each time before."""
+    at_once, rounds = 200, 100
+    writer = stack.enter_context(TcpClient(daemon.tcp_address)).hello("writer", features=())
+    put(writer, "/mqtt/level", BEFORE)
+    bystander = stack.enter_context(TcpClient(daemon.tcp_address)).hello("bystander", features=())
+    bystander.send(Subscribe(1, "/mqtt/level"))
+    bystander.sync()
+    client = stack.enter_context(MqttClient(daemon.mqtt_address, V5)).connect("again")
+    with disk.held():
+        writer.send(Set("/mqtt/level", AFTER), 0)
+        bystander.recv_until(Set)
+        before_mb = anonymous_mb(daemon.pid)
+        for _ in range(rounds):
+            client.send(*(subscribe(V5, number, [("level", 0)]) for number in range(1, at_once + 1)))
+            for _ in range(at_once):
+                client.expect(Suback)
+        assert anonymous_mb(daemon.pid) - before_mb < 12
+    assert client.receive().payload == str(AFTER).encode()

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.log_replay import LogReplay
     from clasp_edge.devices.mqtt.server import MqttServer
     from clasp_edge.devices.mqtt.subscribe import Held
+    from clasp_edge.devices.mqtt.unshown import Unshown
     from clasp_edge.devices.mqtt.will import PendingWill
     from clasp_edge.router.access import Identity
 
@@ -78,6 +79,7 @@ class Session(MqttReceiver):
         "problem_information",
         "server",
         "subscriptions",
+        "unshown",
         "will",
     )
 
@@ -90,6 +92,7 @@ class Session(MqttReceiver):
         self.subscriptions: dict[str, Held] = {}
         self.filter_bytes = 0
         """Of the texts of all filters."""
+        self.unshown: Unshown | None = None
         self.will: PendingWill | None = None
         self.from_log: LogReplay | None = None
         self.left_us = 0

@@ -23,9 +23,10 @@ from clasp_edge.devices.mqtt.codec.primitives import put_varint
 from clasp_edge.devices.mqtt.codec.reason import SUBACK_FAILURE
 from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.shared import Key
-from clasp_edge.devices.mqtt.sys_topics import SYS_SCOPE, may_read_sys
+from clasp_edge.devices.mqtt.sys_topics import SYS, SYS_SCOPE, may_read_sys
+from clasp_edge.devices.mqtt.unshown import Unshown, Wanted, tell_retained
 from clasp_edge.router.quota import no_subscription
-from clasp_edge.router.stored import all_is_stored, when_stored
+from clasp_edge.router.stored import all_is_stored
 from clasp_edge.security.scope import Action, Scopes
 from clasp_edge.wire.pattern import Pattern, PatternError, overlap
 
@@ -38,7 +39,6 @@ FILTERS_AT_ONCE = 200
 """Of one SUBSCRIBE before others get their turn: a millisecond of work."""
 
 SHARE = "$share/"
-SYS = "$SYS"
 
 # Bits of Subscription.options (dataplane/trie.pxd).
 _NO_LOCAL = 4
@@ -137,33 +137,16 @@ def _slices(session: Session, packet: Subscribe) -> Iterator[bool]:
     session.subscriptions_changed()
     session.send(Suback(packet_id=packet.packet_id, reasons=reasons, properties=properties), stored=True)
     encoded = b"\x0b" + put_varint(identifier) if identifier else None
-    told = [(entry, patterns, session.subscriptions.get(entry.filter)) for entry, patterns in wanted]
-    rest = _retained(session, session.connection, told, encoded)
-    plane = session.server.router.plane
-    if all_is_stored(plane):
-        yield from rest
-    elif told:
-        when_stored(plane, lambda: session.server.router.core.start_work(rest))
-
-
-def _retained(
-    session: Session,
-    connection: Connection | None,
-    wanted: list[tuple[SubscribeFilter, list[Pattern], Held | None]],
-    encoded: bytes | None,
-) -> Iterator[bool]:
-    """Send the retained messages of new subscriptions, as long as the client has them."""
-    for number, (entry, patterns, held) in enumerate(wanted, 1):
-        if number % FILTERS_AT_ONCE == 0:
-            yield True
-        if session.ended or session.connection is not connection:
-            return
-        if session.subscriptions.get(entry.filter) is not held:
-            continue
-        for pattern in patterns:
-            session.send_retained(pattern, entry.qos, encoded)
-        if entry.filter.startswith(SYS):
-            session.server.sys_topics.send_retained(session, entry, encoded)
+    told = [
+        Wanted(session.connection, entry, patterns, session.subscriptions.get(entry.filter), encoded)
+        for entry, patterns in wanted
+    ]
+    if all_is_stored(session.server.router.plane):
+        yield from tell_retained(session, told)
+    else:
+        if session.unshown is None:
+            session.unshown = Unshown(session)
+        session.unshown.add(told)
 
 
 def subscribe(session: Session, entry: SubscribeFilter, identifier: int) -> list[Pattern]:
@@ -267,6 +250,8 @@ def drop(session: Session, text: str) -> bool:
     held = session.subscriptions.pop(text, None)
     if held is None:
         return False
+    if session.unshown is not None:
+        session.unshown.drop(text)
     session.filter_bytes -= len(text.encode())
     session.holding.release(held.size, Charge.SUBSCRIPTIONS)
     for subscription in held.subscriptions:
@@ -282,3 +267,5 @@ def drop_all(session: Session) -> None:
     """The session is over."""
     for text in list(session.subscriptions):
         drop(session, text)
+    if session.unshown is not None:
+        session.unshown.end()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.session import Session
 
 SHARE = "$share/"
+SYS = "$SYS"
 SYS_SCOPE = Pattern(f"{RESERVED.decode()}**".encode())
 """What a token must let its bearer read: the router's own addresses."""
 

@@ -104,6 +104,8 @@ class Target(Party):
         self._closed = False
         self._untold: Iterator[bytes | None] = iter(())
         self._resync_since_s = 0.0
+        self._awaits_commit = False
+        self._resyncs_again = False
         # By address, as `comparable` has them.
         self._unbelieved: dict[bytes, Hashable] = {}
         self._hopped: dict[bytes, Hashable] = {}
@@ -263,7 +265,20 @@ class Target(Party):
         patterns = [only] if only is not None else [s.pattern for s in self.subscriptions.values()]
         self._untold = addresses_of(self.plane, patterns, self.scopes)
         self._resync_since_s = self._loop.time() - JUST_SAID_S
-        when_stored(self.plane, lambda: self._resyncs.start(self))
+        if self._awaits_commit:
+            self._resyncs_again = True  # what was said since is in the next one
+        else:
+            self._awaits_commit = True
+            when_stored(self.plane, self._is_stored)
+
+    def _is_stored(self) -> None:
+        self._awaits_commit = False
+        if self._resyncs_again:
+            self._resyncs_again = False
+            self._awaits_commit = True
+            when_stored(self.plane, self._is_stored)
+        else:
+            self._resyncs.start(self)
 
     def tell_some(self, count: int) -> bool:
         if self.link is None:
