@@ -22,7 +22,8 @@ cdef extern from "<time.h>" nogil:
 cdef enum:
     WAY_FIXED = 9           # a zero before a way, a number behind it (blocks.pxd)
     ADDRESS_AT = 8          # in every SET and PUBLISH (wire.md 2.3)
-    REMEMBERED = 65536      # bytes of addresses whose answers are kept during one replay
+    REMEMBERED = 131072     # bytes of addresses whose answers are kept during one replay,
+    ANSWER_BYTES = 120      # with so much for each beside its text
     LONG_NS = 1000000       # of one part of a selection
     RECORDS_AT_ONCE = 64    # between two looks at the clock
 
@@ -106,10 +107,10 @@ def select_records(source, Pattern pattern not None, scopes, dict known not None
         wanted = known.get(address)
         if wanted is None:
             wanted = pattern.matches(address) and (scopes is None or scopes.allows("read", address))
-            kept = known.get(None, 0) + len(address)
+            kept = known.get(None, 0) + ANSWER_BYTES + len(address)
             if kept > REMEMBERED:
                 known.clear()
-                kept = len(address)
+                kept = ANSWER_BYTES + len(address)
             known[None] = kept
             known[address] = wanted
             looked_at += 16 + <int>(pattern.cost >> 2)

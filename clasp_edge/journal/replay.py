@@ -12,6 +12,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from clasp_edge.dataplane.account import Charge
+from clasp_edge.dataplane.trie import subscription_bytes
+from clasp_edge.journal.format import read_header
 from clasp_edge.journal.journal import Journal
 from clasp_edge.journal.log_scan import select_records
 from clasp_edge.journal.queries import Piece
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1 << 17
 MOST_AT_ONCE = 8
 """Replays that one client can have under way."""
+
+RUN_BYTES = 8192
+"""What a replay takes beside its pattern, while it waits; what it remembers later is within the charge of a piece."""
 
 UNLIMITED = (1 << 63) - 1
 ALL_TYPES = 0x1F
@@ -55,8 +61,12 @@ class Replays:
             text = f"Replay limit reached (max {MOST_AT_ONCE} at once)"
             session.error(ErrorCode.RATE_LIMITED, text, shown)
             return
+        keeps = RUN_BYTES + subscription_bytes(pattern)
+        if not session.holding.charge(keeps, Charge.SESSIONS):
+            session.error(ErrorCode.RATE_LIMITED, f"Not replayed: {session.router.memory_full()}", shown)
+            return
         self._under_way[session] = self._under_way.get(session, 0) + 1
-        run = _Run(self, self._journal, session, pattern, message, envelope.qos != Qos.FIRE)
+        run = _Run(self, self._journal, session, pattern, message, envelope.qos != Qos.FIRE, keeps)
         waiting = self._waiting.get(session)
         if waiting is None:
             self._waiting[session] = deque()
@@ -65,17 +75,18 @@ class Replays:
             waiting.append(run)
 
     def ended(self, session: Session) -> None:
-        """A client has gone."""
+        """A client has gone, and what it was charged with it."""
         self._under_way.pop(session, None)
         self._waiting.pop(session, None)
 
-    def finished(self, session: Session) -> None:
+    def finished(self, session: Session, kept: int) -> None:
         """One is through: the session's next one begins."""
-        left = self._under_way.get(session, 0) - 1
-        if left > 0:
-            self._under_way[session] = left
-        else:
-            self._under_way.pop(session, None)
+        if session not in self._under_way:
+            return
+        session.holding.release(kept, Charge.SESSIONS)
+        self._under_way[session] -= 1
+        if not self._under_way[session]:
+            del self._under_way[session]
         waiting = self._waiting.get(session)
         if waiting:
             run = waiting.popleft()
@@ -88,13 +99,15 @@ class _Run:
     """One replay."""
 
     def __init__(
-        self, replays: Replays, journal: Journal, session: Session, pattern: Pattern, message: Replay, confirm: bool
-    ) -> None:
+        self, replays: Replays, journal: Journal, session: Session, pattern: Pattern, message: Replay, confirm: bool,
+        keeps: int,
+    ) -> None:  # fmt: skip
         self._replays = replays
         self._journal = journal
         self._session = session
         self._pattern = pattern
         self._confirm = confirm
+        self._keeps = keeps
         self._from_us = message.from_ or 0
         self._to_us = message.to if message.to is not None else UNLIMITED
         self._left = message.limit if message.limit is not None else UNLIMITED
@@ -118,7 +131,7 @@ class _Run:
             self._finish()
         elif self._next >= buffer.tail_begins:
             blocks = buffer.tail(self._next, PIECE_BYTES)
-            self._next = _next_after(blocks[-1]) if blocks else self._last + 1
+            self._next = read_header(blocks[-1]).last + 1 if blocks else self._last + 1
             self._send(blocks)
         else:
             asked = self._next, min(self._last, buffer.tail_begins - 1), self._from_us, self._to_us, self._mask
@@ -186,9 +199,4 @@ class _Run:
             session.router.core.end_pass()
 
     def _end(self) -> None:
-        self._replays.finished(self._session)
-
-
-def _next_after(block: bytes) -> int:
-    """The number of the record after the last one of a block of the log (dataplane/blocks.pxd: `BlockHeader`)."""
-    return int.from_bytes(block[24:32], "little") + int.from_bytes(block[16:20], "little")
+        self._replays.finished(self._session, self._keeps)

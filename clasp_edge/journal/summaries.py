@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from clasp_edge.journal.format import SUMMARY_PREFIX, summary_key
+from clasp_edge.journal.format import SUMMARY_PREFIX, read_header, summary_key
 from clasp_edge.journal.summary import CRC_BYTES, Question, summary_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class SummaryWriter:
         summary = summary_of(block)
         if summary is not None:
             summary[:CRC_BYTES] = zlib.crc32(memoryview(summary)[CRC_BYTES:]).to_bytes(CRC_BYTES, "little")
-            txn.put(summary_key(int.from_bytes(memoryview(block)[24:32], "little")), summary)
+            txn.put(summary_key(read_header(block).number), summary)
         self._left_s -= time.thread_time() - began_s
 
 

@@ -172,6 +172,29 @@ def anonymous_mb(pid: int) -> float:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon:")) / 1000
 
 
+def test_questions_by_osc_keep_no_more_than_they_may(daemon: Daemon, disk: HeldDisk, stack: ExitStack) -> None:
+    """Answers wait for the disk; without a bound, as many as anybody asks for: 50 kB each here."""
+    writer = stack.enter_context(TcpClient(daemon.tcp_address)).hello("writer", features=())
+    put(writer, "/osc/large", "x" * 50_000)
+    bystander = stack.enter_context(TcpClient(daemon.tcp_address)).hello("bystander", features=())
+    bystander.send(Subscribe(1, "/osc/level"))
+    bystander.send(Subscribe(2, "/osc/done"))
+    bystander.sync()
+    device = Device(daemon.osc_address)
+    stack.callback(device.socket.close)
+    with disk.held():
+        writer.send(Set("/osc/level", AFTER), 0)
+        bystander.recv_until(Set)
+        before_mb = anonymous_mb(daemon.pid)
+        for number in range(20):
+            for _ in range(20):
+                device.say("/large")
+            device.say("/done", number)
+            # Values wait for nothing: what was asked before has been looked at.
+            assert bystander.recv_until(Set).value == number
+        assert anonymous_mb(daemon.pid) - before_mb < 10
+
+
 def test_subscribing_again_and_again_keeps_nothing_more(daemon: Daemon, disk: HeldDisk, stack: ExitStack) -> None:
     """What a subscription is still to be told is kept once, however often it is asked for: 1.7 kB each time before."""
     at_once, rounds = 200, 100

@@ -261,6 +261,17 @@ def test_patterns_select_what_is_logged_and_nothing_of_what_is_kept() -> None:
             assert values(replay(client)) == [1]
 
 
+def test_what_replays_are_charged_is_given_back() -> None:
+    """With all that they take together nobody would have room: some 60 MiB here."""
+    pattern = "/a" * 63 + "/*"
+    with Daemon(sets={"journal.mode": "group"}) as daemon, greeted(daemon) as client:
+        for _ in range(250):
+            for _ in range(8):
+                client.send(wire.Replay(pattern=pattern), Qos.CONFIRM)
+            for _ in range(8):
+                assert isinstance(client.recv(), wire.Ack)
+
+
 def test_without_a_log_there_is_nothing_to_replay() -> None:
     with Daemon(sets={"journal.mode": "volatile"}) as daemon, greeted(daemon) as client:
         error = replay(client)[-1]

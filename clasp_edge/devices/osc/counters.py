@@ -22,6 +22,7 @@ class Counters:
     """Bundles done at once because no set clock would give their time tags."""
     sent: int = 0
     lost: int = 0
-    """Events that a device's link had no room for, and packets that cannot be sent at all (too long, no route)."""
+    """Events that a device's link had no room for, answers that too many others waited before (answers.py), and packets
+    that cannot be sent at all (too long, no route)."""
     withheld: int = 0
     """Packets not sent to an address that has asked once and has not renewed (allowance.py)."""

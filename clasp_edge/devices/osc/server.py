@@ -22,6 +22,7 @@ from clasp_edge.dataplane import Verdict
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.devices.osc import complaints
 from clasp_edge.devices.osc.allowance import Allowance
+from clasp_edge.devices.osc.answers import Answers
 from clasp_edge.devices.osc.complaints import Complaints
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
@@ -44,7 +45,6 @@ from clasp_edge.router.access import Access
 from clasp_edge.router.principal import host_of, principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import NotScheduled, TooFarAhead
-from clasp_edge.router.stored import when_stored
 from clasp_edge.wire import decode_value
 from clasp_edge.wire.pattern import Pattern
 
@@ -114,6 +114,7 @@ class OscServer:
             router, self.intake, self.complaints, self.bad_packet, self.refused, self.too_fast, self.overflowing,
             self.asked,
         )  # fmt: skip
+        self._answers = Answers(router.plane, self.counters)
         self._resyncs = Resyncs(router.loop)
         self._fan_out = FanOut(router.loop)
         self._adopt(config, access)
@@ -501,7 +502,7 @@ class OscServer:
         tail = self._spoken.tail_of(address, described[1], described[2])
         value = decode_value(described[1], described[2])
         answer = profile.outgoing.answer(osc_address, value, tail)
-        when_stored(self.router.plane, lambda: self._link_to(source, 0).send(answer))
+        self._answers.send(answer, lambda: self._link_to(source, 0))
         return True
 
     def behind(self) -> bool:
