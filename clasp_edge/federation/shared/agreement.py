@@ -20,8 +20,10 @@ MAX_NAMED = 16
 
 MAX_NAME_BYTES = 256
 
-MAX_PENDING_BYTES = 65_536
-"""Of the addresses of pending writes; more are not remembered, and stand in no list."""
+MAX_PENDING_BYTES = 131_072
+"""Of pending writes, with ENTRY_BYTES for each beside its address; more are not remembered, and stand in no list."""
+
+ENTRY_BYTES = 250
 
 RESTLESS = 20
 """Comparisons after which a part of the state is told although something happens in it all the time: a minute."""
@@ -127,9 +129,10 @@ class Agreement:
         for address, why in contested.items():
             known = self._pending.get(address)
             if known is None:
-                if self._pending_bytes + len(address) > MAX_PENDING_BYTES:
+                size = ENTRY_BYTES + len(address)
+                if self._pending_bytes + size > MAX_PENDING_BYTES:
                     continue
-                self._pending_bytes += len(address)
+                self._pending_bytes += size
                 known = (0, 0)
             self._pending[address] = (known[0] | why, 0)
 
@@ -153,7 +156,7 @@ class Agreement:
     def settled(self, address: bytes) -> None:
         """What stands has been told, or who wrote it has."""
         if self._pending.pop(address, None) is not None:
-            self._pending_bytes -= len(address)
+            self._pending_bytes -= ENTRY_BYTES + len(address)
 
     def link_lost(self) -> None:
         """Nobody knows what has been dealt with: after the next comparison everything is asked again."""

@@ -6,6 +6,7 @@ import random
 import tracemalloc
 
 from clasp_edge.federation.shared.agreement import (
+    ENTRY_BYTES,
     LOCK,
     MAX_NAMED,
     MAX_PENDING_BYTES,
@@ -71,6 +72,10 @@ def test_pending_writes_are_bounded_in_bytes() -> None:
     for number in range(1000):
         agreement.awaits({b"/%d/" % number + b"x" * 1000: LOCK})
     assert agreement.pending * 1000 <= MAX_PENDING_BYTES
+    short = Agreement()
+    for number in range(10_000):
+        short.awaits({b"/%d" % number: LOCK})
+    assert short.pending * ENTRY_BYTES <= MAX_PENDING_BYTES, "short addresses take room too"
     agreement.settled(b"/0/" + b"x" * 1000)
     agreement.awaits({b"/new": LOCK})
     assert agreement.why(b"/new") == "a lock"
