@@ -37,6 +37,8 @@ class Memory:
         self._router = router
         self._released = self._sent = 0
         self._rush = False
+        self._ended = False
+        """Whether much was let go of: what has ended often holds itself in a circle."""
         self._working = False
 
     def look(self) -> None:
@@ -44,6 +46,7 @@ class Memory:
         router.accounts.settle()
         router.plane.keep_within(EVICTED_AT_ONCE)
         released, sent = router.accounts.released, router.core.sent_bytes
+        self._ended |= released - self._released >= RUSH_BYTES
         busy = max(released - self._released, sent - self._sent) >= RUSH_BYTES
         self._released, self._sent = released, sent
         if busy:
@@ -55,6 +58,12 @@ class Memory:
 
     def _give_back(self) -> Iterator[None]:
         """In parts: nobody waits for it."""
+        try:
+            yield from self._parts()
+        finally:
+            self._working = False
+
+    def _parts(self) -> Iterator[None]:
         router = self._router
         plane = router.plane
         while plane.forget_routes(ROUTES_KEPT, STEP):
@@ -65,8 +74,9 @@ class Memory:
                 yield
                 at = plane.forget_outdated_lists(at, STEP)
         yield
-        gc.collect()  # what has ended often holds itself in a circle
-        yield
+        if self._ended:
+            self._ended = False
+            gc.collect()
+            yield
         router.core.arena.give_memory_back()
         give_memory_back()
-        self._working = False
