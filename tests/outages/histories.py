@@ -17,9 +17,9 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
+from outages.agreement import out_of_order, state_of, twice, where_different
 from outages.network import Client, Link, Router
 from outages.writers import STRATEGIES, Told, Writer
 
@@ -228,13 +228,8 @@ class History:
         began_s = time.monotonic()
         differing: dict[str, dict[str, object]] = {}
         while True:
-            states = {name: await self._state(router) for name, router in self.routers.items()}
-            addresses = {address for state in states.values() for address in state}
-            differing = {
-                address: {name: state.get(address, "(none)") for name, state in states.items()}
-                for address in addresses
-                if len({repr(state.get(address, "(none)")) for state in states.values()}) > 1
-            }
+            states = {name: await state_of(router) for name, router in self.routers.items()}
+            differing = where_different(states)
             if not differing or time.monotonic() - began_s > PEACE_S:
                 break
             await asyncio.sleep(0.3)
@@ -261,7 +256,7 @@ class History:
             states: dict[str, object] = {}
             while time.monotonic() < until_s:
                 if await self._wrote(router, address, value):
-                    states = {at: (await self._state(other)).get(address) for at, other in self.routers.items()}
+                    states = {at: (await state_of(other)).get(address) for at, other in self.routers.items()}
                     if all(one == value for one in states.values()):
                         break
                 await asyncio.sleep(0.3)
@@ -278,15 +273,6 @@ class History:
                 client.close()
         return False
 
-    async def _state(self, router: Router) -> dict[str, object]:
-        with contextlib.suppress(OSError, TimeoutError):
-            client = await Client(router.tcp).open()
-            try:
-                return await client.params()
-            finally:
-                client.close()
-        return {"(no answer)": router.name}
-
     def _look_at_events(self) -> None:
         journals = {name: router.events() for name, router in self.routers.items()}
         for name in self.routers:
@@ -294,12 +280,9 @@ class History:
             acknowledged = {value for value in self.told.events[name] if value > 0}
             for at, events in journals.items():
                 found = events.get(f"/{name}/event", [])
-                twice = [value for value, count in Counter(map(repr, found)).items() if count > 1]
-                if twice and at not in self._lossy:
-                    self.broken.append(f"events of {name} twice in the journal of {at}: {twice[:5]}")
-                order = [abs(value) for value in found if isinstance(value, int)]
-                back = [pair for pair in pairwise(order) if pair[1] < pair[0]]
-                if back and not self._lossy:
+                if (again := twice(found)) and at not in self._lossy:
+                    self.broken.append(f"events of {name} twice in the journal of {at}: {again[:5]}")
+                if (back := out_of_order(found)) and not self._lossy:
                     self.broken.append(f"events of {name} out of order in the journal of {at}: {back[:5]}")
                 strange = [value for value in found if value not in told]
                 if strange:

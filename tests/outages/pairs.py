@@ -18,9 +18,9 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
+from outages.agreement import out_of_order, state_of, twice, where_different
 from outages.network import Client, Link, Router
 
 from clasp_edge import wire
@@ -272,13 +272,8 @@ class PairHistory:
     async def _agree(self) -> None:
         began_s = time.monotonic()
         while True:
-            states = {name: await self._state(router) for name, router in self._left().items()}
-            addresses = {address for state in states.values() for address in state}
-            differing = {
-                address: {name: state.get(address, "(none)") for name, state in states.items()}
-                for address in addresses
-                if len({repr(state.get(address, "(none)")) for state in states.values()}) > 1
-            }
+            states = {name: await state_of(router) for name, router in self._left().items()}
+            differing = where_different(states)
             if not differing or time.monotonic() - began_s > PEACE_S:
                 break
             await asyncio.sleep(0.3)
@@ -300,15 +295,6 @@ class PairHistory:
                     return
                 await asyncio.sleep(0.2)
 
-    async def _state(self, router: Router) -> dict[str, object]:
-        with contextlib.suppress(OSError, TimeoutError):
-            client = await Client(router.tcp).open()
-            try:
-                return await client.params()
-            finally:
-                client.close()
-        return {"(no answer)": router.name}
-
     def _look_at_events(self) -> None:
         for at, router in self._left().items():
             recorded = router.events()
@@ -319,12 +305,10 @@ class PairHistory:
                 if self.mode == "group" and (name in HUBS or self.faults["box killed"]):
                     safe = set()
                 found = recorded.get(f"/{name}/event", [])
-                twice = [number for number, count in Counter(map(repr, found)).items() if count > 1]
-                if twice:
-                    self.broken.append(f"events of {name} twice in the journal of {at}: {twice[:5]}")
+                if again := twice(found):
+                    self.broken.append(f"events of {name} twice in the journal of {at}: {again[:5]}")
                 numbers = [number for number in found if isinstance(number, int)]
-                back = [pair for pair in pairwise(numbers) if pair[1] < pair[0]]
-                if back:
+                if back := out_of_order(found):
                     self.broken.append(f"events of {name} out of order in the journal of {at}: {back[:5]}")
                 strange = [number for number in numbers if number not in told]
                 if strange:
