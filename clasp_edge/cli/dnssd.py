@@ -8,7 +8,7 @@ from pathlib import Path
 from clasp_edge.config.model import Config
 from clasp_edge.daemon.certificate import DIRECTORY, fingerprint_of
 from clasp_edge.discovery.dnssd import files, write
-from clasp_edge.federation.shared.identity import FILE_NAME
+from clasp_edge.federation.shared.identity import FILE_NAME, kept_id
 
 EXIT_FAILED = 1
 
@@ -30,12 +30,7 @@ def run(config: Config, into: Path | None) -> int:
 
 def _router_id(config: Config) -> str:
     """As it is kept. One that is not there yet is made by the router, in files of its own."""
-    if config.federation.router_id:
-        return config.federation.router_id
-    try:
-        return (config.data_dir / FILE_NAME).read_text().strip()[:64]
-    except (OSError, UnicodeDecodeError):
-        return ""
+    return config.federation.router_id or kept_id(config.data_dir / FILE_NAME)
 
 
 def _fingerprint(config: Config) -> str:

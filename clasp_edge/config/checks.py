@@ -13,6 +13,7 @@ from clasp_edge.config.broker import parse_broker
 from clasp_edge.config.endpoint import DISCOVER, parse_endpoint
 from clasp_edge.config.listen import parse_listen
 from clasp_edge.config.model import (
+    PAIR_UPLINK,
     Bridge,
     BridgeMap,
     ClientCertificate,
@@ -56,8 +57,6 @@ ACTIONS = frozenset({"read", "r", "write", "w", "write!", "w!", "admin", "a", "*
 
 
 # Part of an address, and what snapshots name as the writer, which has 36 bytes.
-PAIR_UPLINK = "pair"
-
 UPLINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,28}")
 ROUTER_ID = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 CERTIFICATE_NAME = re.compile(r"(CN|DNS|URI|email|IP Address):.+")

@@ -390,6 +390,10 @@ class Uplink(Section, frozen=True, kw_only=True):
         return f"Uplink(url={self.url!r}, owns={self.owns!r}, wants={self.wants!r})"
 
 
+PAIR_UPLINK = "pair"
+"""The name of the uplink that is the link between the two of a pair, where this router dials."""
+
+
 class Pair(Section, frozen=True, kw_only=True):
     """`[federation.pair]`: another hub that stands in for this one, and this one for it. Off without url and
     router_id."""

@@ -51,7 +51,6 @@ class Upload:
         self._size = self._taken = 0
         self._said = b""
         self._heard_s = 0.0
-        self._pending: list[bytes] = []
         self._program: _Program | None = None
         self.on_end: Callable[[str, str], None] = lambda state, said: None
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from clasp_edge.discovery.answer import Bucket, is_near
+from clasp_edge.discovery.dns import MAX_LABEL_BYTES
 from clasp_edge.discovery.interfaces import Interface6, interfaces, interfaces6
 from clasp_edge.discovery.router import cut
 from clasp_edge.discovery.services import Service
@@ -28,7 +29,6 @@ SETTLE_S = 1.0
 """After a change of the network: an interface that comes up changes several times."""
 
 RETRY_S = 30.0
-MAX_LABEL_BYTES = 63
 
 
 class Announcer:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from clasp_edge.config.listen import Listen
 from clasp_edge.config.model import Config
+from clasp_edge.discovery.dns import MAX_LABEL_BYTES
 from clasp_edge.discovery.router import described
 from clasp_edge.discovery.services import Service, ports, services
 
 PREFIX = "clasp-edge-"
 SUFFIX = ".dnssd"
-
-MAX_LABEL_BYTES = 63
 
 
 def addresses_of(config: Config) -> list[str]:

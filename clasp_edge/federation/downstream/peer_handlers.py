@@ -57,10 +57,10 @@ MAX_PATTERNS = 1000
 """In one declaration or one request (router.md 8.6)."""
 
 MAX_REVISIONS = 10_000
+"""In one revision vector (router.md 8.6); more than one frame can hold in the compact encoding."""
 
 JOB_LINE_BYTES = 150
 """What a pattern or a revision of a request takes while it waits to be answered, beside its text."""
-"""In one revision vector (router.md 8.6); more than one frame can hold in the compact encoding."""
 
 FIRST_SUBSCRIPTION_ID = 50_000
 """The subscription to a peer's pattern number i has the id 50,000 + i, which peers know and may UNSUBSCRIBE."""

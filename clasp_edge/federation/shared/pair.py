@@ -31,9 +31,6 @@ log = logging.getLogger("clasp_edge.federation")
 PATTERNS = ("/**",)
 """What the link between the two carries."""
 
-NAME = "pair"
-"""Of the uplink that is this link, where this router dials."""
-
 TAKES_PART, STRICT, WAITS, DIALS = 1, 2, 4, 8
 """In PEER's `pair`: it is one of a pair; its journal is strict; alone it waits; it has a url to dial."""
 
@@ -236,7 +233,7 @@ class Pair:
         links = [link for link, progress in self._links.items() if progress.told]
         if any(link.sender.backlog is not None and link.sender.backlog.idle for link in links):
             return journal.last_sequence
-        own = f"{UPLINK}{NAME}"
+        own = f"{UPLINK}{model.PAIR_UPLINK}"
         places = [
             place for name, place in journal.cursors().items()
             if name == own or (name.startswith(PEER) and name.partition(":")[2].partition(":")[2] == self.other)

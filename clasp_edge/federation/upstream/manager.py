@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from clasp_edge.config.model import Config
+from clasp_edge.config.model import PAIR_UPLINK, Config
 from clasp_edge.federation.shared.dedup import Seen
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.identity import Identity
-from clasp_edge.federation.shared.pair import NAME, Pair, uplink_of
+from clasp_edge.federation.shared.pair import Pair, uplink_of
 from clasp_edge.federation.shared.queue import Log
 from clasp_edge.federation.upstream.box_reporter import BoxCollector, BoxReporter, Summary
 from clasp_edge.federation.upstream.uplink import Uplink
@@ -45,7 +45,7 @@ class Uplinks:
         wanted_now = dict(config.uplink)
         pair = self._pair if self._pair is not None and self._pair.config.url else None
         if pair is not None:
-            wanted_now[NAME] = uplink_of(pair.config)
+            wanted_now[PAIR_UPLINK] = uplink_of(pair.config)
         changed: dict[str, Uplink] = {}
         for name, uplink in list(self.running.items()):
             if wanted_now.get(name) != uplink.config:
@@ -60,7 +60,7 @@ class Uplinks:
                 reporter = BoxReporter(self._collector, self._summary, self._router.clock.monotonic_s)
                 uplink = Uplink(
                     self._router, name, wanted, self._identity, self._seen, self._recall, self._journal, self._random,
-                    self._decided_above, reporter, pair if name == NAME else None,
+                    self._decided_above, reporter, pair if name == PAIR_UPLINK else None,
                 )  # fmt: skip
                 self.running[name] = uplink
                 if name in changed:
