@@ -91,13 +91,15 @@ def refused(client: Client, address: str, value: wire.Value, **fields: Any) -> w
 def get(client: Client, address: str) -> wire.ParamValue | None:
     """The param, or None for ERROR 201."""
     client.send(wire.Get(address=address))
-    answer = client.recv()
-    if isinstance(answer, wire.Error):
-        assert (answer.code, answer.address) == (201, address)
-        return None
-    assert isinstance(answer, wire.Snapshot)
-    (param,) = answer.params
-    return param
+    while True:
+        answer = client.recv()
+        if isinstance(answer, wire.Error):
+            assert (answer.code, answer.address) == (201, address)
+            return None
+        assert isinstance(answer, wire.Snapshot)
+        # A large greeting goes out in pieces, as there is room and, in strict mode, as they are stored.
+        if [param.address for param in answer.params] == [address]:
+            return answer.params[0]
 
 
 def of_type(messages: Iterable[wire.Message], kind: type[M]) -> list[M]:
