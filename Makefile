@@ -24,7 +24,7 @@
 #   make image          build the image for the board into dist/   IMAGE_KEY=update.key signs with a key of your own
 #   make bundle         build the signed update with the same system into dist/
 #   make hw-test        boot the image in QEMU and try everything  ARGS="--long", ARGS="--board pi.local --ssh-key KEY"
-#   make image-lock     choose the newest Debian packages for the image
+#   make image-lock     choose the newest Debian packages for the image      ARGS=--report only says which are outdated
 #   make clean          remove everything that was built
 
 PYTHON ?= python3
@@ -207,7 +207,7 @@ image bundle:
 
 image-lock:
 	@.ci/need python image
-	@$(PYTHON) -m image lock
+	@$(PYTHON) -m image $(if $(findstring --report,$(ARGS)),outdated,lock)
 
 hw-test: $(VENV)/.test build
 	@.ci/need image disk qemu
