@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -27,12 +28,20 @@ KERNELS = "kernels.json"
 KERNELS_SIGNATURE = "kernels.json.minisig"
 KERNEL_FILES = "boot/"
 FORM = 1
+PACKED = ".xz"
+"""At the end of their names: the kernels take a quarter so."""
+
+PACKING = 4
+"""Of xz: what it takes to unpack is 4 MiB and a little."""
+
+UNPACK_MEMORY_BYTES = 32 << 20
 MOST_KERNEL_FILES = 256
 
 LARGEST_MANIFEST_BYTES = 64 * 1024
 CHUNK_BYTES = 1 << 20
 
 NOT_A_BUNDLE = "this is not an update for clasp-edge, or the file is damaged. Please copy it again"
+NOT_WHAT_WAS_SIGNED = "its content is not what was signed: the file is damaged. Please copy it again"
 CUT_SHORT = "the file is not whole: its copy was cut short. Please copy it again"
 
 
@@ -184,7 +193,7 @@ class Bundle:
         except (tarfile.TarError, EOFError):
             raise BundleError(CUT_SHORT) from None
         if digest.hexdigest() != self.manifest.root_sha256:
-            raise BundleError("its content is not what was signed: the file is damaged. Please copy it again")
+            raise BundleError(NOT_WHAT_WAS_SIGNED)
 
     def kernels(self) -> list[KernelFile]:
         """The files of its kernels, to be had by `kernel_file` in this order. After the root. Raises BundleError."""
@@ -202,19 +211,34 @@ class Bundle:
         """The next file's content, piece by piece. Raises BundleError at the end if it was not what was signed."""
         try:
             member = self._archive.next()
-            if member is None or member.name != KERNEL_FILES + file.name or member.size != file.bytes:
+            if member is None or member.name != f"{KERNEL_FILES}{file.name}{PACKED}":
                 raise BundleError(CUT_SHORT)
-            content = self._archive.extractfile(member)
-            if content is None:
+            packed = self._archive.extractfile(member)
+            if packed is None:
                 raise BundleError(NOT_A_BUNDLE)
             digest = hashlib.sha256()
-            while chunk := content.read(CHUNK_BYTES):
+            for chunk in _unpacked(packed, file.bytes):
                 digest.update(chunk)
                 yield chunk
         except (tarfile.TarError, EOFError):
             raise BundleError(CUT_SHORT) from None
+        except lzma.LZMAError:
+            raise BundleError(NOT_WHAT_WAS_SIGNED) from None
         if digest.hexdigest() != file.sha256:
-            raise BundleError("its content is not what was signed: the file is damaged. Please copy it again")
+            raise BundleError(NOT_WHAT_WAS_SIGNED)
+
+
+def _unpacked(packed: IO[bytes], limit: int) -> Iterator[bytes]:
+    """At most `limit` bytes and a piece. Raises LZMAError, EOFError."""
+    decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, UNPACK_MEMORY_BYTES)
+    given = 0
+    while not decompressor.eof and given <= limit:
+        data = b""
+        if decompressor.needs_input and not (data := packed.read(CHUNK_BYTES)):
+            raise EOFError
+        chunk = decompressor.decompress(data, CHUNK_BYTES)
+        given += len(chunk)
+        yield chunk
 
 
 def open_bundle(file: IO[bytes], keys: Sequence[Path], work: Path) -> Bundle:
@@ -255,7 +279,8 @@ def write_bundle(
     parts: list[tuple[str, bytes | Path]] = [(MANIFEST, manifest), (SIGNATURE, signature), (ROOT, root)]
     if kernels is not None:
         parts += [(KERNELS, kernels.listed), (KERNELS_SIGNATURE, kernels.signature)]
-        parts += [(KERNEL_FILES + name, path) for name, path in kernels.files]
+        for name, path in kernels.files:
+            parts.append((f"{KERNEL_FILES}{name}{PACKED}", lzma.compress(path.read_bytes(), preset=PACKING)))
     with target.open("wb") as file, tarfile.open(fileobj=file, mode="w:", format=tarfile.USTAR_FORMAT) as archive:
         for name, part in parts:
             member = tarfile.TarInfo(name)
