@@ -7,6 +7,7 @@
 #   make fresh-test     both commands on a fresh Debian 12 and 13  ARGS="--suite trixie" for one of them
 #   make format         lay out and tidy the Python sources
 #   make fuzz           fuzz the decoders, and a whole router      FUZZ_SECONDS=60 for each of them
+#   make mutation       put small faults into the code: which do the tests notice?  ARGS="--rooms wire" for one room
 #   make asan           test and fuzz with every access of the compiled code checked     FUZZ_SECONDS=60
 #   make adversary      attack the router as strangers would, at full length
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
@@ -38,7 +39,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz asan adversary crash model outages peers links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
+.PHONY: help run build test fuzz mutation asan adversary crash model outages peers links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
 .PHONY: format tools lint check fresh-test wheel wheel-arm64
 
 help:
@@ -71,7 +72,7 @@ $(VENV)/.package: pyproject.toml setup.py | $(VENV)/.python
 	@$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	@touch $@
 
-$(VENV)/.test $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.package
+$(VENV)/.test $(VENV)/.fuzz $(VENV)/.mutation: $(VENV)/.%: $(VENV)/.package
 	@echo "installing what '$*' needs"
 	@$(call requirements,project optional-dependencies $*)
 	@touch $@
@@ -123,6 +124,10 @@ fuzz: $(VENV)/.fuzz build
 		echo "== $$target, $(FUZZ_SECONDS) s"; \
 		$(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS); \
 	done
+
+# An hour a room; ARGS="--rooms wire --mutants 20" is less.
+mutation: $(VENV)/.test $(VENV)/.mutation build
+	python tests/mutation $(ARGS)
 
 # AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan. Not part of `make test`: the modules take minutes to
 # compile on two cores, and run at a fraction of their speed. The decoders' fuzzers bring a runtime of their own, which
