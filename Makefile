@@ -88,15 +88,19 @@ tools:
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 # .pre-commit-config.yaml has the same.
-lint: $(VENV)/.test build
+lint: $(VENV)/.test build $(VENV)/.cython-lint
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports --no-cache --verbose > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
-	cython-lint clasp_edge
+
+# It takes longer than all of these: only what has changed.
+$(VENV)/.cython-lint: $(VENV)/.test $(shell find clasp_edge -name '*.pyx' -o -name '*.pxd')
+	cython-lint $(if $(filter $(VENV)/.test,$?),clasp_edge,$?)
+	@touch $@
 
 check: lint
-	.ci/suite -m unit $(ARGS)
+	EXAMPLES=few .ci/suite -m unit $(ARGS)
 
 # The reference router takes a Rust toolchain, which no machine needs for anything else.
 REFERENCE = $(or $(CARGO_TARGET_DIR),benchmarks/peers/clasp_router/target)/release/clasp-router-peer

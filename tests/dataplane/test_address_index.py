@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from clasp_edge.wire.compact import decode_payload
 from clasp_edge.wire.messages import Snapshot
@@ -41,7 +42,7 @@ def found(rig: Rig, pattern: Pattern, max_scan: int = 100_000, max_bytes: int = 
             return seen, pieces
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(addresses, max_size=60), st.lists(addresses, max_size=30), patterns, st.integers(1, 7))
 def test_a_scan_finds_each_match_once(there: list[bytes], gone: list[bytes], text: bytes, max_scan: int) -> None:
     rig = Rig()
