@@ -70,7 +70,12 @@ class Namespaces:
 
     def admits(self, address: bytes) -> bool:
         """Tell whether the address is inside."""
-        return address in self._literals or any(pattern.matches(address) for pattern in self._inexact)
+        if address in self._literals:
+            return True
+        for pattern in self._inexact:  # noqa: SIM110  (each new address comes here: a generator is five times as slow)
+            if pattern.matches(address):
+                return True
+        return False
 
     def contains(self, pattern: Pattern) -> bool:
         """Tell whether everything that `pattern` stands for is inside one declared pattern (wire.pattern.covers)."""
