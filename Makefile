@@ -14,6 +14,7 @@
 #   make model          explore the protocol between routers to a depth      ARGS="--depth 5" for more
 #   make outages        break the network between routers, at length         ARGS="--histories 500" for random ones
 #   make peers          run the suites that others wrote for MQTT servers               ARGS="--only paho5" for one of them
+#   make cluster-peers  hubs on a cluster of MQTT brokers (Debian's nats-server), nodes killed and frozen     ARGS="--cluster 20"
 #   make links          a link over QUIC beside one over wss, through loss, delay and another address, and a large state
 #   make wheel          build a wheel for this machine into dist/ (no compiler is needed to install it)
 #   make wheel-arm64    the same for a board: aarch64, Python of SUITE (trixie or bookworm)
@@ -39,8 +40,8 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz mutation asan adversary crash model outages peers links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
-.PHONY: format tools lint check fresh-test wheel wheel-arm64
+.PHONY: help run build test fuzz asan adversary crash model outages peers cluster-peers links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
+.PHONY: format tools lint check mutation fresh-test wheel wheel-arm64
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -153,6 +154,10 @@ outages: $(VENV)/.test build
 # Needs the network, git and Go; MOSQUITTO_SOURCE and PAHO_TESTING name checkouts that are there already.
 peers: $(VENV)/.test build
 	python tests/peers $(ARGS)
+
+cluster-peers: $(VENV)/.test build
+	@.ci/need nats
+	python tests/outages --cluster 3 $(ARGS)
 
 links: $(VENV)/.test build
 	python tests/outages/links.py $(ARGS)

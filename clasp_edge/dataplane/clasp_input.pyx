@@ -9,6 +9,7 @@ import logging
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 from clasp_edge.dataplane.account cimport INPUT
 from clasp_edge.dataplane.bytes cimport get16, get32
@@ -32,11 +33,32 @@ cdef enum:
 cdef enum:
     YIELD_FROM_US = 500         # of one peer's input at once, before others may have their turn
     MOST_CHARGED_US = 20000     # for one message
+    PREEMPTED_FROM_US = 200     # for one message: what takes longer by the clock may have waited for a processor
     INPUT_US = 4000             # of plain messages at once; a full read of them takes about one millisecond
 
 cdef double HELD_S = 0.01       # a router above its rate is read from so often
 cdef double LONGEST_HOLD_S = 1  # of a router with a debt: then it is told that we are here, and looked at again
 cdef double TIME_SHARE = 0.25   # of a second that a peer at its rate may take: what takes longer costs more
+
+# The router's CPU time when it was last looked at, and what of it has been paid for since. All receivers of a process
+# run in one thread.
+cdef uint64_t last_cpu_us = 0
+cdef uint64_t paid_us = 0
+
+
+cdef uint64_t _unpaid_cpu_us() noexcept:
+    """CPU time of the router, in µs, since this was last asked, without what peers have paid for since. A router that
+    is not alone on its board stands still for milliseconds in the middle of a message: nobody is to pay for that."""
+    global last_cpu_us, paid_us
+    cdef timespec now
+    cdef uint64_t cpu_us, since_us
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+    cpu_us = <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
+    since_us = cpu_us - last_cpu_us
+    since_us = since_us - paid_us if since_us > paid_us else 0
+    last_cpu_us = cpu_us
+    paid_us = 0
+    return since_us
 
 
 class Turn:
@@ -114,6 +136,11 @@ cdef class ClaspInput(ClaspSender):
         """Pay for `messages` more than the one already counted (a bundle's contents)."""
         if self.bucket.rate > 0:
             self.bucket.tokens -= messages * self.bucket.per_message
+
+    def pay(self, double seconds):
+        """Pay for work in parts by its time, as for a message that takes long."""
+        if self.bucket.rate > 0:
+            self.bucket.tokens -= min(seconds, MOST_CHARGED_US * 1e-6) * self.bucket.rate / TIME_SHARE
 
     # ---- input ----
 
@@ -236,12 +263,16 @@ cdef class ClaspInput(ClaspSender):
 
     cdef void _measure(self) noexcept:
         """Something took longer than a plain message: it is paid for by its time, and others get their turn."""
+        global paid_us
         cdef uint64_t now_us = self.core.elapsed_us()
         cdef uint64_t took_us = now_us - self.core.measured_us
         self.core.heavy = False
         self.core.measured_us = now_us
         if self.bucket.rate > 0:
-            # No more of it than the router itself may have taken: it is not alone on the board.
+            if took_us >= PREEMPTED_FROM_US:
+                took_us = min(took_us, _unpaid_cpu_us())
+            else:
+                paid_us += took_us
             self.bucket.tokens -= min(took_us, MOST_CHARGED_US) * self.bucket.rate * 1e-6 / TIME_SHARE
         if (now_us - self.began_us >= YIELD_FROM_US and not self.yielding
                 and self.core.mono_us + now_us >= self.core.slice_ends_us):
