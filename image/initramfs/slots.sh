@@ -33,6 +33,20 @@ slots_identity() { # slots_identity FILE
     sed -n "s/^id=\([0-9a-f]\{32\}\)$/\1/p" "$1" 2>/dev/null | head -n 1
 }
 
+slots_prefix() { # slots_prefix FILE: whose kernel the firmware starts, a or b, as config.txt says
+    sed -n 's/^[ \t]*os_prefix[ \t]*=[ \t]*\([ab]\)\/.*/\1/p' "$1" 2>/dev/null | head -n 1
+}
+
+one_processor=" nr_cpus=1"
+
+# Has the kernel's command line end with WORDS, or, without any, not end with one_processor. In place, and in one sector.
+slots_command_line() { # slots_command_line FILE WORDS
+    line=$(sed -n "1s/$one_processor *\$//;1s/ *\$//;1p" "$1" 2>/dev/null)
+    [ -n "$line" ] && [ ${#line} -lt 480 ] || return 1
+    printf '%-511s\n' "$line$2" | dd of="$1" bs=512 count=1 conv=notrunc 2>/dev/null || return 1
+    sync
+}
+
 slots_other() { # slots_other LETTER
     case $1 in
     a) echo b ;;

@@ -141,3 +141,58 @@ def test_the_state_leaves_the_script_in_one_piece(file: Path) -> None:
         subprocess.run(["sh", "-euc", program], stdout=theirs, timeout=20, check=True)
         ours.settimeout(5)
         assert b"\nid=\n" in ours.recv(SIZE)
+
+
+def shell_says(program: str) -> str:
+    done = subprocess.run(
+        ["sh", "-uc", f". {SCRIPT}; {program}"], text=True, capture_output=True, timeout=20, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("content", "letter"),
+    [
+        ("os_prefix=a/\n[pi5]\nos_prefix=a/pi5/\n", "a"),
+        ("x\r\n os_prefix = b/\r\n", "b"),
+        ("#os_prefix=a/\n", ""),
+        ("", ""),
+    ],
+)
+def test_config_txt_says_whose_kernel_the_firmware_starts(tmp_path: Path, content: str, letter: str) -> None:
+    path = tmp_path / "config.txt"
+    path.write_bytes(content.encode())
+    assert shell_says(f"slots_prefix {path}") == letter
+
+
+def test_one_processor_is_asked_for_and_taken_back_in_one_sector(tmp_path: Path) -> None:
+    path = tmp_path / "cmdline.txt"
+    path.write_text("console=tty1 quiet panic=10\n")
+    for _ in range(2):
+        shell_says(f'slots_command_line {path} "$one_processor"')
+        assert path.read_text().split() == ["console=tty1", "quiet", "panic=10", "nr_cpus=1"]
+    assert path.stat().st_size == SIZE
+    for _ in range(2):
+        shell_says(f'slots_command_line {path} ""')
+        assert path.read_text().split() == ["console=tty1", "quiet", "panic=10"]
+    assert path.stat().st_size == SIZE
+
+
+@pytest.mark.parametrize("content", ["", "\n", "x" * 5000])
+def test_a_command_line_that_is_none_is_left_alone(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "cmdline.txt"
+    path.write_text(content)
+    assert shell_says(f'slots_command_line {path} "$one_processor" || echo refused') == "refused"
+    assert path.read_text() == content
+
+
+def test_a_kernel_s_identity_is_whole_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "boot.txt"
+    for content, said in (
+        (f"id={'a1' * 16}\nrelease=6\n", "a1" * 16),
+        ("id=a1\n", ""),
+        ("", ""),
+        ("id=$(reboot)\n", ""),
+    ):
+        path.write_text(content)
+        assert shell_says(f"slots_identity {path}") == said
