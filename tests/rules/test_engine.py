@@ -208,6 +208,25 @@ def test_a_fade_of_whole_numbers_stays_within_64_bits(begins: int, ends: int, cu
     assert all(-(2**63) <= value < 2**63 for value in values)
 
 
+@pytest.mark.parametrize("expression", ["value % 2 == 0", "value[3] > 1", 'value["on"]', "value < 1", "value(1)"])
+@pytest.mark.parametrize("value", ['"%999999999d"', "[1]", "{}", "null"])
+def test_no_value_breaks_an_expression(expression: str, value: str) -> None:
+    world = World(
+        one('type = "set", pattern = "/x"').replace("do =", f"when = [{{ expression = '{expression}' }}]\ndo =")
+        + one('type = "set", pattern = "/x"', '{ publish = "/after" }').replace('"r"', '"after"')
+    )
+    assert world.after(f"set /x {value}")[-1:] == ["after: event /after"]
+    assert world.engine.states["r"].trace.refused + world.engine.states["r"].trace.fired == 1
+
+
+@pytest.mark.parametrize("kind", ['"smooth", factor = 0.5', '"rate_limit", max_delta = 1e308'])
+def test_what_remembers_stays_finite(kind: str) -> None:
+    world = World(one('type = "set", pattern = "/x"', f'{{ set = "/y", transform = {{ type = {kind} }} }}'))
+    done = world.after("set /x -1.7e308", "set /x 1.7e308", "set /x -1.7e308", "set /x 1.0", "set /x 1.0")
+    assert len(done) == 5
+    assert not any("inf" in line.lower() or "nan" in line.lower() for line in done)
+
+
 def test_an_increment_past_every_number_writes_nothing() -> None:
     world = World(one('type = "event", pattern = "/go"', '{ increment = "/x", by = 1e308 }'))
     world.after("set /x 1e308", "event /go")
