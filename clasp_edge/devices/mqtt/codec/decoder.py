@@ -167,7 +167,7 @@ def _too_many_filters() -> MqttError:
 def _subscribe(reader: Reader, first: int, version: int) -> Packet:
     packet_id = _packet_id(reader)
     properties = read_properties(reader, PacketType.SUBSCRIBE) if version == V5 else {}
-    filters = []
+    filters: list[SubscribeFilter] = []
     while reader.left():
         text = reader.text("topic filter")
         options = reader.number(1, "subscription options")
@@ -201,7 +201,7 @@ def _suback(reader: Reader, first: int, version: int) -> Packet:
 def _unsubscribe(reader: Reader, first: int, version: int) -> Packet:
     packet_id = _packet_id(reader)
     properties = read_properties(reader, PacketType.UNSUBSCRIBE) if version == V5 else {}
-    filters = []
+    filters: list[str] = []
     while reader.left():
         if len(filters) == MAX_FILTERS:
             raise _too_many_filters()
