@@ -16,6 +16,7 @@ from setuptools.command.build_ext import build_ext
 # ten thousand rules goes through it. What is annotated is not checked: the classes are for people and mypy.
 COMPILED_PYTHON = [
     *(f"clasp_edge/rules/{name}.py" for name in ("actions", "conditions", "parse", "patterns", "table", "templates")),
+    "clasp_edge/wire/glob_program.py",
     "clasp_edge/wire/pattern.py",
 ]
 
@@ -44,6 +45,7 @@ HOT = {
     f"clasp_edge/dataplane/{name}.pyx"
     for name in (
         "arena",
+        "clasp_input",
         "clasp_receiver",
         "clasp_sender",
         "json_value",
@@ -53,6 +55,7 @@ HOT = {
         "routing",
         "state",
         "table",
+        "versions",
     )
 }
 
