@@ -12,12 +12,12 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# Plain Python with a .pxd beside it: readable and type-checked as Python, compiled because every message or each key of
-# ten thousand rules goes through it. What is annotated is not checked: the classes are for people and mypy.
-COMPILED_PYTHON = [
-    *(f"clasp_edge/rules/{name}.py" for name in ("actions", "conditions", "parse", "patterns", "table", "templates")),
-    "clasp_edge/wire/glob_program.py",
-    "clasp_edge/wire/pattern.py",
+# Plain Python with a .pxd beside it: readable and type-checked as Python, compiled because the data plane calls it.
+COMPILED_PYTHON = ["clasp_edge/wire/glob_program.py", "clasp_edge/wire/pattern.py"]
+
+# What reads each key of ten thousand rules. Annotations are for people and mypy: values are whatever a file has.
+COMPILED_AS_IT_IS = [
+    f"clasp_edge/rules/{name}.py" for name in ("actions", "conditions", "parse", "patterns", "table", "templates")
 ]
 
 CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
@@ -97,8 +97,9 @@ setup(
     cmdclass={"build_ext": Announced},
     ext_modules=[
         *cythonize([extension(source) for source in CYTHON], compiler_directives=options | unchecked, nthreads=jobs),
+        *cythonize([extension(source) for source in COMPILED_PYTHON], compiler_directives=options),
         *cythonize(
-            [extension(source) for source in COMPILED_PYTHON],
+            [extension(source) for source in COMPILED_AS_IT_IS],
             compiler_directives=options | {"annotation_typing": False},
         ),
     ],
