@@ -15,7 +15,8 @@ from support.federated import JOURNAL, await_value, box, client, uplink
 from support.live import put, subscribe
 
 from clasp_edge import wire
-from clasp_edge.federation.shared.extensions import Route, digest_frame, peer_frame, route_frame
+from clasp_edge.federation.shared.dedup import Route
+from clasp_edge.federation.shared.extensions import digest_frame, peer_frame, route_frame
 from clasp_edge.federation.shared.versions import LAST_EPOCH, Version
 from clasp_edge.wire import FederationOp, FederationSync, Publish, Set, SignalType
 from clasp_edge.wire.frame import HEADER_BYTES
