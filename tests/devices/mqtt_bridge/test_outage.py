@@ -176,6 +176,10 @@ def test_what_waits_in_a_log_outlives_a_router_that_is_killed() -> None:
             put(client, "/stored", numbers[-1])  # acknowledged when it is in the journal, and so is what went before
 
         say(0)
+        heard = box.listener("/log/foreign")
+        with Onlooker(broker.port) as device:
+            device.publish("log/foreign", b"1")
+        heard.recv_until(wire.Publish)
         box.wait_sent()
         broker.kill()
         box.wait_state("down")
@@ -190,6 +194,7 @@ def test_what_waits_in_a_log_outlives_a_router_that_is_killed() -> None:
             found = [int(payload) for payload in onlooker.payloads("log/event")]
         assert found == list(range(found[0], 60))
         assert found[0] <= 1
+        assert onlooker.payloads("log/foreign") == []  # what came from the broker does not go back there
 
 
 def test_drop_sends_nothing_that_was_written_meanwhile() -> None:
