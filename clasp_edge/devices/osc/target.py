@@ -107,6 +107,8 @@ class Target(Party):
         self._closed = False
         self._untold: Iterator[bytes | None] = iter(())
         self._resync_since_s = 0.0
+        self._hinted = False
+        """It was said once that what looks like steps of an encoder is taken for echoes."""
         self._missed_us = self._catching_us = 0
         self._catch_up: TimerHandle | None = None
         self._awaits_commit = False
@@ -240,6 +242,13 @@ class Target(Party):
             if self._corrects(address, known):
                 return False, True
             self._counters.echoes += 1
+            if not self._hinted and self._memory.looks_relative(address):
+                self._hinted = True
+                log.warning(
+                    "OSC %s: repetitions of what it is told at %s are not taken; if that is a button or a relative "
+                    "encoder, name it in osc.events",
+                    self.name, address[:256].decode("utf-8", "replace"),
+                )  # fmt: skip
             self._unbelieve(address, comparable(known))
             return True, False
         answer = self._memory.answers(address, now_s)
