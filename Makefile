@@ -7,12 +7,14 @@
 #   make fresh-test     both commands on a fresh Debian 12 and 13  ARGS="--suite trixie" for one of them
 #   make format         lay out and tidy the Python sources
 #   make fuzz           fuzz the decoders, and a whole router      FUZZ_SECONDS=60 for each of them
+#   make mutation       put small faults into the code: which do the tests notice?  ARGS="--rooms wire" for one room
 #   make asan           test and fuzz with every access of the compiled code checked     FUZZ_SECONDS=60
 #   make adversary      attack the router as strangers would, at full length
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make model          explore the protocol between routers to a depth      ARGS="--depth 5" for more
 #   make outages        break the network between routers, at length         ARGS="--histories 500" for random ones
 #   make peers          run the suites that others wrote for MQTT servers               ARGS="--only paho5" for one of them
+#   make cluster-peers  hubs on a cluster of MQTT brokers (Debian's nats-server), nodes killed and frozen     ARGS="--cluster 20"
 #   make links          a link over QUIC beside one over wss, through loss, delay and another address, and a large state
 #   make wheel          build a wheel for this machine into dist/ (no compiler is needed to install it)
 #   make wheel-arm64    the same for a board: aarch64, Python of SUITE (trixie or bookworm)
@@ -24,7 +26,7 @@
 #   make image          build the image for the board into dist/   IMAGE_KEY=update.key signs with a key of your own
 #   make bundle         build the signed update with the same system into dist/
 #   make hw-test        boot the image in QEMU and try everything  ARGS="--long", ARGS="--board pi.local --ssh-key KEY"
-#   make image-lock     choose the newest Debian packages for the image
+#   make image-lock     choose the newest Debian packages for the image      ARGS=--report only says which are outdated
 #   make clean          remove everything that was built
 
 PYTHON ?= python3
@@ -38,8 +40,8 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz asan adversary crash model outages peers links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
-.PHONY: format tools lint check fresh-test wheel wheel-arm64
+.PHONY: help run build test fuzz asan adversary crash model outages peers cluster-peers links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
+.PHONY: format tools lint check mutation fresh-test wheel wheel-arm64
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -71,7 +73,7 @@ $(VENV)/.package: pyproject.toml setup.py | $(VENV)/.python
 	@$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	@touch $@
 
-$(VENV)/.test $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.package
+$(VENV)/.test $(VENV)/.fuzz $(VENV)/.mutation: $(VENV)/.%: $(VENV)/.package
 	@echo "installing what '$*' needs"
 	@$(call requirements,project optional-dependencies $*)
 	@touch $@
@@ -87,15 +89,19 @@ tools:
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 # .pre-commit-config.yaml has the same.
-lint: $(VENV)/.test build
+lint: $(VENV)/.test build $(VENV)/.cython-lint
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports --no-cache --verbose > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
-	cython-lint clasp_edge
+
+# It takes longer than all of these: only what has changed.
+$(VENV)/.cython-lint: $(VENV)/.test $(shell find clasp_edge -name '*.pyx' -o -name '*.pxd')
+	cython-lint $(if $(filter $(VENV)/.test,$?),clasp_edge,$?)
+	@touch $@
 
 check: lint
-	.ci/suite -m unit $(ARGS)
+	EXAMPLES=few .ci/suite -m unit $(ARGS)
 
 # The reference router takes a Rust toolchain, which no machine needs for anything else.
 REFERENCE = $(or $(CARGO_TARGET_DIR),benchmarks/peers/clasp_router/target)/release/clasp-router-peer
@@ -119,6 +125,10 @@ fuzz: $(VENV)/.fuzz build
 		echo "== $$target, $(FUZZ_SECONDS) s"; \
 		$(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS); \
 	done
+
+# An hour a room; ARGS="--rooms wire --mutants 20" is less.
+mutation: $(VENV)/.test $(VENV)/.mutation build
+	python tests/mutation $(ARGS)
 
 # AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan. Not part of `make test`: the modules take minutes to
 # compile on two cores, and run at a fraction of their speed. The decoders' fuzzers bring a runtime of their own, which
@@ -144,6 +154,10 @@ outages: $(VENV)/.test build
 # Needs the network, git and Go; MOSQUITTO_SOURCE and PAHO_TESTING name checkouts that are there already.
 peers: $(VENV)/.test build
 	python tests/peers $(ARGS)
+
+cluster-peers: $(VENV)/.test build
+	@.ci/need nats
+	python tests/outages --cluster 3 $(ARGS)
 
 links: $(VENV)/.test build
 	python tests/outages/links.py $(ARGS)
@@ -207,7 +221,7 @@ image bundle:
 
 image-lock:
 	@.ci/need python image
-	@$(PYTHON) -m image lock
+	@$(PYTHON) -m image $(if $(findstring --report,$(ARGS)),outdated,lock)
 
 hw-test: $(VENV)/.test build
 	@.ci/need image disk qemu

@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 # Plain Python with a .pxd beside it: readable and type-checked as Python, compiled because the data plane calls it.
-COMPILED_PYTHON = ["clasp_edge/wire/pattern.py"]
+COMPILED_PYTHON = ["clasp_edge/wire/glob_program.py", "clasp_edge/wire/pattern.py"]
 
 CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 
@@ -33,6 +33,7 @@ HOT = {
     f"clasp_edge/dataplane/{name}.pyx"
     for name in (
         "arena",
+        "clasp_input",
         "clasp_receiver",
         "clasp_sender",
         "json_value",
@@ -42,6 +43,7 @@ HOT = {
         "routing",
         "state",
         "table",
+        "versions",
     )
 }
 

@@ -337,6 +337,7 @@ class BridgeMap(Section, frozen=True, kw_only=True):
     retain: bool = True
     policy: Literal["latest", "log", "drop"] = "latest"
     arrives_as: Literal["param", "event"] | None = None
+    payload: Literal["value", "clasp"] = "value"
 
 
 class Bridge(Section, frozen=True, kw_only=True):

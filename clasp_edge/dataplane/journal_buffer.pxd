@@ -3,13 +3,12 @@ from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.blocks cimport BlockBuffer, Stream
 from clasp_edge.dataplane.core cimport Core
-from clasp_edge.dataplane.outbox cimport Outbox
+from clasp_edge.dataplane.held_replies cimport HeldReplies
 from clasp_edge.dataplane.sink cimport Raw, Sink
 from clasp_edge.dataplane.table cimport Entry, Table
 
 
-cdef class JournalBuffer:
-    cdef Core core
+cdef class JournalBuffer(HeldReplies):
     cdef Table table
     cdef list writer_texts
     cdef public object owner
@@ -25,7 +24,6 @@ cdef class JournalBuffer:
     cdef BlockBuffer stored             # those that the writer thread is storing
     cdef BlockBuffer images             # params, likewise
     cdef bint in_flight
-    cdef readonly bint failing          # the last commit could not be done
     cdef bint again                     # what is in `stored` could not be stored yet
     cdef uint32_t last_writer
     cdef bytes last_way                 # of the last record, where it came from another router; its number there
@@ -47,26 +45,19 @@ cdef class JournalBuffer:
     cdef uint64_t last_number           # the log record of the write under way, 0 = it has none
     cdef readonly uint64_t lost         # log records that found both buffers full
     cdef readonly uint64_t epoch        # counts `collect`s that left nothing behind
-    cdef readonly uint64_t durable               # what was written in an epoch below this one is stored
     cdef bint covering                  # the batch under way left nothing behind
-    cdef list waiting                   # peers whose replies wait for the next `collect`
-    cdef list covered                   # peers whose replies wait for the commit under way
 
     cdef void changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin, const Raw* raw) noexcept
     cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin,
                         const Raw* raw) noexcept
     cdef void prolonged(self, Entry* entry) noexcept
     cdef void forgotten(self, Entry* entry) noexcept
-    cdef bint hold(self, Outbox peer, const uint8_t* data, size_t size, bint confirms) noexcept
-    cdef bint hold_delivery(self, Outbox peer, const uint8_t* data, size_t size) noexcept
     cdef void _select(self, Entry* entry) noexcept
     cdef void _mark(self, Entry* entry) noexcept
-    cdef void _wake(self) noexcept
     cdef void _full(self) noexcept
     cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin, const Raw* raw) noexcept
     cdef bint _image(self, Entry* entry) noexcept
     cdef bint _gone_images(self) noexcept
     cdef void _repair(self) noexcept
-    cdef void _release(self, Outbox peer) noexcept
     cpdef void rewrite(self) noexcept
     cpdef void mark_incomplete(self) noexcept

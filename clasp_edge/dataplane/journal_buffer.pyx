@@ -2,7 +2,7 @@
 
 Writes are copied into a preallocated buffer; a param that changed is noted once and encoded when the journal collects,
 so that only its newest value is stored. Nothing here waits for a disk: a log record that finds both buffers full is
-counted as lost. In strict mode it also keeps the replies to peers until the commit that holds their writes is done.
+counted as lost. The replies that wait for a commit in strict mode are kept by `HeldReplies`, from which it comes.
 """
 
 import logging
@@ -12,7 +12,6 @@ from libc.stdint cimport uint16_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
-from clasp_edge.dataplane.arena cimport Chunk, Queue
 from clasp_edge.dataplane.blocks cimport (
     CLOCK_SYNCHRONISED,
     RECORD_GONE,
@@ -68,7 +67,7 @@ def clock_synchronised():
     return adjtimex(&state) >= 0 and not state.status & STA_UNSYNC
 
 
-cdef class JournalBuffer:
+cdef class JournalBuffer(HeldReplies):
     """Made by `Plane.open_journal_buffer`. The owner (the journal) has `select(address) -> bits` (1 log, 2 state),
     `wake()` called at the first change after a `collect`, and `full()` called when a buffer is full: it may `collect`
     at once.
@@ -76,7 +75,6 @@ cdef class JournalBuffer:
 
     def __cinit__(self, Core core not None, Table table not None, list writer_texts not None, object owner not None,
                   bint strict, size_t buffer_bytes, Stream log_stream not None, Stream state_stream not None):
-        self.core = core
         self.table = table
         self.writer_texts = writer_texts
         self.owner = owner
@@ -86,10 +84,7 @@ cdef class JournalBuffer:
         self.filling = BlockBuffer(LOG_MAGIC, buffer_bytes, LARGEST_RECORD)
         self.stored = BlockBuffer(LOG_MAGIC, buffer_bytes, LARGEST_RECORD)
         self.images = BlockBuffer(STATE_MAGIC, GONE_ROOM * 2 + IMAGES_ROOM + 660000, LARGEST_RECORD)
-        self.waiting = []
-        self.covered = []
         self.epoch = 1
-        self.durable = 1
 
     def __dealloc__(self):
         free(self.dirty)
@@ -406,20 +401,7 @@ cdef class JournalBuffer:
         self.covering = drained
         if drained:
             self.epoch += 1
-            waiting = self.waiting
-            self.waiting = []
-            self.covered = []
-            for item in waiting:
-                if (<Outbox>item).held_next.head == NULL:
-                    continue            # what waited was for a connection that is gone; or the peer comes twice
-                if (<Outbox>item).held_now.head != NULL:
-                    self.waiting.append(item)   # replies of an earlier commit come first (`withhold`)
-                    continue
-                self.covered.append(item)
-                (<Outbox>item).held_now = (<Outbox>item).held_next
-                (<Outbox>item).held_next.head = NULL
-                (<Outbox>item).held_next.tail = NULL
-                (<Outbox>item).held_next.size = 0
+            self._due()
         states, logs = self.images.views(), self.stored.views()
         if not states and not logs and not base and not self.covered and not anyway:
             return None
@@ -436,63 +418,13 @@ cdef class JournalBuffer:
             self.stored.clear()
         else:
             self.mark_incomplete()
-            # Nobody is told that something is safe which is not: what confirms waits on. Who asked is answered.
-            for item in self.covered:
-                self._wait_on(item)
-            self.covered = []
             self.woken = True
+            self._put_back()
             self.cannot_store()
             return
         if self.covering:
             self.durable = self.epoch
-        covered = self.covered
-        self.covered = []
-        self.core.begin()
-        for item in covered:
-            self._release(<Outbox>item)
-        self.core.finish()
-
-    def withhold(self):
-        """Before `release` of what is stored: keep the replies of the batch under way that confirm a write, for
-        `let_go`; who asked is answered. Who waits for them; an empty list where nobody does."""
-        cdef Outbox peer
-        cdef Queue later
-        cdef bint filling
-        covered = self.covered
-        self.covered = []
-        held = []
-        self.core.begin()
-        for item in covered:
-            peer = <Outbox>item
-            later = peer.held_next
-            peer.held_next = peer.held_now
-            memset(&peer.held_now, 0, sizeof(Queue))
-            filling = peer.filling
-            peer.filling = True         # what comes after these is of a later commit
-            peer.answer_now()
-            peer.filling = filling
-            peer.held_now = peer.held_next
-            peer.held_next = later
-            if peer.held_now.head != NULL:
-                held.append(peer)
-        self.core.finish()
-        return held
-
-    def let_go(self, list held not None):
-        """Send the replies that were withheld. Whether others have come after them, for which a commit is due."""
-        self.core.begin()
-        for item in held:
-            self._release(<Outbox>item)
-        self.core.finish()
-        return len(self.waiting) > 0
-
-    def cannot_store(self):
-        """Until a batch has been stored again, replies wait for it only where they confirm a write."""
-        self.failing = True
-        self.core.begin()
-        for item in list(self.waiting):
-            (<Outbox>item).answer_now()
-        self.core.finish()
+        self._confirm()
 
     def tail(self, uint64_t first, size_t most=<size_t>-1):
         """Copies of the log blocks that are only in memory and hold records from `first` on; no further ones once they
@@ -598,63 +530,3 @@ cdef class JournalBuffer:
             at += 2 + size + VERSION_BYTES
         self.gone_used = 0
         return True
-
-    # ---- strict mode: replies that wait ----
-
-    cdef bint hold(self, Outbox peer, const uint8_t* data, size_t size, bint confirms) noexcept:
-        """Keep a reply if something that the peer wrote is not stored yet, or an earlier reply waits. While nothing can
-        be stored only what `confirms` waits."""
-        if peer.wrote_in < self.durable and peer.held_next.size == 0 and peer.held_now.size == 0:
-            return False
-        if self.failing and not confirms:
-            return False
-        if peer.held_next.head == NULL:
-            try:
-                self.waiting.append(peer)
-            except MemoryError:
-                peer._die()
-                return True
-            self._wake()
-        # Not more than others can spare, in case the disk takes nothing for long; and never before its commit.
-        if (peer.held_next.size + size > self.core.arena.free_bytes() >> 1
-                or not self.core.arena.append(&peer.held_next, data, size)):
-            peer._die()
-        return True
-
-    cdef bint hold_delivery(self, Outbox peer, const uint8_t* data, size_t size) noexcept:
-        """Keep a delivery behind the replies that wait: an answer must not overtake what was written after it. Not
-        where that would take much memory; then what lives goes first."""
-        if self.failing or peer.held_next.size + peer.held_now.size + size > self.core.mark():
-            return False
-        if peer.held_next.head == NULL:
-            try:
-                self.waiting.append(peer)
-            except MemoryError:
-                return False
-            self._wake()
-        return self.core.arena.append(&peer.held_next, data, size)
-
-    cdef void _release(self, Outbox peer) noexcept:
-        cdef Chunk* chunk
-        while peer.held_now.size and not peer.dead:
-            chunk = peer.held_now.head
-            if not peer.reply(&chunk.data[chunk.begin], chunk.end - chunk.begin):
-                peer._die()
-                break
-            self.core.arena.consume(&peer.held_now, chunk.end - chunk.begin)
-        self.core.arena.clear(&peer.held_now)
-
-    def _wait_on(self, Outbox peer):
-        """Put the replies of a commit that failed before those that came after."""
-        if peer.held_now.head == NULL:
-            return
-        if peer.held_next.head == NULL:
-            self.waiting.append(peer)
-            peer.held_next = peer.held_now
-        else:
-            peer.held_now.tail.next = peer.held_next.head
-            peer.held_next.head = peer.held_now.head
-            peer.held_next.size += peer.held_now.size
-        peer.held_now.head = NULL
-        peer.held_now.tail = NULL
-        peer.held_now.size = 0

@@ -19,6 +19,8 @@ cdef enum:
     FRAME_MAGIC = 0x53
     FRAME_TIMESTAMPED = 0x20    # in a frame's flags
     SET_REVISION = 0x80         # in the flags of a SET
+    SET_LOCK = 0x40
+    SET_UNLOCK = 0x20
     SET_TTL = 0x10
     PUBLISH_TIMESTAMP = 0x10    # in the flags of a PUBLISH
     PUBLISH_ID = 0x08

@@ -4,16 +4,13 @@ from libc.stddef cimport size_t
 from clasp_edge.dataplane.core cimport Core
 from clasp_edge.dataplane.messages cimport Write
 from clasp_edge.dataplane.ring cimport Ring
-from clasp_edge.dataplane.routing cimport Routing
 from clasp_edge.dataplane.sink cimport Raw, Sink
 from clasp_edge.dataplane.table cimport Entry
+from clasp_edge.dataplane.versions cimport Versions
 
-cdef class Params(Routing):
+cdef class Params(Versions):
     cdef readonly Ring ring
     cdef readonly uint64_t sets
-    # `referee(address, holder, writer)`: whether it is decided here that `writer` is refused; or None. `holder` has it
-    # locked, if anybody has.
-    cdef public object referee
     cdef readonly uint64_t outdated
 
     cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept
@@ -21,13 +18,6 @@ cdef class Params(Routing):
     cdef int _set_gone(self, Sink origin, Write* write, Entry* entry) noexcept
     cdef int _replay(self, Sink origin, Write* write, Entry* entry) noexcept
     cdef void _clear(self, Sink origin, Entry* entry, uint64_t hlc, uint64_t rank, Raw* raw) noexcept
-    cdef bint _newer(self, Entry* entry, Write* write) noexcept
-    cdef bint _decides(self, Entry* entry, Sink origin) noexcept
-    cdef bint _stale(self, Entry* entry, Sink origin, Write* write) noexcept
-    cdef bint _late(self, Entry* entry, Sink origin, Write* write) noexcept
-    cdef void _lock_told(self, Entry* entry, Sink origin, int flags) noexcept
-    cdef void _heard(self, uint64_t hlc) noexcept
-    cdef void overrule(self, Entry* entry, uint64_t hlc, uint64_t rank, bint raise_epoch) noexcept
     cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** entry) noexcept
     cdef int _judge(self, uint64_t revision, uint32_t holder, Sink origin, int flags, uint64_t expected) noexcept

@@ -1,13 +1,9 @@
 """Types of params.pyx as Python sees them."""
 
-from collections.abc import Callable
-
 from clasp_edge.dataplane.ring import Ring
-from clasp_edge.dataplane.routing import Routing
+from clasp_edge.dataplane.versions import Versions
 
-class Params(Routing):
-    referee: Callable[[bytes, bytes, bytes], bool] | None
-
+class Params(Versions):
     @property
     def outdated(self) -> int: ...
     @property

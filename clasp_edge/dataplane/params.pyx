@@ -12,6 +12,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport put16, put32, put64
+from clasp_edge.dataplane.messages cimport SET_LOCK, SET_REVISION, SET_TTL, SET_UNLOCK
 from clasp_edge.dataplane.payload cimport print_value
 from clasp_edge.dataplane.routing cimport MAX_PAYLOAD, SIGNAL_PARAM
 from clasp_edge.dataplane.sink cimport BOUNDED, CONVERGES, HEADROOM, Delivery, begin_delivery
@@ -20,9 +21,7 @@ from clasp_edge.dataplane.strategy cimport improves
 from clasp_edge.dataplane.table cimport (
     LIST_PARAMS,
     STRATEGY_LWW,
-    STRATEGY_MAX,
     STRATEGY_MERGE,
-    STRATEGY_MIN,
     TTL_ABSOLUTE,
     TTL_DEFAULT,
     TTL_NEVER,
@@ -47,13 +46,6 @@ cdef enum:
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
     PRINTED_BYTES = 262144      # four times the largest value, which JSON may need
     FUTURE_US = 10000000        # versions further ahead of our clock are not believed; routers measure time when linked
-    LAST_EPOCH = 0xFFFE
-
-cdef enum:                      # flags of SET (wire.md 2.3)
-    SET_HAS_REVISION = 0x80
-    SET_LOCK = 0x40
-    SET_UNLOCK = 0x20
-    SET_HAS_TTL = 0x10
 
 
 cdef bint _same_message(Entry* entry, const Raw* raw) noexcept nogil:
@@ -77,49 +69,15 @@ cdef size_t _beside(Write* write) noexcept nogil:
     return write.raw.properties_size + write.raw.payload_size
 
 
-cdef int _told_flags(Params plane, Entry* entry, Sink origin, Write* write) noexcept:
-    """Its flags, without a lock that has come round: nobody has locked here what was last written here, and where a
-    ring of routers passes that on, it would hold for ever. Who decides holds what it is told."""
-    if (write.hlc and write.flags & SET_LOCK and (write.rank & ~EPOCH_MASK) == plane.tag and entry.lock_holder == 0
-            and not plane._decides(entry, origin)):
-        return write.flags & ~SET_LOCK
-    return write.flags
-
-
-cdef bint _is_locked_to(Params plane, Entry* entry, Sink origin, Write* write) noexcept:
-    """Whether a router that says that somebody has it locked there is to hear that somebody else has. Not one that
-    tells us, by a ring, of our own lock."""
-    if entry.lock_holder == 0 or entry.lock_holder == origin.writer or not plane._decides(entry, origin):
-        return False
-    if (write.rank & ~EPOCH_MASK) != plane.tag or plane.referee is None:
-        return True
-    try:
-        return plane.referee(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size), b"", b"")
-    except Exception:
-        log.exception("who decides about an address could not be found out")
-        return False
-
-
-cdef void _take_lock(Params plane, Entry* entry, Sink origin, Write* write) noexcept:
-    """What the write says of a lock, where it is no news itself: other routers have to hear of it all the same."""
-    cdef uint32_t before = entry.lock_holder
-    plane._lock_told(entry, origin, _told_flags(plane, entry, origin, write))
-    if entry.lock_holder != before:
-        plane.tell_links(entry, 0, origin, True)
-
-
-cdef class Params(Routing):
-    """The params of one router: SET, its refusals and versions, clearing, eviction.
-
-    `referee(address)` tells whether locks and strategies of an address are decided here; None: always.
-    """
+cdef class Params(Versions):
+    """The params of one router: SET, its refusals, clearing, eviction."""
 
     def __cinit__(self, Core core not None, size_t history_bytes):
         self.ring = Ring(history_bytes)
 
     cdef int _judge(self, uint64_t revision, uint32_t holder, Sink origin, int flags, uint64_t expected) noexcept:
         """Whether a param in this state takes the write (router.md 3.2, with unlock by the holder only)."""
-        if flags & SET_HAS_REVISION and revision and expected != revision:
+        if flags & SET_REVISION and revision and expected != revision:
             return REVISION_CONFLICT
         if holder and holder != origin.writer:
             return LOCK_HELD
@@ -167,13 +125,13 @@ cdef class Params(Routing):
             if not self._newer(entry, write):
                 if write.quiet or write.hlc == entry.hlc and write.rank == entry.rank or not self._late(
                         entry, origin, write):
-                    _take_lock(self, entry, origin, write)
+                    self._take_lock(entry, origin, write)
                     if write.hlc == entry.hlc and write.rank == entry.rank and not write.quiet:
                         # Known from the comparison of states already; now it has its turn among the others.
                         return self._replay(origin, write, entry)
                     if self._stale(entry, origin, write):
                         return REVISION_CONFLICT
-                    if write.flags & SET_LOCK and _is_locked_to(self, entry, origin, write):
+                    if write.flags & SET_LOCK and self._is_locked_to(entry, origin, write):
                         return LOCK_HELD        # of two who have locked it at once, the other one has it
                     self.outdated += 1
                     return OUTDATED
@@ -187,7 +145,7 @@ cdef class Params(Routing):
                     and memcmp(entry_value(entry), write.value, write.value_size) == 0
                     and _same_message(entry, write.raw)):
                 # Only its version is news, perhaps how long it has to live, and whether it is locked.
-                self._lock_told(entry, origin, _told_flags(self, entry, origin, write))
+                self._lock_told(entry, origin, self._told_flags(entry, origin, write))
                 self._heard(write.hlc)
                 before = version_hash(entry.hlc, entry.rank)
                 entry.hlc = write.hlc
@@ -205,7 +163,7 @@ cdef class Params(Routing):
                 self._heard(write.hlc)
             if versions:
                 before = version_hash(entry.hlc, entry.rank)
-                if write.flags & SET_HAS_REVISION:
+                if write.flags & SET_REVISION:
                     base = write.expected if write.hlc else entry.hlc
             verdict = self._apply(origin, write, &entry)
             if verdict == STRATEGY_REJECTED and write.hlc:
@@ -218,13 +176,13 @@ cdef class Params(Routing):
         # The relayed SET: what came, plus the new revision (wire.md 2.3; lock, unlock and ttl are passed on as sent).
         p = self.scratch + HEADROOM + 4
         p[0] = 0x21
-        p[1] = (write.flags & (SET_HAS_TTL if write.hlc else 0x70)) | 0x80 | entry.value_type
+        p[1] = (write.flags & (SET_TTL if write.hlc else 0x70)) | 0x80 | entry.value_type
         put16(p + 2, entry.address_size)
         size = entry.address_size + entry.value_size
         memcpy(p + 4, entry_address(entry), size)
         put64(p + 4 + size, entry.revision)
         size += 12
-        if write.flags & SET_HAS_TTL:
+        if write.flags & SET_TTL:
             put32(p + size, write.ttl)
             size += 4
         p -= 4
@@ -259,83 +217,6 @@ cdef class Params(Routing):
             if entry != NULL:
                 self.tell_links(entry, 0, None, True)
         return ACCEPTED
-
-    # ---- versions from other routers (state.pxd) ----
-
-    cdef bint _newer(self, Entry* entry, Write* write) noexcept:
-        """Whether the write stands against the param. Of two values with one version (two routers with copies of one
-        data directory) it is the one with the greater bytes, everywhere."""
-        cdef size_t size
-        cdef int order
-        if write.hlc != entry.hlc or write.rank != entry.rank:
-            return later(write.hlc, write.rank, entry.hlc, entry.rank)
-        if write.flags & 0x0F != entry.value_type:
-            return write.flags & 0x0F > entry.value_type
-        size = write.value_size if write.value_size < entry.value_size else entry.value_size
-        order = memcmp(write.value, entry_value(entry), size)
-        return order > 0 or (order == 0 and write.value_size > entry.value_size)
-
-    cdef bint _stale(self, Entry* entry, Sink origin, Write* write) noexcept:
-        """Whether the write is a change of another state than this one, and that counts here."""
-        return (write.hlc and write.flags & SET_HAS_REVISION and not write.quiet and entry != NULL and entry.hlc
-                and write.expected != entry.hlc and self._decides(entry, origin))
-
-    cdef bint _late(self, Entry* entry, Sink origin, Write* write) noexcept:
-        """Whether an older write counts all the same: that of whoever has the param locked, which was on its way when
-        what stands got a later version against somebody else; and with a strategy that does not go by time."""
-        if entry.lock_holder:
-            return entry.lock_holder == origin.writer
-        if entry.strategy == STRATEGY_MAX or entry.strategy == STRATEGY_MIN:
-            return (improves(entry.strategy, entry.value_type, entry_value(entry), write.flags & 0x0F, write.value)
-                    and self._decides(entry, origin))
-        return entry.strategy == STRATEGY_MERGE and self._decides(entry, origin)
-
-    cdef void _lock_told(self, Entry* entry, Sink origin, int flags) noexcept:
-        """What a router below says with each SET: whether somebody has the param locked there."""
-        if flags & SET_LOCK:
-            if origin.writer and entry.lock_holder == 0:
-                entry.lock_holder = origin.writer
-                self.writer_locks[origin.writer] += 1
-                self.writer_uses[origin.writer] += 1
-        elif flags & SET_UNLOCK and entry.lock_holder == origin.writer:
-            self._unlock(entry)
-
-    cdef bint _decides(self, Entry* entry, Sink origin) noexcept:
-        """Whether locks, expected states and strategies of this address are decided here. Elsewhere what was decided is
-        taken over."""
-        if self.referee is None:
-            return True
-        try:
-            return self.referee(PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size),
-                                self.writer_texts[entry.lock_holder], self.writer_texts[origin.writer])
-        except Exception:
-            log.exception("who decides about an address could not be found out")
-            return True
-
-    cdef void _heard(self, uint64_t hlc) noexcept:
-        if hlc > self.hlc:
-            self.hlc = hlc
-
-    cdef void overrule(self, Entry* entry, uint64_t hlc, uint64_t rank, bint raise_epoch) noexcept:
-        """What is here stands against a version that would be later: it gets one that is later still, and every router
-        hears of it. `raise_epoch`: also against what others have written meanwhile."""
-        cdef uint64_t epoch = entry.rank >> EPOCH_SHIFT
-        cdef uint64_t before = version_hash(entry.hlc, entry.rank)
-        if rank >> EPOCH_SHIFT > epoch:
-            epoch = rank >> EPOCH_SHIFT
-        if raise_epoch and epoch < LAST_EPOCH:
-            epoch += 1
-        self._heard(hlc)
-        hlc = self.next_hlc()
-        rank = (epoch << EPOCH_SHIFT) | self.tag
-        if entry.revision == 0:
-            self._bury(entry, hlc | 1, rank, None, True, False)
-            return
-        entry.hlc = hlc
-        entry.rank = rank
-        if self.journal_buffer is not None:
-            self.journal_buffer.prolonged(entry)
-        self.tell_links(entry, before ^ version_hash(hlc, rank), None, True)
 
     cdef int _set_gone(self, Sink origin, Write* write, Entry* entry) noexcept:
         """A param was cleared, or its time was over, at another router."""
@@ -593,7 +474,7 @@ cdef class Params(Routing):
         if write.flags & SET_UNLOCK and write.hlc == 0:
             self._unlock(entry)
         if write.flags & (SET_LOCK | SET_UNLOCK):
-            self._lock_told(entry, origin, _told_flags(self, entry, origin, write))
+            self._lock_told(entry, origin, self._told_flags(entry, origin, write))
         if entry.revision == 0 or entry.writer != origin.writer:
             if entry.revision:
                 self._release_writer(entry.writer)
@@ -617,7 +498,7 @@ cdef class Params(Routing):
         while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
             evictions += 1
             self._evict_oldest()
-        if entry.deadline_ms or self.param_ttl_s or write.flags & SET_HAS_TTL or entry.ttl != TTL_DEFAULT:
+        if entry.deadline_ms or self.param_ttl_s or write.flags & SET_TTL or entry.ttl != TTL_DEFAULT:
             self._set_ttl(entry, write, unretained, shadowed)
         return ACCEPTED
 
@@ -673,9 +554,9 @@ cdef class Params(Routing):
         if shadowed:
             if entry.ttl & TTL_ABSOLUTE and entry.ttl != TTL_DEFAULT:
                 return                  # it goes with the retained message
-        elif unretained and not write.flags & SET_HAS_TTL:
+        elif unretained and not write.flags & SET_TTL:
             entry.ttl = TTL_DEFAULT
-        if write.flags & SET_HAS_TTL and not shadowed:
+        if write.flags & SET_TTL and not shadowed:
             # The longest sliding one is our word for none of its own; 68 years less a second must do instead.
             entry.ttl = write.ttl if write.ttl != TTL_DEFAULT else TTL_DEFAULT - 1
         if entry.ttl == TTL_DEFAULT:

@@ -5,7 +5,12 @@ Knows nothing of matching (pattern.py) nor of which addresses are reserved.
 
 from __future__ import annotations
 
+import re
+
 from clasp_edge.wire.limits import MAX_ADDRESS_BYTES, MAX_ADDRESS_SEGMENTS
+
+_PRINTABLE = re.compile(rb"(?:/[!-)+-.0-~]++)++/?+")
+"""Nearly all addresses: all rules hold but those of length, at a third of the cost."""
 
 
 class AddressError(ValueError):
@@ -20,6 +25,8 @@ def validate_address(address: bytes) -> None:
     address reads as a pattern could be subscribed to only together with its neighbours.
     Upstream checks none of this, and ends a connection on what does not begin with ASCII.
     """
+    if len(address) <= MAX_ADDRESS_SEGMENTS and _PRINTABLE.fullmatch(address):
+        return
     if not address:
         raise AddressError("The address is empty; it must start with '/'.")
     if not address.startswith(b"/"):

@@ -1,4 +1,4 @@
-"""The one exception of the wire package and the classes of refusal it names.
+"""The exceptions of the wire package and the classes of refusal they name.
 
 Knows nothing of any encoding: the codecs say what was wrong and where.
 """
@@ -50,3 +50,7 @@ class WireError(ValueError):
         super().__init__(message if offset is None else f"{message} (at byte {offset})")
         self.kind = kind
         self.offset = offset
+
+
+class PatternError(ValueError):
+    """The pattern cannot be used. The text is meant for the peer, as the message of ERROR 202 (router.md 4.1)."""

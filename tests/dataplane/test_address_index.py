@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
+from support.plane_rig import Rig, set_payload
 
 from clasp_edge.wire.compact import decode_payload
 from clasp_edge.wire.messages import Snapshot
 from clasp_edge.wire.pattern import Pattern
-from tests.support.plane_rig import Rig, set_payload
 
 SEGMENTS = [b"a", b"b", b"aa", b"a-b", b"a.b", b"zone1", b"zone12", b"\xc3\xa9"]
 WILD = [b"*", b"**", b"zone*", b"a*", b"*1*", b"{a,b}*"]
@@ -41,7 +42,7 @@ def found(rig: Rig, pattern: Pattern, max_scan: int = 100_000, max_bytes: int = 
             return seen, pieces
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(addresses, max_size=60), st.lists(addresses, max_size=30), patterns, st.integers(1, 7))
 def test_a_scan_finds_each_match_once(there: list[bytes], gone: list[bytes], text: bytes, max_scan: int) -> None:
     rig = Rig()

@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import examples
 from support.plane_rig import EVERYTHING, EXPIRED_AT_ONCE, LOCK, UNLOCK, Line, Rig, publish_payload, set_payload
 
 from clasp_edge.dataplane import Strategy, Verdict
@@ -283,7 +284,7 @@ class PlaneMachine(RuleBasedStateMachine):
         self.expected = []
 
 
-PlaneMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+PlaneMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=60, deadline=None)
 TestPlane = PlaneMachine.TestCase
 
 

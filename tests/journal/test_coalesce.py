@@ -9,6 +9,7 @@ import lmdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.journal_rig import Kept
 from support.plane_rig import publish_payload, set_payload
 
@@ -38,7 +39,7 @@ def told(record: Record) -> tuple[int, str, str, int, int]:
     return record.number, record.writer, message.address, len(message.value), record.run
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(COMMITS, st.integers(200, 4_000), st.integers(0, 30))
 def test_nothing_changes_but_the_blocks(
     commits: list[list[tuple[int, int]]], joined_bytes: int, restart_after: int

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.journal_rig import Kept
 from support.plane_rig import EVERYTHING, publish_payload, set_payload
 
@@ -27,7 +28,7 @@ def stored(kept: Kept, first: int = 0, last: int = FOREVER) -> list[Record]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 3000), st.booleans()), max_size=60))
 def test_everything_once_and_in_order(steps: list[tuple[int, int, int, bool]]) -> None:
     with tempfile.TemporaryDirectory() as name:

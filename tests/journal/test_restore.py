@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.journal_rig import Kept
 from support.plane_rig import EXPIRED_AT_ONCE, publish_payload, set_payload
 
@@ -58,7 +59,7 @@ def salvaged(path: Path) -> dict[bytes, int]:
     return saved
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(STEPS)
 def test_the_last_commit_comes_back(steps: list[tuple[object, ...]]) -> None:
     with tempfile.TemporaryDirectory() as name:

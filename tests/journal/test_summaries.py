@@ -9,6 +9,7 @@ import lmdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.journal_rig import Kept
 from support.plane_rig import set_payload
 
@@ -77,7 +78,7 @@ def matching(found: list[Record], text: str) -> list[int]:
     return numbers
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(ADDRESSES, min_size=1, max_size=8), PATTERNS)
 def test_a_summary_never_says_no_to_what_is_there(addresses: list[str], text: str) -> None:
     try:

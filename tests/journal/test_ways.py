@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.journal_rig import Kept
 from support.plane_rig import publish_payload
 
@@ -34,7 +35,7 @@ COMMITS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(COMMITS, st.integers(0, 30), st.booleans())
 def test_each_record_keeps_its_way(
     commits: list[list[tuple[int, int, int]]], restart_after: int, numbered: bool

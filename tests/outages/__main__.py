@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from outages.cluster import run_cluster
 from outages.histories import run_histories
 from outages.pairs import run_pairs
 from outages.scenarios import SCENARIOS, perform, stage
@@ -26,7 +27,11 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="seed of the first history")
     parser.add_argument("--only", default="", help="scenarios (or topologies) with this in their names")
     parser.add_argument("--pairs", type=int, default=0, help="random histories of a pair of hubs (pairs.py), so many")
+    parser.add_argument("--cluster", type=int, default=0, help="histories of hubs on a cluster (cluster.py), so many")
+    parser.add_argument("--faults", type=int, default=6, help="faults in each of them")
     options = parser.parse_args()
+    if options.cluster:
+        return run_cluster(options.first, options.cluster, options.faults)
     if options.pairs:
         return run_pairs(options.first, options.pairs, options.seconds)
     if options.histories:

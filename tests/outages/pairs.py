@@ -26,11 +26,11 @@ from outages.network import Client, Link, Router
 from clasp_edge import wire
 
 HUBS = ("h1", "h2")
-PEACE_S = 20.0
+PEACE_S = 90.0
 SETTLED_S = 2.0
 ADDRESSES = 4
 DEAD_AFTER_MS = 800
-IN_STEP_S = 30.0
+IN_STEP_S = 120.0
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from support.client import Client
 from support.daemon import Daemon
+from support.examples import examples
 from support.live import Crowd, eventually, fresh, get, of_type, put, refused, subscribe
 from support.wire_strategies import values
 
@@ -51,7 +52,7 @@ def test_revision_zero_is_a_revision(clients: Crowd, base: str) -> None:
     assert refused(client, f"{base}/a", 2, revision=0).message == "RevisionConflict { expected: 0, actual: 1 }"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=values)
 def test_any_value_comes_back_as_it_was(clients: Crowd, value: wire.Value) -> None:
     client, reader = _pair(clients)

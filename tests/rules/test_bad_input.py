@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from clasp_edge.rules.dialects import NotRules, convert, read_file, tables_of
 from clasp_edge.rules.parse import read_rules
@@ -81,13 +82,13 @@ anything = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["id", "trigger", "do", "when", "for_s", "run", "scopes"]), anything))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_no_table_is_an_exception(table: dict[str, Any]) -> None:
     problems_of(table, maps=[table])
 
 
 @given(st.sampled_from(sorted(_MAKERS)), st.lists(anything, min_size=1, max_size=5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_transforms_are_safe_on_every_input(kind: str, values: list[Any]) -> None:
     fields = {
         "min": 0, "max": 10, "factor": 0.5, "threshold": 1, "max_delta": 1, "value": 2, "divisor": 3, "exponent": 2.5,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from clasp_edge.rules.dry_run import MONDAY_S, DryRun
 from clasp_edge.rules.engine import BREAKER_WINDOW_S, MAX_DEPTH
@@ -195,7 +196,7 @@ def test_what_is_unchanged_by_a_reload_goes_on() -> None:
     over_s=st.floats(0.01, 3),
     rate_hz=st.floats(1, 100),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_fade_ends_exactly_on_its_value(begins: float, ends: float, over_s: float, rate_hz: float) -> None:
     world = World(
         one(
@@ -219,7 +220,7 @@ any_address = st.sampled_from(ADDRESSES)
     pairs=st.lists(st.tuples(any_address, any_address, st.integers(-2, 2)), min_size=1, max_size=5),
     writes=st.lists(any_address, min_size=1, max_size=3),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_no_set_of_rules_runs_for_ever(pairs: list[tuple[str, str, int]], writes: list[str]) -> None:
     most = 20
     rules = "".join(

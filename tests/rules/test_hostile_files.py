@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from clasp_edge.cli import rules as command
 from clasp_edge.rules.actions import _READERS as VERBS
@@ -226,7 +227,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.lists(ROW, max_size=3) | ANY)
 def test_any_json_is_rules_or_a_sentence(found: Any) -> None:
     for reader in (tables_of, convert):
@@ -251,7 +252,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(VALUES, st.text(max_size=6))
 def test_what_convert_writes_is_toml_that_says_the_same(value: Any, name: str) -> None:
     rule = {"id": "x", "name": name, "trigger": {"OnChange": {"pattern": "/a"}}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import TimerHandle
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane import Verdict
@@ -263,10 +264,15 @@ class Session(MqttReceiver):
         if self.from_log is not None:
             self.from_log.stop()
             self.from_log = None
-        subscribe.drop_all(self)
-        self.close_outbox()
         self.server.router.plane.unregister(self)
         self.server.forget(self)
+        self.server.router.endings.do(self._let_go())
+
+    def _let_go(self) -> Iterator[None]:
+        # What waits for a shared subscription goes to its other members before the rest is forgotten.
+        yield from subscribe.leave_groups(self)
+        self.close_outbox()
+        yield from subscribe.drop_all(self)
         self.holding.close()
 
     def _part(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop, TimerHandle
-from collections import OrderedDict
+from collections.abc import Callable
 from random import Random
 
 from clasp_edge.clock import Clock
@@ -27,9 +27,11 @@ from clasp_edge.devices.mqtt_bridge.events import (
     Trying,
     Up,
 )
+from clasp_edge.devices.mqtt_bridge.exchange import KINDS, SIGNALS, Exchange
+from clasp_edge.devices.mqtt_bridge.expiries import Expiries
 from clasp_edge.devices.mqtt_bridge.handover import Handover
 from clasp_edge.devices.mqtt_bridge.link import Link
-from clasp_edge.devices.mqtt_bridge.loops import BLOCKED_S, LoopBreaker
+from clasp_edge.devices.mqtt_bridge.loops import BLOCKED_S, LoopBreaker, Trails
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping, MappingError, MappingTable
 from clasp_edge.devices.mqtt_bridge.queue import Message, OutQueue, Record
 from clasp_edge.devices.mqtt_bridge.resync import Resync
@@ -58,11 +60,6 @@ from clasp_edge.wire.pattern import Pattern
 
 log = logging.getLogger("clasp_edge.bridge")
 
-CARRIED = {SignalType.PARAM: "param", SignalType.EVENT: "event", SignalType.STREAM: "stream"}
-"""Signals that are one value; gestures and timelines are more than a payload can say."""
-
-ARRIVING = {"event": SignalType.EVENT, "stream": SignalType.STREAM}
-
 ADDRESS_AT = HEADER_BYTES + 4
 """Where the address begins in the frames of a SET and a PUBLISH: after type, flags and its length (wire.md 2.3)."""
 
@@ -73,17 +70,11 @@ EMPTY_TEXT = b'""'
 CLEARING: Message = (b"", b"", NO_EXPIRY, 1, True)
 """The message that makes a broker forget a topic."""
 
-MAX_EXPIRIES = 10_000
-"""Retained messages that a broker without MQTT 5 is to be told of when they expire."""
-
 SETTLE_S = 1.0
 """Retained messages follow a subscription at once; when none has come for so long, there are no more."""
 
 MAX_HOPS = 16
 """Daemons a message may have passed: more than any sensible chain, fewer than a loop nobody recognised makes."""
-
-MAX_TRAILS = 10_000
-"""Addresses for which a bridge remembers by which daemons their value came, for other bridges of this daemon."""
 
 
 class Bridge(RawAdapter):
@@ -98,20 +89,21 @@ class Bridge(RawAdapter):
         self.config = config
         self._loop = loop
         self._clock = clock
-        self._daemon_id = daemon_id
+        self.daemon_id = daemon_id
         self._table = MappingTable(config.map)
         self._queue = OutQueue(config.queue_kib * 1024, config.queue_age_s)
         self._echoes = EchoMemory()
         self._loops = LoopBreaker()
-        self._trails: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
+        self.trails = Trails()
         self.reserved = True  # for its status; `mapping` lets nothing from outside get there
         self._status = Status(self, name, loop, clock)
         self._up: Up | None = None
-        self._versions = Versions()
+        self.versions = Versions()
+        self._exchange = Exchange(self, f"{daemon_id}.{name}")
         self._named: set[bytes] = set()  # by the broker's retained messages since the link came up
         self._there: set[bytes] = set()  # params that the broker is known to have, while that matters
         self._named_s = 0.0
-        self._expiries: dict[bytes, TimerHandle] = {}
+        self._expiries = Expiries(loop, self._expired)
         self._settling: TimerHandle | None = None
         self._heard: set[bytes] = set()  # params that a broker has told while that is so
         self._is_first = True  # since the process started, nothing has been compared with a broker
@@ -123,7 +115,7 @@ class Bridge(RawAdapter):
             if m.takes_in
         ]
         self._link = Link(config, client_id, filters, self._handover, random, clock)
-        mask = sum(1 << signal for signal in CARRIED)
+        mask = sum(1 << signal for signal in SIGNALS)
         self._subscriptions = [
             Subscription(self, m.number, Pattern(m.config.address.encode()), mask)
             for m in self._table.mappings
@@ -145,10 +137,10 @@ class Bridge(RawAdapter):
         for subscription in self._subscriptions:
             self.plane.trie.discard(subscription)
         self._stop_settling()
-        for timer in self._expiries.values():
-            timer.cancel()
+        self._expiries.close()
         self._link.stop()
         self._handover.close()
+        self._exchange.close()
         self._status.state("stopped", "")
         self._status.close()
         self.plane.unregister(self)
@@ -179,8 +171,10 @@ class Bridge(RawAdapter):
             return
         record = Record(*found, address, frame if message is None else None, signal == SignalType.PARAM, now_s)
         record.message = message
+        if record.is_param and found[0].is_sealed:
+            self._exchange.written(record)
         if isinstance(origin, Bridge):
-            record.via = origin.trail(address)
+            record.via = origin.trails.of(address)
             said = message[0] if message is not None else None
             if said is None and frame is not None:
                 # A SET ends with its revision, which is always another one.
@@ -197,7 +191,7 @@ class Bridge(RawAdapter):
             return True  # the messages themselves say where they have been
         passes = self._loops.passes(address, said, now_s)
         if passes is None:
-            self._trouble(f"a loop with bridge {origin.name}: {address.decode()} waits for {BLOCKED_S:g} s")
+            self.trouble(f"a loop with bridge {origin.name}: {address.decode()} waits for {BLOCKED_S:g} s")
             self._loop.call_later(BLOCKED_S, self._after_loop, address)
         return bool(passes)
 
@@ -210,10 +204,6 @@ class Bridge(RawAdapter):
     def speaks_mqtt5(self) -> bool:
         """Whether what it carries can say where it has been."""
         return self._up is None or self._up.mqtt5
-
-    def trail(self, address: bytes) -> tuple[str, ...]:
-        """The daemons by which the last value of an address came to this bridge."""
-        return self._trails.get(address, ())
 
     def counts(self) -> tuple[int, int]:
         """How many messages wait or are under way, and how many have been dropped since the start."""
@@ -235,24 +225,34 @@ class Bridge(RawAdapter):
         batch: list[Outgoing] = []
         while self._queue.flying < up.window and (record := self._queue.next()) is not None:
             try:
-                message = self._outgoing(record, up)
+                messages = self._messages(record, up)
             except WireError as error:
                 self._queue.done(record, refused=True)
-                self._trouble(f"has no payload: {record.topic}: {error}")
+                self.trouble(f"has no payload: {record.topic}: {error}")
                 continue
-            if message is None:
+            if not messages:
                 self._queue.done(record)
                 continue
-            if len(message.payload) + len(record.topic) * 3 > up.max_packet:
+            if len(messages[0].payload) + len(record.topic) * 3 > up.max_packet:
                 self._queue.done(record, refused=True)
-                self._trouble(f"larger than the broker takes: {record.topic}")
+                self.trouble(f"larger than the broker takes: {record.topic}")
                 continue
-            if not up.mqtt5 and record.mapping.takes_in:
-                self._echoes.sent(record.topic, message.payload, now_s)
-            batch.append(message)
+            batch += messages
         if batch:
             self._link.send(up.connection, batch)
         self._status.touch()
+
+    def _messages(self, record: Record, up: Up) -> list[Outgoing]:
+        """The messages for a record, none for what has no value (any more). Raises WireError."""
+        record.qos = min(record.mapping.config.qos, up.max_qos)
+        if record.mapping.is_sealed:
+            return self._exchange.outgoing(record, record.qos, up.retains)
+        message = self._outgoing(record, up)
+        if message is None:
+            return []
+        if not up.mqtt5 and record.mapping.takes_in:
+            self._echoes.sent(record.topic, message.payload, self._clock.monotonic_s())
+        return [message]
 
     def _outgoing(self, record: Record, up: Up) -> Outgoing | None:
         """The message for a record; None for what has no value (any more)."""
@@ -284,21 +284,20 @@ class Bridge(RawAdapter):
             if expiry_s <= 0:
                 return None
         config = record.mapping.config
-        record.qos = min(config.qos, up.max_qos)
         version = 0
         if record.is_param:
-            version = self._versions.known(record.address) if record.again else 0
-            version = version or self._versions.next(record.address, self._wall_ms())
+            version = self.versions.known(record.address) if record.again else 0
+            version = version or self.versions.next(record.address, self.wall_ms())
         retain = retained and config.retain and record.is_param and up.retains
         if retain and not up.mqtt5:
-            self._clear_later(record, expiry_s, bool(payload))
+            self._expiries.sent(record.address, expiry_s if payload and expiry_s != NO_EXPIRY else None)
         return Outgoing(
             record,
             payload,
             record.qos,
             retain,
-            CARRIED[signal],
-            (*record.via, self._daemon_id),
+            SIGNALS[signal],
+            (*record.via, self.daemon_id),
             binary,
             version,
             record.again,
@@ -313,16 +312,7 @@ class Bridge(RawAdapter):
             return None
         return payload_of(decode_value(*described[1:3])), b"", NO_EXPIRY, 1, False
 
-    def _clear_later(self, record: Record, expiry_s: int, is_value: bool) -> None:
-        """Without MQTT 5 a broker keeps what it retains for ever: it is told when the message has expired here."""
-        timer = self._expiries.pop(record.address, None)
-        if timer is not None:
-            timer.cancel()
-        if is_value and expiry_s != NO_EXPIRY and len(self._expiries) < MAX_EXPIRIES:
-            self._expiries[record.address] = self._loop.call_later(expiry_s + 0.1, self._expired, record.address)
-
     def _expired(self, address: bytes) -> None:
-        self._expiries.pop(address, None)
         if self.plane.describe(address) is None:
             self.carry(address, SignalType.PARAM, None, None, self._clock.monotonic_s(), CLEARING)
             self._pump()
@@ -355,7 +345,7 @@ class Bridge(RawAdapter):
                 if not refusal and record.is_param and (self._settling is not None or self._resync is not None):
                     self._there.add(record.address)
                 if refusal:
-                    self._trouble(f"refused: {record.topic}: {refusal}")
+                    self.trouble(f"refused: {record.topic}: {refusal}")
             case Trying(broker):
                 self._status.broker(broker)
             case Up():
@@ -363,7 +353,7 @@ class Bridge(RawAdapter):
             case Down(reason):
                 self._on_down(reason)
             case Trouble(reason):
-                self._trouble(reason)
+                self.trouble(reason)
 
     def _on_up(self, up: Up) -> None:
         log.info("bridge %s: connected to %s (MQTT %s)", self.name, up.broker, "5" if up.mqtt5 else "3.1.1")
@@ -443,21 +433,27 @@ class Bridge(RawAdapter):
     # ---- what arrives ----
 
     def _on_arrived(self, message: Arrived) -> None:
-        has_passed = self._daemon_id in message.via or len(message.via) >= MAX_HOPS
-        if has_passed and not message.retained:
-            return  # it has come round
         try:
             mapping, address = self._table.inward(message.topic)
         except MappingError as error:
-            if not has_passed:
+            if not (self.daemon_id in message.via or len(message.via) >= MAX_HOPS):
                 self._refused(message.topic, str(error))
             return
+        if mapping.is_sealed:
+            try:
+                self._exchange.arrived(mapping, address, message)
+            except ValueError as error:  # a WireError too
+                self._refused(message.topic, str(error))
+            return
+        has_passed = self.daemon_id in message.via or len(message.via) >= MAX_HOPS
+        if has_passed and not message.retained:
+            return  # it has come round
         if has_passed:
             if self._settling is not None or self._resync is not None:
                 self._there.add(address)
             return
         is_param = message.signal == "param" or (
-            message.signal not in ARRIVING and (message.retained or mapping.config.arrives_as == "param")
+            message.signal not in KINDS and (message.retained or mapping.config.arrives_as == "param")
         )
         # Without MQTT 5 a live message does not say whether it is retained. Where something is retained here already it
         # is taken as its next value; elsewhere it is a param that is no retained message, and each of them is told.
@@ -474,10 +470,10 @@ class Bridge(RawAdapter):
                 return
         if is_param and not self._is_news(mapping, address, message):
             return
-        self._remember_trail(address, message.via)
+        self.trails.remember(address, message.via)
         try:
             if is_value:
-                self._versions.heard(address, message.version, self._wall_ms())
+                self.versions.heard(address, message.version, self.wall_ms())
                 self._write(address, message, retained=False, event=False)
             elif is_param:
                 self._set(mapping, address, message, is_next)
@@ -488,30 +484,43 @@ class Bridge(RawAdapter):
 
     def _is_news(self, mapping: Mapping, address: bytes, message: Arrived) -> bool:
         """Whether a param that has arrived is not overtaken by what is here already."""
-        if self._is_first:
-            self._heard.add(address)
-        if message.retained and self._settling is not None:
-            self._named.add(address)
-            self._named_s = self._clock.monotonic_s()
+        self._note_heard(address, message.retained)
         # A value of ours is on its way and will be the later one for the broker, and so for everybody.
         # Only a log is taken as it comes, for it is to be complete.
         if mapping.config.policy == "log":
-            self._versions.heard(address, message.version, self._wall_ms())
+            self.versions.heard(address, message.version, self.wall_ms())
             return True
         if self._queue.busy(address) and (message.retained or not self.speaks_mqtt5):
             return False
         said_again = message.again or (message.retained and self._settling is not None)
-        if said_again and message.version and message.version < self._version_here(address):
+        if said_again and message.version and message.version < self.version_here(address):
             # The broker, or who repeats this to it, has fallen behind.
             if mapping.gives_out:
                 self.repeat(address)
             return False
-        self._versions.heard(address, message.version, self._wall_ms())
+        self.versions.heard(address, message.version, self.wall_ms())
         return True
 
-    def _version_here(self, address: bytes) -> int:
+    def named_by_broker(self, address: bytes) -> None:
+        """It has a retained value of it."""
+        if self._settling is not None or self._resync is not None:
+            self._there.add(address)
+        self._note_heard(address, True)
+
+    def _note_heard(self, address: bytes, retained: bool) -> None:
+        if self._is_first:
+            self._heard.add(address)
+        if retained and self._settling is not None:
+            self._named.add(address)
+            self._named_s = self._clock.monotonic_s()
+
+    def monotonic_s(self) -> float:
+        """Of the clock by which records are as old as they are."""
+        return self._clock.monotonic_s()
+
+    def version_here(self, address: bytes) -> int:
         """The version of a param's value. After a restart it is the time at which somebody here wrote it."""
-        known = self._versions.known(address)
+        known = self.versions.known(address)
         if not known and (found := self.plane.read(address)) is not None:
             snapshot = decode_payload(found)
             assert isinstance(snapshot, Snapshot)
@@ -520,7 +529,8 @@ class Bridge(RawAdapter):
                 known = (param.timestamp or 0) // 1000
         return known
 
-    def _wall_ms(self) -> int:
+    def wall_ms(self) -> int:
+        """Unix time."""
         return self._clock.wall_us() // 1000
 
     def _set(self, mapping: Mapping, address: bytes, message: Arrived, is_next: bool) -> None:
@@ -533,7 +543,7 @@ class Bridge(RawAdapter):
             code, data = encode_value(message.payload)
             described = self.plane.describe(address)
             if described is None or described[1:3] != (code, data) or not retained:
-                self._taken(message, self.set(address, code, data)[0])
+                self.taken(message, self.set(address, code, data)[0])
             return
         if told and message.payload and (mapping.config.policy != "log" or self._is_first):
             # Retained messages come again with every connection.
@@ -545,37 +555,34 @@ class Bridge(RawAdapter):
     def _publish(self, address: bytes, message: Arrived) -> None:
         if message.signal == "stream" or message.binary:
             code, data = _encoded(message)
-            signal = ARRIVING.get(message.signal, SignalType.EVENT)
+            signal = KINDS.get(message.signal, SignalType.EVENT)
             payload = encode_payload(Publish(address=address.decode(), signal=signal, value=decode_value(code, data)))
-            self._taken(message, self.publish(payload, address))
+            self.taken(message, self.publish(payload, address))
         else:
             self._write(address, message, retained=False, event=True)
 
     def _write(self, address: bytes, message: Arrived, *, retained: bool, event: bool) -> None:
-        self._taken(
+        self.taken(
             message,
             self.write(
                 address, message.payload, message.properties, message.expiry_s, message.qos, retained, event
             ),
         )  # fmt: skip
 
-    def _taken(self, message: Arrived, verdict: int) -> None:
+    def taken(self, message: Arrived, verdict: int) -> None:
+        """Say so where the router has not taken a message."""
         if verdict != Verdict.ACCEPTED:
             self._refused(message.topic, Verdict(verdict).name.lower().replace("_", " "))
 
-    def _remember_trail(self, address: bytes, via: tuple[str, ...]) -> None:
-        if via:
-            self._trails[address] = via
-            self._trails.move_to_end(address)
-            if len(self._trails) > MAX_TRAILS:
-                self._trails.popitem(last=False)
-        else:
-            self._trails.pop(address, None)
-
     def _refused(self, topic: str, reason: str) -> None:
-        self._trouble(f"not taken: {topic[:200]}: {reason}")
+        self.trouble(f"not taken: {topic[:200]}: {reason}")
 
-    def _trouble(self, reason: str) -> None:
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> TimerHandle:
+        """On the loop."""
+        return self._loop.call_later(delay_s, callback)
+
+    def trouble(self, reason: str) -> None:
+        """Say what was refused or went wrong."""
         self._status.trouble(reason)
 
 

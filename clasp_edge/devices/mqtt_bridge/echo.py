@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from enum import Enum
 
 MAX_TOPICS = 4096
-MAX_PER_TOPIC = 64
+MAX_PER_TOPIC = 256
 """More than a link has under way; beyond that the oldest are taken for lost."""
 
 EXPECTED_FOR_S = 10.0

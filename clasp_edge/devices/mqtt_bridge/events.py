@@ -84,7 +84,7 @@ class Done:
 
 @dataclass(slots=True, frozen=True)
 class Outgoing:
-    """A record as it goes out; `properties` are encoded."""
+    """A record as it goes out; `properties` are encoded. `is_sealed`: the payload says all there is to say."""
 
     record: Record
     payload: bytes
@@ -97,6 +97,7 @@ class Outgoing:
     again: bool
     properties: bytes = b""
     expiry_s: int = NO_EXPIRY
+    is_sealed: bool = False
 
 
 @dataclass(slots=True, frozen=True)

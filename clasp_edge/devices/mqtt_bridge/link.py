@@ -17,7 +17,7 @@ from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING
 
-from clasp_edge.backoff import Backoff
+from clasp_edge.backoff import STABLE_S, Backoff
 from clasp_edge.clock import Clock
 from clasp_edge.config.broker import Broker, parse_broker
 from clasp_edge.config.model import Bridge as BridgeConfig
@@ -33,6 +33,13 @@ LONGEST_POLL_S = 5.0
 """paho wants to look at its clock now and then."""
 
 PUBLISHES_PER_TURN = 64
+
+PATIENCE_S = (1.0, 2.0, 5.0)
+"""For each step of a connection, in the first round through several brokers, the second, and from then on: the next
+one may be there at once. A single broker has the longest."""
+
+SHUNNED_S = 30.0
+"""For so long a broker that has failed comes after those that have not."""
 
 
 class Link:
@@ -59,6 +66,7 @@ class Link:
         self._session: Session | None = None
         self._without_mqtt5: set[Broker] = set()  # they have said so
         self._guesses: dict[Broker, bool] = {}  # the version to try next, where one said nothing at all
+        self._failed: dict[Broker, float] = {}  # and when, the last time
         self._connection = 0
         self._first_connection = 1
         self._stopping = False
@@ -106,13 +114,17 @@ class Link:
 
     def _run(self) -> None:
         try:
+            rounds = 0
             while not self._stopping:
                 lasted_s = 0.0
-                for broker in self._brokers:
-                    lasted_s = self._try(broker)
+                patience_s = PATIENCE_S[-1 if len(self._brokers) == 1 else min(rounds, len(PATIENCE_S) - 1)]
+                for broker in self._in_order():
+                    lasted_s = self._try(broker, patience_s)
                     if lasted_s or self._stopping:
                         break  # it worked: whatever comes next starts with the first broker again
-                if not self._stopping:
+                rounds = 0 if lasted_s else rounds + 1
+                # One of several is likely to be there: the others are asked at once.
+                if lasted_s < STABLE_S or len(self._brokers) == 1:
                     self._sleep(self._backoff.after(lasted_s))
         except ImportError as error:
             self.handover.put(Down(f"paho-mqtt is not installed: {error}"))
@@ -126,7 +138,13 @@ class Link:
                 os.close(self._wake_read)
                 os.close(self._wake_write)
 
-    def _try(self, broker: Broker) -> float:
+    def _in_order(self) -> list[Broker]:
+        """As configured, but for those that have failed just now: they come last, the latest at the very end."""
+        since_s = time.monotonic() - SHUNNED_S
+        failed = {broker: at_s for broker, at_s in self._failed.items() if at_s > since_s}
+        return sorted(self._brokers, key=lambda broker: failed.get(broker, 0.0))
+
+    def _try(self, broker: Broker, patience_s: float) -> float:
         """Connect to a broker and stay with it. Returns the seconds the link was up, 0 if it never was."""
         # Here, because it takes a tenth of a second and brings OpenSSL with it.
         from clasp_edge.devices.mqtt_bridge.session import Session
@@ -141,7 +159,7 @@ class Link:
                     self.config, self.client_id, self.handover, broker, mqtt5, self._clock
                 )  # fmt: skip
                 self._first_connection = self._connection + 1
-            lasted_s = self._serve(session)
+            lasted_s = self._serve(session, patience_s)
             self._guesses.pop(broker, None)
             if session.version_refused:
                 self._without_mqtt5.add(broker)
@@ -151,11 +169,11 @@ class Link:
             return lasted_s
         return lasted_s
 
-    def _serve(self, session: Session) -> float:
+    def _serve(self, session: Session, patience_s: float) -> float:
         """One connection from beginning to end."""
         self._connection += 1
         try:
-            reason = session.open(self._connection)
+            reason = session.open(self._connection, patience_s)
             while not reason:
                 reason = self._turn(session)
         except Exception as error:
@@ -163,6 +181,11 @@ class Link:
             log.exception("a bridge's connection to %s has failed", session.broker)
             reason = f"internal error: {error!r}"
         lasted_s = session.close()
+        # One that has closed a connection may have it again at once; one that has gone silent is asked last.
+        if lasted_s and not session.silent:
+            self._failed.pop(session.broker, None)
+        else:
+            self._failed[session.broker] = time.monotonic()
         self.handover.put(Down(reason))
         return lasted_s
 
@@ -188,6 +211,7 @@ class Link:
         session.look_at_clock()
         if session.up:
             self._publish(session)
+        session.flush()
         return session.reason()
 
     def _publish(self, session: Session) -> None:

@@ -14,6 +14,30 @@ MOST_IN_WINDOW = 50
 BLOCKED_S = 5.0
 MAX_ADDRESSES = 4096
 
+MAX_TRAILS = 10_000
+"""Addresses for which a bridge remembers by which daemons their value came, for other bridges of this daemon."""
+
+
+class Trails:
+    """The daemons by which the last value of an address came to a bridge."""
+
+    def __init__(self) -> None:
+        self._trails: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
+
+    def of(self, address: bytes) -> tuple[str, ...]:
+        """Nothing, for a value that came by none."""
+        return self._trails.get(address, ())
+
+    def remember(self, address: bytes, via: tuple[str, ...]) -> None:
+        """For the value that has come now."""
+        if via:
+            self._trails[address] = via
+            self._trails.move_to_end(address)
+            if len(self._trails) > MAX_TRAILS:
+                self._trails.popitem(last=False)
+        else:
+            self._trails.pop(address, None)
+
 
 class _Seen:
     __slots__ = ("blocked_until_s", "counts", "since_s")

@@ -27,6 +27,7 @@ class Mapping:
         self.config = config
         self.takes_in = config.direction != "out"
         self.gives_out = config.direction != "in"
+        self.is_sealed = config.payload == "clasp"
         self._topic = config.topic.split("/")
         self._address = config.address.split("/")[1:]
 

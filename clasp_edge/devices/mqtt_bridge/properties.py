@@ -5,12 +5,13 @@ Between paho's objects and the encoded form that the router passes on (5.0, 3.3.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from clasp_edge.devices.mqtt.codec import Property
-from clasp_edge.devices.mqtt.codec.primitives import Reader, put_varint
-from clasp_edge.devices.mqtt.codec.properties import put_property, read_properties
-from clasp_edge.devices.mqtt.codec.types import PacketType
+from clasp_edge.devices.mqtt.codec.primitives import put_varint
+from clasp_edge.devices.mqtt.codec.properties import put_property
+from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Outgoing
 
 VIA = "clasp-edge-via"
 SIGNAL = "clasp-edge-signal"
@@ -41,13 +42,34 @@ def passed_on(properties: Any) -> bytes:
     return encoded + put_property(Property.USER_PROPERTY, users)
 
 
-def put_passed_on(properties: Any, encoded: bytes) -> None:
-    """Add the encoded properties to those of a message that goes out."""
-    if not encoded:
-        return
-    found = read_properties(Reader(put_varint(len(encoded)) + encoded), PacketType.PUBLISH)
-    for number, name in _NAMES.items():
-        if number in found:
-            setattr(properties, name, found[number])
-    for pair in found.get(Property.USER_PROPERTY, ()):
-        properties.UserProperty = pair
+class Packed:
+    """In place of paho's `Properties`, of which publishing asks this alone: made from bytes, not from objects."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, encoded: bytes) -> None:
+        self._bytes = put_varint(len(encoded)) + encoded
+
+    def pack(self) -> bytes:
+        """The section with its length."""
+        return self._bytes
+
+
+@lru_cache(maxsize=256)
+def _where_from(via: tuple[str, ...], signal: str) -> bytes:
+    return put_property(Property.USER_PROPERTY, [(VIA, ",".join(via)), (SIGNAL, signal)])
+
+
+def of_publish(message: Outgoing) -> Packed:
+    """The properties of a message that goes out: its publisher's and ours."""
+    encoded = message.properties
+    if message.expiry_s != NO_EXPIRY:
+        encoded += put_property(Property.MESSAGE_EXPIRY_INTERVAL, message.expiry_s)
+    if message.binary and not message.properties:
+        encoded += put_property(Property.CONTENT_TYPE, BINARY)
+    encoded += _where_from(message.via, message.signal)
+    if message.version:
+        encoded += put_property(Property.USER_PROPERTY, (VERSION, str(message.version)))
+    if message.again:
+        encoded += put_property(Property.USER_PROPERTY, (AGAIN, "1"))
+    return Packed(encoded)

@@ -22,7 +22,10 @@ class Record:
     """One message on its way out: a CLASP frame, or `message` as an MQTT client published it. With neither, a param's
     value is read when it is sent."""
 
-    __slots__ = ("address", "again", "born_s", "frame", "is_param", "mapping", "message", "qos", "topic", "via")
+    __slots__ = (
+        "address", "again", "born_s", "frame", "is_param", "mapping", "message", "number", "qos", "topic", "version",
+        "via",
+    )  # fmt: skip
 
     def __init__(
         self, mapping: Mapping, topic: str, address: bytes, frame: bytes | None, is_param: bool, born_s: float
@@ -37,6 +40,8 @@ class Record:
         self.qos: int = mapping.config.qos
         self.via: tuple[str, ...] = ()
         self.again = False  # repeats a value the broker seems to lack
+        self.number = 0  # as sent in an envelope: where it is sent again it is the same
+        self.version = 0  # the same for a param's
 
     @property
     def size(self) -> int:

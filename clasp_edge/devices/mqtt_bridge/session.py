@@ -5,7 +5,6 @@ Lives in a link's thread. The only file that imports paho-mqtt (and with it Open
 
 from __future__ import annotations
 
-import socket
 import ssl
 import time
 from collections.abc import Sequence
@@ -21,23 +20,30 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from clasp_edge.clock import Clock
 from clasp_edge.config.broker import Broker
 from clasp_edge.config.model import Bridge as BridgeConfig
+from clasp_edge.devices.mqtt_bridge.buffered_socket import BufferedSocket
 from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Done, Filter, Outgoing, Trouble, Up
 from clasp_edge.devices.mqtt_bridge.handover import Handover
-from clasp_edge.devices.mqtt_bridge.properties import AGAIN, BINARY, SIGNAL, VERSION, VIA, passed_on, put_passed_on
+from clasp_edge.devices.mqtt_bridge.properties import AGAIN, BINARY, SIGNAL, VERSION, VIA, of_publish, passed_on
 from clasp_edge.devices.mqtt_bridge.queue import Record
 from clasp_edge.security.certificate_time import go_by, time_fault
 
 CONNECT_TIMEOUT_S = 5.0
 """For TCP, TLS and the CONNACK, each. A broker that takes longer is as good as away; the next one may not be."""
 
+KEEP_ALIVE_TIMEOUT = 0x8D
+"""The reason code by which paho says that nothing has come for too long (MQTT 5.0, 2.4)."""
+
 SESSION_EXPIRY_S = 86_400
 """How long a broker keeps our subscriptions and what arrives for them (MQTT 5; 3.1.1 knows no limit)."""
 
-WINDOW = 64
+WINDOW = 256
 """Messages under way; a broker may ask for fewer (MQTT 5, receive maximum)."""
 
 MAX_PACKET_BYTES = 16 * 1024 * 1024
 """What we take: as much as an MQTT client may be allowed to send here."""
+
+READS_PER_TURN = 128
+"""Of what has been read already; the clock, and what is to be sent, have their turn in between."""
 
 UNSUPPORTED_VERSION = 0x84
 FAILURE = 0x80
@@ -45,6 +51,13 @@ UNSPECIFIED = 0x80
 """Reason codes (MQTT 5.0, 2.4): the version is not supported; from here on something was refused; no reason given."""
 
 CONNECTION_LOST = "connection lost"
+
+
+class _Client(Client):
+    def _create_socket(self) -> Any:
+        sock = BufferedSocket(super()._create_socket())
+        sock.set_no_delay()
+        return sock
 
 
 class Session:
@@ -57,7 +70,10 @@ class Session:
         self.mqtt5 = mqtt5
         self.version_refused = False
         self.closed_silently = False
+        self.silent = False
+        """Whether the last connection was given up because nothing came."""
         self.up = False
+        self._patience_s = CONNECT_TIMEOUT_S
         self._handover = handover
         self._config = config
         self._clock = clock
@@ -78,16 +94,14 @@ class Session:
 
     def _new_client(self, client_id: str) -> Client:
         config = self._config
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=None if self.mqtt5 else False,
             protocol=MQTTv5 if self.mqtt5 else MQTTv311,
             reconnect_on_failure=False,
         )
-        client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages = 0  # the bridge's queue keeps to the window
-        client.on_socket_open = _set_no_delay
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -99,10 +113,14 @@ class Session:
 
     # ---- the connection ----
 
-    def open(self, connection: int) -> str:
-        """Connect; returns why it cannot be, or "". The CONNACK is still to come."""
+    def open(self, connection: int, patience_s: float = CONNECT_TIMEOUT_S) -> str:
+        """Connect, each step of it within `patience_s`; returns why it cannot be, or "". The CONNACK is to come."""
         self._connection = connection
         self._reason = ""
+        self.silent = False
+        self._patience_s = patience_s
+        if self._client.connect_timeout != patience_s:
+            self._client._connect_timeout = patience_s  # its setter refuses after the first connection
         self._answered = False
         self._deadline_s = 0.0
         self.version_refused = False
@@ -123,9 +141,13 @@ class Session:
             code = self._client.connect(self.broker.host, self.broker.port, self._config.keep_alive_s, **clean_start)
         except (OSError, ValueError) as error:
             return str(error) or type(error).__name__
-        self._deadline_s = time.monotonic() + CONNECT_TIMEOUT_S
-        sock = self._client.socket()
-        if isinstance(sock, ssl.SSLSocket) and (fault := time_fault(sock.getpeercert(), self._clock)):
+        self._deadline_s = time.monotonic() + self._patience_s
+        sock = self._socket
+        if (
+            sock is not None
+            and isinstance(sock.raw, ssl.SSLSocket)
+            and (fault := time_fault(sock.raw.getpeercert(), self._clock))
+        ):
             return f"TLS: {fault}"
         return "" if code == MQTTErrorCode.MQTT_ERR_SUCCESS else str(code)
 
@@ -144,7 +166,7 @@ class Session:
         self.closed_silently = not self._answered and 0.0 < time.monotonic() < self._deadline_s
         if self._client.socket() is not None:
             self._client.disconnect()
-            if (sock := self._client.socket()) is not None:
+            if (sock := self._socket) is not None:
                 sock.close()  # the DISCONNECT could not be written
         self._records = {mid: record for mid, record in self._records.items() if record.qos}
         self._early.clear()
@@ -162,12 +184,13 @@ class Session:
         return CONNECTION_LOST
 
     def pending(self) -> bool:
-        """Whether TLS holds bytes that the descriptor no longer shows."""
-        sock = self._client.socket()
-        return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        """Whether there are bytes to read that the descriptor no longer shows."""
+        sock = self._socket
+        return sock is not None and sock.pending() > 0
 
     def wants_write(self) -> bool:
-        return self._client.want_write()
+        sock = self._socket
+        return self._client.want_write() or (sock is not None and sock.unsent)
 
     def timeout_s(self, longest_s: float) -> float:
         """How long to wait for the descriptor before `look_at_clock`."""
@@ -176,15 +199,33 @@ class Session:
         return min(longest_s, self._config.keep_alive_s / 2)
 
     def read(self) -> None:
-        self._note(self._client.loop_read())
+        for _ in range(READS_PER_TURN):
+            self._note(self._client.loop_read())
+            sock = self._socket
+            if sock is None or not sock.buffered or self._reason:
+                return
 
     def write(self) -> None:
         self._note(self._client.loop_write())
 
+    def flush(self) -> None:
+        """Send what has gathered in this turn."""
+        sock = self._socket
+        if sock is not None and sock.unsent:
+            try:
+                sock.flush()
+            except OSError as error:
+                self._reason = self._reason or str(error) or type(error).__name__
+
+    @property
+    def _socket(self) -> BufferedSocket | None:
+        sock: Any = self._client.socket()
+        return sock  # type: ignore[no-any-return]
+
     def look_at_clock(self) -> None:
         """Keep-alive, and the patience for a CONNACK."""
         if not self.up and not self._reason and time.monotonic() >= self._deadline_s:
-            self._reason = f"no answer to CONNECT within {CONNECT_TIMEOUT_S:g} s"
+            self._reason = f"no answer to CONNECT within {self._patience_s:g} s"
         self._note(self._client.loop_misc())
 
     def _note(self, code: MQTTErrorCode) -> None:
@@ -214,20 +255,7 @@ class Session:
 
     def publish(self, message: Outgoing) -> None:
         """Publish; `Done` follows."""
-        properties = None
-        if self.mqtt5:
-            properties = _properties(PacketTypes.PUBLISH)
-            put_passed_on(properties, message.properties)
-            if message.expiry_s != NO_EXPIRY:
-                properties.MessageExpiryInterval = message.expiry_s
-            properties.UserProperty = (VIA, ",".join(message.via))
-            properties.UserProperty = (SIGNAL, message.signal)
-            if message.version:
-                properties.UserProperty = (VERSION, str(message.version))
-            if message.again:
-                properties.UserProperty = (AGAIN, "1")
-            if message.binary and not message.properties:
-                properties.ContentType = BINARY
+        properties: Any = of_publish(message) if self.mqtt5 and not message.is_sealed else None
         record = message.record
         try:
             info = self._client.publish(message.record.topic, message.payload, message.qos, message.retain, properties)
@@ -278,6 +306,7 @@ class Session:
             self._reason = f"disconnected by the broker: {code}"
         else:
             self._reason = CONNECTION_LOST if code.value == UNSPECIFIED else str(code)
+            self.silent = code.value == KEEP_ALIVE_TIMEOUT
 
     def _on_message(self, client: Client, userdata: object, message: MQTTMessage) -> None:
         try:
@@ -320,11 +349,6 @@ class Session:
         for topic, code in zip(self._asked.pop(mid, []), codes, strict=False):
             if code.value >= FAILURE:
                 self._handover.put(Trouble(f"the broker refused the subscription to {topic}: {code}"))
-
-
-def _set_no_delay(client: Client, userdata: object, sock: Any) -> None:
-    # A single message must not wait for the broker's acknowledgement of the one before.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _properties(packet_type: int) -> Properties:

@@ -107,6 +107,41 @@ def test_both_sides_converge_without_mqtt5(broker: Mosquitto) -> None:
             assert left.value("/s/shared") in ("left 199", "right 199")
 
 
+def test_between_clasp_edges_events_come_once_and_params_end_equal_without_mqtt5(broker: Mosquitto) -> None:
+    maps: list[Map] = [
+        {"topic": "st/#", "address": "/st/**", "payload": "clasp"},
+        {"topic": "ev/#", "address": "/ev/**", "payload": "clasp", "policy": "log", "retain": False},
+    ]
+    with OldBroker(broker.port) as old, Onlooker(broker.port, "ev/#", "st/#") as repeater:
+        config = bridge_config([old.url], maps)
+        with Bridged(config) as left, Bridged(config) as right:
+            heard = right.listener("/ev/**")
+            for number in range(100):
+                left.put("/st/shared", f"left {number}")
+                right.put("/st/shared", f"right {number}")
+            left.put("/st/text", "42")  # which the value alone would make a number
+            left.put("/st/bytes", b"text")
+            for number in range(3):
+                left.client.send(wire.Publish("/ev/go", wire.SignalType.EVENT, number))
+            eventually(lambda: len(repeater.payloads("ev/go")) == 3)
+            # A broker that is not sure, or a bridge that was not told, says it again.
+            for payload in repeater.payloads("ev/go") + repeater.payloads("st/shared")[:3]:
+                repeater.publish("ev/go" if payload in repeater.payloads("ev/go") else "st/shared", payload)
+            repeater.publish("ev/go", b"STOP")  # nobody's who says who he is
+            left.put("/st/gone", 1)
+            right.wait_value("/st/gone", 1)
+            left.client.send(wire.Publish("/ev/end", wire.SignalType.EVENT, "end"))
+            events = [heard.recv_until(wire.Publish).value for _ in range(4)]
+            assert events == [0, 1, 2, "end"]
+            right.wait_value("/st/text", "42")
+            right.wait_value("/st/bytes", b"text")
+            assert right.status("last_error").startswith("not taken: ev/go: its payload is not that of a clasp-edge")
+            left.wait_sent()
+            right.wait_sent()
+            eventually(lambda: left.value("/st/shared") == right.value("/st/shared"))
+            assert left.value("/st/shared") in ("left 99", "right 99")
+
+
 def test_commands_arrive_each_and_are_not_retained_without_mqtt5(broker: Mosquitto) -> None:
     topic = f"site/{fresh()}"
     with (

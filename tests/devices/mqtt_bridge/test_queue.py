@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from support.examples import examples
 
 from clasp_edge.config.model import BridgeMap
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
@@ -236,7 +237,7 @@ class LogModel(RuleBasedStateMachine):
 
 
 TestLogModel = LogModel.TestCase
-TestLogModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLogModel.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 
 
 class LatestModel(RuleBasedStateMachine):
@@ -285,4 +286,4 @@ class LatestModel(RuleBasedStateMachine):
 
 
 TestLatestModel = LatestModel.TestCase
-TestLatestModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLatestModel.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

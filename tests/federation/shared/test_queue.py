@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
@@ -211,7 +212,7 @@ def take_steps(box: Box, chosen: list[tuple[str, int]], *, exactly_once: bool) -
             assert box.backlog.depth == box.published - len(box.received)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(steps, st.sampled_from([3, 4096]))
 @example([("publish", 4), ("send", 1), ("lose_link", 0)], 3)
 def test_with_a_journal_everything_arrives_once_and_in_order(chosen: list[tuple[str, int]], recent: int) -> None:
@@ -228,7 +229,7 @@ def test_with_a_journal_everything_arrives_once_and_in_order(chosen: list[tuple[
             box.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(steps)
 def test_without_a_journal_too(chosen: list[tuple[str, int]]) -> None:
     box = Box(None)
@@ -240,7 +241,7 @@ def test_without_a_journal_too(chosen: list[tuple[str, int]]) -> None:
         box.close()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(st.lists(steps, min_size=2, max_size=3), st.sampled_from([3, 4096]))
 def test_over_restarts_too(lives: list[list[tuple[str, int]]], recent: int) -> None:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
@@ -302,7 +303,7 @@ def test_a_link_lost_while_the_log_is_read_loses_nothing(tmp_path: Path) -> None
 # ---- bounds ----
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(steps, st.booleans(), st.integers(1, 12))
 def test_what_bytes_bound_is_dropped_oldest_first_and_counted(
     chosen: list[tuple[str, int]], journaled: bool, room: int

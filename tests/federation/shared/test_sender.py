@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.plane_rig import ALL_SIGNALS, EVERYTHING, LOCK, Rig, publish_payload, set_payload
 
 from clasp_edge.dataplane import Subscription
@@ -183,7 +184,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(moves)
 def test_both_ends_come_to_the_hubs_last_value(chosen: list[tuple[str, bytes, int]]) -> None:
     """The hub deals with what it has been sent message by message, so that others come between a write and its

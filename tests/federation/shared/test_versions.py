@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.examples import examples
 from support.plane_rig import Rig
 
 from clasp_edge.dataplane import Subscription, Verdict
@@ -92,7 +93,7 @@ def merged(items: Sequence[tuple[bytes, int, Version]]) -> dict[bytes, tuple[Ver
     return best
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(items=writes, order=st.randoms(use_true_random=False))
 def test_the_outcome_is_the_maximum_in_any_order_and_again(
     items: list[tuple[bytes, int, Version]], order: Random
@@ -232,5 +233,5 @@ class TwoRouters(RuleBasedStateMachine):
         other.rig.close()
 
 
-TwoRouters.TestCase.settings = settings(deadline=None, max_examples=40, stateful_step_count=20)
+TwoRouters.TestCase.settings = settings(deadline=None, max_examples=examples(40), stateful_step_count=20)
 TestTwoRouters = TwoRouters.TestCase

@@ -9,6 +9,7 @@ from collections import deque
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from clasp_edge.federation.upstream.reference_hub import (
     REORDERED_S,
@@ -167,7 +168,7 @@ class LosingHub:
 letters = "abcdefghijklmnopqrstuvwxyzABZ0189_-.é"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.integers(0, 3000), st.sampled_from([40, 80, 160, 400]), st.integers(0, 1 << 30))
 def test_everything_is_got_or_named_as_failed(count: int, param_bytes: int, seed: int) -> None:
     dice = random.Random(seed)

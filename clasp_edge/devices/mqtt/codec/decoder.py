@@ -36,6 +36,9 @@ PROTOCOL_NAMES = {"MQTT": (V311, V5), "MQIsdp": (V31,)}
 BRIDGE = 0x80
 """Added to the level by a bridge of Mosquitto: it wants no echo, and the retain flag as it was published."""
 
+MAX_FILTERS = 2048
+"""Of one SUBSCRIBE or UNSUBSCRIBE: 8 ms of reading; what is done with them is done in parts."""
+
 
 DUP = 0x08
 
@@ -166,10 +169,14 @@ def _ack(reader: Reader, first: int, version: int) -> Packet:
     return Ack(type=kind, packet_id=packet_id, reason=reason, properties=properties)
 
 
+def _too_many_filters() -> MqttError:
+    return MqttError(Reason.QUOTA_EXCEEDED, f"more than {MAX_FILTERS} topic filters in one packet")
+
+
 def _subscribe(reader: Reader, first: int, version: int) -> Packet:
     packet_id = _packet_id(reader)
     properties = read_properties(reader, PacketType.SUBSCRIBE) if version == V5 else {}
-    filters = []
+    filters: list[SubscribeFilter] = []
     while reader.left():
         text = reader.text("topic filter")
         options = reader.number(1, "subscription options")
@@ -178,6 +185,8 @@ def _subscribe(reader: Reader, first: int, version: int) -> Packet:
             raise malformed(f"subscription options 0x{options:02X}")
         if retain_handling == 3:
             raise protocol_error("retain handling 3")
+        if len(filters) == MAX_FILTERS:
+            raise _too_many_filters()
         filters.append(
             SubscribeFilter(
                 filter=text,
@@ -201,8 +210,10 @@ def _suback(reader: Reader, first: int, version: int) -> Packet:
 def _unsubscribe(reader: Reader, first: int, version: int) -> Packet:
     packet_id = _packet_id(reader)
     properties = read_properties(reader, PacketType.UNSUBSCRIBE) if version == V5 else {}
-    filters = []
+    filters: list[str] = []
     while reader.left():
+        if len(filters) == MAX_FILTERS:
+            raise _too_many_filters()
         filters.append(reader.text("topic filter"))
     if not filters:
         raise protocol_error("UNSUBSCRIBE without a topic filter")

@@ -1,0 +1,214 @@
+"""What goes between clasp-edges over maps with `payload = "clasp"`: params end equal everywhere, events come once.
+
+Trusts no broker to keep an order or to say a thing once. Of two values of a param the one with the higher version
+counts, of equal versions that of the router whose name is higher, in whatever order they come; events have numbers
+(`ordering`). Runs on the event loop.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from clasp_edge.devices.mqtt_bridge.envelope import CLEARED, UNRETAINED, VALUE_OF_CLIENT, Content, opened, sealed
+from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Outgoing
+from clasp_edge.devices.mqtt_bridge.mapping import Mapping
+from clasp_edge.devices.mqtt_bridge.ordering import HOLD_S, Ordering
+from clasp_edge.devices.mqtt_bridge.queue import Record
+from clasp_edge.devices.mqtt_bridge.versions import MAX_ADDRESSES
+from clasp_edge.wire import (
+    Absent,
+    Publish,
+    Set,
+    SignalType,
+    Ttl,
+    TtlMode,
+    decode,
+    decode_value,
+    encode_payload,
+    encode_value,
+)
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+    from clasp_edge.devices.mqtt_bridge.bridge import Bridge
+
+SIGNALS = {SignalType.PARAM: "param", SignalType.EVENT: "event", SignalType.STREAM: "stream"}
+"""Those that are one value; gestures and timelines are more than a payload can say."""
+
+KINDS = {"event": SignalType.EVENT, "stream": SignalType.STREAM}
+
+HELD_BYTES = 1000
+"""Of an event that waits for what went before it, beside what it says."""
+
+NO_TTL = -1
+HAS_TTL = 0x10
+
+
+class Exchange:
+    """Of one bridge. `origin` names it, in this process."""
+
+    def __init__(self, bridge: Bridge, origin: str) -> None:
+        self._bridge = bridge
+        self._origin = origin
+        self._numbers: dict[int, int] = {}  # of events, by the number of their map
+        self._authors: OrderedDict[bytes, str] = OrderedDict()  # of values whose version is not from here
+        self._ordering: Ordering[tuple[bytes, Arrived, Content]] = Ordering()
+        self._timer: TimerHandle | None = None
+
+    def close(self) -> None:
+        """No more timers."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # ---- what goes out ----
+
+    def written(self, record: Record) -> None:
+        """A param was written here: its version is that of this moment, not of the one at which it can be sent."""
+        record.version = self._bridge.versions.next(record.address, self._bridge.wall_ms())
+        self._authors.pop(record.address, None)
+
+    def outgoing(self, record: Record, qos: int, retains: bool) -> list[Outgoing]:
+        """The messages for a record; none for what has no value or has been overtaken."""
+        author = self._origin
+        version = record.version
+        if record.is_param:
+            known = self._bridge.versions.known(record.address)
+            if record.again:
+                version = known or self._bridge.version_here(record.address) or self._bridge.wall_ms()
+                author = self._authors.get(record.address, self._origin)
+            elif record.address in self._authors and version < known:
+                return []  # somebody else's value has taken its place
+        found = self._value(record)
+        if found is None:
+            return []
+        code, data, ttl, properties, signal = found
+        if not record.is_param and not record.number:
+            at = record.mapping.number
+            record.number = self._numbers[at] = self._numbers.get(at, 0) + 1
+        via = [*record.via, self._bridge.daemon_id]
+        content = Content(
+            author, record.number, SIGNALS[signal], version, record.again, via, code, data, ttl, properties
+        )  # fmt: skip
+        retain = record.is_param and record.mapping.config.retain and retains and code != UNRETAINED
+        if code == CLEARED:
+            # Everybody who is there hears who says so and when; then the broker is made to forget it.
+            stub = Record(record.mapping, record.topic, record.address, None, True, record.born_s)
+            stub.qos = qos
+            said = Outgoing(stub, sealed(content), qos, False, "param", (), False, 0, False, is_sealed=True)
+            forget = Outgoing(record, b"", qos, True, "param", (), False, 0, False, is_sealed=True)
+            return [said, forget] if retain else [said]
+        return [Outgoing(record, sealed(content), qos, retain, SIGNALS[signal], (), False, 0, False, is_sealed=True)]
+
+    def _value(self, record: Record) -> tuple[int, bytes, int, bytes, SignalType] | None:
+        """Its type, data, word of its time to live, properties and signal; None where it has no value any more."""
+        signal = SignalType.PARAM if record.is_param else SignalType.EVENT
+        ttl: int | None = NO_TTL
+        if record.frame is not None:
+            said = decode(record.frame)[1]
+            if not isinstance(said, (Set, Publish)) or isinstance(said.value, Absent):
+                return None
+            if isinstance(said, Publish):
+                signal = said.signal if said.signal is not None else signal
+            elif said.ttl is not None:
+                ttl = self._left(said.ttl, record)
+            return None if ttl is None else (*encode_value(said.value), ttl, b"", signal)
+        if record.message is None:
+            described = self._bridge.plane.describe(record.address)
+            if described is None:
+                return None
+            retained = self._bridge.retained(record.address) or (b"", b"", NO_EXPIRY, 1, True)
+            ttl = 0 if retained[2] == NO_EXPIRY else Ttl(TtlMode.ABSOLUTE, retained[2]).word
+            return described[1], described[2], ttl, retained[1], signal
+        payload, properties, expiry_s, _, is_retained = record.message
+        if record.is_param and is_retained and not payload:
+            return CLEARED, b"", NO_TTL, b"", signal
+        if expiry_s != NO_EXPIRY:
+            ttl = self._left(Ttl(TtlMode.ABSOLUTE, expiry_s), record)
+        kind = VALUE_OF_CLIENT if is_retained or not record.is_param else UNRETAINED
+        return None if ttl is None else (kind, payload, ttl, properties, signal)
+
+    def _left(self, ttl: Ttl, record: Record) -> int | None:
+        """The word of a time to live, less what the record has waited; None where that is over."""
+        if ttl.mode is not TtlMode.ABSOLUTE:
+            return ttl.word
+        seconds = ttl.seconds - int(self._bridge.monotonic_s() - record.born_s)
+        return Ttl(TtlMode.ABSOLUTE, seconds).word if seconds > 0 else None
+
+    # ---- what comes in ----
+
+    def arrived(self, mapping: Mapping, address: bytes, message: Arrived) -> None:
+        """Take a message, or leave it. Raises ValueError where no clasp-edge has sent it, WireError for its value."""
+        if not message.payload:
+            return  # the broker is made to forget the topic; who did that has said so before
+        message, content = opened(message)
+        bridge = self._bridge
+        is_param = content.signal == "param"
+        if message.retained and is_param:
+            bridge.named_by_broker(address)
+        if bridge.daemon_id in message.via and not (message.retained or content.again):
+            return
+        if not is_param:
+            if not message.retained:
+                self._event(mapping, address, message, content)
+            return
+        here = bridge.version_here(address), self._authors.get(address, self._origin)
+        if (content.version, content.origin) <= here:
+            if content.version < here[0] and mapping.gives_out and (message.retained or content.again):
+                bridge.repeat(address)  # the broker, or who repeats this to it, has fallen behind
+            return
+        bridge.versions.heard(address, content.version, bridge.wall_ms())
+        self._authors[address] = content.origin
+        self._authors.move_to_end(address)
+        if len(self._authors) > MAX_ADDRESSES:
+            self._authors.popitem(last=False)
+        self._take(address, message, content)
+
+    def _event(self, mapping: Mapping, address: bytes, message: Arrived, content: Content) -> None:
+        ordering = self._ordering
+        size = HELD_BYTES + len(message.payload) + len(address)
+        sender = content.origin, mapping.number
+        for found in ordering.arrived(
+            sender, content.number, (address, message, content), size, self._bridge.monotonic_s()
+        ):
+            self._take(*found)
+        if self._timer is None and ordering.holds:
+            self._timer = self._bridge.call_later(HOLD_S, self._look_at_held)
+
+    def _look_at_held(self) -> None:
+        self._timer = None
+        found, lost = self._ordering.expired(self._bridge.monotonic_s())
+        if lost:
+            self._bridge.trouble(f"{lost} events have not arrived: those behind them have waited for {HOLD_S:g} s")
+        for one in found:
+            try:
+                self._take(*one)
+            except ValueError as error:
+                self._bridge.trouble(f"not taken: {one[0].decode()}: {error}")
+        if self._ordering.holds:
+            self._timer = self._bridge.call_later(HOLD_S / 4, self._look_at_held)
+
+    def _take(self, address: bytes, message: Arrived, content: Content) -> None:
+        bridge = self._bridge
+        bridge.trails.remember(address, message.via)
+        if content.type < 0:
+            expiry_s = NO_EXPIRY
+            if content.ttl > 0 and (ttl := Ttl.from_word(content.ttl)).mode is TtlMode.ABSOLUTE:
+                expiry_s = ttl.seconds
+            is_param = content.signal == "param"
+            verdict = bridge.write(
+                address, content.data, content.properties, expiry_s, message.qos,
+                is_param and content.type != UNRETAINED, not is_param,
+            )  # fmt: skip
+        elif content.signal == "param":
+            flags, ttl_word = (HAS_TTL, content.ttl) if content.ttl != NO_TTL else (0, 0)
+            verdict, _ = bridge.set(address, content.type, content.data, flags, 0, ttl_word)
+        else:
+            value = decode_value(content.type, content.data)
+            kind = KINDS.get(content.signal, SignalType.EVENT)
+            verdict = bridge.publish(
+                encode_payload(Publish(address=address.decode(), signal=kind, value=value)), address
+            )
+        bridge.taken(message, verdict)
