@@ -7,6 +7,7 @@
 #   make fresh-test     both commands on a fresh Debian 12 and 13  ARGS="--suite trixie" for one of them
 #   make format         lay out and tidy the Python sources
 #   make fuzz           fuzz the decoders, and a whole router      FUZZ_SECONDS=60 for each of them
+#   make mutation       put small faults into the code: which do the tests notice?  ARGS="--rooms wire" for one room
 #   make asan           test and fuzz with every access of the compiled code checked     FUZZ_SECONDS=60
 #   make adversary      attack the router as strangers would, at full length
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
@@ -25,7 +26,7 @@
 #   make image          build the image for the board into dist/   IMAGE_KEY=update.key signs with a key of your own
 #   make bundle         build the signed update with the same system into dist/
 #   make hw-test        boot the image in QEMU and try everything  ARGS="--long", ARGS="--board pi.local --ssh-key KEY"
-#   make image-lock     choose the newest Debian packages for the image
+#   make image-lock     choose the newest Debian packages for the image      ARGS=--report only says which are outdated
 #   make clean          remove everything that was built
 
 PYTHON ?= python3
@@ -40,7 +41,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test fuzz asan adversary crash model outages peers cluster-peers links deb deb-test deb-lock bench bench-peers image bundle hw-test image-lock clean
-.PHONY: format tools lint check fresh-test wheel wheel-arm64
+.PHONY: format tools lint check mutation fresh-test wheel wheel-arm64
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -72,7 +73,7 @@ $(VENV)/.package: pyproject.toml setup.py | $(VENV)/.python
 	@$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	@touch $@
 
-$(VENV)/.test $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.package
+$(VENV)/.test $(VENV)/.fuzz $(VENV)/.mutation: $(VENV)/.%: $(VENV)/.package
 	@echo "installing what '$*' needs"
 	@$(call requirements,project optional-dependencies $*)
 	@touch $@
@@ -124,6 +125,10 @@ fuzz: $(VENV)/.fuzz build
 		echo "== $$target, $(FUZZ_SECONDS) s"; \
 		$(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS); \
 	done
+
+# An hour a room; ARGS="--rooms wire --mutants 20" is less.
+mutation: $(VENV)/.test $(VENV)/.mutation build
+	python tests/mutation $(ARGS)
 
 # AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan. Not part of `make test`: the modules take minutes to
 # compile on two cores, and run at a fraction of their speed. The decoders' fuzzers bring a runtime of their own, which
@@ -216,7 +221,7 @@ image bundle:
 
 image-lock:
 	@.ci/need python image
-	@$(PYTHON) -m image lock
+	@$(PYTHON) -m image $(if $(findstring --report,$(ARGS)),outdated,lock)
 
 hw-test: $(VENV)/.test build
 	@.ci/need image disk qemu

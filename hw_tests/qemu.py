@@ -1,16 +1,19 @@
 """A board in QEMU: the built image on a card of its own, started as the firmware would, unplugged at will.
 
-The kernel and the first stage are taken from the card's boot partition at each start, so what lies there is what runs.
+The kernel and the first stage are taken from the card's boot partition at each start, from where its config.txt says,
+as the Raspberry Pi's firmware does; so what lies there is what runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -27,6 +30,10 @@ KERNEL_LINE = (
     "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=notice"
 )
 
+ONE_PROCESSOR = "nr_cpus=1"
+SWITCHED_OFF = "reboot: Power down"
+"""The kernel's last word where it does not start again."""
+
 
 class QemuBoard(Board):
     """One emulated board. Make it, `put` files on its card, then `start`."""
@@ -40,9 +47,11 @@ class QemuBoard(Board):
         self.console = directory / "console.log"
         self.isolated = True
         """Whether the board reaches nothing outside: what it does must not depend on it."""
-        self.kernel = ""
-        """Directory of the kernel to start, on the boot partition; ends in a slash."""
+        self.section = "all"
+        """Of config.txt, beside [all]: pi5 starts that board's kernel."""
         self.process: subprocess.Popen[bytes] | None = None
+        self._powered = threading.Lock()
+        """Held while QEMU is started or stopped: a restart from within has it started anew."""
         subprocess.run(["cp", "--sparse=always", image, self.card], check=True)
         os.truncate(self.card, card_bytes)
 
@@ -75,11 +84,29 @@ class QemuBoard(Board):
 
     def start(self) -> None:
         """Switch on. Returns at once."""
-        assert self.process is None
+        with self._powered:
+            assert self.process is None
+            self._start()
+
+    def prefix(self) -> str:
+        """Where the firmware finds the kernel: what config.txt says last for this board."""
+        prefix, section = "", "all"
+        for line in (self.get("config.txt") or "").splitlines():
+            if found := re.fullmatch(r"\[(\w+)\]", line.strip()):
+                section = found[1]
+            elif section in ("all", self.section) and (found := re.fullmatch(r"os_prefix=(\S+)", line.strip())):
+                prefix = found[1]
+        return prefix
+
+    def _start(self) -> None:
+        prefix = self.prefix()
         for name in ("vmlinuz", "initrd.img"):
             target = self.directory / name
             target.unlink(missing_ok=True)
-            subprocess.run(["mcopy", "-i", f"{self.card}@@{BOOT_OFFSET}", f"::{self.kernel}{name}", target], check=True)
+            subprocess.run(["mcopy", "-i", f"{self.card}@@{BOOT_OFFSET}", f"::{prefix}{name}", target], check=True)
+        line = KERNEL_LINE
+        if ONE_PROCESSOR in (self.get(f"{prefix}cmdline.txt") or ""):
+            line += f" {ONE_PROCESSOR}"
         p = self.ports
         forwards = f"hostfwd=tcp:127.0.0.1:{p.ssh}-:22,hostfwd=tcp:127.0.0.1:{p.websocket}-:7330,"
         forwards += f"hostfwd=tcp:127.0.0.1:{p.mqtt}-:1883,hostfwd=udp:127.0.0.1:{p.osc}-:8000"
@@ -87,7 +114,7 @@ class QemuBoard(Board):
             "qemu-system-aarch64", "-M", "virt,gic-version=2", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi",
             "-smp", "2", "-m", str(MEMORY_MIB), "-nographic", "-monitor", "none", "-serial", "stdio",
             "-kernel", str(self.directory / "vmlinuz"), "-initrd", str(self.directory / "initrd.img"),
-            "-append", KERNEL_LINE,
+            "-append", line, "-no-reboot",
             "-drive", f"if=none,id=card,file={self.card},format=raw,cache=writeback",
             "-device", "virtio-blk-pci,drive=card",
             "-netdev", f"user,id=net,restrict={'on' if self.isolated else 'off'},{forwards}",
@@ -95,9 +122,19 @@ class QemuBoard(Board):
             "-device", "i6300esb", "-device", "virtio-rng-pci",
         ]  # fmt: skip
         with self.console.open("ab") as log:
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+        self.process = process
+        threading.Thread(target=self._start_again, args=(process,), daemon=True).start()
+
+    def _start_again(self, process: subprocess.Popen[bytes]) -> None:
+        """Where the board was reset from within, the firmware starts it anew, with what it finds then."""
+        process.wait()
+        with self._powered:
+            if self.process is process and not any(SWITCHED_OFF in line for line in self._last_lines(5)):
+                self.process = None
+                self._start()
 
     def boot(self) -> float:
         """Switch on and wait for the router; the seconds it took."""
@@ -108,10 +145,11 @@ class QemuBoard(Board):
 
     def cut_power(self) -> None:
         """Pull the plug."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait(30)
-            self.process = None
+        with self._powered:
+            if self.process is not None:
+                self.process.send_signal(signal.SIGKILL)
+                self.process.wait(30)
+                self.process = None
 
     def shut_down(self) -> None:
         """Stop in an orderly way, so that everything is on the card."""
@@ -129,8 +167,10 @@ class QemuBoard(Board):
 
     def last_words(self) -> str:
         """The end of the console's log."""
-        lines = self.console.read_text(errors="replace").splitlines()[-15:] if self.console.exists() else []
-        return "\n  console: " + "\n  console: ".join(lines)
+        return "\n  console: " + "\n  console: ".join(self._last_lines(15))
+
+    def _last_lines(self, number: int) -> list[str]:
+        return self.console.read_text(errors="replace").splitlines()[-number:] if self.console.exists() else []
 
 
 def needed_tools() -> list[str]:

@@ -1,4 +1,8 @@
-"""Updates by clasp-edge-update: kept when the router is well, taken back when it is not, harmless when interrupted."""
+"""Updates by clasp-edge-update: kept when the router is well, taken back when it is not, harmless when interrupted.
+
+Each brings kernels of its own. Where a test wants another one, it is the same with a first stage that calls itself
+something else: to the box that is another kernel, and is started in the place of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +15,68 @@ from pathlib import Path
 
 import pytest
 from clasp_board.bundle import Manifest, write_bundle
+from clasp_board.kernels import IDENTITY, identity_text
 
 from hw_tests.boards import Board
 from hw_tests.conftest import RESULTS
 from hw_tests.figures import Figures
 from hw_tests.qemu import QemuBoard
 from hw_tests.traffic import connect, read_params, set_params
+from image.boot_slot import boot_slot
+from image.build import sign_kernels
+from image.initramfs import Archive
+from image.kernel import take_apart
 from image.keys import sign
-from image.paths import BOARD, WORK
+from image.lock import read_lock
+from image.paths import BOARD, DISK_ID, WORK
 
 SEND_TIMEOUT_S = 1200
+KERNEL_PANIC = b"#!/bin/sh\nexit 1\n"
+REPLACED = "starting the kernel of system"
+"""What the first stage says where it starts another kernel than the firmware."""
+
+Files = list[tuple[str, Path]]
 
 
-def bundle_of(root: Path, on: Board, name: str, **changes: str) -> Path:
-    """An update with this root, of the version that runs on the board."""
+def own_kernels() -> Files:
+    """The kernels that the image was built with."""
+    return boot_slot(read_lock(), take_apart(read_lock(), WORK / "kernel"), RESULTS / "kernels")
+
+
+def other_kernels(stage: str, init: bytes | None = None) -> Files:
+    """The same, but called `stage` (32 hexadecimal digits); with another program for the first stage if given."""
+    files = []
+    place = RESULTS / stage
+    for name, path in own_kernels():
+        directory, target = name.rpartition("/")[0], place / name
+        prefix = f"{directory}/" if directory else ""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.name == IDENTITY:
+            target.write_bytes(identity_text(stage, "another"))
+        elif path.name == "initrd.img":
+            added = Archive()  # what comes later in such a file takes the place of what came before
+            conf = f"disk_id={DISK_ID:08x}\nstage={stage}\ndirectory={prefix}\n"
+            added.add("disk.conf", 0o100644, conf.encode())
+            if init is not None:
+                added.add("init", 0o100755, init)
+            whole = path.read_bytes()
+            target.write_bytes(whole.ljust(-(-len(whole) // 4) * 4, b"\0") + added.finish())
+        else:
+            target = path
+        files.append((name, target))
+    return files
+
+
+def bundle_of(root: Path, on: Board, name: str, kernels: Files | None = None, **changes: str) -> Path:
+    """An update with this root and these kernels (else those of the image), of the version that runs on the board."""
     running = json.loads(on.run("cat /usr/lib/clasp-edge-board/release.json"))
     with root.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     manifest = Manifest(BOARD, running["version"], running["built"], running["kernels"], root.stat().st_size, digest)
     raw = replace(manifest, **changes).as_json()  # type: ignore[arg-type]
     target = RESULTS / name
-    write_bundle(target, raw, sign(raw, "hw-test"), root, running["built"])
+    signed = sign_kernels(digest, own_kernels() if kernels is None else kernels, "hw-test")
+    write_bundle(target, raw, sign(raw, "hw-test"), root, running["built"], signed)
     return target
 
 
@@ -86,6 +131,43 @@ def test_a_good_update_is_tried_and_kept(board: Board, same: Path, figures: Figu
         assert read_params(client, "/before/update") == {"/before/update": 1}
     board.reboot()
     assert booted(board) != slot
+
+
+def stage_of(board: Board) -> str:
+    """What the running kernel's first stage calls itself."""
+    return board.run(". /run/clasp-edge-board/boot; echo $stage")
+
+
+def test_another_kernel_is_tried_with_its_system_and_kept(qemu: QemuBoard, same: Path, figures: Figures) -> None:
+    slot, stage = booted(qemu), stage_of(qemu)
+    other = "c" * 32
+    assert stage != other
+    said = send(qemu, bundle_of(same, qemu, "kernel.update", other_kernels(other)))
+    assert "is installed, and will be tried" in said
+    assert qemu.run("grep ^os_prefix /boot/firmware/config.txt | cut -c 11").split() == [slot, slot]
+    figures.note("restart into another kernel, to answering", qemu.reboot(), "s")
+    assert booted(qemu) != slot
+    assert stage_of(qemu) == other
+    new = booted(qemu)
+    qemu.wait_until("grep ^os_prefix /boot/firmware/config.txt", f"os_prefix={new}/pi5/", 600)
+    replaced = qemu.console.read_text(errors="replace").count(REPLACED)
+    assert replaced > 0
+    qemu.reboot()  # now the firmware itself starts it
+    assert (booted(qemu), stage_of(qemu)) == (new, other)
+    assert qemu.console.read_text(errors="replace").count(REPLACED) == replaced
+
+
+def test_a_kernel_that_panics_is_taken_back_by_itself(qemu: QemuBoard, same: Path, figures: Figures) -> None:
+    slot, stage = booted(qemu), stage_of(qemu)
+    begun = time.monotonic()
+    bundle = bundle_of(same, qemu, "panic.update", other_kernels("d" * 32, KERNEL_PANIC))
+    assert "will be tried" in send(qemu, bundle, "--reboot")
+    qemu.wait_gone()
+    qemu.wait_ready(1800)
+    figures.note("kernel that panics: the old system answers again after", time.monotonic() - begun, "s")
+    assert (booted(qemu), stage_of(qemu)) == (slot, stage)
+    assert "The last update did not work" in qemu.run("cat /boot/firmware/problems.txt")
+    assert "Kernel panic" in qemu.console.read_text(errors="replace")
 
 
 def test_an_update_that_is_interrupted_leaves_what_runs(qemu: QemuBoard, same: Path) -> None:

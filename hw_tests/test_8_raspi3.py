@@ -30,7 +30,7 @@ def test_the_image_starts_on_a_raspberry_pi_3(
     if pytestconfig.getoption("--board") != "qemu" or needed_tools():
         pytest.skip("for QEMU")
     card = QemuBoard(image, RESULTS / "raspi3", key)  # only its card is used; 2 GiB, since it must be a power of two
-    line = (card.get("cmdline.txt") or "").strip()
+    line = (card.get("a/cmdline.txt") or "").strip()
     for old, new in NEW_WORDS.items():
         assert old in line
         line = line.replace(old, new)
@@ -38,7 +38,7 @@ def test_the_image_starts_on_a_raspberry_pi_3(
         target = card.directory / name
         target.unlink(missing_ok=True)
         offset = card.partition(1)[0]
-        subprocess.run(["mcopy", "-i", f"{card.card}@@{offset}", f"::{name}", target], check=True)
+        subprocess.run(["mcopy", "-i", f"{card.card}@@{offset}", f"::a/{name}", target], check=True)
     log = card.directory / "console.log"
     command = ["qemu-system-aarch64", "-M", "raspi3b", "-nographic", "-monitor", "none", "-serial", "null",
                "-serial", "stdio", "-kernel", card.directory / "vmlinuz", "-initrd", card.directory / "initrd.img",

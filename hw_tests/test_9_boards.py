@@ -52,7 +52,7 @@ def test_the_kernel_of_the_raspberry_pi_5_runs_the_system(
 ) -> None:
     kernel = next(kernel for kernel in kernels if kernel.directory)
     board = QemuBoard(image, RESULTS / "pi5", key)
-    board.kernel = kernel.directory
+    board.section = kernel.directory.rstrip("/")
     board.put("ssh-keys.txt", key.with_suffix(".pub").read_text())
     try:
         figures.note(f"kernel {kernel.release}: power on to router answering", board.boot(), "s")

@@ -1,10 +1,10 @@
-"""python3 -m image lock | disk | image | bundle: see the Makefile, and docs/board.md."""
+"""python3 -m image lock | outdated | disk | image | bundle: see the Makefile, and docs/board.md."""
 
 from __future__ import annotations
 
 import sys
 
-USAGE = "usage: python3 -m image image | disk | bundle | lock"
+USAGE = "usage: python3 -m image image | disk | bundle | lock | outdated"
 
 
 def main(arguments: list[str]) -> int:
@@ -22,6 +22,10 @@ def main(arguments: list[str]) -> int:
             from image.build import build_bundle
 
             build_bundle()
+        case ["outdated"]:
+            from image.lock import report_outdated
+
+            return report_outdated()
         case ["lock"]:
             from image.lock import write_lock
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from image import board_rootfs, disk, initramfs, kernel, sbom
+from image import board_rootfs, disk, kernel, sbom
 from image.bmap import write_bmap
 from image.debian_base import build_root
 from image.emulation import set_up_emulation
@@ -24,8 +24,10 @@ from image.lock import read_epoch, read_lock
 from image.paths import ARCHITECTURE, BOARD, DIST, HERE, PROJECT, SUITE, WORK, source_date_epoch
 
 sys.path.insert(0, str(HERE / "board"))
-from clasp_board.bundle import Manifest, write_bundle
+from clasp_board.bundle import KernelFile, Manifest, SignedKernels, kernel_list, write_bundle
 from clasp_board.slots import SlotState
+
+from image.boot_slot import boot_slot
 
 sys.path.insert(0, str(PROJECT))
 from clasp_edge.version import __version__
@@ -101,12 +103,7 @@ def build_disk() -> tuple[Path, Path, Path, list[kernel.Kernel]]:
     with _step("the disk"):
         files = disk.settings_files()
         files += [(file.name, file) for file in firmware]
-        for one in taken:
-            files += [(one.directory + "vmlinuz", one.image)]
-            files += [(one.directory + "initrd.img", initramfs.pack(read_lock(), one, parts / (one.directory or ".")))]
-            if one.directory:
-                files += [(one.directory + "cmdline.txt", HERE / "boot/cmdline-pi5.txt")]
-            files += [(one.directory + tree.name, tree) for tree in one.device_trees]
+        files += [("a/" + name, path) for name, path in boot_slot(read_lock(), taken, parts / "kernels")]
         files += [("slot.txt", SlotState().text())]
         disk.make_boot(parts / "boot.fat", files, epoch, parts)
         disk.make_data(parts / "data.ext4", epoch, parts)
@@ -139,18 +136,20 @@ def build_bundle() -> None:
     squashed, taken, _, _ = build_system(epoch)
     _, target = names()
     with _step("signing"):
-        manifest = Manifest(
-            BOARD, __version__, epoch, releases(taken), squashed.stat().st_size, _sha256(squashed)
-        ).as_json()
+        digest = _sha256(squashed)
+        manifest = Manifest(BOARD, __version__, epoch, releases(taken), squashed.stat().st_size, digest).as_json()
+        comment = f"{'TEST ' if is_test() else ''}clasp-edge {__version__} for {BOARD}"
         DIST.mkdir(exist_ok=True)
-        write_bundle(
-            target,
-            manifest,
-            sign(manifest, f"{'TEST ' if is_test() else ''}clasp-edge {__version__} for {BOARD}"),
-            squashed,
-            epoch,
-        )
+        files = boot_slot(read_lock(), taken, WORK / "parts/kernels")
+        kernels = sign_kernels(digest, files, comment)
+        write_bundle(target, manifest, sign(manifest, comment), squashed, epoch, kernels)
     print(f"dist/{target.name}: {target.stat().st_size / 1e6:.0f} MB")
+
+
+def sign_kernels(root_sha256: str, files: list[tuple[str, Path]], comment: str) -> SignedKernels:
+    """The kernels of the system with this root, as they go into its update."""
+    listed = kernel_list(root_sha256, [KernelFile(name, path.stat().st_size, _sha256(path)) for name, path in files])
+    return SignedKernels(listed, sign(listed, comment), files)
 
 
 def _sha256(path: Path) -> str:

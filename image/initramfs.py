@@ -5,6 +5,7 @@ Writes the archive (format "newc") itself, because its bytes must depend on noth
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import shutil
 import stat
@@ -17,8 +18,8 @@ from image.kernel import Kernel, needed_by
 from image.lock import Locked
 from image.paths import DISK_ID, HERE
 
-APPLETS = ("sh", "cat", "cut", "dd", "echo", "head", "insmod", "md5sum", "mkdir", "mount", "od", "printf", "reboot",
-           "sed", "sleep", "switch_root", "sync", "tr", "umount", "usleep")  # fmt: skip
+APPLETS = ("sh", "cat", "chroot", "cut", "dd", "echo", "head", "insmod", "md5sum", "mkdir", "mount", "od", "printf",
+           "reboot", "sed", "sleep", "switch_root", "sync", "tail", "tr", "umount", "usleep")  # fmt: skip
 DIRECTORIES = ("bin", "dev", "modules", "proc", "run", "sys")
 
 
@@ -54,8 +55,8 @@ def module_names() -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def pack(packages: list[Locked], kernel: Kernel, work: Path) -> Path:
-    """Write initrd.img below `work`."""
+def pack(packages: list[Locked], kernel: Kernel, work: Path) -> tuple[Path, str]:
+    """Write initrd.img below `work`; and what tells it and its kernel from others, which it knows as well."""
     work.mkdir(exist_ok=True)
     busybox = work / "busybox"
     shutil.rmtree(busybox, ignore_errors=True)
@@ -69,13 +70,22 @@ def pack(packages: list[Locked], kernel: Kernel, work: Path) -> Path:
         archive.add(f"bin/{applet}", stat.S_IFLNK | 0o777, b"busybox")
     archive.add("init", stat.S_IFREG | 0o755, (HERE / "initramfs/init").read_bytes())
     archive.add("slots.sh", stat.S_IFREG | 0o644, (HERE / "initramfs/slots.sh").read_bytes())
-    archive.add("disk.conf", stat.S_IFREG | 0o644, f"disk_id={DISK_ID:08x}\n".encode())
     modules = needed_by(kernel.modules, kernel.release, module_names())
     for module in modules:
         # The shell's insmod takes modules as they are, not compressed.
         archive.add(f"modules/{module.stem}", stat.S_IFREG | 0o644, lzma.decompress(module.read_bytes()))
     archive.add("modules/order", stat.S_IFREG | 0o644, "".join(f"{module.stem}\n" for module in modules).encode())
+    identity = _identity(kernel, archive)
+    conf = f"disk_id={DISK_ID:08x}\nstage={identity}\ndirectory={kernel.directory}\n"
+    archive.add("disk.conf", stat.S_IFREG | 0o644, conf.encode())
     target = work / "initrd.img"
     compressed = subprocess.run(["zstd", "-q", "-19", "-c"], input=archive.finish(), stdout=subprocess.PIPE, check=True)
     target.write_bytes(compressed.stdout)
-    return target
+    return target, identity
+
+
+def _identity(kernel: Kernel, archive: Archive) -> str:
+    digest = hashlib.sha256(bytes(archive.content))
+    with kernel.image.open("rb") as image:
+        digest.update(hashlib.file_digest(image, "sha256").digest())
+    return digest.hexdigest()[:32]

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -74,8 +75,8 @@ def read_packages(text: str) -> tuple[list[str], list[str]]:
     return install, take_apart
 
 
-def write_lock() -> None:
-    """Ask the archive what is newest, and write it down."""
+def newest() -> list[Locked]:
+    """What the archive has now of packages.txt and of what that needs. Raises SystemExit."""
     install, take_apart = read_packages(PACKAGES.read_text())
     apt = _Apt(WORK / "apt")
     apt.run("apt-get", "-q", "update")
@@ -83,14 +84,69 @@ def write_lock() -> None:
     for name in take_apart:
         for real in apt.real_names(name):
             locked += apt.resolve_alone(TAKEN_APART, real)
-    unique = {(row.use, row.name): row for row in locked}
+    return list({(row.use, row.name): row for row in locked}.values())
+
+
+def write_lock() -> None:
+    """Ask the archive what is newest, and write it down."""
+    locked = newest()
+    print(report(read_lock(), locked, int(time.time()) - read_epoch()), end="")
     head = (
         "# Written by `python3 -m image lock` from packages.txt: use, package, version, sha256, path in the archive.\n"
         f"{EPOCH_MARK}{int(time.time())}\n"
     )
-    rows = sorted(f"{r.use} {r.name} {r.version} {r.sha256} {r.path}" for r in unique.values())
+    rows = sorted(f"{r.use} {r.name} {r.version} {r.sha256} {r.path}" for r in locked)
     LOCK.write_text(head + "\n".join(rows) + "\n")
     print(f"{LOCK.name}: {len(rows)} packages")
+
+
+def report_outdated() -> int:
+    """Print what the lock has and the archive has newer; 0 when there is nothing."""
+    old, new = read_lock(), newest()
+    print(report(old, new, int(time.time()) - read_epoch()), end="")
+    return 1 if outdated(old, new) else 0
+
+
+def outdated(old: Iterable[Locked], new: Iterable[Locked]) -> list[tuple[Locked | None, Locked | None]]:
+    """Packages that differ, as they are locked and as the archive has them; those from its security archive first.
+
+    A kernel's packages bear its release in their names: the new one stands beside the one whose place it takes.
+    """
+    before, after = ({(row.use, _family(row.name)): row for row in rows} for rows in (old, new))
+    pairs = [(before.get(key), after.get(key)) for key in sorted({*before, *after})]
+    changed = [pair for pair in pairs if pair[0] is None or pair[1] is None or pair[0].sha256 != pair[1].sha256]
+    return sorted(changed, key=lambda pair: not is_security(pair[1]))
+
+
+def is_security(row: Locked | None) -> bool:
+    """Whether it mends what must not wait: it comes from Debian's security archive, or is an update of the stable
+    release, which takes only such."""
+    return row is not None and (
+        row.path.startswith("debian-security/") or re.search(r"[+~]deb\d+u\d+", row.version) is not None
+    )
+
+
+def report(old: Iterable[Locked], new: Iterable[Locked], age_s: int) -> str:
+    """What is outdated, a line for each package, and why it matters."""
+    changed = outdated(old, new)
+    if not changed:
+        return f"packages.lock is {age_s // 86400} days old, and every package in it is the newest.\n"
+    lines = [f"packages.lock is {age_s // 86400} days old; {len(changed)} packages in it are outdated:"]
+    for before, after in changed:
+        name = after.name if after else before.name if before else ""
+        versions = f"{before.version if before else 'none'} -> {after.version if after else 'none'}"
+        reason = "a fault of security, or another that must not wait" if is_security(after) else "newer"
+        kernel = ", a kernel: boxes get it by their next update" if _family(name) in KERNELS else ""
+        lines.append(f"  {name:32} {versions}: {reason}{kernel}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+KERNELS = ("linux-image-", "linux-binary-", "linux-modules-", "linux-base-")
+
+
+def _family(name: str) -> str:
+    found = next((kernel for kernel in KERNELS if name.startswith(kernel)), "")
+    return found if re.search(r"-[0-9]", name) and found else name
 
 
 class _Apt:

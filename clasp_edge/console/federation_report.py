@@ -46,8 +46,8 @@ def _federation(peers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _peer(told: Mapping[str, Any]) -> dict[str, Any]:
-    owns = told["owns"]
-    return {**told, "up": told["state"] == "up", "owns": owns[:MAX_NAMESPACES], "patterns": len(owns)}
+    owns = told["owns"]  # as federation keeps it: its texts are made of what is shown only
+    return {**told, "up": told["state"] == "up", "owns": owns.first(MAX_NAMESPACES), "patterns": owns.count}
 
 
 def _pair(told: Mapping[str, Any]) -> dict[str, Any]:

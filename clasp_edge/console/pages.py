@@ -52,11 +52,13 @@ class Pages:
         clients: Callable[[], Any],
         ask: Ask | None = None,
         upload: Callable[[int | None, int, bytes, Asker], bytes] | None = None,
+        section: Callable[[str], Mapping[str, Any]] = lambda name: {},
     ) -> None:
-        """`ask(line, who)` answers what can be asked over the control socket; `upload(size, at, piece, who)` takes a
-        piece of an update, with its size where it begins."""
+        """`section(name)` is a part of the status; `ask(line, who)` answers what can be asked over the control socket;
+        `upload(size, at, piece, who)` takes a piece of an update, with its size where it begins."""
         self._ask = ask
         self._upload = upload
+        self._section = section
         self._router = router
         self._health = health
         self._metrics = metrics
@@ -105,7 +107,7 @@ class Pages:
 
     def _unready(self) -> str | None:
         """What keeps a router that is well from being ready: that it cannot keep what it is told."""
-        journal = self._reports["/status.json"]().get("journal", {})
+        journal = self._section("journal")
         if journal.get("storing", True):
             return None
         return f"the journal does not store: {journal.get('message') or journal.get('state', '?')}"

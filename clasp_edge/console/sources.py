@@ -57,6 +57,11 @@ class StatusSources:
         self._sources.pop(name, None)
         self.families = [family for family in self.families if family.path[0] != name]
 
+    def section(self, name: str) -> Section:
+        """One of them; an empty one where there is none."""
+        source = self._sources.get(name)
+        return {} if source is None else source()
+
     def report(self) -> dict[str, Section]:
         """All sections as they are now. A part that fails to tell is one section less, not the end of the report."""
         found: dict[str, Section] = {}

@@ -59,7 +59,7 @@ class ConsolePart(Part):
         self._requests = Requests(self._note)
         self.pages = Pages(
             router, health, self._metrics, self._report, lambda: self._who().clients(), self._requests.answer,
-            self._take_update,
+            self._take_update, self._section,
         )  # fmt: skip
         self._requests.add("status", lambda request: self._report())
         self._requests.add("metrics", lambda request: self._metrics())
@@ -192,6 +192,14 @@ class ConsolePart(Part):
         return metrics_text(self._report(), self._sources.families)
 
     def _report(self) -> dict[str, Mapping[str, Any]]:
+        self._describe_all()
+        return self._sources.report()
+
+    def _section(self, name: str) -> Mapping[str, Any]:
+        self._describe_all()
+        return self._sources.section(name)
+
+    def _describe_all(self) -> None:
         if not self._described:
             # Only now, because most routers are never asked.
             self._described = True
@@ -199,4 +207,3 @@ class ConsolePart(Part):
             for part in self._parts:
                 if part is not self:
                     part.describe(self._sources)
-        return self._sources.report()

@@ -20,7 +20,7 @@ from clasp_edge.dataplane.journal_buffer import clock_synchronised
 from clasp_edge.federation.shared.cursor_names import HEARD, HUB, PEER, UPLINK
 from clasp_edge.federation.shared.run_ids import begin_run, tag_of
 from clasp_edge.router.router import Router
-from clasp_edge.wire import MessageType, Value
+from clasp_edge.wire import ErrorCode, MessageType, Value
 
 if TYPE_CHECKING:
     from clasp_edge.console.why import Finding
@@ -182,23 +182,34 @@ class FederationPart(Part):
             self._handlers.handle(session, message, envelope)
             return
         # To load the code takes some 60 ms, which nobody else is to wait for.
-        session.hold_back()
+        session.hold()
         self._early.append((session, message, envelope))
         if len(self._early) == 1:
             self._router.core.start_work(self._load())
 
     def _load(self) -> Iterator[None]:
         """Import what serves routers that dial in, a module at a time; then go on with those that have waited."""
-        for name in SERVING:
-            importlib.import_module(f"clasp_edge.federation.{name}")
+        try:
+            for name in SERVING:
+                importlib.import_module(f"clasp_edge.federation.{name}")
+                yield
+            self._serve()
             yield
-        self._serve()
-        yield
+        except Exception:
+            log.exception("what serves other routers cannot be loaded")
+            early, self._early = self._early, []
+            for session, _, _ in early:
+                session.error(ErrorCode.INTERNAL_ERROR, "this router cannot serve other routers; its log says why")
+                session.let_on()
+            return
         early, self._early = self._early, []
         for session, message, envelope in early:
             if not session.closing:
-                self._serve().handle(session, message, envelope)
-                session.take_deferred()
+                try:
+                    self._serve().handle(session, message, envelope)
+                except Exception:
+                    log.exception("%r: a message could not be handled", session)
+                session.let_on()
                 yield
 
     def _serve(self) -> PeerHandlers:

@@ -9,7 +9,6 @@ from clasp_edge.console.why import Finding
 from clasp_edge.federation.downstream.peers import Peers
 from clasp_edge.federation.shared.agreement import Agreement
 from clasp_edge.federation.upstream.uplink import Uplink
-from clasp_edge.wire.pattern import Pattern
 
 MOST_PATTERNS = 5
 
@@ -45,7 +44,7 @@ def explain(address: bytes, uplinks: Mapping[str, Uplink], peers: Peers | None, 
         yield Finding("other routers", None, "none is linked with this one: what other boxes have does not come here")
     for router_id, peer in told_of.items():
         about = f"box {router_id}" if peer["name"] in ("", router_id) else f"box {peer['name']} ({router_id})"
-        owned = [text for text in peer["owns"] if _matches(text, address)]
+        owned = [one.text.decode() for one in peer["owns"].patterns if one is not None and one.matches(address)]
         if owned and peer["state"] == "up":
             yield Finding(about, True, f"owns it ({owned[0]}), connected from {peer['remote']}")
         elif owned:
@@ -53,7 +52,7 @@ def explain(address: bytes, uplinks: Mapping[str, Uplink], peers: Peers | None, 
         elif peer["state"] != "up":
             yield Finding(about, None, "is gone; it owned something else")
         else:
-            patterns = ", ".join(peer["owns"][:MOST_PATTERNS]) or "nothing"
+            patterns = ", ".join(peer["owns"].first(MOST_PATTERNS)) or "nothing"
             yield Finding(about, None, f"does not own it: of what is written there, only {patterns} comes here")
 
 
@@ -63,7 +62,3 @@ def _agreement(about: str, agreement: Agreement, address: bytes, is_up: bool) ->
         yield Finding(about, False, f"pending: the last write needs its word ({why}), it {state}; it stands here")
     if address in agreement.differs:
         yield Finding(about, False, "differs: the other end has another state, and does not take ours")
-
-
-def _matches(text: str, address: bytes) -> bool:
-    return Pattern(text.encode()).matches(address)

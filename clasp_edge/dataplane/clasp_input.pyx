@@ -137,6 +137,11 @@ cdef class ClaspInput(ClaspSender):
         if self.bucket.rate > 0:
             self.bucket.tokens -= messages * self.bucket.per_message
 
+    def pay(self, double seconds):
+        """Pay for work in parts by its time, as for a message that takes long."""
+        if self.bucket.rate > 0:
+            self.bucket.tokens -= min(seconds, MOST_CHARGED_US * 1e-6) * self.bucket.rate / TIME_SHARE
+
     # ---- input ----
 
     def receive_stream(self, buffer, size_t filled):

@@ -10,7 +10,7 @@ import logging
 import math
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from clasp_edge.clock import Clock
@@ -24,6 +24,7 @@ from clasp_edge.router import bundle, hello, quota, requests, signals, subscribe
 from clasp_edge.router.access import Authenticator, Identity, Refused, Trail
 from clasp_edge.router.debts import Debts
 from clasp_edge.router.gesture import GestureThrottle
+from clasp_edge.router.in_turn import InTurn
 from clasp_edge.router.link import CloseCode, Link
 from clasp_edge.router.p2p import P2p, is_p2p
 from clasp_edge.router.places import HalfOpen, Places
@@ -80,6 +81,8 @@ class Router:
         self.signals = SignalRegistry(clock)
         self.p2p = P2p(self)
         self.schedule = Schedule(self)
+        self.endings = InTurn(self.core)
+        """Sessions that end, of whatever protocol."""
         self.errors: Counter[int] = Counter()
         self.refusals: OrderedDict[tuple[str, str, int, str], int] = OrderedDict()
         """What clients were refused lately, each once: name and address of the client, code, text; and when it was,
@@ -195,23 +198,30 @@ class Router:
         return self.config.limits.gesture_coalesce_ms / 1000
 
     def ended(self, session: Session) -> None:
-        """A connection is gone: cancel its strokes, drop its subscriptions, release its locks after a grace."""
+        """A connection is gone: cancel its strokes, drop its subscriptions, release its locks after a grace. Of many
+        that end at once all but the first wait for their turn."""
         self.connections.discard(session)
         self.half_open.discard(session)
         if self.sessions.pop(session.id, None) is None:
-            return
+            session.holding.close()
+        else:
+            self.endings.do(self._end(session))
+
+    def _end(self, session: Session) -> Iterator[None]:
         self.places.give_back(session)
         self.debts.leave(session.holding.account.principal, session.used_s)
         quota.share_anew(self.places, session.identity)
         session.note_writes()
         log.info("%r: disconnected", session)
-        subscribe.drop_all(session)
         for told in self.on_ended:
             told(session)
         if session.gestures is not None:
             session.number = 0  # these are ours, and none of those that its router counts
             session.gestures.cancel_all()
         self.settle(session)
+        yield
+        yield from subscribe.drop_all(session)
+        session.holding.close()
 
     def settle(self, session: Session) -> None:
         """Let go of what a session that has ended holds, and of itself once nothing it scheduled is still to come."""

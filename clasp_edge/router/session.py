@@ -72,6 +72,7 @@ class Session(ClaspReceiver):
         "features",
         "gestures",
         "granted",
+        "holds",
         "id",
         "identity",
         "last_error",
@@ -109,6 +110,7 @@ class Session(ClaspReceiver):
         self.rate_limit = ""
         self.p2p_capable = False
         self.proxied = False  # the address is a proxy's, and says nothing about who it is
+        self.holds = 0
         self.closing = False
         self.revoked = False
         self.scheduled = 0
@@ -278,6 +280,17 @@ class Session(ClaspReceiver):
     def end_abruptly(self) -> None:
         self.link.abort()
 
+    def hold(self) -> None:
+        """What the client says from here on waits, until `let_on` was called as often as this."""
+        self.holds += 1
+        self.hold_back()
+
+    def let_on(self) -> None:
+        """Whatever has held its input is over: what has waited is dealt with, if nothing else holds it."""
+        self.holds -= 1
+        if not self.holds and not self.closing:
+            self.take_deferred()
+
     # ---- the end ----
 
     def close(self, code: CloseCode, reason: str, level: int = logging.INFO) -> None:
@@ -309,9 +322,8 @@ class Session(ClaspReceiver):
     def disconnected(self) -> None:
         """The transport is gone: called once by it, whoever ended the connection."""
         self.stop_listening()
-        self.router.ended(self)
         self.close_outbox()
-        self.holding.close()
+        self.router.ended(self)
 
 
 def _may_be_hello(payload: bytes) -> bool:

@@ -28,6 +28,11 @@ slots_read() { # slots_read FILE
     [ -n "$slot" ] || slot=a
 }
 
+# What tells a kernel and its first stage from others: they know their own, and it lies beside each kernel on the card.
+slots_identity() { # slots_identity FILE
+    sed -n "s/^id=\([0-9a-f]\{32\}\)$/\1/p" "$1" 2>/dev/null | head -n 1
+}
+
 slots_other() { # slots_other LETTER
     case $1 in
     a) echo b ;;

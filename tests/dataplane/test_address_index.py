@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.examples import examples
+from support.plane_rig import Rig, set_payload
 
 from clasp_edge.wire.compact import decode_payload
 from clasp_edge.wire.messages import Snapshot
 from clasp_edge.wire.pattern import Pattern
-from tests.support.plane_rig import Rig, set_payload
 
 SEGMENTS = [b"a", b"b", b"aa", b"a-b", b"a.b", b"zone1", b"zone12", b"\xc3\xa9"]
 WILD = [b"*", b"**", b"zone*", b"a*", b"*1*", b"{a,b}*"]

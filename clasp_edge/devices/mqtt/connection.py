@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from clasp_edge.dataplane.account import Charge, Holding
@@ -397,13 +398,24 @@ class Connection(SocketInput, ABC):
 
     def lost(self) -> None:
         """The transport is gone."""
-        if self.session is None or not self.input_waits:
-            self._over()
+        endings = self.server.router.endings
+        if self.session is None or (not self.input_waits and not endings.is_busy):
+            endings.do(self._ending())
+            return
+        if not self.input_waits:
+            self.gone = True
+            self.session.depart()
+            endings.do(self._ending())
             return
         self.gone = True
         self._after_input = self._over
         self.session.depart()
         self.server.loop.call_soon(self.resume_input)
+
+    def _ending(self) -> Iterator[None]:
+        """One step: `_over`, unless the client has come back meanwhile and that was done."""
+        self._over()
+        yield
 
     def _over(self) -> None:
         self.closing = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import TimerHandle
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane import Verdict
@@ -77,6 +78,7 @@ class Session(MqttReceiver):
         "keep_alive_s",
         "left_us",
         "problem_information",
+        "repeats",
         "server",
         "subscriptions",
         "unshown",
@@ -98,6 +100,8 @@ class Session(MqttReceiver):
         self.left_us = 0
         self.ended = False
         self.bridge = False
+        self.repeats = False
+        """Its client speaks 3.1 (codec/decoder.py)."""
         self.is_ghost = False
         self.keep_alive_s = 0
         self.problem_information = True
@@ -260,10 +264,15 @@ class Session(MqttReceiver):
         if self.from_log is not None:
             self.from_log.stop()
             self.from_log = None
-        subscribe.drop_all(self)
-        self.close_outbox()
         self.server.router.plane.unregister(self)
         self.server.forget(self)
+        self.server.router.endings.do(self._let_go())
+
+    def _let_go(self) -> Iterator[None]:
+        # What waits for a shared subscription goes to its other members before the rest is forgotten.
+        yield from subscribe.leave_groups(self)
+        self.close_outbox()
+        yield from subscribe.drop_all(self)
         self.holding.close()
 
     def _part(self) -> None:
@@ -284,7 +293,7 @@ class Session(MqttReceiver):
 
     def on_packet(self, first: int, body: bytes) -> None:
         try:
-            packet = decode(first, body, self.version)
+            packet = decode(first, body, self.version, repeats=self.repeats)
             self._handle(packet)
         except MqttError as error:
             self.on_fault(error.reason, error.text)

@@ -44,6 +44,8 @@ cdef class SharedGroup(Sink):
             for i in range(count):
                 member = <tuple>self.members[(self.turn + i) % count]
                 session = <MqttSender>member[0]
+                if session.dead and not session.keeps:
+                    continue                    # it is over, and about to leave
                 if session.scopes is not None and not session.scopes.allows(
                         "read", PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size)):
                     continue

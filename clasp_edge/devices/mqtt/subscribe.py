@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.session import Session
 
 ALL_SIGNALS = 0x1F
-FILTERS_AT_ONCE = 200
-"""Of one SUBSCRIBE before others get their turn: a millisecond of work."""
+FILTERS_AT_ONCE = 8
+"""Of one packet before others get their turn: half a millisecond for the deepest."""
 
 SHARE = "$share/"
 
@@ -75,39 +75,40 @@ class Held:
 
 
 def handle_subscribe(session: Session, packet: Subscribe) -> None:
-    """Answer SUBACK, then send the retained messages that are asked for. A long one is dealt with in slices, so that
-    others get their turn; meanwhile the client's next packets wait."""
-    slices = _slices(session, packet)
-    if next(slices, None) is not None:
-        session.occupied = True
-        session.server.loop.call_soon(_go_on, session, session.connection, slices)
+    """Answer SUBACK, then send the retained messages that are asked for."""
+    _carry_out(session, "SUBSCRIBE", _subscribe_all(session, packet))
 
 
-def _go_on(session: Session, connection: Connection | None, slices: Iterator[bool]) -> None:
-    if session.ended or session.connection is not connection or connection is None:
-        return
+def _carry_out(session: Session, kind: str, steps: Iterator[bool]) -> None:
+    """A long packet is dealt with in parts, in turns with all other work; meanwhile the client's next packets wait."""
     core = session.server.router.core
-    core.begin_pass()
-    try:
-        left = next(slices, None) is not None
-    except MqttError as error:
-        session.occupied = False
-        session.on_fault(error.reason, error.text)
-        return
-    except Exception:
-        session.occupied = False
-        session.failed("SUBSCRIBE")
-        return
-    finally:
-        core.end_pass()
-    if left:
-        session.server.loop.call_soon(_go_on, session, connection, slices)
-    else:
-        session.occupied = False
-        connection.resume_input()
+    for _ in steps:
+        if core.slice_over:
+            session.occupied = True
+            core.start_work(_rest(session, session.connection, kind, steps))
+            return
 
 
-def _slices(session: Session, packet: Subscribe) -> Iterator[bool]:
+def _rest(session: Session, connection: Connection | None, kind: str, steps: Iterator[bool]) -> Iterator[None]:
+    while not session.ended and session.connection is connection and connection is not None:
+        try:
+            left = next(steps, None) is not None
+        except MqttError as error:
+            session.occupied = False
+            session.on_fault(error.reason, error.text)
+            return
+        except Exception:
+            session.occupied = False
+            session.failed(kind)
+            return
+        if not left:
+            session.occupied = False
+            connection.resume_input()
+            return
+        yield
+
+
+def _subscribe_all(session: Session, packet: Subscribe) -> Iterator[bool]:
     identifiers = packet.properties.get(Property.SUBSCRIPTION_IDENTIFIER)
     identifier = identifiers[0] if identifiers else 0
     reasons: list[int] = []
@@ -240,7 +241,15 @@ def _charge(session: Session, size: int) -> None:
 
 def handle_unsubscribe(session: Session, packet: Unsubscribe) -> None:
     """Answer UNSUBACK; what is on its way may still arrive [MQTT-3.10.4-3]."""
-    reasons = [Reason.SUCCESS if drop(session, text) else Reason.NO_SUBSCRIPTION_EXISTED for text in packet.filters]
+    _carry_out(session, "UNSUBSCRIBE", _unsubscribe_all(session, packet))
+
+
+def _unsubscribe_all(session: Session, packet: Unsubscribe) -> Iterator[bool]:
+    reasons = []
+    for number, text in enumerate(packet.filters, 1):
+        reasons.append(Reason.SUCCESS if drop(session, text) else Reason.NO_SUBSCRIPTION_EXISTED)
+        if number % FILTERS_AT_ONCE == 0:
+            yield True
     session.subscriptions_changed()
     session.send(Unsuback(packet_id=packet.packet_id, reasons=reasons), stored=True)
 
@@ -263,9 +272,20 @@ def drop(session: Session, text: str) -> bool:
     return True
 
 
-def drop_all(session: Session) -> None:
-    """The session is over."""
-    for text in list(session.subscriptions):
+def leave_groups(session: Session) -> Iterator[None]:
+    """The session is over: what waited for its shared subscriptions goes to the others. In parts."""
+    groups = [text for text, held in session.subscriptions.items() if held.groups]
+    for number, text in enumerate(groups, 1):
         drop(session, text)
+        if number % FILTERS_AT_ONCE == 0:
+            yield
+
+
+def drop_all(session: Session) -> Iterator[None]:
+    """The session is over. In parts."""
     if session.unshown is not None:
         session.unshown.end()
+    for number, text in enumerate(list(session.subscriptions), 1):
+        drop(session, text)
+        if number % FILTERS_AT_ONCE == 0:
+            yield

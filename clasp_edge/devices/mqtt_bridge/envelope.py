@@ -18,6 +18,8 @@ MAGIC = b"\xc1clasp1"
 
 MAX_VIA = 64
 MAX_ORIGIN = 64
+"""Characters of a bridge's name, and of each daemon's in `via`."""
+
 MAX_NUMBER = 2**63
 
 VALUE_OF_CLIENT = -1
@@ -63,7 +65,8 @@ def opened(message: Arrived) -> tuple[Arrived, Content]:
         raise ValueError(f"its payload is damaged: {error}") from None
     if not (
         0 <= content.number < MAX_NUMBER and 0 <= content.version < MAX_NUMBER and UNRETAINED <= content.type <= 255
-        and -1 <= content.ttl < 2**32 and len(content.via) <= MAX_VIA and len(content.origin) <= MAX_ORIGIN
+        and -1 <= content.ttl < 2**32 and len(content.via) <= MAX_VIA
+        and all(len(name) <= MAX_ORIGIN for name in (content.origin, *content.via))
     ):  # fmt: skip
         raise ValueError("its payload is damaged: a number is out of range")
     changed: dict[str, Any] = {

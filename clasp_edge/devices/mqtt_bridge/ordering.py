@@ -15,7 +15,11 @@ HOLD_S = 10.0
 """What is still missing then is taken for lost, and named: a cue must not wait for ever for one that nobody has."""
 
 MOST_HELD_BYTES = 4 << 20
-MOST_MISSING = 4096
+"""Of all senders together: then the one whose message has come now waits no longer."""
+
+MOST_MISSING = 512
+"""Of one sender, remembered so that they are taken when they come after all; some 60 bytes each."""
+
 MOST_BEFORE = 256
 """More than a sender has under way: what may come behind the first message that is heard of it."""
 
@@ -41,17 +45,18 @@ class Ordering(Generic[T]):
 
     def __init__(self) -> None:
         self._lines: OrderedDict[Sender, _Line[T]] = OrderedDict()
+        self._held_bytes = 0
 
     def arrived(self, sender: Sender, number: int, message: T, size: int, now_s: float) -> list[T]:
         """What is to be taken now, in this order. `size`: bytes that it takes while it is held."""
         line = self._lines.get(sender)
         if line is None:
-            if len(self._lines) >= MOST_SENDERS:
-                self._lines.popitem(last=False)
+            forgotten = self._forget_one() if len(self._lines) >= MOST_SENDERS else []
             # Nobody knows what went before. What comes of it late is taken all the same.
             before = set(range(max(1, number - MOST_BEFORE), number))
-            line = self._lines[sender] = _Line(number, missing=before)
-        elif len(self._lines) > 1:
+            self._lines[sender] = _Line(number + 1, missing=before)
+            return [*forgotten, message]
+        if len(self._lines) > 1:
             self._lines.move_to_end(sender)
         if number < line.next:
             if number not in line.missing:
@@ -64,7 +69,8 @@ class Ordering(Generic[T]):
                     line.since_s = now_s
                 line.held[number] = message, size
                 line.held_bytes += size
-            return self._given_up(line) if line.held_bytes > MOST_HELD_BYTES else []
+                self._held_bytes += size
+            return self._given_up(line) if self._held_bytes > MOST_HELD_BYTES else []
         line.next += 1
         return [message, *self._following(line, now_s)] if line.held else [message]
 
@@ -84,11 +90,18 @@ class Ordering(Generic[T]):
         """Whether anything waits for what went before it."""
         return any(line.held for line in self._lines.values())
 
+    def _forget_one(self) -> list[T]:
+        """Make room for a sender: what the one that has been silent longest has waiting, waits no longer."""
+        _, line = self._lines.popitem(last=False)
+        self._held_bytes -= line.held_bytes
+        return [line.held[number][0] for number in sorted(line.held)]
+
     def _following(self, line: _Line[T], now_s: float) -> list[T]:
         found: list[T] = []
         while (held := line.held.pop(line.next, None)) is not None:
             found.append(held[0])
             line.held_bytes -= held[1]
+            self._held_bytes -= held[1]
             line.next += 1
         if found:
             line.since_s = now_s

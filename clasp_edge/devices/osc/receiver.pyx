@@ -56,6 +56,7 @@ cdef enum:
     BATCH = 64                  # datagrams per system call
     DELIVERIES_AT_ONCE = 512    # of one call's datagrams, if each is for everybody
     ROUNDS = 4                  # calls per wake-up, before others get their turn
+    TIMED = 8                   # datagrams between two looks at the clock: each may be a subscription
     SLICE_US = 2000             # of CPU for one call's datagrams and what devices are told; then it takes fewer
     NAME_BYTES = 28             # sockaddr_in6
     INET_KEY = 8                # of sockaddr_in: family, port, address
@@ -121,6 +122,8 @@ cdef class OscReceiver(SourceTable):
     cdef uint64_t bundles               # their numbers
     cdef uint64_t unique                # keys of what waits and is no param
     cdef uint64_t last_wake_us
+    cdef int next               # of the datagrams that were read: those before are dealt with
+    cdef int got
     cdef int at_once            # datagrams per system call now: fewer where each is told to many devices
     cdef int busy
     cdef int idle
@@ -174,6 +177,7 @@ cdef class OscReceiver(SourceTable):
 
     def close(self):
         self.is_open = False
+        self.next = self.got = 0
 
     # ---- reading ----
 
@@ -185,6 +189,9 @@ cdef class OscReceiver(SourceTable):
             self.control.pause(sock, fd)
             return
         self._read(sock, fd)
+        if self.next < self.got:
+            self.control.pause(sock, fd)
+            return
         if core.mono_us - self.last_wake_us < BUSY_US:
             self.busy += 1
             if self.busy >= BUSY_WAKES:
@@ -199,7 +206,7 @@ cdef class OscReceiver(SourceTable):
         """Take what has arrived in a moment. False: so little that the socket should be watched again."""
         if self.control.behind():
             return True
-        if self._read(sock, fd) > 2:
+        if self._read(sock, fd) > 2 or self.next < self.got:
             self.idle = 0
             return True
         self.idle += 1
@@ -210,10 +217,12 @@ cdef class OscReceiver(SourceTable):
         return False
 
     cdef int _read(self, sock, int fd):
-        cdef int _round, i, got
+        cdef int _round, i
         cdef int all_got = 0
         cdef uint64_t began_us
         cdef Core core = self.plane.core
+        if self.next < self.got and not self._handle_some():
+            return self.got - self.next
         self.sock = sock
         self.at_once = min(self.at_once, max(1, DELIVERIES_AT_ONCE // <int>max(1, self.control.listeners())))
         for _round in range(ROUNDS):
@@ -222,29 +231,44 @@ cdef class OscReceiver(SourceTable):
             for i in range(self.at_once):
                 self.headers[i].msg_hdr.msg_namelen = NAME_BYTES
             # Errors are those of earlier sends (an ICMP refusal) or "nothing there"; the next call reads on.
-            got = recvmmsg(fd, self.headers, self.at_once, MSG_DONTWAIT, NULL)
-            if got <= 0:
+            self.next = 0
+            self.got = recvmmsg(fd, self.headers, self.at_once, MSG_DONTWAIT, NULL)
+            if self.got <= 0:
                 break
-            all_got += got
+            all_got += self.got
             began_us = _cpu_us()
-            core.begin()
-            for i in range(got):
-                try:
-                    self._datagram(self.names + i * NAME_BYTES, self.headers[i].msg_hdr.msg_namelen,
-                                   self.buffers + i * DATAGRAM_BYTES, self.headers[i].msg_len)
-                except Exception:
-                    log.exception("a datagram could not be handled")
-            if core.adapters:
-                core.finish()
-                if _cpu_us() - began_us > SLICE_US or self.control.behind():
-                    self.at_once = max(1, self.at_once // 4)
-                    break
-            else:
-                core.end_read(<void*>self)
-            if got < self.at_once:
+            if not self._handle_some():
+                break
+            if _cpu_us() - began_us > SLICE_US or self.control.behind():
+                self.at_once = max(1, self.at_once // 4)
+                break
+            if self.got < self.at_once:
                 break
             self.at_once = min(BATCH, self.at_once * 2)
         return all_got
+
+    cdef bint _handle_some(self):
+        """What was read, as a pass, as far as the slice lasts; whether that was all of it. The rest is for the next
+        look at any of the sockets."""
+        cdef int i
+        cdef uint64_t began_us = _cpu_us()
+        cdef Core core = self.plane.core
+        core.begin()
+        while self.next < self.got:
+            i = self.next
+            self.next += 1
+            try:
+                self._datagram(self.names + i * NAME_BYTES, self.headers[i].msg_hdr.msg_namelen,
+                               self.buffers + i * DATAGRAM_BYTES, self.headers[i].msg_len)
+            except Exception:
+                log.exception("a datagram could not be handled")
+            if self.next % TIMED == 0 and _cpu_us() - began_us > SLICE_US:
+                break
+        if core.adapters:
+            core.finish()
+        else:
+            core.end_read(<void*>self)
+        return self.next >= self.got
 
     cdef _datagram(self, uint8_t* name, size_t name_size, const uint8_t* data, size_t size):
         cdef Source source

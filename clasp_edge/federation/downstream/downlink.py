@@ -7,7 +7,7 @@ while it is away (`places`). Knows nothing of who the router is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Plane, Subscription
@@ -20,6 +20,7 @@ from clasp_edge.federation.shared.namespace import Namespaces
 from clasp_edge.federation.shared.policy import Policies, Policy
 from clasp_edge.federation.shared.queue import Item, LinkQueue, Log
 from clasp_edge.federation.shared.sender import BYTES_AT_ONCE, PeerSender
+from clasp_edge.router.subscribe import drop_subscriptions
 from clasp_edge.wire import SignalType
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ WINDOW_MESSAGES = 32_768
 """Under way: they are acknowledged when the other router's journal has them, perhaps ten times a second. Fewer than the
 numbers that `Seen` remembers of each epoch."""
 
+SUBSCRIBED_AT_ONCE = 16
+"""Subscriptions that come or go before others get their turn: half a millisecond for the deepest."""
+
 SHARE_OF_OUTBOX = 4
 """A replay has a fourth of the outbox at a time, and only where less than that waits: what lives finds room in it."""
 
@@ -45,8 +49,8 @@ SHARE_OF_OUTBOX = 4
 class LeafPolicies(Policies):
     """As the other router has them. A param that it owns is as it is there: it wants no values of the past for it."""
 
-    def __init__(self, patterns: Sequence[str], table: Mapping[str, str], owned: Namespaces) -> None:
-        super().__init__(patterns, table)
+    def __init__(self, declared: Namespaces, table: Mapping[str, str], owned: Namespaces) -> None:
+        super().__init__(declared, table)
         self._owned = owned
 
     def _find(self, address: bytes) -> tuple[Policy, ...] | None:
@@ -94,21 +98,27 @@ class Downlink(PeerSender):
         self.retells_up_to = journal.last_sequence if restarted else 0
         journal.log_whole_messages(place, True)
 
-    def carry(self, patterns: Sequence[str], router_id: str, owned: Namespaces) -> None:
-        """Tell this from now on, and nothing else."""
+    def carry(self, declared: Namespaces, router_id: str, owned: Namespaces) -> Iterator[None]:
+        """Tell this from now on, and nothing else. In parts; the change itself is one of them, between two messages."""
         trie = self.plane.trie
-        self.drop()
-        self.policies = self.pair_policies or LeafPolicies(patterns, self._table, owned)
+        old = len(self._subscriptions)
+        self.scopes = self._session.scopes
+        for number, pattern in enumerate(declared.patterns):
+            if number % SUBSCRIBED_AT_ONCE == 0:
+                yield
+            if pattern is not None:
+                # What only these stand for is passed over until the change: no policy is for it.
+                self._subscriptions.append(Subscription(self, number, pattern, ALL_SIGNALS))
+                trie.add(self._subscriptions[-1])
+        for number in range(old):
+            if number % SUBSCRIBED_AT_ONCE == 0:
+                yield
+            trie.discard(self._subscriptions[number])
+        del self._subscriptions[:old]
+        self._end()
+        self.policies = self.pair_policies or LeafPolicies(declared, self._table, owned)
         self.decided_there = owned.admits
         self.awaits_word = self._session.versioned
-        self.scopes = self._session.scopes
-        self._subscriptions = [
-            Subscription(self, number, pattern, ALL_SIGNALS)
-            for number, pattern in enumerate(Namespaces("", patterns).patterns)
-            if pattern is not None
-        ]
-        for subscription in self._subscriptions:
-            trie.add(subscription)
         if self._session.versioned:
             self.speak_versions(True)
             self.count()
@@ -184,9 +194,12 @@ class Downlink(PeerSender):
 
     def drop(self) -> None:
         """Tell nothing any more."""
-        for subscription in self._subscriptions:
-            self.plane.trie.discard(subscription)
+        self._end()
+        self.policies = Policies((), {})
+        self._session.router.core.start_work(drop_subscriptions(self.plane, self._subscriptions))
         self._subscriptions = []
+
+    def _end(self) -> None:
         self._state_told = False
         self.comparison = Comparison()
         if self.mending is not None:

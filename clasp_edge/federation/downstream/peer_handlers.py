@@ -16,9 +16,10 @@ from clasp_edge.dataplane.account import Charge
 from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.federation.downstream.peers import CONFLICT, Peers, pattern_bytes, writable
 from clasp_edge.federation.shared.extensions import lifetimes_frame
-from clasp_edge.federation.shared.namespace import Namespaces, read_pattern
+from clasp_edge.federation.shared.namespace import READ_AT_ONCE, Namespaces, read_in_parts, read_pattern
 from clasp_edge.federation.shared.unpack import snapshot_params
 from clasp_edge.router.link import CloseCode
+from clasp_edge.router.long_message import carry_out
 from clasp_edge.router.snapshot import PIECE_BYTES, SCAN_AT_ONCE, snapshot_job
 from clasp_edge.router.subscribe import (
     ALL_TYPES,
@@ -74,6 +75,9 @@ KIN_PIECE_BYTES = 30_000
 CHECKS_AT_ONCE = 4096
 """Comparisons of an address with a pattern before others get their turn: about half a millisecond."""
 
+SUBSCRIBED_AT_ONCE = 16
+"""Subscriptions that come or go before others get their turn: half a millisecond for the deepest."""
+
 COVER_TESTS_AT_ONCE = 256
 """Tests whether one pattern covers another before others get their turn: about a millisecond."""
 
@@ -103,7 +107,7 @@ class PeerHandlers:
         elif message.op is FederationOp.CHECKPOINT:
             self.peers.checkpoint(session, message.since_revision or 0)
         elif message.op is FederationOp.DECLARE_NAMESPACES:
-            _declare(session, message, self.peers)
+            carry_out(session, _declare(session, message, self.peers))
         elif message.op is FederationOp.REQUEST_SYNC:
             _request(session, message, self.peers)
         elif message.op is FederationOp.REVISION_VECTOR:
@@ -150,13 +154,13 @@ def declared(session: Session) -> Namespaces | None:
 # ---- DeclareNamespaces ----
 
 
-def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
-    """All or nothing: replace the earlier declaration and its subscriptions, then a bare ACK. No snapshot."""
+def _declare(session: Session, message: FederationSync, peers: Peers) -> Iterator[None]:
+    """All or nothing: replace the earlier declaration and its subscriptions, then a bare ACK. No snapshot. In parts."""
     count = len(message.patterns)
     if count > MAX_PATTERNS:
         session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {count} (max {MAX_PATTERNS})")
         return
-    new = Namespaces(message.origin or session.name, message.patterns)
+    new = yield from read_in_parts(message.origin or session.name, message.patterns)
     partial = sum(1 for pattern in new.patterns if pattern is not None and pattern.partial)
     if partial > MAX_PARTIAL_PATTERNS:
         reason = f"{partial} with a wildcard inside a segment (max {MAX_PARTIAL_PATTERNS})"
@@ -166,10 +170,21 @@ def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
         reason = "those with a wildcard inside a segment take too much to match"
         session.error(ErrorCode.REVISION_CONFLICT, f"too many namespace patterns: {reason}")
         return
-    for text, pattern in zip(message.patterns, new.patterns, strict=True):
+    for number, (text, pattern) in enumerate(zip(message.patterns, new.patterns, strict=True), 1):
+        if number % READ_AT_ONCE == 0:
+            yield
         if not _may_read(session, pattern):
             session.error(ErrorCode.SCOPE_FAILURE, f"insufficient scope for namespace: {_shown(text)}")
             return
+    owns = yield from writable(session, new)
+    objection = None
+    peer = peers.of(session)
+    if peer is None or peer.downlink is None:
+        # Of the reference's leaves nobody knows what they own and what they only listen to: what they may write.
+        objection = yield from peers.objection(session, new.router_id, 0, owns)
+    if objection:
+        session.error(CONFLICT, objection)
+        return
     old = declared(session)
     replaced = range(FIRST_SUBSCRIPTION_ID, FIRST_SUBSCRIPTION_ID + (len(old.patterns) if old is not None else 0))
     limit = session.router.config.limits.max_subscriptions
@@ -187,26 +202,23 @@ def _declare(session: Session, message: FederationSync, peers: Peers) -> None:
     if not session.holding.charge(pattern_bytes(new.patterns), Charge.FEDERATION):
         session.error(ErrorCode.RATE_LIMITED, f"too many namespace patterns: {session.router.memory_full()}")
         return
-    peer = peers.of(session)
-    objection = None
-    if peer is None or peer.downlink is None:
-        # Of the reference's leaves nobody knows what they own and what they only listen to: what they may write.
-        objection = peers.objection(session, new.router_id, 0, writable(session, message.patterns))
-    if objection:
-        session.holding.release(pattern_bytes(new.patterns), Charge.FEDERATION)
-        session.error(CONFLICT, objection)
-        return
     session.holding.release(before, Charge.FEDERATION)
-    for number in replaced:
-        drop_subscription(session, number)
     # An empty declaration withdraws the earlier one, and with it the limit to where the peer writes.
     session.confine(new if count else None)
-    told = peers.declared(session, new.router_id, message.patterns)
+    told = yield from peers.declared(session, new, owns)
     for number, pattern in enumerate(new.patterns):
+        if number % SUBSCRIBED_AT_ONCE == 0:
+            yield
         if pattern is not None and not told:
             session.holding.force(subscription_bytes(pattern), Charge.SUBSCRIPTIONS)
             subscribe = Subscribe(FIRST_SUBSCRIPTION_ID + number, pattern.text.decode())
-            add_subscription(session, subscribe, pattern, ALL_TYPES)
+            add_subscription(session, subscribe, pattern, ALL_TYPES)  # in place of the earlier one of this number
+    for number in replaced:
+        if number % SUBSCRIBED_AT_ONCE == 0:
+            yield
+        at = number - FIRST_SUBSCRIPTION_ID
+        if told or at >= len(new.patterns) or new.patterns[at] is None:
+            drop_subscription(session, number)
     log.info("%r: federation peer %r declares %d namespaces", session, _shown(new.router_id), count)
     session.reply(Ack())
     peers.leaves.declared(session, [pattern for pattern in new.patterns if pattern is not None])

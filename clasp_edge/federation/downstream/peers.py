@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -45,10 +45,18 @@ from clasp_edge.federation.shared.extensions import (
     stored_frame,
 )
 from clasp_edge.federation.shared.identity import Identity
-from clasp_edge.federation.shared.namespace import Namespaces, Overlaps, TooManyComparisons, read_pattern
+from clasp_edge.federation.shared.namespace import (
+    READ_AT_ONCE,
+    Namespaces,
+    Overlaps,
+    TooManyComparisons,
+    read_in_parts,
+    read_pattern,
+)
 from clasp_edge.federation.shared.pair import Pair
 from clasp_edge.federation.shared.status import PEERS, Params
 from clasp_edge.router.link import CloseCode
+from clasp_edge.router.long_message import carry_out
 from clasp_edge.router.session import shown_address
 from clasp_edge.wire import ErrorCode, FederationSync
 from clasp_edge.wire.pattern import Pattern
@@ -87,14 +95,14 @@ class Peer:
     """A router that is here, or was; where it has several links to us, one of these."""
 
     def __init__(
-        self, router_id: str, link: int, instance: int, session: Session, owns: Sequence[str], arrival: Arrival
+        self, router_id: str, link: int, instance: int, session: Session, owns: Namespaces, arrival: Arrival
     ) -> None:
         self.arrival = arrival
         self.router_id = router_id
         self.link = link
         self.instance = instance
         self.session: Session | None = session
-        self.owns = Namespaces(router_id, owns)
+        self.owns = owns
         self.shares: tuple[str, str] | None = None
         """A pattern of these that another router owned as well when the later of the two came, and its id."""
         self.downlink: Downlink | None = None
@@ -127,6 +135,8 @@ class Peers:
         self._seen = seen
         self._by_id: dict[tuple[str, int], Peer] = {}
         self._by_session: dict[Session, Peer] = {}
+        self._claims: dict[Session, Namespaces] = {}
+        """What is being compared with what others own: who comes meanwhile is compared with that as well."""
         self._turns = Turns(router.loop.call_later, router.clock.monotonic_s)
         self._log_pass: LogPass | None = None
         self._params = Params(router.plane, "peers")
@@ -145,25 +155,26 @@ class Peers:
 
     def introduce(self, session: Session, message: FederationSync) -> None:
         """PEER: who it is and what it owns. Answered by who we are, or refused and closed."""
-        self._recall.when_done(lambda: self._introduce(session, message))
+        self._recall.when_done(lambda: carry_out(session, self._introduce(session, message)))
 
-    def _introduce(self, session: Session, message: FederationSync) -> None:
+    def _introduce(self, session: Session, message: FederationSync) -> Iterator[None]:
         if session.closing:
             return
         router_id = message.origin or session.name
         instance = message.since_revision or 0
         code: int = CONFLICT
         reason: str | None
+        owns = yield from read_in_parts(router_id, message.patterns)
         # Scopes first: what others own, and who they are, is no business of a token that may not write there.
-        if beyond := not_writable(session, message.patterns):
+        if beyond := (yield from _not_writable(session, owns)):
             code, reason = ErrorCode.SCOPE_FAILURE, f"insufficient scope to own {beyond[0][:_SHOWN_CHARACTERS]}"
             reason += f": the token does not let {router_id[:64]!r} write there"
         else:
-            reason = self.objection(session, router_id, instance, message.patterns)
+            reason = yield from self.objection(session, router_id, instance, owns)
         pair_flags = message.revisions.get("pair", 0)
         if not reason and self._pair is not None:
             reason = pair_objection(self._pair, session, router_id, message)
-        owned = pattern_bytes(Namespaces(router_id, message.patterns).patterns)
+        owned = pattern_bytes(owns.patterns)
         if not reason and not session.holding.charge(owned, Charge.FEDERATION):
             code, reason = ErrorCode.RATE_LIMITED, f"too many owned patterns: {self._router.memory_full()}"
         if reason:
@@ -171,7 +182,7 @@ class Peers:
             session.close(CloseCode.POLICY_VIOLATION, reason)
             return
         self._ids.take(router_id, session.identity)
-        peer = self._take(session, router_id, message.revisions.get("link", 0), instance, message.patterns)
+        peer = self._take(session, router_id, message.revisions.get("link", 0), instance, owns)
         peer.downlink = Downlink(self._router.plane, session, self.identity, self._turns)
         session.versioned = bool(message.revisions.get("versions"))
         if session.versioned and message.revisions.get("mqtt"):
@@ -188,7 +199,9 @@ class Peers:
         buffer = self._router.plane.journal_buffer
         # With a pair, what boxes say is confirmed when the other router has it.
         strict = (buffer is not None and buffer.strict) or self._pair is not None
-        shared = self._shared_namespace(peer)
+        shared = yield from self._shared_namespace(peer)
+        if session.closing:
+            return
         keeps = self._places is not None and self._places.offered
         recalls = self._places is not None and _keeps_all(self._router.config.journal)
         session.send(
@@ -214,8 +227,25 @@ class Peers:
             return None
         return self._pair.has_up_to(self._journal)
 
-    def objection(self, session: Session, router_id: str, instance: int, owns: Sequence[str]) -> str | None:
-        """Why this router cannot be admitted under this id, or with what it claims; None if it can."""
+    def objection(
+        self, session: Session, router_id: str, instance: int, owns: Namespaces
+    ) -> Generator[None, None, str | None]:
+        """Why this router cannot be admitted under this id, or with what it claims; None if it can. Found in parts."""
+        reason = self._objection_to_id(session, router_id, instance)
+        if reason is not None or not self._router.config.federation.exclusive:
+            return reason
+        self._claims[session] = owns
+        try:
+            if clash := (yield from self._also_owned(session, router_id, owns)):
+                return f"{clash[0]} overlaps with {clash[1]}, which {clash[2][:64]!r} owns"
+        except TooManyComparisons:
+            return "too many owned patterns, here and there: whether they overlap cannot be told"
+        finally:
+            self._claims.pop(session, None)
+        # Somebody may have come under this id meanwhile.
+        return self._objection_to_id(session, router_id, instance)
+
+    def _objection_to_id(self, session: Session, router_id: str, instance: int) -> str | None:
         if router_id == self.identity.router_id:
             return f"the router id {router_id[:64]!r} is this router's own: an uplink may lead back to itself"
         if len(router_id.encode()) > MAX_ORIGIN_BYTES:
@@ -230,25 +260,28 @@ class Peers:
             silent_us = self._router.core.monotonic_us - other.session.heard_us
             if other.instance and other.instance != instance and silent_us < SILENT_US:
                 return f"the router id {router_id[:64]!r} is in use by {other.session.link.remote}"
-        if self._router.config.federation.exclusive:
-            try:
-                if clash := self._also_owned(session, router_id, Namespaces(router_id, owns)):
-                    return f"{clash[0]} overlaps with {clash[1]}, which {clash[2].router_id[:64]!r} owns"
-            except TooManyComparisons:
-                return "too many owned patterns, here and there: whether they overlap cannot be told"
         return None
 
-    def _also_owned(self, session: Session, router_id: str, claimed: Namespaces) -> tuple[str, str, Peer] | None:
-        """A pattern of a claim that meets one of another router that is here. Raises TooManyComparisons."""
+    def _also_owned(
+        self, session: Session, router_id: str, claimed: Namespaces
+    ) -> Generator[None, None, tuple[str, str, str] | None]:
+        """A pattern of a claim, and one of another router that is here that it meets, with that one's id. Raises
+        TooManyComparisons."""
         overlaps = Overlaps(claimed)
-        for peer in self._by_id.values():
+        yield
+        for peer in list(self._by_id.values()):
             if peer.session is session or peer.router_id == router_id or not peer.is_here:
                 continue
-            if clash := overlaps.with_(peer.owns):
-                return *clash, peer
+            if clash := (yield from overlaps.with_(peer.owns)):
+                return *clash, peer.router_id
+        for other, claim in list(self._claims.items()):
+            if other is session:
+                break  # those that have come later are compared with this one
+            if claim.router_id != router_id and (clash := (yield from overlaps.with_(claim))):
+                return *clash, claim.router_id
         return None
 
-    def _shared_namespace(self, peer: Peer) -> tuple[str, ...]:
+    def _shared_namespace(self, peer: Peer) -> Generator[None, None, tuple[str, ...]]:
         """Two routers that own one param overrule one another at each link-up: where that is not refused, it is said
         here and to who has come. The first such pattern of its own."""
         assert peer.session is not None
@@ -256,20 +289,23 @@ class Peers:
             if other.shares is not None and other.shares[1] == peer.router_id:
                 other.shares = None  # perhaps no longer
         try:
-            clash = self._also_owned(peer.session, peer.router_id, peer.owns)
+            clash = yield from self._also_owned(peer.session, peer.router_id, peer.owns)
         except TooManyComparisons:
             return ()
-        if clash is None:
+        if clash is None or not peer.is_here:
             return ()
-        mine, theirs, other = clash
+        mine, theirs, other_id = clash
         log.warning(
             "federation peers %r and %r both own what %s and %s stand for: at each link-up one overrules the other",
-            peer.router_id[:64], other.router_id[:64], mine, theirs,
+            peer.router_id[:64], other_id[:64], mine, theirs,
         )  # fmt: skip
-        peer.shares, other.shares = (mine, other.router_id), (theirs, peer.router_id)
+        peer.shares = (mine, other_id)
+        for other in self._by_id.values():
+            if other.router_id == other_id and other.is_here:
+                other.shares = (theirs, peer.router_id)
         return (mine,)
 
-    def _take(self, session: Session, router_id: str, link: int, instance: int, owns: Sequence[str]) -> Peer:
+    def _take(self, session: Session, router_id: str, link: int, instance: int, owns: Namespaces) -> Peer:
         self._leave(session)
         # Its same link of before; and whatever is left of an earlier life.
         for other in [other for other in self._by_id.values() if other.router_id == router_id]:
@@ -345,18 +381,19 @@ class Peers:
 
     # ---- what a peer says ----
 
-    def declared(self, session: Session, router_id: str, patterns: Sequence[str]) -> bool:
-        """A declaration was accepted. Whether its subscriptions are dealt with here."""
+    def declared(self, session: Session, declared: Namespaces, owns: Namespaces) -> Generator[None, None, bool]:
+        """A declaration was accepted, of which the router may write `owns`. Whether its subscriptions are dealt with
+        here, in parts."""
         peer = self._by_session.get(session)
         if peer is not None and peer.downlink is not None:
-            peer.downlink.carry(patterns, peer.router_id, peer.owns)
+            yield from peer.downlink.carry(declared, peer.router_id, peer.owns)
             return True
-        owns = writable(session, patterns)
+        router_id = declared.router_id
         if peer is None:
             self._take(session, router_id, 0, 0, owns)
             self.leaves.declares(session, router_id)
             return False
-        peer.owns = Namespaces(router_id, owns)
+        peer.owns = owns
         self.leaves.declares(session, router_id)
         self.leaves.offer_soon()
         return False
@@ -520,7 +557,7 @@ class Peers:
                 "token": self._ids.subject(peer.router_id),
                 "since": round(peer.since_s, 3),
                 "remote": peer.session.link.remote if peer.session is not None else "",
-                "owns": [pattern.text.decode() for pattern in peer.owns.patterns if pattern is not None],
+                "owns": peer.owns,
                 "shares": f"{peer.shares[0][:_SHOWN_CHARACTERS]} with {peer.shares[1][:64]}" if peer.shares else "",
                 "held": peer.session.held if peer.session is not None else 0,
                 "told": peer.downlink.told if peer.downlink is not None else 0,
@@ -556,13 +593,16 @@ def _keeps_all(journal: JournalConfig) -> bool:
     return "/**" in journal.patterns and {"event", "timeline"} <= set(journal.signals)
 
 
-def writable(session: Session, patterns: Sequence[str]) -> list[str]:
-    """Those of the patterns that the session's token lets it write: of the rest it is told, but it owns none of it."""
-    beyond = not_writable(session, patterns)
-    return [text for text in patterns if text not in beyond] if beyond else list(patterns)
+def writable(session: Session, declared: Namespaces) -> Generator[None, None, Namespaces]:
+    """What of it the session's token lets it write: of the rest it is told, but it owns none of it. Found in parts."""
+    beyond = frozenset((yield from _not_writable(session, declared)))
+    if not beyond:
+        return declared
+    left = [one for one in declared.patterns if one is not None and one.text.decode() not in beyond]
+    return Namespaces(declared.router_id, [one.text.decode() for one in left], left)
 
 
-def not_writable(session: Session, patterns: Sequence[str]) -> list[str]:
+def _not_writable(session: Session, declared: Namespaces) -> Generator[None, None, list[str]]:
     """Those of the patterns that are wholly or in part beyond what the session's token lets it write.
 
     `/a` beside `/a/**` is not asked about: the second stands for the first in all that owning is about.
@@ -571,11 +611,15 @@ def not_writable(session: Session, patterns: Sequence[str]) -> list[str]:
     if granted is None:
         return []
     found = []
-    texts = frozenset(patterns)
-    for text in patterns:
+    for number, pattern in enumerate(declared.patterns, 1):
+        if number % READ_AT_ONCE == 0:
+            yield
+        if pattern is None:
+            continue
+        text = pattern.text.decode()
         below = f"{text}/**"
-        pattern = read_pattern(below if below in texts else text)
-        if pattern is not None and not granted.covers("write", pattern):
+        asked = read_pattern(below) if declared.declares(below) else pattern
+        if asked is not None and not granted.covers("write", asked):
             found.append(text)
     return found
 

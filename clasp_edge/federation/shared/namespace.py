@@ -7,7 +7,8 @@ sessions.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from itertools import islice
 
 from clasp_edge.wire.pattern import Pattern, PatternError, covers
 from clasp_edge.wire.pattern import overlap as patterns_overlap
@@ -18,6 +19,15 @@ MAX_COMPARED = 30_000
 
 MAX_LOOKED_UP = 30_000
 """Patterns of others that are looked up in a claim; where one begins alike, some more: 18 to 36 ms, measured."""
+
+
+READ_AT_ONCE = 16
+"""Patterns before others get their turn: a third of a millisecond for the longest."""
+
+
+COMPARED_AT_ONCE = 1000
+LOOKED_UP_AT_ONCE = 64
+"""Of these two before others get their turn: a third of a millisecond."""
 
 
 class TooManyComparisons(Exception):
@@ -33,14 +43,25 @@ class Namespaces:
 
     __slots__ = ("_inexact", "_literals", "_texts", "patterns", "router_id")
 
-    def __init__(self, router_id: str, texts: Sequence[str]) -> None:
+    def __init__(self, router_id: str, texts: Sequence[str], patterns: Sequence[Pattern | None] | None = None) -> None:
+        """`patterns`: what the texts stand for, where they have been read already."""
         self.router_id = router_id
-        self.patterns: tuple[Pattern | None, ...] = tuple(read_pattern(text) for text in texts)
+        read = map(read_pattern, texts) if patterns is None else patterns
+        self.patterns: tuple[Pattern | None, ...] = tuple(read)
         self._texts = frozenset(texts)
         valid = [pattern for pattern in self.patterns if pattern is not None]
         # A leaf that lists its addresses one by one is not slower than one that declares a subtree.
         self._literals = frozenset(pattern.text for pattern in valid if pattern.literal)
         self._inexact = tuple(dict.fromkeys(pattern for pattern in valid if not pattern.literal))
+
+    @property
+    def count(self) -> int:
+        """How many patterns there are."""
+        return sum(pattern is not None for pattern in self.patterns)
+
+    def first(self, count: int) -> list[str]:
+        """The first patterns, as they are shown."""
+        return [pattern.text.decode() for pattern in islice(filter(None, self.patterns), count)]
 
     @property
     def checks(self) -> int:
@@ -89,12 +110,15 @@ class Overlaps:
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
         self._shorter = _common(self._prefixes[0], self._prefixes[-1]) if self._prefixes else b""  # sorted
 
-    def with_(self, owned: Namespaces) -> tuple[str, str] | None:
-        """A pattern of the claim and one of the others' that may stand for the same address, if there are such."""
+    def with_(self, owned: Namespaces) -> Generator[None, None, tuple[str, str] | None]:
+        """A pattern of the claim and one of the others' that may stand for the same address, if there are such: found
+        in parts."""
         prefixes, count = self._prefixes, len(self._prefixes)
         if not prefixes:
             return None
-        for theirs in owned.patterns:
+        for number, theirs in enumerate(owned.patterns, 1):
+            if number % LOOKED_UP_AT_ONCE == 0:
+                yield
             if theirs is None:
                 continue
             self._look_up(1)
@@ -106,7 +130,8 @@ class Overlaps:
             self._look_up(3 + len(self._lengths))
             for prefix in self._near(theirs.prefix):
                 for mine in self._by_prefix[prefix]:
-                    self._spend(len(mine.segments) * len(theirs.segments))
+                    if self._spend(len(mine.segments) * len(theirs.segments)):
+                        yield
                     if patterns_overlap(mine, theirs):
                         return mine.text.decode(), theirs.text.decode()
         return None
@@ -128,16 +153,28 @@ class Overlaps:
                 break
             yield self._prefixes[at]
 
-    def _spend(self, work: int) -> None:
-        self._work -= work
+    def _spend(self, work: int) -> bool:
+        """Whether others should have their turn."""
+        before, self._work = self._work, self._work - work
         if self._work < 0:
             raise TooManyComparisons
+        return before // COMPARED_AT_ONCE != self._work // COMPARED_AT_ONCE
 
 
 def _common(one: bytes, other: bytes) -> bytes:
     """What both begin with."""
     pairs = enumerate(zip(one, other, strict=False))
     return one[: next((at for at, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))]
+
+
+def read_in_parts(router_id: str, texts: Sequence[str]) -> Generator[None, None, Namespaces]:
+    """The `Namespaces`, made in parts."""
+    patterns = []
+    for number, text in enumerate(texts, 1):
+        patterns.append(read_pattern(text))
+        if number % READ_AT_ONCE == 0:
+            yield
+    return Namespaces(router_id, texts, patterns)
 
 
 def read_pattern(text: str) -> Pattern | None:

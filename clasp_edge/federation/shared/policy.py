@@ -42,8 +42,8 @@ _DEFAULTS = tuple(_BY_SIGNAL[signal] for signal in sorted(_BY_SIGNAL))
 class Policies:
     """The namespaces of a link and its policies. A `router.access.Confinement`: outside nothing is written either."""
 
-    def __init__(self, patterns: Sequence[str], table: Mapping[str, str]) -> None:
-        self._namespaces = Namespaces("", patterns)
+    def __init__(self, patterns: Sequence[str] | Namespaces, table: Mapping[str, str]) -> None:
+        self._namespaces = patterns if isinstance(patterns, Namespaces) else Namespaces("", patterns)
         self._table = [(Pattern(text.encode()), Policy[name.upper()]) for text, name in table.items()]
         self._cache: dict[bytes, tuple[Policy, ...] | None] = {}
         self._cached_bytes = 0

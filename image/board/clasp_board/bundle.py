@@ -1,7 +1,9 @@
-"""An update in one file: a tar archive of a manifest, its signature and the root file system that it names.
+"""An update in one file: a tar archive of a manifest, its signature, the root file system that it names, and then the
+same for the kernels: a list, its signature, the files.
 
-The manifest is signed (minisign), and holds the checksum of the root, so nothing of an update is believed that was not
-signed. Knows the form and what is wrong with a file; not where it is written to.
+Both are signed (minisign) and hold checksums, so nothing of an update is believed that was not signed. What comes after
+the root is not read by the first boxes, whose one kernel cannot be changed; for them the manifest is as it was. Knows
+the form and what is wrong with a file; not where it is written to.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -16,15 +19,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from clasp_board.kernels import NAME
+
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.minisig"
 ROOT = "root.squashfs"
+KERNELS = "kernels.json"
+KERNELS_SIGNATURE = "kernels.json.minisig"
+KERNEL_FILES = "boot/"
 FORM = 1
+PACKED = ".xz"
+"""At the end of their names: the kernels take a quarter so."""
+
+PACKING = 4
+"""Of xz: what it takes to unpack is 4 MiB and a little."""
+
+UNPACK_MEMORY_BYTES = 32 << 20
+MOST_KERNEL_FILES = 256
 
 LARGEST_MANIFEST_BYTES = 64 * 1024
 CHUNK_BYTES = 1 << 20
 
 NOT_A_BUNDLE = "this is not an update for clasp-edge, or the file is damaged. Please copy it again"
+NOT_WHAT_WAS_SIGNED = "its content is not what was signed: the file is damaged. Please copy it again"
 CUT_SHORT = "the file is not whole: its copy was cut short. Please copy it again"
 
 
@@ -62,6 +79,46 @@ def read_manifest(raw: bytes) -> Manifest:
         return manifest
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BundleError(NOT_A_BUNDLE) from None
+
+
+@dataclass(frozen=True)
+class KernelFile:
+    """One file of a system on the boot partition."""
+
+    name: str
+    """Below a/ or b/."""
+    bytes: int
+    sha256: str
+
+
+def kernel_list(root_sha256: str, files: Sequence[KernelFile]) -> bytes:
+    """The list of a root's kernels in the form that is signed."""
+    rows = [file.__dict__ for file in files]
+    return (
+        json.dumps({"form": FORM, "root_sha256": root_sha256, "files": rows}, indent=2, sort_keys=True) + "\n"
+    ).encode()
+
+
+def read_kernel_list(raw: bytes, root_sha256: str) -> list[KernelFile]:
+    """Raises BundleError, also where the kernels belong to another root."""
+    try:
+        fields: dict[str, Any] = json.loads(raw)
+        if fields["form"] != FORM:
+            raise BundleError("this update is of a kind that came after this system. Please install one in between")
+        rows: list[dict[str, Any]] = fields["files"]
+        sound = all(
+            isinstance(row["name"], str) and NAME.fullmatch(row["name"]) and isinstance(row["sha256"], str)
+            and type(row["bytes"]) is int and row["bytes"] >= 0
+            for row in rows
+        )  # fmt: skip
+        files = [KernelFile(**row) for row in rows]
+        if not sound or not files or len(files) > MOST_KERNEL_FILES or len({file.name for file in files}) < len(files):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BundleError(NOT_A_BUNDLE) from None
+    if fields.get("root_sha256") != root_sha256:
+        raise BundleError("its kernels were made for another system, so it is not installed")
+    return files
 
 
 _KINDS = {"board": str, "version": str, "built": int, "kernels": str, "root_bytes": int, "root_sha256": str}
@@ -114,9 +171,11 @@ def _verify(manifest: bytes, signature: bytes, key: Path, work: Path) -> None:
 class Bundle:
     """An open update whose manifest can be trusted."""
 
-    def __init__(self, archive: tarfile.TarFile, manifest: Manifest) -> None:
+    def __init__(self, archive: tarfile.TarFile, manifest: Manifest, keys: Sequence[Path], work: Path) -> None:
         self.manifest = manifest
         self._archive = archive
+        self._keys = keys
+        self._work = work
 
     def root(self) -> Iterator[bytes]:
         """The root file system, piece by piece. Raises BundleError at the end if it was not the one that was signed."""
@@ -134,7 +193,52 @@ class Bundle:
         except (tarfile.TarError, EOFError):
             raise BundleError(CUT_SHORT) from None
         if digest.hexdigest() != self.manifest.root_sha256:
-            raise BundleError("its content is not what was signed: the file is damaged. Please copy it again")
+            raise BundleError(NOT_WHAT_WAS_SIGNED)
+
+    def kernels(self) -> list[KernelFile]:
+        """The files of its kernels, to be had by `kernel_file` in this order. After the root. Raises BundleError."""
+        try:
+            raw = _read_member(self._archive, KERNELS)
+            signature = _read_member(self._archive, KERNELS_SIGNATURE)
+        except (tarfile.TarError, EOFError, ValueError):
+            raise BundleError(CUT_SHORT) from None
+        except BundleError:
+            raise BundleError("it has no kernels: it was made for the first boxes, or its copy was cut short") from None
+        verify_signature(raw, signature, self._keys, self._work)
+        return read_kernel_list(raw, self.manifest.root_sha256)
+
+    def kernel_file(self, file: KernelFile) -> Iterator[bytes]:
+        """The next file's content, piece by piece. Raises BundleError at the end if it was not what was signed."""
+        try:
+            member = self._archive.next()
+            if member is None or member.name != f"{KERNEL_FILES}{file.name}{PACKED}":
+                raise BundleError(CUT_SHORT)
+            packed = self._archive.extractfile(member)
+            if packed is None:
+                raise BundleError(NOT_A_BUNDLE)
+            digest = hashlib.sha256()
+            for chunk in _unpacked(packed, file.bytes):
+                digest.update(chunk)
+                yield chunk
+        except (tarfile.TarError, EOFError):
+            raise BundleError(CUT_SHORT) from None
+        except lzma.LZMAError:
+            raise BundleError(NOT_WHAT_WAS_SIGNED) from None
+        if digest.hexdigest() != file.sha256:
+            raise BundleError(NOT_WHAT_WAS_SIGNED)
+
+
+def _unpacked(packed: IO[bytes], limit: int) -> Iterator[bytes]:
+    """At most `limit` bytes and a piece. Raises LZMAError, EOFError."""
+    decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, UNPACK_MEMORY_BYTES)
+    given = 0
+    while not decompressor.eof and given <= limit:
+        data = b""
+        if decompressor.needs_input and not (data := packed.read(CHUNK_BYTES)):
+            raise EOFError
+        chunk = decompressor.decompress(data, CHUNK_BYTES)
+        given += len(chunk)
+        yield chunk
 
 
 def open_bundle(file: IO[bytes], keys: Sequence[Path], work: Path) -> Bundle:
@@ -146,7 +250,7 @@ def open_bundle(file: IO[bytes], keys: Sequence[Path], work: Path) -> Bundle:
     except (tarfile.TarError, EOFError, ValueError):
         raise BundleError(NOT_A_BUNDLE) from None
     verify_signature(manifest, signature, keys, work)
-    return Bundle(archive, read_manifest(manifest))
+    return Bundle(archive, read_manifest(manifest), keys, work)
 
 
 def _read_member(archive: tarfile.TarFile, name: str) -> bytes:
@@ -159,12 +263,28 @@ def _read_member(archive: tarfile.TarFile, name: str) -> bytes:
     return content.read() if content else b""
 
 
-def write_bundle(target: Path, manifest: bytes, signature: bytes, root: Path, epoch: int) -> None:
+@dataclass(frozen=True)
+class SignedKernels:
+    """The kernels of an update: their list, its signature, and each file's name and place."""
+
+    listed: bytes
+    signature: bytes
+    files: Sequence[tuple[str, Path]]
+
+
+def write_bundle(
+    target: Path, manifest: bytes, signature: bytes, root: Path, epoch: int, kernels: SignedKernels | None = None
+) -> None:
     """Put an update together; the same parts give the same bytes."""
+    parts: list[tuple[str, bytes | Path]] = [(MANIFEST, manifest), (SIGNATURE, signature), (ROOT, root)]
+    if kernels is not None:
+        parts += [(KERNELS, kernels.listed), (KERNELS_SIGNATURE, kernels.signature)]
+        for name, path in kernels.files:
+            parts.append((f"{KERNEL_FILES}{name}{PACKED}", lzma.compress(path.read_bytes(), preset=PACKING)))
     with target.open("wb") as file, tarfile.open(fileobj=file, mode="w:", format=tarfile.USTAR_FORMAT) as archive:
-        for name, size in ((MANIFEST, len(manifest)), (SIGNATURE, len(signature)), (ROOT, root.stat().st_size)):
+        for name, part in parts:
             member = tarfile.TarInfo(name)
-            member.size, member.mtime, member.mode = size, epoch, 0o644
-            content = root.open("rb") if name == ROOT else io.BytesIO(manifest if name == MANIFEST else signature)
-            with content:
+            member.size = len(part) if isinstance(part, bytes) else part.stat().st_size
+            member.mtime, member.mode = epoch, 0o644
+            with io.BytesIO(part) if isinstance(part, bytes) else part.open("rb") as content:
                 archive.addfile(member, content)

@@ -1,7 +1,7 @@
 """Watches over the first minutes: keeps a new system or configuration if the daemon is well, takes it back if not.
 
 Healthy means: active to systemd, which it is only with all listeners bound and the journal restored, and still so a
-while later.
+while later. For a system on trial it also means that it reaches its gateway or a neighbour, if the one before did.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from clasp_board import secrets, settings
 from clasp_board.apply import apply_config
 from clasp_board.daemon_files import CONFIG
+from clasp_board.kernels import has_kernels, let_firmware_start, started_by_firmware
+from clasp_board.network_health import forget_network, network_is_as_before
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import add_problem, publish_problems
 from clasp_board.slots import read_state, write_state
@@ -35,15 +37,19 @@ def confirm(
 ) -> int:
     """Wait for the verdict, and act on it. Returns 0 when the box is well, 1 when something was taken back."""
     places = places or Places()
-    well = wait_until_steady(healthy or daemon_is_active, clock, sleep)
     boot = read_fields(places.boot)
     trying = boot.get("trying", "")
     if trying != boot.get("booted"):
         trying = ""  # what does not run has not shown that it works
+    asked = healthy or daemon_is_active
+    well = wait_until_steady(asked, clock, sleep)
+    if well and trying:
+        well = wait_until_reached(places, clock, sleep)
     probation = places.accepted / (CONFIG + settings.BEFORE)
     if well:
         if trying:
             keep_system(places, trying)
+        keep_kernel(places)
         try:
             probation.unlink(missing_ok=True)
         except OSError as error:
@@ -79,6 +85,17 @@ def wait_until_steady(healthy: Callable[[], bool], clock: Callable[[], float], s
     return False
 
 
+def wait_until_reached(places: Places, clock: Callable[[], float], sleep: Callable[[float], None]) -> bool:
+    """Whether somebody answers in time, if somebody did before the update."""
+    begun = clock()
+    while not network_is_as_before(places):
+        if clock() - begun >= PATIENCE_S:
+            print("the new system reaches neither gateway nor neighbour, which the one before did")
+            return False
+        sleep(POLL_S)
+    return True
+
+
 def daemon_is_active() -> bool:
     """Whether systemd calls it active."""
     return run("systemctl", "is-active", "--quiet", UNIT).returncode == 0
@@ -101,7 +118,23 @@ def keep_system(places: Places, slot: str) -> None:
         return
     boot = places.boot.read_text().replace(f"trying={slot}", "trying=").splitlines()
     places.boot.write_text("\n".join(f"slot={slot}" if line.startswith("slot=") else line for line in boot) + "\n")
+    forget_network(places)
     print(f"system {slot} works and is kept")
+
+
+def keep_kernel(places: Places) -> None:
+    """Have the firmware start the kernel of the system that is kept and runs. Until it does, the first stage does."""
+    booted = read_fields(places.boot).get("booted", "")
+    try:
+        if not has_kernels(places) or read_state(places.slot_state).slot != booted:
+            return
+        if started_by_firmware(places) in ("", booted):
+            return
+        with writable(places.firmware):
+            let_firmware_start(places, booted)
+    except OSError as error:
+        add_problem(places, f"config.txt could not be written, so the box starts more slowly: {error}.")
+        publish_problems(places)
 
 
 def take_config_back(places: Places) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-USAGE = "usage: clasp-edge-board start | confirm | watch | radio INTERFACE | update FILE [--reboot] [--allow-older]"
+USAGE = """usage: clasp-edge-board start | confirm | watch | radio INTERFACE | kernel a|b DIRECTORY
+       clasp-edge-board update FILE [--reboot] [--allow-older]"""
 
 
 def main(arguments: list[str]) -> int:
@@ -27,6 +28,10 @@ def main(arguments: list[str]) -> int:
 
             print(power_save_off(interface) or f"{interface}: power saving is off")
             return 0
+        case ["kernel", slot, directory]:
+            from clasp_board.kernel_start import main as start_kernel
+
+            return start_kernel(slot, directory)
         case ["update", *rest]:
             from clasp_board.update import main as update
 

@@ -19,12 +19,26 @@ from pathlib import Path
 from typing import IO
 
 from clasp_board.bundle import CHUNK_BYTES, Bundle, BundleError, Manifest, open_bundle, version_key
+from clasp_board.kernels import (
+    forget_others,
+    has_kernels,
+    let_firmware_start,
+    renewed,
+    room_for,
+    running_directory,
+    started_by_firmware,
+    write_kernel_file,
+)
+from clasp_board.network_health import remember_network
 from clasp_board.places import Places, read_fields
 from clasp_board.slots import other, read_state, write_state
 from clasp_board.system import device_size, run, writable
 
 LINGER_S = 10.0
 """For the next piece of an update that is refused already."""
+
+FIRMWARE_SPARE_BYTES = 4 << 20
+"""Of the boot partition: for settings, and for what a file takes beyond its length."""
 
 NUMBERS = {"a": 2, "b": 3}
 """The partitions of the two systems."""
@@ -71,6 +85,9 @@ def install(places: Places, file: str, allow_older: bool) -> Manifest:
         check_fits(places, bundle.manifest, device_size(target), allow_older)
         settle_on(places, booted)
         write_root(bundle, target)
+        if has_kernels(places):
+            write_kernels(places, bundle, other(booted))
+    remember_network(places)
     with writable(places.firmware):
         write_state(places.slot_state, read_state(places.slot_state).tried_next(other(booted)))
     return bundle.manifest
@@ -82,10 +99,11 @@ def check_fits(places: Places, manifest: Manifest, room: int, allow_older: bool)
     if manifest.board != running["board"]:
         raise BundleError(f'it was made for another kind of box ("{manifest.board}"; this one is "{running["board"]}")')
     kernel = places.kernel.read_text().strip()
-    if kernel not in manifest.kernels.split():
+    if not has_kernels(places) and kernel not in manifest.kernels.split():
         raise BundleError(
             f"it is for the kernels {manifest.kernels}, and this box starts {kernel}. "
-            "A new kernel comes only by writing the card anew (docs/board.md says how to take everything along)"
+            "Its card is laid out as the first were, where a new kernel comes only by writing the card anew "
+            "(docs/board.md says how to take everything along)"
         )
     offered = (version_key(manifest.version), manifest.built)
     present = (version_key(running["version"]), running["built"])
@@ -108,6 +126,26 @@ def settle_on(places: Places, booted: str) -> None:
     if state.try_ or state.slot != booted:
         with writable(places.firmware):
             write_state(places.slot_state, state.confirmed(booted))
+    if has_kernels(places) and started_by_firmware(places) != booted:
+        with writable(places.firmware):
+            if not let_firmware_start(places, booted):
+                raise BundleError("config.txt on the card does not say os_prefix=, so no kernel could be tried safely")
+
+
+def write_kernels(places: Places, bundle: Bundle, slot: str) -> None:
+    """Write the kernels of `slot` beside those that run. Raises BundleError, OSError."""
+    files = bundle.kernels()
+    wanted = running_directory(places) + "vmlinuz"
+    if wanted not in {file.name for file in files}:
+        raise BundleError("it has no kernel for this board")
+    with writable(places.firmware):
+        if sum(file.bytes for file in files) + FIRMWARE_SPARE_BYTES > room_for(places, slot):
+            raise BundleError("its kernels are too large for the boot partition; please write the card anew")
+        with renewed(places, slot) as directory:
+            forget_others(directory, {file.name for file in files})
+            for file in files:
+                if not write_kernel_file(directory / file.name, bundle.kernel_file(file), file.sha256):
+                    raise BundleError("the card does not keep what is written to it; it is worn out. Please replace it")
 
 
 def write_root(bundle: Bundle, target: Path) -> None:

@@ -43,7 +43,18 @@ def test_nothing_else_is_taken_for_it(noise: bytes, content: Content, data: st.D
 
 @pytest.mark.parametrize(
     "changed",
-    [(0, "x" * 65), (1, -1), (1, 2**63), (3, -1), (5, ["x"] * 65), (6, UNRETAINED - 1), (6, 256), (8, 2**32), (8, -2)],
+    [
+        (0, "x" * 65),
+        (1, -1),
+        (1, 2**63),
+        (3, -1),
+        (5, ["x"] * 65),
+        (5, ["x" * 65]),
+        (6, UNRETAINED - 1),
+        (6, 256),
+        (8, 2**32),
+        (8, -2),
+    ],
 )
 def test_what_is_out_of_range_is_refused(changed: tuple[int, object]) -> None:
     fields: list[object] = ["o", 1, "event", 0, False, [], VALUE_OF_CLIENT, b"x", -1, b""]

@@ -55,3 +55,25 @@ def test_what_is_held_and_who_is_remembered_is_bounded() -> None:
     for number in range(2 * MOST_SENDERS):
         assert ordering.arrived((str(number), 0), 1, number, 1, 0.0) == [number]
     assert ordering.arrived(A, 9, 9, 1, 0.0) == [9]  # forgotten, and begun anew
+
+
+def test_what_all_senders_have_waiting_is_bounded_together() -> None:
+    ordering: Ordering[int] = Ordering()
+    part = MOST_HELD_BYTES // 4
+    for sender in range(4):
+        assert ordering.arrived((str(sender), 0), 1, 1, 1, 0.0) == [1]
+        assert ordering.arrived((str(sender), 0), 3, 3, part, 0.0) == []
+    assert ordering.arrived(("4", 0), 1, 1, 1, 0.0) == [1]
+    assert ordering.arrived(("4", 0), 3, 3, 1, 0.0) == [3]
+    assert ordering.arrived(("0", 0), 2, 2, 1, 0.0) == [2, 3]
+    assert ordering.arrived(("4", 0), 5, 5, 1, 0.0) == []
+
+
+def test_what_a_forgotten_sender_had_waiting_is_taken() -> None:
+    ordering: Ordering[int] = Ordering()
+    assert ordering.arrived(A, 1, 1, 1, 0.0) == [1]
+    assert ordering.arrived(A, 4, 4, MOST_HELD_BYTES, 0.0) == ordering.arrived(A, 3, 3, 0, 0.0) == []
+    for number in range(MOST_SENDERS - 1):
+        assert ordering.arrived((str(number), 0), 1, number, 1, 0.0) == [number]
+    assert ordering.arrived(("one more", 0), 1, 0, 1, 0.0) == [3, 4, 0]
+    assert ordering.arrived(("0", 0), 3, 3, MOST_HELD_BYTES, 0.0) == []

@@ -1,0 +1,72 @@
+"""Whether the box reaches anybody: its gateway or a neighbour. An update that ends that is not kept.
+
+Asked for at the update, by the system that works; asked again by the system on trial. Knows ping and the kernel's table
+of neighbours; an answer at the level of addresses (ARP) counts as well, since many refuse to be pinged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from clasp_board.places import Places
+from clasp_board.system import run, write_atomically
+
+FILE = "reached-at-update"
+"""Below the data partition: whom the box reached when the update was installed."""
+
+MOST_ASKED = 4
+
+
+def remember_network(places: Places) -> None:
+    """Keep whom this system reaches, for the one that is tried next. What cannot be kept is not asked for then."""
+    if not os.path.ismount(places.data) and places.root == Path("/"):
+        return
+    try:
+        write_atomically(places.data / FILE, ("".join(f"{one}\n" for one in reached())).encode())
+    except OSError as error:
+        print(f"whom the box reaches could not be kept: {error}")
+
+
+def network_is_as_before(places: Places) -> bool:
+    """Whether somebody is reached, or nobody was before the update."""
+    try:
+        before = (places.data / FILE).read_text().split()
+    except OSError:
+        return True
+    return not before or bool(reached())
+
+
+def forget_network(places: Places) -> None:
+    """The update is kept or gone."""
+    try:
+        (places.data / FILE).unlink(missing_ok=True)
+    except OSError as error:
+        print(f"{FILE} could not be taken away: {error}")
+
+
+def reached() -> list[str]:
+    """The gateways that answer; without a gateway, the neighbours that do."""
+    gateways = [str(route["gateway"]) for route in _shown("route", "show", "default") if route.get("gateway")]
+    neighbours = [str(one["dst"]) for one in _shown("neighbour", "show") if one.get("dst") and one.get("lladdr")]
+    asked = gateways or neighbours
+    return [address for address in dict.fromkeys(asked[:MOST_ASKED]) if answers(address)]
+
+
+def answers(address: str) -> bool:
+    """Whether this neighbour answers, to a ping or only with its hardware address."""
+    if run("ping", "-n", "-q", "-c", "2", "-W", "2", address, timeout_s=20).returncode == 0:
+        return True
+    states = [state for one in _shown("neighbour", "show", address) for state in one.get("state", [])]
+    return "REACHABLE" in states or "DELAY" in states
+
+
+def _shown(*words: str) -> list[dict[str, Any]]:
+    done = run("ip", "-json", *words, timeout_s=20)
+    try:
+        found = json.loads(done.stdout or "[]")
+    except ValueError:
+        return []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
