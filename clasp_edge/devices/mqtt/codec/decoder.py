@@ -40,12 +40,21 @@ MAX_FILTERS = 2048
 """Of one SUBSCRIBE or UNSUBSCRIBE: 8 ms of reading; what is done with them is done in parts."""
 
 
-def decode(first: int, body: bytes, version: int) -> Packet:
-    """The packet with this first byte and body. `version` is 4 or 5; a CONNECT brings its own. Raises MqttError."""
+DUP = 0x08
+
+REPEATED = frozenset({PacketType.PUBREL, PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE})
+"""What has the DUP flag in 3.1 (2.1) when it is sent again; later versions reserve the bit."""
+
+
+def decode(first: int, body: bytes, version: int, *, repeats: bool = False) -> Packet:
+    """The packet with this first byte and body. `version` is 4 or 5; a CONNECT brings its own. `repeats`: the client
+    is one of 3.1, which marks more than PUBLISH as sent before. Raises MqttError."""
     try:
         kind = PacketType(first >> 4)
     except ValueError:
         raise malformed("packet type 0") from None
+    if repeats and kind in REPEATED:
+        first &= ~DUP
     if kind is not PacketType.PUBLISH and first & 0x0F != FIXED_FLAGS.get(kind, 0):
         raise malformed(f"the flags of {kind.name} are {first & 0x0F}")
     reader = Reader(body)
