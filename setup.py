@@ -15,10 +15,22 @@ from setuptools.command.build_ext import build_ext
 # Plain Python with a .pxd beside it: readable and type-checked as Python, compiled because the data plane calls it.
 COMPILED_PYTHON = ["clasp_edge/wire/glob_program.py", "clasp_edge/wire/pattern.py"]
 
+# What reads each key of ten thousand rules. Annotations are for people and mypy: values are whatever a file has.
+COMPILED_AS_IT_IS = [
+    f"clasp_edge/rules/{name}.py" for name in ("actions", "conditions", "parse", "patterns", "table", "templates")
+]
+
 CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 
 # Used at start-up or for a replay: compiled in two thirds of the time.
-RARELY_RUN = {"clasp_edge/dataplane/system.pyx", "clasp_edge/journal/log_scan.pyx", "clasp_edge/journal/restore.pyx"}
+RARELY_RUN = {
+    "clasp_edge/dataplane/system.pyx",
+    "clasp_edge/journal/log_scan.pyx",
+    "clasp_edge/journal/restore.pyx",
+    "clasp_edge/rules/actions.py",
+    "clasp_edge/rules/parse.py",
+    "clasp_edge/rules/patterns.py",
+}
 
 # Line tracing and C assertions cost speed; the sanitiser build of `make fuzz` turns its own flags on by CFLAGS. No -g:
 # Python's own flags have it, and it costs a fifth of the time.
@@ -86,5 +98,9 @@ setup(
     ext_modules=[
         *cythonize([extension(source) for source in CYTHON], compiler_directives=options | unchecked, nthreads=jobs),
         *cythonize([extension(source) for source in COMPILED_PYTHON], compiler_directives=options),
+        *cythonize(
+            [extension(source) for source in COMPILED_AS_IT_IS],
+            compiler_directives=options | {"annotation_typing": False},
+        ),
     ],
 )

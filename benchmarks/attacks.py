@@ -32,6 +32,7 @@ ATTACK_S = 8.0
 SETTLE_S = 1.0
 GAP_S = 0.01
 PARAMS = 10_000
+SUBSCRIBERS = 256
 LIMITS = {"limits.messages_per_second", "limits.max_sessions", "limits.max_half_open", "state.max_params"}
 """Which a load test sets out of the way, and this does not."""
 
@@ -126,6 +127,51 @@ def osc_wild(place: Place) -> None:
             time.sleep(0.002)
 
 
+def _surfaces(place: Place) -> list[socket.socket]:
+    """As many OSC devices as may subscribe, all to everything, and there to be told."""
+    devices = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(SUBSCRIBERS)]
+    for device in devices:
+        device.connect(place.osc)
+        device.setblocking(False)
+        for word in (b"/clasp/subscribe", b"/clasp/renew"):  # the second one shows that it is there
+            device.send(word + bytes(4 - len(word) % 4) + b",si\0/**\0\0\0\x0e\x10")
+    return devices
+
+
+def _hear(devices: list[socket.socket]) -> None:
+    for device in devices:
+        with suppress(BlockingIOError):
+            while device.recv(65536):
+                pass
+
+
+def osc_state(place: Place) -> None:
+    """All OSC subscribers there can be want the whole state at once, again and again."""
+    while place.goes_on:
+        devices = _surfaces(place)
+        until_s = time.monotonic() + 2.0
+        while place.goes_on and time.monotonic() < until_s:
+            _hear(devices)
+            time.sleep(0.01)
+        for device in devices:
+            device.close()
+
+
+def osc_burst(place: Place) -> None:
+    """A client recalls a scene of 500 params twice a second, and as many OSC subscribers as there can be are told."""
+    devices = _surfaces(place)
+    stream = place.client()
+    for number in itertools.count():
+        if not place.goes_on:
+            return
+        _say(stream, wire.Bundle(tuple(wire.Set(f"/osc/scene/{one}", number) for one in range(500))))
+        until_s = time.monotonic() + 0.5
+        while time.monotonic() < until_s:
+            _hear(devices)
+            stream.receive()
+            time.sleep(0.01)
+
+
 def strangers(place: Place) -> None:
     """Connections whose first message is a large bundle."""
     frame = wire.encode(wire.Bundle(tuple(wire.Set("/x", None) for _ in range(8000))), 0)
@@ -145,6 +191,8 @@ ATTACKS: dict[str, Attack] = {
     "attack-bundles": bundles,
     "attack-routers": routers,
     "attack-osc": osc_wild,
+    "attack-osc-state": osc_state,
+    "attack-osc-burst": osc_burst,
     "attack-strangers": strangers,
 }
 
@@ -202,7 +250,7 @@ def measure(name: str, seconds: float = ATTACK_S) -> dict[str, float]:
         more = ("--set", f"tcp.listen=127.0.0.1:{tcp}", "--set", "journal.mode=group", *peer.osc[:2])
         with running(peer, *more) as process:
             place = Place(tcp, process.osc_port, seconds)
-            if name in ("attack-get", "attack-subscribe", "attack-replay", "attack-osc"):
+            if name in ("attack-get", "attack-subscribe", "attack-replay", "attack-osc", "attack-osc-state"):
                 _fill(place)
             time.sleep(SETTLE_S)
             Path(f"{out}.reset").touch()

@@ -24,5 +24,10 @@ class Clock:
         """Whether the wall clock shows a time that cannot be."""
         return False
 
+    @property
+    def up_before_s(self) -> float:
+        """Unix time until which the last process of this box is known to have run; 0: not known."""
+        return 0.0
+
     def monotonic_s(self) -> float:
         return time.monotonic()

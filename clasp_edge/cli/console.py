@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,12 +59,6 @@ def run(arguments: argparse.Namespace, config: Config, *, also_system: bool) -> 
                 return _release(arguments, sockets)
             case _:
                 return _resync(arguments, sockets)
-    except BrokenPipeError:
-        # Whoever reads has seen enough. What is still buffered must not be complained about at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
-    except KeyboardInterrupt:
-        return EXIT_OK
     except Refused as refusal:
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED

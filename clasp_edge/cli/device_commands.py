@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
 import socket
 import sys
@@ -41,11 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return actions[arguments.action](arguments)
     except BrokenPipeError:
-        # Whoever reads has seen enough. What is still buffered must not be complained about at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
-    except KeyboardInterrupt:
-        return EXIT_OK
+        raise
     except ImportError as error:
         print(f"clasp-edge: this command needs the library {error.name}: pip install '.[cli]'", file=sys.stderr)
         return EXIT_NOT_REACHED

@@ -63,10 +63,10 @@ def _carried_out(
         return 1
     except (Unavailable, InUse) as error:
         print(f"clasp-edge: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         print(f"clasp-edge: {error.filename or directory}: {error.strerror or error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 0
     return 2
 
 
@@ -82,6 +82,8 @@ def in_child(work: Callable[[], int], directory: Path) -> int:
             sys.stdout.flush()
         except BrokenPipeError:  # `journal dump | head`
             status = 0
+        except KeyboardInterrupt:
+            status = 128 + signal.SIGINT
         except BaseException:
             traceback.print_exc()
         finally:

@@ -2,13 +2,14 @@
 
 Imports the process's parts only for `run`, so that every other command answers at once and needs no event loop.
 Exit status: 0 done, 1 the configuration is wrong or the request refused, 2 it could not start or the arguments are
-wrong, 3 no running router was reached.
+wrong, 3 no running router was reached, 130 ended by Ctrl-C (`run`, once it is ready: 0).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +26,26 @@ from clasp_edge.daemon.verify import load_verified, refuse_unusable_certificate
 EXIT_OK = 0
 EXIT_WRONG_CONFIG = 1
 EXIT_NOT_STARTED = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the process's arguments) and return its exit status."""
-    arguments = parser().parse_args(argv)
+    try:
+        try:
+            return _carry_out(parser().parse_args(argv))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads has seen enough. What is still buffered must not be complained about at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def _carry_out(arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "run":
             return _run(_config_path(_given_config(arguments)), arguments.sets)

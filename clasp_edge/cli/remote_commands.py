@@ -40,15 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     except RefusedByRouter as refusal:
         print(f"clasp-edge: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            # Whoever reads has seen enough. What is still buffered must not be complained about at the exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return EXIT_OK
         print(f"clasp-edge: {said_of(error)}", file=sys.stderr)
         return EXIT_REFUSED
-    except KeyboardInterrupt:
-        return EXIT_OK
 
 
 def said_of(error: Exception) -> str:

@@ -184,11 +184,24 @@ def _tables_of(content: bytes) -> dict[str, object]:
     twice. Raises ValueError."""
     text = as_text(content)
     # It would not let go of the interpreter until it is through: a reload, in a thread of its own, takes the slow one.
-    if len(content) > LARGE_BYTES and threading.current_thread() is threading.main_thread():
-        try:
-            import rtoml
+    quick_first = len(content) > LARGE_BYTES and threading.current_thread() is threading.main_thread()
+    if quick_first and (found := _by_rtoml(text)) is not None:
+        return found
+    try:
+        return tomllib.loads(text)
+    except ValueError:
+        # What one of them takes is right whatever the size of the file and the thread: rtoml knows TOML 1.1, in which
+        # inline tables may go over several lines. The problem that is told is tomllib's, with its line.
+        if quick_first or (found := _by_rtoml(text)) is None:
+            raise
+        return found
 
-            return rtoml.loads(text)
-        except (ImportError, ValueError):
-            pass  # what is wrong is said below, with its line
-    return tomllib.loads(text)
+
+def _by_rtoml(text: str) -> dict[str, object] | None:
+    """The tables; None where rtoml refuses the text or is not there."""
+    try:
+        import rtoml
+
+        return rtoml.loads(text)
+    except (ImportError, ValueError):
+        return None

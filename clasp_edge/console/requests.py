@@ -74,25 +74,37 @@ class Requests:
     def answer(self, line: bytes, who: Asker = SOMEBODY) -> bytes | asyncio.Future[bytes]:
         """The answer to one line, which may be anything at all; `who` asks. A future where it takes time."""
         try:
-            result = self._result(line, who)
+            request, result = self._result(line, who)
             if isinstance(result, asyncio.Future):
-                return self._later(result)
+                return self._later(request, result, who)
         except Refused as refusal:
             return _refused(refusal)
         return msgspec.json.encode({"ok": True, "result": result})
 
-    @staticmethod
-    def _later(result: asyncio.Future[Any]) -> asyncio.Future[bytes]:
+    def _later(self, request: Mapping[str, Any], result: asyncio.Future[Any], who: Asker) -> asyncio.Future[bytes]:
         answer: asyncio.Future[bytes] = result.get_loop().create_future()
 
+        def made() -> Any:
+            try:
+                found = result.result()
+            except Refused:
+                raise
+            except (Exception, asyncio.CancelledError) as error:
+                if not isinstance(error, asyncio.CancelledError):
+                    log.error("the request %r failed", request["request"], exc_info=error)
+                raise _failed() from None
+            self._changed(request, who)
+            return found
+
         def is_there(done: asyncio.Future[Any]) -> None:
+            told = answer_of(made)
             if not answer.done():
-                answer.set_result(msgspec.json.encode({"ok": True, "result": done.result()}))
+                answer.set_result(told)
 
         result.add_done_callback(is_there)
         return answer
 
-    def _result(self, line: bytes, who: Asker) -> Any:
+    def _result(self, line: bytes, who: Asker) -> tuple[Mapping[str, Any], Any]:
         if len(line) > MAX_REQUEST_BYTES:
             raise Refused("bad-request", f"a request has at most {MAX_REQUEST_BYTES} bytes")
         try:
@@ -113,10 +125,14 @@ class Requests:
             raise
         except Exception:
             log.exception("the request %r failed", name)
-            raise Refused("internal", "the router failed to answer; its log says why") from None
+            raise _failed() from None
+        if not isinstance(result, asyncio.Future):
+            self._changed(request, who)
+        return request, result
+
+    def _changed(self, request: Mapping[str, Any], who: Asker) -> None:
         if (what := changed_by(request)) is not None:
             self._note(who, *what)
-        return result
 
 
 def answer_of(made: Callable[[], Any]) -> bytes:
@@ -125,6 +141,10 @@ def answer_of(made: Callable[[], Any]) -> bytes:
         return msgspec.json.encode({"ok": True, "result": made()})
     except Refused as refusal:
         return _refused(refusal)
+
+
+def _failed() -> Refused:
+    return Refused("internal", "the router failed to answer; its log says why")
 
 
 def _refused(refusal: Refused) -> bytes:

@@ -68,7 +68,7 @@ class ConsolePart(Part):
         self._requests.add("kick", lambda request: self._who().kick(request))
         self.reload: Callable[[], Mapping[str, Any] | asyncio.Future[Mapping[str, Any]]] = dict
         """What SIGHUP does; says what came of it. Filled in by the daemon."""
-        self.settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+        self.settings: Callable[[Mapping[str, Any]], Mapping[str, Any] | asyncio.Task[Mapping[str, Any]]] | None = None
         """What was changed on the page. Filled in by the daemon."""
         self._requests.add("settings", self._settings)
         self._requests.add("support", lambda request: self._support())
@@ -155,7 +155,7 @@ class ConsolePart(Part):
     def _note(self, who: Asker, event: str, what: str) -> None:
         self._router.trail.note(event, who.identity, client=who.name, target=what, remote=who.remote)
 
-    def _settings(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _settings(self, request: Mapping[str, Any]) -> Mapping[str, Any] | asyncio.Task[Mapping[str, Any]]:
         if self.settings is None:
             raise Refused("not-ready", "the router is starting")
         return self.settings(request)

@@ -6,6 +6,7 @@ Exit status 0 after SIGTERM or SIGINT, 2 when it cannot start; then nothing is l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -13,6 +14,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,7 @@ from clasp_edge.daemon.greeting import greeting
 from clasp_edge.daemon.no_collection import no_collection
 from clasp_edge.daemon.part import CannotStart
 from clasp_edge.daemon.parts import Parts
-from clasp_edge.daemon.reloads import Done, Reloads
+from clasp_edge.daemon.reloads import Done, Reloads, read_aside
 from clasp_edge.daemon.rules_config import has_many_rules
 from clasp_edge.daemon.verify import load_verified, load_with_settings, refuse_unusable_certificate
 from clasp_edge.dataplane.system import give_memory_back
@@ -93,6 +95,8 @@ class Daemon:
         self._settings: Settings | None = None
         self._changes = 0
         """How often what is in force has changed: what was read before that is not taken over after it."""
+        self._without_trial: Config | None = None
+        """What a reload has read without the settings that are on trial."""
 
     async def run(self) -> int:
         """Start everything, wait for the end, stop everything; returns the exit status."""
@@ -229,15 +233,26 @@ class Daemon:
         self._read_at = self._changes
         settings = None if self._settings is None else self._settings.on_trial
         in_force = self._config
-        return lambda: self._read(settings, in_force)
+        self._without_trial = None
+
+        def read() -> Config:
+            if settings is not None:
+                # The files count after the trial as well, as they are now. First: the rules that were read last are
+                # those that are at hand.
+                with contextlib.suppress(ConfigError):
+                    self._without_trial = load_verified(self._config_path, self._sets)
+            return self._read(settings, in_force)
+
+        return read
 
     def _has_read(self, found: Config | ConfigError, reason: str, done: Callable[[Done], None]) -> bool:
         """What a reload has read. False where it was claimed, or settings were changed, meanwhile."""
         if self._read_at != self._changes:
             return False
         told = self._not_changed(found) if isinstance(found, ConfigError) else self._apply(found, reason)
-        if self._settings is not None and self._settings.on_trial is not None and not told["problems"]:
-            self._settings.files_changed()
+        if self._settings is not None and self._without_trial is not None and not told["problems"]:
+            self._settings.files_changed(self._without_trial)
+        self._without_trial = None
         self._parts.rules.when_in_force(lambda: done(told))
         return True
 
@@ -261,29 +276,27 @@ class Daemon:
                 gc.freeze()
         return new
 
-    def _change_settings(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _change_settings(self, request: Mapping[str, Any]) -> Mapping[str, Any] | asyncio.Task[Mapping[str, Any]]:
         """A request about what is changed on the page."""
         if self._settings is None:
             from clasp_edge.daemon.settings import Settings
 
-            self._settings = Settings(
-                self._router,
-                lambda settings: load_with_settings(self._config_path, self._sets, settings),
-                self._take_over,
-                self._apply,
-            )
+            self._settings = Settings(self._router, self._read_for_settings, self._apply)
         return self._settings(request)
 
-    def _take_over(self, settings: Mapping[str, Any] | None, reason: str) -> dict[str, list[str]]:
-        """Read the configuration again, with these settings of the page; None: with those that are kept."""
-        if self._service is not None:
-            self._service.reloading()
-        try:
-            return self._apply(self._read(settings, self._config), reason)
-        except ConfigError as error:
-            return self._not_changed(error)
-        finally:
-            self._reload_over()
+    async def _read_for_settings(self, settings: Callable[[], Mapping[str, Any] | None]) -> Config:
+        """The configuration with these settings of the page; None: with those that are kept. Read in a thread, and
+        again where something else has come into force meanwhile. Raises ConfigError."""
+        while True:
+            changes = self._changes
+            try:
+                new = await read_aside(partial(self._read, settings(), self._config))
+            except ConfigError:
+                if changes == self._changes:
+                    raise
+                continue
+            if changes == self._changes:
+                return new
 
     @staticmethod
     def _not_changed(error: ConfigError) -> dict[str, list[str]]:

@@ -66,7 +66,7 @@ class Parts:
             self.all.append(board)
         monitor = SessionMonitor(router)
         self.federation = FederationPart(router, config, journal)
-        self.all += [MonitorPart(monitor), self.federation, BridgesPart(router, config)]
+        self.all += [MonitorPart(monitor), self.federation, BridgesPart(router, config, journal)]
         websocket = None
         if config.websocket.listen is not None or config.websocket.tls_listen is not None:
             websocket = WebSocketPart(router, config.websocket.listen)

@@ -33,6 +33,53 @@ FAILED: Done = {
 }
 
 
+_reading = threading.Lock()
+"""One thread reads at a time: two would need twice the memory."""
+
+
+def _read_aside(
+    loop: asyncio.AbstractEventLoop, read: Callable[[], Config], then: Callable[[Config | Exception], None]
+) -> None:
+    """Read in a thread of its own; `then` is called on the loop with what was read, or why it was not."""
+
+    def work() -> None:
+        found: Config | Exception
+        with _reading:
+            before_s = sys.getswitchinterval()
+            sys.setswitchinterval(SWITCH_S)
+            try:
+                found = read()
+            except Exception as error:
+                found = error
+            finally:
+                sys.setswitchinterval(before_s)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(then, found)
+
+    try:
+        threading.Thread(target=work, name="reload", daemon=True).start()
+    except RuntimeError as error:
+        # There is none to be had: who asked is told, and the next one may have more luck.
+        loop.call_soon(then, error)
+
+
+async def read_aside(read: Callable[[], Config]) -> Config:
+    """What `read` reads, in a thread of its own. Raises what it raises, and RuntimeError where there is no thread."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Config] = loop.create_future()
+
+    def then(found: Config | Exception) -> None:
+        if answer.done():
+            return
+        if isinstance(found, Exception):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    _read_aside(loop, read, then)
+    return await answer
+
+
 class Reloads:
     """`begin()` is called on the loop and returns what reads, in any thread: it returns a Config or raises ConfigError.
     `take_over(read, reason, done)` gets what it made on the loop and calls `done` when it is in force; it returns False
@@ -89,26 +136,7 @@ class Reloads:
         self._read(answer, reason)
 
     def _read(self, answer: asyncio.Future[Done], reason: str) -> None:
-        read = self._begin()
-
-        def work() -> None:
-            before_s = sys.getswitchinterval()
-            sys.setswitchinterval(SWITCH_S)
-            found: Config | Exception
-            try:
-                found = read()
-            except Exception as error:
-                found = error
-            finally:
-                sys.setswitchinterval(before_s)
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._has_read, found, answer, reason)
-
-        try:
-            threading.Thread(target=work, name="reload", daemon=True).start()
-        except RuntimeError as error:
-            # There is none to be had: who asked is told, and the next one may have more luck.
-            self._loop.call_soon(self._has_read, error, answer, reason)
+        _read_aside(self._loop, self._begin(), lambda found: self._has_read(found, answer, reason))
 
     def _has_read(self, found: Config | Exception, answer: asyncio.Future[Done], reason: str) -> None:
         if self._stopped:

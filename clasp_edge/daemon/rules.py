@@ -106,6 +106,10 @@ class RulesPart(Part):
         self._taken_over = config
         if self._host is None:
             self._host = self._begin()
+            if self._journal is not None:
+                from clasp_edge.rules.pending import recall_times
+
+                recall_times(self._host.engine, self._journal.notes().get(PENDING))
         self._host.engine.enabled = config.rules.enabled
         self._changed |= dict.fromkeys(self._host.engine.states)
         self._loading += 1

@@ -12,10 +12,11 @@ then it stands in no file, so a restart takes it back as well.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from asyncio import TimerHandle
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from clasp_edge.config.load import ConfigError
@@ -33,23 +34,22 @@ CONFIRM_S = 60.0
 LONGEST_CONFIRM_S = 600.0
 MOST_CHANGES = 64
 
+Read = Callable[[Callable[[], Mapping[str, Any] | None]], Awaitable[Config]]
+
 
 class Settings:
-    """Handles the request. `load(settings)` reads the configuration with these settings and raises ConfigError;
-    `reload(settings, reason)` takes it over (None: with those that are kept); `restore(config, reason)` goes back to
-    one that was in force, whatever the files say by now."""
+    """Handles the request. `read(settings)` reads the configuration with the settings that `settings()` tells (None:
+    those that are kept) and raises ConfigError; `apply(config, reason)` takes it over. What reads is a task: thousands
+    of rules take seconds on a board."""
 
-    def __init__(
-        self,
-        router: Router,
-        load: Callable[[Mapping[str, Any]], Config],
-        reload: Callable[[Mapping[str, Any] | None, str], Mapping[str, Any]],
-        restore: Callable[[Config, str], object],
-    ) -> None:
+    def __init__(self, router: Router, read: Read, apply: Callable[[Config, str], object]) -> None:
         self._router = router
-        self._load = load
-        self._reload = reload
-        self._restore = restore
+        self._read = read
+        self._apply = apply
+        self._turn = asyncio.Lock()
+        """One after the other: what is on trial changes with each."""
+        self._tasks: set[asyncio.Task[Mapping[str, Any]]] = set()
+        self._stopped = False
         self._without: Config | None = None
         """What is in force without the trial, while there is one."""
         self._trial: dict[str, Any] | None = None
@@ -61,7 +61,13 @@ class Settings:
         return self._trial
 
     def stop(self) -> None:
-        """Forget what is on trial."""
+        """Forget what is on trial; take over nothing any more."""
+        self._stopped = True
+        self._forget()
+        for task in self._tasks:
+            task.cancel()
+
+    def _forget(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._trial = self._without = None
@@ -71,33 +77,44 @@ class Settings:
         if self._without is not None:
             self._without = change(self._without)
 
-    def files_changed(self) -> None:
-        """The files were read again during a trial, and are right: they count after it."""
+    def files_changed(self, without: Config) -> None:
+        """The files were read again during a trial, and are right: they count after it. `without` is what they say."""
         if self._trial is not None:
-            try:
-                self._without = self._load(self._kept())
-            except ConfigError as error:
-                log.error("settings: what is in force without the trial stays as it was before it: %s", error)
+            self._without = without
 
-    def __call__(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            match request.get("action", "show"):
-                case "show":
-                    return self._show()
-                case "check":
-                    return self._described(self._changed(request))
-                case "try":
-                    return self._try(self._changed(request), _confirm_s(request))
-                case "confirm":
-                    return self._confirm()
-                case "undo":
-                    return self._undo("on request")
-        except KeptFileError as error:
-            raise Refused("settings", str(error)) from None
-        except ConfigError as error:
-            problems = [f"{problem.key}: {problem.message}" for problem in error.problems]
-            raise Refused("wrong-settings", "; ".join(problems)[:2000], problems=problems[:20]) from None
+    def __call__(self, request: Mapping[str, Any]) -> Mapping[str, Any] | asyncio.Task[Mapping[str, Any]]:
+        match request.get("action", "show"):
+            case "show":
+                return self._show()
+            case "check":
+                self._changed(request)  # what is wrong without a look at the files is said at once
+                return self._begin(self._check(request))
+            case "try":
+                self._changed(request)
+                return self._begin(self._try(request, _confirm_s(request)))
+            case "confirm":
+                return self._begin(self._confirm())
+            case "undo":
+                return self._begin(self._undo("on request"))
         raise Refused("bad-request", 'settings takes "action": show, check, try, confirm or undo')
+
+    def _begin(self, work: Coroutine[Any, Any, Mapping[str, Any]]) -> asyncio.Task[Mapping[str, Any]]:
+        async def in_turn() -> Mapping[str, Any]:
+            try:
+                async with self._turn:
+                    return await work
+            except KeptFileError as error:
+                raise Refused("settings", str(error)) from None
+            except ConfigError as error:
+                problems = [f"{problem.key}: {problem.message}" for problem in error.problems]
+                raise Refused("wrong-settings", "; ".join(problems)[:2000], problems=problems[:20]) from None
+            finally:
+                work.close()
+
+        task = self._router.loop.create_task(in_turn())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _kept(self) -> dict[str, Any]:
         try:
@@ -148,9 +165,11 @@ class Settings:
                 raise Refused("bad-request", f"{key}: a value is a text, a number, true, false or a list of texts")
         return settings
 
-    def _described(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What would be different. Raises ConfigError."""
-        new = self._load(settings)
+    async def _check(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._described(await self._read(lambda: self._changed(request)))
+
+    def _described(self, new: Config) -> dict[str, Any]:
+        """What would be different."""
         applied, _ = reloadable_changes(self._router.config, new)
         before, after = leaves(self._router.config), leaves(new)
         known = {option.key for option in options()}
@@ -162,12 +181,20 @@ class Settings:
             ]
         }
 
-    def _try(self, settings: dict[str, Any], confirm_s: float) -> dict[str, Any]:
-        described = self._described(settings)
+    async def _try(self, request: Mapping[str, Any], confirm_s: float) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+
+        def wanted() -> Mapping[str, Any]:
+            nonlocal settings
+            settings = self._changed(request)
+            return settings
+
+        new = await self._read(wanted)
+        if self._stopped:
+            raise Refused("not-ready", "the router is stopping")
+        described = self._described(new)
         before = self._router.config if self._without is None else self._without
-        done = self._reload(settings, "settings on trial")
-        if done["problems"]:
-            raise Refused("wrong-settings", "; ".join(done["problems"]), problems=done["problems"])
+        self._apply(new, "settings on trial")
         self._trial, self._without = settings, before
         if self._timer is not None:
             self._timer.cancel()
@@ -179,27 +206,38 @@ class Settings:
         )
         return described | {"confirm_s": confirm_s}
 
-    def _confirm(self) -> dict[str, Any]:
+    async def _confirm(self) -> dict[str, Any]:
         if self._trial is None:
             raise Refused("no-trial", "nothing is on trial: it was confirmed, or taken back after its time")
         write_settings(self._router.config.data_dir, self._trial)
-        self.stop()
+        self._forget()
         log.warning("settings: confirmed, and kept")
         return {"kept": True}
 
     def _expired(self, confirm_s: float) -> None:
-        self._undo(f"not confirmed within {confirm_s:g} s")
+        if self._timer is not None:
+            timer, self._timer = self._timer, None
+            self._begin(self._undo(f"not confirmed within {confirm_s:g} s", timer))
 
-    def _undo(self, why: str) -> dict[str, Any]:
-        before, was = self._without, self._trial is not None
-        self.stop()
-        if was:
-            log.warning("settings: taken back: %s", why)
-            done = self._reload(None, "settings taken back")
-            if done["problems"] and before is not None:
-                # The files have become wrong meanwhile; that must not keep what nobody has confirmed.
-                self._restore(before, "settings taken back, the files are wrong")
-        return {"undone": was}
+    async def _undo(self, why: str, timer: TimerHandle | None = None) -> dict[str, Any]:
+        if self._trial is None or (timer is not None and self._timer is not None):
+            return {"undone": False}  # it was confirmed, or tried again, while this waited for its turn
+        log.warning("settings: taken back: %s", why)
+        self._trial = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            before, reason = await self._read(lambda: None), "settings taken back"
+        except Exception as error:
+            # The files have become wrong meanwhile; that must not keep what nobody has confirmed.
+            log.error("reload: the configuration was not changed: %s", error)
+            before = self._router.config if self._without is None else self._without
+            reason = "settings taken back, the files are wrong"
+        if not self._stopped:
+            self._apply(before, reason)
+        self._without = None
+        return {"undone": True}
 
 
 def _confirm_s(request: Mapping[str, Any]) -> float:

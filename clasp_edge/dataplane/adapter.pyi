@@ -16,7 +16,7 @@ Message = tuple[bytes, bytes, int, int, bool]
 
 class RawAdapter(Adapter):
     def on_deliveries(  # type: ignore[override]
-        self, deliveries: list[tuple[Sink, int, bytes, bytes | None, Message | None, bool]]
+        self, deliveries: list[tuple[Sink, int, bytes, bytes | None, Message | None, bool, int]]
     ) -> None: ...
     def write(
         self, address: bytes, payload: bytes, properties: bytes, expiry_s: int, qos: int, retain: bool, event: bool

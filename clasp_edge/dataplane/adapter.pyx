@@ -104,15 +104,19 @@ cdef class RawAdapter(Adapter):
         free(self.buffer)
 
     def on_deliveries(self, list deliveries):
-        """As `Adapter.on_deliveries`, but each is `(origin, signal, address, frame, message, gone)`.
+        """As `Adapter.on_deliveries`, but each is `(origin, signal, address, frame, message, gone, logged)`.
 
         `message` is what an MQTT client published, `(payload, properties, expiry in seconds or 0xFFFFFFFF, qos,
-        retain)`, or None; `frame` is None where CLASP has none for it; `gone`: the param was cleared."""
+        retain)`, or None; `frame` is None where CLASP has none for it; `gone`: the param was cleared; `logged`: the
+        number of the write in the journal's log, 0 if it has none."""
 
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef Raw* raw = delivery.raw
+        cdef uint64_t logged = 0
         message = None
         try:
+            if self.plane.journal_buffer is not None:
+                logged = self.plane.journal_buffer.last_number
             if raw != NULL:
                 message = (PyBytes_FromStringAndSize(<const char*>raw.payload, raw.payload_size),
                            PyBytes_FromStringAndSize(<const char*>raw.properties, raw.properties_size),
@@ -124,7 +128,7 @@ cdef class RawAdapter(Adapter):
                 PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size),
                 None if delivery.frame == NULL
                 else PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size),
-                message, bool(delivery.gone)))
+                message, bool(delivery.gone), logged))
         except MemoryError:
             pass
 

@@ -11,6 +11,23 @@ from libc.string cimport memcpy, memset
 from clasp_edge.dataplane.bytes cimport put16, put64
 from clasp_edge.dataplane.scan cimport utf8_valid
 
+cdef extern from "<endian.h>" nogil:
+    uint64_t le64toh(uint64_t word)
+
+cdef extern from * nogil:
+    """
+    #define JSON_ONES 0x0101010101010101u
+    #define JSON_HIGH_BITS 0x8080808080808080u
+    #define JSON_FACTOR 0x9E3779B97F4A7C15u
+    """
+    int ctz "__builtin_ctzll"(uint64_t word)
+    const uint64_t ONES "JSON_ONES"
+    const uint64_t HIGH_BITS "JSON_HIGH_BITS"
+    const uint64_t QUOTES "(JSON_ONES * 0x22)"
+    const uint64_t BACKSLASHES "(JSON_ONES * 0x5C)"
+    const uint64_t SPACES "(JSON_ONES * 0x20)"
+    const uint64_t FACTOR "JSON_FACTOR"
+
 cdef enum:
     T_NULL = 0x00
     T_BOOL = 0x01
@@ -80,6 +97,8 @@ cdef Py_ssize_t json_value(const uint8_t* json, size_t size, uint8_t* target, si
 
 
 cdef inline void _skip(Scan* scan) noexcept nogil:
+    if scan.at < scan.end and scan.at[0] > 0x20:
+        return                      # most have no space
     while scan.at < scan.end and (scan.at[0] == b" " or scan.at[0] == b"\n" or scan.at[0] == b"\r"
                                   or scan.at[0] == b"\t"):
         scan.at += 1
@@ -210,34 +229,43 @@ cdef inline bint _is_new(Scan* scan, uint32_t hash) noexcept nogil:
 
 cdef int _string(Scan* scan, uint32_t* hash) noexcept nogil:
     """A string behind its opening quote, with its length before it. `hash`, if given, is mixed with its bytes."""
-    cdef const uint8_t* begin = scan.at
-    cdef const uint8_t* at = begin
-    cdef uint8_t* out = scan.out
-    cdef uint8_t any = 0
-    cdef uint8_t c = 0
-    cdef uint32_t mixed
-    cdef size_t size, i
-    if scan.out_end - out < 2:
+    cdef const uint8_t* at = scan.at
+    cdef const uint8_t* end = scan.end
+    cdef uint8_t* out = scan.out + 2
+    cdef uint8_t* out_end = scan.out_end
+    cdef uint64_t any = 0
+    cdef uint64_t word, special
+    cdef uint8_t c
+    cdef int plain
+    cdef size_t size
+    if out_end - scan.out < 2:
         return JSON_TOO_LARGE
-    while at < scan.end:
-        c = at[0]
-        if c == b'"' or c == b"\\" or c < 0x20:
-            break
-        any |= c
-        at += 1
-    size = <size_t>(at - begin)
-    if size > <size_t>(scan.out_end - out) - 2:
-        return JSON_TOO_LARGE
-    memcpy(out + 2, begin, size)
-    out += 2 + size
     while True:
-        if at == scan.end or c < 0x20:
+        # Eight bytes at a time up to one that means something, then that one; byte by byte near the end.
+        while end - at >= 8 and out_end - out >= 8:
+            memcpy(&word, at, 8)
+            memcpy(out, &word, 8)
+            word = le64toh(word)
+            special = _special(word)
+            if special:
+                plain = ctz(special) >> 3
+                any |= word & ((<uint64_t>1 << (8 * plain)) - 1)
+                at += plain
+                out += plain
+                break
+            any |= word
+            at += 8
+            out += 8
+        if at == end:
             return JSON_UNSETTLED
+        c = at[0]
         at += 1
         if c == b'"':
             break
+        if c < 0x20:
+            return JSON_UNSETTLED
         if c == b"\\":
-            if at == scan.end:
+            if at == end:
                 return JSON_UNSETTLED
             c = _escaped(at[0])
             at += 1
@@ -245,23 +273,51 @@ cdef int _string(Scan* scan, uint32_t* hash) noexcept nogil:
                 return JSON_UNSETTLED
         else:
             any |= c
-        if out == scan.out_end:
+        if out == out_end:
             return JSON_TOO_LARGE
         out[0] = c
         out += 1
-        c = at[0] if at < scan.end else 0
     size = <size_t>(out - scan.out) - 2
     put16(scan.out, <unsigned short>size)
-    if any & 0x80:
+    if any & HIGH_BITS:
         scan.not_ascii = True
     if hash != NULL:
-        mixed = (hash[0] * 2654435761u) ^ 2166136261u
-        for i in range(size):
-            mixed = (mixed ^ scan.out[2 + i]) * 16777619u
-        hash[0] = mixed ^ (mixed >> 15)
+        hash[0] = _mixed(hash[0], scan.out + 2, size)
     scan.out = out
     scan.at = at
     return 0
+
+
+cdef inline uint64_t _special(uint64_t word) noexcept nogil:
+    """Of eight bytes, the high bits of those that are a quote, a backslash or a control character. The lowest one is
+    right; above it a borrow may have set others."""
+    cdef uint64_t quotes = word ^ QUOTES
+    cdef uint64_t escapes = word ^ BACKSLASHES
+    return (((quotes - ONES) & ~quotes) | ((escapes - ONES) & ~escapes) | ((word - SPACES) & ~word)) & HIGH_BITS
+
+
+cdef inline uint32_t _mixed(uint32_t hash, const uint8_t* key, size_t size) noexcept nogil:
+    """A hash of the key. The last bytes are read as whole words too, which overlap those before."""
+    cdef uint64_t mixed = (hash ^ (<uint64_t>size << 32)) * FACTOR
+    cdef uint64_t word = 0
+    cdef uint32_t half
+    cdef size_t at = 0
+    if size >= 8:
+        while size - at > 8:
+            memcpy(&word, key + at, 8)
+            mixed = (mixed ^ word) * FACTOR
+            mixed ^= mixed >> 32
+            at += 8
+        memcpy(&word, key + size - 8, 8)
+    elif size >= 4:
+        memcpy(&half, key, 4)
+        word = half
+        memcpy(&half, key + size - 4, 4)
+        word |= <uint64_t>half << 32
+    elif size:
+        word = key[0] | (<uint64_t>key[size >> 1] << 8) | (<uint64_t>key[size - 1] << 16)
+    mixed = (mixed ^ word) * FACTOR
+    return <uint32_t>(mixed >> 32) ^ <uint32_t>mixed
 
 
 cdef inline uint8_t _escaped(uint8_t c) noexcept nogil:

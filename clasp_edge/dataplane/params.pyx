@@ -19,6 +19,7 @@ from clasp_edge.dataplane.sink cimport BOUNDED, CONVERGES, HEADROOM, Delivery, b
 from clasp_edge.dataplane.state cimport EPOCH_MASK, EPOCH_SHIFT, REPLAYED, SNAPSHOT_OVERHEAD, later, version_hash
 from clasp_edge.dataplane.strategy cimport improves
 from clasp_edge.dataplane.table cimport (
+    LIST_GONE,
     LIST_PARAMS,
     STRATEGY_LWW,
     STRATEGY_MERGE,
@@ -44,6 +45,7 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
+    GONE_AT_ONCE = 1024         # tombstones that are forgotten to make room for one value
     PRINTED_BYTES = 262144      # four times the largest value, which JSON may need
     FUTURE_US = 10000000        # versions further ahead of our clock are not believed; routers measure time when linked
 
@@ -67,6 +69,29 @@ cdef size_t _beside(Write* write) noexcept nogil:
     if write.raw == NULL or not write.raw.retain or write.raw.exact:
         return 0
     return write.raw.properties_size + write.raw.payload_size
+
+
+cdef bint _no_room(Params params, size_t more, Entry* spared) noexcept:
+    """Whether `more` bytes of state would be too many, also without the oldest tombstones. Params are worth more than
+    those. `spared` stays: it is being written to."""
+    cdef int _forgotten
+    cdef Entry* oldest
+    for _forgotten in range(GONE_AT_ONCE):
+        if not params._over(more):
+            return False
+        if params.table.gone == 0:
+            return True
+        oldest = params.table.entries[params.table.newer[LIST_GONE]]
+        if oldest == spared:
+            return True
+        params._forget(oldest)
+    return params._over(more)
+
+
+cdef void _make_room(Params params) noexcept:
+    """What is remembered of cleared params goes before the least recently written param does."""
+    if _no_room(params, 0, NULL):
+        params._evict_oldest()
 
 
 cdef class Params(Versions):
@@ -364,7 +389,7 @@ cdef class Params(Versions):
         if not self._gate(origin, write.address, write.address_size, entry):
             return NO_SCOPE
         if not self.evict and (self.max_params and self.table.params >= self.max_params
-                               or self._over(write.value_size + _beside(write))):
+                               or _no_room(self, write.value_size + _beside(write), entry)):
             return AT_CAPACITY
         if entry == NULL:
             entry = self._route(write.address, write.address_size, hash, &verdict)
@@ -395,7 +420,7 @@ cdef class Params(Versions):
             more += entry.value_size        # what was retained is kept, as text
         elif beside > kept:
             more += beside - kept
-        return more and self._over(more)
+        return more and _no_room(self, more, entry)
 
     cdef void _evict_oldest(self) noexcept:
         self.evicted += 1
@@ -436,7 +461,7 @@ cdef class Params(Versions):
         for _evicted in range(at_once):
             if not (self._over(0) and self.table.params > 1 and self.evict):
                 return
-            self._evict_oldest()
+            _make_room(self)
 
     cdef int _apply(self, Sink origin, Write* write, Entry** found) noexcept:
         """Change the param: strategy, lock, value, revision, ttl."""
@@ -497,7 +522,7 @@ cdef class Params(Versions):
         # The entry itself is the newest now; large values may cost several small ones their place.
         while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
             evictions += 1
-            self._evict_oldest()
+            _make_room(self)
         if entry.deadline_ms or self.param_ttl_s or write.flags & SET_TTL or entry.ttl != TTL_DEFAULT:
             self._set_ttl(entry, write, unretained, shadowed)
         return ACCEPTED

@@ -34,6 +34,11 @@ cdef extern from *:
     int bound_heap() nogil
 
 
+cdef extern from "<sys/mman.h>" nogil:
+    int MADV_DONTNEED
+    int madvise(void* address, size_t size, int advice)
+
+
 cdef extern from "<sys/prctl.h>" nogil:
     int PR_SET_THP_DISABLE
     int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5)
@@ -67,6 +72,16 @@ def keep_heap_small():
     """From now on, take large pieces as mappings of their own, which go back to the kernel when they are freed
     (M_MMAP_THRESHOLD of mallopt(3), which else grows with use), and few heaps for the threads."""
     bound_heap()
+
+
+def release_pages(size_t address, size_t size):
+    """Let go of the pages of a mapping of a file that is only read; they are filled from the file again (MADV_DONTNEED
+    of madvise(2)). Of any other kind of mapping the content would be lost. Raises OSError."""
+    cdef int failed
+    with nogil:
+        failed = madvise(<void*>address, size, MADV_DONTNEED)
+    if failed:
+        raise OSError(errno, os.strerror(errno))
 
 
 def decline_huge_pages():

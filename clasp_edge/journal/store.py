@@ -37,6 +37,7 @@ from clasp_edge.journal.format import (
     state_key,
 )
 from clasp_edge.journal.lock import InUse
+from clasp_edge.journal.mapped_pages import MappedPages
 from clasp_edge.journal.queries import (
     Piece,
     first_header,
@@ -114,6 +115,7 @@ class Store:
         self._given_up = ""
         self._env: lmdb.Environment | None = None
         self._growing = threading.Lock()  # the map may only grow while nobody reads
+        self._mapped: MappedPages | None = None
         self._oldest: Header | None = None
         self._log_end = 0  # bytes of all blocks up to the newest
         self._more_to_drop = False
@@ -127,6 +129,7 @@ class Store:
                 self._claim()
             self.directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             path = self.directory / DATA_FILE
+            self._mapped = MappedPages(path)
             size = path.stat().st_size if path.exists() else 0
             env = lmdb.open(
                 str(self.directory),
@@ -210,7 +213,14 @@ class Store:
             seal(block)
         self._transaction(lambda txn: self._write(txn, states, logs, base, wall_us, cursors, notes, entries))
         self.missed += self._missed_now
+        with self._growing:
+            self._trim()
         return self._saved_now
+
+    def _trim(self) -> None:
+        """Keep few pages of the file in memory. `_growing` is held: the map stays where it is."""
+        if self._env is not None and self._mapped is not None:
+            self._mapped.look()
 
     def _transaction(self, work: Callable[[lmdb.Transaction], object]) -> None:
         for _ in range(16):
@@ -381,7 +391,9 @@ class Store:
                 if self._env is None:
                     raise Unavailable("the store is not open")
                 with self._env.begin(buffers=True) as txn:
-                    return read_piece(txn, first, last, from_us, to_us, mask, max_bytes, max_blocks, question)
+                    piece = read_piece(txn, first, last, from_us, to_us, mask, max_bytes, max_blocks, question)
+                self._trim()
+                return piece
         except DAMAGE as error:
             raise Damaged(reason(error)) from None
         except lmdb.Error as error:

@@ -36,7 +36,8 @@ _WORDS = {"==": "eq", "!=": "ne", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"
 OPS = ("eq", "ne", *_ORDERED)
 _COMPARISONS = dict.fromkeys((*OPS, "between", "in", "op")).keys()
 _KINDS = dict.fromkeys(("all", "any", "not", "between_times", "days", "expression", "pattern")).keys()
-_AGES = dict.fromkeys(("older_s", "newer_s")).keys()
+_AGES = ("older_s", "newer_s")
+_LEAF_KEYS = dict.fromkeys(("address", "previous", "exists", *_AGES)).keys()
 
 
 class Compiler:
@@ -89,10 +90,11 @@ class Compiler:
         return self._leaf(part)
 
     def _leaf(self, part: Table) -> Condition:
-        address = part.text("address", None)
-        previous = part.flag("previous", False)
-        ages = _ages(part)
-        exists = part.flag("exists", None)
+        given = part.among(_LEAF_KEYS)
+        address = part.text("address", None) if "address" in given else None
+        previous = "previous" in given and part.flag("previous", False)
+        ages = [(key == "older_s", part.number(key, low=0)) for key in given if key in _AGES]
+        exists = part.flag("exists", None) if "exists" in given else None
         test, said = _test(part) if exists is None and not ages else _optional_test(part)
         if address is None:
             if ages or exists is not None:
@@ -132,8 +134,8 @@ class Compiler:
             part.wrong(key, str(error))
             return Template("/", 0)
         if template.fixed:
-            if literal_at(part, key, address) is not None:
-                self._watch(part, key, address)
+            if (pattern := literal_at(part, key, address)) is not None:
+                self.watched.append(pattern)
         elif "*" in address:
             part.wrong(key, "must be one address, without wildcards")
         else:
@@ -142,15 +144,11 @@ class Compiler:
             (self.aged if aged else self.tracked).append(reach)
         return template
 
-    def _watch(self, part: Table, key: str, text: str) -> Pattern | None:
-        pattern, _ = pattern_at(part, key, text)
-        if pattern is not None:
-            self.watched.append(pattern)
-        return pattern
-
     def _pattern(self, part: Table) -> Condition:
         text = part.text("pattern")
-        pattern = self._watch(part, "pattern", text) if text else None
+        pattern, _ = pattern_at(part, "pattern", text) if text else (None, None)
+        if pattern is not None:
+            self.watched.append(pattern)
         every, some = part.flag("all", False), part.flag("any", False)
         at_least = part.whole("at_least", None, low=1, high=10_000)
         if sum((every, some, at_least is not None)) != 1:
@@ -210,10 +208,6 @@ def _not(inner: Condition) -> Condition:
 
 def _shown(value: Any) -> str:
     return "missing" if value is MISSING else text(value) if value is not None else "null"
-
-
-def _ages(part: Table) -> list[tuple[bool, float]]:
-    return [(key == "older_s", part.number(key, low=0)) for key in part.among(_AGES)]
 
 
 def _optional_test(part: Table) -> tuple[Test, str]:

@@ -18,6 +18,10 @@ LONGEST_SLEEP_S = 30.0
 """The clock is looked at again after this, so that one that was set does not go unnoticed for longer."""
 
 
+Came = tuple[str, int, int, float]
+"""The rule, the second of the day, the day of the week and Unix time."""
+
+
 class DayTimes:
     """`due(rule id, seconds late)` is called when a time has come."""
 
@@ -29,13 +33,24 @@ class DayTimes:
         self._looked_at: float | None = None
         self._of_day_s = 0.0
         self._came: dict[tuple[str, int], tuple[int, float]] = {}
+        self._kept: set[tuple[str, int]] = set()
+        self._up_before_s = host.up_before_s()
         self._told_unset = False
+
+    def came(self) -> list[Came]:
+        """What the next process has to know, so that nothing is made up for twice."""
+        return [(*key, *self._came[key]) for key in self._kept if key in self._came]
+
+    def remember(self, came: Sequence[Came]) -> None:
+        """What `came` told in the process before. Before there are triggers."""
+        self._came = {(rule, at_s): (day, wall_s) for rule, at_s, day, wall_s in came}
 
     def apply(self, triggers: Sequence[tuple[str, Trigger]]) -> None:
         """The triggers there are now; those of other kinds are passed over."""
         self._triggers = [(rule, trigger) for rule, trigger in triggers if trigger.kind == "time"]
         known = {(rule, at_s) for rule, trigger in self._triggers for at_s in trigger.at_s}
         self._came = {key: came for key, came in self._came.items() if key in known}
+        self._kept = {(rule, at_s) for rule, trigger in self._triggers if trigger.catch_up_s for at_s in trigger.at_s}
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -66,6 +81,8 @@ class DayTimes:
                     if before is None
                     else skipped_s + min(now - before, max(60.0, trigger.catch_up_s))
                 )
+                if before is None and now - late_s <= self._up_before_s < now:
+                    continue  # it had its time before the router went down
                 if day in trigger.days and late_s < missed_s and self._is_first(rule, at_s, day, now):
                     self._due(rule, late_s)
         self._sleep(self._until_next(of_day_s))
@@ -76,6 +93,8 @@ class DayTimes:
         if came is not None and came[0] == day and abs(now - came[1]) < DAY_S / 2:
             return False
         self._came[rule, at_s] = day, now
+        if (rule, at_s) in self._kept:
+            self._host.under_way()
         return True
 
     def _until_next(self, of_day_s: float) -> float:

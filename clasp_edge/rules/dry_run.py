@@ -198,6 +198,9 @@ class DryRun:
         # Time of day as the dry run tells it: without a zone, so that a test says the same everywhere.
         return wall_s % DAY_S, int(wall_s // DAY_S + 3) % 7
 
+    def up_before_s(self) -> float:
+        return 0.0
+
     def clock_is_set(self) -> bool:
         return self.clock_set
 

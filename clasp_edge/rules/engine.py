@@ -23,7 +23,7 @@ from clasp_edge.rules.members import Members
 from clasp_edge.rules.model import Event, Lookup, Rule, Trigger
 from clasp_edge.rules.state import Budget, RuleState, Seen, WaitingValues
 from clasp_edge.rules.timing import AT_ONCE, Timing
-from clasp_edge.rules.trace import LONGEST, Entry
+from clasp_edge.rules.trace import LONGEST, Entry, kept_of_each
 from clasp_edge.rules.values import MISSING, brief, equal, number
 from clasp_edge.wire.pattern import Pattern
 
@@ -76,7 +76,7 @@ class Engine(Lookup):
         self._jobs: deque[Iterator[None]] = deque()
         self._reviews: set[int] = set()
         self._seen = Seen(MAX_SEEN, MAX_SEEN_BYTES)
-        self._days = DayTimes(host, self._time_has_come)
+        self.days = DayTimes(host, self._time_has_come)
         self._now = host.monotonic_s()
         self._waiting = WaitingValues(MAX_WAITING_BYTES)
         self._kept = Budget(MAX_KEPT_BYTES)
@@ -100,7 +100,7 @@ class Engine(Lookup):
         """The same in parts. The list is used up; what is lost comes into `lost`. `listen` has the engine told of what
         these rules look at. The rules that there are go on until the new ones take their place, all in one step."""
         gone, kept, fresh = dict(self.states), dict[str, RuleState](), list[RuleState]()
-        count = len(rules)
+        remembered = kept_of_each(len(rules))
         rules.reverse()
         while rules:
             # One by one: to give thousands back at once takes long as well.
@@ -109,7 +109,7 @@ class Engine(Lookup):
             if before is not None and before.rule.same_as(rule):
                 kept[rule.id] = gone.pop(rule.id)
             else:
-                kept[rule.id] = state = RuleState(rule, count, self._kept)
+                kept[rule.id] = state = RuleState(rule, remembered, self._kept)
                 fresh.append(state)
             if not len(rules) % AT_ONCE:
                 yield
@@ -126,7 +126,7 @@ class Engine(Lookup):
             yield from self._begin(fresh.pop())
             if not len(fresh) % AT_ONCE:
                 yield
-        self._days.apply(index.of_day)
+        self.days.apply(index.of_day)
         yield from before_that.emptying()
         while gone:
             gone.popitem()
@@ -221,6 +221,15 @@ class Engine(Lookup):
         if self._jobs or next(job, self) is not self:
             self._jobs.append(job)
 
+    def do_anew(self, job: Iterator[None]) -> None:
+        """As `do`, of what comes in its time: no cascade goes on, whatever is under way when it is its turn."""
+
+        def begin() -> Iterator[None]:
+            self.depth = 0
+            yield from job
+
+        self.do(begin())
+
     def later(self, about: object, job: Callable[[], Iterator[None]]) -> None:
         """Do it REVIEW_AFTER_S from now, once for all that ask for it until then."""
         if id(about) in self._reviews:
@@ -293,11 +302,12 @@ class Engine(Lookup):
             case "set":
                 return True
             case "change":
-                return (
-                    changed
-                    and (not trigger.to or any(equal(value, one) for one in trigger.to))
-                    and (not trigger.from_ or any(equal(previous, one) for one in trigger.from_))
-                )
+                if not changed:
+                    return False
+                if trigger.to and not any(equal(value, one) for one in trigger.to):
+                    self.timing.release(state, address)
+                    return False
+                return not trigger.from_ or any(equal(previous, one) for one in trigger.from_)
             case "threshold":
                 return self._crossed(state, trigger, address, value)
             case "silence":
@@ -414,8 +424,8 @@ class Engine(Lookup):
         return None
 
     def fire(self, state: RuleState, event: Event) -> None:
-        """Carry out the rule's actions; of one that only watches, say them."""
-        self.do(self._fire(state, event))
+        """Carry out the rule's actions, in their time; of one that only watches, say them."""
+        self.do_anew(self._fire(state, event))
 
     def has(self, state: RuleState) -> bool:
         """Whether this is a rule of these, and not of those before the last `load`: what is done in parts may ask."""
@@ -431,7 +441,7 @@ class Engine(Lookup):
         self.do(self._carry_out(state, event))
 
     def _fire(self, state: RuleState, event: Event) -> Iterator[None]:
-        if event.linked:
+        if event.linked and not state.rule.handshake:
             if (held := self.loops.released(state, event)) is not None:
                 yield from self._carry_out(state, held)
                 self.depth = event.depth

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from clasp_edge.rules.curves import Curve
 from clasp_edge.rules.host import Host, Timer
-from clasp_edge.rules.values import number
+from clasp_edge.rules.values import clamped_int, number
 
 MAX_CHANNELS = 64
 """Numbers of an array that is faded: a colour has three or four."""
@@ -90,4 +90,5 @@ def _between(begins: Any, ends: Any, share: float) -> Any:
     value = first + (ends - first) * share
     if not math.isfinite(value):
         value = first * (1 - share) + ends * share  # the two are further apart than any float
-    return round(value) if isinstance(first, int) and isinstance(ends, int) else float(value)
+    # Floats round: what is next to the largest whole number may come out above it, and a curve may go beyond.
+    return clamped_int(round(value)) if isinstance(first, int) and isinstance(ends, int) else float(value)

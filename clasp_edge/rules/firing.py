@@ -76,7 +76,7 @@ class Run:
             return
         host = self.firings.host
         self.due_s = host.monotonic_s() + delay_s
-        self.timer = host.call_later(delay_s, lambda: self.firings.do(self.go_on()))
+        self.timer = host.call_later(delay_s, lambda: self.firings.do_anew(self.go_on()))
         host.under_way()
 
     def cancel(self) -> None:
@@ -114,6 +114,10 @@ class Firings:
     def do(self, job: Iterator[None]) -> None:
         """As the engine's."""
         self._engine.do(job)
+
+    def do_anew(self, job: Iterator[None]) -> None:
+        """As the engine's."""
+        self._engine.do_anew(job)
 
     def start(self, state: RuleState, event: Event) -> Iterator[None]:
         """Fire, as the rule's run mode says."""
@@ -162,7 +166,7 @@ class Firings:
                 event = queue.popleft()
                 if not queue:
                     _drop(self._queues, rule, key)
-                self.do(self.start(run.state, event))
+                self.do_anew(self.start(run.state, event))
 
         self.host.call_later(0, next_one)
 
@@ -469,4 +473,8 @@ def _incremented(value: Any, action: Action) -> Any:
         result = max(low, result)
     if high is not None:
         result = min(high, result)
-    return clamped_int(result) if isinstance(result, int) else result
+    if isinstance(result, int):
+        return clamped_int(result)
+    if not math.isfinite(result):
+        raise ValueError(f"{text(value)} and {text(action.by)} make no number that is finite")
+    return result

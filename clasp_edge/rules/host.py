@@ -41,6 +41,9 @@ class Host(Protocol):
     def local_time(self, wall_s: float) -> tuple[float, int]:
         """Seconds after local midnight, and the day of the week (0 Monday)."""
 
+    def up_before_s(self) -> float:
+        """Unix time until which the last process is known to have run; 0: not known."""
+
     def clock_is_set(self) -> bool:
         """Whether wall time can be believed."""
 

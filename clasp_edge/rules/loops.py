@@ -4,6 +4,9 @@ Nobody counts how deep such a cascade is. But an effect stays away while its cau
 from another router sets off again and again, without a rest, has one firing held back for a moment now and then. If
 something comes meanwhile, somebody else sends it: all is well, and it takes much longer until the next try. If nothing
 comes, three times in a row, then the rule was waiting for itself: it is disabled, and says so.
+
+The wire tells of no write what has caused it (docs/protocol/federation.md: there is no origin). So a program that sends
+its next step when it has seen what the rule did with the last one looks the same; its rule says `handshake = true`.
 """
 
 from __future__ import annotations
@@ -109,7 +112,9 @@ class Loops:
         streak.tries += 1
         if streak.tries >= TRIES:
             self._engine.give_up(
-                state, "a loop over a link: another router sets it off with what it does itself: disabled"
+                state,
+                "a loop over a link: another router sets it off with what it does itself: disabled "
+                "(handshake = true where a program there answers each firing)",
             )
             return
         now_s = self._engine.host.monotonic_s()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from clasp_edge.rules.curves import Curve
 from clasp_edge.rules.templates import Captures, Template
-from clasp_edge.rules.transforms import Memory, Transform
+from clasp_edge.rules.transforms import Transform
 from clasp_edge.wire.pattern import Pattern
 
 TriggerKind = Literal[
@@ -163,7 +163,8 @@ class Rule:
     run: RunMode = "restart"
     scopes: tuple[str, ...] = ()
     max_per_second: float = 1000.0
-    memory: dict[tuple[int, str], Memory] = field(default_factory=dict)
+    handshake: bool = False
+    """Whether a program at another router answers each firing: that is not taken for a loop (`loops`)."""
 
     def same_as(self, other: Rule) -> bool:
         """Whether it was read from the same: 1, 1.0 and true are equal in Python, and not the same to write."""

@@ -122,17 +122,20 @@ def read_rule(raw: Any, path: str, scenes: frozenset[str], report: Report) -> Ru
 
 def _captured(triggers: Sequence[Trigger]) -> tuple[int, set[int]]:
     """How many captures all triggers have in common, and which of them may be several segments."""
-    counts = [trigger.captures.count if trigger.captures is not None else 0 for trigger in triggers]
+    count = None
     deep: set[int] = set()
     for trigger in triggers:
-        if trigger.captures is not None and trigger.captures.deep:
-            deep.update(trigger.captures.deep)
-    return min(counts, default=0), deep
+        captures = trigger.captures
+        here = captures.count if captures is not None else 0
+        count = here if count is None or here < count else count
+        if captures is not None and captures.deep:
+            deep.update(captures.deep)
+    return count or 0, deep
 
 
 _MORE = (
     "name", "enabled", "mode", "for_s", "settle_ms", "throttle_ms", "cooldown_s", "cooldown_per", "run", "scopes",
-    "max_per_second",
+    "max_per_second", "handshake",
 )  # fmt: skip
 _MORE_KEYS = dict.fromkeys(_MORE).keys()
 
@@ -149,6 +152,7 @@ def _read_more(rule: Rule, part: Table) -> None:
     rule.cooldown_all = part.choice("cooldown_per", ("rule", "address"), "address") == "rule"
     rule.run = part.choice("run", ("restart", "single", "queue", "parallel"), "restart")
     rule.scopes = part.texts("scopes", ())
+    rule.handshake = part.flag("handshake", False)
     rule.max_per_second = float(part.number("max_per_second", 1000, low=1, high=1_000_000))
 
 
@@ -220,7 +224,7 @@ def _bound(part: Table, key: str) -> float | str | None:
         if not value.startswith("/"):
             part.wrong(key, 'must be a number or the address of a param that holds one, such as "/settings/limit"')
             return None
-        return literal_at(part, key, value)
+        return value if literal_at(part, key, value) is not None else None
     return part.number(key, None)  # type: ignore[no-any-return]
 
 

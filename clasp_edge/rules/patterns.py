@@ -37,13 +37,13 @@ def pattern_at(part: Table, key: str, text: str) -> tuple[Pattern | None, Captur
     return pattern, captures
 
 
-def literal_at(part: Table, key: str, text: str) -> str | None:
+def literal_at(part: Table, key: str, text: str) -> Pattern | None:
     """The address of one param that stands at a key; None after a report."""
     pattern, _ = pattern_at(part, key, text)
     if pattern is not None and not pattern.literal:
         part.wrong(key, "must be one address, without wildcards")
         return None
-    return text if pattern is not None else None
+    return pattern
 
 
 def target_at(part: Table, key: str, source: str, captures: int) -> Template:

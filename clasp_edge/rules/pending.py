@@ -7,6 +7,7 @@ under way is named as lost. Time runs on while the router is off, where its cloc
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from clasp_edge.rules.daytime import Came
 from clasp_edge.rules.model import Action, Event
 from clasp_edge.rules.values import MISSING
 
@@ -61,6 +63,8 @@ class Stored(msgspec.Struct, array_like=True):
 
     wall_s: float
     pending: list[Pending]
+    came: list[Came] = []
+    """Times of day that were had, and are not to be made up for."""
 
 
 class Journal(Protocol):
@@ -85,9 +89,10 @@ class PendingStore:
         """Go on with what is stored. Returns what is lost, in words."""
         stored = self._journal.notes().get(NAME)
         self._journal.keep_notes(self._source)
+        if stored is not None or self._engine.days.came():
+            self.changed()
         if stored is None:
             return []
-        self.changed()
         try:
             document = msgspec.msgpack.decode(stored, type=Stored)
         except msgspec.DecodeError:
@@ -131,7 +136,15 @@ class PendingStore:
             log.warning("rules: more is under way than is stored, %d delays, fades and holds", len(records))
         self._left_out = left_out
         wall_s = host.wall_s() if host.clock_is_set() else 0.0
-        return msgspec.msgpack.encode((wall_s, records)) if records else b""
+        came = self._engine.days.came()[:MAX_RECORDS]
+        return msgspec.msgpack.encode((wall_s, records, came)) if records or came else b""
+
+
+def recall_times(engine: Engine, stored: bytes | None) -> None:
+    """Have the engine know which times of day were had before this process. Before its rules are loaded."""
+    if stored is not None:
+        with contextlib.suppress(msgspec.DecodeError):  # `restore` says so
+            engine.days.remember(msgspec.msgpack.decode(stored, type=Stored).came)
 
 
 def _encoded(one: Pending) -> bytes | None:

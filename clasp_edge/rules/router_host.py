@@ -326,6 +326,9 @@ class RouterHost:
         local = time.localtime(wall_s)
         return local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec + wall_s % 1, local.tm_wday
 
+    def up_before_s(self) -> float:
+        return self._clock.up_before_s
+
     def clock_is_set(self) -> bool:
         return clock_synchronised() or self.wall_s() > _NEVER_BEFORE_S
 

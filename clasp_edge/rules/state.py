@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from clasp_edge.rules.host import Timer
 from clasp_edge.rules.model import Event, Rule
-from clasp_edge.rules.trace import Trace
+from clasp_edge.rules.trace import KEPT, Trace
 from clasp_edge.rules.transforms import Memory
 from clasp_edge.rules.values import MISSING, equal
 from clasp_edge.wire import WireError, encode_value
@@ -94,7 +94,7 @@ class Bounded(OrderedDict[K, V], Generic[K, V]):
         dropped: Any = self[key]
         del self[key]
         if isinstance(dropped, tuple):
-            dropped = dropped[0]  # a hold: the timer, and what has begun to hold
+            dropped = dropped[0]  # the timer, and what it is for
         if hasattr(dropped, "cancel"):
             dropped.cancel()
 
@@ -115,12 +115,12 @@ class RuleState:
     """One loaded rule: its counts, its sides of thresholds, its timers. Most rules need few of the tables: each is made
     when it is first asked for."""
 
-    def __init__(self, rule: Rule, rules: int = 1, budget: Budget | None = None) -> None:
-        """One of so many rules; `budget` is for the tables of all."""
+    def __init__(self, rule: Rule, kept: int = KEPT, budget: Budget | None = None) -> None:
+        """`kept`: as many evaluations are remembered; `budget` is for the tables of all rules."""
         self.rule = rule
         self._budget = budget
         self.enabled = rule.enabled
-        self.trace = Trace(rules)
+        self.trace = Trace(kept)
         self.spent = 0.0
         self.spent_at_s = 0.0
         self.stamp: int | None = None
@@ -144,8 +144,8 @@ class RuleState:
     # Timing, by address where the rule's trigger stands for many of them, else by "".
 
     @cached_property
-    def settling(self) -> Bounded[str, Timer]:
-        """Values that are to stay as they are for a while (`settle_ms`)."""
+    def settling(self) -> Bounded[str, tuple[Timer, str]]:
+        """Values that are to stay as they are for a while (`settle_ms`), with their addresses."""
         return Bounded(MAX_KEYS, self._budget)
 
     @cached_property

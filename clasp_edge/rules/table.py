@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from clasp_edge.wire import WireError, encode_value
@@ -41,8 +41,6 @@ class Table:
 
     Of thousands of rules each key is asked for: what is not there is looked for once, and without a call.
     """
-
-    __slots__ = ("_asked", "_groups", "_report", "path", "raw", "sound")
 
     def __init__(self, raw: Mapping[str, Any], path: str, report: Report) -> None:
         self.raw = raw
@@ -176,24 +174,21 @@ class Table:
             return None
         return tuple(value)
 
-    def tables(self, key: str, default: Any = REQUIRED) -> Iterator[Table]:
+    def tables(self, key: str, default: Any = REQUIRED) -> list[Table]:
         """The tables of a list, or the single one that stands for it."""
         value = self.value(key, default)
+        found: list[Table] = []
         if key not in self.raw:
-            return
-        # A parsed file has dicts: the check against the abstract class is for all else, and slow.
-        if type(value) is dict or isinstance(value, Mapping):
-            yield Table(value, f"{self.path}.{key}", self._watched)
-            return
-        if not isinstance(value, list):
-            self.wrong(key, f"must be a table or a list of tables, not {quoted(value)}")
-            return
-        for index, row in enumerate(value):
-            if type(row) is dict or isinstance(row, Mapping):
-                yield Table(row, f"{self.path}.{key}[{index}]", self._watched)
-            else:
+            return found
+        listed = isinstance(value, list)
+        for index, row in enumerate(value if listed else (value,)):
+            # A parsed file has dicts: the check against the abstract class is for all else, and slow.
+            if type(row) is not dict and not isinstance(row, Mapping):
                 self.wrong(key, f"must be a table or a list of tables, not {quoted(value)}")
-                return
+                break
+            place = f"{self.path}.{key}[{index}]" if listed else f"{self.path}.{key}"
+            found.append(Table(row, place, self._watched))
+        return found
 
     def inner(self, key: str, raw: Mapping[str, Any]) -> Table:
         """A table found at `key` by other means."""
@@ -203,10 +198,16 @@ class Table:
         """Report unknown keys. Whether everything asked of this table was there and right."""
         asked = self._asked
         for key in self.raw:
-            if key not in asked and not any(key in words for words in self._groups):
-                known = dict.fromkeys([*asked, *(word for words in self._groups for word in words)])
-                self.wrong(str(key), f"unknown key; {closest(str(key), list(known))}")
+            if key not in asked and not self._is_among(key):
+                self._unknown(str(key))
         return self.sound
+
+    def _is_among(self, key: str) -> bool:
+        return any(key in words for words in self._groups)
+
+    def _unknown(self, key: str) -> None:
+        known = dict.fromkeys([*self._asked, *(word for words in self._groups for word in words)])
+        self.wrong(key, f"unknown key; {closest(key, list(known))}")
 
     def _watched(self, key: str, sentence: str) -> None:
         self.sound = False

@@ -39,11 +39,10 @@ class Timing:
         if (rule.settle_s or rule.throttle_s or rule.for_s) and not self._engine.may_wait(state, event):
             return False
         if rule.settle_s:
-            if (timer := state.settling.pop(key, None)) is not None:
-                timer.cancel()
-            state.settling[key] = self._host.call_later(
-                rule.settle_s, lambda: self._settled(state, trigger, key, event)
-            )
+            if (settling := state.settling.pop(key, None)) is not None:
+                settling[0].cancel()
+            timer = self._host.call_later(rule.settle_s, lambda: self._settled(state, trigger, key, event))
+            state.settling[key] = timer, event.address
             return False
         if rule.throttle_s and not self._throttle(state, key, event):
             return False
@@ -113,10 +112,16 @@ class Timing:
         return replace(event, value=self._engine.value(event.address))
 
     def release(self, state: RuleState, address: str) -> None:
-        """The trigger does not hold any more (a value came back over its threshold)."""
+        """The trigger does not hold any more: a value came back over its threshold, or is none of those that count."""
         for key in (address, EVERYTHING):
-            if (held := state.made("holding").pop(key, None)) is not None:
+            settling = state.made("settling").get(key)
+            if settling is not None and settling[1] == address:
+                settling[0].cancel()
+                del state.settling[key]
+            held = state.made("holding").get(key)
+            if held is not None and held[1].address == address:
                 held[0].cancel()
+                del state.holding[key]
                 self._host.under_way()
 
     def review(self, state: RuleState) -> Iterator[None]:
@@ -181,7 +186,10 @@ class Timing:
 
     def pause(self, state: RuleState) -> None:
         """End what waits to be evaluated; intervals and silences go on, and find the rule disabled."""
-        for timers in (state.made("settling"), state.made("trailing"), state.made("streaks")):
+        for settling, _ in state.made("settling").values():
+            settling.cancel()
+        state.made("settling").clear()
+        for timers in (state.made("trailing"), state.made("streaks")):
             for timer in timers.values():
                 timer.cancel()
             timers.clear()

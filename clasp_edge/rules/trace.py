@@ -42,6 +42,11 @@ class Entry:
         return f"{what}: {'fired' if self.fired else 'no: ' + self.reason}"[:LONGEST]
 
 
+def kept_of_each(rules: int) -> int:
+    """Evaluations to remember for each of so many rules."""
+    return max(KEPT_AT_LEAST, min(KEPT, KEPT_TOGETHER // max(1, rules)))
+
+
 class Trace:
     """The ring of one rule, with its counts."""
 
@@ -57,9 +62,9 @@ class Trace:
         "refused",
     )
 
-    def __init__(self, rules: int = 1) -> None:
-        """`rules`: how many there are."""
-        self._kept = max(KEPT_AT_LEAST, min(KEPT, KEPT_TOGETHER // max(1, rules)))
+    def __init__(self, kept: int = KEPT) -> None:
+        """`kept`: as many evaluations (`kept_of_each`)."""
+        self._kept = kept
         self._ring: deque[Entry] | None = None
         self.evaluated = 0
         self.fired = 0

@@ -220,7 +220,10 @@ def _smooth(part: Table, compiler: _Compiler, depth: int, step: int) -> Transfor
         if given is None or not finite(given):
             return value
         last = memory.get(step, float(given))
-        memory[step] = smoothed = last + factor * (given - last)
+        smoothed = last + factor * (given - last)
+        if not finite(smoothed):
+            smoothed = given  # the two are further apart than any float
+        memory[step] = smoothed
         return smoothed
 
     return smooth
@@ -234,7 +237,8 @@ def _rate_limit(part: Table, compiler: _Compiler, depth: int, step: int) -> Tran
         if given is None or not finite(given):
             return value
         last = memory.get(step, float(given))
-        memory[step] = limited = last + max(-most, min(most, given - last))
+        limited = last + max(-most, min(most, given - last))
+        memory[step] = limited = limited if finite(limited) else given
         return limited
 
     return rate_limit

@@ -70,6 +70,7 @@ class KnownClock(Clock):
         self._writing = threading.Lock()
         self.last_known_s = self._read()
         """Unix time; CLOCK_IS_SET_S where none was kept."""
+        self._up_before_s = self.last_known_s
 
     def since_boot_s(self) -> float:
         """Seconds, those of a sleeping machine included."""
@@ -80,6 +81,10 @@ class KnownClock(Clock):
         if wall_s >= self.last_known_s - SLACK_S or not self._doubts():
             return wall_s
         return self.last_known_s + self.since_boot_s() - self._started_s
+
+    @property
+    def up_before_s(self) -> float:
+        return self._up_before_s
 
     @property
     def doubted(self) -> bool:

@@ -117,16 +117,6 @@ def test_null_is_a_value(daemon: Daemon, tmp_path: Path) -> None:
     assert typed(daemon, "get", "/null/a").stdout == "null\n"
 
 
-def test_who_reads_only_the_head_is_no_fault(daemon: Daemon) -> None:
-    told = "".join(f"set /head/{number} {number}\n" for number in range(500))
-    assert typed(daemon, "bundle", told=told).returncode == 0
-    command = f"{sys.executable} -m clasp_edge get '/head/*' | head -n 1"
-    environment = os.environ | {"CLASP_EDGE_URL": daemon.ws_url}
-    found = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True, env=environment)
-    assert found.stdout == "/head/0 0\n"
-    assert found.stderr == ""
-
-
 def test_no_router_a_wrong_token_and_what_the_router_refuses(daemon: Daemon) -> None:
     nobody = typed(daemon, "get", "/a", "--url", "ws://127.0.0.1:1")
     assert nobody.returncode == 3

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from support.anybody import as_anybody
 
 from clasp_edge.config.load import ConfigError, load_config
-from clasp_edge.config.sources import Sources, drop_ins
+from clasp_edge.config.sources import LARGE_BYTES, Sources, Unreadable, drop_ins, read
 
 Write = Callable[..., Path]
 
@@ -129,3 +130,30 @@ def test_a_file_in_place_of_the_directory_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "conf.d").write_text("")
     (tmp_path / "clasp-edge.toml").write_text("")
     assert drop_ins(tmp_path / "clasp-edge.toml") == []
+
+
+ONE_AND_ALL = [
+    "a = {b = 1,}", "a = {\n b = 1\n}", 'a = "\\e[0m"', 'a = "\\x41"', "a = 07:32", "a = 1979-05-27T07:32",  # TOML 1.1
+    "a = 1e400", "a = nan", "a = 1979-05-27 07:32:00Z", "a . b = 1", "a = 9223372036854775808",
+    "a = 1\na = 2", "[a]\n[a]", "[a.b]\n[a]\nb.c = 1", "a = [1,,2]", "a = 01", 'a = "\x7f"', "a = tru",
+    "a = 2021-02-30", f"a = {'[' * 200}1{']' * 200}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ONE_AND_ALL)
+def test_what_is_toml_depends_neither_on_the_size_of_the_file_nor_on_who_reads_it(text: str, write: Write) -> None:
+    def verdict(text: str) -> str:
+        try:
+            return repr(read(write(text)))
+        except Unreadable as problem:
+            return f"is not TOML: {problem}"
+
+    large = text + "\n# rules" * (LARGE_BYTES // 8 + 1)
+    with ThreadPoolExecutor(1) as thread:
+        found = [
+            verdict(text),
+            verdict(large),
+            thread.submit(verdict, f"{large} that a reload reads").result(),
+        ]
+    same = {sentence.replace("TzInfo(UTC)", "datetime.timezone.utc").partition(" (at ")[0] for sentence in found}
+    assert len(same) == 1, found

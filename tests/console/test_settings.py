@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,26 @@ def test_a_claim_during_a_trial_stays(daemon: Daemon) -> None:
     assert ask(daemon, {"request": "settings", "action": "show"})[0] == 401
     shown = ask(daemon, {"request": "settings", "action": "show"}, **bearer)[1]["result"]["options"]
     assert next(each["value"] for each in shown if each["key"] == "limits.max_sessions") == 77
+
+
+def test_while_settings_are_read_everybody_else_is_served(daemon: Daemon) -> None:
+    # A file that comes as slowly as one of thousands of rules on a board.
+    slow = daemon.directory / "conf.d" / "slow.toml"
+    slow.parent.mkdir()
+    os.mkfifo(slow)
+    with ThreadPoolExecutor(2) as others:
+        asked = others.submit(request, daemon, "try", changes={"limits.max_sessions": 50})
+        with slow.open("w") as late:  # somebody reads it
+            undone = others.submit(request, daemon, "undo")
+            assert value(daemon, "limits.max_sessions") == 77
+            with WsClient(daemon.ws_url) as client:
+                assert client.hello().welcome.name
+            slow.unlink()
+            slow.write_text("")
+            late.write("[limits]\nmax_subscriptions = 9\n")
+        assert asked.result()["changes"]
+        assert undone.result() == {"undone": True}
+    assert value(daemon, "limits.max_sessions") == 77
 
 
 def test_a_router_that_dies_on_trial_comes_back_as_before(daemon: Daemon) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.plane_rig import Rig, set_payload
+from support.plane_rig import EXPIRED_AT_ONCE, Rig, set_payload
 
 from clasp_edge.dataplane.account import Accounts, Charge, Holding
 
@@ -148,4 +149,26 @@ def test_more_than_the_total_is_the_affair_of_params_alone() -> None:
         assert greedy(holding, 1024) > 400_000
         assert rig.plane.max_bytes == most
         holding.close()
+    rig.close()
+
+
+@pytest.mark.parametrize("evict", [True, False])
+def test_what_is_remembered_of_cleared_params_leaves_room_for_params(evict: bool) -> None:
+    """Long addresses that somebody sets and clears cost nobody a param."""
+    rig = Rig()
+    rig.plane.versions = True
+    rig.plane.evict = evict
+    rig.plane.max_bytes = MIB
+    writer = rig.line(b"writer")
+    writer.feed([set_payload(b"/kept", "x")])
+    for number in range(700):
+        address = b"/%d/" % number + b"a" * 900
+        writer.feed([set_payload(address, 1), set_payload(address, None, ttl=EXPIRED_AT_ONCE)])
+        rig.plane.expire()
+    assert rig.plane.tombstones > 600
+    for number in range(16):
+        writer.feed([set_payload(b"/p/%d" % number, "x" * 40_000)])
+    assert rig.plane.params == 17
+    assert not writer.peer.refused
+    assert 100 < rig.plane.tombstones < 500
     rig.close()

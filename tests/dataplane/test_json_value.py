@@ -126,3 +126,17 @@ def test_a_value_that_no_frame_holds_is_not_made() -> None:
     """Four and a half bytes for each of the text: what becomes of it is for the caller to say."""
     with pytest.raises(ValueError, match="too long"):
         typed_payload(b"[" + b"1," * 20_000 + b"1]")
+
+
+@pytest.mark.parametrize("special", [b"", b'\\"', b"\\\\", b"\\n", b"\n", b"\x1f", b"\xc3\xa9", b"\xff", b"\x22"])
+def test_strings_are_read_eight_bytes_at_a_time(special: bytes) -> None:
+    """Whatever stands where, also in the last bytes, where there are no eight, and in keys that differ in one byte."""
+    for size in range(19):
+        for at in range(size + 1):
+            text = b"!" * at + special + b"~" * (size - at)
+            _same(b'"%s"' % text)
+            _same(b'["%s", "%s"  ]' % (text, text))
+            _same(b'{"%s": 1, "a%s": 2, "%sb": "%s"}' % (text, text, text, text))
+    for size in (1, 2, 3, 4, 7, 8, 9, 16, 17):
+        keys = [b"k" * at + b"K" + b"k" * (size - 1 - at) for at in range(size)]
+        assert typed_payload(b"{%s}" % b",".join(b'"%s":1' % key for key in keys))[1][:2] == size.to_bytes(2, "big")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -11,17 +13,23 @@ from outages.network import Client, Router
 
 NONE = "(none)"
 
+ANSWER_S = 60.0
+"""A router that others leave no processor may take as long to show its state; that is no disagreement."""
+
 State = Mapping[str, object]
 
 
 async def state_of(router: Router) -> dict[str, object]:
     """All params of a router; something that no other one has where it does not answer."""
-    with contextlib.suppress(OSError, TimeoutError):
-        client = await Client(router.tcp).open()
-        try:
-            return await client.params()
-        finally:
-            client.close()
+    until_s = time.monotonic() + ANSWER_S
+    while time.monotonic() < until_s:
+        with contextlib.suppress(OSError, TimeoutError):
+            client = await Client(router.tcp).open()
+            try:
+                return await client.params()
+            finally:
+                client.close()
+        await asyncio.sleep(0.1)
     return {"(no answer)": router.name}
 
 

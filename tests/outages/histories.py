@@ -31,7 +31,7 @@ PEACE_S = 15.0
 SETTLED_S = 3.0
 """After they do, for events that are still on their way."""
 
-WRITABLE_S = 15.0
+WRITABLE_S = 60.0
 """Within this time what a new client writes after that, at whatever router, stands everywhere."""
 
 TOPOLOGIES: dict[str, dict[str, tuple[str, ...]]] = {

@@ -179,6 +179,61 @@ def test_time_of_day_waits_for_the_clock_and_makes_up_for_what_it_missed() -> No
     assert [line for line in unset.after("wait 60") if line.startswith("r:")] == ["r: event /out"]
 
 
+@pytest.mark.parametrize("timing", ["for_s = 2", "settle_ms = 2000"])
+@pytest.mark.parametrize("pattern", ["/door", "/do*"])
+def test_what_does_not_stay_as_it_has_to_be_ends_the_wait(timing: str, pattern: str) -> None:
+    rule = one(f'type = "change", pattern = "{pattern}", to = [true, 1]') + timing + "\n"
+    world = World(rule)
+    assert world.after("set /door true", "wait 1", "set /door false", "wait 9") == []
+    assert world.after("set /door true", "wait 1", "set /door 1", "set /other false", "wait 2") == ["r: event /out"]
+    assert world.after("set /door false", "wait 9") == []
+
+
+def test_what_waits_for_one_address_is_not_ended_by_another() -> None:
+    world = World(
+        one('type = "change", pattern = "/a", to = true }, { type = "change", pattern = "/b", to = true').replace(
+            "trigger = {", "trigger = [{").replace("true }\ndo", "true }]\ndo") + "for_s = 2\n"
+    )  # fmt: skip
+    assert world.after("set /a true", "wait 1", "set /b false", "wait 1.1") == ["r: event /out"]
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(2**63 - 1, 0), (-(2**63), 2**63 - 1), (0, 2**63 - 1)])
+@pytest.mark.parametrize("curve", ["linear", "elastic_out"])
+def test_a_fade_of_whole_numbers_stays_within_64_bits(begins: int, ends: int, curve: str) -> None:
+    fade = f'{{ fade = "/x", to = {ends}, over_s = 1, rate_hz = 10, curve = "{curve}" }}'
+    world = World(one('type = "event", pattern = "/go"', fade))
+    steps = world.after(f"set /x {begins}", "event /go", "wait 2")
+    values = [int(line.rpartition(" ")[2]) for line in steps]
+    assert len(values) > 9
+    assert values[-1] == ends
+    assert all(-(2**63) <= value < 2**63 for value in values)
+
+
+@pytest.mark.parametrize("expression", ["value % 2 == 0", "value[3] > 1", 'value["on"]', "value < 1", "value(1)"])
+@pytest.mark.parametrize("value", ['"%999999999d"', "[1]", "{}", "null"])
+def test_no_value_breaks_an_expression(expression: str, value: str) -> None:
+    world = World(
+        one('type = "set", pattern = "/x"').replace("do =", f"when = [{{ expression = '{expression}' }}]\ndo =")
+        + one('type = "set", pattern = "/x"', '{ publish = "/after" }').replace('"r"', '"after"')
+    )
+    assert world.after(f"set /x {value}")[-1:] == ["after: event /after"]
+    assert world.engine.states["r"].trace.refused + world.engine.states["r"].trace.fired == 1
+
+
+@pytest.mark.parametrize("kind", ['"smooth", factor = 0.5', '"rate_limit", max_delta = 1e308'])
+def test_what_remembers_stays_finite(kind: str) -> None:
+    world = World(one('type = "set", pattern = "/x"', f'{{ set = "/y", transform = {{ type = {kind} }} }}'))
+    done = world.after("set /x -1.7e308", "set /x 1.7e308", "set /x -1.7e308", "set /x 1.0", "set /x 1.0")
+    assert len(done) == 5
+    assert not any("inf" in line.lower() or "nan" in line.lower() for line in done)
+
+
+def test_an_increment_past_every_number_writes_nothing() -> None:
+    world = World(one('type = "event", pattern = "/go"', '{ increment = "/x", by = 1e308 }'))
+    world.after("set /x 1e308", "event /go")
+    assert "finite" in world.engine.states["r"].trace.last_error
+
+
 def test_what_is_unchanged_by_a_reload_goes_on() -> None:
     waiting = one('type = "event", pattern = "/go"', '{ delay_s = 10 }, { publish = "/end" }')
     world = World(waiting)

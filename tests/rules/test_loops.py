@@ -52,6 +52,14 @@ def test_a_loop_is_ended_and_named(round_s: float) -> None:
     assert len(link.told) < 5 * FIRST_TRY
 
 
+def test_a_handshake_that_is_said_to_be_one_goes_on() -> None:
+    link = Link(0.02, {**EVENT, "handshake": True})
+    link.comes("/there/a")
+    link.world.pass_time(20)
+    assert link.state.enabled
+    assert len(link.told) > 900
+
+
 def test_what_goes_round_slowly_may_go_on() -> None:
     link = Link(SLOWEST_S * 1.5)
     link.comes("/there/a")

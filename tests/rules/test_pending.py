@@ -11,7 +11,8 @@ from support.daemon import Daemon
 from support.live import eventually, get, put
 
 from clasp_edge import wire
-from clasp_edge.rules.pending import NAME, PendingStore, collect, resume
+from clasp_edge.rules.dry_run import MONDAY_S
+from clasp_edge.rules.pending import NAME, PendingStore, collect, recall_times, resume
 
 DELAYED = one('type = "set", pattern = "/in/*"', '{ set = "/on/{1}" }, { delay_s = 10 }, { set = "/off/{1}" }')
 FADED = one('type = "event", pattern = "/go"', '{ fade = "/level", to = 1.0, start = 0.0, over_s = 10, rate_hz = 1 }')
@@ -103,6 +104,41 @@ def test_what_is_over_is_stored_no_more(toml: str, begin: str) -> None:
     world.after("wait 20")
     documents.commit()
     assert documents.stored is None
+
+
+DAILY = """
+[[rule]]
+id = "daily"
+trigger = { type = "time", at = "10:00", catch_up_s = 3600 }
+do = [{ publish = "/daily" }]
+"""
+
+
+def test_a_time_of_day_that_was_had_is_not_made_up_for() -> None:
+    before = World(DAILY)
+    documents = Documents()
+    store = PendingStore(before.engine, documents)
+    store.restore()
+    before.under_way = store.changed  # type: ignore[method-assign]
+    assert before.after("at 10:05") == ["daily: event /daily"]
+    documents.commit()
+    for stored, comes in ((documents.stored, 0), (None, 1)):
+        after = World("", starts_s=before.wall_s() + 60)
+        recall_times(after.engine, stored)
+        after.take(DAILY)
+        assert len(after.done) == comes
+        assert len(after.after("at 10:05")) == 1  # the next day
+
+
+@pytest.mark.parametrize(("up_until", "comes"), [("10:01", 0), ("09:59", 1), ("23:00", 1)])
+def test_without_a_journal_it_is_known_until_when_the_router_was_up(up_until: str, comes: int) -> None:
+    hours, minutes = map(int, up_until.split(":"))
+
+    class Again(World):
+        def up_before_s(self) -> float:
+            return MONDAY_S + hours * 3600 + minutes * 60
+
+    assert len(Again(DAILY, starts_s=MONDAY_S + 10 * 3600 + 120).done) == comes
 
 
 def test_a_document_that_cannot_be_read_is_named() -> None:

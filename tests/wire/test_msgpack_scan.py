@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clasp_edge.wire import WireError
+from clasp_edge.wire.errors import Kind
 from clasp_edge.wire.legacy import decode_payload
 from clasp_edge.wire.msgpack_scan import MAX_NESTING, end_of_object
 
@@ -95,3 +96,20 @@ def test_claimed_counts_allocate_nothing() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("value", [[None] * 32_000, [[]] * 5_000, [{}] * 5_000, [[[[1]]]] * 2_000])
+def test_what_would_take_long_to_build_is_refused(value: object) -> None:
+    packed = msgpack.packb(value)
+    assert len(packed) < 65_535
+    with pytest.raises(WireError) as caught:
+        end_of_object(packed)
+    assert caught.value.kind is Kind.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "value", [[0.5] * 7_280, [{"type": "SET", "address": "/a", "value": None}] * 2_300, [[]] * 3_000]
+)
+def test_what_fills_a_payload_is_not(value: object) -> None:
+    packed = msgpack.packb(value)
+    assert end_of_object(packed) == len(packed)

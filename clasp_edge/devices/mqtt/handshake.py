@@ -182,6 +182,7 @@ def _admit(connection: Connection, packet: Connect, identity: Identity | None) -
     session.begin(connection, packet, expiry_s)
     share_anew(router.places, identity)
     session.bridge = packet.bridge
+    session.repeats = packet.flagless
     session.will = will
     if will is not None:
         session.changed()

@@ -78,6 +78,7 @@ class Session(MqttReceiver):
         "keep_alive_s",
         "left_us",
         "problem_information",
+        "repeats",
         "server",
         "subscriptions",
         "unshown",
@@ -99,6 +100,8 @@ class Session(MqttReceiver):
         self.left_us = 0
         self.ended = False
         self.bridge = False
+        self.repeats = False
+        """Its client speaks 3.1 (codec/decoder.py)."""
         self.is_ghost = False
         self.keep_alive_s = 0
         self.problem_information = True
@@ -290,7 +293,7 @@ class Session(MqttReceiver):
 
     def on_packet(self, first: int, body: bytes) -> None:
         try:
-            packet = decode(first, body, self.version)
+            packet = decode(first, body, self.version, repeats=self.repeats)
             self._handle(packet)
         except MqttError as error:
             self.on_fault(error.reason, error.text)

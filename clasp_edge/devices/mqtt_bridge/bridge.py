@@ -30,14 +30,16 @@ from clasp_edge.devices.mqtt_bridge.events import (
 from clasp_edge.devices.mqtt_bridge.exchange import KINDS, SIGNALS, Exchange
 from clasp_edge.devices.mqtt_bridge.expiries import Expiries
 from clasp_edge.devices.mqtt_bridge.handover import Handover
+from clasp_edge.devices.mqtt_bridge.journal_place import Log
 from clasp_edge.devices.mqtt_bridge.link import Link
 from clasp_edge.devices.mqtt_bridge.loops import BLOCKED_S, LoopBreaker, Trails
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping, MappingError, MappingTable
 from clasp_edge.devices.mqtt_bridge.queue import Message, OutQueue, Record
+from clasp_edge.devices.mqtt_bridge.recovery import Recovery, place_of
 from clasp_edge.devices.mqtt_bridge.resync import Resync
 from clasp_edge.devices.mqtt_bridge.status import Status
 from clasp_edge.devices.mqtt_bridge.versions import Versions
-from clasp_edge.devices.values import encoded_value_of, payload_of, use_in_dataplane
+from clasp_edge.devices.values import payload_of, use_in_dataplane
 from clasp_edge.wire import (
     Absent,
     MessageType,
@@ -82,7 +84,7 @@ class Bridge(RawAdapter):
 
     def __init__(
         self, plane: Plane, name: str, config: BridgeConfig, client_id: str, daemon_id: str, loop: AbstractEventLoop,
-        clock: Clock, random: Random,
+        clock: Clock, random: Random, journal: Log | None = None,
     ) -> None:  # fmt: skip
         use_in_dataplane()
         self.name = name
@@ -91,7 +93,12 @@ class Bridge(RawAdapter):
         self._clock = clock
         self.daemon_id = daemon_id
         self._table = MappingTable(config.map)
-        self._queue = OutQueue(config.queue_kib * 1024, config.queue_age_s)
+        place = place_of(journal, self._table, name, loop)
+        self._queue = OutQueue(config.queue_kib * 1024, config.queue_age_s, place)
+        writer = f"bridge:{name}".encode()
+        self._recovery = Recovery(
+            place, journal, self._table, writer, self._queue.offer, self._pump, clock.monotonic_s, loop
+        )  # fmt: skip
         self._echoes = EchoMemory()
         self._loops = LoopBreaker()
         self.trails = Trails()
@@ -130,6 +137,7 @@ class Bridge(RawAdapter):
         for subscription in self._subscriptions:
             self.plane.trie.add(subscription)
         self._status.state("connecting", "")
+        self._recovery.start()
         self._link.start()
 
     def stop(self) -> None:
@@ -137,6 +145,7 @@ class Bridge(RawAdapter):
         for subscription in self._subscriptions:
             self.plane.trie.discard(subscription)
         self._stop_settling()
+        self._recovery.close()
         self._expiries.close()
         self._link.stop()
         self._handover.close()
@@ -152,25 +161,27 @@ class Bridge(RawAdapter):
     # ---- from the router ----
 
     def on_deliveries(  # type: ignore[override]
-        self, deliveries: list[tuple[Sink, int, bytes, bytes | None, Message | None, bool]]
+        self, deliveries: list[tuple[Sink, int, bytes, bytes | None, Message | None, bool, int]]
     ) -> None:
         now_s = self._clock.monotonic_s()
-        for origin, signal, address, frame, message, gone in deliveries:
+        for origin, signal, address, frame, message, gone, logged in deliveries:
             # What this bridge wrote came from the broker, which has it.
             if origin is not self:
-                self.carry(address, signal, frame, origin, now_s, CLEARING if gone else message)
+                self.carry(address, signal, frame, origin, now_s, CLEARING if gone else message, logged)
         self._pump()
 
     def carry(
         self, address: bytes, signal: int, frame: bytes | None, origin: Sink | None, now_s: float,
-        message: Message | None = None,
+        message: Message | None = None, logged: int = 0,
     ) -> None:  # fmt: skip
-        """Queue a change: a frame, or what an MQTT client published; with neither, the param's value at its turn."""
+        """Queue a change: a frame, or what an MQTT client published; with neither, the param's value at its turn.
+        `logged` is its number in the journal's log, 0 without one."""
         found = self._table.outward(address)
         if found is None or (message is CLEARING and not found[0].config.retain):
             return
         record = Record(*found, address, frame if message is None else None, signal == SignalType.PARAM, now_s)
         record.message = message
+        record.logged = logged if found[0].config.policy == "log" else 0
         if record.is_param and found[0].is_sealed:
             self._exchange.written(record)
         if isinstance(origin, Bridge):
@@ -182,7 +193,8 @@ class Bridge(RawAdapter):
                 said = frame[ADDRESS_AT + len(address) : end]
             if said is not None and not self._passes(origin, address, said, now_s):
                 return
-        self._queue.offer(record)
+        if not self._recovery.holds(record):
+            self._queue.offer(record)
         self._status.touch()
 
     def _passes(self, origin: Bridge, address: bytes, said: bytes, now_s: float) -> bool:
@@ -554,7 +566,7 @@ class Bridge(RawAdapter):
 
     def _publish(self, address: bytes, message: Arrived) -> None:
         if message.signal == "stream" or message.binary:
-            code, data = _encoded(message)
+            code, data = message.encoded()
             signal = KINDS.get(message.signal, SignalType.EVENT)
             payload = encode_payload(Publish(address=address.decode(), signal=signal, value=decode_value(code, data)))
             self.taken(message, self.publish(payload, address))
@@ -584,9 +596,3 @@ class Bridge(RawAdapter):
     def trouble(self, reason: str) -> None:
         """Say what was refused or went wrong."""
         self._status.trouble(reason)
-
-
-def _encoded(message: Arrived) -> tuple[int, bytes]:
-    if message.binary:
-        return encode_value(message.payload)
-    return encoded_value_of(message.payload)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from clasp_edge.devices.mqtt_bridge.queue import Record
+from clasp_edge.devices.values import encoded_value_of
+from clasp_edge.wire import encode_value
 
 NO_EXPIRY = 0xFFFFFFFF
 """In place of the seconds that a message has to live."""
@@ -72,6 +74,10 @@ class Arrived:
     qos: int = 0
     properties: bytes = b""
     expiry_s: int = NO_EXPIRY
+
+    def encoded(self) -> tuple[int, bytes]:
+        """Type and data of its value. Raises WireError."""
+        return encode_value(self.payload) if self.binary else encoded_value_of(self.payload)
 
 
 @dataclass(slots=True, frozen=True)

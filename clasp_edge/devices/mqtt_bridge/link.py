@@ -186,7 +186,7 @@ class Link:
             self._failed.pop(session.broker, None)
         else:
             self._failed[session.broker] = time.monotonic()
-        self.handover.put(Down(reason))
+        self.handover.put(Down(reason if len(self._brokers) == 1 else f"{session.broker}: {reason}"))
         return lasted_s
 
     def _turn(self, session: Session) -> str:

@@ -14,6 +14,7 @@ from random import Random
 from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.config.model import Config
 from clasp_edge.devices.mqtt_bridge.bridge import Bridge
+from clasp_edge.devices.mqtt_bridge.journal_place import Log
 from clasp_edge.router.router import Router
 from clasp_edge.wire import Value
 
@@ -24,10 +25,11 @@ MACHINE_ID = Path("/etc/machine-id")
 
 
 class Bridges:
-    """The bridges of one daemon, by name."""
+    """The bridges of one daemon, by name. `journal` is the one that keeps a log, if any does."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, journal: Log | None) -> None:
         self._router = router
+        self._journal = journal
         self._random = Random()
         # Of this process, not of this installation: what a broker has retained from an earlier life is news to us.
         self._daemon_id = uuid.uuid4().hex[:12]
@@ -67,6 +69,7 @@ class Bridges:
             router.loop,
             router.clock,
             self._random,
+            self._journal,
         )
         bridge.start()
         return bridge

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 
+from clasp_edge.devices.mqtt_bridge.journal_place import JournalPlace
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
 
 Message = tuple[bytes, bytes, int, int, bool]
@@ -23,8 +24,8 @@ class Record:
     value is read when it is sent."""
 
     __slots__ = (
-        "address", "again", "born_s", "frame", "is_param", "mapping", "message", "number", "qos", "topic", "version",
-        "via",
+        "address", "again", "born_s", "frame", "is_param", "logged", "mapping", "message", "number", "qos", "topic",
+        "version", "via",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +43,7 @@ class Record:
         self.again = False  # repeats a value the broker seems to lack
         self.number = 0  # as sent in an envelope: where it is sent again it is the same
         self.version = 0  # the same for a param's
+        self.logged = 0  # its number in the journal's log, if that keeps it until the broker has it
 
     @property
     def size(self) -> int:
@@ -93,6 +95,24 @@ class _Line:
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.flying)
+
+
+class _Log(_Line):
+    """Like a line, and the journal is told what waits in it."""
+
+    def __init__(self, place: JournalPlace | None) -> None:
+        super().__init__()
+        self._place = place
+
+    def offer(self, record: Record) -> None:
+        super().offer(record)
+        if record.logged and self._place is not None:
+            self._place.waits(record.logged)
+
+    def left(self, record: Record) -> None:
+        super().left(record)
+        if record.logged and self._place is not None:
+            self._place.done(record.logged)
 
 
 class _Latest(_Line):
@@ -159,16 +179,17 @@ class _Latest(_Line):
 
 
 class OutQueue:
-    """All that one bridge has to send. `max_bytes` bounds what carries frames, `max_age_s` (0: any) the log's age."""
+    """All that one bridge has to send. `max_bytes` bounds what carries frames, `max_age_s` (0: any) the log's age.
+    `place` is told what of the journal's log waits in it."""
 
-    def __init__(self, max_bytes: int, max_age_s: float) -> None:
+    def __init__(self, max_bytes: int, max_age_s: float, place: JournalPlace | None = None) -> None:
         self.online = False
         self.dropped: Counter[str] = Counter()
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
         self._bytes = 0
         self._latest = _Latest()
-        self._log = _Line()
+        self._log = _Log(place)
         self._passing = _Line()
         self._turn = 0
 

@@ -35,6 +35,9 @@ TOLD_PER_S = 256
 LEAST_TOLD = 64
 """Values of one address that are remembered as told, by the time they count: four times what a hand at 60 Hz makes."""
 
+STEPS = 5
+"""So often the same in a row."""
+
 ROUNDING = 0.0051
 """A fader in percent is off by half a step, one of 7 bits by less; of values above 1 so much of the value."""
 
@@ -117,7 +120,9 @@ def _rounded(value: float) -> Hashable:
 
 
 class _Record:
-    __slots__ = ("contacts", "crossings", "held_s", "recent", "said_s", "told", "told_s", "touched_s", "window_s")
+    __slots__ = (
+        "contacts", "crossings", "held_s", "recent", "said_s", "same", "told", "told_s", "touched_s", "window_s",
+    )  # fmt: skip
 
     def __init__(self, now_s: float) -> None:
         self.told: OrderedDict[Hashable, float] = OrderedDict()
@@ -125,7 +130,7 @@ class _Record:
         self.held_s = 0.0
         self.window_s = self.touched_s = now_s
         self.recent: list[Hashable] = []
-        self.crossings = self.contacts = 0
+        self.crossings = self.contacts = self.same = 0
 
 
 class EchoMemory:
@@ -170,6 +175,7 @@ class EchoMemory:
             return
         value = comparable(known)
         told = record.told
+        record.same = record.same + 1 if told and value == next(reversed(told)) else 0
         told[value] = now_s
         told.move_to_end(value)
         while len(told) > 1 and (len(told) > self._max_told or next(iter(told.values())) < now_s - self._echo_s):
@@ -184,6 +190,15 @@ class EchoMemory:
         """The newest value that it was told, as `comparable` has it; None where none is known."""
         record = self._records.get(address)
         return next(reversed(record.told), None) if record is not None else None
+
+    def looks_relative(self, address: bytes) -> bool:
+        """Whether it has been told one whole number again and again: no fader's position is that, but an encoder's
+        steps and a button's presses are."""
+        record = self._records.get(address)
+        if record is None or record.same < STEPS:
+            return False
+        value = next(reversed(record.told), None)
+        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
     def told_s(self, address: bytes) -> float:
         """When it was told something at this address last."""

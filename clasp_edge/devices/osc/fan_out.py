@@ -1,8 +1,8 @@
 """What all devices are to be told, in slices: a message that goes to hundreds of them holds nobody else up for long.
 
 Each device's deliveries stay in their order. What is little is done at once; the rest waits for the loop's next turn,
-of a param the newest value that no event came behind; above a bound it is done at once whatever that costs. Knows no
-OSC.
+of a param the newest value that no event came behind. Above a bound devices let go of values that wait, and are told
+later how those params stand then; events wait on, and where there are too many of them, are told at once. Knows no OSC.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import time
 from asyncio import AbstractEventLoop, Handle
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 log = logging.getLogger("clasp_edge.osc")
@@ -21,18 +21,28 @@ _FRAME, _BUNDLE = 2, 4
 SLICE_S = 0.003
 """Of CPU, before everybody else has a turn."""
 
-HEAD_BYTES = 500
-"""What a delivery that waits takes beside its frame."""
+HEAD_BYTES = 250
+"""What a delivery that waits takes beside its frame: once, however many devices it waits for."""
+
+PART_BYTES = 400
+"""What a device takes for something that waits by itself, or for what waits of a bundle."""
+
+MEMBER_BYTES = 8
+"""What it takes for each of a bundle's."""
 
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 
-
 AT_ONCE = 32
-"""Deliveries of one device before the next one's; those of one bundle stay together."""
+"""Deliveries of one device before the next one's; those of one bundle stay together, up to the next number."""
+
+BUNDLE_AT_ONCE = 128
+"""Of a bundle: more of them take a slice by themselves."""
 
 
 class Receiver(Protocol):
-    """A device as this sees it."""
+    """A device as this sees it. To those of one `profile` the same things are expendable."""
+
+    profile: Any
 
     def take(self, deliveries: Sequence[Any]) -> None:
         """Handle what was delivered."""
@@ -40,15 +50,25 @@ class Receiver(Protocol):
     def replaceable(self, delivery: Any) -> bytes | None:
         """The address of a param of which only the newest value counts; None for what has to be told each time."""
 
+    def expendable(self, delivery: Any) -> bool:
+        """Whether it can be let go where too much waits: a value, which is followed by a newer one or told later."""
+
+    def outrun(self, since_us: int) -> None:
+        """Values were let go that were said since then (Unix microseconds)."""
+
+
+Part = tuple[bytes | None, Sequence[Any]]
+"""One delivery, with the address where it is replaceable, or what belongs to one bundle."""
+
 
 class _Pending:
-    """What one device is still to be told."""
+    """What one device is still to be told, since `since_us`."""
 
-    __slots__ = ("deliveries", "places")
+    __slots__ = ("parts", "places", "since_us")
 
-    def __init__(self) -> None:
-        self.deliveries: OrderedDict[int, tuple[bytes | None, Any]] = OrderedDict()
-        """With the address where it is replaceable."""
+    def __init__(self, since_us: int) -> None:
+        self.since_us = since_us
+        self.parts: OrderedDict[int, Part] = OrderedDict()
         self.places: dict[bytes, int] = {}
         """Where the newest values are that nothing else has come behind."""
 
@@ -57,11 +77,19 @@ class FanOut:
     """All devices of one server. `cpu_s` is CPU time of this thread: other programs make no slice short. A delivery is
     `(origin, signal, frame, tail, bundle, marks)`, as `source.Party` has it."""
 
-    def __init__(self, loop: AbstractEventLoop, cpu_s: Callable[[], float] = time.thread_time) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        cpu_s: Callable[[], float] = time.thread_time,
+        wall_us: Callable[[], int] = lambda: int(time.time() * 1e6),
+    ) -> None:
         self._loop = loop
         self._cpu_s = cpu_s
+        self._wall_us = wall_us
         self._line: OrderedDict[Receiver, _Pending] = OrderedDict()
         self._bytes = 0
+        self._held: dict[tuple[int, int], int] = {}
+        """How many devices have the same part, by its first delivery and its length."""
         self._number = 0
         self._turn: Handle | None = None
         self._slice_s = -1.0
@@ -82,35 +110,49 @@ class FanOut:
         """Tell a device, now if there is time."""
         if self._turn is None:
             self._begin_slice()
-        if not self._line and not self._busy and self._has_time():
+        if not self._line and not self._busy and len(deliveries) <= BUNDLE_AT_ONCE and self._has_time():
             self._tell(receiver, deliveries)
             return
         pending = self._line.get(receiver)
         if pending is None:
-            pending = self._line[receiver] = _Pending()
-        for delivery in deliveries:
-            self._put(pending, receiver.replaceable(delivery), delivery)
+            pending = self._line[receiver] = _Pending(self._wall_us())
+        for part in _parts(deliveries):
+            self._put(pending, receiver.replaceable(part[0]) if len(part) == 1 else None, part)
         self._work()
 
     def close(self) -> None:
         """Tell nobody any more."""
         self._line.clear()
+        self._held.clear()
         self._bytes = 0
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
 
-    def _put(self, pending: _Pending, address: bytes | None, delivery: Any) -> None:
+    def _put(self, pending: _Pending, address: bytes | None, part: Sequence[Any]) -> None:
+        self._hold(part)
         self._number += 1
         if address is None:
             pending.places.clear()
         else:
             before = pending.places.get(address)
             if before is not None:
-                self._bytes -= _size(pending.deliveries.pop(before)[1])
+                self._release(pending.parts.pop(before)[1])
             pending.places[address] = self._number
-        pending.deliveries[self._number] = address, delivery
-        self._bytes += _size(delivery)
+        pending.parts[self._number] = address, part
+
+    def _hold(self, part: Sequence[Any]) -> None:
+        key = id(part[0]), len(part)
+        count = self._held.get(key, 0)
+        self._held[key] = count + 1
+        self._bytes += _share(part) if count else _share(part) + _size(part)
+
+    def _release(self, part: Sequence[Any]) -> None:
+        key = id(part[0]), len(part)
+        count = self._held.pop(key) - 1
+        self._bytes -= _share(part) if count else _share(part) + _size(part)
+        if count:
+            self._held[key] = count
 
     def _go_on(self) -> None:
         """A turn of the loop's: a slice of its own."""
@@ -132,28 +174,64 @@ class FanOut:
     def _work(self) -> None:
         if self._busy:
             return  # what a device is told now comes before what it is told because of that
+        if self._bytes > MAX_WAITING_BYTES and not self._has_time():
+            self._relieve()
         while self._line and (self._has_time() or self._bytes > MAX_WAITING_BYTES):
             receiver, pending = self._line.popitem(last=False)
             some = self._some(pending)
-            if pending.deliveries:
+            if pending.parts:
                 self._line[receiver] = pending
             self._tell(receiver, some)
 
     def _some(self, pending: _Pending) -> list[Any]:
-        """What is next; no bundle is taken apart."""
-        waiting = pending.deliveries
+        """What is next; no bundle is taken apart further."""
         some: list[Any] = []
-        while waiting:
-            number, (address, delivery) = waiting.popitem(last=False)
-            if len(some) >= AT_ONCE and not (delivery[_BUNDLE] and delivery[_BUNDLE] == some[-1][_BUNDLE]):
-                waiting[number] = address, delivery
-                waiting.move_to_end(number, last=False)
+        while pending.parts:
+            number, (address, part) = next(iter(pending.parts.items()))
+            if some and len(some) + len(part) > AT_ONCE:
                 break
-            self._bytes -= _size(delivery)
-            some.append(delivery)
+            del pending.parts[number]
+            self._release(part)
+            some.extend(part)
             if address is not None and pending.places.get(address) == number:
                 del pending.places[address]
         return some
+
+    def _relieve(self) -> None:
+        """Have devices let go of values, those first that have waited for longest, until half of what may wait does."""
+        lasting: dict[tuple[int, int, int], list[Any]] = {}
+        for receiver, pending in list(self._line.items()):
+            if self._bytes <= MAX_WAITING_BYTES // 2:
+                return
+            if not self._let_go(receiver, pending, lasting):
+                continue
+            if not pending.parts:
+                del self._line[receiver]
+            try:
+                receiver.outrun(pending.since_us)
+            except Exception:
+                log.exception("a device could not be told what it was not told")
+
+    def _let_go(self, receiver: Receiver, pending: _Pending, lasting: dict[tuple[int, int, int], list[Any]]) -> bool:
+        """Take the values out of what waits; whether there were any. `lasting` is what is left of parts that were
+        looked through before."""
+        before, pending.parts = pending.parts, OrderedDict()
+        pending.places.clear()
+        any_gone = False
+        for number, (_, part) in before.items():
+            key = id(receiver.profile), id(part[0]), len(part)
+            left = lasting.get(key)
+            if left is None:
+                left = lasting[key] = [delivery for delivery in part if not receiver.expendable(delivery)]
+            if len(left) == len(part):
+                pending.parts[number] = None, part
+                continue
+            any_gone = True
+            if left:
+                self._hold(left)
+                pending.parts[number] = None, left
+            self._release(part)
+        return any_gone
 
     def _tell(self, receiver: Receiver, deliveries: Sequence[Any]) -> None:
         self._busy = True
@@ -165,5 +243,28 @@ class FanOut:
             self._busy = False
 
 
-def _size(delivery: Any) -> int:
-    return HEAD_BYTES + len(delivery[_FRAME])
+def _parts(deliveries: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Each by itself, those of one bundle together."""
+    begin = 0
+    while begin < len(deliveries):
+        bundle = deliveries[begin][_BUNDLE]
+        end = begin + 1
+        if bundle:
+            if deliveries[-1][_BUNDLE] == bundle:
+                end = len(deliveries)
+            while end < len(deliveries) and deliveries[end][_BUNDLE] == bundle:
+                end += 1
+        while begin < end:
+            yield deliveries[begin : min(end, begin + BUNDLE_AT_ONCE)]
+            begin += BUNDLE_AT_ONCE
+        begin = end
+
+
+def _share(part: Sequence[Any]) -> int:
+    """What each device takes for it."""
+    return PART_BYTES + MEMBER_BYTES * len(part)
+
+
+def _size(part: Sequence[Any]) -> int:
+    """What all devices that have it take together."""
+    return sum(HEAD_BYTES + len(delivery[_FRAME]) for delivery in part)

@@ -13,7 +13,7 @@ from clasp_edge.wire.compact import decode_payload
 _HEADER_BYTES = 4
 
 
-KNOWN_BYTES = 65_536
+KNOWN_BYTES = 262_144
 KNOWN_COST = 300
 """Of messages that were made lately: many devices are told the same burst, one after the other."""
 

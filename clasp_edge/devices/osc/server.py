@@ -116,7 +116,7 @@ class OscServer:
         )  # fmt: skip
         self._answers = Answers(router.plane, self.counters)
         self._resyncs = Resyncs(router.loop)
-        self._fan_out = FanOut(router.loop)
+        self._fan_out = FanOut(router.loop, wall_us=router.clock.wall_us)
         self._adopt(config, access)
         self.static = ConfiguredTargets(
             router.loop, self._udp[0], self.counters, self._new_static, self._found,

@@ -6,6 +6,7 @@ longest has to go.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.string cimport memcmp
 
 from clasp_edge.dataplane.sink cimport Delivery
 
@@ -15,6 +16,10 @@ RELATIVE = TIMETAGS_RELATIVE
 HOP = MARK_HOP
 REMOTE = MARK_REMOTE
 END = MARK_END
+
+
+cdef tuple _last = None         # what was delivered last in this pass,
+cdef uint64_t _last_seq = 0     # and which change of a param that was
 
 
 cdef class Party(Adapter):
@@ -27,7 +32,14 @@ cdef class Party(Adapter):
         cdef Sink origin = <Sink>delivery.origin
         cdef Source source
         cdef int marks = 0
+        cdef bytes frame
+        global _last, _last_seq
         try:
+            if not self.inbox:
+                self.plane.core.adapters.append(self)
+            if _last is not None and delivery.seq and delivery.seq == _last_seq and _last[0] is origin:
+                self.inbox.append(_last)    # the same write goes to many devices
+                return
             tail = None
             number = 0
             if type(origin) is Source:
@@ -41,13 +53,25 @@ cdef class Party(Adapter):
                     marks = MARK_REMOTE | mark_of(origin.route.answer)
                 else:
                     marks = mark_of(origin.loop_mark)
-            if not self.inbox:
-                self.plane.core.adapters.append(self)
-            self.inbox.append((origin, delivery.signal,
-                               PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size), tail, number,
-                               marks))
+            if _last is not None:
+                # So does the same event: what waits for them is one object.
+                frame = <bytes>_last[2]
+                if (_last[0] is origin and _last[1] == delivery.signal and _last[4] == number and _last[5] == marks
+                        and _last[3] == tail and <size_t>len(frame) == delivery.size
+                        and memcmp(<char*>frame, delivery.frame, delivery.size) == 0):
+                    self.inbox.append(_last)
+                    return
+            _last = (origin, delivery.signal, PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size),
+                     tail, number, marks)
+            _last_seq = delivery.seq
+            self.inbox.append(_last)
         except Exception:
             pass                        # no memory: a param is told again with its next change
+
+    def run(self):
+        global _last
+        _last = None                    # it would keep its origin alive
+        Adapter.run(self)
 
 
 cdef inline int mark_of(int answer) noexcept:

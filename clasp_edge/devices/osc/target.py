@@ -22,7 +22,7 @@ from clasp_edge.devices.osc.links import Link
 from clasp_edge.devices.osc.loops import Loops
 from clasp_edge.devices.osc.profile import Profile
 from clasp_edge.devices.osc.rate_limit import Member, Pacer
-from clasp_edge.devices.osc.resync import Resyncs, addresses_of
+from clasp_edge.devices.osc.resync import Resyncs, addresses_of, changed_addresses
 from clasp_edge.devices.osc.source import END, HOP, REMOTE, Party, Source
 from clasp_edge.router.stored import when_stored
 from clasp_edge.wire import SignalType, decode_value
@@ -41,6 +41,9 @@ SET_TYPE = 0x21
 ADDRESS_AT = 8
 """Where the address stands in every SET and PUBLISH frame the router sends (wire.md 1, 2.3): behind the header, type,
 flags and its own length."""
+
+CLOCK_SLACK_US = 1_000_000
+"""Before the first value that was let go: the clock may have been set back a little since."""
 
 JUST_SAID_S = 0.1
 """What a device has said so shortly before it is told the state belongs to its coming back; it is not told that."""
@@ -104,6 +107,10 @@ class Target(Party):
         self._closed = False
         self._untold: Iterator[bytes | None] = iter(())
         self._resync_since_s = 0.0
+        self._hinted = False
+        """It was said once that what looks like steps of an encoder is taken for echoes."""
+        self._missed_us = self._catching_us = 0
+        self._catch_up: TimerHandle | None = None
         self._awaits_commit = False
         self._resyncs_again = False
         # By address, as `comparable` has them.
@@ -143,7 +150,7 @@ class Target(Party):
         self._untold = iter(())
         self._pacer.close()
         self._loops.gone(self)
-        for timer in (self._check, self._rest):
+        for timer in (self._check, self._rest, self._catch_up):
             if timer is not None:
                 timer.cancel()
         self.link = None
@@ -158,6 +165,15 @@ class Target(Party):
             return None
         address = address_in(frame)
         return None if self._is_event(address, signal) else address
+
+    def expendable(self, delivery: Any) -> bool:
+        """Whether it is a value, not something that happens."""
+        return not self._is_event(address_in(delivery[2]), delivery[1])
+
+    def outrun(self, since_us: int) -> None:
+        """It was not told values that were set since then (Unix microseconds): it is told how they stand soon."""
+        self._missed_us = min(self._missed_us or since_us, since_us)
+        self._await_rest()
 
     def take(self, deliveries: Sequence[Any]) -> None:
         if self._closed:
@@ -226,6 +242,13 @@ class Target(Party):
             if self._corrects(address, known):
                 return False, True
             self._counters.echoes += 1
+            if not self._hinted and self._memory.looks_relative(address):
+                self._hinted = True
+                log.warning(
+                    "OSC %s: repetitions of what it is told at %s are not taken; if that is a button or a relative "
+                    "encoder, name it in osc.events",
+                    self.name, address[:256].decode("utf-8", "replace"),
+                )  # fmt: skip
             self._unbelieve(address, comparable(known))
             return True, False
         answer = self._memory.answers(address, now_s)
@@ -262,6 +285,8 @@ class Target(Party):
         """Tell it every current value it is subscribed to (or those of one pattern), a few at a time."""
         if not self.profile.initial:
             return
+        if only is not None and self._catching_us:
+            only = None  # what it missed is among all
         patterns = [only] if only is not None else [s.pattern for s in self.subscriptions.values()]
         self._untold = addresses_of(self.plane, patterns, self.scopes)
         self._resync_since_s = self._loop.time() - JUST_SAID_S
@@ -291,6 +316,7 @@ class Target(Party):
             if address is None:
                 break
             if not address:
+                self._catching_us = 0
                 return False
             if events is not None and events.matches(address):
                 continue  # it was told when it happened
@@ -299,6 +325,21 @@ class Target(Party):
         return True
 
     # ---- inside ----
+
+    def _await_rest(self) -> None:
+        if self._catch_up is None:
+            self._catch_up = self._loop.call_later(CHECK_S, self._tell_missed)
+
+    def _tell_missed(self) -> None:
+        self._catch_up = None
+        if self._resyncs.has(self) or self._awaits_commit:
+            self._await_rest()  # behind what it is being told
+            return
+        self._catching_us, self._missed_us = self._missed_us, 0
+        patterns = [s.pattern for s in self.subscriptions.values()]
+        self._untold = changed_addresses(self.plane, patterns, self._catching_us - CLOCK_SLACK_US)
+        self._resync_since_s = self._loop.time() - JUST_SAID_S
+        self._resyncs.start(self)
 
     def _wants(self, address: bytes) -> bool:
         return any(subscription.pattern.matches(address) for subscription in self.subscriptions.values())

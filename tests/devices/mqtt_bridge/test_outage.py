@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from support.bridged import Bridged, Map, bridge_config
+from support.bridged import Bridged, Map, Onlooker, bridge_config
 from support.client import WsClient
-from support.live import eventually
+from support.live import eventually, put
 from support.load import Load, first_seen
 from support.mosquitto import Mosquitto
 from support.netns import THEIRS, Namespace, why_not
@@ -161,6 +161,40 @@ def test_beyond_its_bound_a_log_drops_the_oldest_and_says_how_many() -> None:
         got = first_seen(there.sync())["/log/n"]
         assert got == list(range(100 - len(got), 100))
         assert left.status("dropped") == 100 - len(got) > 0
+
+
+def test_what_waits_in_a_log_outlives_a_router_that_is_killed() -> None:
+    with (
+        Mosquitto(persistent=True) as broker,
+        Bridged(bridge_config([broker.url], [LOG]), sets={"journal.mode": "strict"}) as box,
+    ):
+
+        def say(*numbers: int) -> None:
+            client = box.crowd.ws("writer")
+            for number in numbers:
+                client.send(wire.Publish("/log/event", wire.SignalType.EVENT, number))
+            put(client, "/stored", numbers[-1])  # acknowledged when it is in the journal, and so is what went before
+
+        say(0)
+        heard = box.listener("/log/foreign")
+        with Onlooker(broker.port) as device:
+            device.publish("log/foreign", b"1")
+        heard.recv_until(wire.Publish)
+        box.wait_sent()
+        broker.kill()
+        box.wait_state("down")
+        say(*range(1, 50))
+        box.daemon.restart()
+        say(*range(50, 60))  # behind what is read from the log
+        box.daemon.kill()
+        broker.start()
+        with Onlooker(broker.port, "log/#") as onlooker:
+            box.daemon.start()
+            eventually(lambda: onlooker.payloads("log/event")[-1:] == [b"59"], 40.0)
+            found = [int(payload) for payload in onlooker.payloads("log/event")]
+        assert found == list(range(found[0], 60))
+        assert found[0] <= 1
+        assert onlooker.payloads("log/foreign") == []  # what came from the broker does not go back there
 
 
 def test_drop_sends_nothing_that_was_written_meanwhile() -> None:

@@ -302,3 +302,23 @@ def test_a_hand_is_told_no_answers_until_it_rests(answers_too: bool) -> None:
         assert [hand for _, _, hand in room.found] == [known(59)]
     else:
         assert room.found == []
+
+
+def test_steps_of_an_encoder_are_no_positions_of_a_fader() -> None:
+    """What is said of a device that repeats them: the same whole number in a row, not a fader that rests or a blinking
+    lamp."""
+    rig = Rig()
+    said: tuple[tuple[bytes, list[Value]], ...] = (
+        (b"/wheel", [1] * 8),
+        (b"/button", [True] * 8),
+        (b"/fader", [0.5] * 8),
+        (b"/lamp", [0, 1] * 4),
+        (b"/ramp", [0.1 * step for step in range(8)]),
+        (b"/name", ["x"] * 8),
+    )
+    for address, values in said:
+        for number, value in enumerate(values):
+            rig.memory.told(address, known(value), 1.0 + number / 20, number)
+    steps = [address for address in (b"/wheel", b"/button", b"/fader", b"/lamp", b"/ramp", b"/name", b"/none")
+             if rig.memory.looks_relative(address)]  # fmt: skip
+    assert steps == [b"/wheel", b"/button"]

@@ -6,7 +6,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from clasp_edge.devices.osc.fan_out import MAX_WAITING_BYTES, SLICE_S, FanOut
+from clasp_edge.devices.osc.fan_out import BUNDLE_AT_ONCE, MAX_WAITING_BYTES, SLICE_S, FanOut
 
 
 class Turns:
@@ -35,16 +35,19 @@ class Rig:
         self.loop = Turns()
         self.cpu_s = 1.0
         self.told: list[tuple[str, int]] = []
-        self.fan_out = FanOut(cast("AbstractEventLoop", self.loop), lambda: self.cpu_s)
+        self.fan_out = FanOut(cast("AbstractEventLoop", self.loop), lambda: self.cpu_s, lambda: int(self.cpu_s * 1e6))
 
 
 class Receiver:
     """A device that costs so much CPU each time it is told something."""
 
+    profile = None
+
     def __init__(self, rig: Rig, name: str, cost_s: float = 0.001) -> None:
         self.rig = rig
         self.name = name
         self.cost_s = cost_s
+        self.outrun_us: list[int] = []
 
     def take(self, deliveries: Sequence[Any]) -> None:
         self.rig.cpu_s += self.cost_s
@@ -52,6 +55,12 @@ class Receiver:
 
     def replaceable(self, delivery: Any) -> bytes | None:
         return cast("bytes | None", delivery[1])
+
+    def expendable(self, delivery: Any) -> bool:
+        return delivery[1] is not None or bool(delivery[4])
+
+    def outrun(self, since_us: int) -> None:
+        self.outrun_us.append(since_us)
 
 
 def delivery(number: int, size: int = 20, *, address: bytes | None = None, bundle: int = 0) -> tuple[Any, ...]:
@@ -152,3 +161,47 @@ def test_the_newest_value_waits_in_its_place_also_while_others_are_told() -> Non
     assert got[: len(told)] == told
     assert {number % 100 for number in got} == set(range(40))
     assert [number for number in got if number >= 100] == list(range(100, 140))
+
+
+def test_a_scene_for_hundreds_waits_once() -> None:
+    """What goes to many devices takes its bytes once, so it is told in slices, all of it."""
+    rig = Rig()
+    receivers = [Receiver(rig, str(number)) for number in range(256)]
+    scene = [delivery(number, bundle=1) for number in range(500)]
+    for receiver in receivers:
+        rig.fan_out.add(receiver, scene)
+    assert len(rig.told) <= 4 * BUNDLE_AT_ONCE
+    assert rig.fan_out._bytes < 4 * 1024 * 1024
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert rig.fan_out._bytes == 0
+    assert len(rig.told) == 256 * 500
+    assert not any(receiver.outrun_us for receiver in receivers)
+
+
+def test_a_large_bundle_is_told_in_parts() -> None:
+    rig = Rig()
+    desk = Receiver(rig, "desk", SLICE_S)
+    rig.fan_out.add(desk, [delivery(number, bundle=1) for number in range(3 * BUNDLE_AT_ONCE)])
+    assert len(rig.told) == BUNDLE_AT_ONCE
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert [number for _, number in rig.told] == list(range(3 * BUNDLE_AT_ONCE))
+
+
+def test_above_the_bound_values_are_let_go_and_events_are_not() -> None:
+    rig = Rig()
+    other, desk = Receiver(rig, "other", 1.0), Receiver(rig, "desk", 1.0)
+    rig.fan_out.add(other, [delivery(0)])
+    began_us = int(rig.cpu_s * 1e6)
+    count = 3 * MAX_WAITING_BYTES // 60_000
+    rig.fan_out.add(desk, [delivery(-1)])
+    for number in range(count):
+        rig.fan_out.add(desk, [delivery(number, 60_000, address=b"/%d" % number)])
+    assert began_us in desk.outrun_us, "it is told them later, from the first one on"
+    assert rig.told == [("other", 0)], "nobody waits for that"
+    assert rig.fan_out._bytes <= MAX_WAITING_BYTES
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert rig.told[1] == ("desk", -1)
+    assert rig.fan_out._bytes == 0

@@ -36,13 +36,25 @@ PROTOCOL_NAMES = {"MQTT": (V311, V5), "MQIsdp": (V31,)}
 BRIDGE = 0x80
 """Added to the level by a bridge of Mosquitto: it wants no echo, and the retain flag as it was published."""
 
+MAX_FILTERS = 2048
+"""Of one SUBSCRIBE or UNSUBSCRIBE: 8 ms of reading; what is done with them is done in parts."""
 
-def decode(first: int, body: bytes, version: int) -> Packet:
-    """The packet with this first byte and body. `version` is 4 or 5; a CONNECT brings its own. Raises MqttError."""
+
+DUP = 0x08
+
+REPEATED = frozenset({PacketType.PUBREL, PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE})
+"""What has the DUP flag in 3.1 (2.1) when it is sent again; later versions reserve the bit."""
+
+
+def decode(first: int, body: bytes, version: int, *, repeats: bool = False) -> Packet:
+    """The packet with this first byte and body. `version` is 4 or 5; a CONNECT brings its own. `repeats`: the client
+    is one of 3.1, which marks more than PUBLISH as sent before. Raises MqttError."""
     try:
         kind = PacketType(first >> 4)
     except ValueError:
         raise malformed("packet type 0") from None
+    if repeats and kind in REPEATED:
+        first &= ~DUP
     if kind is not PacketType.PUBLISH and first & 0x0F != FIXED_FLAGS.get(kind, 0):
         raise malformed(f"the flags of {kind.name} are {first & 0x0F}")
     reader = Reader(body)
@@ -157,10 +169,14 @@ def _ack(reader: Reader, first: int, version: int) -> Packet:
     return Ack(type=kind, packet_id=packet_id, reason=reason, properties=properties)
 
 
+def _too_many_filters() -> MqttError:
+    return MqttError(Reason.QUOTA_EXCEEDED, f"more than {MAX_FILTERS} topic filters in one packet")
+
+
 def _subscribe(reader: Reader, first: int, version: int) -> Packet:
     packet_id = _packet_id(reader)
     properties = read_properties(reader, PacketType.SUBSCRIBE) if version == V5 else {}
-    filters = []
+    filters: list[SubscribeFilter] = []
     while reader.left():
         text = reader.text("topic filter")
         options = reader.number(1, "subscription options")
@@ -169,6 +185,8 @@ def _subscribe(reader: Reader, first: int, version: int) -> Packet:
             raise malformed(f"subscription options 0x{options:02X}")
         if retain_handling == 3:
             raise protocol_error("retain handling 3")
+        if len(filters) == MAX_FILTERS:
+            raise _too_many_filters()
         filters.append(
             SubscribeFilter(
                 filter=text,
@@ -192,8 +210,10 @@ def _suback(reader: Reader, first: int, version: int) -> Packet:
 def _unsubscribe(reader: Reader, first: int, version: int) -> Packet:
     packet_id = _packet_id(reader)
     properties = read_properties(reader, PacketType.UNSUBSCRIBE) if version == V5 else {}
-    filters = []
+    filters: list[str] = []
     while reader.left():
+        if len(filters) == MAX_FILTERS:
+            raise _too_many_filters()
         filters.append(reader.text("topic filter"))
     if not filters:
         raise protocol_error("UNSUBSCRIBE without a topic filter")

@@ -30,7 +30,7 @@ class Connect(Struct, frozen=True, kw_only=True):
     client_id: str
     version: int = V311
     bridge: bool = False  # of Mosquitto: bit 7 of the level
-    flagless: bool = False  # of 3.1: its CONNACK has no flags
+    flagless: bool = False  # of 3.1: its CONNACK has no flags, and it repeats more than PUBLISH with DUP
     clean_start: bool = True
     keep_alive_s: int = 0
     username: str | None = None

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any, TypeAlias
 
 from clasp_edge.devices.mqtt.codec.primitives import Reader, put_binary, put_text, put_varint
-from clasp_edge.devices.mqtt.codec.reason import malformed, protocol_error
+from clasp_edge.devices.mqtt.codec.reason import MqttError, Reason, malformed, protocol_error
 from clasp_edge.devices.mqtt.codec.types import PacketType
 
 
@@ -87,6 +87,9 @@ _TABLE: dict[int, tuple[int | str, tuple[int, ...]]] = {
     Property.SHARED_SUBSCRIPTION_AVAILABLE: (1, (_P.CONNACK,)),
 }
 
+MAX_REPEATED = 128
+"""User properties of one packet: a millisecond of work. Whoever may not even log in can send 13,000 of them."""
+
 _NEVER_ZERO = frozenset({Property.RECEIVE_MAXIMUM, Property.MAXIMUM_PACKET_SIZE, Property.SUBSCRIPTION_IDENTIFIER})
 
 
@@ -114,7 +117,10 @@ def read_properties(reader: Reader, packet: int) -> dict[int, Any]:
         if kind == 1 and value > 1:
             raise protocol_error(f"property 0x{number:02X} is neither 0 nor 1")
         if number == Property.USER_PROPERTY or (number == Property.SUBSCRIPTION_IDENTIFIER and packet == _P.PUBLISH):
-            found.setdefault(number, []).append(value)
+            values = found.setdefault(number, [])
+            values.append(value)
+            if len(values) > MAX_REPEATED:
+                raise MqttError(Reason.QUOTA_EXCEEDED, f"more than {MAX_REPEATED} properties 0x{number:02X}")
         elif number in found:
             raise protocol_error(f"property 0x{number:02X} is there twice")
         else:

@@ -247,6 +247,21 @@ def test_noise_does_no_harm(first: int, body: bytes, version: int) -> None:
         pytest.param(0x10, b"\0\4MQTT\3\2\0\0\0\0", V5, Reason.UNSUPPORTED_PROTOCOL_VERSION, id="level 3"),
         pytest.param(0x10, b"\0\4MQTT\4\3\0\0\0\0", V5, Reason.MALFORMED_PACKET, id="reserved connect flag"),
         pytest.param(0x10, b"\0\4MQTT\4\x0a\0\0\0\0", V5, Reason.MALFORMED_PACKET, id="will QoS without a will"),
+        pytest.param(
+            0x10,
+            b"\0\4MQTT\5\2\0\0\x85\5" + b"\x26\0\0\0\0" * 129 + b"\0\1x",
+            V5,
+            Reason.QUOTA_EXCEEDED,
+            id="CONNECT with many user properties",
+        ),
+        pytest.param(
+            0x82,
+            b"\0\1" + b"\0\1a\0" * 2049,
+            V311,
+            Reason.QUOTA_EXCEEDED,
+            id="SUBSCRIBE with many filters",
+        ),
+        pytest.param(0xA2, b"\0\1" + b"\0\1a" * 2049, V311, Reason.QUOTA_EXCEEDED, id="UNSUBSCRIBE from many"),
         pytest.param(0x10, b"\0\4MQTT\4\x42\0\0\0\0\0\0", V5, Reason.MALFORMED_PACKET, id="password without user"),
     ],
 )

@@ -47,6 +47,34 @@ def test_the_connack_of_3_1_has_no_flags(broker: Broker) -> None:
     client.receive(b"waiting")
 
 
+def test_a_client_of_3_1_says_what_it_repeats(broker: Broker) -> None:
+    """PUBREL, SUBSCRIBE and UNSUBSCRIBE have the DUP flag there (3.1, 2.1); in 3.1.1 it ends the connection."""
+    name, topic = fresh("c"), fresh()
+    connect = mqtt.connect(name, 3, protocol="MQIsdp", clean=False)
+    again = 0x08
+    first = broker.open(V311)
+    first.send(connect)
+    first.recv_raw()
+    first.send(mqtt.publish(topic, b"once", qos=2, packet_id=7))
+    assert first.recv_raw()[0] == mqtt.PUBREC
+    first.send(mqtt.packet(mqtt.PUBREL, 2 | again, b"\0\7"))
+    assert first.recv_raw() == (mqtt.PUBCOMP, 0, b"\0\7")
+    first.vanish()
+    client = broker.open(V311)
+    client.send(connect)
+    client.recv_raw()
+    client.send(mqtt.packet(mqtt.PUBREL, 2 | again, b"\0\7"))
+    assert client.recv_raw() == (mqtt.PUBCOMP, 0, b"\0\7")
+    filter_ = len(topic).to_bytes(2, "big") + topic.encode()
+    client.send(mqtt.packet(mqtt.SUBSCRIBE, 2 | again, b"\0\x08" + filter_ + b"\1"))
+    assert client.recv_raw() == (mqtt.SUBACK, 0, b"\0\x08\1")
+    client.send(mqtt.packet(mqtt.UNSUBSCRIBE, 2 | again, b"\0\x09" + filter_))
+    assert client.recv_raw() == (mqtt.UNSUBACK, 0, b"\0\x09")
+    newer = broker.client(V311)
+    newer.send(mqtt.packet(mqtt.PUBREL, 2 | again, b"\0\7"))
+    newer.expect_closed()
+
+
 def test_mqtt_3_2_2_2_clean_start_has_no_session(broker: Broker, version: int) -> None:
     """3.1.1: [MQTT-3.2.2-1]."""
     name = fresh("c")
