@@ -22,14 +22,12 @@ COMPILED_AS_IT_IS = [
 
 CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 
-# Used at start-up or for a replay: compiled in two thirds of the time.
+# Used at start-up or for a replay, or mostly calls of Python: compiled in two thirds of the time.
 RARELY_RUN = {
     "clasp_edge/dataplane/system.pyx",
     "clasp_edge/journal/log_scan.pyx",
     "clasp_edge/journal/restore.pyx",
-    "clasp_edge/rules/actions.py",
-    "clasp_edge/rules/parse.py",
-    "clasp_edge/rules/patterns.py",
+    *COMPILED_AS_IT_IS,
 }
 
 # Line tracing and C assertions cost speed; the sanitiser build of `make fuzz` turns its own flags on by CFLAGS. No -g:

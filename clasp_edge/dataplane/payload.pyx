@@ -10,7 +10,7 @@ import logging
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcmp, memcpy, strlen
+from libc.string cimport memcmp, memcpy, strchr, strlen
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put64
 from clasp_edge.dataplane.json_value cimport JSON_TOO_LARGE, json_value
@@ -42,6 +42,8 @@ cdef enum:
     T_BYTES = 0x09
     LONGEST_NUMBER = 400        # characters; every double can be written with fewer
 
+# What JSON or a number can begin with, as in devices/values.py. Any other text is only text.
+cdef const char* NEVER_PLAIN = b'"{[-+.0123456789 \t\r\ntfnNiI'
 
 cdef object _encoded_value_of = None
 cdef object _payload_of = None
@@ -72,7 +74,12 @@ cdef void type_payload(const uint8_t* payload, size_t size, uint8_t* target, siz
             _slowly(payload, size, target, room, typed)
         return
     if c <= 0x20 or payload[size - 1] <= 0x20:
-        _slowly(payload, size, target, room, typed)
+        if not utf8_valid(payload, size):
+            _put_text(T_BYTES, payload, size, target, room, typed)
+        elif strchr(NEVER_PLAIN, c) == NULL:
+            _put_text(T_STRING, payload, size, target, room, typed)
+        else:
+            _slowly(payload, size, target, room, typed)
         return
     if size <= LONGEST_NUMBER and (c <= 0x39 or c == b"i" or c == b"I" or c == b"n" or c == b"N"):
         if size == 2 and c == b"-" and payload[1] == b"0":

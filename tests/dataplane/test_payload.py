@@ -26,6 +26,12 @@ payloads = st.lists(pieces, max_size=5).map(b"".join) | st.binary(max_size=30)
 
 
 @given(payloads)
+@example(b"\x01\xff")
+@example(b" \xff \n")
+@example(b"x\n")
+@example(b"\x00")
+@example(b"\x1f5")
+@example(b" 5")
 @example(b"-9223372036854775808")
 @example(b"-0")
 @example(b"1e400")
