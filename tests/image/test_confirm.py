@@ -9,7 +9,7 @@ from clasp_board import confirm, settings
 from clasp_board.confirm import PATIENCE_S, STEADY_S, wait_until_steady
 from clasp_board.daemon_files import CONFIG
 from clasp_board.places import Places
-from clasp_board.problems import read_problems
+from clasp_board.problems import add_problem, read_problems
 from clasp_board.slots import SlotState, read_state, write_state
 
 
@@ -132,3 +132,17 @@ def test_a_daemon_that_does_not_start_is_reported(board: Places, clock: Clock, a
     assert verdict(board, clock, lambda: False) == 1
     assert read_problems(board)[0].startswith("The router does not start.")
     assert (board.firmware / "problems.txt").exists()
+
+
+def test_a_daemon_that_starts_after_all_is_no_problem_any_more(board: Places, clock: Clock, asked: list[str]) -> None:
+    board.boot.write_text("booted=a\nslot=a\ntrying=\n")
+    add_problem(board, "Something else.")
+    said: list[str] = []
+
+    def late() -> bool:
+        said.extend(read_problems(board))
+        return clock() > 2 * PATIENCE_S
+
+    assert verdict(board, clock, late) == 0
+    assert said[-1].startswith("The router does not start.")
+    assert read_problems(board) == ["Something else."]
