@@ -30,8 +30,8 @@ class MappedPages:
         """How often they were let go of."""
 
     def look(self) -> None:
-        """Let go of them, if they are many. Some microseconds, if they are not. Where that cannot be found out, as while
-        no more files can be opened, they stay."""
+        """Let go of them, if they are many. Some microseconds, if they are not. Where that cannot be found out, as
+        while no more files can be opened, they stay."""
         with contextlib.suppress(OSError):
             if _file_bytes() > self._base + MOST_BYTES:
                 self._release()
