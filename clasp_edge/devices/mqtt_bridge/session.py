@@ -202,7 +202,7 @@ class Session:
         for _ in range(READS_PER_TURN):
             self._note(self._client.loop_read())
             sock = self._socket
-            if sock is None or not sock.buffered or self._reason:
+            if sock is None or not sock.buffered or self._reason or self._handover.full:
                 return
 
     def write(self) -> None:
