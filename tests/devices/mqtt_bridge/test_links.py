@@ -15,6 +15,7 @@ from support.mqtt_packets import V311
 from support.old_broker import OldBroker
 
 from clasp_edge import wire
+from clasp_edge.devices.mqtt_bridge.envelope import VALUE_OF_CLIENT, Content, sealed
 
 LATEST: Map = {"topic": "site/#", "address": "/s/**"}
 LOG: Map = {"topic": "log/#", "address": "/log/**", "policy": "log"}
@@ -118,6 +119,13 @@ def test_both_sides_converge_without_mqtt5_and_clasp_edges_say_each_event_once(b
             left.client.send(wire.Publish("/ev/end", wire.SignalType.EVENT, "end"))
             events = [heard.recv_until(wire.Publish).value for _ in range(4)]
             assert events == [0, 1, 2, "end"]
+            # What nobody can take does not take with it what has waited for it.
+            for number, kind in ((1, VALUE_OF_CLIENT), (3, VALUE_OF_CLIENT), (2, 200)):
+                content = Content("other", number, "event", 0, False, ["o"], kind, b"%d" % number, -1, b"")
+                repeater.publish("ev/other", sealed(content))
+            assert [heard.recv_until(wire.Publish).value for _ in range(2)] == [1, 3]
+            repeater.publish("ev/go", b"STOP")
+            eventually(lambda: right.status("last_error").startswith("not taken: ev/go"))
             right.wait_value("/st/text", "42")
             right.wait_value("/st/bytes", b"text")
             assert right.status("last_error").startswith("not taken: ev/go: its payload is not that of a clasp-edge")
