@@ -94,8 +94,8 @@ class Exchange:
         )  # fmt: skip
         retain = record.is_param and record.mapping.config.retain and retains and code != UNRETAINED
         if code == CLEARED:
-            # Everybody who is there hears who says so and when; then the broker is made to forget it.
-            stub = Record(record.mapping, record.topic, record.address, None, True, record.born_s)
+            # Everybody who is there hears who says so and when; then the broker is made to forget it, if it keeps any.
+            stub = Record(record.mapping, record.topic, record.address, None, True, record.born_s) if retain else record
             stub.qos = qos
             said = Outgoing(stub, sealed(content), qos, False, "param", (), False, 0, False, is_sealed=True)
             forget = Outgoing(record, b"", qos, True, "param", (), False, 0, False, is_sealed=True)

@@ -154,6 +154,28 @@ def test_commands_arrive_each_and_are_not_retained_without_mqtt5(broker: Mosquit
         devices.leave()
 
 
+@pytest.mark.parametrize("extra", [["retain_available false"], ["max_inflight_messages 2"]])
+def test_params_that_are_cleared_leave_nothing_under_way(extra: list[str]) -> None:
+    with Mosquitto(extra=extra) as broker:
+        clasp: Map = {"topic": "st/#", "address": "/mqtt/**", "payload": "clasp", "qos": 2}
+        config = bridge_config([broker.url], [clasp])
+        with Bridged(config, mqtt=True) as left, Bridged(config, mqtt=True) as right:
+            devices = Broker(left.daemon.mqtt_address)
+            lamp = devices.client()
+            since = left.status("since")
+            for payload in (b"1", b""):
+                for number in range(20):
+                    lamp.publish(f"lamp/{number}", payload, qos=1, retain=True)
+                if payload:
+                    right.wait_value("/mqtt/lamp/19", 1)
+            lamp.publish("lamp/last", b"2", qos=1, retain=True)
+            right.wait_value("/mqtt/lamp/last", 2)
+            left.wait_sent()
+            assert left.status("since") == since, "the broker has had no more at a time than it takes"
+            assert [right.value(f"/mqtt/lamp/{number}") for number in range(20)] == [None] * 20
+            devices.leave()
+
+
 def test_a_ring_of_bridges_comes_to_rest_without_mqtt5(broker: Mosquitto) -> None:
     ring = [{"topic": "ring/#", "address": "/ring/**", "policy": "log"}]
     with OldBroker(broker.port) as old:
