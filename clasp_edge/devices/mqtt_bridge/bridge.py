@@ -249,6 +249,7 @@ class Bridge(RawAdapter):
                 self._queue.done(record, refused=True)
                 self.trouble(f"larger than the broker takes: {record.topic}")
                 continue
+            self._queue.beside(message.record for message in messages if message.record is not record)
             batch += messages
         if batch:
             self._link.send(up.connection, batch)

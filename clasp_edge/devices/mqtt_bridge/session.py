@@ -202,7 +202,7 @@ class Session:
         for _ in range(READS_PER_TURN):
             self._note(self._client.loop_read())
             sock = self._socket
-            if sock is None or not sock.buffered or self._reason:
+            if sock is None or not sock.buffered or self._reason or self._handover.full:
                 return
 
     def write(self) -> None:
@@ -279,7 +279,10 @@ class Session:
             self._reason = f"refused: {code}"
             self.version_refused = self.mqtt5 and code.value == UNSUPPORTED_VERSION
             return
-        window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        receives: int = getattr(properties, "ReceiveMaximum", 65535)
+        if any(entry.payload == "clasp" for entry in self._config.map):
+            receives = max(1, receives - 1)  # a clear is two messages (`Exchange.outgoing`)
+        window = min(WINDOW, receives)
         self.up = True
         self._up_since_s = time.monotonic()
         self._handover.put(
