@@ -207,6 +207,7 @@ class Daemon:
         for session in list(self._router.connections):
             session.link.abort()
         await asyncio.sleep(0)
+        self._router.endings.finish()
 
     def _apply_config(self) -> None:
         """Have the router and every part look at the configuration, and at who may do what, again."""
