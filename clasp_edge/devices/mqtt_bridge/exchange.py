@@ -102,6 +102,12 @@ class Exchange:
             return [said, forget] if retain else [said]
         return [Outgoing(record, sealed(content), qos, retain, SIGNALS[signal], (), False, 0, False, is_sealed=True)]
 
+    def unsent(self, record: Record) -> None:
+        """It was the last for which there were messages, and they do not go out: nobody is to wait for its number."""
+        at = record.mapping.number
+        if record.number and record.number == self._numbers.get(at):
+            self._numbers[at] -= 1
+
     def _value(self, record: Record) -> tuple[int, bytes, int, bytes, SignalType] | None:
         """Its type, data, word of its time to live, properties and signal; None where it has no value any more."""
         signal = SignalType.PARAM if record.is_param else SignalType.EVENT

@@ -255,11 +255,11 @@ class Session:
 
     def publish(self, message: Outgoing) -> None:
         """Publish; `Done` follows."""
-        properties: Any = of_publish(message) if self.mqtt5 and not message.is_sealed else None
         record = message.record
         try:
+            properties: Any = of_publish(message) if self.mqtt5 and not message.is_sealed else None
             info = self._client.publish(message.record.topic, message.payload, message.qos, message.retain, properties)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             self._handover.put(Done(record, str(error)))
             return
         if info.mid in self._early:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from support.old_broker import OldBroker
 
 from clasp_edge import wire
 from clasp_edge.devices.mqtt_bridge.envelope import VALUE_OF_CLIENT, Content, sealed
+from clasp_edge.devices.mqtt_bridge.ordering import HOLD_S
 
 LATEST: Map = {"topic": "site/#", "address": "/s/**"}
 LOG: Map = {"topic": "log/#", "address": "/log/**", "policy": "log"}
@@ -152,6 +154,20 @@ def test_commands_arrive_each_and_are_not_retained_without_mqtt5(broker: Mosquit
                 assert not lamp.receive(b"TOGGLE").retain
         assert devices.client(V311).subscribe_with_retained("#")[1] == []
         devices.leave()
+
+
+def test_an_event_that_is_too_large_holds_up_no_other() -> None:
+    with Mosquitto(extra=["max_packet_size 2000"]) as broker:
+        clasp: Map = {"topic": "ev/#", "address": "/ev/**", "payload": "clasp", "policy": "log", "retain": False}
+        config = bridge_config([broker.url], [clasp])
+        with Bridged(config) as left, Bridged(config) as right:
+            heard = right.listener("/ev/**")
+            began_s = time.monotonic()
+            for value in (1, "x" * 3000, 2):
+                left.client.send(wire.Publish("/ev/go", wire.SignalType.EVENT, value))
+            assert [heard.recv_until(wire.Publish).value for _ in range(2)] == [1, 2]
+            assert time.monotonic() - began_s < HOLD_S / 2
+            eventually(lambda: left.status("last_error") == "larger than the broker takes: ev/go")
 
 
 @pytest.mark.parametrize("extra", [["retain_available false"], ["max_inflight_messages 2"]])

@@ -10,7 +10,7 @@ from asyncio import new_event_loop
 from clasp_edge.clock import Clock
 from clasp_edge.config.broker import parse_broker
 from clasp_edge.config.model import Bridge, BridgeMap
-from clasp_edge.devices.mqtt_bridge.events import Arrived, Event, Outgoing
+from clasp_edge.devices.mqtt_bridge.events import Arrived, Done, Event, Outgoing
 from clasp_edge.devices.mqtt_bridge.handover import MAX_WAITING, Handover
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
 from clasp_edge.devices.mqtt_bridge.queue import Record
@@ -64,3 +64,19 @@ def test_a_flood_is_read_no_faster_than_it_is_taken() -> None:
         thread.join(5.0)
     loop.close()
     assert numbers == list(range(FLOOD))
+
+
+def test_what_no_packet_can_say_costs_the_message_and_not_the_connection() -> None:
+    loop = new_event_loop()
+    done: list[Event] = []
+    url = "mqtt://127.0.0.1:1"
+    handover = Handover(loop, done.extend, lambda: None)
+    session = Session(Bridge(brokers=(url,), map=()), "me", handover, parse_broker(url), True, Clock())
+    record = Record(Mapping(0, BridgeMap(topic="#", address="/**")), "t", b"/t", b"", True, 0.0)
+    # A broker may name somebody as long as that; with this daemon behind it, it is longer than a string may be.
+    session.publish(Outgoing(record, b"", 1, False, "param", ("x" * 65535, "me"), False, 0, False))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert [(type(event), getattr(event, "record", None)) for event in done] == [(Done, record)]
+    assert getattr(done[0], "refusal", "")
