@@ -75,16 +75,16 @@ cdef bint _no_room(Params params, size_t more, Entry* spared) noexcept:
     """Whether `more` bytes of state would be too many, also without the oldest tombstones. Params are worth more than
     those. `spared` stays: it is being written to."""
     cdef int _forgotten
-    cdef Entry* oldest
+    cdef uint32_t oldest
     for _forgotten in range(GONE_AT_ONCE):
         if not params._over(more):
             return False
-        if params.table.gone == 0:
+        oldest = params.table.newer[LIST_GONE]
+        if spared != NULL and oldest == spared.id:
+            oldest = params.table.newer[oldest]
+        if oldest == LIST_GONE:
             return True
-        oldest = params.table.entries[params.table.newer[LIST_GONE]]
-        if oldest == spared:
-            return True
-        params._forget(oldest)
+        params._forget(params.table.entries[oldest])
     return params._over(more)
 
 

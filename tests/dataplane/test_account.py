@@ -172,3 +172,28 @@ def test_what_is_remembered_of_cleared_params_leaves_room_for_params(evict: bool
     assert not writer.peer.refused
     assert 100 < rig.plane.tombstones < 500
     rig.close()
+
+
+@pytest.mark.parametrize("evict", [True, False])
+def test_a_param_that_comes_back_is_no_worse_off_than_any_other(evict: bool) -> None:
+    """Not even where it is the one that was cleared longest ago."""
+    rig = Rig()
+    rig.plane.versions = True
+    rig.plane.evict = evict
+    rig.plane.max_bytes = MIB
+    writer = rig.line(b"writer")
+    addresses = [b"/%d/" % number + b"a" * 900 for number in range(600)]
+    for address in addresses:
+        writer.feed([set_payload(address, 1), set_payload(address, None, ttl=EXPIRED_AT_ONCE)])
+        rig.plane.expire()
+    remembered = rig.plane.tombstones
+    filled = 0
+    while rig.plane.tombstones == remembered:
+        writer.feed([set_payload(b"/p/%d" % filled, "x" * 40_000)])
+        filled += 1
+    oldest = addresses[len(addresses) - rig.plane.tombstones]
+    writer.feed([set_payload(oldest, "x" * 40_000)])
+    assert not writer.peer.refused
+    assert rig.plane.params == filled + 1
+    assert rig.plane.tombstones > 400
+    rig.close()
