@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from clasp_edge.config.model import Config
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import Part
-from clasp_edge.devices.mqtt_bridge.journal_place import CURSOR
+from clasp_edge.journal.cursor_names import BRIDGE
 from clasp_edge.router.router import Router
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class BridgesPart(Part):
             # Whoever comes no more must not keep the log from growing old.
             following = {name for name, bridge in config.bridge.items() if any(m.policy == "log" for m in bridge.map)}
             for name in self._journal.cursors():
-                if name.startswith(CURSOR) and name.removeprefix(CURSOR) not in following:
+                if name.startswith(BRIDGE) and name.removeprefix(BRIDGE) not in following:
                     self._journal.forget_cursor(name)
 
     def describe(self, sources: StatusSources) -> None:
