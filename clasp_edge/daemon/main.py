@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,9 +172,8 @@ class Daemon:
         give_memory_back()
         self._warn()
         socket_path = self._parts.console.socket_path
-        for line in greeting(self._config, addresses, self._parts.journal_text, socket_path, self._files()):
-            print(line)
-        print("ready " + " ".join(addresses), flush=True)
+        lines = greeting(self._config, addresses, self._parts.journal_text, socket_path, self._files())
+        _say([*lines, "ready " + " ".join(addresses)])
         if self._service is not None:
             self._service.ready()
 
@@ -208,6 +207,7 @@ class Daemon:
         for session in list(self._router.connections):
             session.link.abort()
         await asyncio.sleep(0)
+        self._router.endings.finish()
 
     def _apply_config(self) -> None:
         """Have the router and every part look at the configuration, and at who may do what, again."""
@@ -319,6 +319,18 @@ class Daemon:
         if restart:
             log.warning("reload: needs a restart: %s", ", ".join(restart))
         return {"applied": applied, "restart": restart, "problems": []}
+
+
+def _say(lines: Sequence[str]) -> None:
+    try:
+        for line in lines:
+            print(line)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # Nobody reads it, or the disk with the log is full: no reason not to run, nor to complain of it at the end.
+        log.warning("what is printed at the start cannot be written: %s", error.strerror or error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _cannot_start(error: OSError) -> int:

@@ -108,12 +108,11 @@ class Settings:
             except ConfigError as error:
                 problems = [f"{problem.key}: {problem.message}" for problem in error.problems]
                 raise Refused("wrong-settings", "; ".join(problems)[:2000], problems=problems[:20]) from None
-            finally:
-                work.close()
 
         task = self._router.loop.create_task(in_turn())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: work.close())  # one that the stop overtakes never begins
         return task
 
     def _kept(self) -> dict[str, Any]:

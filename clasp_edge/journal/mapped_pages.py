@@ -6,6 +6,7 @@ Knows LMDB's file by its name only. The map must not be taken away or replaced w
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,36 +23,37 @@ class MappedPages:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._base = _file_bytes()
+        self._base = 0
+        with contextlib.suppress(OSError):
+            self._base = _file_bytes()
         self.released = 0
         """How often they were let go of."""
 
     def look(self) -> None:
-        """Let go of them, if they are many. Some microseconds, if they are not."""
-        if _file_bytes() > self._base + MOST_BYTES:
-            self._release()
+        """Let go of them, if they are many. Some microseconds, if they are not. Where that cannot be found out, as
+        while no more files can be opened, they stay."""
+        with contextlib.suppress(OSError):
+            if _file_bytes() > self._base + MOST_BYTES:
+                self._release()
 
     def _release(self) -> None:
         """A page that somebody reads meanwhile is there again for it (madvise(2): mappings of files are filled from the
         file)."""
-        try:
-            inode, name = self._path.stat().st_ino, os.fsencode(self._path.name)
-            with open("/proc/self/maps", "rb") as maps:
-                for line in maps:
-                    fields = line.split(maxsplit=5)
-                    # Address, permissions, offset, device, inode, path. The device is not what stat says on all file
-                    # systems; a shared mapping of that inode and name, which nobody may write by, is this one.
-                    if (
-                        len(fields) == 6
-                        and fields[1] == b"r--s"
-                        and int(fields[4]) == inode
-                        and fields[5].rstrip().endswith(name)
-                    ):
-                        start, _, end = fields[0].partition(b"-")
-                        release_pages(int(start, 16), int(end, 16) - int(start, 16))
-                        self.released += 1
-        except OSError:
-            pass  # it stays as it is
+        inode, name = self._path.stat().st_ino, os.fsencode(self._path.name)
+        with open("/proc/self/maps", "rb") as maps:
+            for line in maps:
+                fields = line.split(maxsplit=5)
+                # Address, permissions, offset, device, inode, path. The device is not what stat says on all file
+                # systems; a shared mapping of that inode and name, which nobody may write by, is this one.
+                if (
+                    len(fields) == 6
+                    and fields[1] == b"r--s"
+                    and int(fields[4]) == inode
+                    and fields[5].rstrip().endswith(name)
+                ):
+                    start, _, end = fields[0].partition(b"-")
+                    release_pages(int(start, 16), int(end, 16) - int(start, 16))
+                    self.released += 1
         self._base = _file_bytes()
 
 

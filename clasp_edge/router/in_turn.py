@@ -35,6 +35,13 @@ class InTurn:
             self._line.popleft()
         self._core.start_work(self._work_off(self._line))
 
+    def finish(self) -> None:
+        """Nobody will be here to do it later: all that waits, now."""
+        line = self._line
+        while line:
+            if not _next(line[0]):
+                line.popleft()
+
     def _work_off(self, line: deque[Iterator[None]]) -> Iterator[None]:
         try:
             while line:

@@ -204,12 +204,13 @@ class Router:
         self.half_open.discard(session)
         if self.sessions.pop(session.id, None) is None:
             session.holding.close()
-        else:
-            self.endings.do(self._end(session))
-
-    def _end(self, session: Session) -> Iterator[None]:
+            return
+        # At once: its client may be back before its turn comes, and is to find a place, and its debt.
         self.places.give_back(session)
         self.debts.leave(session.holding.account.principal, session.used_s)
+        self.endings.do(self._end(session))
+
+    def _end(self, session: Session) -> Iterator[None]:
         quota.share_anew(self.places, session.identity)
         session.note_writes()
         log.info("%r: disconnected", session)

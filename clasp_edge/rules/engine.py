@@ -305,7 +305,7 @@ class Engine(Lookup):
                 if not changed:
                     return False
                 if trigger.to and not any(equal(value, one) for one in trigger.to):
-                    self.timing.release(state, address)
+                    self._release(state, trigger, address, value)
                     return False
                 return not trigger.from_ or any(equal(previous, one) for one in trigger.from_)
             case "threshold":
@@ -322,11 +322,31 @@ class Engine(Lookup):
             return False
         state.inside[key] = inside
         if not inside or (before and before != inside):
-            self.timing.release(state, address)
+            self._release(state, trigger, address, value)
         if not inside or trigger.level:
             return bool(inside)
         # The first value after the start arms and does not fire.
         return before != inside if before is not None else trigger.at_start or bool(state.rule.for_s)
+
+    def _release(self, state: RuleState, trigger: Trigger, address: str, value: Any) -> None:
+        """The trigger does not hold any more: nor does what waits, unless another one of the rule holds there."""
+        if not (state.made("settling") or state.made("holding")):
+            return
+        others = (one for one in state.rule.triggers if one is not trigger)
+        if not any(self._stands_at(state, other, address, value) for other in others):
+            self.timing.release(state, address)
+
+    def _stands_at(self, state: RuleState, trigger: Trigger, address: str, value: Any) -> bool:
+        if trigger.pattern is None or not trigger.pattern.matches(address.encode()):
+            return False
+        match trigger.kind:
+            case "set":
+                return True
+            case "change":
+                return not trigger.to or any(equal(value, one) for one in trigger.to)
+            case "threshold":
+                return bool(self._inside(trigger, value, state.inside.get((id(trigger), address)) or 0))
+        return False
 
     def _inside(self, trigger: Trigger, value: Any, before: int) -> int | None:
         """1 above, -1 below, 0 between; None for what is no number. Between limit and re-arming it stays as it was."""

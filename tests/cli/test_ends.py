@@ -77,6 +77,27 @@ def test_nobody_who_reads_is_no_fault(daemon: Daemon) -> None:
         assert (process.returncode, said) == (0, ""), words
 
 
+def test_a_router_runs_whatever_becomes_of_what_it_prints(tmp_path: Path) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    sets = {"websocket.listen": "127.0.0.1:0", "tcp.listen": "off", "mqtt.listen": "off", "osc.listen": "off",
+            "journal.mode": "off"}  # fmt: skip
+    running = []
+    for at, descriptor in (("a", writes), ("b", os.open("/dev/full", os.O_WRONLY))):
+        own = sets | {"data_dir": str(tmp_path / at), "console.socket": str(tmp_path / f"{at}.sock")}
+        line = [sys.executable, "-m", "clasp_edge", "run", *(f"--set={key}={value}" for key, value in own.items())]
+        running.append(subprocess.Popen(line, stdout=descriptor, stderr=subprocess.PIPE, text=True))
+        os.close(descriptor)
+    for process in running:
+        with process:
+            assert process.stderr is not None
+            told = any("printed at the start" in line for line in process.stderr)
+            process.send_signal(signal.SIGINT)
+            said = process.stderr.read()
+        assert (told, process.returncode) == (True, 0), said
+        assert "Traceback" not in said
+
+
 def test_a_journal_is_not_blamed_for_who_stops_reading(tmp_path: Path) -> None:
     with Daemon(sets={"journal.mode": "group", "data_dir": tmp_path}) as daemon, WsClient(daemon.ws_url) as client:
         client.hello()

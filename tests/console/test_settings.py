@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,6 +57,23 @@ def value(daemon: Daemon, key: str) -> Any:
 def rewrite(daemon: Daemon, text: str) -> None:
     """Put another configuration into the file."""
     (daemon.directory / "clasp-edge.toml").write_text(text, encoding="utf-8")
+
+
+def test_a_request_that_the_stop_overtakes_leaves_nothing_behind() -> None:
+    async def overtaken() -> None:
+        router: Any = SimpleNamespace(loop=asyncio.get_running_loop())
+        settings = settings_module.Settings(router, pytest.fail, pytest.fail)
+        waits = settings({"action": "undo"})
+        assert isinstance(waits, asyncio.Task)
+        settings.stop()
+        await asyncio.wait([waits])
+        assert waits.cancelled()
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        asyncio.run(overtaken())
+        gc.collect()
+    assert not [str(one.message) for one in said if "awaited" in str(one.message)]
 
 
 def test_every_option_that_a_running_router_takes_over_is_described() -> None:

@@ -217,6 +217,9 @@ def test_the_firmware_starts_the_kernel_of_the_system_that_was_kept(box: Places)
     write_state(box.slot_state, SlotState(trying="b"))
     confirm.keep_system(box, "b")
     confirm.keep_kernel(box)
+    assert (box.firmware / "config.txt").read_bytes() == CONFIG  # its files are not whole
+    lay_out(box.firmware / "b", NEW)
+    confirm.keep_kernel(box)
     assert read_state(box.slot_state) == SlotState(slot="b")
     text = (box.firmware / "config.txt").read_bytes()
     assert text == CONFIG.replace(b"os_prefix=a/", b"os_prefix=b/")
@@ -246,6 +249,17 @@ def test_a_config_txt_that_names_no_system_is_left_as_it_is(
     assert main([str(make(tmp_path / "u", secret))], box) == 1
     assert "os_prefix=" in capsys.readouterr().err
     assert not (box.firmware / "b").exists()
+
+
+def test_where_the_kernel_of_what_runs_is_not_whole_the_other_is_left(
+    box: Places, secret: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lay_out(box.firmware / "b", NEW)
+    (box.firmware / "a/boot.txt").write_bytes(b"")
+    before = contents(box.firmware)
+    assert main([str(make(tmp_path / "u", secret))], box) == 1
+    assert "damaged on the card" in capsys.readouterr().err
+    assert contents(box.firmware) == before
 
 
 def test_what_somebody_has_added_to_config_txt_stays(box: Places) -> None:

@@ -19,6 +19,7 @@ class Net:
     def __init__(self, gateways: Iterable[str] = (), pinged: Iterable[str] = (), known: Iterable[str] = ()) -> None:
         self.gateways, self.pinged, self.known = list(gateways), list(pinged), list(known)
         self.said: str | None = None
+        self.state = "REACHABLE"
 
     def run(self, *words: str, timeout_s: float = 0) -> subprocess.CompletedProcess[str]:
         if words[0] == "ping":
@@ -26,7 +27,7 @@ class Net:
         shown: list[object] = [{"dst": "default", "gateway": gateway} for gateway in self.gateways]
         if words[2] == "neighbour":
             asked = words[4] if len(words) > 4 else None
-            shown = [{"dst": a, "lladdr": "52:54", "state": ["REACHABLE"]} for a in self.known if asked in (None, a)]
+            shown = [{"dst": a, "lladdr": "52:54", "state": [self.state]} for a in self.known if asked in (None, a)]
         return subprocess.CompletedProcess([], 0, json.dumps(shown) if self.said is None else self.said)
 
 
@@ -86,3 +87,18 @@ def test_nothing_is_asked_where_nothing_was_kept(board: Places, net: Net) -> Non
     assert network_is_as_before(board)
     (board.data / FILE).write_text("")
     assert network_is_as_before(board)
+
+
+def test_on_a_network_without_a_gateway_those_of_before_are_asked(board: Places, net: Net) -> None:
+    net.known = net.pinged = ["10.0.0.9"]
+    remember_network(board)
+    net.known = []  # the box has just started, and nobody has sent it anything
+    assert network_is_as_before(board)
+    net.pinged = []
+    assert not network_is_as_before(board)
+
+
+@pytest.mark.parametrize("state", ["STALE", "DELAY", "PROBE", "FAILED", "INCOMPLETE"])
+def test_one_that_was_there_and_does_not_answer_is_not_reached(net: Net, state: str) -> None:
+    net.known, net.state = ["10.0.0.9"], state
+    assert reached() == []

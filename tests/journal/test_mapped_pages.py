@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import mmap
 import os
+import resource
 from pathlib import Path
 
 from clasp_edge.journal.mapped_pages import MOST_BYTES, MappedPages
+from clasp_edge.journal.store import Retention, Store
 
 PIECE = bytes(range(256)) * 4096
 
@@ -45,3 +47,19 @@ def test_few_pages_stay_and_so_do_those_of_other_files(tmp_path: Path) -> None:
             held = mapped_bytes()
             pages.look()
             assert mapped_bytes() > held - MOST_BYTES // 2
+
+
+def test_a_commit_and_a_reader_need_no_further_file(tmp_path: Path) -> None:
+    """Clients may have taken every descriptor there is."""
+    store = Store(tmp_path, Retention())
+    store.open()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        store.commit((), (), 0, 1, notes={"which": b"this"})
+        store.read_log(1, 1, 0, 1, 0x1F, 1)
+        MappedPages(tmp_path / "data.mdb").look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert store.notes() == {"which": b"this"}
+    store.close()

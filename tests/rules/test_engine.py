@@ -12,6 +12,7 @@ from support.examples import examples
 
 from clasp_edge.rules.dry_run import MONDAY_S, DryRun
 from clasp_edge.rules.engine import BREAKER_WINDOW_S, MAX_DEPTH
+from clasp_edge.rules.expression import Expression, ExpressionError
 from clasp_edge.rules.parse import read_rules
 
 
@@ -197,6 +198,20 @@ def test_what_waits_for_one_address_is_not_ended_by_another() -> None:
     assert world.after("set /a true", "wait 1", "set /b false", "wait 1.1") == ["r: event /out"]
 
 
+@pytest.mark.parametrize("timing", ["for_s = 2", "settle_ms = 2000"])
+@pytest.mark.parametrize(
+    "other", ['type = "threshold", pattern = "/a", below = 10', 'type = "change", pattern = "/a*", to = 0']
+)
+def test_what_waits_by_one_trigger_is_not_ended_by_another(timing: str, other: str) -> None:
+    first = 'type = "threshold", pattern = "/a", above = 30'
+    rule = one(f"{first} }}, {{ {other}").replace("trigger = {", "trigger = [{").replace("}\ndo", "}]\ndo")
+    world = World(rule + timing + "\n")
+    world.after("set /a 20")
+    assert world.after("set /a 31", "wait 1", "set /a 32", "wait 1.1") == ["r: event /out"]
+    assert world.after("set /a 20", "set /a 31", "wait 1", "set /a 20", "wait 3") == []
+    assert world.after("set /a 0", "wait 2.1") == ["r: event /out"]
+
+
 @pytest.mark.parametrize(("begins", "ends"), [(2**63 - 1, 0), (-(2**63), 2**63 - 1), (0, 2**63 - 1)])
 @pytest.mark.parametrize("curve", ["linear", "elastic_out"])
 def test_a_fade_of_whole_numbers_stays_within_64_bits(begins: int, ends: int, curve: str) -> None:
@@ -207,6 +222,14 @@ def test_a_fade_of_whole_numbers_stays_within_64_bits(begins: int, ends: int, cu
     assert len(values) > 9
     assert values[-1] == ends
     assert all(-(2**63) <= value < 2**63 for value in values)
+
+
+def test_a_number_that_is_read_from_a_text_is_short() -> None:
+    product = Expression("int(value, 16) * int(value, base=16)", frozenset({"value"}))
+    assert product({"value": "f" * 100}) == int("f" * 100, 16) ** 2
+    with pytest.raises(ExpressionError, match="at most 100 characters"):
+        product({"value": "f" * 1_000_000})
+    assert Expression("int(value) + int()", frozenset({"value"}))({"value": 2.9}) == 2
 
 
 @pytest.mark.parametrize("expression", ["value % 2 == 0", "value[3] > 1", 'value["on"]', "value < 1", "value(1)"])

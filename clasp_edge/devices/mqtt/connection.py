@@ -399,11 +399,15 @@ class Connection(SocketInput, ABC):
     def lost(self) -> None:
         """The transport is gone."""
         endings = self.server.router.endings
-        if self.session is None or (not self.input_waits and not endings.is_busy):
+        if self.session is None:
+            self._over()  # at once: a login that is known soon is not to open a session here
+            return
+        if not self.input_waits and not endings.is_busy:
             endings.do(self._ending())
             return
         if not self.input_waits:
             self.gone = True
+            self.server.router.places.give_back(self.session)  # its client may be back before its turn comes
             self.session.depart()
             endings.do(self._ending())
             return

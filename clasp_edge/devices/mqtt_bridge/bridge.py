@@ -247,8 +247,10 @@ class Bridge(RawAdapter):
                 continue
             if len(messages[0].payload) + len(record.topic) * 3 > up.max_packet:
                 self._queue.done(record, refused=True)
+                self._exchange.unsent(record)
                 self.trouble(f"larger than the broker takes: {record.topic}")
                 continue
+            self._queue.beside(message.record for message in messages if message.record is not record)
             batch += messages
         if batch:
             self._link.send(up.connection, batch)
@@ -574,12 +576,10 @@ class Bridge(RawAdapter):
             self._write(address, message, retained=False, event=True)
 
     def _write(self, address: bytes, message: Arrived, *, retained: bool, event: bool) -> None:
-        self.taken(
-            message,
-            self.write(
-                address, message.payload, message.properties, message.expiry_s, message.qos, retained, event
-            ),
-        )  # fmt: skip
+        verdict = self.write(
+            address, message.payload, message.properties, message.expiry_s, message.qos, retained, event
+        )
+        self.taken(message, verdict)
 
     def taken(self, message: Arrived, verdict: int) -> None:
         """Say so where the router has not taken a message."""

@@ -11,6 +11,10 @@ from typing import Any
 
 import msgspec
 
+from clasp_edge.devices.mqtt.codec import PacketType, Property
+from clasp_edge.devices.mqtt.codec.primitives import Reader, put_varint
+from clasp_edge.devices.mqtt.codec.properties import read_properties
+from clasp_edge.devices.mqtt.codec.reason import MqttError
 from clasp_edge.devices.mqtt_bridge.events import Arrived
 
 MAGIC = b"\xc1clasp1"
@@ -21,6 +25,12 @@ MAX_ORIGIN = 64
 """Characters of a bridge's name, and of each daemon's in `via`."""
 
 MAX_NUMBER = 2**63
+
+PASSED_ON = frozenset({
+    Property.PAYLOAD_FORMAT_INDICATOR, Property.CONTENT_TYPE, Property.RESPONSE_TOPIC, Property.CORRELATION_DATA,
+    Property.USER_PROPERTY,
+})  # fmt: skip
+"""Properties of a message that are its publisher's own (MQTT 5.0, 3.3.2.3)."""
 
 VALUE_OF_CLIENT = -1
 CLEARED = -2
@@ -69,8 +79,20 @@ def opened(message: Arrived) -> tuple[Arrived, Content]:
         and all(len(name) <= MAX_ORIGIN for name in (content.origin, *content.via))
     ):  # fmt: skip
         raise ValueError("its payload is damaged: a number is out of range")
+    if content.properties:
+        _check_properties(content.properties)
     changed: dict[str, Any] = {
         "payload": content.data, "signal": content.signal, "via": tuple(content.via), "version": content.version,
         "again": content.again, "properties": content.properties,
     }  # fmt: skip
     return replace(message, **changed), content
+
+
+def _check_properties(encoded: bytes) -> None:
+    """They go to MQTT clients as they are: one that is none would end the connection of everybody who gets it."""
+    try:
+        found = read_properties(Reader(put_varint(len(encoded)) + encoded), PacketType.PUBLISH)
+    except MqttError as error:
+        raise ValueError(f"its payload is damaged: {error}") from None
+    if not found.keys() <= PASSED_ON:
+        raise ValueError("its payload is damaged: a property that is not passed on")

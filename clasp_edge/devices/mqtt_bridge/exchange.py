@@ -94,13 +94,19 @@ class Exchange:
         )  # fmt: skip
         retain = record.is_param and record.mapping.config.retain and retains and code != UNRETAINED
         if code == CLEARED:
-            # Everybody who is there hears who says so and when; then the broker is made to forget it.
-            stub = Record(record.mapping, record.topic, record.address, None, True, record.born_s)
+            # Everybody who is there hears who says so and when; then the broker is made to forget it, if it keeps any.
+            stub = Record(record.mapping, record.topic, record.address, None, True, record.born_s) if retain else record
             stub.qos = qos
             said = Outgoing(stub, sealed(content), qos, False, "param", (), False, 0, False, is_sealed=True)
             forget = Outgoing(record, b"", qos, True, "param", (), False, 0, False, is_sealed=True)
             return [said, forget] if retain else [said]
         return [Outgoing(record, sealed(content), qos, retain, SIGNALS[signal], (), False, 0, False, is_sealed=True)]
+
+    def unsent(self, record: Record) -> None:
+        """It was the last for which there were messages, and they do not go out: nobody is to wait for its number."""
+        at = record.mapping.number
+        if record.number and record.number == self._numbers.get(at):
+            self._numbers[at] -= 1
 
     def _value(self, record: Record) -> tuple[int, bytes, int, bytes, SignalType] | None:
         """Its type, data, word of its time to live, properties and signal; None where it has no value any more."""
@@ -170,10 +176,9 @@ class Exchange:
         ordering = self._ordering
         size = HELD_BYTES + len(message.payload) + len(address)
         sender = content.origin, mapping.number
-        for found in ordering.arrived(
-            sender, content.number, (address, message, content), size, self._bridge.monotonic_s()
-        ):
-            self._take(*found)
+        self._take_all(
+            ordering.arrived(sender, content.number, (address, message, content), size, self._bridge.monotonic_s())
+        )
         if self._timer is None and ordering.holds:
             self._timer = self._bridge.call_later(HOLD_S, self._look_at_held)
 
@@ -182,13 +187,17 @@ class Exchange:
         found, lost = self._ordering.expired(self._bridge.monotonic_s())
         if lost:
             self._bridge.trouble(f"{lost} events have not arrived: those behind them have waited for {HOLD_S:g} s")
+        self._take_all(found)
+        if self._ordering.holds:
+            self._timer = self._bridge.call_later(HOLD_S / 4, self._look_at_held)
+
+    def _take_all(self, found: list[tuple[bytes, Arrived, Content]]) -> None:
+        """Each of them, whatever the one before it is."""
         for one in found:
             try:
                 self._take(*one)
             except ValueError as error:
                 self._bridge.trouble(f"not taken: {one[0].decode()}: {error}")
-        if self._ordering.holds:
-            self._timer = self._bridge.call_later(HOLD_S / 4, self._look_at_held)
 
     def _take(self, address: bytes, message: Arrived, content: Content) -> None:
         bridge = self._bridge

@@ -32,6 +32,7 @@ class Log(Protocol):
     def cursor(self, name: str) -> int: ...
     def cursors(self) -> Mapping[str, int]: ...
     def set_cursor(self, name: str, sequence: int) -> None: ...
+    def log_whole_messages(self, who: str, whole: bool) -> None: ...
     def waited_s(self, record: Any) -> int: ...
     def fetch_after(
         self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Any], None]
@@ -50,6 +51,7 @@ class JournalPlace:
         self._done: set[int] = set()
         self._rested_at = 0
         self._closed = False
+        journal.log_whole_messages(self._name, True)  # what MQTT clients publish is carried byte for byte
         if self._name not in journal.cursors():
             journal.set_cursor(self._name, journal.last_sequence)
         self.behind = journal.cursor(self._name) < journal.last_sequence
@@ -113,3 +115,4 @@ class JournalPlace:
     def close(self) -> None:
         """Another one may go on at its place."""
         self._closed = True
+        self._log.log_whole_messages(self._name, False)

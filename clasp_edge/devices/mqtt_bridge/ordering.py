@@ -8,6 +8,7 @@ The numbers of a sender follow each other without a gap: what comes too early is
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -15,7 +16,7 @@ HOLD_S = 10.0
 """What is still missing then is taken for lost, and named: a cue must not wait for ever for one that nobody has."""
 
 MOST_HELD_BYTES = 4 << 20
-"""Of all senders together: then the one whose message has come now waits no longer."""
+"""Of all senders together: then nothing of the one whose message has come now waits any longer."""
 
 MOST_MISSING = 512
 """Of one sender, remembered so that they are taken when they come after all; some 60 bytes each."""
@@ -70,7 +71,7 @@ class Ordering(Generic[T]):
                 line.held[number] = message, size
                 line.held_bytes += size
                 self._held_bytes += size
-            return self._given_up(line) if self._held_bytes > MOST_HELD_BYTES else []
+            return self._all_given_up(line) if self._held_bytes > MOST_HELD_BYTES else []
         line.next += 1
         return [message, *self._following(line, now_s)] if line.held else [message]
 
@@ -109,8 +110,24 @@ class Ordering(Generic[T]):
 
     def _given_up(self, line: _Line[T]) -> list[T]:
         first = min(line.held)
-        line.missing.update(range(max(line.next, first - MOST_MISSING), first))
-        while len(line.missing) > MOST_MISSING:
-            line.missing.discard(min(line.missing))
+        _miss(line, range(max(line.next, first - MOST_MISSING), first))
         line.next = first
         return self._following(line, line.since_s)
+
+    def _all_given_up(self, line: _Line[T]) -> list[T]:
+        """Also what lies behind more gaps than one: each of them may hold as much as it likes."""
+        numbers = sorted(line.held)
+        end = numbers[-1] + 1
+        _miss(line, (n for n in range(max(line.next, end - 2 * MOST_MISSING), end) if n not in line.held))
+        found = [line.held[number][0] for number in numbers]
+        line.held.clear()
+        self._held_bytes -= line.held_bytes
+        line.held_bytes = 0
+        line.next = end
+        return found
+
+
+def _miss(line: _Line[T], numbers: Iterable[int]) -> None:
+    line.missing.update(numbers)
+    if len(line.missing) > MOST_MISSING:
+        line.missing = set(sorted(line.missing)[-MOST_MISSING:])

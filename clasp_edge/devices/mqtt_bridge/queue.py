@@ -7,7 +7,7 @@ there is none is replaced by its newer value; without room it is only marked, an
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from clasp_edge.devices.mqtt_bridge.journal_place import JournalPlace
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
@@ -191,6 +191,7 @@ class OutQueue:
         self._latest = _Latest()
         self._log = _Log(place)
         self._passing = _Line()
+        self._beside: set[Record] = set()
         self._turn = 0
 
     # ---- what comes in ----
@@ -246,16 +247,22 @@ class OutQueue:
 
     def done(self, record: Record, refused: bool = False) -> None:
         """The broker has it, or will not have it (`refused`). Said twice, the second time counts for nothing."""
+        self._beside.discard(record)
         line = {"latest": self._latest, "log": self._log}.get(record.mapping.config.policy, self._passing)
         if line.done(record):
             self._bytes -= record.size
             self.dropped["refused"] += refused
+
+    def beside(self, records: Iterable[Record]) -> None:
+        """These are under way too, though they never were in the queue: they take room in the broker's window."""
+        self._beside.update(records)
 
     # ---- the connection ----
 
     def link_lost(self) -> None:
         """There is no connection. What is under way with QoS 0 is gone with it, the rest the link will finish."""
         self.online = False
+        self._beside = {record for record in self._beside if record.qos}
         self._recall(lambda record: record.qos == 0)
         for record in self._latest.conflate():
             self._bytes -= record.size
@@ -267,6 +274,7 @@ class OutQueue:
 
     def start_over(self) -> None:
         """The link has forgotten what was under way."""
+        self._beside.clear()
         self._recall(lambda record: True)
 
     def _recall(self, which: Callable[[Record], bool]) -> None:
@@ -280,7 +288,7 @@ class OutQueue:
     @property
     def flying(self) -> int:
         """Records under way."""
-        return len(self._latest.flying) + len(self._log.flying) + len(self._passing.flying)
+        return len(self._latest.flying) + len(self._log.flying) + len(self._passing.flying) + len(self._beside)
 
     def busy(self, address: bytes) -> bool:
         """Whether a value of this param is still to reach the broker."""

@@ -202,7 +202,7 @@ class Session:
         for _ in range(READS_PER_TURN):
             self._note(self._client.loop_read())
             sock = self._socket
-            if sock is None or not sock.buffered or self._reason:
+            if sock is None or not sock.buffered or self._reason or self._handover.full:
                 return
 
     def write(self) -> None:
@@ -255,11 +255,11 @@ class Session:
 
     def publish(self, message: Outgoing) -> None:
         """Publish; `Done` follows."""
-        properties: Any = of_publish(message) if self.mqtt5 and not message.is_sealed else None
         record = message.record
         try:
+            properties: Any = of_publish(message) if self.mqtt5 and not message.is_sealed else None
             info = self._client.publish(message.record.topic, message.payload, message.qos, message.retain, properties)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             self._handover.put(Done(record, str(error)))
             return
         if info.mid in self._early:
@@ -279,7 +279,10 @@ class Session:
             self._reason = f"refused: {code}"
             self.version_refused = self.mqtt5 and code.value == UNSUPPORTED_VERSION
             return
-        window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        receives: int = getattr(properties, "ReceiveMaximum", 65535)
+        if any(entry.payload == "clasp" for entry in self._config.map):
+            receives = max(1, receives - 1)  # a clear is two messages (`Exchange.outgoing`)
+        window = min(WINDOW, receives)
         self.up = True
         self._up_since_s = time.monotonic()
         self._handover.put(

@@ -88,8 +88,8 @@ class FanOut:
         self._wall_us = wall_us
         self._line: OrderedDict[Receiver, _Pending] = OrderedDict()
         self._bytes = 0
-        self._held: dict[tuple[int, int], int] = {}
-        """How many devices have the same part, by its first delivery and its length."""
+        self._held: dict[int, int] = {}
+        """How often each delivery waits, by its identity: of a bundle each device has what it is subscribed to."""
         self._number = 0
         self._turn: Handle | None = None
         self._slice_s = -1.0
@@ -142,17 +142,25 @@ class FanOut:
         pending.parts[self._number] = address, part
 
     def _hold(self, part: Sequence[Any]) -> None:
-        key = id(part[0]), len(part)
-        count = self._held.get(key, 0)
-        self._held[key] = count + 1
-        self._bytes += _share(part) if count else _share(part) + _size(part)
+        held = self._held
+        self._bytes += _share(part)
+        for delivery in part:
+            key = id(delivery)
+            count = held.get(key, 0)
+            held[key] = count + 1
+            if not count:
+                self._bytes += _size(delivery)
 
     def _release(self, part: Sequence[Any]) -> None:
-        key = id(part[0]), len(part)
-        count = self._held.pop(key) - 1
-        self._bytes -= _share(part) if count else _share(part) + _size(part)
-        if count:
-            self._held[key] = count
+        held = self._held
+        self._bytes -= _share(part)
+        for delivery in part:
+            key = id(delivery)
+            count = held.pop(key) - 1
+            if count:
+                held[key] = count
+            else:
+                self._bytes -= _size(delivery)
 
     def _go_on(self) -> None:
         """A turn of the loop's: a slice of its own."""
@@ -199,7 +207,7 @@ class FanOut:
 
     def _relieve(self) -> None:
         """Have devices let go of values, those first that have waited for longest, until half of what may wait does."""
-        lasting: dict[tuple[int, int, int], list[Any]] = {}
+        lasting: dict[tuple[int, ...], list[Any]] = {}
         for receiver, pending in list(self._line.items()):
             if self._bytes <= MAX_WAITING_BYTES // 2:
                 return
@@ -212,14 +220,14 @@ class FanOut:
             except Exception:
                 log.exception("a device could not be told what it was not told")
 
-    def _let_go(self, receiver: Receiver, pending: _Pending, lasting: dict[tuple[int, int, int], list[Any]]) -> bool:
+    def _let_go(self, receiver: Receiver, pending: _Pending, lasting: dict[tuple[int, ...], list[Any]]) -> bool:
         """Take the values out of what waits; whether there were any. `lasting` is what is left of parts that were
         looked through before."""
         before, pending.parts = pending.parts, OrderedDict()
         pending.places.clear()
         any_gone = False
         for number, (_, part) in before.items():
-            key = id(receiver.profile), id(part[0]), len(part)
+            key = id(receiver.profile), *map(id, part)
             left = lasting.get(key)
             if left is None:
                 left = lasting[key] = [delivery for delivery in part if not receiver.expendable(delivery)]
@@ -265,6 +273,6 @@ def _share(part: Sequence[Any]) -> int:
     return PART_BYTES + MEMBER_BYTES * len(part)
 
 
-def _size(part: Sequence[Any]) -> int:
+def _size(delivery: Any) -> int:
     """What all devices that have it take together."""
-    return sum(HEAD_BYTES + len(delivery[_FRAME]) for delivery in part)
+    return HEAD_BYTES + len(delivery[_FRAME])

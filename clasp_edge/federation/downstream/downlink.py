@@ -101,20 +101,25 @@ class Downlink(PeerSender):
     def carry(self, declared: Namespaces, router_id: str, owned: Namespaces) -> Iterator[None]:
         """Tell this from now on, and nothing else. In parts; the change itself is one of them, between two messages."""
         trie = self.plane.trie
-        old = len(self._subscriptions)
+        subscriptions = self._subscriptions
+        old = len(subscriptions)
         self.scopes = self._session.scopes
         for number, pattern in enumerate(declared.patterns):
             if number % SUBSCRIBED_AT_ONCE == 0:
                 yield
+                if subscriptions is not self._subscriptions:
+                    return  # dropped meanwhile: another session has come in the place of this one
             if pattern is not None:
                 # What only these stand for is passed over until the change: no policy is for it.
-                self._subscriptions.append(Subscription(self, number, pattern, ALL_SIGNALS))
-                trie.add(self._subscriptions[-1])
+                subscriptions.append(Subscription(self, number, pattern, ALL_SIGNALS))
+                trie.add(subscriptions[-1])
         for number in range(old):
             if number % SUBSCRIBED_AT_ONCE == 0:
                 yield
-            trie.discard(self._subscriptions[number])
-        del self._subscriptions[:old]
+                if subscriptions is not self._subscriptions:
+                    return
+            trie.discard(subscriptions[number])
+        del subscriptions[:old]
         self._end()
         self.policies = self.pair_policies or LeafPolicies(declared, self._table, owned)
         self.decided_there = owned.admits

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Generator, Iterable, Iterator
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Verdict
@@ -269,15 +269,23 @@ class Peers:
         TooManyComparisons."""
         overlaps = Overlaps(claimed)
         yield
-        for peer in list(self._by_id.values()):
+        # Both at one moment: a claim that is admitted while others are compared would be missed among them. Those that
+        # have come later are compared with this one.
+        peers = list(self._by_id.values())
+        earlier = list(takewhile(lambda one: one[0] is not session, self._claims.items()))
+        for peer in peers:
             if peer.session is session or peer.router_id == router_id or not peer.is_here:
                 continue
             if clash := (yield from overlaps.with_(peer.owns)):
                 return *clash, peer.router_id
-        for other, claim in list(self._claims.items()):
-            if other is session:
-                break  # those that have come later are compared with this one
-            if claim.router_id != router_id and (clash := (yield from overlaps.with_(claim))):
+        for other, claim in earlier:
+            if (
+                other.closing
+                or claim.router_id == router_id
+                or not (other in self._claims or other in self._by_session)
+            ):
+                continue  # it has left, or was refused
+            if clash := (yield from overlaps.with_(claim)):
                 return *clash, claim.router_id
         return None
 

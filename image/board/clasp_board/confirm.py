@@ -12,7 +12,7 @@ from collections.abc import Callable
 from clasp_board import secrets, settings
 from clasp_board.apply import apply_config
 from clasp_board.daemon_files import CONFIG
-from clasp_board.kernels import has_kernels, let_firmware_start, started_by_firmware
+from clasp_board.kernels import are_whole, has_kernels, let_firmware_start, started_by_firmware
 from clasp_board.network_health import forget_network, network_is_as_before
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import add_problem, publish_problems, replace_problem
@@ -144,7 +144,7 @@ def keep_kernel(places: Places) -> None:
     try:
         if not has_kernels(places) or read_state(places.slot_state).slot != booted:
             return
-        if started_by_firmware(places) in ("", booted):
+        if started_by_firmware(places) in ("", booted) or not are_whole(places, booted):
             return
         with writable(places.firmware):
             let_firmware_start(places, booted)

@@ -36,6 +36,11 @@ def has_kernels(places: Places) -> bool:
     return any((places.firmware / slot).is_dir() for slot in "ab")
 
 
+def are_whole(places: Places, slot: str) -> bool:
+    """Whether this system's kernel for this board can be started: an update to it was not cut short."""
+    return bool(read_fields(places.firmware / slot / running_directory(places) / IDENTITY).get("id"))
+
+
 def started_by_firmware(places: Places) -> str:
     """Whose kernel the firmware starts, a or b; nothing where config.txt does not say. Raises OSError."""
     path = places.firmware / CONFIG

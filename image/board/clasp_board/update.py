@@ -20,6 +20,7 @@ from typing import IO
 
 from clasp_board.bundle import CHUNK_BYTES, Bundle, BundleError, Manifest, open_bundle, version_key
 from clasp_board.kernels import (
+    are_whole,
     forget_others,
     has_kernels,
     let_firmware_start,
@@ -122,6 +123,8 @@ def settle_on(places: Places, booted: str) -> None:
     An update that waits to be tried is forgotten. Where `booted` runs because the other one was damaged, or because
     the state could not be read, it is what the box goes back to, and the other one is on trial like any update.
     """
+    if has_kernels(places) and not are_whole(places, booted):
+        raise BundleError("the kernel of the system that runs is damaged on the card; please write the card anew")
     state = read_state(places.slot_state)
     if state.try_ or state.slot != booted:
         with writable(places.firmware):

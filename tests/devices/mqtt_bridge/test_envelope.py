@@ -13,7 +13,8 @@ from clasp_edge.devices.mqtt_bridge.events import Arrived
 CONTENTS = st.builds(
     Content, st.text(max_size=16), st.integers(0, 2**63 - 1), st.sampled_from(["param", "event", "stream"]),
     st.integers(0, 2**63 - 1), st.booleans(), st.lists(st.text(max_size=12), max_size=16),
-    st.integers(UNRETAINED, 255), st.binary(max_size=200), st.integers(-1, 2**32 - 1), st.binary(max_size=50),
+    st.integers(UNRETAINED, 255), st.binary(max_size=200), st.integers(-1, 2**32 - 1),
+    st.sampled_from([b"", b"\x01\x01", b"\x03\x00\x01x\x09\x00\x02\xff\x00", b"\x26\x00\x01a\x00\x01b" * 3]),
 )  # fmt: skip
 
 
@@ -54,6 +55,12 @@ def test_nothing_else_is_taken_for_it(noise: bytes, content: Content, data: st.D
         (6, 256),
         (8, 2**32),
         (8, -2),
+        (9, b"\x26\x00\x01a"),
+        (9, b"\x01\x02"),
+        (9, b"\x03\x00\x01\xff"),
+        (9, b"\x23\x00\x01"),
+        (9, b"\x02\x00\x00\x00\x01"),
+        (9, b"\x7f"),
     ],
 )
 def test_what_is_out_of_range_is_refused(changed: tuple[int, object]) -> None:

@@ -30,6 +30,9 @@ class Stored:
     def set_cursor(self, name: str, sequence: int) -> None:
         self._cursors[name] = sequence
 
+    def log_whole_messages(self, who: str, whole: bool) -> None:
+        pass
+
     def waited_s(self, record: Any) -> int:
         return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from support.mqtt_packets import V311
 from support.old_broker import OldBroker
 
 from clasp_edge import wire
+from clasp_edge.devices.mqtt_bridge.envelope import VALUE_OF_CLIENT, Content, sealed
+from clasp_edge.devices.mqtt_bridge.ordering import HOLD_S
 
 LATEST: Map = {"topic": "site/#", "address": "/s/**"}
 LOG: Map = {"topic": "log/#", "address": "/log/**", "policy": "log"}
@@ -118,6 +121,13 @@ def test_both_sides_converge_without_mqtt5_and_clasp_edges_say_each_event_once(b
             left.client.send(wire.Publish("/ev/end", wire.SignalType.EVENT, "end"))
             events = [heard.recv_until(wire.Publish).value for _ in range(4)]
             assert events == [0, 1, 2, "end"]
+            # What nobody can take does not take with it what has waited for it.
+            for number, kind in ((1, VALUE_OF_CLIENT), (3, VALUE_OF_CLIENT), (2, 200)):
+                content = Content("other", number, "event", 0, False, ["o"], kind, b"%d" % number, -1, b"")
+                repeater.publish("ev/other", sealed(content))
+            assert [heard.recv_until(wire.Publish).value for _ in range(2)] == [1, 3]
+            repeater.publish("ev/go", b"STOP")
+            eventually(lambda: right.status("last_error").startswith("not taken: ev/go"))
             right.wait_value("/st/text", "42")
             right.wait_value("/st/bytes", b"text")
             assert right.status("last_error").startswith("not taken: ev/go: its payload is not that of a clasp-edge")
@@ -144,6 +154,42 @@ def test_commands_arrive_each_and_are_not_retained_without_mqtt5(broker: Mosquit
                 assert not lamp.receive(b"TOGGLE").retain
         assert devices.client(V311).subscribe_with_retained("#")[1] == []
         devices.leave()
+
+
+def test_an_event_that_is_too_large_holds_up_no_other() -> None:
+    with Mosquitto(extra=["max_packet_size 2000"]) as broker:
+        clasp: Map = {"topic": "ev/#", "address": "/ev/**", "payload": "clasp", "policy": "log", "retain": False}
+        config = bridge_config([broker.url], [clasp])
+        with Bridged(config) as left, Bridged(config) as right:
+            heard = right.listener("/ev/**")
+            began_s = time.monotonic()
+            for value in (1, "x" * 3000, 2):
+                left.client.send(wire.Publish("/ev/go", wire.SignalType.EVENT, value))
+            assert [heard.recv_until(wire.Publish).value for _ in range(2)] == [1, 2]
+            assert time.monotonic() - began_s < HOLD_S / 2
+            eventually(lambda: left.status("last_error") == "larger than the broker takes: ev/go")
+
+
+@pytest.mark.parametrize("extra", [["retain_available false"], ["max_inflight_messages 2"]])
+def test_params_that_are_cleared_leave_nothing_under_way(extra: list[str]) -> None:
+    with Mosquitto(extra=extra) as broker:
+        clasp: Map = {"topic": "st/#", "address": "/mqtt/**", "payload": "clasp", "qos": 2}
+        config = bridge_config([broker.url], [clasp])
+        with Bridged(config, mqtt=True) as left, Bridged(config, mqtt=True) as right:
+            devices = Broker(left.daemon.mqtt_address)
+            lamp = devices.client()
+            since = left.status("since")
+            for payload in (b"1", b""):
+                for number in range(20):
+                    lamp.publish(f"lamp/{number}", payload, qos=1, retain=True)
+                if payload:
+                    right.wait_value("/mqtt/lamp/19", 1)
+            lamp.publish("lamp/last", b"2", qos=1, retain=True)
+            right.wait_value("/mqtt/lamp/last", 2)
+            left.wait_sent()
+            assert left.status("since") == since, "the broker has had no more at a time than it takes"
+            assert [right.value(f"/mqtt/lamp/{number}") for number in range(20)] == [None] * 20
+            devices.leave()
 
 
 def test_a_ring_of_bridges_comes_to_rest_without_mqtt5(broker: Mosquitto) -> None:

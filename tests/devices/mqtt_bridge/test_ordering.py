@@ -57,6 +57,18 @@ def test_what_is_held_and_who_is_remembered_is_bounded() -> None:
     assert ordering.arrived(A, 9, 9, 1, 0.0) == [9]  # forgotten, and begun anew
 
 
+def test_what_is_held_behind_many_gaps_is_bounded_in_bytes() -> None:
+    ordering: Ordering[int] = Ordering()
+    assert ordering.arrived(A, 1, 1, 1, 0.0) == [1]
+    small = list(range(3, 2003, 2))
+    for number in small:
+        assert ordering.arrived(A, number, number, 1, 0.0) == []
+    assert ordering.arrived(A, 2**40, 2**40, MOST_HELD_BYTES, 0.0) == [*small, 2**40]
+    assert not ordering.holds
+    assert ordering.arrived(A, 2**40 - 1, 0, 1, 0.0) == [0]  # it comes after all
+    assert ordering.arrived(A, 2**40 + 1, 1, 1, 0.0) == [1]
+
+
 def test_what_all_senders_have_waiting_is_bounded_together() -> None:
     ordering: Ordering[int] = Ordering()
     part = MOST_HELD_BYTES // 4

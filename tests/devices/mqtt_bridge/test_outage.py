@@ -11,6 +11,7 @@ from support.client import WsClient
 from support.live import eventually, put
 from support.load import Load, first_seen
 from support.mosquitto import Mosquitto
+from support.mqtt_client import Broker
 from support.netns import THEIRS, Namespace, why_not
 
 from clasp_edge import wire
@@ -195,6 +196,27 @@ def test_what_waits_in_a_log_outlives_a_router_that_is_killed() -> None:
         assert found == list(range(found[0], 60))
         assert found[0] <= 1
         assert onlooker.payloads("log/foreign") == []  # what came from the broker does not go back there
+
+
+def test_what_an_mqtt_client_said_outlives_a_router_that_is_killed_byte_for_byte() -> None:
+    levels: Map = {"topic": "log/#", "address": "/mqtt/**", "policy": "log"}
+    with (
+        Mosquitto(persistent=True) as broker,
+        Bridged(bridge_config([broker.url], [levels]), sets={"journal.mode": "strict"}, mqtt=True) as box,
+    ):
+        broker.kill()
+        box.wait_state("down")
+        devices = Broker(box.daemon.mqtt_address)
+        lamp = devices.client()
+        lamp.publish("level", b"23.50", qos=1)
+        lamp.publish("last", b"x", qos=1)
+        devices.leave()
+        box.daemon.kill()
+        broker.start()
+        with Onlooker(broker.port, "log/#") as onlooker:
+            box.daemon.start()
+            eventually(lambda: onlooker.payloads("log/last") == [b"x"], 40.0)
+            assert onlooker.payloads("log/level") == [b"23.50"]
 
 
 def test_drop_sends_nothing_that_was_written_meanwhile() -> None:

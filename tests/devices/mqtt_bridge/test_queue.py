@@ -165,6 +165,18 @@ def test_what_is_refused_is_counted_once() -> None:
     assert len(queue) == 0
 
 
+def test_what_goes_beside_the_queue_takes_room_until_it_is_done_or_lost() -> None:
+    queue = OutQueue(10_000, 0)
+    sure, unsure, last = record("latest"), record("latest", qos=0), record("latest")
+    queue.beside([sure, unsure, last])
+    assert (queue.flying, len(queue)) == (3, 0)
+    queue.done(last)
+    queue.link_lost()
+    assert queue.flying == 1  # the link goes on with it
+    queue.start_over()
+    assert queue.flying == 0
+
+
 @pytest.mark.parametrize("policy", ["latest", "log", "drop"])
 def test_an_address_is_busy_until_its_last_value_has_arrived(policy: str) -> None:
     queue = OutQueue(10_000, 0)

@@ -41,7 +41,7 @@ class Rig:
 class Receiver:
     """A device that costs so much CPU each time it is told something."""
 
-    profile = None
+    profile: Any = None
 
     def __init__(self, rig: Rig, name: str, cost_s: float = 0.001) -> None:
         self.rig = rig
@@ -61,6 +61,13 @@ class Receiver:
 
     def outrun(self, since_us: int) -> None:
         self.outrun_us.append(since_us)
+
+
+class Mixed(Receiver):
+    """One to which events come in bundles, too."""
+
+    def expendable(self, delivery: Any) -> bool:
+        return delivery[1] is not None
 
 
 def delivery(number: int, size: int = 20, *, address: bytes | None = None, bundle: int = 0) -> tuple[Any, ...]:
@@ -205,3 +212,40 @@ def test_above_the_bound_values_are_let_go_and_events_are_not() -> None:
         rig.loop.turn()
     assert rig.told[1] == ("desk", -1)
     assert rig.fan_out._bytes == 0
+
+
+def test_of_one_bundle_each_device_is_told_its_own_part() -> None:
+    rig = Rig()
+    first, last = [delivery(number, bundle=1) for number in (1, 2)]
+    large, small = delivery(3, 60_000, bundle=1), delivery(4, bundle=1)
+    for _ in range(2 * MAX_WAITING_BYTES // 60_000):
+        rig.fan_out.add(Receiver(rig, "other", 1.0), [delivery(0)])
+        rig.fan_out.add(Receiver(rig, "desk"), [first, large, last])
+        rig.fan_out.add(Receiver(rig, "lamp"), [first, small, last])
+        while len(rig.fan_out):
+            rig.loop.turn()
+        rig.loop.turn()
+        assert [told for told in rig.told if told[0] != "other"] == [
+            *(("desk", number) for number in (1, 3, 2)), *(("lamp", number) for number in (1, 4, 2))
+        ]  # fmt: skip
+        rig.told.clear()
+    assert not rig.fan_out.is_behind, "nothing waits"
+
+
+def test_what_is_left_of_a_bundle_above_the_bound_is_each_devices_own() -> None:
+    rig = Rig()
+    rig.fan_out.add(Receiver(rig, "other", 1.0), [delivery(0)])
+    profile = object()
+    devices = [Mixed(rig, str(number), 1.0) for number in range(2)]
+    value = delivery(1, 60_000, address=b"/level", bundle=1)
+    events = [delivery(10 + number) for number in range(2)]
+    for device, event in zip(devices, events, strict=True):
+        device.profile = profile
+        rig.fan_out.add(device, [value, (*event[:4], 1, 0)])
+    filler = Receiver(rig, "filler", 1.0)
+    for number in range(MAX_WAITING_BYTES // 60_000 + 1):
+        rig.fan_out.add(filler, [delivery(100 + number, 60_000)])
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert [device.outrun_us != [] for device in devices] == [True, True]
+    assert [told for told in rig.told if told[0] in "01"] == [("0", 10), ("1", 11)]
