@@ -115,7 +115,7 @@ cdef class RawAdapter(Adapter):
         cdef uint64_t logged = 0
         message = None
         try:
-            if self.plane.journal_buffer is not None:
+            if delivery.frame != NULL and self.plane.journal_buffer is not None:
                 logged = self.plane.journal_buffer.last_number
             if raw != NULL:
                 message = (PyBytes_FromStringAndSize(<const char*>raw.payload, raw.payload_size),
