@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from clasp_edge.config.model import Config
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import Part
+from clasp_edge.journal.cursor_names import BRIDGE
 from clasp_edge.router.router import Router
 
 if TYPE_CHECKING:
@@ -35,13 +36,11 @@ class BridgesPart(Part):
             self._bridges = Bridges(self._router, self._journal)
         if self._bridges is not None:
             self._bridges.apply(config)
-        if self._journal is not None and (cursors := self._journal.cursors()):
-            from clasp_edge.devices.mqtt_bridge.journal_place import CURSOR
-
+        if self._journal is not None:
             # Whoever comes no more must not keep the log from growing old.
             following = {name for name, bridge in config.bridge.items() if any(m.policy == "log" for m in bridge.map)}
-            for name in cursors:
-                if name.startswith(CURSOR) and name.removeprefix(CURSOR) not in following:
+            for name in self._journal.cursors():
+                if name.startswith(BRIDGE) and name.removeprefix(BRIDGE) not in following:
                     self._journal.forget_cursor(name)
 
     def describe(self, sources: StatusSources) -> None:

@@ -17,8 +17,8 @@ from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.left_out import left_out
 from clasp_edge.daemon.part import Part
 from clasp_edge.dataplane.journal_buffer import clock_synchronised
-from clasp_edge.federation.shared.cursor_names import HEARD, HUB, PEER, UPLINK
 from clasp_edge.federation.shared.run_ids import begin_run, tag_of
+from clasp_edge.journal.cursor_names import HEARD, HUB, PEER, UPLINK
 from clasp_edge.router.router import Router
 from clasp_edge.wire import ErrorCode, MessageType, Value
 

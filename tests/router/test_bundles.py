@@ -190,7 +190,7 @@ def test_a_timeline_in_messagepack_keeps_its_keyframes(clients: Crowd, base: str
 def test_what_is_too_large_for_the_compact_encoding_is_refused(clients: Crowd, base: str) -> None:
     msgpack = pytest.importorskip("msgpack")
     sender = clients.ws()
-    sender.send_raw(wire.encode_frame(msgpack.packb({"type": "SET", "address": f"{base}/a", "value": [1] * 60_000})))
+    sender.send_raw(wire.encode_frame(msgpack.packb({"type": "SET", "address": f"{base}/a", "value": [1] * 20_000})))
     (error,) = sender.sync()
     assert isinstance(error, wire.Error)
     assert (error.code, error.address) == (402, f"{base}/a")

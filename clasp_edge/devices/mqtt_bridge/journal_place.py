@@ -12,10 +12,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-log = logging.getLogger("clasp_edge.bridge")
+from clasp_edge.journal.cursor_names import BRIDGE
 
-CURSOR = "bridge:"
-"""How the cursors in the journal begin, before a bridge's name."""
+log = logging.getLogger("clasp_edge.bridge")
 
 READ_RECORDS = 512
 READ_BYTES = 128 * 1024
@@ -46,7 +45,7 @@ class JournalPlace:
 
     def __init__(self, journal: Log, name: str, loop: AbstractEventLoop) -> None:
         self._log = journal
-        self._name = CURSOR + name
+        self._name = BRIDGE + name
         self._loop = loop
         self._waiting: deque[int] = deque()
         self._done: set[int] = set()

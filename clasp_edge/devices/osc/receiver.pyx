@@ -220,7 +220,6 @@ cdef class OscReceiver(SourceTable):
         cdef int _round, i
         cdef int all_got = 0
         cdef uint64_t began_us
-        cdef Core core = self.plane.core
         if self.next < self.got and not self._handle_some():
             return self.got - self.next
         self.sock = sock

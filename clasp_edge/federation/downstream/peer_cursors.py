@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from clasp_edge.federation.shared.cursor_names import PEER, UPLINK
 from clasp_edge.federation.shared.dedup import LONGEST_ID
 from clasp_edge.federation.shared.queue import Log
+from clasp_edge.journal.cursor_names import PEER, UPLINK
 
 if TYPE_CHECKING:
     from clasp_edge.router.router import Router

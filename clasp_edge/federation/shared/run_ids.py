@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Protocol
 
-from clasp_edge.federation.shared.cursor_names import RUN
+from clasp_edge.journal.cursor_names import RUN
 
 FIRST_RUN_ID = 1 << 62
 """Above all epochs that versions without run ids have counted."""

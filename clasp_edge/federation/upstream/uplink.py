@@ -20,7 +20,6 @@ from clasp_edge.dataplane import Subscription, Verdict
 from clasp_edge.dataplane.account import Holding
 from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.federation.shared.conflicts import Terms
-from clasp_edge.federation.shared.cursor_names import HEARD, HUB, UPLINK
 from clasp_edge.federation.shared.dedup import Seen, route_of_record
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.extensions import LOCK_HELD
@@ -34,6 +33,7 @@ from clasp_edge.federation.shared.status import UplinkStatus
 from clasp_edge.federation.upstream.connector import Connector, DialOptions
 from clasp_edge.federation.upstream.hub_session import HubSession
 from clasp_edge.federation.upstream.tls import TlsOptions
+from clasp_edge.journal.cursor_names import HEARD, HUB, UPLINK
 from clasp_edge.router.access import ConfinedAccess
 from clasp_edge.wire import ErrorCode, SignalType
 from clasp_edge.wire.pattern import Pattern

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clasp_edge.devices.mqtt_bridge.journal_place import CURSOR, JournalPlace
+from clasp_edge.devices.mqtt_bridge.journal_place import JournalPlace
+from clasp_edge.journal.cursor_names import BRIDGE
 
 
 class Stored:
@@ -65,7 +66,7 @@ def test_the_cursor_stands_before_the_first_that_is_not_done(steps: list[int], c
         place.done(number)
         waiting.remove(number)
         place.rest()
-        cursor = log.cursor(CURSOR + "site")
+        cursor = log.cursor(BRIDGE + "site")
         assert not waiting or cursor < waiting[0]
         assert cursor >= max((one for one in numbers if not waiting or one < waiting[0]), default=7)
 
@@ -75,19 +76,19 @@ def test_what_others_log_is_let_go_of_only_when_it_has_been_there_a_while(loop: 
     place = JournalPlace(log, "site", loop)
     log.last_sequence = 10
     place.rest()
-    assert log.cursor(CURSOR + "site") == 3
+    assert log.cursor(BRIDGE + "site") == 3
     log.last_sequence = 12
     place.rest()
-    assert log.cursor(CURSOR + "site") == 10
+    assert log.cursor(BRIDGE + "site") == 10
     place.waits(13)
     place.rest()
     place.done(13)
     place.rest()
-    assert log.cursor(CURSOR + "site") == 13
+    assert log.cursor(BRIDGE + "site") == 13
 
 
 def test_a_later_life_reads_from_the_cursor_to_the_end_of_the_log(loop: AbstractEventLoop) -> None:
-    log = Stored(2000, {CURSOR + "site": 5})
+    log = Stored(2000, {BRIDGE + "site": 5})
     place = JournalPlace(log, "site", loop)
     assert place.behind
     found: list[int] = []
@@ -104,4 +105,4 @@ def test_a_later_life_reads_from_the_cursor_to_the_end_of_the_log(loop: Abstract
     place.close()
     place.waits(2001)
     place.done(2001)
-    assert log.cursor(CURSOR + "site") == 5
+    assert log.cursor(BRIDGE + "site") == 5

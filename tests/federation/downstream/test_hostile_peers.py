@@ -90,6 +90,7 @@ def test_a_version_from_the_future_ends_the_link_and_poisons_nothing(hub: Daemon
 
 def test_an_epoch_above_all_is_overruled_by_whoever_writes_next(hub: Daemon, edge: Daemon) -> None:
     """It says that it owns what it does not own, and has said so 65,535 times."""
+    await_value(edge, "/desk/299", 299)  # linked: what it owns is settled then, and it would overrule
     hostile = peer(hub, "forger", "/**")
     say(hostile, "/desk/1", 666, Version(0xFFFF, now_hlc(), TAG))
     await_value(hub, "/desk/1", 666)

@@ -5,8 +5,9 @@ Splitting a stream into packets is not done here; the caller has the first byte 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, islice
+from typing import Any, TypeVar
 
 from clasp_edge.devices.mqtt.codec.packets import (
     Ack,
@@ -14,6 +15,7 @@ from clasp_edge.devices.mqtt.codec.packets import (
     Connack,
     Connect,
     Disconnect,
+    Filters,
     Packet,
     Pingreq,
     Pingresp,
@@ -30,15 +32,19 @@ from clasp_edge.devices.mqtt.codec.properties import WILL, Property, read_proper
 from clasp_edge.devices.mqtt.codec.reason import MqttError, Reason, malformed, protocol_error
 from clasp_edge.devices.mqtt.codec.types import FIXED_FLAGS, V5, V31, V311, PacketType
 
+T = TypeVar("T")
+
 PROTOCOL_NAMES = {"MQTT": (V311, V5), "MQIsdp": (V31,)}
 """With their levels (3.1.1, 3.1.2.2; 5.0, 3.1.2.2; 3.1, 3.1)."""
 
 BRIDGE = 0x80
 """Added to the level by a bridge of Mosquitto: it wants no echo, and the retain flag as it was published."""
 
-MAX_FILTERS = 2048
-"""Of one SUBSCRIBE or UNSUBSCRIBE: 8 ms of reading; what is done with them is done in parts."""
+MAX_FILTERS = 16_384
+"""Of one SUBSCRIBE or UNSUBSCRIBE: more than one client may have subscriptions (`limits`)."""
 
+READ_AT_ONCE = 512
+"""Of them: two milliseconds. The others are read as they are gone through, which is done in parts."""
 
 DUP = 0x08
 
@@ -169,36 +175,55 @@ def _ack(reader: Reader, first: int, version: int) -> Packet:
     return Ack(type=kind, packet_id=packet_id, reason=reason, properties=properties)
 
 
-def _too_many_filters() -> MqttError:
-    return MqttError(Reason.QUOTA_EXCEEDED, f"more than {MAX_FILTERS} topic filters in one packet")
+def _filters(whole: Reader, read: Callable[[Reader], T]) -> Iterator[T]:
+    reader = Reader(whole.data, whole.pos, whole.end)
+    whole.pos = whole.end
+    for number in count(1):
+        if not reader.left():
+            return
+        if number > MAX_FILTERS:
+            raise MqttError(Reason.QUOTA_EXCEEDED, f"more than {MAX_FILTERS} topic filters in one packet")
+        yield read(reader)
+
+
+def _some_at_once(filters: Iterator[T], kind: PacketType) -> Sequence[T] | Filters[T]:
+    first = list(islice(filters, READ_AT_ONCE))
+    if not first:
+        raise protocol_error(f"{kind.name} without a topic filter")
+    return first if len(first) < READ_AT_ONCE else Filters(first, filters)
 
 
 def _subscribe(reader: Reader, first: int, version: int) -> Packet:
     packet_id = _packet_id(reader)
     properties = read_properties(reader, PacketType.SUBSCRIBE) if version == V5 else {}
-    filters: list[SubscribeFilter] = []
-    while reader.left():
-        text = reader.text("topic filter")
-        options = reader.number(1, "subscription options")
-        retain_handling = options >> 4 & 3
-        if options & 3 == 3 or options & (0xC0 if version == V5 else 0xFC):
-            raise malformed(f"subscription options 0x{options:02X}")
-        if retain_handling == 3:
-            raise protocol_error("retain handling 3")
-        if len(filters) == MAX_FILTERS:
-            raise _too_many_filters()
-        filters.append(
-            SubscribeFilter(
-                filter=text,
-                qos=options & 3,
-                no_local=bool(options & 0x04),
-                retain_as_published=bool(options & 0x08),
-                retain_handling=retain_handling,
-            )
-        )
-    if not filters:
-        raise protocol_error("SUBSCRIBE without a topic filter")
+    read = _filter_v5 if version == V5 else _filter_v3
+    filters = _some_at_once(_filters(reader, read), PacketType.SUBSCRIBE)
     return Subscribe(packet_id=packet_id, filters=filters, properties=properties)
+
+
+def _filter_v3(reader: Reader) -> SubscribeFilter:
+    return _filter(reader, 0xFC)
+
+
+def _filter_v5(reader: Reader) -> SubscribeFilter:
+    return _filter(reader, 0xC0)
+
+
+def _filter(reader: Reader, reserved: int) -> SubscribeFilter:
+    text = reader.text("topic filter")
+    options = reader.number(1, "subscription options")
+    retain_handling = options >> 4 & 3
+    if options & 3 == 3 or options & reserved:
+        raise malformed(f"subscription options 0x{options:02X}")
+    if retain_handling == 3:
+        raise protocol_error("retain handling 3")
+    return SubscribeFilter(
+        filter=text,
+        qos=options & 3,
+        no_local=bool(options & 0x04),
+        retain_as_published=bool(options & 0x08),
+        retain_handling=retain_handling,
+    )
 
 
 def _suback(reader: Reader, first: int, version: int) -> Packet:
@@ -207,16 +232,14 @@ def _suback(reader: Reader, first: int, version: int) -> Packet:
     return Suback(packet_id=packet_id, reasons=list(reader.take(reader.left(), "reasons")), properties=properties)
 
 
+def _text_of_filter(reader: Reader) -> str:
+    return reader.text("topic filter")
+
+
 def _unsubscribe(reader: Reader, first: int, version: int) -> Packet:
     packet_id = _packet_id(reader)
     properties = read_properties(reader, PacketType.UNSUBSCRIBE) if version == V5 else {}
-    filters: list[str] = []
-    while reader.left():
-        if len(filters) == MAX_FILTERS:
-            raise _too_many_filters()
-        filters.append(reader.text("topic filter"))
-    if not filters:
-        raise protocol_error("UNSUBSCRIBE without a topic filter")
+    filters = _some_at_once(_filters(reader, _text_of_filter), PacketType.UNSUBSCRIBE)
     return Unsubscribe(packet_id=packet_id, filters=filters, properties=properties)
 
 

@@ -5,13 +5,15 @@ Knows no encoding. Packet identifiers are 1 to 65,535.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from clasp_edge.devices.mqtt.codec.properties import Properties
 from clasp_edge.devices.mqtt.codec.types import V311, PacketType
+
+T = TypeVar("T")
 
 
 class Will(Struct, frozen=True, kw_only=True):
@@ -78,11 +80,24 @@ class SubscribeFilter(Struct, frozen=True, kw_only=True):
     retain_handling: int = 0
 
 
+class Filters(Generic[T]):
+    """The topic filters of a long packet: those beyond the first are read when they are asked for, which can be done
+    once, and raises MqttError for what is no filter."""
+
+    def __init__(self, first: Sequence[T], rest: Iterator[T]) -> None:
+        self._first = first
+        self._rest = rest
+
+    def __iter__(self) -> Iterator[T]:
+        yield from self._first
+        yield from self._rest
+
+
 class Subscribe(Struct, frozen=True, kw_only=True):
     """SUBSCRIBE."""
 
     packet_id: int
-    filters: Sequence[SubscribeFilter]
+    filters: Sequence[SubscribeFilter] | Filters[SubscribeFilter]
     properties: Properties = {}
 
 
@@ -98,7 +113,7 @@ class Unsubscribe(Struct, frozen=True, kw_only=True):
     """UNSUBSCRIBE."""
 
     packet_id: int
-    filters: Sequence[str]
+    filters: Sequence[str] | Filters[str]
     properties: Properties = {}
 
 

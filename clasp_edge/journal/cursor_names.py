@@ -1,6 +1,6 @@
-"""How federation's cursors in the journal are named: each name begins with one of these.
+"""How those who follow the log name their cursors: each name begins with one of these.
 
-Imports nothing, so that the daemon can tell them apart without loading federation.
+Imports nothing, so that the daemon can tell them apart without loading who uses them.
 """
 
 from __future__ import annotations
@@ -19,3 +19,6 @@ PEER = "peer:"
 
 RUN = "run:"
 """The id of one of this router's runs, by the run's number, in the place of a record's number."""
+
+BRIDGE = "bridge:"
+"""The last record up to which the broker of an MQTT bridge has all, by the bridge's name."""
