@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from clasp_edge.config.load import ConfigError
 from clasp_edge.config.model import Config
 from clasp_edge.daemon import main, secret_files
 from clasp_edge.daemon.cautions import cautions
+from clasp_edge.daemon.reloads import Reloads
 from clasp_edge.daemon.verify import load_verified
 
 TOKEN = '[security]\nmode = "authenticated"\n[[security.token]]\ntoken_file = "{}"\nscopes = ["admin:/**"]\n'
@@ -103,8 +105,13 @@ def test_the_end_of_a_reload_is_told_whatever_happens(tmp_path: Path, monkeypatc
     process = main.Daemon(load_verified(configured(tmp_path, f'data_dir = "{tmp_path}"\n')), None, [])
     monkeypatch.setattr(process, "_service", Manager())
     monkeypatch.setattr(main, "load_verified", fail)
-    with pytest.raises(RuntimeError):
-        process._take_over(None, "SIGHUP")
+
+    async def reload() -> None:
+        Reloads(asyncio.get_running_loop(), process._begin_reading, process._has_read, process._reload_over).at_once(
+            "SIGHUP"
+        )
+
+    asyncio.run(reload())
     assert told == ["reloading", "reloaded"]
 
 
