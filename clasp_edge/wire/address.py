@@ -9,8 +9,9 @@ import re
 
 from clasp_edge.wire.limits import MAX_ADDRESS_BYTES, MAX_ADDRESS_SEGMENTS
 
-_PRINTABLE = re.compile(rb"(?:/[!-)+-.0-~]++)++/?+")
-"""Nearly all addresses: all rules hold but those of length, at a third of the cost."""
+_PRINTABLE = re.compile(rb"(?:/[!-)+-.0-~]+)+/?")
+"""Nearly all addresses: all rules hold but those of length, at a third of the cost. Without possessive quantifiers:
+with them Python 3.11.2 (Debian 12) takes `/a//`."""
 
 
 class AddressError(ValueError):

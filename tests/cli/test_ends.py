@@ -27,6 +27,14 @@ def daemon() -> Iterator[Daemon]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Programs that a shell has started in the background ignore SIGINT, and so does all that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def begun(daemon: Daemon, words: str, **streams: int) -> subprocess.Popen[str]:
     named = {
         "SOCKET": f"console.socket={daemon.control_path}", "MQTT": daemon.address_of("mqtt"),
