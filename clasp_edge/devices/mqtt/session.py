@@ -192,6 +192,7 @@ class Session(MqttReceiver):
         if self.will is not None and not self.server.still_valid(self):
             self.will = None  # not the client's any more to publish
         log.info("%r: disconnected", self)
+        self.server.sys_topics.bridges.disconnected(self)
         self.note_writes()
         self.connection = None
         if self.from_log is not None:
@@ -351,6 +352,9 @@ class Session(MqttReceiver):
             self._noticed_s = now_s
             shown = address[:64].decode(errors="replace")
             log.warning("%r: message to %s refused: %s", self, shown, Verdict(verdict).name.lower())
+
+    def on_own_topic(self, topic: bytes, payload: bytes) -> bool:
+        return self.server.sys_topics.bridges.said(self, topic, payload)
 
     def on_audited(self, address: bytes) -> None:
         self.note_writes(address[:64].decode(errors="replace"))

@@ -1,4 +1,5 @@
-"""`$SYS`: the server's own numbers, for whoever subscribes to them. Nothing runs while nobody does."""
+"""`$SYS`: the server's own numbers, for whoever subscribes to them, and which bridges are connected. Nothing runs while
+nobody does."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.devices.mqtt.bridge_notes import BridgeNotes
 from clasp_edge.devices.mqtt.codec import SubscribeFilter
 from clasp_edge.devices.mqtt.codec.primitives import put_varint
 from clasp_edge.version import __version__
@@ -33,6 +35,8 @@ class SysTopics:
         self._timer: TimerHandle | None = None
         self._last: dict[str, bytes] = {}
         self._turn = 0
+        # Not in the middle of what the session does.
+        self.bridges = BridgeNotes(self._bridges_changed)
 
     def subscribe(self, session: Session, text: str, options: int, identifier: int) -> None:
         """Add or replace a subscription to a filter that begins with $SYS."""
@@ -47,7 +51,7 @@ class SysTopics:
 
     def send_retained(self, session: Session, entry: SubscribeFilter, identifiers: bytes | None) -> None:
         """Send the present values to a new subscriber."""
-        for topic, payload in self.values().items():
+        for topic, payload in (self.values() | self.bridges.values()).items():
             if matches(entry.filter, topic):
                 session.offer(topic.encode(), payload, entry.qos, True, identifiers)
 
@@ -92,6 +96,16 @@ class SysTopics:
         values = self.values()
         changed = {topic: payload for topic, payload in values.items() if self._last.get(topic) != payload}
         self._last = values
+        self._tell(changed)
+        self._arm()
+
+    def _bridges_changed(self) -> None:
+        self._server.loop.call_soon(self._tell_bridges)
+
+    def _tell_bridges(self) -> None:
+        self._tell(self.bridges.due())
+
+    def _tell(self, changed: dict[str, bytes]) -> None:
         core = self._server.router.core
         core.begin_pass()
         self._turn += 1
@@ -112,7 +126,6 @@ class SysTopics:
                         topic.encode(), payload, options & _QOS, bool(options & _RETAIN_AS_PUBLISHED), identifiers
                     )
         core.end_pass()
-        self._arm()
 
 
 def may_read_sys(session: Session) -> bool:
