@@ -183,10 +183,10 @@ cdef class MqttReceiver(MqttJournaled):
         cdef View view = View(buffer)
         if filled > view.size:
             raise ValueError("more bytes than the buffer has")
-        return self.take_packets(view.data, filled)
+        return self.take_packets(view.data, filled, False)
 
-    cdef size_t take_packets(self, const uint8_t* data, size_t filled) noexcept:
-        """`receive`, of bytes that stay where they are."""
+    cdef size_t take_packets(self, const uint8_t* data, size_t filled, bint together) noexcept:
+        """`receive`, of bytes that stay where they are. `together`: who calls writes what has come of it, later."""
         cdef size_t at = 0
         cdef size_t total
         cdef uint32_t remaining
@@ -223,7 +223,10 @@ cdef class MqttReceiver(MqttJournaled):
             # An empty body may lie at the end of the buffer, and points nowhere then.
             self._packet(data[at], &data[at] + 1 + header, remaining)
             at += total
-        self.core.end_read(<void*>self)
+        if together:
+            self.core.in_pass = False
+        else:
+            self.core.end_read(<void*>self)
         return at
 
     def answer_pings(self, const uint8_t[::1] data not None, size_t at, size_t filled):
