@@ -9,10 +9,11 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import Any
 
-from clasp_edge.devices.mqtt_bridge.journal_place import JournalPlace, Log
+from clasp_edge.devices.mqtt_bridge.journal_place import JournalPlace
 from clasp_edge.devices.mqtt_bridge.mapping import MappingTable
 from clasp_edge.devices.mqtt_bridge.queue import Record
 from clasp_edge.devices.values import payload_of
+from clasp_edge.journal.followed_log import Log
 from clasp_edge.wire import Absent, Publish, Set, decode
 
 REST_S = 10.0

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from clasp_edge.federation.shared.dedup import MAX_HOPS, Route, route_of_record
-from clasp_edge.federation.shared.queue import READ_BYTES, READ_RECORDS, Item, Log, Part
+from clasp_edge.federation.shared.queue import Item, Part
+from clasp_edge.journal.followed_log import READ_BYTES, READ_RECORDS, Log
 
 if TYPE_CHECKING:
     from clasp_edge.journal.cursors import Logged
