@@ -156,8 +156,7 @@ def check_bundle(session: Session, payloads: list[bytes]) -> Refusal | None:
         return _refusal(session, payloads[place], verdict, revision, expected)
     if not plane.evict and (
         # As if nothing were overwritten: what is promised here must not fail half-way.
-        (plane.max_params and plane.params + new > plane.max_params)
-        or plane.lacks_room(size)
+        (plane.max_params and plane.params + new > plane.max_params) or plane.lacks_room(size)
     ):
         return Refusal(ErrorCode.REVISION_CONFLICT, "Bundle rejected: AtCapacity")
     return None

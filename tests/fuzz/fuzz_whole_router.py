@@ -1,13 +1,16 @@
 """Fuzzing of a whole router, with every kind of sink attached; run by hand or by `make fuzz`, not by pytest.
 
-    python tests/fuzz/fuzz_whole_router.py -max_total_time=60 [-seed=N]
+    python tests/fuzz/fuzz_whole_router.py -max_total_time=60 [-seed=N] [-inputs=N]
 
-A router runs as a process of its own, with a strict journal, an uplink whose hub lies, a leaf of the reference, MQTT
+With `inputs` it ends as soon as each door has had that many.
+
+A router runs as a process of its own, with a strict journal, uplinks whose hubs lie, a leaf of the reference, MQTT
 sessions of both versions that outlive their connections, an OSC target, an OSC subscriber and a thinned subscription.
 Every door (CLASP over TCP and WebSocket, lying peers, MQTT, OSC, HTTP, control socket) is fed with mutations of what
-belongs there, many at a time, while an honest client goes on asking. Each time that a round is over, the router is
-stopped and started again on the journal that is left. A finding is a process that has ended, an honest client without
-an answer, a traceback in the log, or a restart that fails; the inputs before it are in build/fuzz-findings.
+belongs there, many at a time, while an honest client goes on asking. Each round leans on the door that has had least.
+When it is over, the router is stopped and started again on the journal that is left. A finding is a process that has
+ended, an honest client without an answer, a traceback in the log, or a restart that fails; the inputs before it are in
+build/fuzz-findings.
 """
 
 from __future__ import annotations
@@ -43,6 +46,13 @@ PATIENCE_S = 60.0
 """For an answer to the honest client: it tells whether the router stands, not how fast it is."""
 
 AT_ONCE = 200
+KEPT_SESSIONS = 8
+HUBS = 4
+"""Uplinks: each ends with the first broken message, and waits before it tries again."""
+
+LEANING = 0.85
+"""How often the door of the round is the next."""
+
 FAULTS = ("Traceback", "AddressSanitizer", "runtime error:", "Exception ignored")
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -62,13 +72,16 @@ class Fuzzer:
         self.counts: Counter[str] = Counter()
         self.inputs: deque[tuple[str, bytes]] = deque(maxlen=KEPT_INPUTS)
         self.stack = ExitStack()
-        self.hub = self.stack.enter_context(LyingHub(seed))
+        self.hubs = [self.stack.enter_context(LyingHub(seed + at)) for at in range(HUBS)]
         self.desk = self.stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self.desk.bind(("127.0.0.1", 0))
         self.listening: list[socket.socket] = []
-        config = (
-            f'[uplink.hub]\nurl = "tcp://127.0.0.1:{self.hub.port}"\nowns = ["/a/**", "/mqtt/**", "/x"]\n'
+        config = "".join(
+            f'[uplink.hub{at}]\nurl = "tcp://127.0.0.1:{hub.port}"\nowns = ["/a/**", "/mqtt/**", "/x"]\n'
             'wants = ["/show/**", "/b/**", "/lights/**"]\npolicy = { "/a/**" = "log" }\n'
+            for at, hub in enumerate(self.hubs)
+        )
+        config += (
             f'[[osc.target]]\nname = "desk"\nhost = "127.0.0.1"\nport = {self.desk.getsockname()[1]}\n'
             'patterns = ["/**"]\n'
         )
@@ -103,6 +116,15 @@ class Fuzzer:
         self.listening.append(self.desk)
         self.desk.sendto(packet("/clasp/subscribe", "/**"), self.daemon.osc_address)
 
+    def end_kept_sessions(self) -> None:
+        """Those of the round before would get all that comes, and leave little time for what is tried."""
+        for name in range(KEPT_SESSIONS):
+            with socket.create_connection(self.daemon.mqtt_address) as device:
+                device.sendall(mqtt.connect(f"fuzz-{name}", version=4, clean=True) + mqtt.disconnect(4))
+                device.settimeout(PATIENCE_S)
+                while device.recv(1 << 16):
+                    pass
+
     def drain(self) -> None:
         """Read what the sinks have been sent."""
         for end in self.listening:
@@ -136,6 +158,7 @@ class Fuzzer:
         for end in self.listening[:-1]:
             end.close()
         self.listening.clear()
+        self.end_kept_sessions()
         try:
             self.daemon.stop()
         except DaemonFailed as error:
@@ -204,7 +227,9 @@ class Fuzzer:
 
     def mqtt_tcp(self) -> None:
         version = self.chance.choice((4, 5))
-        head = mqtt.connect(f"fuzz-{self.chance.randrange(8)}", version=version, clean=self.chance.random() < 0.5)
+        head = mqtt.connect(
+            f"fuzz-{self.chance.randrange(KEPT_SESSIONS)}", version=version, clean=self.chance.random() < 0.5
+        )
         head = head if self.chance.random() < 0.9 else b""
         self.send(
             f"mqtt v{version}", self.daemon.mqtt_address, head, self._some(corpus.mqtt_of(version), mutate.packet)
@@ -236,24 +261,40 @@ class Fuzzer:
 
     # ---- the run ----
 
-    def run(self, seconds: float) -> None:
-        doors = [self.clasp_tcp, self.clasp_websocket, self.lying_peer, self.mqtt_tcp, self.osc_udp, self.osc_tcp]
-        doors += [self.clasp_tcp, self.lying_peer, self.mqtt_tcp, self.osc_udp, self.http, self.control]
+    def run(self, seconds: float, inputs: float) -> None:
+        doors = {
+            "clasp tcp": self.clasp_tcp,
+            "clasp websocket": self.clasp_websocket,
+            "lying peer": self.lying_peer,
+            "mqtt v4": self.mqtt_tcp,
+            "mqtt v5": self.mqtt_tcp,
+            "osc udp": self.osc_udp,
+            "osc tcp": self.osc_tcp,
+            "http": self.http,
+            "control socket": self.control,
+        }
+        least = min(doors, key=self.counts.__getitem__)
+        others = list(doors.values())
         self.start()
         self.ask()
         end_s = time.monotonic() + seconds
         round_end_s = time.monotonic() + min(ROUND_S, seconds / 2)
         turn = 0
-        while time.monotonic() < end_s:
+        while time.monotonic() < end_s and self.counts[least] < inputs:
             turn += 1
-            self.chance.choice(doors)()
+            door = doors[least] if self.chance.random() < LEANING else self.chance.choice(others)
+            door()
             self.drain()
-            self.check() if turn % 20 else self.ask()
+            if turn % 20 == 0:
+                self.ask()
+            elif turn % 4 == 0:
+                self.check()
             if time.monotonic() > round_end_s:
                 round_end_s = time.monotonic() + ROUND_S
                 self.ask()
                 self.restart()
                 self.counts["restarts"] += 1
+                least = min(doors, key=self.counts.__getitem__)
         self.ask()
         self.restart()
         self.daemon.stop()
@@ -265,7 +306,7 @@ def main() -> int:
     seed = int(options.get("seed", time.time_ns() & 0xFFFFFF))
     fuzzer = Fuzzer(seed)
     try:
-        fuzzer.run(float(options.get("max_total_time", 60)))
+        fuzzer.run(float(options.get("max_total_time", 60)), float(options.get("inputs", "inf")))
     except Finding as finding:
         FINDINGS.mkdir(parents=True, exist_ok=True)
         path = FINDINGS / f"whole-router-{seed}.txt"
@@ -274,9 +315,9 @@ def main() -> int:
         return 1
     finally:
         fuzzer.daemon.close()
-    fuzzer.counts["lying hub"] = fuzzer.hub.said
+    fuzzer.counts["lying hub"] = sum(hub.said for hub in fuzzer.hubs)
     told = ", ".join(f"{door} {count:,}" for door, count in sorted(fuzzer.counts.items()))
-    print(f"seed {seed}: nothing found; {told}; {fuzzer.hub.links} links")
+    print(f"seed {seed}: nothing found; {told}; {sum(hub.links for hub in fuzzer.hubs)} links")
     return 0
 
 

@@ -31,7 +31,9 @@ from clasp_edge.wire import (
 )
 from clasp_edge.wire.extensions import with_extensions
 
-LIES_AT_ONCE = 40
+LIES_AT_ONCE = 200
+BROKEN = 0.15
+"""How many are broken, too: the others are well made and only untrue, or a link would end after a few."""
 
 
 class LyingHub:
@@ -82,14 +84,15 @@ class LyingHub:
                     for answer in self._answers(decode(received[4 : 4 + size])[1], is_edge):
                         connection.sendall(len(answer).to_bytes(4, "big") + answer)
                 received = received[4 + size :]
-            lies = corpus.federation()
-            connection.sendall(
-                b"".join(
-                    mutate.stream(self._chance, mutate.mutated(self._chance, self._chance.choice(lies), lies))
-                    for _ in range(LIES_AT_ONCE)
-                )
-            )
+            connection.sendall(b"".join(self._lie() for _ in range(LIES_AT_ONCE)))
             self.said += LIES_AT_ONCE
+
+    def _lie(self) -> bytes:
+        lies = corpus.federation()
+        lie = self._chance.choice(lies)
+        if self._chance.random() < BROKEN:
+            return mutate.stream(self._chance, mutate.mutated(self._chance, lie, lies))
+        return (len(lie) + 4).to_bytes(4, "big") + b"S\0" + len(lie).to_bytes(2, "big") + lie
 
     def _answers(self, message: Message, is_edge: bool) -> list[bytes]:
         match message:

@@ -1,8 +1,9 @@
 // Journal: what was written, from REPLAY over a connection of its own, since a replay looks like live messages.
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { show } from "./codec.js";
+import { json } from "./json.js";
 import { Link } from "./link.js";
-import { t } from "./text.js";
+import { clip, t } from "./text.js";
 
 const SHOWN = 200;
 
@@ -29,7 +30,7 @@ export function Journal({ link }) {
     own.open(link.token);
   };
   const save = () => {
-    const lines = records.map((each) => `{"address": ${show(each.address)}, "signal": ${show(each.signal || "param")}, "value": ${show(each.value ?? null)}}`);
+    const lines = records.map((each) => `{"address": ${show(each.address)}, "signal": ${show(each.signal || "param")}, "value": ${json(each.value ?? null)}}`);
     const at = Object.assign(document.createElement("a"), { href: URL.createObjectURL(new Blob(["[" + lines.join(",\n") + "]\n"], { type: "application/json" })), download: "journal.json" });
     at.click();
     URL.revokeObjectURL(at.href);
@@ -39,5 +40,5 @@ export function Journal({ link }) {
       <button type="button" disabled=${!records?.length} onClick=${save}>${t("Save as JSON")}</button></form>
     ${link.error && html`<p class="bad" role="alert">${link.error}</p>`}
     ${records && html`<p class="soft">${records.length} ${t("records")}</p><div class="wide"><table><tbody>${records.slice(-SHOWN).reverse().map((each) =>
-      html`<tr><td><code>${each.address}</code></td><td class="soft">${each.signal || "param"}</td><td><code>${show(each.value ?? null)}</code></td></tr>`)}</tbody></table></div>`}`;
+      html`<tr><td><code>${each.address}</code></td><td class="soft">${each.signal || "param"}</td><td><code>${clip(show(each.value ?? null))}</code></td></tr>`)}</tbody></table></div>`}`;
 }

@@ -11,7 +11,7 @@ export class Link {
     Object.assign(this, { changed, state: "down", error: "", name: "", token: "", values: new Map(), events: [] });
     this.subscriptions = new Map();
     this.tries = this.last = 0;
-    this.heard = () => {};
+    this.heard = this.welcomed = () => {};
   }
   open(token) {
     this.token = token;
@@ -54,6 +54,7 @@ export class Link {
         this.name = message.name;
         this.skew = message.time / 1000 - Date.now();
         for (const each of this.subscriptions.values()) this.send(each);
+        this.welcomed();
         break;
       case "SNAPSHOT": for (const param of message.params) this.keep(param); break;
       case "SET": this.keep({ timestamp: (Date.now() + (this.skew || 0)) * 1000, ...message }); break;

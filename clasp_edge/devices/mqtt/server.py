@@ -22,6 +22,7 @@ from clasp_edge.devices.mqtt.address import to_address, to_pattern, to_topic
 from clasp_edge.devices.mqtt.codec import Reason
 from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
 from clasp_edge.devices.mqtt.context import MqttContext
+from clasp_edge.devices.mqtt.input_watch import InputWatch
 from clasp_edge.devices.mqtt.mounts import Mounts
 from clasp_edge.devices.mqtt.notices import Notices
 from clasp_edge.devices.mqtt.session import Session
@@ -89,6 +90,7 @@ class MqttServer:
         self.sys_topics = SysTopics(self)
         self.inputs = Inputs(max(INPUTS_MIB << 20, 4 * self.max_packet))
         self.buffer = ReadBuffer(READ_BYTES)
+        self.watch = InputWatch(router.core)
         self._server: asyncio.Server | None = None
         self._look_timer: TimerHandle | None = None
         self.apply_config(router.config)

@@ -199,7 +199,7 @@ class Session(MqttReceiver):
             self.will = None  # not the client's any more to publish
         log.info("%r: disconnected", self)
         # Whatever of it fails, the place, the session and what it was charged are given back.
-        call_each((self.note_writes,))
+        call_each((partial(self.server.sys_topics.bridges.disconnected, self), self.note_writes))
         self.connection = None
         if self.from_log is not None:
             call_each((self.from_log.pause,))
@@ -365,6 +365,9 @@ class Session(MqttReceiver):
             self._noticed_s = now_s
             shown = address[:64].decode(errors="replace")
             log.warning("%r: message to %s refused: %s", self, shown, Verdict(verdict).name.lower())
+
+    def on_own_topic(self, topic: bytes, payload: bytes) -> bool:
+        return self.server.sys_topics.bridges.said(self, topic, payload)
 
     def on_audited(self, address: bytes) -> None:
         self.note_writes(address[:64].decode(errors="replace"))

@@ -1,4 +1,5 @@
-"""`$SYS`: the server's own numbers, for whoever subscribes to them. Nothing runs while nobody does."""
+"""`$SYS`: the server's own numbers, for whoever subscribes to them, and which bridges are connected. Nothing runs while
+nobody does."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.callbacks import call_each
 from clasp_edge.dataplane.reserved import RESERVED
+from clasp_edge.devices.mqtt.bridge_notes import BridgeNotes
 from clasp_edge.devices.mqtt.codec import SubscribeFilter
 from clasp_edge.devices.mqtt.codec.primitives import put_varint
 from clasp_edge.version import __version__
@@ -22,8 +24,8 @@ SYS = "$SYS"
 SYS_SCOPE = Pattern(f"{RESERVED.decode()}**".encode())
 """What a token must let its bearer read: the router's own addresses."""
 
-FILTERS_AT_ONCE = 16
-"""That are told before others get their turn: half a millisecond."""
+MATCHES_AT_ONCE = 256
+"""Of a filter and a topic, before others get their turn: half a millisecond."""
 
 _QOS = 3
 _RETAIN_AS_PUBLISHED = 8
@@ -36,10 +38,13 @@ class SysTopics:
         self._server = server
         self._subscriptions: dict[tuple[Session, str], tuple[int, int]] = {}
         self._groups: dict[str, dict[Session, tuple[int, int]]] = {}  # of shared ones, by their filter
-        self._publishing = False
+        self._changed: dict[str, bytes] = {}
+        self._telling = False
         self._timer: TimerHandle | None = None
         self._last: dict[str, bytes] = {}
         self._turn = 0
+        # Not in the middle of what the session does.
+        self.bridges = BridgeNotes(self._bridges_changed)
 
     def subscribe(self, session: Session, text: str, options: int, identifier: int) -> None:
         """Add or replace a subscription to a filter that begins with $SYS."""
@@ -62,7 +67,7 @@ class SysTopics:
 
     def send_retained(self, session: Session, entry: SubscribeFilter, identifiers: bytes | None) -> None:
         """Send the present values to a new subscriber."""
-        for topic, payload in self.values().items():
+        for topic, payload in (self.values() | self.bridges.values()).items():
             if matches(entry.filter, topic):
                 session.offer(topic.encode(), payload, entry.qos, True, identifiers)
 
@@ -100,7 +105,7 @@ class SysTopics:
     def _arm(self) -> None:
         interval_s = self._server.config.sys_interval_s
         wanted = self._subscriptions or self._groups
-        if self._timer is None and not self._publishing and interval_s and wanted:
+        if self._timer is None and interval_s and wanted:
             self._timer = self._server.loop.call_later(interval_s, self._publish)
 
     def _publish(self) -> None:
@@ -108,28 +113,43 @@ class SysTopics:
         values = self.values()
         changed = {topic: payload for topic, payload in values.items() if self._last.get(topic) != payload}
         self._last = values
-        self._turn += 1
-        self._publishing = True
-        self._server.router.core.start_work(self._tell_all(changed))
+        self._tell(changed)
+        self._arm()
 
-    def _tell_all(self, changed: dict[str, bytes]) -> Iterator[None]:
+    def _bridges_changed(self) -> None:
+        self._server.loop.call_soon(self._tell_bridges)
+
+    def _tell_bridges(self) -> None:
+        self._tell(self.bridges.due())
+
+    def _tell(self, changed: dict[str, bytes]) -> None:
+        """Tell everybody, behind what they are being told."""
+        self._changed |= changed
+        if not self._telling and self._changed:
+            self._telling = True
+            self._server.router.core.start_work(self._tell_all())
+
+    def _tell_all(self) -> Iterator[None]:
         """In parts: how many filters there are is up to the clients."""
         try:
-            for number, key in enumerate(list(self._subscriptions), 1):
-                call_each((self._tell,), key, changed)
-                if number % FILTERS_AT_ONCE == 0:
+            while self._changed:
+                changed, self._changed = self._changed, {}
+                self._turn += 1
+                at_once = max(1, MATCHES_AT_ONCE // len(changed))
+                for number, key in enumerate(list(self._subscriptions), 1):
+                    call_each((self._tell_one,), key, changed)
+                    if number % at_once == 0:
+                        yield
+                for text in list(self._groups):
+                    # One of the group gets all of it, in turn [MQTT-4.8.2-4].
+                    members = [one for one in self._groups.get(text, ()) if one.connection is not None]
+                    if members:
+                        call_each((self._tell_one,), (members[self._turn % len(members)], text), changed)
                     yield
-            for text in list(self._groups):
-                # One of the group gets all of it, in turn [MQTT-4.8.2-4].
-                members = [one for one in self._groups.get(text, ()) if one.connection is not None]
-                if members:
-                    call_each((self._tell,), (members[self._turn % len(members)], text), changed)
-                yield
         finally:
-            self._publishing = False
-            self._arm()
+            self._telling = False
 
-    def _tell(self, key: tuple[Session, str], changed: dict[str, bytes]) -> None:
+    def _tell_one(self, key: tuple[Session, str], changed: dict[str, bytes]) -> None:
         session, text = key
         group = self._groups.get(text)
         found = self._subscriptions.get(key) if group is None else group.get(session)

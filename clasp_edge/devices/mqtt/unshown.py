@@ -47,6 +47,7 @@ def tell_retained(session: Session, wanted: Iterable[Wanted]) -> Iterator[None]:
             session.send_retained(pattern, entry.qos, identifier)
         if entry.filter.startswith(SYS):
             session.server.sys_topics.send_retained(session, entry, identifier)
+            yield  # there may be as many topics as clients
 
 
 class Unshown:
