@@ -6,6 +6,7 @@ locks, strategies, sizes, capacity. Between check and application nothing else r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from clasp_edge.dataplane import Verdict
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.dataplane.bundle import TOO_MUCH, UNREADABLE, dry_run, split
-from clasp_edge.router.schedule import NotScheduled, ScheduleFull, TooFarAhead
+from clasp_edge.router.schedule import NotScheduled, Schedule, ScheduleFull, TooFarAhead
 from clasp_edge.wire import (
     Ack,
     Bundle,
@@ -113,6 +114,14 @@ def _schedule(session: Session, due_us: int, payloads: list[bytes], qos: int) ->
         session.error(code, f"Bundle rejected: {refusal}")
     else:
         session.scheduled += 1
+
+
+def waiting_bundles(schedule: Schedule) -> Iterator[tuple[int, Session, list[bytes]]]:
+    """Bundles that wait: for when (Unix microseconds), who has sent them, and the payloads of their messages."""
+    for due_us, action in schedule.waiting():
+        if isinstance(action, partial) and action.func is _execute_due:
+            session, payloads = action.args[:2]
+            yield due_us, session, payloads
 
 
 def _check_share(session: Session) -> None:
