@@ -120,3 +120,24 @@ def test_devices_that_subscribe_in_one_burst_are_all_heard(daemon: Daemon) -> No
         device.hear()
         device.close()
     eventually(lambda: told(daemon)["osc"]["subscribers"] == 0)
+
+
+def test_the_servers_numbers_are_told_to_thousands_of_filters() -> None:
+    """Shared ones too: each group is told once, whoever else has one."""
+    with (
+        Daemon(mqtt=True, tcp=True, sets={"mqtt.sys_interval_s": 0.3}) as running,
+        MqttClient(running.mqtt_address) as many,
+        MqttClient(running.mqtt_address) as other,
+        TcpClient(running.tcp_address) as honest,
+    ):
+        honest.hello()
+        many.connect("many")
+        other.connect("other")
+        for number in range(0, 3000, 500):
+            many.subscribe(*(f"$share/{number + each}/$SYS/+/x{each}/#" for each in range(500)))
+        honest.sync()
+        many.subscribe("$share/g/$SYS/#")
+        other.subscribe("$share/g/$SYS/#")
+        # In turn: what one of them is told is a number that has changed for the next time.
+        many.receive()
+        other.receive()
