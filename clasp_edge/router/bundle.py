@@ -165,8 +165,7 @@ def check_bundle(session: Session, payloads: list[bytes]) -> Refusal | None:
         return _refusal(session, payloads[place], verdict, revision, expected)
     if not plane.evict and (
         # As if nothing were overwritten: what is promised here must not fail half-way.
-        (plane.max_params and plane.params + new > plane.max_params)
-        or (plane.max_bytes and plane.state_bytes + size > plane.max_bytes)
+        (plane.max_params and plane.params + new > plane.max_params) or plane.lacks_room(size)
     ):
         return Refusal(ErrorCode.REVISION_CONFLICT, "Bundle rejected: AtCapacity")
     return None
