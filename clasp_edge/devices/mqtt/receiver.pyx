@@ -144,6 +144,13 @@ cdef class MqttReceiver(MqttJournaled):
     def forget_aliases(self):
         self.topics = None
 
+    cdef void hears(self) noexcept:
+        """Something has come that is not a whole packet yet."""
+        cdef bint outer = self.core.in_pass
+        self.core.begin()
+        self.heard_us = self.core.mono_us
+        self.core.in_pass = outer
+
     cdef void acknowledge_bytes(self) noexcept:
         """Have the kernel acknowledge what was received, now. By the descriptor: the loop's own socket objects
         duplicate it for each call. Not where an answer is about to go, nor of a client that has only acknowledged all
