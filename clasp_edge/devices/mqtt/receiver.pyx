@@ -200,7 +200,6 @@ cdef class MqttReceiver(MqttJournaled):
         cdef int header, type
         self.core.begin()
         self.heard_us = self.core.mono_us
-        self.context.received_bytes += filled
         refill(&self.bucket, self.core.mono_us)
         self.input_paused = False
         while filled - at >= 2 and not self.stopped and (not self.dead or self.departed) and not self.occupied:
@@ -230,6 +229,7 @@ cdef class MqttReceiver(MqttJournaled):
             # An empty body may lie at the end of the buffer, and points nowhere then.
             self._packet(data[at], &data[at] + 1 + header, remaining)
             at += total
+        self.context.received_bytes += at       # what is left comes again
         if together:
             self.core.in_pass = False
         else:

@@ -125,11 +125,13 @@ def test_a_packet_in_many_pieces_comes_whole() -> None:
         await served.receive(listener, 5)
         client, connection = await served.login("one")
         packet = packets.publish(packets.V311, "t", os.urandom(200_000))
+        before = served.server.context.received_bytes
         for at in range(0, len(packet), 30_000):
             await served.loop.sock_sendall(client, packet[at : at + 30_000])
             await asyncio.sleep(0)
         assert await served.receive(listener, len(packet)) == packet
         await until(lambda: connection.input is None)
+        assert served.server.context.received_bytes == before + len(packet)
         client.close()
         listener.close()
         await served.left()
