@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from clasp_edge.cli.parser import Parser
+from clasp_edge.cli.patterns import number, seconds, text_of
 
 COMMANDS = frozenset({"status", "metrics", "resync", "release", "clients", "kick", "reload", "top", "why", "support"})
 
@@ -70,7 +71,7 @@ def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) ->
         description="Show the way of one address through the running router: who has written it, who is told, which "
         "uplinks carry it, which rules look at it, and what may be in the way. Exit status 1 where something is.",
     )
-    why.add_argument("address", metavar="ADDRESS", help="such as /stage/lamp/1")
+    why.add_argument("address", type=text_of, metavar="ADDRESS", help="such as /stage/lamp/1")
     why.add_argument("--json", action="store_true", help="print one JSON object")
     top = commands.add_parser(
         "top",
@@ -78,8 +79,8 @@ def add_parsers(commands: argparse._SubParsersAction[Parser], source: Parser) ->
         help="watch the running router: rates, slow clients, losses",
         description="Watch the running router: rates, who sends most, who reads too slowly, what is lost.",
     )
-    top.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often (default: 2)")
-    top.add_argument("--count", type=int, metavar="N", help="end after so many pictures")
+    top.add_argument("--every", type=seconds, default=2.0, metavar="SECONDS", help="how often (default: 2)")
+    top.add_argument("--count", type=number, metavar="N", help="end after so many pictures")
     release = commands.add_parser(
         "release",
         parents=[source],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from clasp_edge.cli.parser import Parser
+from clasp_edge.cli.patterns import number, osc_address, seconds
 
 COMMANDS = frozenset({"osc", "mqtt"})
 
@@ -21,7 +22,7 @@ def _osc(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     actions = osc.add_subparsers(dest="action", metavar="ACTION", required=True)
     send = actions.add_parser("send", help="send one message", description="Send one OSC message over UDP.")
-    send.add_argument("address", metavar="ADDRESS", help="such as /fader/1")
+    send.add_argument("address", type=osc_address, metavar="ADDRESS", help="such as /fader/1")
     send.add_argument("values", nargs="*", metavar="VALUE", help="JSON: 1 is i, 1.0 f, true T; what is no JSON is text")
     send.add_argument("--to", default="127.0.0.1:8000", metavar="HOST:PORT", help="default: 127.0.0.1:8000")
     dump = actions.add_parser(
@@ -34,8 +35,8 @@ def _osc(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     dump.add_argument("--listen", default="0.0.0.0:0", metavar="HOST:PORT", help="where (default: any free port)")
     dump.add_argument("--from", dest="router", metavar="HOST:PORT", help="a router's OSC port, to subscribe at")
-    dump.add_argument("--count", type=int, metavar="N", help="end after so many messages")
-    dump.add_argument("--for", dest="for_s", type=float, metavar="SECONDS", help="end after so long")
+    dump.add_argument("--count", type=number, metavar="N", help="end after so many messages")
+    dump.add_argument("--for", dest="for_s", type=seconds, metavar="SECONDS", help="end after so long")
 
 
 def _mqtt(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -56,5 +57,5 @@ def _mqtt(commands: argparse._SubParsersAction[Parser]) -> None:
         "sub", parents=[broker], help="show what is published", description="Show what is published."
     )
     sub.add_argument("filters", nargs="*", default=["#"], metavar="FILTER", help="default: #")
-    sub.add_argument("--count", type=int, metavar="N", help="end after so many messages")
-    sub.add_argument("--for", dest="for_s", type=float, metavar="SECONDS", help="end after so long")
+    sub.add_argument("--count", type=number, metavar="N", help="end after so many messages")
+    sub.add_argument("--for", dest="for_s", type=seconds, metavar="SECONDS", help="end after so long")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from clasp_edge.cli.output import is_of_output
 from clasp_edge.cli.status_text import printable
 from clasp_edge.config.listen import parse_listen
 
@@ -45,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"clasp-edge: this command needs the library {error.name}: pip install '.[cli]'", file=sys.stderr)
         return EXIT_NOT_REACHED
     except (Failed, OSError) as error:
+        if isinstance(error, OSError) and is_of_output(error):
+            raise
         print(f"clasp-edge: {_said_of(error, arguments)}", file=sys.stderr)
         return EXIT_NOT_REACHED
 
@@ -71,7 +74,7 @@ def _at(text: str) -> tuple[str, int]:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

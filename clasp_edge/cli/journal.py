@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clasp_edge.cli import audit
+from clasp_edge.cli.output import is_of_output
 from clasp_edge.config.model import Config
 from clasp_edge.journal import import_export, tools
 from clasp_edge.journal.errors import Damaged, Unavailable
@@ -66,6 +67,8 @@ def _carried_out(
     except BrokenPipeError:
         raise
     except OSError as error:
+        if is_of_output(error):
+            raise
         print(f"clasp-edge: {error.filename or directory}: {error.strerror or error}", file=sys.stderr)
     return 2
 

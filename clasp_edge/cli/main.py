@@ -2,7 +2,8 @@
 
 Imports the process's parts only for `run`, so that every other command answers at once and needs no event loop.
 Exit status: 0 done, 1 the configuration is wrong or the request refused, 2 it could not start or the arguments are
-wrong, 3 no running router was reached, 130 ended by Ctrl-C (`run`, once it is ready: 0).
+wrong, 3 no running router was reached, 4 what it prints could not be written, 130 ended by Ctrl-C (`run`, once it is
+ready: 0).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clasp_edge.cli import console_arguments, device_arguments, remote_arguments
+from clasp_edge.cli import console_arguments, device_arguments, output, remote_arguments
 from clasp_edge.cli.arguments import SYSTEM_CONFIG, parser
 from clasp_edge.cli.service_user import become_service
 from clasp_edge.config.load import ConfigError, default_text, load_config
@@ -31,18 +32,23 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the process's arguments) and return its exit status."""
+    output.prepare()
     try:
         try:
             return _carry_out(parser().parse_args(argv))
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            output.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever reads has seen enough. What is still buffered must not be complained about at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.give_up()
         return EXIT_OK
+    except OSError as error:
+        if not output.is_of_output(error):
+            raise
+        output.give_up(f"its output cannot be written: {error.strerror}")
+        return output.EXIT_NOT_WRITTEN
 
 
 def _carry_out(arguments: argparse.Namespace) -> int:
@@ -60,6 +66,10 @@ def _carry_out(arguments: argparse.Namespace) -> int:
         case "completion":
             from clasp_edge.cli import completion
 
+            if arguments.kind == completion.ADDRESSES:
+                from clasp_edge.cli import typed_addresses
+
+                return typed_addresses.run(arguments.words, parser)
             print(
                 {"bash": completion.bash, "zsh": completion.zsh, "man": completion.man}[arguments.kind](parser()),
                 end="",

@@ -1,15 +1,18 @@
-"""Types of arguments for patterns and scopes: what is no pattern is refused, and those of other systems with how they
-are written here."""
+"""Types of arguments: patterns and scopes (what is no pattern is refused, and those of other systems with how they are
+written here), and numbers within their bounds."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
 
 from clasp_edge.config.spelling import foreign_scope, foreign_spelling
 
 
 def pattern(text: str) -> str:
     """An address or a pattern, as it was typed."""
+    text = text_of(text)
     if reason := foreign_spelling(text):
         raise argparse.ArgumentTypeError(reason)
     from clasp_edge.wire.pattern import Pattern, PatternError
@@ -26,3 +29,46 @@ def scopes(text: str) -> str:
     if reason := foreign_scope(text):
         raise argparse.ArgumentTypeError(reason)
     return text
+
+
+def osc_address(text: str) -> str:
+    """An address of OSC."""
+    if not text.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text}: an OSC address begins with /")
+    return text
+
+
+def number(text: str) -> int:
+    """How many: at least one."""
+    return whole(text, least=1)
+
+
+def whole(text: str, *, least: int = 0, most: int = 2**31 - 1) -> int:
+    """A whole number from `least` to `most`."""
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text}: is a whole number from {least} to {most}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time that passes."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: is a number of seconds above 0")
+    return found
+
+
+def text_of(argument: str) -> str:
+    """An argument as it was typed: UTF-8, also where the locale is none (LANG=C); else what the locale makes of it."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        pass
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{argument!a}: is no UTF-8") from None
+    return argument

@@ -1,6 +1,7 @@
 """The commands that talk to a router as a client: get, set, emit, unset, watch, bundle, replay, backup, restore, bench.
 
-Exit status 0 done, 1 the router says no or there is nothing, 3 the router was not reached.
+Exit status 0 done, 1 the router says no or there is nothing, 3 the router was not reached. An OSError about what is
+printed is left to `cli.main`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from clasp_edge import wire
+from clasp_edge.cli.output import is_of_output
 from clasp_edge.cli.remote import RefusedByRouter, Remote, Unreachable, matcher
+from clasp_edge.wire.plain import meant, plain
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
@@ -29,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         token = arguments.token
         if arguments.token_file:
-            token = Path(arguments.token_file).read_text(encoding="utf-8").strip()
+            token = _read(arguments.token_file).strip()
         command = _COMMANDS[arguments.command]
         url = found_url(arguments)
         with Remote(url, token, pin=arguments.tls_pin, ca=arguments.tls_ca) as remote:
@@ -43,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and is_of_output(error):
+            raise
         print(f"clasp-edge: {said_of(error)}", file=sys.stderr)
         return EXIT_REFUSED
 
@@ -64,31 +69,33 @@ def found_url(arguments: argparse.Namespace) -> str:
     return find_router(arguments.name or url.removeprefix("discover:"), arguments)
 
 
-def value_of(text: str) -> Any:
-    """A value as it is typed: JSON, else text."""
+def _read(path: str) -> str:
+    """What is in a text file; "-" is standard input. Raises OSError, ValueError with the file's name."""
     try:
-        return json.loads(text)
+        if path == "-":
+            return sys.stdin.read() if sys.stdin is not None else ""
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+
+
+def value_of(text: str) -> Any:
+    """A value as it is typed: JSON, with tags for what that has no words for (wire/plain.py), else text."""
+    try:
+        return meant(json.loads(text))
+    except RecursionError:
+        raise ValueError("the value is nested too deeply") from None
     except ValueError:
         return text
 
 
 def shown(value: Any) -> str:
     """A value as it could be typed."""
-    if isinstance(value, bytes):
-        return f"0x{value.hex()}"
-    return json.dumps(value, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    return {"$bytes": value.hex()} if isinstance(value, bytes | bytearray) else str(value)
+    return json.dumps(plain(value), ensure_ascii=False)
 
 
 def _line(found: dict[str, Any]) -> str:
-    return json.dumps(
-        {key: value for key, value in found.items() if value is not None or key == "value"},
-        default=_plain,
-        ensure_ascii=False,
-    )
+    return shown({key: value for key, value in found.items() if value is not None or key == "value"})
 
 
 # ---- single values ----
@@ -124,7 +131,7 @@ def _set(remote: Remote, arguments: argparse.Namespace) -> int:
     remote.acknowledged(wire.Set(arguments.address, value_of(arguments.value), lock=arguments.lock, ttl=ttl))
     if arguments.lock:
         print("locked; Ctrl-C lets go", file=sys.stderr)
-        while remote.receive(None) is not None:
+        while remote.watched(None) is not None:
             pass
     return EXIT_OK
 
@@ -152,6 +159,10 @@ def _unset(remote: Remote, arguments: argparse.Namespace) -> int:
             continue
         # A lifetime that is over: the router forgets it, and tells whoever has to forget it too.
         remote.acknowledged(wire.Set(address, None, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 0)))
+        left = remote.get(address)
+        if left is not None and left.value is None:
+            print(f"clasp-edge: {address}: this router forgets no params; it is null now", file=sys.stderr)
+            status = EXIT_REFUSED
     return status
 
 
@@ -159,7 +170,8 @@ def _unset(remote: Remote, arguments: argparse.Namespace) -> int:
 
 
 def _watch(remote: Remote, arguments: argparse.Namespace) -> int:
-    colours = sys.stdout.isatty() and not arguments.json
+    plain_wanted = arguments.json or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    colours = not plain_wanted and sys.stdout.isatty()
     matchers = [matcher(pattern) for pattern in arguments.patterns]
     for number, pattern in enumerate(arguments.patterns, 1):
         remote.send(wire.Subscribe(number, pattern))
@@ -169,7 +181,7 @@ def _watch(remote: Remote, arguments: argparse.Namespace) -> int:
     seen: set[str] = set()
     while left is None or left > 0:
         wait_s = None if ends_s is None else max(0.0, ends_s - time.monotonic())
-        message = remote.receive(wait_s)
+        message = remote.watched(wait_s)
         if message is None:
             break
         if isinstance(message, wire.Error):
@@ -231,15 +243,15 @@ def _told(
 
 
 def _bundle(remote: Remote, arguments: argparse.Namespace) -> int:
-    lines = sys.stdin if arguments.file == "-" else Path(arguments.file).read_text(encoding="utf-8").splitlines()
+    lines = _read(arguments.file).splitlines()
     messages: list[wire.Message] = []
     for number, line in enumerate(lines, 1):
         match line.strip().split(None, 2):
             case ["set", address, value]:
                 messages.append(wire.Set(address, value_of(value)))
             case ["emit", address, *rest]:
-                value = value_of(rest[0]) if rest else wire.ABSENT
-                messages.append(wire.Publish(address, wire.SignalType.EVENT, value))
+                said = value_of(rest[0]) if rest else wire.ABSENT
+                messages.append(wire.Publish(address, wire.SignalType.EVENT, said))
             case []:
                 pass
             case [word, *_] if word.startswith("#"):
@@ -262,15 +274,8 @@ def _when(text: str) -> float:
 
 def _replay(remote: Remote, arguments: argparse.Namespace) -> int:
     begins, ends = (None if at is None else int(_when(at) * 1e6) for at in (arguments.begins, arguments.ends))
-    remote.send(wire.Replay(arguments.pattern, from_=begins, to=ends, limit=arguments.limit))
     arguments.no_state = True
-    remote.send(wire.Ping())
-    wait_s = 5.0
-    while (message := remote.receive(wait_s)) is not None:
-        if isinstance(message, wire.Error):
-            raise RefusedByRouter(message)
-        if isinstance(message, wire.Pong):
-            wait_s = 0.3
+    for message in remote.replayed(wire.Replay(arguments.pattern, from_=begins, to=ends, limit=arguments.limit)):
         for line in _lines(message, arguments, colours=False, began=time.monotonic(), now=None):
             print(line)
     return EXIT_OK
@@ -279,32 +284,55 @@ def _replay(remote: Remote, arguments: argparse.Namespace) -> int:
 def _backup(remote: Remote, arguments: argparse.Namespace) -> int:
     params = sorted(remote.state(arguments.pattern), key=lambda param: param.address)
     kept = [param for param in params if not param.address.startswith("/clasp-edge/")]
-    fresh = Path(f"{arguments.file}.new")
-    with fresh.open("w", encoding="utf-8") as out:
-        for param in kept:
-            out.write(_line({"address": param.address, "value": param.value}) + "\n")
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(arguments.file)
+    lines = [_line({"address": param.address, "value": param.value}) + "\n" for param in kept]
+    if arguments.file == "-":
+        sys.stdout.writelines(lines)
+        return EXIT_OK
+    try:
+        _write(Path(arguments.file), lines)
+    except OSError as error:
+        raise ValueError(f"{arguments.file}: {error.strerror or error}") from None
     print(f"{len(kept)} params in {arguments.file}")
     return EXIT_OK
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    """All of it or nothing: a file that is there is replaced when the new one is whole. A device or a pipe is written
+    to, and a link stays one. Raises OSError."""
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8") as out:
+            out.writelines(lines)
+        return
+    path = path.resolve()
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with fresh.open("w", encoding="utf-8") as out:
+            out.writelines(lines)
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _restore(remote: Remote, arguments: argparse.Namespace) -> int:
     from clasp_edge.wire.pattern import Pattern
 
+    if arguments.file == "-" and not arguments.yes and not arguments.dry_run:
+        raise ValueError("restore - reads standard input, where nobody can be asked: add --yes or --dry-run")
     wanted: dict[str, Any] = {}
     pattern = Pattern(arguments.pattern.encode())
-    for number, line in enumerate(Path(arguments.file).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_read(arguments.file).splitlines(), 1):
         try:
             row = json.loads(line)
-            address, value = row["address"], _unplain(row["value"])
-        except (ValueError, KeyError, TypeError):
+            address, value = row["address"], meant(row["value"])
+            matches = pattern.matches(address.encode())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ValueError(f"{arguments.file}: line {number} is no param") from None
-        if pattern.matches(address.encode()):
+        if matches:
             wanted[address] = value
     there = {param.address: param.value for param in remote.state(arguments.pattern)}
-    changes = {address: value for address, value in wanted.items() if there.get(address, wire.ABSENT) != value}
+    changes = {address: value for address, value in wanted.items() if not _same(there.get(address, wire.ABSENT), value)}
     for address, value in changes.items():
         before = shown(there[address]) if address in there else "(none)"
         print(f"{address}: {before} -> {shown(value)}")
@@ -313,18 +341,27 @@ def _restore(remote: Remote, arguments: argparse.Namespace) -> int:
         return EXIT_OK
     if not arguments.yes and not _agreed():
         return EXIT_REFUSED
+    refused = 0
     for address, value in changes.items():
-        remote.acknowledged(wire.Set(address, value))
-    return EXIT_OK
+        try:
+            remote.acknowledged(wire.Set(address, value))
+        except RefusedByRouter as refusal:
+            # One that is locked does not keep the others from being set.
+            refused += 1
+            print(f"clasp-edge: {address}: {refusal}", file=sys.stderr)
+    if refused:
+        print(f"clasp-edge: {refused} of {len(changes)} params were not set", file=sys.stderr)
+    return EXIT_REFUSED if refused else EXIT_OK
 
 
-def _unplain(value: Any) -> Any:
-    if isinstance(value, dict) and value.keys() == {"$bytes"}:
-        return bytes.fromhex(value["$bytes"])
-    return value
+def _same(there: Any, wanted: Any) -> bool:
+    """Of the same type as well: 1, 1.0 and true are three values."""
+    return there is not wire.ABSENT and shown(there) == shown(wanted)
 
 
 def _agreed() -> bool:
+    if sys.stdin is None:
+        return False
     print("set them? [y/N] ", end="", flush=True, file=sys.stderr)
     return sys.stdin.readline().strip().lower() in ("y", "yes", "j", "ja")
 

@@ -31,9 +31,10 @@ from clasp_edge.journal.format import (
 from clasp_edge.journal.lock import DirectoryLock, InUse
 from clasp_edge.journal.queries import last_header, noted_run
 from clasp_edge.journal.store import DATA_FILE, prepare
-from clasp_edge.journal.tools import map_size, plain, state_params
+from clasp_edge.journal.tools import map_size, state_params
 from clasp_edge.wire.address import validate_address
 from clasp_edge.wire.limits import MAX_PAYLOAD_BYTES
+from clasp_edge.wire.plain import plain
 
 Progress = Callable[[int, int], None]
 

@@ -32,8 +32,9 @@ from clasp_edge.journal.lock import DirectoryLock
 from clasp_edge.journal.probe import file_fault
 from clasp_edge.journal.queries import first_header, last_header, seek
 from clasp_edge.journal.store import DATA_FILE, LOCK_FILE
-from clasp_edge.wire import Publish, Set, Value, decode
+from clasp_edge.wire import Publish, Set, decode
 from clasp_edge.wire.pattern import Pattern
+from clasp_edge.wire.plain import plain
 
 Progress = Callable[[int, int], None]
 
@@ -233,7 +234,7 @@ def describe(record: Record) -> dict[str, Any]:
     if isinstance(message, Set):
         return described | {"value": plain(message.value), "revision": message.revision}
     fields = {name: getattr(message, name) for name in ("samples", "rate", "id", "timestamp")}
-    described |= {name: value for name, value in fields.items() if value is not None}
+    described |= {name: plain(value) for name, value in fields.items() if value is not None}
     if record.signal == 3 and message.phase is not None:
         described["phase"] = message.phase.name.lower()
     return described | ({"value": plain(message.value)} if _is_value(message.value) else {})
@@ -241,21 +242,6 @@ def describe(record: Record) -> dict[str, Any]:
 
 def _is_value(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str | bytes | list | tuple | dict)
-
-
-def plain(value: Value | Any) -> Any:
-    """A value as JSON has it; bytes as {"$bytes": hex}, numbers that JSON has not as {"$float": text}."""
-    match value:
-        case bytes():
-            return {"$bytes": value.hex()}
-        case float() if value != value or value in (float("inf"), float("-inf")):
-            return {"$float": repr(value)}
-        case list() | tuple():
-            return [plain(item) for item in value]
-        case dict():
-            return {key: plain(item) for key, item in value.items()}
-        case _:
-            return value
 
 
 def matching(found: Iterable[Record], pattern: Pattern | None) -> Iterator[Record]:

@@ -469,7 +469,8 @@ class Connection(SocketInput, ABC):
 
 
 class TcpConnection(Connection, asyncio.BufferedProtocol):
-    """A client on a plain socket. Its reads are `SocketInput`'s."""
+    """A client on a plain socket. Its reads are the watch's (`MqttServer.watch`); the transport is there for how a
+    connection begins and ends."""
 
     def __init__(self, server: MqttServer, remote: str = "") -> None:
         super().__init__(server)
@@ -477,6 +478,8 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         self.local = bool(remote)  # behind a local socket nothing is delayed
         self._transport: asyncio.Transport | None = None
         self._reading = True
+        self._watched = False
+        self._fd = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -485,6 +488,30 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         if not self.local:
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.waiting.add(self)
+        self._fd = self.fileno()
+        self.server.loop.call_soon(self._begin_watch)  # the transport begins to read when this has returned
+
+    def _begin_watch(self) -> None:
+        assert self._transport is not None
+        if not self._transport.is_closing():
+            self._watched = True
+            self._transport.pause_reading()
+            if self._reading:
+                self.server.watch.add(self._fd, self)
+
+    def _end_watch(self) -> None:
+        self._watched = False
+        self.server.watch.discard(self._fd, self)
+
+    def input_ended(self) -> None:
+        """The client has closed its side: the transport is to find that out too."""
+        self._end_watch()
+        if self._transport is not None and self._reading:
+            self._transport.resume_reading()
+
+    def input_failed(self) -> None:
+        """The connection is broken."""
+        self.abort()
 
     def eof_received(self) -> bool:
         if self.input_waits:
@@ -494,9 +521,11 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
 
     def _close(self) -> None:
         assert self._transport is not None
+        self._end_watch()
         self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._end_watch()
         self.lost()
 
     def fileno(self) -> int:
@@ -511,14 +540,20 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
     def pause_reading(self) -> None:
         if self._reading and not self.gone and self._transport is not None:
             self._reading = False
-            self._transport.pause_reading()
+            if self._watched:
+                self.server.watch.discard(self._fd, self)
+            else:
+                self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         if self._reading or self.ends_after_input or self._transport is None:
             return
         if not self._transport.is_closing():
             self._reading = True
-            self._transport.resume_reading()
+            if self._watched:
+                self.server.watch.add(self._fd, self)
+            else:
+                self._transport.resume_reading()
 
     def finish_output(self) -> None:
         assert self._transport is not None
@@ -528,5 +563,6 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
                 self._transport.write_eof()
 
     def abort(self) -> None:
+        self._end_watch()
         if self._transport is not None:
             self._transport.abort()

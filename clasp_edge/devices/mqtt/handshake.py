@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane.account import Holding
+from clasp_edge.devices.mqtt.bridge_notes import PREFIX as BRIDGE_NOTES
 from clasp_edge.devices.mqtt.codec import Connack, Connect, MqttError, Property, Reason, Will, decode, encode
 from clasp_edge.devices.mqtt.codec.reason import connect_return
 from clasp_edge.devices.mqtt.codec.types import V5, V311, PacketType
@@ -30,9 +31,6 @@ TOPIC_ALIASES_OUT = 64
 """Aliases per connection and direction: each costs us the topic's bytes."""
 
 NEVER = 0xFFFFFFFF
-
-BRIDGE_NOTES = b"$SYS/broker/connection/"
-"""Where a bridge of Mosquitto says by its will that it is gone. Nobody may publish there, but it has to get in."""
 
 
 FOREIGN = "the client identifier is somebody else's"
@@ -181,7 +179,7 @@ def _admit(connection: Connection, packet: Connect, identity: Identity | None) -
     router.places.take(session, "mqtt", account.principal, host, admin=admin)
     session.begin(connection, packet, expiry_s)
     share_anew(router.places, identity)
-    session.bridge = packet.bridge
+    session.bridge = packet.bridge or (will is not None and will.will.topic.startswith(BRIDGE_NOTES))
     session.repeats = packet.flagless
     session.will = will
     if will is not None:
@@ -205,7 +203,7 @@ def _admit(connection: Connection, packet: Connect, identity: Identity | None) -
 def _check_will(connection: Connection, will: Will) -> None:
     """A will that could never be published is refused now [MQTT-3.3.2-2; 5.0, 4.7.2]."""
     topic = will.topic.encode()
-    if topic.startswith(BRIDGE_NOTES):
+    if will.topic.startswith(BRIDGE_NOTES):
         return
     if topic.startswith(b"$") or not connection.server.usable_topic(topic):
         raise MqttError(Reason.TOPIC_NAME_INVALID, f"will topic {will.topic[:64]!r} cannot be published to")

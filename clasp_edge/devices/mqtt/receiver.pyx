@@ -87,6 +87,17 @@ cdef size_t _alias_bytes(named):
     return ALIAS_BYTES + (<size_t>len(<bytes>named) if isinstance(named, bytes) else 0)
 
 
+cdef bint _own_topic(MqttReceiver client, const uint8_t* topic, size_t topic_size, const uint8_t* payload,
+                     size_t size) noexcept:
+    """Whether the client may say this under a topic that begins with `$`; it is done then."""
+    try:
+        return client.on_own_topic(PyBytes_FromStringAndSize(<const char*>topic, topic_size),
+                                   PyBytes_FromStringAndSize(<const char*>payload, size))
+    except Exception:
+        log.exception("a notification could not be taken")
+        return False
+
+
 cdef class MqttReceiver(MqttJournaled):
     """`MqttReceiver(core, context)`."""
 
@@ -106,6 +117,10 @@ cdef class MqttReceiver(MqttJournaled):
 
     def on_refused(self, int verdict, bytes address):
         """A message was not taken (`plane.Verdict`); the client is told what its version can be told."""
+
+    def on_own_topic(self, bytes topic, bytes payload):
+        """A message to a topic that begins with `$`; returns whether it was taken."""
+        return False
 
     def pause_input(self, double delay_s):
         """Stop reading. With a delay, `resume_input` is up to the callee; without, it is called."""
@@ -168,10 +183,10 @@ cdef class MqttReceiver(MqttJournaled):
         cdef View view = View(buffer)
         if filled > view.size:
             raise ValueError("more bytes than the buffer has")
-        return self.take_packets(view.data, filled)
+        return self.take_packets(view.data, filled, False)
 
-    cdef size_t take_packets(self, const uint8_t* data, size_t filled) noexcept:
-        """`receive`, of bytes that stay where they are."""
+    cdef size_t take_packets(self, const uint8_t* data, size_t filled, bint together) noexcept:
+        """`receive`, of bytes that stay where they are. `together`: who calls writes what has come of it, later."""
         cdef size_t at = 0
         cdef size_t total
         cdef uint32_t remaining
@@ -208,7 +223,10 @@ cdef class MqttReceiver(MqttJournaled):
             # An empty body may lie at the end of the buffer, and points nowhere then.
             self._packet(data[at], &data[at] + 1 + header, remaining)
             at += total
-        self.core.end_read(<void*>self)
+        if together:
+            self.core.in_pass = False
+        else:
+            self.core.end_read(<void*>self)
         return at
 
     def answer_pings(self, const uint8_t[::1] data not None, size_t at, size_t filled):
@@ -396,6 +414,8 @@ cdef class MqttReceiver(MqttJournaled):
         reason = fault
         if not reason:
             reason = self._write(body + at, size - at, self.context.properties, kept_size, expiry_s, qos, first & 1)
+        elif topic_size and body[2] == 0x24 and _own_topic(self, body + 2, topic_size, body + at, size - at):
+            reason = 0
         elif topic_size:
             self._refused(NO_SCOPE if reason == NOT_AUTHORIZED else BAD_ADDRESS)
         else:

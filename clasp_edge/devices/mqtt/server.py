@@ -11,8 +11,10 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.config.checks import is_topic_filter
 from clasp_edge.config.model import Config
 from clasp_edge.dataplane.account import Account
@@ -20,6 +22,7 @@ from clasp_edge.devices.mqtt.address import to_address, to_pattern, to_topic
 from clasp_edge.devices.mqtt.codec import Reason
 from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
 from clasp_edge.devices.mqtt.context import MqttContext
+from clasp_edge.devices.mqtt.input_watch import InputWatch
 from clasp_edge.devices.mqtt.mounts import Mounts
 from clasp_edge.devices.mqtt.notices import Notices
 from clasp_edge.devices.mqtt.session import Session
@@ -87,6 +90,7 @@ class MqttServer:
         self.sys_topics = SysTopics(self)
         self.inputs = Inputs(max(INPUTS_MIB << 20, 4 * self.max_packet))
         self.buffer = ReadBuffer(READ_BYTES)
+        self.watch = InputWatch(router.core)
         self._server: asyncio.Server | None = None
         self._look_timer: TimerHandle | None = None
         self.apply_config(router.config)
@@ -287,8 +291,7 @@ class MqttServer:
             return
         core = self.router.core
         core.begin_pass()
-        for session in list(self.sessions.values()):
-            session.check_access()
+        call_each(session.check_access for session in list(self.sessions.values()))
         core.end_pass()
 
     def after_connect(self) -> None:
@@ -301,8 +304,7 @@ class MqttServer:
         core = self.router.core
         core.begin_pass()
         now_us = core.monotonic_us
-        for session in list(self.sessions.values()):
-            session.check(now_us)
+        call_each(partial(session.check, now_us) for session in list(self.sessions.values()))
         core.end_pass()
         if self.connected or (self.sessions and self.router.authenticator is not None):
             self.after_connect()

@@ -3,6 +3,11 @@ from libc.stddef cimport size_t
 
 from clasp_edge.devices.mqtt.receiver cimport MqttReceiver
 
+cdef enum:              # what a read has brought
+    READ_MORE = 1       # something, or nothing yet: there may be more
+    READ_ENDED = 2      # the peer has closed its side
+    READ_FAILED = 3
+
 
 cdef class ReadBuffer:
     cdef bytearray bytes
@@ -20,5 +25,7 @@ cdef class SocketInput:
     cdef public bint local
     cdef ReadBuffer shared
 
+    cdef int read(self, int fd) except -1
+    cdef int _updated(self, Py_ssize_t nbytes, bint together) except -1
     cdef bint _simple(self) noexcept
     cdef void _keep_rest(self, const uint8_t* data, size_t used, size_t filled)

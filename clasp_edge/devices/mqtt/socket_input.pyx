@@ -7,8 +7,13 @@ the beginning of a packet: an idle client holds no buffer.
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void* target, size_t room, int flags)
+    int MSG_DONTWAIT
 
 cdef enum:
     SMALL_READ = 1400       # a segment that is not full: its sender may wait for our acknowledgement
@@ -53,13 +58,17 @@ cdef class SocketInput:
 
     def buffer_updated(self, Py_ssize_t nbytes):
         """As `asyncio.BufferedProtocol`."""
+        self._updated(nbytes, False)
+
+    cdef int _updated(self, Py_ssize_t nbytes, bint together) except -1:
+        """So much more was read. `together`: who reads writes what comes of it, with what comes of other reads."""
         cdef MqttReceiver session = self.session
         cdef uint64_t before = session.sent_bytes if session is not None else 0
         cdef size_t filled, used
         if self._simple():
             filled = <size_t>PyBytes_GET_SIZE(self.rest) + <size_t>nbytes
             self.rest = b""
-            used = session.take_packets(self.shared.data, filled)
+            used = session.take_packets(self.shared.data, filled, together)
             if used < filled:
                 self._keep_rest(self.shared.data, used, filled)
         elif self.input is not None:
@@ -71,6 +80,33 @@ cdef class SocketInput:
             # Nothing went back that would carry the acknowledgement: a sender that gathers small writes (Nagle) would
             # wait for it until the kernel's timer of 40 ms.
             session.acknowledge_bytes()
+        return 0
+
+    cdef int read(self, int fd) except -1:
+        """Read once what the socket has, and act upon it; one of READ_..."""
+        cdef uint8_t[::1] own
+        cdef uint8_t* target = self.shared.data
+        cdef size_t room = self.shared.size
+        cdef size_t size
+        cdef ssize_t got
+        if self.input is not None:
+            own = self.input.room()
+            target = &own[0]
+            room = own.shape[0]
+        else:
+            size = <size_t>PyBytes_GET_SIZE(self.rest)
+            if size:
+                memcpy(target, PyBytes_AS_STRING(self.rest), size)
+                target += size
+                room -= size
+        got = recv(fd, target, room, MSG_DONTWAIT)
+        own = None
+        if got > 0:
+            self._updated(got, True)
+            return READ_MORE
+        if got == 0:
+            return READ_ENDED
+        return READ_MORE if errno == EAGAIN or errno == EINTR else READ_FAILED
 
     cdef void _keep_rest(self, const uint8_t* data, size_t used, size_t filled):
         """What no packet was found in comes again."""

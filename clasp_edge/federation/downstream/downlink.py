@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.federation.downstream.session_port import SessionPort
 from clasp_edge.federation.shared.agreement import Comparison
@@ -161,8 +162,7 @@ class Downlink(PeerSender):
         elif self.count_on(COUNTED_AT_ONCE):
             self._counting = False
             waiting, self._waiting = self._waiting, []
-            for then in waiting:
-                then()
+            call_each(waiting)
         else:
             self._later_s(0.0, self._count)
 

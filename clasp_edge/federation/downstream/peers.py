@@ -437,11 +437,11 @@ class Peers:
             )  # fmt: skip
 
     def owned_by_others(self, session: Session) -> Iterator[Pattern]:
-        """What other routers own that are here."""
+        """What other routers own that are here. Others may come and go while it is looked at in parts."""
         own = self._by_session.get(session)
-        for peer in self._by_id.values():
+        for peer in list(self._by_id.values()):
             if peer is not own and peer.is_here:
-                yield from (pattern for pattern in peer.owns.patterns if pattern is not None)
+                yield from (pattern for pattern in list(peer.owns.patterns) if pattern is not None)
 
     def route(self, session: Session, message: FederationSync) -> None:
         """ROUTE: where the next writes come from. Those that were here before are passed over."""
