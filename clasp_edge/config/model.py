@@ -252,6 +252,7 @@ class _OscDevice(Section, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     transport: Literal["udp", "tcp"] = "udp"
+    tcp_framing: Literal["slip", "length"] | None = None
     prefix: Annotated[str, Meta(max_length=256)] = ""
     outside: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()

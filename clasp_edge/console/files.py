@@ -18,6 +18,9 @@ WEB = Path(__file__).parent / "web"
 PREFIX = "/page/"
 """Where the files are; the page itself is `/`, for who accepts HTML."""
 
+VERSION = "version"
+"""No file: what all of them are, so that a page notices that it was loaded from another version."""
+
 TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 """What is served, with the type that the browser is told."""
 
@@ -43,6 +46,7 @@ class Files:
 
     def __init__(self) -> None:
         self._kept: dict[str, _File] = {}
+        self._digest = ""
 
     def answer(self, request: Request) -> bytes | None:
         """The whole answer; None for a path that is no file of ours."""
@@ -54,6 +58,9 @@ class Files:
             name = request.path.removeprefix(PREFIX)
         else:
             return None
+        if name == VERSION:
+            fields = {"Cache-Control": "no-store"}
+            return response("200 OK", self._version().encode(), head_only=request.head_only, fields=fields)
         file = self._kept.get(name) or self._read(name)
         if file is None:
             return response("404 Not Found", b"no such file\n", head_only=request.head_only)
@@ -76,6 +83,14 @@ class Files:
         return response(
             "200 OK", body, head_only=request.head_only, content_type=f"{file.type}; charset=utf-8", fields=fields
         )
+
+    def _version(self) -> str:
+        if not self._digest:
+            whole = hashlib.sha256()
+            for name, path in sorted(_names().items()):
+                whole.update(name.encode() + path.read_bytes())
+            self._digest = whole.hexdigest()[:16]
+        return self._digest
 
     def _read(self, name: str) -> _File | None:
         # Only names that are there: nothing of the path that a stranger sends is given to the file system.

@@ -33,6 +33,6 @@ export function Boxes({ link }) {
   return html`<h2>${t("Uplinks")}</h2><${Table} heads=${["name", "state", "address", "since", "#waits", "#RTT", "#lost", "#refused", "last error"]} rows=${rows("uplinks").map(([name, each]) => [
       name, light(each.state), `${each.hub || ""} ${each.peer || ""}`, when(each.since), number(each.queue), each.echo_rtt_ms ? number(each.echo_rtt_ms) + " ms" : "", number(each.drops), number(each.refused), html`<span class="warn">${each.last_error || ""}</span>`])} />
     <h2>${t("Boxes that have dialled in")} (${peers.filter(([, row]) => row.state === "up").length} / ${peers.length})</h2>
-    ${peers.length ? html`<ul class="boxes">${peers.map(([id, row]) => html`<${Box} key=${id} ...${{ id, row, now }} told=${report?.federation?.peers?.[id]} />`)}</ul>` : html`<p class="soft">${t("None")}</p>`}
+    ${peers.length ? html`<ul class="boxes">${peers.map(([id, row]) => html`<${Box} key=${id} ...${{ id, row, now }} told=${Object.hasOwn(report?.federation?.peers || {}, id) ? report.federation.peers[id] : undefined} />`)}</ul>` : html`<p class="soft">${t("None")}</p>`}
     <h2>${t("MQTT bridges")}</h2><${Table} heads=${["name", "state", "address", "#waits", "last error"]} rows=${rows("bridges").map(([name, each]) => [name, light(each.state), each.broker || "", number(each.queued), each.last_error || ""])} />`;
 }

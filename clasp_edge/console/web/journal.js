@@ -1,15 +1,16 @@
 // Journal: what was written, from REPLAY over a connection of its own, since a replay looks like live messages.
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { show } from "./codec.js";
+import { json } from "./json.js";
 import { Link } from "./link.js";
-import { t } from "./text.js";
+import { clip, t } from "./text.js";
 
 const SHOWN = 200;
 
 export function Journal({ link }) {
   const [pattern, change] = useState("/**");
   const [minutes, span] = useState(10);
-  const [records, keep] = useState(null);
+  const [records, keep] = useState(null), [to, aim] = useState(""), [said, say] = useState("");
   const reader = useRef();
   useEffect(() => () => reader.current?.close(), []);
   const load = (event) => {
@@ -28,8 +29,14 @@ export function Journal({ link }) {
     };
     own.open(link.token);
   };
+  // To its own address, or to another one: what a fader wrote in the rehearsal is tried at another lamp.
+  const again = ({ type, address, signal, value }) => {
+    const at = to.trim() || address, sent = link.send(type === "SET" ? { type, address: at, value } : { type, address: at, signal, value });
+    link.error = "";
+    say(sent ? `✓ ${at} ${clip(show(value ?? null), 80)}` : t("not sent: no connection"));
+  };
   const save = () => {
-    const lines = records.map((each) => `{"address": ${show(each.address)}, "signal": ${show(each.signal || "param")}, "value": ${show(each.value ?? null)}}`);
+    const lines = records.map((each) => `{"address": ${show(each.address)}, "signal": ${show(each.signal || "param")}, "value": ${json(each.value ?? null)}}`);
     const at = Object.assign(document.createElement("a"), { href: URL.createObjectURL(new Blob(["[" + lines.join(",\n") + "]\n"], { type: "application/json" })), download: "journal.json" });
     at.click();
     URL.revokeObjectURL(at.href);
@@ -38,6 +45,8 @@ export function Journal({ link }) {
       <label class="row">${t("minutes")} <input type="number" min="1" value=${minutes} onInput=${(e) => span(+e.target.value)} /></label><button>${t("Load")}</button>
       <button type="button" disabled=${!records?.length} onClick=${save}>${t("Save as JSON")}</button></form>
     ${link.error && html`<p class="bad" role="alert">${link.error}</p>`}
-    ${records && html`<p class="soft">${records.length} ${t("records")}</p><div class="wide"><table><tbody>${records.slice(-SHOWN).reverse().map((each) =>
-      html`<tr><td><code>${each.address}</code></td><td class="soft">${each.signal || "param"}</td><td><code>${show(each.value ?? null)}</code></td></tr>`)}</tbody></table></div>`}`;
+    ${records && html`<p class="soft">${records.length} ${t("records")}</p>
+      <div class="row"><label class="row grow">${t("Send again")} ${t("to address")} <input class="grow mono" placeholder=${t("to its own")} value=${to} onInput=${(e) => aim(e.target.value)} /></label><span role="status" class="soft">${said}</span></div><div class="wide"><table><tbody>${records.slice(-SHOWN).reverse().map((each) =>
+      html`<tr><td><code>${each.address}</code></td><td class="soft">${each.signal || "param"}</td><td><code>${clip(show(each.value ?? null))}</code></td>
+      <td><button aria-label=${`${t("Send again")}: ${each.address}`} onClick=${() => again(each)}>${t("Send again")}</button></td></tr>`)}</tbody></table></div>`}`;
 }

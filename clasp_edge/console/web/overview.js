@@ -1,9 +1,9 @@
 // Overview: how the router is in one line, what to do where it is not well, and its numbers.
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import uPlot from "./vendor/uplot.js";
-import { count, size, span, t } from "./text.js";
+import { clip, count, size, span, t } from "./text.js";
 
-const KEPT = 120;
+const KEPT = 120, BOARD = "/clasp-edge/board/";
 
 /** A line over time; `data` is [seconds, numbers]. */
 export function Plot({ title, data, height = 110 }) {
@@ -11,7 +11,7 @@ export function Plot({ title, data, height = 110 }) {
   useEffect(() => {
     const axis = { stroke: "#93a1b1", grid: { stroke: "#2a323d" }, ticks: { show: false }, font: "11px system-ui" };
     const width = () => place.current.clientWidth || 280;
-    plot.current = new uPlot({ width: width(), height, legend: { show: false }, cursor: { show: false }, scales: { x: { range: (u, from, to) => (from === to ? [Date.now() / 1000 - 60, Date.now() / 1000] : [from, to]) } }, axes: [{ ...axis, space: 90 }, { ...axis, size: 55 }],
+    plot.current = new uPlot({ width: width(), height, legend: { show: false }, cursor: { show: false }, scales: { x: { range: (u, from, to) => (from === to ? [Date.now() / 1000 - 60, Date.now() / 1000] : [from, to]) } }, axes: [{ ...axis, space: 90, values: (u, at) => at.map((s) => new Date(s * 1e3).toLocaleTimeString()) }, { ...axis, size: 55 }],
       series: [{}, { stroke: "#5ec8a0", width: 1.5, fill: "#5ec8a022" }] }, data, place.current);
     const watcher = new ResizeObserver(() => plot.current.setSize({ width: width(), height }));
     watcher.observe(place.current);
@@ -90,20 +90,22 @@ export function Overview({ link }) {
   const card = (title, text, more = "") => html`<div class="card"><span class="soft">${t(title)}</span><b>${text}</b>${more}</div>`;
   const lost = Object.values(report?.drops || {}).reduce((a, b) => a + b, 0);
   const perDay = link.values.get("/clasp-edge/journal/bytes_per_day")?.value;
+  const board = [...link.values].filter(([at, { value }]) => at.startsWith(BOARD) && !Array.isArray(value)).map(([at, { value }]) => [at.slice(BOARD.length), value]);
   const clock = new Date(Date.now() + (link.skew || 0)).toLocaleTimeString();
   return html`<p class=${"state " + (wrong.length ? "warn" : "good")} role="status">${wrong.length ? wrong[0] : t("All is well")}</p>
     ${wrong.length > 1 && html`<ul>${wrong.slice(1).map((line) => html`<li class="warn">${line}</li>`)}</ul>`}
     ${error && html`<p class="soft">${error.message}</p>`}
     ${report && html`<div class="plots"><${Plot} title=${t("messages/s")} data=${[times, messages]} /><${Plot} title=${t("deliveries/s")} data=${[times, deliveries]} /></div>
     <div class="cards">
-      ${card("clients", count(Object.values(report.sessions.by_kind).reduce((a, b) => a + b, 0)), Object.entries(report.sessions.by_kind).map(([kind, n]) => `${kind} ${n} `))}
+      ${card("clients", count(Object.values(report.sessions.by_kind).reduce((a, b) => a + b, 0)), Object.entries(report.sessions.by_kind).map(([kind, n]) => (n ? `${kind} ${n} ` : "")))}
       ${card("params", count(report.params.count), size(report.params.bytes))}
       ${card("lost messages", count(lost))}
+      ${report.machine?.temperature_c && card("temperature", report.machine.temperature_c.toFixed(0) + " °C")}
       ${card("running", span(report.router.uptime_s))}
       ${card("memory", size(report.memory.resident_bytes))}
       ${card("loop lag", (report.loop.lag_s * 1000).toFixed(1) + " ms", "max " + (report.loop.worst_lag_s * 1000).toFixed(0) + " ms")}
       ${perDay !== undefined && card("written to the card", size(Number(perDay)), t("per day"))}
-      ${card("version", report.router.version)}${card("security", report.router.security, location.protocol === "https:" ? "TLS" : "")}${report.tls && card("certificate", html`<code title=${report.tls.fingerprint}>${report.tls.fingerprint.slice(0, 23)}…</code>`, report.tls.self_signed ? t("its own") : "")}${card("clock", clock)}
+      ${card("version", report.router.version)}${card("security", report.router.security, location.protocol === "https:" ? "TLS" : "")}${report.tls && card("certificate", html`<code title=${report.tls.fingerprint}>${report.tls.fingerprint.slice(0, 23)}…</code>`, report.tls.self_signed ? t("its own") : "")}${card("clock", clock)}${board.map(([key, value]) => card(key.replaceAll(/[_/]/g, " "), clip(String(value), 40)))}
     </div>`}
     ${["uplinks", "bridges", "peers"].map((kind) => Object.entries(link.table(`/clasp-edge/${kind}/`)).map(([name, row]) =>
       html`<div class="row"><span class=${row.state === "up" ? "good" : "bad"}>●</span><b>${kind === "peers" ? row.name || name : name}</b><span class="soft">${kind} ${row.hub || ""} ${row.state}</span></div>`))}`;

@@ -3,13 +3,13 @@ import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { show } from "./codec.js";
 import { Link } from "./link.js";
 import { useReport } from "./overview.js";
-import { count, size, span, t } from "./text.js";
+import { clip, count, size, span, t } from "./text.js";
 
 export function Table({ heads, rows }) {
   if (!rows.length) return html`<p class="soft">${t("None")}</p>`;
   const numbers = heads.map((head) => head[0] === "#");
   return html`<div class="wide"><table><thead><tr>${heads.map((head, i) => (head ? html`<th scope="col" class=${numbers[i] ? "n" : ""}>${t(head.replace("#", ""))}</th>` : html`<td></td>`))}</tr></thead>
-    <tbody>${rows.map((row) => html`<tr>${row.map((cell, i) => html`<td class=${numbers[i] ? "n" : ""}>${cell}</td>`)}</tr>`)}</tbody></table></div>`;
+    <tbody>${rows.map((row) => html`<tr>${row.map((cell, i) => html`<td class=${numbers[i] ? "n" : ""} data-head=${heads[i] && t(heads[i].replace("#", ""))}>${cell}</td>`)}</tr>`)}</tbody></table></div>`;
 }
 export const when = (s) => (s ? new Date(Number(s) * 1000).toLocaleString() : "");
 export const light = (state, text = state) => html`<span class=${state === "up" ? "good" : state === "down" ? "bad" : "warn"}>● ${text}</span>`;
@@ -26,7 +26,7 @@ export function Clients({ link }) {
   const osc = status?.osc;
   return html`<h2>${t("Clients")} (${report?.count ?? "..."})</h2>
     <${Table} heads=${["name", "protocol", "address", "#since", "#in/s", "#out B/s", "#waits", "#lost", "subscriptions", ""]} rows=${(report?.clients || []).map((each) => [
-      html`<b>${each.name || "?"}</b><br /><code class="soft">${each.id.slice(0, 13)}</code> ${each.subject}`, `${each.protocol} ${each.version || ""} ${each.transport}`,
+      html`<b>${each.name || "?"}</b><br /><code class="soft">${each.id.startsWith("mqtt:") ? each.id : each.id.slice(0, 13)}</code> ${each.subject}`, `${each.protocol} ${each.version || ""} ${each.transport}`,
       each.address || html`<span class="warn">${t("away")}</span>`, each.connected_s === undefined ? (each.away_s ? span(each.away_s) : "") : span(each.connected_s), rate(each, "received"), rate(each, "sent_bytes"),
       html`<span class=${each.slow ? "bad" : ""}>${size(each.queued_bytes)}</span>`, each.drops ? html`<span class="bad">${count(each.drops)}</span>` : 0,
       html`<code>${each.subscriptions.slice(0, 4).join(" ")}</code> ${each.subscription_count > 4 ? `+ ${each.subscription_count - 4}` : ""}${each.last_error && html`<br /><span class="warn">${each.last_error}</span>`}`,
@@ -67,5 +67,5 @@ export function Monitor({ link, prefix }) {
   return html`<div class="row"><button aria-pressed=${on} onClick=${() => turn(!on)}>${t(on ? "Stop" : "Watch what comes in")}</button>
       <input class="grow" type="search" aria-label=${`${t("filter")} ${prefix}`} placeholder=${t("filter")} value=${filter} onInput=${(e) => change(e.target.value)} /></div>
     ${(on || rows.current.length > 0) && html`<div class="wide" tabindex="0" role="region" aria-label=${`${prefix} ${t("monitor")}`}><table><tbody>${shown.map(([at, each]) => html`<tr><td class="soft">${at.toLocaleTimeString()}</td>
-      <td><a href=${"#Why=" + encodeURIComponent(each.address)}><code>${each.address}</code></a></td><td class="soft">${each.signal || "param"}</td><td><code>${show(each.value ?? null)}</code></td></tr>`)}</tbody></table></div>`}`;
+      <td><a href=${"#Why=" + encodeURIComponent(each.address)}><code>${each.address}</code></a></td><td class="soft">${each.signal || "param"}</td><td><code>${clip(show(each.value ?? null))}</code></td></tr>`)}</tbody></table></div>`}`;
 }

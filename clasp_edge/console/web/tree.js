@@ -1,9 +1,9 @@
 // Tree: the params branch by branch. Only what is open is asked for, however many there are.
-import { html, useEffect, useState } from "./vendor/htm-preact.js";
+import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { Float, kindOf, KINDS, parse, show } from "./codec.js";
 import { OVER } from "./link.js";
 import { Plot } from "./overview.js";
-import { span, t } from "./text.js";
+import { clip, span, t } from "./text.js";
 
 const REFRESH_MS = 5000;
 
@@ -50,7 +50,7 @@ function Node({ link, at, name, below, chosen, choose }) {
   return html`<li onKeyDown=${(event) => { event.stopPropagation(); keys(event); }}><div class="leaf">
       <button aria-expanded=${below ? open : null} aria-label=${below ? `${name}: ${open ? "−" : "+"}` : null} disabled=${!below} onClick=${() => set(!open)}>${below ? (open ? "▾" : "▸") : "·"}</button>
       <button aria-current=${chosen === at ? "true" : null} onClick=${() => { choose(at); if (below) set(true); }}>${name || "(empty)"}</button>
-      ${param && html`<output title=${show(param.value)}>${show(param.value)}</output>`}</div>
+      ${param && html`<output title=${clip(show(param.value), 1000)}>${clip(show(param.value))}</output>`}</div>
     ${open && html`<${Branch} ...${{ link, at, chosen, choose }} />`}</li>`;
 }
 
@@ -78,22 +78,27 @@ function Detail({ link, at }) {
   const [text, write] = useState(null);
   const [said, say] = useState("");
   useEffect(() => { write(null); say(""); return link.follow(at); }, [at]);
+  const place = useRef();
+  useEffect(() => place.current.scrollIntoView({ block: "nearest" }), [at]);
   const shown = text ?? (param ? show(param.value) : "");
   const send = (message) => { link.error = ""; say(link.send({ address: at, ...message }) ? "" : t("not sent: no connection")); };
   const put = (value) => send({ type: "SET", value });
+  const held = link.locks.has(at);
+  const lock = () => { send({ type: "SET", value: param.value, [held ? "unlock" : "lock"]: true }); if (held) link.locks.delete(at); };
   const typed = (then) => { try { then(parse(shown === "" ? "null" : shown)); write(null); } catch (error) { say(error.message); } };
   const copy = (name) => {
     const line = FORMS[name](at, shown || "null", param ? param.value : null);
-    say(line);
-    navigator.clipboard?.writeText(line).then(() => say(`${t("copied")}: ${line}`), () => {});
+    say(clip(line, 500));
+    navigator.clipboard?.writeText(line).then(() => say(`${t("copied")}: ${clip(line, 500)}`), () => {});
   };
   const age = param?.timestamp ? Number(param.timestamp) / 1e6 : 0;
-  return html`<section class="card panel" aria-label=${at}><code>${at}</code>
+  return html`<section class="card panel" ref=${place} aria-label=${at}><code>${at}</code>
     ${param && html`<${Widget} value=${param.value} put=${put} />`}
     <form class="row" onSubmit=${(event) => { event.preventDefault(); typed(put); }}>
       <input class="grow mono" aria-label=${t("value")} value=${shown} onInput=${(e) => write(e.target.value)} />
       <button>${t("Set")}</button><button type="button" onClick=${() => typed((value) => send({ type: "PUBLISH", signal: "event", value }))}>${t("Emit")}</button>
-      <button type="button" disabled=${!param} onClick=${() => send({ type: "SET", value: null, ttl: OVER })}>${t("Forget")}</button></form>
+      <button type="button" disabled=${!param} onClick=${() => send({ type: "SET", value: null, ttl: OVER })}>${t("Forget")}</button>
+      <button type="button" disabled=${!param} aria-pressed=${held} onClick=${lock}>${t(held ? "Unlock" : "Lock")}</button></form>
     <p role="status">${said && html`<code>${said}</code>`} ${link.error && html`<span class="bad">${link.error}</span>`}</p>
     ${param && html`<p class="soft">${t("type")} ${KINDS[param.kind]} · ${t("revision")} ${String(param.revision)} · ${t("age")} ${age ? span((Date.now() + (link.skew || 0)) / 1000 - age) : "?"}<br />${param.writer && `${t("written by")} ${param.writer}`}</p>`}
     ${param?.past.length > 1 && html`<${Plot} key=${at} title="" data=${[param.past.map(([x]) => x), param.past.map(([, y]) => y)]} />`}

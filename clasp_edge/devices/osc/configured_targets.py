@@ -11,6 +11,7 @@ import logging
 import socket
 from asyncio import AbstractEventLoop, Task, TimerHandle
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from clasp_edge.config.model import OscDevice
@@ -98,7 +99,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 class ConfiguredTargets:
     """All of them. `new_target(config)` makes one; `on_found(target)` is called when its address is known, and
-    `connect(device, on_lost)` makes a connection to one that wants TCP."""
+    `new_connection(config, on_lost)` makes a connection to one that wants TCP."""
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class ConfiguredTargets:
         counters: Counters,
         new_target: Callable[[OscDevice], Target],
         on_found: Callable[[Target], None],
-        new_connection: Callable[[Callable[[], None]], OscConnection],
+        new_connection: Callable[[OscDevice, Callable[[], None]], OscConnection],
     ) -> None:
         self._loop = loop
         self._sock = sock
@@ -250,7 +251,7 @@ class ConfiguredTargets:
             lost = asyncio.Event()
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    connection = await self._dial(config.host, config.port, lost)
+                    connection = await self._dial(config, lost)
             except (OSError, TimeoutError) as error:
                 if not told:
                     log.warning(
@@ -273,9 +274,9 @@ class ConfiguredTargets:
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LONGEST_RETRY_S)
 
-    async def _dial(self, host: str, port: int, lost: asyncio.Event) -> OscConnection:
+    async def _dial(self, config: OscDevice, lost: asyncio.Event) -> OscConnection:
         """A connection to the first address that takes it. Raises OSError."""
-        lookup = Lookup(host, port)
+        lookup = Lookup(config.host, config.port)
         addresses = await lookup.begin()
         refused: OSError | None = None
         while addresses:
@@ -284,7 +285,8 @@ class ConfiguredTargets:
                 try:
                     async with asyncio.timeout(CONNECT_TIMEOUT_S / 3):  # a silent one leaves time for the others
                         await self._loop.sock_connect(sock, at)
-                    return (await self._loop.create_connection(lambda: self._new_connection(lost.set), sock=sock))[1]
+                    new = partial(self._new_connection, config, lost.set)
+                    return (await self._loop.create_connection(new, sock=sock))[1]
                 except BaseException as error:
                     sock.close()
                     if not isinstance(error, OSError):

@@ -23,6 +23,8 @@ PAUSE_S = 0.005
 """4 params every 5 ms, 800 a second: a microcontroller has room for half a dozen datagrams and needs a millisecond for
 each. An X32 with its 5,000 params has heard everything after 6 s."""
 
+LEAST_PAUSE_S = 0.002
+
 DEVICES_AT_ONCE = 8
 """So many devices get their turn together: 6,400 params a second take a tenth of a slow core."""
 
@@ -47,6 +49,7 @@ class Resyncs:
         self._loop = loop
         self._line: deque[Recipient] = deque()
         self._timer: TimerHandle | None = None
+        self._due_s = 0.0
 
     def start(self, recipient: Recipient) -> None:
         """Put a device in line; its turn comes with the next round of the loop at the earliest."""
@@ -73,7 +76,10 @@ class Resyncs:
             if recipient.tell_some(AT_ONCE):
                 self._line.append(recipient)
         if self._line:
-            self._timer = self._loop.call_later(PAUSE_S, self._step)
+            # Where the loop was late the next step comes sooner, so that a busy router tells as much a second.
+            now_s = self._loop.time()
+            self._due_s = min(max(self._due_s + PAUSE_S, now_s + LEAST_PAUSE_S), now_s + PAUSE_S)
+            self._timer = self._loop.call_at(self._due_s, self._step)
 
 
 def addresses_of(plane: Plane, patterns: list[Pattern], scopes: object) -> Iterator[bytes | None]:

@@ -120,7 +120,7 @@ class OscServer:
         self._adopt(config, access)
         self.static = ConfiguredTargets(
             router.loop, self._udp[0], self.counters, self._new_static, self._found,
-            lambda on_lost: OscConnection(self, self._config.tcp_framing, on_lost),
+            lambda one, on_lost: OscConnection(self, one.tcp_framing or self._config.tcp_framing, on_lost),
         )  # fmt: skip
         self.leases = Subscribers(
             router.loop, self.base_of, self._new_subscriber, self.static.target_at, self._link_to, self._left,

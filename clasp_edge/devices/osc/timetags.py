@@ -8,10 +8,14 @@ asked for. A tag that no set clock would give (before 1990, or beyond the horizo
 
 from __future__ import annotations
 
+import logging
+
 from clasp_edge.devices.osc.receiver import OscReceiver
 from clasp_edge.devices.osc.source import Source
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import Schedule, ScheduleFull
+
+log = logging.getLogger("clasp_edge.osc")
 
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 """Of all waiting bundles together: each can be as large as a datagram."""
@@ -22,6 +26,9 @@ COST_BYTES = 400
 
 LEARN_S = 10.0
 """An offset holds for so long after it was seen last."""
+
+LONG_WAIT_S = 10.0
+"""A bundle that waits longer is named once: the sender's clock may be wrong."""
 
 JUMP_US = 5_000_000
 """An offset that changes by more is that of a clock that was set."""
@@ -67,6 +74,14 @@ class WaitingBundles:
         self._schedule.add(due_us, lambda: self._execute(source, due_us, packet))
         source.waiting_bytes += size
         self._bytes += size
+        wait_s = (due_us - self._router.clock.wall_us()) / 1e6
+        if wait_s > LONG_WAIT_S and not source.clock_told:
+            # It may be meant so; if not, nobody would know why nothing happens.
+            source.clock_told = True
+            log.info(
+                'OSC %s: its bundles wait for their time, %.0f s; timetags = "relative" helps if its clock is wrong',
+                source.name, wait_s,
+            )  # fmt: skip
 
     def close(self) -> None:
         self._schedule.close()

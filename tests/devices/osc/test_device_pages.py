@@ -8,12 +8,13 @@ import socket
 import struct
 from pathlib import Path
 
+import pytest
 from support.daemon import Daemon
 from support.live import Crowd, eventually, get, put, subscribe
 from support.osc import Device, bundle, packet
 
 from clasp_edge import wire
-from clasp_edge.devices.osc.framing import Splitter, wrap
+from clasp_edge.devices.osc.framing import FramingName, Splitter, wrap
 
 PAGE = Path(__file__).parents[3] / "docs" / "devices.md"
 
@@ -59,30 +60,40 @@ def test_x32() -> None:
             crowd.leave()
 
 
-def test_qlab() -> None:
-    """A cue is fired once: neither the state at the start nor a connection that comes back fires it again."""
+@pytest.mark.parametrize(
+    ("name", "framing", "greeting", "go", "state", "told"),
+    [
+        ("QLab", "slip", [], "/go", "/cue/1/level", "/update/workspace/1"),
+        ("Eos", "length", [packet("/eos/subscribe", 1)], "/eos/key/go_0", "/eos/chan/1", "/eos/out/active/cue/1/1"),
+    ],
+)
+def test_a_cue_is_fired_once(
+    name: str, framing: FramingName, greeting: list[bytes], go: str, state: str, told: str
+) -> None:
+    """Neither the state at the start nor a connection that comes back fires it again. The device understands its own
+    framing only, and has said nothing when the cue comes."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(10)
-        text = configuration("QLab").replace("192.168.1.40", "127.0.0.1")
-        text = text.replace("port = 53000", f"port = {server.getsockname()[1]}")
+        server.settimeout(20)
+        text = re.sub(r"(?m)^host = .*", 'host = "127.0.0.1"', configuration(name))
+        text = re.sub(r"(?m)^port = .*", f"port = {server.getsockname()[1]}", text)
         with Daemon(osc=True, config=text) as daemon:
             crowd = Crowd(daemon)
             client = crowd.ws()
-            for go in range(2):
+            for time in range(2 if framing == "slip" else 1):
                 connection, _ = server.accept()
-                connection.settimeout(10)
-                splitter = Splitter(lambda text: None)
-                eventually(lambda go=go: daemon.stderr.count("connected to") > go)
-                client.send(wire.Publish("/osc/go", wire.SignalType.EVENT, go + 1))
+                connection.settimeout(20)
+                splitter = Splitter(lambda text: None, framing)
+                eventually(lambda time=time: daemon.stderr.count("connected to") > time)
+                client.send(wire.Publish("/osc" + go, wire.SignalType.EVENT, time + 1))
                 packets: list[bytes] = []
-                while not packets:
+                while len(packets) <= len(greeting):
                     packets += splitter.feed(connection.recv(65536))
-                assert packets == [packet("/go", go + 1)], "the cue, and nothing of before"
-                connection.sendall(wrap("slip", packet("/update/workspace/1", 1)))
-                eventually(lambda: get(client, "/osc/update/workspace/1") is not None)
+                assert packets == [*greeting, packet(go, time + 1)], "the cue, and nothing of before"
+                connection.sendall(wrap(framing, packet(told, 1)))
+                eventually(lambda: get(client, "/osc" + told) is not None)
                 connection.close()
-                eventually(lambda go=go: daemon.stderr.count("connection lost") > go)
-                put(client, "/osc/cue/1/level", 0.5)
+                eventually(lambda time=time: daemon.stderr.count("connection lost") > time)
+                put(client, "/osc" + state, 0.5)
             crowd.leave()
 
 

@@ -150,7 +150,7 @@ def test_the_router_connects_to_a_device_and_again() -> None:
         listening.settimeout(WAIT_S)
         port = listening.getsockname()[1]
         config = (
-            f'[osc]\ntcp_framing = "length"\n[[osc.target]]\nname = "qlab"\nhost = "127.0.0.1"\nport = {port}\n'
+            f'[[osc.target]]\nname = "qlab"\nhost = "127.0.0.1"\nport = {port}\ntcp_framing = "length"\n'
             'patterns = ["/osc/**"]\ntransport = "tcp"\nqueries = ["/hello"]\n'
         )
         with Daemon(osc=True, config=config) as daemon:

@@ -134,6 +134,12 @@ def test_a_time_tag_beyond_the_horizon_is_now_and_named(
     device.send(bundle(time.time() + 10_000, packet(f"{base}/a", 1)))
     assert client.recv_type(wire.Set).value == 1
     assert f"127.0.0.1:{device.port}: its time tags are off by +" in daemon.stderr
+    with Device(daemon.osc_address) as ahead:
+        # Within it a bundle waits, which is named where it is long.
+        ahead.send(bundle(time.time() + 1000, packet(f"{base}/a", 2)))
+        ahead.say(f"{base}/a", 3)
+        assert client.recv_type(wire.Set).value == 3
+        assert f"127.0.0.1:{ahead.port}: its bundles wait for their time, " in daemon.stderr
 
 
 def test_time_tags_can_be_ignored_and_clocks_learned() -> None:
