@@ -98,6 +98,8 @@ WARM = {
         "devices/osc/decode",
         "devices/osc/packets",
         "devices/osc/receiver",
+        "federation/downstream/log_records",
+        "federation/shared/batches",
         "federation/shared/relay",
         "transports/ws_listener",
     )

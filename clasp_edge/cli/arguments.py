@@ -76,7 +76,8 @@ def parser() -> argparse.ArgumentParser:
         help="print the completion for a shell, or the manual page",
         description="Print the completion for bash or zsh, or the manual page: source <(clasp-edge completion bash).",
     )
-    completion.add_argument("kind", choices=("bash", "zsh", "man"))
+    completion.add_argument("kind", choices=("bash", "zsh", "man", "addresses"))
+    completion.add_argument("words", nargs="*", metavar="WORD", help="with addresses: what has been typed")
     commands.add_parser(
         "config",
         help="print the commented default configuration file",

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 KINDS = ("bash", "zsh", "man")
 
+ADDRESSES = "addresses"
+"""What the scripts ask while an address is typed."""
+
 
 class Command(NamedTuple):
     """One command and what it takes. `words` is its name, with its action where it has actions."""
@@ -37,28 +40,115 @@ def options_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [action for action in parser._actions if action.option_strings and action.help != argparse.SUPPRESS]
 
 
+def kind_of(action: argparse.Action, command: Command) -> str:
+    """What an argument is: "file", "dir", "address", "none", or "=" with the words to choose from."""
+    if action.choices is not None:
+        return "=" + " ".join(map(str, action.choices))
+    name = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    if "FILE" in name:
+        return "file"
+    if name == "DIRECTORY":
+        return "dir"
+    # Addresses of OSC are not this router's, and those of a capability stand for no router at all.
+    of_router = command.words[0] not in ("osc", "mqtt") and command.words[:2] != ("token", "cap")
+    return "address" if of_router and name in ("ADDRESS", "PATTERN") else "none"
+
+
+def _walk(parser: argparse.ArgumentParser) -> list[str]:
+    """A function of both shells: of the words before the one that is typed, which command it is (`at`), and what is
+    expected (`kind`): "actions", or as `kind_of` says."""
+    commands = list(commands_of(parser))
+    valued: dict[str, list[str]] = {}
+    expected = []
+    for command in commands:
+        name = " ".join(command.words)
+        for option in options_of(command.parser):
+            if option.nargs != 0:
+                kind = kind_of(option, command)
+                valued.setdefault(kind, []).extend(_quoted(f"{name}:{each}") for each in option.option_strings)
+        positionals = [each for each in command.parser._actions if not each.option_strings and each.nargs != "A..."]
+        for number, each in enumerate(positionals):
+            many = each.nargs in ("*", "+")
+            pattern = f"{_quoted(name)}:{'*' if many else number}"
+            expected.append(f"        {pattern}) kind={_quoted(kind_of(each, command))} ;;")
+    grouped = "|".join(_quoted(" ".join(each.words)) for each in commands if _below(each.parser))
+    return [
+        "_clasp_edge_what() {",
+        '    local w want="" n=0',
+        '    at="" kind=""',
+        '    for w in "$@"; do',
+        '        if [ -n "$want" ]; then want=""; continue; fi',
+        '        case "$w" in -*)',
+        '            case "$at:$w" in',
+        *(f"                {'|'.join(patterns)}) want={_quoted(kind)} ;;" for kind, patterns in valued.items()),
+        "            esac",
+        "            continue ;;",
+        "        esac",
+        '        case "$at" in',
+        '            "") at="$w" ;;',
+        f'            {grouped}) at="$at $w" ;;',
+        "            *) n=$((n + 1)) ;;",
+        "        esac",
+        "    done",
+        '    kind="$want"',
+        '    [ -n "$kind" ] && return',
+        f'    case "$at" in ""|{grouped}) kind=actions; return ;; esac',
+        '    case "$at:$n" in',
+        *expected,
+        "        *) kind=none ;;",
+        "    esac",
+        "}",
+    ]
+
+
 def bash(parser: argparse.ArgumentParser) -> str:
     """A script for bash."""
+    commands = [Command((), "", parser), *commands_of(parser)]
     lines = [
         "# Completion of clasp-edge for bash: source <(clasp-edge completion bash)",
-        "_clasp_edge() {",
-        '    local word="${COMP_WORDS[COMP_CWORD]}" words="" at="${COMP_WORDS[1]}"',
-        '    [ "$COMP_CWORD" -gt 2 ] && at="$at ${COMP_WORDS[2]}"',
-        '    case "$COMP_CWORD:$at" in',
-        f"        1:*) words={_quoted(' '.join(_below(parser)))} ;;",
+        *_walk(parser),
+        "_clasp_edge_words() {",
+        '    case "$1:$2" in',
     ]
-    # Those of two words first: a command's own case fits what comes after its action as well.
-    for command in sorted(commands_of(parser), key=lambda command: -len(command.words)):
+    for command in commands:
+        name = _quoted(" ".join(command.words))
+        if below := _below(command.parser):
+            lines.append(f"        actions:{name}) echo {_quoted(' '.join(below))} ;;")
         options = [option for each in options_of(command.parser) for option in each.option_strings]
-        name = "\\ ".join(command.words)
-        pattern = f"*:{name}" if len(command.words) > 1 else f"*:{name}|*:{name}\\ *"
-        lines.append(f"        {pattern}) words={_quoted(' '.join([*_below(command.parser), *options]))} ;;")
+        lines.append(f"        options:{name}) echo {_quoted(' '.join(options))} ;;")
     lines += [
         "    esac",
-        '    COMPREPLY=($(compgen -W "$words" -- "$word"))',
-        '    [ ${#COMPREPLY[@]} -eq 0 ] && COMPREPLY=($(compgen -f -- "$word"))',
         "}",
-        "complete -o filenames -F _clasp_edge clasp-edge",
+        "_clasp_edge() {",
+        "    local i w at kind colons",
+        "    local -a all=()",
+        "    # A URL is one word: bash has split it at its colons.",
+        "    for ((i = 1; i <= COMP_CWORD; i++)); do",
+        '        w="${COMP_WORDS[i]}"',
+        "        if [ ${#all[@]} -gt 0 ] && [[ $w == [:=]* || ${all[${#all[@]} - 1]} == *[:=] ]]; then",
+        '            all[${#all[@]} - 1]+="$w"',
+        "        else",
+        '            all+=("$w")',
+        "        fi",
+        "    done",
+        '    w="${all[${#all[@]} - 1]}"',
+        '    _clasp_edge_what "${all[@]:0:${#all[@]} - 1}"',
+        "    COMPREPLY=()",
+        '    if [[ $w == -* && $kind != "="* ]]; then kind=options; fi',
+        '    case "$kind" in',
+        '        actions|options) COMPREPLY=($(compgen -W "$(_clasp_edge_words "$kind" "$at")" -- "$w")) ;;',
+        '        "="*) COMPREPLY=($(compgen -W "${kind#=}" -- "$w")) ;;',
+        "        file) compopt -o filenames 2>/dev/null",
+        '            mapfile -t COMPREPLY < <(compgen -f -- "$w") ;;',
+        "        dir) compopt -o filenames 2>/dev/null",
+        '            mapfile -t COMPREPLY < <(compgen -d -- "$w") ;;',
+        '        address) mapfile -t COMPREPLY < <(clasp-edge completion addresses -- "${all[@]}" 2>/dev/null)',
+        '            [[ "${COMPREPLY[*]}" == */* && "${COMPREPLY[0]}" == */ ]] && compopt -o nospace 2>/dev/null',
+        '            colons="${w%"${w##*:}"}"',
+        '            [[ $w == *:* && $COMP_WORDBREAKS == *:* ]] && COMPREPLY=("${COMPREPLY[@]#"$colons"}") ;;',
+        "    esac",
+        "}",
+        "complete -F _clasp_edge clasp-edge",
         "",
     ]
     return "\n".join(lines)
@@ -66,42 +156,35 @@ def bash(parser: argparse.ArgumentParser) -> str:
 
 def zsh(parser: argparse.ArgumentParser) -> str:
     """A script for zsh: file it as _clasp-edge in a directory of $fpath, or source it."""
-    lines = [
-        "#compdef clasp-edge",
-        "_clasp_edge() {",
-        "    local -a found",
-        '    local at="${words[2]}"',
-        "    if (( CURRENT == 2 )); then",
-        "        found=(",
-        *(
-            f"            {_quoted(f'{c.words[0]}:{_plain(c.about)}')}"
-            for c in commands_of(parser)
-            if len(c.words) == 1
-        ),
-        "        )",
-        "        _describe command found",
-        "        return",
-        "    fi",
-        '    (( CURRENT > 3 )) && at="$at ${words[3]}"',
-        '    case "$at" in',
-    ]
-    ordered = sorted(commands_of(parser), key=lambda command: -len(command.words))
-    for command in ordered:
-        name = _quoted(" ".join(command.words))
-        pattern = name if len(command.words) > 1 else f"{name}|{name}\\ *"
-        lines += [f"        {pattern})", "            found=("]
-        lines += [f"                {_quoted(word)}" for word in _below(command.parser)]
-        for each in options_of(command.parser):
-            lines += [
-                f"                {_quoted(f'{word}:{_plain(each.help or str())}')}" for word in each.option_strings
-            ]
-        lines += ["            ) ;;"]
+    lines = ["#compdef clasp-edge", *_walk(parser), "_clasp_edge_described() {", '    case "$1:$2" in']
+    for command in [Command((), "", parser), *commands_of(parser)]:
+        name = " ".join(command.words)
+        about = {each.words: each.about for each in commands_of(parser)}
+        below = [(word, about[(*command.words, word)]) for word in _below(command.parser)]
+        options = [(word, each.help or "") for each in options_of(command.parser) for word in each.option_strings]
+        for kind, words in (("actions", below), ("options", options)):
+            if words:
+                described = " ".join(_quoted(f"{word}:{_plain(text % _Help())}") for word, text in words)
+                lines.append(f"        {kind}:{_quoted(name)}) found=({described}) ;;")
     lines += [
         "    esac",
-        "    _describe option found",
-        "    _files",
         "}",
-        'if [ "$funcstack[1]" = "_clasp_edge" ]; then _clasp_edge "$@"; else compdef _clasp_edge clasp-edge; fi',
+        "_clasp_edge() {",
+        "    local at kind",
+        "    local -a found",
+        '    _clasp_edge_what "${(@)words[2,CURRENT-1]}"',
+        '    if [[ $words[CURRENT] == -* && $kind != "="* ]]; then kind=options; fi',
+        '    case "$kind" in',
+        '        actions|options) _clasp_edge_described "$kind" "$at"; _describe -t "$kind" "$kind" found ;;',
+        '        "="*) found=("${(s: :)kind#=}"); compadd -a found ;;',
+        "        file) _files ;;",
+        "        dir) _files -/ ;;",
+        '        address) found=("${(@f)$(clasp-edge completion addresses -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")',
+        "            compadd -S '' -- ${(M)found:#*/}",
+        "            compadd -- ${found:#(|*/)} ;;",
+        "    esac",
+        "}",
+        'case "$funcstack[1]" in _clasp-edge) _clasp_edge "$@" ;; *) compdef _clasp_edge clasp-edge ;; esac',
         "",
     ]
     return "\n".join(lines)
@@ -186,8 +269,15 @@ def _below(parser: argparse.ArgumentParser) -> list[str]:
     return [name for each in parser._actions if isinstance(each, argparse._SubParsersAction) for name in each.choices]
 
 
+class _Help(dict[str, object]):
+    """Help texts in a list of options: what stands for a default is left out."""
+
+    def __missing__(self, key: str) -> str:
+        return "..."
+
+
 def _plain(text: str) -> str:
-    return text.replace(":", " ").replace("%%", "%")
+    return " ".join(text.replace(":", " ").split())
 
 
 def _quoted(text: str) -> str:

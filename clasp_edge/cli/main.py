@@ -66,6 +66,10 @@ def _carry_out(arguments: argparse.Namespace) -> int:
         case "completion":
             from clasp_edge.cli import completion
 
+            if arguments.kind == completion.ADDRESSES:
+                from clasp_edge.cli import typed_addresses
+
+                return typed_addresses.run(arguments.words, parser)
             print(
                 {"bash": completion.bash, "zsh": completion.zsh, "man": completion.man}[arguments.kind](parser()),
                 end="",

@@ -52,7 +52,7 @@ class Remote:
             raise Unreachable("this command needs the library websockets: pip install '.[cli]'") from None
         self.url = url
         self._closed: type[Exception] = ConnectionClosed
-        context = _context(url, pin, ca)
+        context = tls_context(url, pin, ca)
         try:
             self._connection: Any = connect(
                 url if "/" in url.partition("://")[2] else f"{url}/clasp",
@@ -272,7 +272,8 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     return lambda address: compiled.matches(address.encode())
 
 
-def _context(url: str, pin: str, ca: str) -> ssl.SSLContext | None:
+def tls_context(url: str, pin: str, ca: str) -> ssl.SSLContext | None:
+    """Whom to trust at the URL; None without TLS. Raises Unreachable."""
     if not url.startswith("wss:"):
         if pin or ca:
             raise Unreachable(f"{url}: a pin or an authority goes with wss://")

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from clasp_edge.console import why_clients
 from clasp_edge.console.requests import Refused
 from clasp_edge.dataplane.browse import addresses_with
 from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.router.router import Router
 from clasp_edge.router.session import Session
-from clasp_edge.wire import Snapshot, WireError, decode_payload, decode_value
+from clasp_edge.wire import SignalType, Snapshot, WireError, decode_payload, decode_value
 from clasp_edge.wire.address import AddressError, validate_address
 from clasp_edge.wire.pattern import Pattern
 
@@ -32,8 +33,8 @@ LOOKS = 20_000
 LONGEST_VALUE = 120
 SNAPSHOT_BYTES = 60_000
 
-RECENT_US = 600_000_000
-"""Since a refusal: who is looked at has tried again since."""
+_PARAMS = 1 << SignalType.PARAM
+"""In the mask of a subscription."""
 
 _KINDS = ("null", "bool", *["int"] * 4, *["float"] * 2, "text", "bytes", "list", "map")
 """Names of the types of values, as the page has them (wire.md 2.2)."""
@@ -67,7 +68,12 @@ class Why:
             validate_address(address)
         except AddressError as error:
             raise Refused("bad-address", str(error)) from None
-        findings = [*self._param(address), *self._refused(text), *self._told(address)]
+        written = self._router.plane.describe(address) is not None
+        writer = self._written(address)[0] if written else None
+        findings = [*self._param(address), *self._refused(text)]
+        told = (why_clients.too_fast(self._router, writer), why_clients.too_early(self._router, address))
+        findings += [Finding(*each) for several in told for each in several]
+        findings += self._told(address)
         for explain in self._explains:
             findings += explain(address)
         return {"address": text, "findings": [finding._asdict() for finding in findings]}
@@ -102,7 +108,7 @@ class Why:
         now_us = self._router.clock.wall_us()
         seen = set()
         for (name, remote, code, text), at_us in reversed(self._router.refusals.items()):
-            if text.endswith(f": {address}") and remote not in seen and now_us - at_us < RECENT_US:
+            if text.endswith(f": {address}") and remote not in seen and now_us - at_us < why_clients.RECENT_US:
                 seen.add(remote)
                 said = text.removesuffix(f": {address}")
                 told = f"was refused {(now_us - at_us) / 1e6:.1f} s ago: {said} ({code})"
@@ -136,7 +142,9 @@ class Why:
         """Clients that are subscribed; links, rules and devices tell of themselves."""
         count = 0
         seen = set()
-        for subscription in self._router.plane.trie.matching(address):
+        # A client that asks for params by one subscription and for events by another is told.
+        matching = sorted(self._router.plane.trie.matching(address), key=lambda each: not each.mask & _PARAMS)
+        for subscription in matching:
             sink: Any = subscription.sink
             if id(sink) in seen:
                 continue
@@ -152,7 +160,9 @@ class Why:
             count += 1
             if count > MOST_SUBSCRIBERS:
                 continue
-            if away:
+            if not subscription.mask & _PARAMS:
+                yield Finding(about, False, f"is subscribed by {pattern}, but not to params: values do not go there")
+            elif away:
                 yield Finding(about, False, f"is subscribed by {pattern} and is away")
             elif sink.pressed:
                 yield Finding(about, False, f"is subscribed by {pattern} and reads too slowly")
@@ -162,6 +172,8 @@ class Why:
             yield Finding("clients", None, f"and {count - MOST_SUBSCRIBERS} more are subscribed")
         if not count:
             yield Finding("clients", None, "no CLASP or MQTT client here is subscribed to it")
+            for each in why_clients.listening_elsewhere(self._router, address):
+                yield Finding(*each)
 
 
 def _kind(kind: int) -> str:

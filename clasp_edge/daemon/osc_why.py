@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from clasp_edge.console.why import Finding
 from clasp_edge.devices.osc.complaints import counts
+from clasp_edge.devices.osc.links import UdpLink
 from clasp_edge.devices.osc.server import OscServer
 
 MOST_DEVICES = 50
@@ -25,7 +26,8 @@ def explain(address: bytes, server: OscServer, namespace: bytes, port: int) -> I
         elif target.link is None:
             yield Finding(f"osc device {name}", False, f"is to be sent it by {pattern}, but its host is not found")
         else:
-            yield Finding(f"osc device {name}", True, f"is sent it by {pattern}; {target.told} messages so far")
+            where = f" at UDP {target.link.where}" if isinstance(target.link, UdpLink) else ""
+            yield Finding(f"osc device {name}", True, f"is sent it by {pattern}{where}; {target.told} messages so far")
     if not address.startswith(namespace + b"/"):
         text = namespace.decode("utf-8", "replace")
         yield Finding("osc", None, f"devices write below {text} only: /fader/1 is {text}/fader/1 here")

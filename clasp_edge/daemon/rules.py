@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.config.model import Config
 from clasp_edge.console.near import is_near, networks_of
 from clasp_edge.console.requests import Refused, Requests
@@ -130,8 +131,7 @@ class RulesPart(Part):
             self._tell()
         if not self._loading:
             waiting, self._waiting = self._waiting, []
-            for then in waiting:
-                then()
+            call_each(waiting)
 
     def when_in_force(self, then: Callable[[], None]) -> None:
         """Call it when the rules of the last reload are in force, at once where they are."""

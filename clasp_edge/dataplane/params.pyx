@@ -407,6 +407,10 @@ cdef class Params(Versions):
             origin.holding.account.accounts.balance()   # each param takes something beside its address and value
         return ACCEPTED
 
+    def lacks_room(self, size_t more):
+        """Whether `more` bytes of state would be too many, also without the oldest tombstones, which go for them."""
+        return bool(_no_room(self, more, NULL))
+
     cdef bint _over(self, size_t more) noexcept:
         """Whether `more` bytes of state would be too many."""
         return self.max_bytes and self.table.bytes + more > self.max_bytes

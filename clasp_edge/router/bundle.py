@@ -6,6 +6,7 @@ locks, strategies, sizes, capacity. Between check and application nothing else r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from clasp_edge.dataplane import Verdict
 from clasp_edge.dataplane.account import Charge, Holding
 from clasp_edge.dataplane.bundle import TOO_MUCH, UNREADABLE, dry_run, split
-from clasp_edge.router.schedule import NotScheduled, ScheduleFull, TooFarAhead
+from clasp_edge.router.schedule import NotScheduled, Schedule, ScheduleFull, TooFarAhead
 from clasp_edge.wire import (
     Ack,
     Bundle,
@@ -115,6 +116,14 @@ def _schedule(session: Session, due_us: int, payloads: list[bytes], qos: int) ->
         session.scheduled += 1
 
 
+def waiting_bundles(schedule: Schedule) -> Iterator[tuple[int, Session, list[bytes]]]:
+    """Bundles that wait: for when (Unix microseconds), who has sent them, and the payloads of their messages."""
+    for due_us, action in schedule.waiting():
+        if isinstance(action, partial) and action.func is _execute_due:
+            session, payloads = action.args[:2]
+            yield due_us, session, payloads
+
+
 def _check_share(session: Session) -> None:
     share = max(SMALLEST_SHARE, session.router.config.limits.max_scheduled_bundles // SESSIONS_TO_FILL_SCHEDULE)
     if session.scheduled >= share:
@@ -156,8 +165,7 @@ def check_bundle(session: Session, payloads: list[bytes]) -> Refusal | None:
         return _refusal(session, payloads[place], verdict, revision, expected)
     if not plane.evict and (
         # As if nothing were overwritten: what is promised here must not fail half-way.
-        (plane.max_params and plane.params + new > plane.max_params)
-        or (plane.max_bytes and plane.state_bytes + size > plane.max_bytes)
+        (plane.max_params and plane.params + new > plane.max_params) or plane.lacks_room(size)
     ):
         return Refusal(ErrorCode.REVISION_CONFLICT, "Bundle rejected: AtCapacity")
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.router.access import Refused
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.principal import principal_of
@@ -42,8 +43,7 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
         moves = session.greeted and principal_of("", identity) != principal_of("", before)
         session.grant(identity)
         if changed and session.greeted:
-            for regranted in router.on_regranted:
-                regranted(session)
+            call_each(router.on_regranted, session)
             if session.closing:
                 return
         if changed:
@@ -78,5 +78,4 @@ def handle_hello(session: Session, message: Hello, envelope: Envelope) -> None:
     else:
         session.start_job(snapshot_job(session, EVERYTHING, even_if_empty=True))
     if first:
-        for told in router.on_admitted:
-            told(session)
+        call_each(router.on_admitted, session)

@@ -1,38 +1,61 @@
 """What one message asks for and takes long: done in parts, in turns with all other work, and paid for by its time.
 
-What its sender says next waits until it is done, so that the order of what it says holds. Knows no message.
+What its sender says next waits until it is done, so that the order of what it says holds. Knows no message and no
+protocol.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from clasp_edge.dataplane import Core
     from clasp_edge.router.session import Session
+
+
+class Sender(Protocol):
+    """Whose message it is."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing of it counts any more."""
+
+    def hold(self) -> None:
+        """What it says from here on waits, until `let_on`."""
+
+    def let_on(self) -> None: ...
+
+    def pay(self, seconds: float) -> None:
+        """From its rate."""
 
 
 def carry_out(session: Session, steps: Iterator[None]) -> None:
     """Begin at once; each step is to be short. What is left when the round's slice is over waits for its turn. Ends
-    with the session, where that is closed meanwhile."""
-    core = session.router.core
+    with the session, where that is closed meanwhile. What is done at once is paid for with the message."""
+    carry_out_for(session, session.router.core, steps)
+
+
+def carry_out_for(sender: Sender, core: Core, steps: Iterator[None]) -> None:
+    """The same for a sender of any protocol."""
     for _ in steps:
         if core.slice_over:
-            session.hold()
-            core.start_work(_rest(session, steps))
+            sender.hold()
+            core.start_work(_rest(sender, steps))
             return
 
 
-def _rest(session: Session, steps: Iterator[None]) -> Iterator[None]:
+def _rest(sender: Sender, steps: Iterator[None]) -> Iterator[None]:
     ended = object()
     try:
-        while not session.closing:
-            began_s = time.monotonic()
+        while not sender.closing:
+            # CPU: other programs on the machine are not its doing.
+            began_s = time.thread_time()
             found = next(steps, ended)
-            session.pay(time.monotonic() - began_s)
+            sender.pay(time.thread_time() - began_s)
             if found is ended:
                 break
             yield
     finally:
-        session.let_on()
+        sender.let_on()

@@ -11,8 +11,10 @@ import math
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Config
 from clasp_edge.dataplane import Core, Framing, Plane, Route, Strategy, Verdict
@@ -70,7 +72,7 @@ class Router:
         self.plane.share_total(self.accounts)
         self._refusals = RefusalLog(self.accounts, clock)
         self.sessions: dict[str, Session] = {}
-        self.on_peer_refused: Callable[[Session, Verdict, bytes], None] | None = None
+        self.on_peer_refused: Callable[[Session, Verdict, bytes, str, bool], None] | None = None
         self.on_switch: Callable[[Session, bytes, bytes], bool] | None = None
         """Asked of a SET (address, payload) to one of the router's own addresses: whether that is a switch, and was
         turned."""
@@ -211,18 +213,16 @@ class Router:
         self.endings.do(self._end(session))
 
     def _end(self, session: Session) -> Iterator[None]:
-        quota.share_anew(self.places, session.identity)
-        session.note_writes()
-        log.info("%r: disconnected", session)
-        for told in self.on_ended:
-            told(session)
-        if session.gestures is not None:
-            session.number = 0  # these are ours, and none of those that its router counts
-            session.gestures.cancel_all()
-        self.settle(session)
-        yield
-        yield from subscribe.drop_all(session)
-        session.holding.close()
+        # Each by itself: whatever one of them raises, nothing of the session stays behind.
+        try:
+            call_each((partial(quota.share_anew, self.places, session.identity), session.note_writes))
+            log.info("%r: disconnected", session)
+            call_each(self.on_ended, session)
+            call_each((_cancel_gestures, self.settle), session)
+            yield
+        finally:
+            yield from subscribe.drop_all(session)
+            session.holding.close()
 
     def settle(self, session: Session) -> None:
         """Let go of what a session that has ended holds, and of itself once nothing it scheduled is still to come."""
@@ -268,15 +268,15 @@ class Router:
         if self.authenticator is None or not self.sessions:
             return
         self.core.begin_pass()
-        for session in list(self.sessions.values()):
-            if not session.closing:
-                self.check_access(session)
+        # Whoever cannot be asked stops nobody else from being asked.
+        call_each(
+            partial(self.check_access, session) for session in list(self.sessions.values()) if not session.closing
+        )
         self.core.end_pass()
 
     def stop(self) -> None:
         """Tell every client and let go of the timers."""
-        for session in list(self.connections):
-            session.close(CloseCode.GOING_AWAY, "router stops")
+        call_each(partial(each.close, CloseCode.GOING_AWAY, "router stops") for each in list(self.connections))
         self.schedule.close()
         if self._expiry is not None:
             self._expiry.cancel()
@@ -384,6 +384,12 @@ class Router:
             self._expiry.cancel()
         delay_s = max(0.0, deadline_ms / 1000 - self.clock.monotonic_s())
         self._expiry = self.loop.call_later(delay_s, self.plane.expire)
+
+
+def _cancel_gestures(session: Session) -> None:
+    if session.gestures is not None:
+        session.number = 0  # these are ours, and none of those that its router counts
+        session.gestures.cancel_all()
 
 
 def _at_once() -> float:

@@ -68,6 +68,11 @@ class Schedule:
     def __len__(self) -> int:
         return len(self._queue)
 
+    def waiting(self) -> Iterator[tuple[int, Callable[[], object]]]:
+        """What waits, and for when, in no order."""
+        for due_us, _, action in list(self._queue):
+            yield due_us, action
+
     def add(self, due_us: int, action: Callable[[], object]) -> None:
         """Call `action` at `due_us` (Unix microseconds), inside a pass of the data plane. Raises NotScheduled."""
         limits = self._router.config.limits

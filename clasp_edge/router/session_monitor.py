@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from asyncio import TimerHandle
+from functools import partial
 from typing import TYPE_CHECKING
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.memory import Memory
 from clasp_edge.wire import ErrorCode
@@ -69,9 +71,8 @@ class SessionMonitor:
         self.start()
         core = self._router.core
         core.begin_pass()
-        for session in list(self._router.connections):
-            if not session.closing:
-                self._check(session, core.monotonic_us)
+        now_us = core.monotonic_us
+        call_each(partial(self._check, each, now_us) for each in list(self._router.connections) if not each.closing)
         core.end_pass()
         self._memory.look()
 

@@ -71,6 +71,30 @@ def test_routers_that_claim_the_same_at_once_do_not_both_get_it(daemon: Daemon) 
     assert sorted(type(answer).__name__ for answer in answers) == ["Error", "FederationSync"]
 
 
+def test_leaves_of_the_reference_are_offered_what_others_own_on_their_own_account(daemon: Daemon) -> None:
+    owns = tuple(f"/owned/{number}/**" for number in range(900))
+    with TcpClient(daemon.tcp_address) as peer:
+        leaves = [TcpClient(daemon.tcp_address) for _ in range(3)]
+        for number, leaf in enumerate(leaves):
+            leaf.hello("clasp-federation", features=("param", "federation"))
+            leaf.send(FederationSync(FederationOp.DECLARE_NAMESPACES, (f"/leaf/{number}/**",), origin=f"leaf{number}"))
+        peer.hello(features=("param", "federation"))
+        peer.send(FederationSync(FederationOp.PEER, owns, origin="box", since_revision=1))
+        for number, leaf in enumerate(leaves):
+            offered: set[str] = set()
+            others = {f"/leaf/{other}/**" for other in range(3) if other != number}
+            while offered != {*owns, *others}:
+                offered = set(leaf.recv_until(FederationSync).patterns)
+        assert told(daemon)["memory"]["kept_by_kind"]["federation"] > 3 * sum(map(len, owns))
+        # What is offered may be asked for.
+        leaves[0].send(FederationSync(FederationOp.REQUEST_SYNC, owns, origin="leaf0"))
+        while leaves[0].recv_until(FederationSync).op is not FederationOp.SYNC_COMPLETE:
+            pass
+        for leaf in leaves:
+            leaf.abort()
+    eventually(lambda: told(daemon)["memory"]["kept_by_kind"]["federation"] == 0)
+
+
 def test_an_announcement_of_thousands_is_there_before_what_follows(daemon: Daemon) -> None:
     with TcpClient(daemon.tcp_address) as client:
         client.hello()
@@ -120,3 +144,24 @@ def test_devices_that_subscribe_in_one_burst_are_all_heard(daemon: Daemon) -> No
         device.hear()
         device.close()
     eventually(lambda: told(daemon)["osc"]["subscribers"] == 0)
+
+
+def test_the_servers_numbers_are_told_to_thousands_of_filters() -> None:
+    """Shared ones too: each group is told once, whoever else has one."""
+    with (
+        Daemon(mqtt=True, tcp=True, sets={"mqtt.sys_interval_s": 0.3}) as running,
+        MqttClient(running.mqtt_address) as many,
+        MqttClient(running.mqtt_address) as other,
+        TcpClient(running.tcp_address) as honest,
+    ):
+        honest.hello()
+        many.connect("many")
+        other.connect("other")
+        for number in range(0, 3000, 500):
+            many.subscribe(*(f"$share/{number + each}/$SYS/+/x{each}/#" for each in range(500)))
+        honest.sync()
+        many.subscribe("$share/g/$SYS/#")
+        other.subscribe("$share/g/$SYS/#")
+        # In turn: what one of them is told is a number that has changed for the next time.
+        many.receive()
+        other.receive()

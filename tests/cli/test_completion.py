@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from support.client import WsClient
 from support.console import clasp_edge
+from support.daemon import Daemon
+from support.live import put
 
 from clasp_edge.cli import completion
 from clasp_edge.cli.arguments import parser
+from clasp_edge.cli.main import main
 
 COMMANDS = [command.words for command in completion.commands_of(parser())]
 
@@ -41,7 +49,57 @@ def test_bash_completes_commands_actions_and_options() -> None:
     assert "--json" in completed("get", "--")
     assert "--json" in completed("get", "/a", "--")
     assert "--json" not in completed("set", "/a", "--")
-    assert completed("get", "/et") == ["/etc"]
+    assert completed("check", "/et") == ["/etc"]
+    assert completed("get", "--token-file", "/et") == ["/etc"]
+    assert completed("emit", "--signal", "g") == ["gesture"]
+    assert completed("token", "cap", "de") == ["delegate"]
+    assert completed("osc", "send", "/et") == []
+    assert completed("kick", "") == []
+
+
+@pytest.fixture(scope="module")
+def filled() -> Iterator[Daemon]:
+    with Daemon() as running, WsClient(running.ws_url) as client:
+        client.hello()
+        client.sync()
+        for address in ("/stage/lamp/1", "/stage/lamp/2", "/stage/fader", "/stage/fader/1", "/x:y/z"):
+            put(client, address, 1)
+        yield running
+
+
+def test_addresses_are_those_of_the_router(
+    filled: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLASP_EDGE_URL", filled.ws_url)
+
+    def offered(*words: str) -> list[str]:
+        assert main(["completion", "addresses", "--", *words]) == 0
+        told, said = capsys.readouterr()
+        assert said == ""
+        return told.split()
+
+    assert offered("get", "/stage/") == ["/stage/fader", "/stage/fader/", "/stage/lamp/"]
+    assert offered("watch", "/a", "/stage/l") == ["/stage/lamp/"]
+    assert offered("set", "--ttl", "5", "/stage/lamp/1") == ["/stage/lamp/1"]
+    assert offered("get", "--url", "ws://127.0.0.1:1", "/stage/") == []
+    assert offered("get", "--url", filled.ws_url, "stage") == []
+    assert set(offered("get", "")) >= {"/stage/", "/x:y/"}
+    # As bash asks, which has split what it was given at colons.
+    program = tmp_path / "clasp-edge"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m clasp_edge "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    scheme, rest = filled.ws_url.split("://")
+    host, port = rest.split(":")
+    assert completed("get", "--url", scheme, ":", f"//{host}", ":", port, "/stage/l") == ["/stage/lamp/"]
+
+
+def test_another_router_lists_no_levels_and_its_params_are_looked_at(
+    filled: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("clasp_edge.cli.typed_addresses._by_http", lambda *asked: None)
+    assert main(["completion", "addresses", "--", "get", "--url", filled.ws_url, "/stage/"]) == 0
+    assert capsys.readouterr().out.split() == ["/stage/fader", "/stage/fader/", "/stage/lamp/"]
 
 
 def test_troff_takes_the_manual_page() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from support.daemon import Daemon
 from support.federated import box, uplink
 from support.live import eventually, put, subscribe
 from support.mqtt_client import MqttClient
+
+from clasp_edge.wire import Bundle, Set, SignalType, Subscribe
 
 FADER = "/box2/fader/1"
 
@@ -55,6 +58,35 @@ def test_all_is_well(hub: Daemon) -> None:
     assert reasons(hub, "/plain/x") == ""
     desk.close()
     lamp.close()
+
+
+def test_too_early_too_fast_events_only_or_elsewhere() -> None:
+    with Daemon(messages_per_second=60) as daemon:
+        desk, lamp, calm = joined(daemon, "desk"), joined(daemon, "lamp"), joined(daemon, "calm")
+        at = int(time.time()) + 1800
+        desk.send(Bundle([Set("/box2/early", 1)], timestamp=at * 1_000_000))
+        desk.send(Bundle([Set("/box2/early2", 1)], timestamp=at * 1_000_000))
+        lamp.send(Subscribe(1, "/box2/early/level"))
+        lamp.send(Subscribe(2, "/box2/events", types=(SignalType.EVENT,)))
+        lamp.sync()
+        desk.sync()
+        early = told(daemon, "/box2/early")
+        assert early.count("waits for its time") == 1
+        assert "is the clock of the sender right?" in reasons(daemon, "/box2/early")
+        assert "is subscribed to /box2/early/level, which this address is not in" in early
+        assert "waits for its time" not in told(daemon, "/box2/earl")
+        put(calm, "/box2/events", 1)
+        assert "is subscribed by /box2/events, but not to params" in reasons(daemon, "/box2/events")
+        lamp.send(Subscribe(3, "/box2/*"))
+        lamp.sync()
+        assert reasons(daemon, "/box2/events") == ""  # by another subscription it is told
+        for number in range(300):
+            desk.send(Set("/box2/fast", number), qos=0)
+        eventually(lambda: "client desk" in reasons(daemon, "/box2/fast"))
+        assert "sends too fast" in reasons(daemon, "/box2/fast")
+        assert reasons(daemon, "/box2/events") == ""  # what somebody else has written is not its fault
+        for each in (desk, lamp, calm):
+            each.close()
 
 
 def test_the_uplink_is_down() -> None:

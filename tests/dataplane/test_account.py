@@ -171,6 +171,12 @@ def test_what_is_remembered_of_cleared_params_leaves_room_for_params(evict: bool
     assert rig.plane.params == 17
     assert not writer.peer.refused
     assert 100 < rig.plane.tombstones < 500
+    # Nor a bundle, whose room is looked for before any of it is written.
+    remembered = rig.plane.tombstones
+    assert rig.plane.max_bytes - rig.plane.state_bytes < 60_000
+    assert not rig.plane.lacks_room(60_000)
+    assert 0 < rig.plane.tombstones < remembered
+    assert rig.plane.lacks_room(rig.plane.max_bytes)
     rig.close()
 
 

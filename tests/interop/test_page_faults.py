@@ -6,6 +6,7 @@ that the page shows, and keeps pictures of what is to be seen in build/screensho
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,9 +15,10 @@ from support.browser import Shown, chromium
 from support.daemon import Daemon
 from support.federated import await_up, client, uplink
 from support.live import put, subscribe
+from support.mqtt_client import MqttClient
 from support.osc import Device
 
-from clasp_edge.wire import Set
+from clasp_edge.wire import Bundle, Set, SignalType, Subscribe, Unsubscribe
 
 
 @pytest.fixture(scope="module")
@@ -189,4 +191,59 @@ def test_a_lock_or_a_rule_that_is_off(browser: Browser) -> None:
         page.goto(shown.url + "#Why=/box1/lamp/1")
         page.wait_for_selector("li:has-text('param') >> text=is locked by desk")
         shown.picture("fault-lock")
+        shown.close()
+
+
+LAMP = '[[osc.target]]\nname = "dimmer"\nhost = "127.0.0.1"\nport = 9\npatterns = ["/box2/**"]\n'
+
+
+def test_five_other_faults(browser: Browser) -> None:
+    """Too fast, a wrong clock, a topic that is not the address, a lamp that wants events or has another port."""
+    link = '[uplink.box1]\nurl = "{}"\nowns = ["/box2/**"]\n'
+    with (
+        Daemon(config=named("box 1") + LAMP, osc=True) as hub,
+        Daemon(
+            config=named("box 2") + link.format(hub.ws_url),
+            sets={"federation.router_id": "edge-box2"},
+            mqtt=True,
+            messages_per_second=50,
+        ) as box,
+        client(box, "fader") as fader,
+        client(hub, "lamp") as lamp,
+    ):
+        await_up(box, "box1")
+        there = Shown(browser, box, path="#Why=/box2/fader/1")
+        for number in range(400):
+            fader.send(Set("/box2/fader/1", number / 400), qos=0)
+        there.page.wait_for_selector("li:has(.bad):has-text('client fader') >> text=/sends too fast: .* were refused/")
+        there.picture("fault-too-fast")
+
+        with client(box, "show control") as cues:
+            cues.send(Bundle([Set("/box2/fader/2", 0.5)], timestamp=(int(time.time()) + 3000) * 1_000_000))
+            cues.sync()
+            there.page.goto(there.url + "#Why=/box2/fader/2")
+            waits = "text=/in a bundle that waits for its time, 2[0-9]+.* s more; is the clock of the sender right/"
+            there.page.wait_for_selector(f"li:has(.bad):has-text('client show control') >> {waits}")
+            there.picture("fault-clock")
+
+        device = MqttClient(box.mqtt_address)
+        device.connect("fader-3")
+        device.publish("box2/fader/3", b"0.5")
+        there.page.goto(there.url + "#Why=/box2/fader/3")
+        there.page.wait_for_selector("li:has-text('address like it') >> text=mqtt/box2/fader/3, written")
+        there.picture("fault-topic")
+        device.socket.close()
+        assert there.faults == []
+        there.close()
+
+        shown = Shown(browser, hub, path="#Why=/box2/fader/1", phone=True)
+        lamp.send(Subscribe(1, "/box2/fader/1", types=(SignalType.EVENT,)))
+        lamp.send(Subscribe(2, "/box2/lamp/*"))
+        shown.page.wait_for_selector("li:has(.bad):has-text('client lamp') >> text=but not to params")
+        shown.page.wait_for_selector("li:has-text('osc device dimmer') >> text=/at UDP 127.0.0.1:9/")
+        shown.picture("fault-events-and-port")
+        lamp.send(Unsubscribe(1))
+        shown.page.wait_for_selector("li:has-text('client lamp') >> text=is subscribed to /box2/lamp/*, which this")
+        shown.picture("fault-elsewhere")
+        assert shown.faults == []
         shown.close()

@@ -11,8 +11,10 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.config.checks import is_topic_filter
 from clasp_edge.config.model import Config
 from clasp_edge.dataplane.account import Account
@@ -289,8 +291,7 @@ class MqttServer:
             return
         core = self.router.core
         core.begin_pass()
-        for session in list(self.sessions.values()):
-            session.check_access()
+        call_each(session.check_access for session in list(self.sessions.values()))
         core.end_pass()
 
     def after_connect(self) -> None:
@@ -303,8 +304,7 @@ class MqttServer:
         core = self.router.core
         core.begin_pass()
         now_us = core.monotonic_us
-        for session in list(self.sessions.values()):
-            session.check(now_us)
+        call_each(partial(session.check, now_us) for session in list(self.sessions.values()))
         core.end_pass()
         if self.connected or (self.sessions and self.router.authenticator is not None):
             self.after_connect()

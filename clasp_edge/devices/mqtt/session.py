@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 from asyncio import TimerHandle
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.dataplane import Verdict
 from clasp_edge.dataplane.account import Account, Charge, Holding
 from clasp_edge.devices.mqtt import subscribe
@@ -51,6 +53,10 @@ MAX_WRITER_BYTES = 36
 
 SESSION_BYTES = 3072
 """What a session takes before it has asked for anything."""
+
+TIME_SHARE = 0.25
+MOST_CHARGED_S = 0.02
+"""Of a second that a client at its rate may take, and what is paid for at most at once: as a CLASP client has it."""
 
 KEEP_ALIVE_FACTOR = 1.5
 """Of the keep-alive, after which a silent client is taken for gone [MQTT-3.1.2-22]."""
@@ -192,23 +198,22 @@ class Session(MqttReceiver):
         if self.will is not None and not self.server.still_valid(self):
             self.will = None  # not the client's any more to publish
         log.info("%r: disconnected", self)
-        self.server.sys_topics.bridges.disconnected(self)
-        self.note_writes()
+        # Whatever of it fails, the place, the session and what it was charged are given back.
+        call_each((partial(self.server.sys_topics.bridges.disconnected, self), self.note_writes))
         self.connection = None
         if self.from_log is not None:
-            self.from_log.pause()
+            call_each((self.from_log.pause,))
         self.server.connected -= 1
         self.server.tell_presence(self.client_id, here=False)
         self.server.router.places.give_back(self)
         self.server.router.debts.leave(self.holding.account.principal, self.used_s)
-        share_anew(self.server.router.places, self.identity)
-        self.detach()
+        call_each((partial(share_anew, self.server.router.places, self.identity), self.detach))
         if self.will is not None:
             if self.will.delay_s and self.expiry_s > 0 and not self.ended:
                 self.will.start(self)
             else:
                 will, self.will = self.will, None
-                will.publish(self)
+                call_each((will.publish,), self)
         if self.expiry_s == 0:
             self.end()
         elif not self.ended:
@@ -229,6 +234,10 @@ class Session(MqttReceiver):
     def changed(self) -> None:
         """Something changed that has to outlive the process, if the session does."""
         self.server.session_changed(self)
+
+    def pay(self, seconds: float) -> None:
+        """Pay from the client's rate for what took so much CPU, as CLASP's clients do (`dataplane/clasp_input.pyx`)."""
+        self.owe(self.used_s + min(seconds, MOST_CHARGED_S) / TIME_SHARE)
 
     def subscriptions_changed(self) -> None:
         """What the session is subscribed to is not what it was."""
@@ -260,21 +269,25 @@ class Session(MqttReceiver):
         self._part()
         if self.will is not None:
             will, self.will = self.will, None
-            will.publish(self)  # [MQTT-3.1.3-9]: the delay ends with the session
+            call_each((will.publish,), self)  # [MQTT-3.1.3-9]: the delay ends with the session
         self.keeps = False
         if self.from_log is not None:
-            self.from_log.stop()
-            self.from_log = None
-        self.server.router.plane.unregister(self)
-        self.server.forget(self)
+            from_log, self.from_log = self.from_log, None
+            call_each((from_log.stop,))
+        call_each((self.server.router.plane.unregister, self.server.forget), self)
         self.server.router.endings.do(self._let_go())
 
     def _let_go(self) -> Iterator[None]:
-        # What waits for a shared subscription goes to its other members before the rest is forgotten.
-        yield from subscribe.leave_groups(self)
-        self.close_outbox()
-        yield from subscribe.drop_all(self)
-        self.holding.close()
+        # What waits for a shared subscription goes to its other members before the rest is forgotten. Whatever fails of
+        # that, nothing of the session stays behind.
+        try:
+            yield from subscribe.leave_groups(self)
+        finally:
+            call_each((self.close_outbox,))
+            try:
+                yield from subscribe.drop_all(self)
+            finally:
+                self.holding.close()
 
     def _part(self) -> None:
         """End the connection from our side. After DISCONNECT nothing may follow, so the session leaves it at once."""

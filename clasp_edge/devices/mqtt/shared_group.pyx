@@ -16,6 +16,28 @@ from clasp_edge.devices.mqtt.sender cimport MqttSender
 log = logging.getLogger("clasp_edge.dataplane")
 
 
+cdef tuple _next(list members, Py_ssize_t turn, bytes address):
+    """Whose turn it is, of those whose token allows to read there; as in `deliver`, nobody else gets it. Those of
+    one token have their scopes together, and are asked once."""
+    cdef Py_ssize_t i, count = len(members)
+    cdef MqttSender session
+    cdef tuple member
+    refused = None
+    for i in range(count):
+        member = <tuple>members[(turn + i) % count]
+        session = <MqttSender>member[0]
+        if session.scopes is None:
+            return member
+        if refused is None:
+            refused = set()
+        elif id(session.scopes) in refused:
+            continue
+        if session.scopes.allows("read", address):
+            return member
+        refused.add(id(session.scopes))
+    return None
+
+
 cdef class SharedGroup(Sink):
     """The sessions behind one shared subscription: each message goes to one of them, in turn, to one that is connected
     if there is one (5.0, 4.8.2)."""
@@ -71,18 +93,19 @@ cdef class SharedGroup(Sink):
         cdef MqttSender session
         cdef uint32_t options
         cdef tuple member
+        # Once, not for each message: both are as many as clients want.
+        here = [member for member in self.members if not (<MqttSender>member[0]).dead]
+        away = [member for member in self.members if (<MqttSender>member[0]).dead]
         for topic, payload, properties, expiry_s, qos, retain in messages:
             if not self.members:
                 return
-            # As in `deliver`: nobody gets what their token does not allow to read.
             address = self.context.address_of(topic)
-            here = [one for one in self.members if (<MqttSender>one[0]).scopes is None
-                    or (<MqttSender>one[0]).scopes.allows("read", address)]
-            here = [one for one in here if not (<MqttSender>one[0]).dead] or here
-            if not here:
+            member = _next(here, self.turn, address)
+            if member is None:
+                member = _next(away, self.turn, address)
+            if member is None:
                 self.context.dropped += 1
                 continue
-            member = <tuple>here[self.turn % len(here)]
             self.turn += 1
             session = <MqttSender>member[0]
             options = <uint32_t>member[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,13 @@ from clasp_edge.devices.mqtt.codec.types import V5
 from clasp_edge.devices.mqtt.shared import Key
 from clasp_edge.devices.mqtt.sys_topics import SYS, SYS_SCOPE, may_read_sys
 from clasp_edge.devices.mqtt.unshown import Unshown, Wanted, tell_retained
+from clasp_edge.router.long_message import carry_out_for
 from clasp_edge.router.quota import no_subscription
 from clasp_edge.router.stored import all_is_stored
 from clasp_edge.security.scope import Action, Scopes
 from clasp_edge.wire.pattern import Pattern, PatternError, overlap
 
 if TYPE_CHECKING:
-    from clasp_edge.devices.mqtt.connection import Connection
     from clasp_edge.devices.mqtt.session import Session
 
 ALL_SIGNALS = 0x1F
@@ -79,36 +80,50 @@ def handle_subscribe(session: Session, packet: Subscribe) -> None:
     _carry_out(session, "SUBSCRIBE", _subscribe_all(session, packet))
 
 
-def _carry_out(session: Session, kind: str, steps: Iterator[bool]) -> None:
-    """A long packet is dealt with in parts, in turns with all other work; meanwhile the client's next packets wait."""
-    core = session.server.router.core
-    for _ in steps:
-        if core.slice_over:
-            session.occupied = True
-            core.start_work(_rest(session, session.connection, kind, steps))
-            return
+class _Packet:
+    """A long packet, as a `router.long_message.Sender`: meanwhile the client's next packets wait."""
+
+    __slots__ = ("_connection", "_session", "pay")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._connection = session.connection
+        self.pay = session.pay
+
+    @property
+    def closing(self) -> bool:
+        return self._session.ended or self._connection is None or self._session.connection is not self._connection
+
+    def hold(self) -> None:
+        self._session.occupied = True
+
+    def let_on(self) -> None:
+        if self.closing or not self._session.occupied:
+            return  # another connection's packets are not held for this one
+        self._session.occupied = False
+        if self._connection is not None:
+            self._connection.resume_input()
 
 
-def _rest(session: Session, connection: Connection | None, kind: str, steps: Iterator[bool]) -> Iterator[None]:
-    while not session.ended and session.connection is connection and connection is not None:
-        try:
-            left = next(steps, None) is not None
-        except MqttError as error:
-            session.occupied = False
-            session.on_fault(error.reason, error.text)
-            return
-        except Exception:
-            session.occupied = False
-            session.failed(kind)
-            return
-        if not left:
-            session.occupied = False
-            connection.resume_input()
-            return
-        yield
+def _carry_out(session: Session, kind: str, steps: Iterator[None]) -> None:
+    began_s = time.thread_time()
+    carry_out_for(_Packet(session), session.server.router.core, _guarded(session, kind, steps))
+    session.pay(time.thread_time() - began_s)
 
 
-def _subscribe_all(session: Session, packet: Subscribe) -> Iterator[bool]:
+def _guarded(session: Session, kind: str, steps: Iterator[None]) -> Iterator[None]:
+    """The steps; what goes wrong in one of them is the client's fault, or ours."""
+    try:
+        yield from steps
+    except MqttError as error:
+        session.occupied = False
+        session.on_fault(error.reason, error.text)
+    except Exception:
+        session.occupied = False
+        session.failed(kind)
+
+
+def _subscribe_all(session: Session, packet: Subscribe) -> Iterator[None]:
     identifiers = packet.properties.get(Property.SUBSCRIPTION_IDENTIFIER)
     identifier = identifiers[0] if identifiers else 0
     reasons: list[int] = []
@@ -116,7 +131,7 @@ def _subscribe_all(session: Session, packet: Subscribe) -> Iterator[bool]:
     text = ""
     for number, entry in enumerate(packet.filters, 1):
         if number % FILTERS_AT_ONCE == 0:
-            yield True
+            yield
         try:
             new = entry.filter not in session.subscriptions
             patterns = subscribe(session, entry, identifier)
@@ -244,12 +259,12 @@ def handle_unsubscribe(session: Session, packet: Unsubscribe) -> None:
     _carry_out(session, "UNSUBSCRIBE", _unsubscribe_all(session, packet))
 
 
-def _unsubscribe_all(session: Session, packet: Unsubscribe) -> Iterator[bool]:
+def _unsubscribe_all(session: Session, packet: Unsubscribe) -> Iterator[None]:
     reasons = []
     for number, text in enumerate(packet.filters, 1):
         reasons.append(Reason.SUCCESS if drop(session, text) else Reason.NO_SUBSCRIPTION_EXISTED)
         if number % FILTERS_AT_ONCE == 0:
-            yield True
+            yield
     session.subscriptions_changed()
     session.send(Unsuback(packet_id=packet.packet_id, reasons=reasons), stored=True)
 

@@ -4,8 +4,10 @@ nobody does."""
 from __future__ import annotations
 
 from asyncio import TimerHandle
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.devices.mqtt.bridge_notes import BridgeNotes
 from clasp_edge.devices.mqtt.codec import SubscribeFilter
@@ -22,6 +24,9 @@ SYS = "$SYS"
 SYS_SCOPE = Pattern(f"{RESERVED.decode()}**".encode())
 """What a token must let its bearer read: the router's own addresses."""
 
+MATCHES_AT_ONCE = 256
+"""Of a filter and a topic, before others get their turn: half a millisecond."""
+
 _QOS = 3
 _RETAIN_AS_PUBLISHED = 8
 
@@ -32,6 +37,9 @@ class SysTopics:
     def __init__(self, server: MqttServer) -> None:
         self._server = server
         self._subscriptions: dict[tuple[Session, str], tuple[int, int]] = {}
+        self._groups: dict[str, dict[Session, tuple[int, int]]] = {}  # of shared ones, by their filter
+        self._changed: dict[str, bytes] = {}
+        self._telling = False
         self._timer: TimerHandle | None = None
         self._last: dict[str, bytes] = {}
         self._turn = 0
@@ -40,13 +48,21 @@ class SysTopics:
 
     def subscribe(self, session: Session, text: str, options: int, identifier: int) -> None:
         """Add or replace a subscription to a filter that begins with $SYS."""
-        self._subscriptions[session, text] = options, identifier
+        if text.startswith(SHARE):
+            self._groups.setdefault(text, {})[session] = options, identifier
+        else:
+            self._subscriptions[session, text] = options, identifier
         self._arm()
 
     def unsubscribe(self, session: Session, text: str) -> None:
         """Take it away."""
         self._subscriptions.pop((session, text), None)
-        if not self._subscriptions:
+        group = self._groups.get(text)
+        if group is not None:
+            group.pop(session, None)
+            if not group:
+                del self._groups[text]
+        if not self._subscriptions and not self._groups:
             self.stop()
 
     def send_retained(self, session: Session, entry: SubscribeFilter, identifiers: bytes | None) -> None:
@@ -88,7 +104,8 @@ class SysTopics:
 
     def _arm(self) -> None:
         interval_s = self._server.config.sys_interval_s
-        if self._timer is None and interval_s and self._subscriptions:
+        wanted = self._subscriptions or self._groups
+        if self._timer is None and interval_s and wanted:
             self._timer = self._server.loop.call_later(interval_s, self._publish)
 
     def _publish(self) -> None:
@@ -106,26 +123,46 @@ class SysTopics:
         self._tell(self.bridges.due())
 
     def _tell(self, changed: dict[str, bytes]) -> None:
-        core = self._server.router.core
-        core.begin_pass()
-        self._turn += 1
-        for (session, text), (options, identifier) in list(self._subscriptions.items()):
-            if not may_read_sys(session):
-                continue  # its token may read less than it did
-            identifiers = b"\x0b" + put_varint(identifier) if identifier else None
-            shown = text
-            if text.startswith(SHARE):
-                # One of the group gets all of it, in turn [MQTT-4.8.2-4].
-                members = [one for one, other in self._subscriptions if other == text and one.connection is not None]
-                if not members or session is not members[self._turn % len(members)]:
-                    continue
-                shown = text.split("/", 2)[2]
-            for topic, payload in changed.items():
-                if matches(shown, topic):
-                    session.offer(
-                        topic.encode(), payload, options & _QOS, bool(options & _RETAIN_AS_PUBLISHED), identifiers
-                    )
-        core.end_pass()
+        """Tell everybody, behind what they are being told."""
+        self._changed |= changed
+        if not self._telling and self._changed:
+            self._telling = True
+            self._server.router.core.start_work(self._tell_all())
+
+    def _tell_all(self) -> Iterator[None]:
+        """In parts: how many filters there are is up to the clients."""
+        try:
+            while self._changed:
+                changed, self._changed = self._changed, {}
+                self._turn += 1
+                at_once = max(1, MATCHES_AT_ONCE // len(changed))
+                for number, key in enumerate(list(self._subscriptions), 1):
+                    call_each((self._tell_one,), key, changed)
+                    if number % at_once == 0:
+                        yield
+                for text in list(self._groups):
+                    # One of the group gets all of it, in turn [MQTT-4.8.2-4].
+                    members = [one for one in self._groups.get(text, ()) if one.connection is not None]
+                    if members:
+                        call_each((self._tell_one,), (members[self._turn % len(members)], text), changed)
+                    yield
+        finally:
+            self._telling = False
+
+    def _tell_one(self, key: tuple[Session, str], changed: dict[str, bytes]) -> None:
+        session, text = key
+        group = self._groups.get(text)
+        found = self._subscriptions.get(key) if group is None else group.get(session)
+        if found is None or not may_read_sys(session):
+            return  # it has left meanwhile, or its token may read less than it did
+        options, identifier = found
+        identifiers = b"\x0b" + put_varint(identifier) if identifier else None
+        shown = text if group is None else text.split("/", 2)[2]
+        for topic, payload in changed.items():
+            if matches(shown, topic):
+                session.offer(
+                    topic.encode(), payload, options & _QOS, bool(options & _RETAIN_AS_PUBLISHED), identifiers
+                )
 
 
 def may_read_sys(session: Session) -> bool:
@@ -135,7 +172,8 @@ def may_read_sys(session: Session) -> bool:
 
 def matches(text: str, topic: str) -> bool:
     """Whether a topic filter takes a topic (5.0, 4.7.1)."""
-    wanted, levels = text.split("/"), topic.split("/")
+    levels = topic.split("/")
+    wanted = text.split("/", len(levels) + 1)  # more levels than that do not match, and need not be looked at
     # `a/#` also takes `a`: there "#" stands where the topic has ended.
     for at, level in enumerate(wanted):
         if level == "#":

@@ -34,11 +34,11 @@ class Wanted(NamedTuple):
     identifier: bytes | None
 
 
-def tell_retained(session: Session, wanted: Iterable[Wanted]) -> Iterator[bool]:
+def tell_retained(session: Session, wanted: Iterable[Wanted]) -> Iterator[None]:
     """Send them, as far as the client still has the subscriptions."""
     for number, (connection, entry, patterns, held, identifier) in enumerate(wanted, 1):
         if number % TOLD_AT_ONCE == 0:
-            yield True
+            yield
         if session.ended:
             return
         if session.connection is not connection or session.subscriptions.get(entry.filter) is not held:
@@ -47,6 +47,7 @@ def tell_retained(session: Session, wanted: Iterable[Wanted]) -> Iterator[bool]:
             session.send_retained(pattern, entry.qos, identifier)
         if entry.filter.startswith(SYS):
             session.server.sys_topics.send_retained(session, entry, identifier)
+            yield  # there may be as many topics as clients
 
 
 class Unshown:

@@ -1,8 +1,9 @@
 """What all devices are to be told, in slices: a message that goes to hundreds of them holds nobody else up for long.
 
-Each device's deliveries stay in their order. What is little is done at once; the rest waits for the loop's next turn,
-of a param the newest value that no event came behind. Above a bound devices let go of values that wait, and are told
-later how those params stand then; events wait on, and where there are too many of them, are told at once. Knows no OSC.
+Each device's deliveries stay in their order. What is little is done at once; the rest waits as it came, and is looked
+through when the device's turn comes: of a param the newest value counts that no event came behind. Above a bound
+devices let go of values that wait, and are told later how those params stand then; events wait on, and where there are
+too many of them, are told at once. Knows no OSC.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from asyncio import AbstractEventLoop, Handle
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -38,6 +39,9 @@ AT_ONCE = 32
 BUNDLE_AT_ONCE = 128
 """Of a bundle: more of them take a slice by themselves."""
 
+SORTED_AT_ONCE = 128
+"""Deliveries that are looked through before the clock is looked at."""
+
 
 class Receiver(Protocol):
     """A device as this sees it. To those of one `profile` the same things are expendable."""
@@ -57,6 +61,8 @@ class Receiver(Protocol):
         """Values were let go that were said since then (Unix microseconds)."""
 
 
+_Key = tuple[int, int, int]
+
 Part = tuple[bytes | None, Sequence[Any]]
 """One delivery, with the address where it is replaceable, or what belongs to one bundle."""
 
@@ -64,13 +70,33 @@ Part = tuple[bytes | None, Sequence[Any]]
 class _Pending:
     """What one device is still to be told, since `since_us`."""
 
-    __slots__ = ("parts", "places", "since_us")
+    __slots__ = ("batches", "parts", "places", "since_us", "under_way")
 
     def __init__(self, since_us: int) -> None:
         self.since_us = since_us
+        self.batches: deque[Sequence[Any]] = deque()
+        """What has come behind all that is in `parts`, each as it came."""
+        self.under_way: Iterator[Sequence[Any]] | None = None
+        """What is not yet in `parts` of the first of them."""
         self.parts: OrderedDict[int, Part] = OrderedDict()
         self.places: dict[bytes, int] = {}
         """Where the newest values are that nothing else has come behind."""
+
+
+class _Lasting:
+    """What is left of deliveries where values are let go: mostly the same ones wait for many devices."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, _Key], tuple[Sequence[Any], list[Any]]] = {}
+
+    def of(self, receiver: Receiver, part: Sequence[Any]) -> list[Any]:
+        """Those of `part` that are not expendable."""
+        key = id(receiver.profile), _key(part)
+        found = self._found.get(key)
+        # Equal is quickly told: mostly they are the same objects.
+        if found is None or found[0] != part:
+            found = self._found[key] = part, [delivery for delivery in part if not receiver.expendable(delivery)]
+        return found[1]
 
 
 class FanOut:
@@ -90,6 +116,8 @@ class FanOut:
         self._bytes = 0
         self._held: dict[int, int] = {}
         """How often each delivery waits, by its identity: of a bundle each device has what it is subscribed to."""
+        self._batches: dict[_Key, tuple[int, int]] = {}
+        """How often a batch waits, and what its contents take. Others with the same ends may have less between them."""
         self._number = 0
         self._turn: Handle | None = None
         self._slice_s = -1.0
@@ -107,7 +135,9 @@ class FanOut:
         return self._bytes > MAX_WAITING_BYTES // 2
 
     def add(self, receiver: Receiver, deliveries: Sequence[Any]) -> None:
-        """Tell a device, now if there is time."""
+        """Tell a device, now if there is time. The caller changes nothing of `deliveries` from now on."""
+        if not deliveries:
+            return
         if self._turn is None:
             self._begin_slice()
         if not self._line and not self._busy and len(deliveries) <= BUNDLE_AT_ONCE and self._has_time():
@@ -116,18 +146,49 @@ class FanOut:
         pending = self._line.get(receiver)
         if pending is None:
             pending = self._line[receiver] = _Pending(self._wall_us())
-        for part in _parts(deliveries):
-            self._put(pending, receiver.replaceable(part[0]) if len(part) == 1 else None, part)
+        pending.batches.append(deliveries)
+        self._hold_batch(deliveries)
         self._work()
 
     def close(self) -> None:
         """Tell nobody any more."""
         self._line.clear()
         self._held.clear()
+        self._batches.clear()
         self._bytes = 0
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
+
+    def _hold_batch(self, batch: Sequence[Any]) -> None:
+        key = _key(batch)
+        count, size = self._batches.get(key, (0, 0))
+        if not count:
+            size = sum(map(_size, batch))
+            self._bytes += size
+        self._batches[key] = count + 1, size
+        self._bytes += _share(batch)
+
+    def _release_batch(self, batch: Sequence[Any]) -> None:
+        key = _key(batch)
+        count, size = self._batches.pop(key)
+        if count > 1:
+            self._batches[key] = count - 1, size
+        else:
+            self._bytes -= size
+        self._bytes -= _share(batch)
+
+    def _sort(self, receiver: Receiver, pending: _Pending, at_once: int = SORTED_AT_ONCE) -> None:
+        """Look through some of the first batch."""
+        if pending.under_way is None:
+            pending.under_way = _parts(pending.batches[0])
+        for part in pending.under_way:
+            self._put(pending, receiver.replaceable(part[0]) if len(part) == 1 else None, part)
+            at_once -= len(part)
+            if at_once <= 0:
+                return
+        pending.under_way = None
+        self._release_batch(pending.batches.popleft())
 
     def _put(self, pending: _Pending, address: bytes | None, part: Sequence[Any]) -> None:
         self._hold(part)
@@ -182,13 +243,25 @@ class FanOut:
     def _work(self) -> None:
         if self._busy:
             return  # what a device is told now comes before what it is told because of that
-        if self._bytes > MAX_WAITING_BYTES and not self._has_time():
-            self._relieve()
-        while self._line and (self._has_time() or self._bytes > MAX_WAITING_BYTES):
-            receiver, pending = self._line.popitem(last=False)
+        relieved = False
+        while self._line:
+            if not self._has_time():
+                # Also because looking through what had come took more room.
+                if self._bytes > MAX_WAITING_BYTES and not relieved:
+                    relieved = True
+                    self._relieve()
+                if self._bytes <= MAX_WAITING_BYTES or not self._line:
+                    break
+            receiver, pending = next(iter(self._line.items()))
+            if pending.batches:
+                self._sort(receiver, pending)
+                if pending.batches:
+                    continue
             some = self._some(pending)
             if pending.parts:
-                self._line[receiver] = pending
+                self._line.move_to_end(receiver)
+            else:
+                del self._line[receiver]
             self._tell(receiver, some)
 
     def _some(self, pending: _Pending) -> list[Any]:
@@ -207,30 +280,40 @@ class FanOut:
 
     def _relieve(self) -> None:
         """Have devices let go of values, those first that have waited for longest, until half of what may wait does."""
-        lasting: dict[tuple[int, ...], list[Any]] = {}
+        lasting = _Lasting()
         for receiver, pending in list(self._line.items()):
             if self._bytes <= MAX_WAITING_BYTES // 2:
                 return
             if not self._let_go(receiver, pending, lasting):
                 continue
-            if not pending.parts:
+            if not pending.parts and not pending.batches:
                 del self._line[receiver]
             try:
                 receiver.outrun(pending.since_us)
             except Exception:
                 log.exception("a device could not be told what it was not told")
 
-    def _let_go(self, receiver: Receiver, pending: _Pending, lasting: dict[tuple[int, ...], list[Any]]) -> bool:
-        """Take the values out of what waits; whether there were any. `lasting` is what is left of parts that were
-        looked through before."""
+    def _let_go(self, receiver: Receiver, pending: _Pending, lasting: _Lasting) -> bool:
+        """Take the values out of what waits; whether there were any."""
+        while pending.under_way is not None:
+            self._sort(receiver, pending)
         before, pending.parts = pending.parts, OrderedDict()
         pending.places.clear()
         any_gone = False
+
+        for _ in range(len(pending.batches)):
+            batch = pending.batches.popleft()
+            left = lasting.of(receiver, batch)
+            if len(left) == len(batch):
+                pending.batches.append(batch)
+                continue
+            any_gone = True
+            if left:
+                self._hold_batch(left)
+                pending.batches.append(left)
+            self._release_batch(batch)
         for number, (_, part) in before.items():
-            key = id(receiver.profile), *map(id, part)
-            left = lasting.get(key)
-            if left is None:
-                left = lasting[key] = [delivery for delivery in part if not receiver.expendable(delivery)]
+            left = lasting.of(receiver, part)
             if len(left) == len(part):
                 pending.parts[number] = None, part
                 continue
@@ -266,6 +349,11 @@ def _parts(deliveries: Sequence[Any]) -> Iterator[Sequence[Any]]:
             yield deliveries[begin : min(end, begin + BUNDLE_AT_ONCE)]
             begin += BUNDLE_AT_ONCE
         begin = end
+
+
+def _key(batch: Sequence[Any]) -> _Key:
+    """Of batches that wait: what is in one of them has no other's identity."""
+    return id(batch[0]), id(batch[-1]), len(batch)
 
 
 def _share(part: Sequence[Any]) -> int:

@@ -30,6 +30,12 @@ class UdpLink:
         self._address = udp_address(sock, host, port)
         self._counters = counters
 
+    @property
+    def where(self) -> str:
+        """HOST:PORT that is sent to."""
+        host, port = self._address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def send(self, packet: bytes) -> bool:
         if len(packet) > MAX_PACKET_BYTES:
             self._counters.lost += 1

@@ -15,9 +15,11 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.dataplane.account import Account, Holding
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.encode import Encoder
@@ -330,18 +332,20 @@ class Subscribers:
         if not self._unseen:
             self._unseen = list(self._leases.values())
         some, self._unseen = self._unseen[-LOOKED_AT_ONCE:], self._unseen[:-LOOKED_AT_ONCE]
-        for lease in some:
-            if self._leases.get(lease.key) is not lease:
-                continue
-            lease.target.forget_old(now_s)
-            for text in [text for text, expires_s in lease.expires_s.items() if expires_s <= now_s]:
-                self._unsubscribe_one(lease, text)
-            if not lease.expires_s:
-                self._drop(lease)
+        call_each(partial(self._look_at, lease, now_s) for lease in some)
         if self._unseen:
             self._timer = self._loop.call_later(0, self._look)
         elif self._leases:
             self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
+
+    def _look_at(self, lease: _Lease, now_s: float) -> None:
+        if self._leases.get(lease.key) is not lease:
+            return
+        lease.target.forget_old(now_s)
+        for text in [text for text, expires_s in lease.expires_s.items() if expires_s <= now_s]:
+            self._unsubscribe_one(lease, text)
+        if not lease.expires_s:
+            self._drop(lease)
 
     def _make_room(self, account: Account) -> None:
         """When all places are taken: of the host that has most of them the device whose time is over first goes, unless

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.federation.downstream.session_port import SessionPort
 from clasp_edge.federation.shared.agreement import Comparison
+from clasp_edge.federation.shared.batches import Item
 from clasp_edge.federation.shared.dedup import Route
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
 from clasp_edge.federation.shared.policy import Policies, Policy
-from clasp_edge.federation.shared.queue import Item, LinkQueue
+from clasp_edge.federation.shared.queue import LinkQueue
 from clasp_edge.federation.shared.sender import BYTES_AT_ONCE, PeerSender
 from clasp_edge.journal.followed_log import Log
 from clasp_edge.router.subscribe import drop_subscriptions
@@ -161,8 +163,7 @@ class Downlink(PeerSender):
         elif self.count_on(COUNTED_AT_ONCE):
             self._counting = False
             waiting, self._waiting = self._waiting, []
-            for then in waiting:
-                then()
+            call_each(waiting)
         else:
             self._later_s(0.0, self._count)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clasp_edge.federation.downstream.downlink import Downlink
+from clasp_edge.federation.downstream.refusals import Refusals
 from clasp_edge.federation.shared.agreement import Agreement
 from clasp_edge.federation.shared.dedup import Arrival
 from clasp_edge.federation.shared.namespace import Namespaces
@@ -40,13 +41,14 @@ class Peer:
         """Where this router is one of a pair, and it is not."""
         self.name = session.name
         self.since_s = session.router.clock.wall_s()
+        self.refusals = Refusals(router_id[:64], session.router.clock.monotonic_s)
 
     @property
     def is_here(self) -> bool:
         return self.session is not None and not self.session.closing
 
 
-def shown(peer: Peer, subject: str) -> dict[str, object]:
+def status_of(peer: Peer, subject: str) -> dict[str, object]:
     """For status; `subject` is whose token it has."""
     return {
         "name": peer.name[:MAX_SHOWN_NAME],
@@ -58,6 +60,8 @@ def shown(peer: Peer, subject: str) -> dict[str, object]:
         "owns": peer.owns,
         "shares": f"{peer.shares[0][:SHOWN_CHARACTERS]} with {peer.shares[1][:64]}" if peer.shares else "",
         "held": peer.session.held if peer.session is not None else 0,
+        "refused": peer.refusals.count,
+        "last_error": peer.refusals.last,
         "told": peer.downlink.told if peer.downlink is not None else 0,
         **_agreement(peer.downlink),
         **_waiting(peer.downlink),

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.federation.shared.dedup import Seen, route_by
 
 log = logging.getLogger("clasp_edge.federation")
@@ -57,5 +58,4 @@ class DedupRecovery:
                 continue  # written by a later version
             self._seen.note(route.origin, route.epoch, first, contents)
         waiting, self._waiting = self._waiting or [], None
-        for then in waiting:
-            then()
+        call_each(waiting)

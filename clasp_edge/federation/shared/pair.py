@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from clasp_edge.callbacks import call_each
 from clasp_edge.config import model
 from clasp_edge.federation.shared.identity import keep_id, kept_id
 from clasp_edge.federation.shared.status import Params
@@ -242,7 +243,7 @@ class Pair:
 
     def _serve(self) -> None:
         while self._waiting and self._is_there(self._waiting[0][0]):
-            self._waiting.popleft()[1]()
+            call_each((self._waiting.popleft()[1],))
 
     # ---- how things stand ----
 

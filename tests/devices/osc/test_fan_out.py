@@ -186,6 +186,33 @@ def test_a_scene_for_hundreds_waits_once() -> None:
     assert not any(receiver.outrun_us for receiver in receivers)
 
 
+def test_what_comes_at_once_for_hundreds_is_looked_through_in_slices() -> None:
+    class Desk(Receiver):
+        def replaceable(self, delivery: Any) -> bytes | None:
+            rig.cpu_s += 1e-5
+            return super().replaceable(delivery)
+
+    rig = Rig()
+    receivers = [Desk(rig, str(number), 0.0001) for number in range(60)]
+    began_s = rig.cpu_s
+    for burst in range(3):
+        values = [delivery(1000 * burst + number, address=b"%d" % number) for number in range(200)]
+        for receiver in receivers:
+            rig.fan_out.add(receiver, values)
+        rig.fan_out.add(receivers[0], [])
+    assert rig.cpu_s - began_s < SLICE_S + 0.003
+    while len(rig.fan_out):
+        began_s = rig.cpu_s
+        rig.loop.turn()
+        assert rig.cpu_s - began_s < SLICE_S + 0.003
+    for receiver in receivers:
+        got = [number for name, number in rig.told if name == receiver.name]
+        assert got[-200:] == list(range(2000, 2200))
+        assert got == sorted(got)
+    assert len(rig.told) < 1.2 * 60 * 200, "of what waited the newest counted"
+    assert (rig.fan_out._bytes, rig.fan_out._batches) == (0, {})
+
+
 def test_a_large_bundle_is_told_in_parts() -> None:
     rig = Rig()
     desk = Receiver(rig, "desk", SLICE_S)

@@ -122,6 +122,21 @@ def test_a_node_has_type_value_range_and_access(daemon: Daemon, client: WsClient
     assert seen["inf"] == ("f", [None])
 
 
+def test_maps_within_maps_take_no_more_room_than_they_say(daemon: Daemon, client: WsClient) -> None:
+    """As a text within a text, each level would double the last one's backslashes."""
+    nested: wire.Value = {"a": b"\1", "b": float("nan"), "c": [1, {"d": '"'}]}
+    for _ in range(60):
+        nested = {"in": nested}
+    put(client, "/osc/nested", nested)
+    status, node = asked(daemon, "/nested")
+    assert status == 200
+    [found] = node["VALUE"]
+    found = json.loads(found)
+    for _ in range(60):
+        found = found["in"]
+    assert found == {"a": None, "b": None, "c": [1, {"d": '"'}]}
+
+
 def test_attributes_are_asked_for_one_by_one(daemon: Daemon, client: WsClient) -> None:
     put(client, "/osc/b/x", 7)
     assert asked(daemon, "/b/x?VALUE") == (200, {"VALUE": [7]})

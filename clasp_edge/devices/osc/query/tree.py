@@ -170,13 +170,21 @@ def flat(value: Value) -> Iterator[Value]:
 
 
 def as_json(value: Value) -> Any:
-    """What stands in VALUE: bytes have no form there, nor have numbers that JSON does not know."""
+    """What stands in VALUE; a map is a text, as it is over OSC."""
+    if isinstance(value, Mapping):
+        return msgspec.json.encode(_plain(value)).decode()
+    return _plain(value)
+
+
+def _plain(value: Value) -> Any:
+    """Bytes have no form in JSON, nor have numbers that it does not know. A map within a map stays one: a text within a
+    text doubles its backslashes, and a map of sixty within each other would have no end."""
     if isinstance(value, (bytes, bytearray, memoryview)) or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, Mapping):
-        return msgspec.json.encode({key: as_json(each) for key, each in value.items()}).decode()
+        return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [as_json(each) for each in value]
+        return [_plain(each) for each in value]
     return value
 
 

@@ -1,0 +1,95 @@
+"""The addresses that a shell offers while one is typed: those one level below what stands there, of the router that the
+line names. What goes wrong is nothing to offer: a person who types is told nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from urllib.parse import quote, urlsplit
+
+from clasp_edge.cli.remote import RefusedByRouter, Remote, Unreachable, tls_context
+from clasp_edge.cli.remote_arguments import DEFAULT_URL
+
+TIMEOUT_S = 2.0
+MOST = 200
+"""Offered; nobody reads more."""
+
+PORTS = {"ws": 7330, "wss": 7443}
+
+
+def run(words: Sequence[str], parser: Callable[[], argparse.ArgumentParser]) -> int:
+    """Print them, those with something below with a slash at the end; `words` are what is typed, without the program's
+    name."""
+    typed = words[-1] if words else ""
+    if not typed.startswith("/") and typed:
+        return 0
+    try:
+        # What is typed is no address yet.
+        with contextlib.redirect_stderr(io.StringIO()):
+            arguments = parser().parse_args([*words[:-1], "/x"])
+    except SystemExit:
+        arguments = argparse.Namespace()
+    url = getattr(arguments, "url", os.environ.get("CLASP_EDGE_URL", DEFAULT_URL))
+    if url.startswith("discover:") or getattr(arguments, "name", ""):
+        return 0
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException, Unreachable, RefusedByRouter):
+        for offered in sorted(set(_below(url, arguments, typed)))[:MOST]:
+            if offered.isprintable() and offered.startswith(typed):
+                print(offered)
+    sys.stdout.flush()
+    return 0
+
+
+def _below(url: str, arguments: argparse.Namespace, typed: str) -> Iterator[str]:
+    parent = typed.rpartition("/")[0]
+    token = getattr(arguments, "token", "")
+    if file := getattr(arguments, "token_file", None):
+        with open(file, encoding="utf-8") as read:
+            token = read.read().strip()
+    pin, ca = getattr(arguments, "tls_pin", ""), getattr(arguments, "tls_ca", "")
+    # A pin is checked by who speaks CLASP: no token goes to somebody else.
+    if not pin:
+        listed = _by_http(url, parent, token, ca)
+        if listed is not None:
+            yield from listed
+            return
+    with Remote(url, token, pin=pin, ca=ca) as remote:
+        for number, param in enumerate(remote.state(f"{parent}/**")):
+            name, more, _ = param.address[len(parent) + 1 :].partition("/")
+            yield f"{parent}/{name}{more}"
+            if number > 20 * MOST:
+                return
+
+
+def _by_http(url: str, parent: str, token: str, ca: str) -> list[str] | None:
+    """What clasp-edge lists, one level at a time; None from another router."""
+    parts = urlsplit(url)
+    port = parts.port or PORTS.get(parts.scheme, 0)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "wss":
+        context = tls_context(url, "", ca)
+        connection = http.client.HTTPSConnection(parts.hostname or "", port, timeout=TIMEOUT_S, context=context)
+    else:
+        connection = http.client.HTTPConnection(parts.hostname or "", port, timeout=TIMEOUT_S)
+    with contextlib.closing(connection):
+        try:
+            fields = {"Authorization": f"Bearer {token}"} if token else {}
+            connection.request("GET", f"/tree.json?at={quote(parent)}", headers=fields)
+            answer = connection.getresponse()
+            if answer.status != http.client.OK:
+                return None
+            branches = json.loads(answer.read())["branches"]
+        except (http.client.HTTPException, ConnectionError, ValueError, KeyError, TypeError):
+            return None
+    found = []
+    for name, param, below in branches:
+        found += [f"{parent}/{name}"] if param else []
+        found += [f"{parent}/{name}/"] if below else []
+    return found
