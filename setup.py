@@ -83,6 +83,7 @@ WARM = {
         "dataplane/core",
         "dataplane/held_replies",
         "dataplane/journal_buffer",
+        "dataplane/mqtt_properties",
         "dataplane/payload",
         "dataplane/ring",
         "dataplane/scan",
@@ -91,7 +92,10 @@ WARM = {
         "dataplane/trie",
         "dataplane/view",
         "dataplane/write_run",
+        "devices/mqtt/context",
         "devices/mqtt/input_watch",
+        "devices/mqtt/publish_packet",
+        "devices/mqtt/queue",
         "devices/mqtt/receiver",
         "devices/mqtt/sender",
         "devices/mqtt/socket_input",
@@ -101,6 +105,7 @@ WARM = {
         "federation/downstream/log_records",
         "federation/shared/batches",
         "federation/shared/relay",
+        "federation/upstream/incoming",
         "transports/ws_listener",
     )
 }
