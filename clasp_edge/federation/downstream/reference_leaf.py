@@ -14,7 +14,7 @@ from clasp_edge.callbacks import call_each
 from clasp_edge.dataplane import Plane
 from clasp_edge.dataplane.account import Charge
 from clasp_edge.federation.downstream.session_port import SessionPort
-from clasp_edge.federation.shared.dedup import Route
+from clasp_edge.federation.shared.batches import Item
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.policy import Policies
 from clasp_edge.federation.shared.sender import PeerSender
@@ -60,9 +60,9 @@ class LeafSender(PeerSender):
         self.twin = session
         self.offered: tuple[str, ...] = ()
 
-    def _send(self, sending: list[tuple[Route, int, bytes]], written: list[bytes], *, to_be_done: bool = False) -> None:
+    def _send(self, sending: list[Item], written: list[bytes], *, to_be_done: bool = False) -> None:
         self.told += len(sending)
-        self.port.send([frame for _, _, frame in sending])
+        self.port.send([item.frame for item in sending])
 
     def begin(self, router_id: str) -> None:
         """Tell from now on, within what the session may read."""
