@@ -170,7 +170,8 @@ def _unset(remote: Remote, arguments: argparse.Namespace) -> int:
 
 
 def _watch(remote: Remote, arguments: argparse.Namespace) -> int:
-    colours = sys.stdout.isatty() and not arguments.json
+    plain_wanted = arguments.json or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    colours = not plain_wanted and sys.stdout.isatty()
     matchers = [matcher(pattern) for pattern in arguments.patterns]
     for number, pattern in enumerate(arguments.patterns, 1):
         remote.send(wire.Subscribe(number, pattern))

@@ -116,13 +116,21 @@ def _errors(name: str, section: Report) -> Lines:
 def _uplinks(name: str, section: Report) -> Lines:
     for uplink, told in section.items():
         text = f"{uplink}: {told.get('state', '?')}, {told.get('hub') or 'no hub yet'}"
-        text += f", queued {told.get('queue', 0):,}, dropped {told.get('drops', 0):,}"
+        text += f", queued {told.get('queue', 0):,}, dropped {told.get('drops', 0):,}{_refused(told)}"
         if told.get("state") != "up" and "up_until" in told:
             text += f"; was up until {_moment(told['up_until'])}" if told["up_until"] else "; never up yet"
         elif told.get("state") == "up" and told.get("since"):
             text += f"; since {_moment(told['since'])}"
-        yield "uplink", text + (f"; {told['last_error']}" if told.get("last_error") else "")
+        yield "uplink", text + _last_error(told)
         yield from _agreement(told)
+
+
+def _refused(told: Report) -> str:
+    return f", refused {told['refused']:,}" if told.get("refused") else ""
+
+
+def _last_error(told: Report) -> str:
+    return f"; {told['last_error']}" if told.get("last_error") else ""
 
 
 def _agreement(told: Report) -> Lines:
@@ -149,7 +157,8 @@ def _federation(name: str, section: Report) -> Lines:
         named = told.get("name") or peer
         kind = told["kind"] if named == peer else f"{told['kind']}, {peer}"
         shared = f"; owns {told['shares']}" if told.get("shares") and told["up"] else ""
-        yield "peer", f"{named} ({kind}), {where}: {owns or 'nothing'}{text}{shared}"
+        text += _refused(told)
+        yield "peer", f"{named} ({kind}), {where}: {owns or 'nothing'}{text}{shared}" + _last_error(told)
         yield from _agreement(told)
     if (hidden := section.get("count", 0) + section.get("remembered", 0) - len(peers)) > 0:
         yield "", f"and {hidden} more"

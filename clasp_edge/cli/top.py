@@ -5,6 +5,7 @@ Rates are differences of two answers of the control socket; the router does noth
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,10 @@ def run(ask: Callable[[str], Report], period_s: float, count: int | None) -> int
         now = time.monotonic(), ask("status"), ask("clients")
         if before is not None:
             lines = [printable(line) for line in picture(before, now)]
+            if terminal:
+                # The window may be another one each time. A line that is wrapped, or one too many, moves all others.
+                columns, rows = os.get_terminal_size(sys.stdout.fileno())
+                lines = fitted(lines, columns, rows)
             print((HOME_AND_CLEAR if terminal else "") + "\n".join(lines), flush=True)
             shown += 1
             if count is not None and shown >= count:
@@ -34,6 +39,13 @@ def run(ask: Callable[[str], Report], period_s: float, count: int | None) -> int
         before = now
         time.sleep(period_s)
     return 0
+
+
+def fitted(lines: list[str], columns: int, rows: int) -> list[str]:
+    """As much of the lines as a window shows; a size of 0 is one that is not known."""
+    if rows > 1:
+        lines = lines[: rows - 1]
+    return [line[:columns] for line in lines] if columns > 0 else lines
 
 
 def picture(before: tuple[float, Report, Report], now: tuple[float, Report, Report]) -> Iterator[str]:

@@ -28,10 +28,12 @@ from clasp_edge.wire.pattern import Pattern
 if TYPE_CHECKING:
     from clasp_edge.console.files import Files
 
-ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support", "update"})
+ASKABLE = frozenset(
+    {"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support", "update", "audit"}
+)
 """Of the requests of the control socket, those that the page makes."""
 
-TELLING = frozenset({"why", "settings", "token", "claim", "support"})
+TELLING = frozenset({"why", "settings", "token", "claim", "support", "audit"})
 """Of these, those that tell more than numbers."""
 
 EVERYTHING = Pattern(b"/**")

@@ -46,6 +46,7 @@ class RouterReport:
         sources.add("errors", self.errors, _ERRORS)
         sources.add("memory", self.memory, _MEMORY)
         sources.add("loop", self.loop, _LOOP)
+        sources.add("machine", machine, _MACHINE)
 
     def router(self) -> dict[str, Any]:
         config = self._router.config
@@ -174,6 +175,22 @@ _MESSAGES = (
 )
 _DROPS = (Family("clasp_edge_dropped_messages_total", COUNTER, "Messages lost, by cause.", ("*",), ("cause",)),)
 _ERRORS = (Family("clasp_edge_errors_total", COUNTER, "ERRORs sent to CLASP clients, by code.", ("*",), ("code",)),)
+THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+"""Of a board the processor's, in thousandths of a degree. Other machines may have none."""
+
+
+def machine() -> dict[str, Any]:
+    """What the machine tells of itself: its temperature, where it has a sensor."""
+    try:
+        return {"temperature_c": int(THERMAL.read_text()) / 1000}
+    except (OSError, ValueError):
+        return {}
+
+
+_MACHINE = (
+    Family("clasp_edge_machine_temperature_celsius", GAUGE, "Of the processor, where it tells.", ("temperature_c",)),
+)
+
 _MEMORY = (
     Family("clasp_edge_resident_memory_bytes", GAUGE, "Resident memory of the process.", ("resident_bytes",)),
     Family("clasp_edge_arena_bytes", GAUGE, "Memory for what waits to be sent.", ("arena_bytes",)),

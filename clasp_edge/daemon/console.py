@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("clasp_edge")
 
 
+def _no_trail(request: Mapping[str, Any]) -> None:
+    """Where a journal is kept, that part answers."""
+    raise Refused("no-journal", "no trail is kept: journal.mode is off; the log has what happened")
+
+
 class ConsolePart(Part):
     """`parts` are asked for their sections and requests. It starts after all of them."""
 
@@ -75,6 +80,7 @@ class ConsolePart(Part):
         self._requests.add("update", lambda request: self._updates().report())
         self._requests.add("why", self._why)
         self._requests.add("reload", lambda request: self.reload())
+        self._requests.add("audit", _no_trail)
         for part in parts:
             part.offer(self._requests)
         self._started_s = router.clock.monotonic_s()

@@ -72,7 +72,7 @@ class Router:
         self.plane.share_total(self.accounts)
         self._refusals = RefusalLog(self.accounts, clock)
         self.sessions: dict[str, Session] = {}
-        self.on_peer_refused: Callable[[Session, Verdict, bytes], None] | None = None
+        self.on_peer_refused: Callable[[Session, Verdict, bytes, str, bool], None] | None = None
         self.on_switch: Callable[[Session, bytes, bytes], bool] | None = None
         """Asked of a SET (address, payload) to one of the router's own addresses: whether that is a switch, and was
         turned."""

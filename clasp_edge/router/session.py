@@ -228,8 +228,8 @@ class Session(ClaspReceiver):
         shown = shown_address(address)
         code, text = self.router.refusal(self, Verdict(verdict), address, revision, expected, is_set)
         self.error(code, text, shown)
-        if self.versioned and is_set and self.router.on_peer_refused is not None:
-            self.router.on_peer_refused(self, Verdict(verdict), address)
+        if "federation" in self.features and self.router.on_peer_refused is not None:
+            self.router.on_peer_refused(self, Verdict(verdict), address, text, is_set)
 
     def on_reserved(self, payload: bytes, address: bytes) -> bool:
         # Who is asked looks at address and scope before it looks at the value: that may be large.

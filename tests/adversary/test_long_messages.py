@@ -71,6 +71,30 @@ def test_routers_that_claim_the_same_at_once_do_not_both_get_it(daemon: Daemon) 
     assert sorted(type(answer).__name__ for answer in answers) == ["Error", "FederationSync"]
 
 
+def test_leaves_of_the_reference_are_offered_what_others_own_on_their_own_account(daemon: Daemon) -> None:
+    owns = tuple(f"/owned/{number}/**" for number in range(900))
+    with TcpClient(daemon.tcp_address) as peer:
+        leaves = [TcpClient(daemon.tcp_address) for _ in range(3)]
+        for number, leaf in enumerate(leaves):
+            leaf.hello("clasp-federation", features=("param", "federation"))
+            leaf.send(FederationSync(FederationOp.DECLARE_NAMESPACES, (f"/leaf/{number}/**",), origin=f"leaf{number}"))
+        peer.hello(features=("param", "federation"))
+        peer.send(FederationSync(FederationOp.PEER, owns, origin="box", since_revision=1))
+        for number, leaf in enumerate(leaves):
+            offered: set[str] = set()
+            others = {f"/leaf/{other}/**" for other in range(3) if other != number}
+            while offered != {*owns, *others}:
+                offered = set(leaf.recv_until(FederationSync).patterns)
+        assert told(daemon)["memory"]["kept_by_kind"]["federation"] > 3 * sum(map(len, owns))
+        # What is offered may be asked for.
+        leaves[0].send(FederationSync(FederationOp.REQUEST_SYNC, owns, origin="leaf0"))
+        while leaves[0].recv_until(FederationSync).op is not FederationOp.SYNC_COMPLETE:
+            pass
+        for leaf in leaves:
+            leaf.abort()
+    eventually(lambda: told(daemon)["memory"]["kept_by_kind"]["federation"] == 0)
+
+
 def test_an_announcement_of_thousands_is_there_before_what_follows(daemon: Daemon) -> None:
     with TcpClient(daemon.tcp_address) as client:
         client.hello()

@@ -7,7 +7,7 @@ from support.console import clasp_edge
 from support.daemon import Daemon
 from support.live import put
 
-from clasp_edge.cli.top import picture
+from clasp_edge.cli.top import fitted, picture
 
 
 def test_top_shows_who_is_there() -> None:
@@ -37,6 +37,12 @@ def test_rates_are_differences_and_who_is_slow_comes_first() -> None:
     assert lines[at[0]].startswith("slow")
     assert lines[at[0]].split()[-4:] == ["0", "bytes", "4", "slow"]
     assert "50" in lines[at[1]]
+
+
+def test_a_picture_is_no_larger_than_the_window() -> None:
+    lines = ["x" * 100, "y", "z", "w"]
+    assert fitted(lines, 40, 3) == ["x" * 40, "y"]
+    assert fitted(lines, 0, 0) == lines
 
 
 def test_reload_says_what_it_did() -> None:

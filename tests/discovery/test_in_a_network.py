@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 from support.client import WsClient
+from support.console import ask
 from support.daemon import Daemon
 from support.lan import Lan, LanHost
 from support.live import eventually, get, put
 from support.netns import why_not
 from support.tun_switch import inside
-from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, Zeroconf
+from zeroconf import DNSOutgoing, IPVersion, ServiceBrowser, ServiceInfo, Zeroconf
+from zeroconf.const import _FLAGS_AA as FLAGS_AA
+from zeroconf.const import _FLAGS_QR_RESPONSE as FLAGS_QR_RESPONSE
 
 from clasp_edge.discovery.finder import find
 from clasp_edge.discovery.router import FoundRouter
@@ -67,6 +71,43 @@ def test_both_ways_find_it_and_tell_the_same(lan: Lan) -> None:
             assert router.id.startswith("edge-")
             assert router.how == ("mdns" if mdns == "on" else "broadcast")
             assert router.url == "ws://10.78.0.1:7330/clasp"
+
+
+def forged(instance: str, ttl: int) -> bytes:
+    """An answer nobody asked for: a service, at an address that the sender chooses. With a ttl of 0 it has gone."""
+    record = ServiceInfo(
+        CLASP, f"{instance}.{CLASP}", port=1, server=f"{instance}.local.", addresses=[b"\x0a\x4e\x00\x63"],
+        properties={"name": instance, "id": "edge-forged", "ws": "1"}, host_ttl=ttl, other_ttl=ttl,
+    )  # fmt: skip
+    answer = DNSOutgoing(FLAGS_QR_RESPONSE | FLAGS_AA)
+    for each in (record.dns_pointer(), record.dns_service(), record.dns_text(), *record.dns_addresses()):
+        answer.add_answer_at_time(each, 0)
+    return answer.packets()[0]
+
+
+def test_a_flood_of_forged_answers_is_no_trouble(lan: Lan) -> None:
+    with lan["hub"].daemon(name="foh", discovery__mdns="on", discovery__listen="off") as hub:
+        eventually(lambda: found_from(lan["box"]))
+        client = client_on(lan["hub"])
+        packets = [forged(f"foh {n}", 120) for n in range(100)] + [forged("foh", 120), forged("foh", 0), b"\xff" * 1400]
+        with inside(lan["other"].namespace):
+            liar = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with liar:
+            liar.bind((lan["other"].address, 5353))
+            liar.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(lan["other"].address))
+
+            def flooded() -> bool:
+                for packet in packets:
+                    liar.sendto(packet, ("224.0.0.251", 5353))
+                return bool(ask(hub.control_path, request="status")["result"]["discovery"]["mdns_dropped"] > 1000)
+
+            eventually(flooded)
+            put(client, "/still/served", 1)
+        hub.assert_healthy()
+        # The router is found as what it is: who looks asks anew, and believes no answer to somebody else's question.
+        routers = eventually(lambda: found_from(lan["box"]))
+        assert [(router.name, router.host, router.ws_port) for router in routers] == [("foh", lan["hub"].address, 7330)]
+        client.close()
 
 
 def test_zeroconf_finds_every_service_and_hears_the_goodbye(lan: Lan) -> None:

@@ -10,11 +10,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 from support.browser import Shown, chromium
 from support.client import WsClient
+from support.console import ask
 from support.daemon import Daemon
 from support.live import Crowd, eventually, put
 from support.mqtt_client import MqttClient
 
-from clasp_edge.wire import Get, Snapshot
+from clasp_edge.wire import Ack, Get, Set, Snapshot
 
 HOSTILE = ("<script>alert(1)<", "<img src=x onerror=alert(2)>")
 CONFIG = """
@@ -81,6 +82,14 @@ def test_every_view(browser: Browser, stage: Daemon) -> None:
     shown.page.click("button:text-is('Load')")
     shown.page.wait_for_selector("td code:text-is('/stage/lamp/level')")
     shown.picture("journal")
+    shown.page.fill("input[placeholder='to its own']", "/stage/lamp/again")
+    shown.page.click("button[aria-label='Send again: /stage/lamp/level']")
+    shown.page.wait_for_selector("[role=status]:has-text('✓ /stage/lamp/again 128')")
+    eventually(lambda: value_of(stage, "/stage/lamp/again") == 128)
+    ask(stage.control_path, request="reload")
+    shown.page.click("button:text-is('Audit')")
+    shown.page.wait_for_selector("td code:has-text('reload: client')")
+    shown.picture("audit")
     shown.page.click("text=Deutsch")
     shown.page.wait_for_selector("nav >> text=Übersicht")
     shown.picture("german")
@@ -105,6 +114,13 @@ def test_the_tree_shows_and_changes_values(browser: Browser, stage: Daemon) -> N
     page.wait_for_selector("output:text-is('0.25')")
     page.wait_for_selector(".panel canvas")
     shown.picture("tree")
+    page.click("button:text-is('Lock')")
+    page.wait_for_selector("button[aria-pressed=true]:text-is('Unlock')")
+    client.send(Set("/stage/desk/fader", 0.9))
+    assert "LockHeld" in str(client.recv())
+    page.click("button:text-is('Unlock')")
+    page.wait_for_selector("button:text-is('Lock')")
+    eventually(lambda: client.send(Set("/stage/desk/fader", 0.3)) or isinstance(client.recv(), Ack))
     page.click(".leaf button:text-is('on')")
     page.click(".panel input[type=checkbox]")
     eventually(lambda: value_of(stage, "/stage/desk/on") is False)

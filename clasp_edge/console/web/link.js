@@ -8,7 +8,7 @@ export const OVER = 0x80000000; // a lifetime that has ended: the param is forgo
 export class Link {
   /** `changed()` is called when something of this is not what it was. */
   constructor(changed = () => {}) {
-    Object.assign(this, { changed, state: "down", error: "", name: "", token: "", values: new Map(), events: [] });
+    Object.assign(this, { changed, state: "down", error: "", name: "", token: "", values: new Map(), locks: new Set() });
     this.subscriptions = new Map();
     this.tries = this.last = 0;
     this.heard = this.welcomed = () => {};
@@ -51,6 +51,7 @@ export class Link {
       case "WELCOME":
         this.state = "up";
         this.tries = 0;
+        this.locks.clear();
         this.name = message.name;
         this.skew = message.time / 1000 - Date.now();
         for (const each of this.subscriptions.values()) this.send(each);
@@ -58,6 +59,7 @@ export class Link {
         break;
       case "SNAPSHOT": for (const param of message.params) this.keep(param); break;
       case "SET": this.keep({ timestamp: (Date.now() + (this.skew || 0)) * 1000, ...message }); break;
+      case "ACK": if (message.locked) this.locks.add(message.address); break;
       case "ERROR":
         this.error = message.message + (message.address ? ": " + message.address : "");
         if (message.code >= 300 && message.code < 310 && this.state === "connecting") this.state = "refused";
@@ -95,7 +97,7 @@ export class Link {
       }
     return rows;
   }
-  /** JSON of the router's; throws Error with what it says. `body` makes it a POST. */
+  /** JSON of the router's; throws Error. `body` makes it a POST. */
   async ask(path, body) {
     const headers = { ...(this.token && { Authorization: "Bearer " + this.token }), ...(body && { "Content-Type": "application/json" }) };
     const answer = await fetch(path, { headers, ...(body && { method: "POST", body: JSON.stringify(body) }) });

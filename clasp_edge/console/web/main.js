@@ -8,10 +8,10 @@ let due = false, draw = () => {};
 const link = new Link(() => {
   if (due) return;
   due = true;
-  // At most four times a second and not in a hidden tab: values may come faster than anybody can read.
+  // At most four times a second, not in a hidden tab: values may come faster than anybody reads.
   setTimeout(() => { due = false; if (!document.hidden) draw(); }, 250);
 });
-// A QR code of the page brings a token behind the #, which no server sees; it is taken out of the address at once.
+// A QR code's token is behind the #, which no server sees; it leaves the address at once.
 const brought = /^#token=(.+)/.exec(location.hash);
 if (brought) {
   try { sessionStorage.token = decodeURIComponent(brought[1]); } catch { /* private window, or no token */ }

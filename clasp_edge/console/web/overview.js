@@ -100,6 +100,7 @@ export function Overview({ link }) {
       ${card("clients", count(Object.values(report.sessions.by_kind).reduce((a, b) => a + b, 0)), Object.entries(report.sessions.by_kind).map(([kind, n]) => (n ? `${kind} ${n} ` : "")))}
       ${card("params", count(report.params.count), size(report.params.bytes))}
       ${card("lost messages", count(lost))}
+      ${report.machine?.temperature_c && card("temperature", report.machine.temperature_c.toFixed(0) + " °C")}
       ${card("running", span(report.router.uptime_s))}
       ${card("memory", size(report.memory.resident_bytes))}
       ${card("loop lag", (report.loop.lag_s * 1000).toFixed(1) + " ms", "max " + (report.loop.worst_lag_s * 1000).toFixed(0) + " ms")}

@@ -1,4 +1,4 @@
-// The texts in the chosen language. A text is its English sentence; what is not listed stays English (german.js).
+// The texts in the chosen language. A text is its English sentence (german.js).
 let words = {};
 let language = "en";
 try { language = localStorage.language || (navigator.language.startsWith("de") ? "de" : "en"); } catch { /* private window */ }
@@ -7,7 +7,7 @@ if (language === "de") words = (await import("./german.js")).GERMAN;
 
 /** The text in the chosen language. */
 export const t = (text) => (Object.hasOwn(words, text) ? words[text] : text);
-/** So much of a text as a line of a list has room for; a value may have 60 kB. */
+/** As much as a line has room for: a value may have 60 kB. */
 export const clip = (text, most = 200) => (text.length > most ? text.slice(0, most) + "… (" + size(text.length) + ")" : text);
 export const other = () => (language === "de" ? "English" : "Deutsch");
 export async function toggle() {

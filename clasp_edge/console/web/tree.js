@@ -83,6 +83,8 @@ function Detail({ link, at }) {
   const shown = text ?? (param ? show(param.value) : "");
   const send = (message) => { link.error = ""; say(link.send({ address: at, ...message }) ? "" : t("not sent: no connection")); };
   const put = (value) => send({ type: "SET", value });
+  const held = link.locks.has(at);
+  const lock = () => { send({ type: "SET", value: param.value, [held ? "unlock" : "lock"]: true }); if (held) link.locks.delete(at); };
   const typed = (then) => { try { then(parse(shown === "" ? "null" : shown)); write(null); } catch (error) { say(error.message); } };
   const copy = (name) => {
     const line = FORMS[name](at, shown || "null", param ? param.value : null);
@@ -95,7 +97,8 @@ function Detail({ link, at }) {
     <form class="row" onSubmit=${(event) => { event.preventDefault(); typed(put); }}>
       <input class="grow mono" aria-label=${t("value")} value=${shown} onInput=${(e) => write(e.target.value)} />
       <button>${t("Set")}</button><button type="button" onClick=${() => typed((value) => send({ type: "PUBLISH", signal: "event", value }))}>${t("Emit")}</button>
-      <button type="button" disabled=${!param} onClick=${() => send({ type: "SET", value: null, ttl: OVER })}>${t("Forget")}</button></form>
+      <button type="button" disabled=${!param} onClick=${() => send({ type: "SET", value: null, ttl: OVER })}>${t("Forget")}</button>
+      <button type="button" disabled=${!param} aria-pressed=${held} onClick=${lock}>${t(held ? "Unlock" : "Lock")}</button></form>
     <p role="status">${said && html`<code>${said}</code>`} ${link.error && html`<span class="bad">${link.error}</span>`}</p>
     ${param && html`<p class="soft">${t("type")} ${KINDS[param.kind]} · ${t("revision")} ${String(param.revision)} · ${t("age")} ${age ? span((Date.now() + (link.skew || 0)) / 1000 - age) : "?"}<br />${param.writer && `${t("written by")} ${param.writer}`}</p>`}
     ${param?.past.length > 1 && html`<${Plot} key=${at} title="" data=${[param.past.map(([x]) => x), param.past.map(([, y]) => y)]} />`}

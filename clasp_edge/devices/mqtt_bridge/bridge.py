@@ -16,6 +16,7 @@ from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.dataplane import Plane, RawAdapter, Sink, Subscription, Verdict
 from clasp_edge.devices.mqtt_bridge.echo import EchoMemory, Seen
 from clasp_edge.devices.mqtt_bridge.events import (
+    CLEARING,
     NO_EXPIRY,
     Arrived,
     Done,
@@ -69,9 +70,6 @@ REVISION_BYTES = 8
 
 EMPTY_TEXT = b'""'
 
-CLEARING: Message = (b"", b"", NO_EXPIRY, 1, True)
-"""The message that makes a broker forget a topic."""
-
 SETTLE_S = 1.0
 """Retained messages follow a subscription at once; when none has come for so long, there are no more."""
 
@@ -97,7 +95,7 @@ class Bridge(RawAdapter):
         self._queue = OutQueue(config.queue_kib * 1024, config.queue_age_s, place)
         writer = f"bridge:{name}".encode()
         self._recovery = Recovery(
-            place, journal, self._table, writer, self._queue.offer, self._pump, clock.monotonic_s, loop
+            place, journal, self._table, writer, self._queue.offer, self._pump, clock.monotonic_s, loop, self._is_gone
         )  # fmt: skip
         self._echoes = EchoMemory()
         self._loops = LoopBreaker()
@@ -206,6 +204,9 @@ class Bridge(RawAdapter):
             self.trouble(f"a loop with bridge {origin.name}: {address.decode()} waits for {BLOCKED_S:g} s")
             self._loop.call_later(BLOCKED_S, self._after_loop, address)
         return bool(passes)
+
+    def _is_gone(self, address: bytes) -> bool:
+        return self.plane.describe(address) is None
 
     def _after_loop(self, address: bytes) -> None:
         if self.plane.describe(address) is not None:

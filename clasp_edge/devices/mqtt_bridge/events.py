@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from clasp_edge.devices.mqtt_bridge.queue import Record
+from clasp_edge.devices.mqtt_bridge.queue import Message, Record
 from clasp_edge.devices.values import encoded_value_of
 from clasp_edge.wire import encode_value
 
 NO_EXPIRY = 0xFFFFFFFF
 """In place of the seconds that a message has to live."""
+
+CLEARING: Message = (b"", b"", NO_EXPIRY, 1, True)
+"""What makes a broker forget a topic."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -160,6 +160,8 @@ class Exchange:
             if not message.retained:
                 self._event(mapping, address, message, content)
             return
+        if bridge.versions.is_far(address, content.version, bridge.wall_ms()):
+            raise ValueError(f"its version is {content.version}, a hundred years ahead of the clock here")
         here = bridge.version_here(address), self._authors.get(address, self._origin)
         if (content.version, content.origin) <= here:
             if content.version < here[0] and mapping.gives_out and (message.retained or content.again):

@@ -9,17 +9,23 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from typing import Any
 
+from clasp_edge.devices.mqtt_bridge.events import CLEARING
 from clasp_edge.devices.mqtt_bridge.journal_place import JournalPlace, Log
 from clasp_edge.devices.mqtt_bridge.mapping import MappingTable
 from clasp_edge.devices.mqtt_bridge.queue import Record
 from clasp_edge.devices.values import payload_of
-from clasp_edge.wire import Absent, Publish, Set, decode
+from clasp_edge.wire import Absent, Publish, Set, ValueType, decode
+from clasp_edge.wire.frame import HEADER_BYTES
 
 REST_S = 10.0
 """Between looks at whether nothing waits, so that the log may grow old."""
 
 MOST_WRITER_BYTES = 36
 """What is left of a writer's name in a record of the log (dataplane/state.pyx)."""
+
+FLAGS_AT = HEADER_BYTES + 1
+TYPE_BITS = 0x0F
+"""In the frame of a SET: its flags, and the type of its value in them (wire.md 2.3)."""
 
 CARRIED = (0, 1, 2)
 """Signals of one value: param, event, stream (wire.md 5.1)."""
@@ -34,11 +40,12 @@ def place_of(journal: Log | None, table: MappingTable, name: str, loop: Abstract
 
 class Recovery:
     """Of one bridge, which is `writer` in the log; nothing to do without a place. `offer(record)` queues, `pump()`
-    sends what is queued. `start` once."""
+    sends what is queued, `is_gone(address)` tells whether no param is there any more. `start` once."""
 
     def __init__(
         self, place: JournalPlace | None, journal: Log | None, table: MappingTable, writer: bytes,
         offer: Callable[[Record], None], pump: Callable[[], None], now_s: Callable[[], float], loop: AbstractEventLoop,
+        is_gone: Callable[[bytes], bool],
     ) -> None:  # fmt: skip
         self._place = place
         self._journal = journal
@@ -48,6 +55,7 @@ class Recovery:
         self._pump = pump
         self._now_s = now_s
         self._loop = loop
+        self._is_gone = is_gone
         self._timer: TimerHandle | None = None
 
     def start(self) -> None:
@@ -95,4 +103,9 @@ class Recovery:
             record.message = payload, own.properties, own.expiry_s, own.qos, own.retain
             if own.retain and not payload and not found[0].config.retain:
                 return
+        elif record.is_param and logged.frame[FLAGS_AT] & TYPE_BITS == ValueType.NULL and self._is_gone(logged.address):
+            # Cleared by another router, or in CLASP: that leaves no other trace than its last SET, to null.
+            if not found[0].config.retain:
+                return
+            record.frame, record.message = None, CLEARING
         self._offer(record)

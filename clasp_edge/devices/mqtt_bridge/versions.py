@@ -12,6 +12,14 @@ from collections import OrderedDict
 MAX_ADDRESSES = 50_000
 """Remembered at most, a few MB. For an address that is not, what a broker says is believed."""
 
+FAR_MS = 100 * 365 * 86_400_000
+"""A version further ahead of the clock is not believed: clocks are wrong by as much as they were never set. Whoever may
+publish at the broker could else give a param one that nothing can be later than."""
+
+STEP_MS = 1 << 20
+"""Unless it is no further ahead than this of what is known: the next of one that was believed. It would take 2**43 of
+them to come to the last."""
+
 
 class Versions:
     """The newest version known of each param that the bridge has sent or received."""
@@ -23,6 +31,10 @@ class Versions:
         """0 where nothing is known."""
         return self._known.get(address, 0)
 
+    def is_far(self, address: bytes, version: int, wall_ms: int) -> bool:
+        """Whether a version is too far ahead to be believed."""
+        return version > wall_ms + FAR_MS and version > self.known(address) + STEP_MS
+
     def next(self, address: bytes, wall_ms: int) -> int:
         """A version for a value that is newer than anything known."""
         version = max(self.known(address) + 1, wall_ms)
@@ -30,8 +42,9 @@ class Versions:
         return version
 
     def heard(self, address: bytes, version: int, wall_ms: int) -> None:
-        """A value has arrived and been taken; without a version (0) it is newer than anything known."""
-        if version:
+        """A value has arrived and been taken; without a version (0), or with one too far ahead, it is newer than
+        anything known."""
+        if version and not self.is_far(address, version, wall_ms):
             self._note(address, max(version, self.known(address)))
         else:
             self.next(address, wall_ms)

@@ -14,12 +14,13 @@ from clasp_edge.callbacks import call_each
 from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.federation.downstream.session_port import SessionPort
 from clasp_edge.federation.shared.agreement import Comparison
+from clasp_edge.federation.shared.batches import Item
 from clasp_edge.federation.shared.dedup import Route
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
 from clasp_edge.federation.shared.policy import Policies, Policy
-from clasp_edge.federation.shared.queue import Item, LinkQueue, Log
+from clasp_edge.federation.shared.queue import LinkQueue, Log
 from clasp_edge.federation.shared.sender import BYTES_AT_ONCE, PeerSender
 from clasp_edge.router.subscribe import drop_subscriptions
 from clasp_edge.wire import SignalType

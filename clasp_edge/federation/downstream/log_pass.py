@@ -11,13 +11,19 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from clasp_edge.federation.shared.dedup import MAX_HOPS, Route, route_of_record
-from clasp_edge.federation.shared.queue import READ_BYTES, READ_RECORDS, Item, Log, Part
+from clasp_edge.federation.downstream.log_records import Records, Waiting
+from clasp_edge.federation.shared.batches import Item, frame_bytes
+from clasp_edge.federation.shared.dedup import Route
+from clasp_edge.federation.shared.queue import READ_BYTES, Log, Part
 
 if TYPE_CHECKING:
     from clasp_edge.journal.cursors import Logged
 
 log = logging.getLogger("clasp_edge.federation")
+
+RECORDS_AT_ONCE = 2048
+"""Of the log in one reading: two milliseconds of ours at most. Blocks have about as many small ones, and are read
+whole."""
 
 PARTS = 16
 """Kept at a time, up to 400 KB each with what Python needs for it: so far apart routers may be that go side by side."""
@@ -57,7 +63,8 @@ class Link(Protocol):
         ...
 
     def item_of(self, record: Logged, route: Route, number: int) -> Item | None:
-        """The message for this router and all with the same `tells_mqtt`; None: its time is over. May raise."""
+        """The message of a SET, or of what an MQTT client has published, for this router and all with the same
+        `tells_mqtt`; None: its time is over. May raise. Others are told as they are."""
         ...
 
 
@@ -66,7 +73,7 @@ class Counter(Protocol):
 
     @property
     def position(self) -> int: ...
-    def count(self, size: int, since_s: float) -> None: ...
+    def count(self, messages: int, size: int, since_s: float) -> None: ...
 
 
 class _Read:
@@ -79,13 +86,13 @@ class _Read:
         self.begin = begin
         self.end = end
         self.stamp = stamp
-        self.told: dict[Link, list[tuple[int, Item]]] = {}
+        self.told: dict[Link, list[Item]] = {}
 
-    def of(self, link: Link, at: int) -> list[tuple[int, Item]]:
+    def of(self, link: Link, at: int) -> list[Item]:
         """What is above `at`."""
         told = self.told.get(link, [])
-        if told and told[0][0] <= at:
-            told = [pair for pair in told if pair[0] > at]
+        if told and told[0].logged <= at:
+            told = [item for item in told if item.logged > at]
         return told
 
 
@@ -116,6 +123,7 @@ class LogPass:
         self._asking: dict[int, list[Callable[[_Read | Exception | None], None]]] = {}
         self._interest: dict[tuple[bytes, int], list[Link]] = {}
         self._interest_bytes = 0
+        self._records = Records(self._carried_by, self._interest, self._route_of)
         self._as_of = -1
         self._runs: dict[int, Route] = {}
         self._used = False
@@ -140,7 +148,7 @@ class LogPass:
 
     def read(self, link: Link, at: int, then: Callable[[Part | Exception], None]) -> None:
         """What the link is told of the records above `at`: some of it. `then` is called at once or later."""
-        items: list[tuple[int, Item]] = []
+        items: list[Item] = []
         size = 0
         since = self._links.get(link)
 
@@ -161,7 +169,7 @@ class LogPass:
                 at = part.end
                 if told:
                     items.extend(told)
-                    size += sum(len(item.frame) for _, item in told)
+                    size += frame_bytes(told)
                     if len(items) >= ENOUGH or size >= READ_BYTES:
                         then(Part(items, at))
                         return
@@ -194,7 +202,7 @@ class LogPass:
                 self._ask(link, at, then)
 
         for begin, waiting in self._asking.items():
-            if begin <= at < begin + READ_RECORDS:
+            if begin <= at < begin + RECORDS_AT_ONCE:
                 # Perhaps it is in there: so those that begin side by side go on together.
                 waiting.append(then if begin == at else again)
                 return
@@ -202,7 +210,7 @@ class LogPass:
         # Others get their turn between two parts.
         self._later_s(
             0.0,
-            lambda: self._journal.fetch_after(at, READ_RECORDS, READ_BYTES, lambda result: self._have(at, result)),
+            lambda: self._journal.fetch_after(at, RECORDS_AT_ONCE, READ_BYTES, lambda result: self._have(at, result)),
         )
 
     def _have(self, at: int, result: list[Logged] | Exception) -> None:
@@ -233,34 +241,8 @@ class LogPass:
 
     def _made(self, at: int, records: list[Logged]) -> _Read:
         part = _Read(at, records[-1].number, self._stamp)
-        told = part.told
         self._check_interests()
-        for record in records:
-            try:
-                links = self._carried_by(record)
-                if not links:
-                    continue
-                route, number = route_of_record(record, self._route_of)
-                # By `tells_mqtt`, for all routers to share; True: not made yet.
-                made: list[tuple[int, Item] | bool] = [True, True]
-                ways = (route.via, route.origin)
-                far = route.hops >= MAX_HOPS
-                for link in links:
-                    if (far or link.neighbour in ways) and link.is_back(route, number, record.number):
-                        continue
-                    pair = made[link.tells_mqtt]
-                    if pair is True:
-                        item = link.item_of(record, route, number)
-                        pair = made[link.tells_mqtt] = False if item is None else (record.number, item)
-                    if isinstance(pair, bool):
-                        continue
-                    if link in told:
-                        told[link].append(pair)
-                    else:
-                        told[link] = [pair]
-            except Exception as error:
-                # One that cannot be told costs the links nothing but itself.
-                log.error("record %d of the log cannot be told to other routers: %s", record.number, error)
+        self._records.tell(records, part.told, _cannot_be_told)
         return part
 
     def _route_of(self, run: int) -> Route:
@@ -269,21 +251,20 @@ class LogPass:
             route = self._runs[run] = self._of_run(run)
         return route
 
-    def _carried_by(self, record: Logged) -> list[Link]:
-        key = (record.address, record.signal)
-        links = self._interest.get(key)
-        if links is None:
-            found = set(self._linked(record.address))
-            links = [link for link in self._links if link in found and link.wants(*key)]
-            self._interest_bytes += INTEREST_BYTES + len(record.address) + LINK_BYTES * len(links)
-            if self._interest_bytes > MAX_INTEREST_BYTES:
-                self._forget_interests()
-            self._interest[key] = links
+    def _carried_by(self, address: bytes, signal: int) -> list[Link]:
+        """Found anew, and remembered."""
+        found = set(self._linked(address))
+        links = [link for link in self._links if link in found and link.wants(address, signal)]
+        self._interest_bytes += INTEREST_BYTES + len(address) + LINK_BYTES * len(links)
+        if self._interest_bytes > MAX_INTEREST_BYTES:
+            self._forget_interests()
+        self._interest[(address, signal)] = links
         return links
 
     def _forget_interests(self) -> None:
         self._interest.clear()
         self._interest_bytes = 0
+        self._records = Records(self._carried_by, self._interest, self._route_of)
 
     def _check_interests(self) -> None:
         """Forget who carries what, where that may have changed."""
@@ -336,32 +317,22 @@ class LogPass:
                 except Exception:
                     log.exception("what waits for a router was counted, and it cannot go on")
 
-        self._journal.fetch_after(at, READ_RECORDS, READ_BYTES, have)
+        self._journal.fetch_after(at, RECORDS_AT_ONCE, READ_BYTES, have)
 
     def _add(self, records: list[Logged], last: int) -> None:
         """The sizes are those in the log: what is sent is as large, but for a few bytes."""
-        counters = {link: counter for link, _, counter, _ in self._counting}
+        waiting = {link: Waiting(counter.position) for link, _, counter, _ in self._counting}
         self._check_interests()
-        for record in records:
-            if record.number > last:
-                return
-            try:
-                self._add_one(record, counters)
-            except Exception as error:
-                log.error("record %d of the log cannot be counted for other routers: %s", record.number, error)
+        self._records.count(records, last, waiting, _cannot_be_counted)
+        for link, _, counter, _ in self._counting:
+            found = waiting[link]
+            if found.messages:
+                counter.count(found.messages, found.size, found.since_s)
 
-    def _add_one(self, record: Logged, counters: dict[Link, Counter]) -> None:
-        for link in self._carried_by(record):
-            counter = counters.get(link)
-            if counter is None or record.number <= counter.position:
-                continue
-            try:
-                route, number = route_of_record(record, self._route_of)
-            except ValueError:
-                return
-            far = route.hops >= MAX_HOPS
-            if (far or link.neighbour in (route.via, route.origin)) and link.is_back(route, number, record.number):
-                continue
-            own = record.own
-            more = 0 if own is None else len(own.properties) + len(own.payload or b"")
-            counter.count(len(record.frame) + more, record.wall_us / 1e6)
+
+def _cannot_be_told(record: Logged, error: Exception) -> None:
+    log.error("record %d of the log cannot be told to other routers: %s", record.number, error)
+
+
+def _cannot_be_counted(record: Logged, error: Exception) -> None:
+    log.error("record %d of the log cannot be counted for other routers: %s", record.number, error)

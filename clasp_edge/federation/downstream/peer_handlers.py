@@ -249,8 +249,9 @@ def _sync_job(
     A thousand patterns against a thousand declared ones are a million tests, so those belong to the job.
     """
     checks = 0
+    offered = frozenset(leaf.offered) if leaf is not None else frozenset()
     for text in message.patterns:
-        if leaf is not None and text in leaf.offered:
+        if text in offered:
             continue
         if namespaces is None or not _is_covered(namespaces, text):
             yield _error(session, f"pattern '{_shown(text)}' not covered by declared namespaces")

@@ -31,6 +31,7 @@ from clasp_edge.federation.downstream.pair_link import (
 )
 from clasp_edge.federation.downstream.peer_cursors import PeerCursors
 from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
+from clasp_edge.federation.downstream.refusals import Refusals
 from clasp_edge.federation.downstream.router_ids import RouterIds
 from clasp_edge.federation.downstream.turns import Turns
 from clasp_edge.federation.shared.agreement import Agreement
@@ -112,6 +113,7 @@ class Peer:
         """Where this router is one of a pair, and it is not."""
         self.name = session.name
         self.since_s = session.router.clock.wall_s()
+        self.refusals = Refusals(router_id[:64], session.router.clock.monotonic_s)
 
     @property
     def is_here(self) -> bool:
@@ -435,11 +437,11 @@ class Peers:
             )  # fmt: skip
 
     def owned_by_others(self, session: Session) -> Iterator[Pattern]:
-        """What other routers own that are here."""
+        """What other routers own that are here. Others may come and go while it is looked at in parts."""
         own = self._by_session.get(session)
-        for peer in self._by_id.values():
+        for peer in list(self._by_id.values()):
             if peer is not own and peer.is_here:
-                yield from (pattern for pattern in peer.owns.patterns if pattern is not None)
+                yield from (pattern for pattern in list(peer.owns.patterns) if pattern is not None)
 
     def route(self, session: Session, message: FederationSync) -> None:
         """ROUTE: where the next writes come from. Those that were here before are passed over."""
@@ -509,10 +511,13 @@ class Peers:
         """The router that is here and owns the address."""
         return next((peer for peer in self._by_id.values() if peer.is_here and peer.owns.admits(address)), None)
 
-    def refused(self, session: Session, verdict: Verdict, address: bytes) -> None:
-        """A versioned SET of a peer was refused. What stands here is to stand there too, unless the peer owns it."""
+    def refused(self, session: Session, verdict: Verdict, address: bytes, why: str, is_set: bool) -> None:
+        """A write of a peer was refused. What stands here is to stand there too, unless the peer owns it."""
         peer = self._by_session.get(session)
-        if peer is None or peer.downlink is None:
+        if peer is None:
+            return
+        peer.refusals.here(address, why)
+        if peer.downlink is None or not session.versioned or not is_set:
             return
         if verdict is Verdict.FROM_FUTURE:
             shown = address[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
@@ -530,7 +535,10 @@ class Peers:
     def refused_by(self, session: Session, address: bytes, code: int, text: str) -> None:
         """A peer has refused what it was told, which it owns: whoever wrote it hears of it."""
         peer = self._by_session.get(session)
-        if peer is None or peer.downlink is None or not session.versioned or not peer.owns.admits(address):
+        if peer is None:
+            return
+        peer.refusals.there(address, code, text)
+        if peer.downlink is None or not session.versioned or not peer.owns.admits(address):
             return
         held = peer.downlink.held(address)
         writer = self._router.sessions.get(held[2].decode()) if held is not None else None
@@ -568,6 +576,8 @@ class Peers:
                 "owns": peer.owns,
                 "shares": f"{peer.shares[0][:_SHOWN_CHARACTERS]} with {peer.shares[1][:64]}" if peer.shares else "",
                 "held": peer.session.held if peer.session is not None else 0,
+                "refused": peer.refusals.count,
+                "last_error": peer.refusals.last,
                 "told": peer.downlink.told if peer.downlink is not None else 0,
                 **_agreement(peer.downlink),
                 **_waiting(peer.downlink),

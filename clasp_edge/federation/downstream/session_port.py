@@ -20,5 +20,4 @@ class SessionPort:
 
     def send(self, frames: list[bytes]) -> None:
         """Whole frames, each with its transport's header."""
-        image = self._session.image
-        self._session.send_raw(b"".join([image(frame) for frame in frames]))
+        self._session.send_raw(self._session.images(frames))

@@ -45,20 +45,21 @@ class Policies:
     def __init__(self, patterns: Sequence[str] | Namespaces, table: Mapping[str, str]) -> None:
         self._namespaces = patterns if isinstance(patterns, Namespaces) else Namespaces("", patterns)
         self._table = [(Pattern(text.encode()), Policy[name.upper()]) for text, name in table.items()]
-        self._cache: dict[bytes, tuple[Policy, ...] | None] = {}
+        self.known: dict[bytes, tuple[Policy, ...] | None] = {}
+        """What `of` has answered, for some addresses."""
         self._cached_bytes = 0
 
     def of(self, address: bytes) -> tuple[Policy, ...] | None:
         """The policy of each signal, or None where the link has nothing to do with the address."""
         try:
-            return self._cache[address]
+            return self.known[address]
         except KeyError:
             pass
         self._cached_bytes += _CACHED_BYTES + len(address)
         if self._cached_bytes > MAX_CACHED_BYTES:
-            self._cache.clear()
+            self.known.clear()
             self._cached_bytes = _CACHED_BYTES + len(address)
-        found = self._cache[address] = self._find(address)
+        found = self.known[address] = self._find(address)
         return found
 
     def _find(self, address: bytes) -> tuple[Policy, ...] | None:

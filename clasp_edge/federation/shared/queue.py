@@ -11,7 +11,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from clasp_edge.federation.shared.dedup import Route
+from clasp_edge.federation.shared.batches import (
+    Item,
+    add_all,
+    frame_bytes,
+    take_queued,
+    take_read,
+    unlogged_of,
+)
 from clasp_edge.journal.cursors import Logged
 
 log = logging.getLogger("clasp_edge.federation")
@@ -36,21 +43,11 @@ RETRY_S = 1.0
 """After a reading of the log has failed."""
 
 
-class Item(NamedTuple):
-    """One message. `logged`: its number in the journal's log, 0 if it is not there. `since_s`: Unix time it came at."""
-
-    frame: bytes
-    route: Route
-    number: int
-    logged: int
-    since_s: float
-
-
 class Part(NamedTuple):
-    """What a link carries of a stretch of the log, with the records' numbers; `end` is the number of the last one that
-    was looked at. Where that is what was asked for, there are no more."""
+    """What a link carries of a stretch of the log, in order; `end` is the number of the last record that was looked at.
+    Where that is what was asked for, there are no more."""
 
-    items: list[tuple[int, Item]]
+    items: list[Item]
     end: int
 
 
@@ -115,7 +112,7 @@ class LinkQueue:
         self._retry = retry
         self._queue: deque[Item] = deque()
         self._queue_bytes = 0
-        self._read: deque[tuple[int, Item]] = deque()  # read from the log, before everything in the queue
+        self._read: deque[Item] = deque()  # read from the log, before everything in the queue
         self._flying: deque[_Flight] = deque()
         self._following = True  # all that is not in the queue has been taken
         self._reading = False
@@ -173,9 +170,10 @@ class LinkQueue:
         """The number of the last record that was taken or passed over."""
         return self._position
 
-    def count(self, size: int, since_s: float) -> None:
-        """A message of so many bytes waits in the log: in place of `scan`, where others read it."""
-        self.depth += 1
+    def count(self, messages: int, size: int, since_s: float) -> None:
+        """So many messages of so many bytes together wait in the log, the first since `since_s`: in place of `scan`,
+        where others read it."""
+        self.depth += messages
         self.bytes += size
         if not self.oldest_s:
             self.oldest_s = since_s
@@ -184,10 +182,18 @@ class LinkQueue:
 
     def offer(self, item: Item) -> None:
         """A new message."""
-        self._more(item)
-        self._queue.append(item)
-        self._queue_bytes += len(item.frame) + FIXED_BYTES
-        while self._queue_bytes > self._max_bytes or (item.logged and len(self._queue) > RECENT):
+        self.offer_all([item])
+
+    def offer_all(self, items: list[Item]) -> None:
+        """New messages, in order; one at least."""
+        size = add_all(self._queue, items)
+        self.depth += len(items)
+        self.bytes += size
+        if not self.oldest_s:
+            self.oldest_s = items[0].since_s
+        self._queue_bytes += size + len(items) * FIXED_BYTES
+        logged = items[-1].logged
+        while self._queue_bytes > self._max_bytes or (logged and len(self._queue) > RECENT):
             oldest = self._queue.popleft()
             self._queue_bytes -= len(oldest.frame) + FIXED_BYTES
             if oldest.logged:
@@ -226,15 +232,15 @@ class LinkQueue:
         """The next messages, oldest first. Empty: there are none, or the log is being read and `wake` follows."""
         taken: list[Item] = []
         now_s = self._wall_s()
-        size = 0
+        size = self._take_usual(taken, limit, limit_bytes, now_s - self._max_age_s if self._max_age_s else 0.0)
         while len(taken) < limit:
             if self._read:
-                number, item = self._read[0]
+                item = self._read[0]
                 if taken and size + len(item.frame) + RECORD_HEAD_BYTES > limit_bytes:
                     break
                 self._read.popleft()
-                self._position = number if self._read else max(number, self._read_up_to)
-                if number <= self._again_up_to:
+                self._position = item.logged if self._read else max(item.logged, self._read_up_to)
+                if item.logged <= self._again_up_to:
                     self._more(item)
             elif not self._following:
                 if not taken:
@@ -261,6 +267,24 @@ class LinkQueue:
         if not taken and self.idle:
             self._settle()
         return taken
+
+    def _take_usual(self, taken: list[Item], limit: int, limit_bytes: int, too_old_s: float) -> int:
+        """Of what `take` takes, the first that are neither given up nor told again; their bytes."""
+        if self.bytes > self._max_bytes:
+            return 0
+        size = 0
+        if self._read:
+            size, position = take_read(self._read, taken, limit, limit_bytes, too_old_s, self._again_up_to)
+            if position:
+                self._position = position if self._read else max(position, self._read_up_to)
+        elif self._following and self._queue:
+            size, self._position, freed = take_queued(
+                self._queue, taken, limit, limit_bytes, too_old_s, self._position
+            )  # fmt: skip
+            self._queue_bytes -= freed
+        if taken:
+            self._giving_up = False
+        return size
 
     def _settle(self) -> None:
         """Nothing waits any more."""
@@ -290,7 +314,7 @@ class LinkQueue:
             if isinstance(result, Exception):
                 then(result)
             else:
-                items = [(record.number, item) for record in result if (item := self._item(record)) is not None]
+                items = [item for record in result if (item := self._item(record)) is not None]
                 then(Part(items, result[-1].number if result else at))
 
         assert self._journal is not None
@@ -314,11 +338,12 @@ class LinkQueue:
         if end <= at or (first_queued and end >= first_queued):
             self._following = True
             end = first_queued - 1 if first_queued else end
-        for number, item in part.items:
-            if number > end:
-                break
-            if not any(first <= number <= last for first, last in self._given_up):
-                self._read.append((number, item))
+        items = part.items
+        if items and items[-1].logged > end:
+            items = [item for item in items if item.logged <= end]
+        for first, last in self._given_up:
+            items = [item for item in items if not first <= item.logged <= last]
+        self._read.extend(items)
         self._read_up_to = end
         if not self._read:
             self._position = max(at, end)
@@ -331,12 +356,7 @@ class LinkQueue:
     def sent(self, items: list[Item], checkpoint: int) -> None:
         """These were taken and are under way; all of them have arrived when `done` hears of the checkpoint."""
         self.flying += len(items)
-        self._flying.append(
-            _Flight(
-                checkpoint, self._position, len(items), sum(len(item.frame) for item in items),
-                [item for item in items if not item.logged],
-            )
-        )  # fmt: skip
+        self._flying.append(_Flight(checkpoint, self._position, len(items), frame_bytes(items), unlogged_of(items)))
 
     def done(self, checkpoint: int) -> None:
         """The neighbour has acknowledged everything up to this checkpoint."""
@@ -348,7 +368,7 @@ class LinkQueue:
             position = flight.position
         if position:
             self._acknowledge(position)
-        following = self._read[0][1] if self._read else self._queue[0] if self._queue and self._following else None
+        following = self._read[0] if self._read else self._queue[0] if self._queue and self._following else None
         if following is not None and not self._flying:
             self.oldest_s = following.since_s
         elif position and self.idle:

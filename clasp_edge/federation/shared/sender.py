@@ -13,11 +13,12 @@ from typing import Protocol
 
 from clasp_edge.dataplane import Plane
 from clasp_edge.federation.shared.agreement import Agreement
+from clasp_edge.federation.shared.batches import Item, deliver, routes_of, sets_among, with_routes
 from clasp_edge.federation.shared.dedup import MAX_HOPS, Route, goes_back
-from clasp_edge.federation.shared.extensions import MAX_RUN, checkpoint_frame, gone_frame, route_frame
-from clasp_edge.federation.shared.mqtt_messages import frames_of, split
-from clasp_edge.federation.shared.policy import Policies, Policy
-from clasp_edge.federation.shared.queue import Item, LinkQueue
+from clasp_edge.federation.shared.extensions import checkpoint_frame, gone_frame
+from clasp_edge.federation.shared.mqtt_messages import split
+from clasp_edge.federation.shared.policy import Policies
+from clasp_edge.federation.shared.queue import LinkQueue
 from clasp_edge.federation.shared.relay import Relay
 from clasp_edge.federation.shared.unpack import set_parts
 from clasp_edge.federation.shared.waiting_frames import GONE_TTL, bare_frame, versioned_frame
@@ -61,8 +62,6 @@ is known to work there (7.7)."""
 
 MAX_TOMBSTONES = 10_000
 """Cleared params that the neighbour has not heard of; of more, the oldest are forgotten."""
-
-_Sending = tuple[Route, int, bytes]
 
 
 class Port(Protocol):
@@ -166,56 +165,7 @@ class PeerSender(Relay):
     def on_deliveries(self, deliveries: list[tuple[int, bytes, bytes, Route | None, int, int]]) -> None:  # type: ignore[override]
         """Send what can go now, keep what must arrive."""
         port = self._port
-        pressed = port is None or self._slow or port.backlog_bytes > PRESSURE_BYTES
-        sending: list[_Sending] = []
-        written: list[bytes] = []
-        policies, neighbour = self.policies, self.neighbour
-        offered = False
-        for kind, address, frame, route, number, logged in deliveries:
-            carried = policies.of(address)
-            if carried is None or (route is not None and goes_back(route, neighbour)):
-                continue
-            if kind & QUIET:
-                if pressed:
-                    if port is not None:
-                        self._pending[address] = (None, 0)
-                        self.pump_soon()
-                else:
-                    sending.append((self.unlogged_route, 0, frame))
-                continue
-            policy = carried[kind & ~GONE]
-            if self.backlog is not None and self._checkpoints and not self.versioned:
-                if kind == GONE:
-                    self._bury(address)
-                elif kind == 0 and self.tombstones:
-                    self.tombstones.pop(address, None)
-            if policy is Policy.LOG and self.backlog is not None:
-                if sending and self._draining:
-                    # In the order in which they came: what has been gathered goes first.
-                    self._send(sending, written)
-                    sending, written = [], []
-                waits = self.without_version(frame) if kind & ~GONE == 0 else frame
-                self.backlog.offer(Item(waits, *self._way(route, number, logged), logged, self._wall_s()))
-                offered = self._draining
-                continue
-            if offered:
-                offered = False
-                self._drain()
-            if policy is Policy.LATEST and pressed:
-                if port is not None:
-                    self._pending[address] = (route, kind)
-                    self.pump_soon()
-            elif pressed:
-                self.dropped["away" if port is None else "pressure"] += 1
-            else:
-                sending.append((*self._way(route, number, logged), frame))
-                if kind & ~GONE == 0:
-                    self._pending.pop(address, None)
-                    written.append(address)
-        if offered:
-            self._drain()
-        if sending:
-            self._send(sending, written)
+        deliver(self, deliveries, port is None or self._slow or port.backlog_bytes > PRESSURE_BYTES)
         if self.contested:
             self._contested()
 
@@ -260,16 +210,16 @@ class PeerSender(Relay):
 
     # ---- to the neighbour ----
 
-    def _send(self, sending: list[_Sending], written: list[bytes], *, to_be_done: bool = False) -> None:
+    def _send(self, sending: list[Item], written: list[bytes], *, to_be_done: bool = False) -> None:
         """`to_be_done`: the backlog must know when it has been dealt with."""
         assert self._port is not None
         self.told += len(sending)
         if not self._is_edge:
             for address in written:
                 self._in_flight[address] = self._in_flight.get(address, 0) + 1
-            self._port.send([split(told)[1] for _, _, told in sending])
+            self._port.send([split(item.frame)[1] for item in sending])
             return
-        frames = list(self._runs(sending))
+        frames = with_routes(sending, self.tells_mqtt)
         # A version tells by itself what stands; only what must all arrive is acknowledged.
         checkpoints = self._checkpoints and not self.versioned
         if checkpoints or to_be_done:
@@ -281,37 +231,14 @@ class PeerSender(Relay):
             self._batches.append((self._checkpoint, written))
         self._port.send(frames)
 
-    def _runs(self, sending: list[_Sending]) -> Iterable[bytes]:
-        """The frames with a ROUTE before each run of one origin and of consecutive numbers."""
-        begin = 0
-        while begin < len(sending):
-            route, first, _ = sending[begin]
-            step = 1 if first else 0
-            end = begin + 1
-            while (
-                end < len(sending)
-                and sending[end][0] == route
-                and sending[end][1] == first + step * (end - begin)
-                and end - begin < MAX_RUN
-            ):
-                end += 1
-            yield route_frame(route, first, end - begin)
-            for _, _, told in sending[begin:end]:
-                if told[HEADER_BYTES] != MessageType.FEDERATION_SYNC:
-                    yield told
-                elif self.tells_mqtt:
-                    yield from frames_of(told)
-                else:
-                    yield split(told)[1]
-            begin = end
-
     def push(self, address: bytes, frame: bytes) -> None:
         """Tell a param's present value (or that there is none) as our own, without a number."""
-        self._send([(self.unlogged_route, 0, frame)], [address])
+        self._send([Item(frame, self.unlogged_route, 0, 0, 0.0)], [address])
 
     def push_all(self, told: list[tuple[bytes, bytes]]) -> None:
         """`push` for many at once: (address, frame) each."""
-        self._send([(self.unlogged_route, 0, frame) for _, frame in told], [address for address, _ in told])
+        route = self.unlogged_route
+        self._send([Item(frame, route, 0, 0, 0.0) for _, frame in told], [address for address, _ in told])
 
     def tell(self, address: bytes) -> None:
         """Tell a param's present value, or that there is none, when the link has room for it."""
@@ -479,7 +406,7 @@ class PeerSender(Relay):
     def _converge(self) -> None:
         """The newest values of what was written under pressure."""
         port = self._port
-        sending: list[_Sending] = []
+        sending: list[Item] = []
         written: list[bytes] = []
         if port is None or port.backlog_bytes > PRESSURE_BYTES:
             self._look_again()
@@ -490,7 +417,8 @@ class PeerSender(Relay):
             frame = self.image(address)
             if frame is None and self.versioned:
                 continue  # its tombstone is gone too
-            sending.append((route or self.unlogged_route, 0, frame or gone_frame(address, self.flags)))
+            told = frame or gone_frame(address, self.flags)
+            sending.append(Item(told, route or self.unlogged_route, 0, 0, 0.0))
             written.append(address)
         if sending:
             self._send(sending, written)
@@ -519,15 +447,14 @@ class PeerSender(Relay):
             return
         items = backlog.take(MESSAGES_AT_ONCE, self.drain_bytes)
         if items:
-            going = self._not_back(items)
-            sets = [item.frame for item in going if item.frame[HEADER_BYTES] != MessageType.PUBLISH]
-            written = self._params_in([split(frame)[1][HEADER_BYTES:] for frame in sets]) if sets else []
-            sending = [(route, number, frame) for frame, route, number, _, _ in going]
-            if sets:
-                sending = [
-                    (route, number, versioned_frame(self, frame) if self.versioned else frame)
-                    for route, number, frame in sending
-                ]
+            sending, written = self._not_back(items), []
+            if sets := sets_among(sending):
+                written = self._params_in([split(frame)[1][HEADER_BYTES:] for frame in sets])
+                if self.versioned:
+                    sending = [
+                        Item(versioned_frame(self, item.frame), item.route, item.number, item.logged, item.since_s)
+                        for item in sending
+                    ]
             self._send(sending, written, to_be_done=True)
             backlog.sent(items, self._checkpoint)
             self.pump_soon()
@@ -536,7 +463,7 @@ class PeerSender(Relay):
 
     def _not_back(self, items: list[Item]) -> list[Item]:
         """Those that have not come from the neighbour; mostly all, by one or two routes."""
-        back = {route for route in {item.route for item in items} if goes_back(route, self.neighbour)}
+        back = {route for route in routes_of(items) if goes_back(route, self.neighbour)}
         if not back:
             return items
         return [

@@ -25,8 +25,9 @@ from clasp_edge.federation.shared.extensions import (
 )
 from clasp_edge.federation.shared.sender import PeerSender
 from clasp_edge.federation.shared.unpack import Unreadable, set_parts, snapshot_params
-from clasp_edge.federation.shared.waiting_frames import GONE_TTL, PAST
+from clasp_edge.federation.shared.waiting_frames import GONE_TTL
 from clasp_edge.federation.upstream.heartbeat import Heartbeat
+from clasp_edge.federation.upstream.incoming import hand_out, take_publish, take_version_set
 from clasp_edge.federation.upstream.reference_hub import ReferenceGuard
 from clasp_edge.federation.upstream.state_sync import NULL, StateSync
 from clasp_edge.federation.upstream.timers import Timers
@@ -48,7 +49,6 @@ from clasp_edge.wire import (
 )
 from clasp_edge.wire.enums import BARE
 from clasp_edge.wire.extensions import is_edge
-from clasp_edge.wire.frame import HEADER_BYTES
 
 if TYPE_CHECKING:
     from clasp_edge.federation.shared.dedup import Seen
@@ -66,9 +66,7 @@ HELLO_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation
 """The states are compared later: a hub that sent all of its own after WELCOME would send it for nothing, and what is
 asked of it would wait behind that. The reference does not know BARE and sends it."""
 
-_TIMESTAMPED = 0x20
 _MQTT = bytes((FederationOp.MQTT,))
-_STAMP_BYTES = 8
 
 
 class Owner(Protocol):
@@ -202,12 +200,7 @@ class HubSession:
         core = self.owner.sender.plane.core
         core.begin_pass()
         try:
-            for frame in frames:
-                start = HEADER_BYTES + (_STAMP_BYTES if frame[1] & _TIMESTAMPED else 0)
-                payload = frame[start:]
-                handler = self._handlers.get(payload[0]) if payload else None
-                if handler is not None and not self._ended:
-                    handler(payload)
+            hand_out(self, frames, self._handlers)
         except (Unreadable, WireError, ValueError) as error:
             self.link.close(f"the hub sent what cannot be understood: {error}")
         finally:
@@ -404,28 +397,12 @@ class HubSession:
             self._done(accepted)
 
     def _on_version_set(self, payload: bytes) -> None:
-        """A SET with a version. Live traffic comes through here, so it is short."""
-        number = self.owner.sender.number = self._number
-        run = self._arrival.run
-        repeated = run.check(payload)
-        if number:
-            self._number = number + 1
-        accepted = True
-        try:
-            if not (repeated and payload.endswith(PAST)):
-                accepted = self._merge(payload, quiet=repeated or not number)
-        finally:
-            run.finish(accepted)
-            if self.owner.sender.details is not None:
-                self.owner.sender.details.done()
+        take_version_set(self, payload)
 
-    def _merge(self, payload: bytes, *, quiet: bool) -> bool:
-        """Whether it was not refused here."""
+    def _merged(self, verdict: int, address: bytes, hlc: int, rank: int, *, quiet: bool) -> bool:
+        """A SET with a version has been written here, or not. Whether it was not refused."""
         sync, sender = self._state_sync, self.owner.sender
         assert isinstance(sync, VersionSync)
-        if sync.active and sync.overrules(payload):
-            return True
-        verdict, address, hlc, rank = sender.merge(payload, quiet)
         if sync.comparing and (verdict == Written.ACCEPTED or sender.version(address) == (hlc, rank)):
             sync.note(address, hlc if quiet and verdict == Written.ACCEPTED else 0)
         if verdict in (Written.ACCEPTED, Written.OUTDATED):
@@ -528,14 +505,7 @@ class HubSession:
     # ---- both ----
 
     def _on_publish(self, payload: bytes) -> None:
-        accepted = True
-        try:
-            if not self.is_edge or self._fresh(payload):
-                decode_payload(payload)  # so that nobody here is handed what cannot be read
-                address = payload[4 : 4 + int.from_bytes(payload[2:4], "big")]
-                accepted = self._judge(address, self.owner.sender.publish_told(payload, address))
-        finally:
-            self._done(accepted)
+        take_publish(self, payload)
 
     def apply(self, address: bytes, value_type: int, value: bytes, ttl: int) -> bool:
         """Write here what the hub has; whether it was not refused."""

@@ -19,6 +19,7 @@ from clasp_edge.config.model import Uplink as UplinkConfig
 from clasp_edge.dataplane import Subscription, Verdict
 from clasp_edge.dataplane.account import Holding
 from clasp_edge.dataplane.mqtt_details import MqttDetails
+from clasp_edge.federation.shared.batches import Item
 from clasp_edge.federation.shared.conflicts import Terms
 from clasp_edge.federation.shared.dedup import Seen, route_of_record
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
@@ -27,7 +28,7 @@ from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
 from clasp_edge.federation.shared.policy import PairPolicies, Policies, Policy
-from clasp_edge.federation.shared.queue import Item, LinkQueue, Log
+from clasp_edge.federation.shared.queue import LinkQueue, Log
 from clasp_edge.federation.shared.sender import MESSAGES_AT_ONCE, WINDOW_STORED, PeerSender
 from clasp_edge.federation.shared.status import UplinkStatus
 from clasp_edge.federation.upstream.connector import Connector, DialOptions

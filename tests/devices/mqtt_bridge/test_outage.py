@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
 from support.bridged import Bridged, Map, Onlooker, bridge_config
 from support.client import WsClient
-from support.live import eventually, put
+from support.live import eventually, get, put
 from support.load import Load, first_seen
 from support.mosquitto import Mosquitto
 from support.mqtt_client import Broker
 from support.netns import THEIRS, Namespace, why_not
 
 from clasp_edge import wire
+from clasp_edge.federation.shared.dedup import Route
+from clasp_edge.federation.shared.extensions import gone_frame, peer_frame, route_frame
+from clasp_edge.wire.frame import HEADER_BYTES
 
 LATEST: Map = {"topic": "site/#", "address": "/s/**"}
 LOG: Map = {"topic": "log/#", "address": "/log/**", "policy": "log"}
@@ -164,6 +168,22 @@ def test_beyond_its_bound_a_log_drops_the_oldest_and_says_how_many() -> None:
         assert left.status("dropped") == 100 - len(got) > 0
 
 
+def clear_from_elsewhere(box: Bridged, address: str) -> None:
+    """Another router, which owns it, says that a param is gone."""
+    joined = WsClient(box.daemon.ws_url).hello("other", features=("param", "federation"))
+    joined.send_raw(peer_frame("other", 1, (address,), link=1, versions=True))
+    joined.recv_until(wire.FederationSync)
+    frame = gone_frame(address.encode(), 1)
+    hlc = int(time.time() * 1e6) | 1
+    size = len(frame) - HEADER_BYTES + 16
+    joined.send_raw(route_frame(Route("other", 7, 0), 1, 1))
+    joined.send_raw(
+        frame[:2] + size.to_bytes(2, "big") + frame[HEADER_BYTES:] + (1).to_bytes(8, "big") + hlc.to_bytes(8, "big")
+    )
+    eventually(lambda: get(box.client, address) is None)
+    joined.close()
+
+
 def test_what_waits_in_a_log_outlives_a_router_that_is_killed() -> None:
     with (
         Mosquitto(persistent=True) as broker,
@@ -204,11 +224,14 @@ def test_what_an_mqtt_client_said_outlives_a_router_that_is_killed_byte_for_byte
         Mosquitto(persistent=True) as broker,
         Bridged(bridge_config([broker.url], [levels]), sets={"journal.mode": "strict"}, mqtt=True) as box,
     ):
+        put(box.client, "/mqtt/gone", 1)
+        box.wait_sent()
         broker.kill()
         box.wait_state("down")
         devices = Broker(box.daemon.mqtt_address)
         lamp = devices.client()
         lamp.publish("level", b"23.50", qos=1)
+        clear_from_elsewhere(box, "/mqtt/gone")
         lamp.publish("last", b"x", qos=1)
         devices.leave()
         box.daemon.kill()
@@ -217,6 +240,7 @@ def test_what_an_mqtt_client_said_outlives_a_router_that_is_killed_byte_for_byte
             box.daemon.start()
             eventually(lambda: onlooker.payloads("log/last") == [b"x"], 40.0)
             assert onlooker.payloads("log/level") == [b"23.50"]
+            assert onlooker.payloads("log/gone")[-1:] == [b""]  # not "null", which a broker would keep
 
 
 def test_drop_sends_nothing_that_was_written_meanwhile() -> None:

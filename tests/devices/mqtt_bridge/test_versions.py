@@ -7,9 +7,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clasp_edge.devices.mqtt_bridge.versions import MAX_ADDRESSES, Versions
+from clasp_edge.devices.mqtt_bridge.versions import FAR_MS, MAX_ADDRESSES, STEP_MS, Versions
 
-TIMES = st.integers(1, 2**42)
+TIMES = st.integers(1, 2**41)
+NOW_MS = 1_800_000_000_000
+TIMES_END = NOW_MS + FAR_MS + 1
 
 
 @given(st.lists(TIMES, min_size=1))
@@ -46,3 +48,20 @@ def test_the_memory_is_bounded_and_forgets_the_least_recent() -> None:
     versions.next(b"/new", 1)
     assert versions.known(b"/0") == 5
     assert versions.known(b"/1") == 0
+
+
+@given(st.integers(TIMES_END, 2**63 - 1))
+def test_a_version_that_nothing_could_be_later_than_is_not_believed(version: int) -> None:
+    versions = Versions()
+    assert versions.is_far(b"/a", version, NOW_MS)
+    versions.heard(b"/a", version, NOW_MS)
+    assert versions.next(b"/a", NOW_MS) == NOW_MS + 1
+
+
+def test_what_follows_a_version_that_was_believed_is_believed() -> None:
+    versions = Versions()
+    last = NOW_MS + FAR_MS
+    assert not versions.is_far(b"/a", last, NOW_MS)
+    versions.heard(b"/a", last, NOW_MS)
+    assert not versions.is_far(b"/a", last + STEP_MS, NOW_MS)
+    assert versions.is_far(b"/a", last + STEP_MS + 1, NOW_MS)

@@ -10,6 +10,7 @@ from clasp_edge.federation.downstream.log_pass import MAX_INTEREST_BYTES, LogPas
 from clasp_edge.federation.shared.dedup import Route
 from clasp_edge.federation.shared.queue import Item, Part
 from clasp_edge.journal.cursors import Logged
+from clasp_edge.journal.format import NO_EXPIRY, Own
 
 RUN = Route("here", 1, 0)
 
@@ -63,13 +64,13 @@ class Router:
     def item_of(self, record: Logged, route: Route, number: int) -> Item | None:
         return Item(record.frame, route, number, record.number, 0.0)
 
-    def count(self, size: int, since_s: float) -> None:
-        self.counted += 1
+    def count(self, messages: int, size: int, since_s: float) -> None:
+        self.counted += messages
 
 
-def records(count: int, address: bytes = b"/a/%d") -> list[Logged]:
+def records(count: int, address: bytes = b"/a/%d", own: Own | None = None) -> list[Logged]:
     return [
-        Logged(number, 1, 0, b"", address % number if b"%" in address else address, 1, b"S\0\0\1x")
+        Logged(number, 1, 0, b"", address % number if b"%" in address else address, 1, b"S\0\0\1x", own=own)
         for number in range(1, count + 1)
     ]
 
@@ -100,7 +101,7 @@ def test_who_leaves_while_the_log_is_read_is_told_nothing_more() -> None:
     one.attach(leaves)  # anew: what it asked for before is not answered any more
     later.run()
     assert told == []
-    assert [number for part in parts for number, _ in part.items] == list(range(1, 3001))
+    assert [item.logged for part in parts for item in part.items] == list(range(1, 3001))
 
 
 def test_one_that_fails_does_not_keep_the_others_waiting() -> None:
@@ -120,8 +121,9 @@ def test_one_that_fails_does_not_keep_the_others_waiting() -> None:
 
 def test_routers_of_one_kind_share_what_they_are_told() -> None:
     routers = [Router(), Router(), Router(tells_mqtt=True)]
-    one, later = log_pass(records(5), routers)
-    found: list[list[tuple[int, Item]]] = []
+    published = Own(b"", b"1", NO_EXPIRY, 1, False)
+    one, later = log_pass(records(5, own=published), routers)
+    found: list[list[Item]] = []
 
     def keep(part: Part | Exception) -> None:
         assert isinstance(part, Part)
@@ -155,7 +157,7 @@ def test_counting_goes_on_without_those_that_have_left() -> None:
 
 def test_all_that_count_may_leave() -> None:
     router, late = Router(), Router()
-    one, later = log_pass(records(5000), [router, late])
+    one, later = log_pass(records(20_000), [router, late])
     done: list[str] = []
     one.count(router, router, lambda: done.append("left"))
     later.run(6)

@@ -154,6 +154,20 @@ def test_nobody_owns_what_the_token_does_not_let_it_write(exclusive: str) -> Non
         await_up(greedy)
         put_here(owner)
         await_value(greedy, "/own/x", 1)
+        with client(greedy) as there:
+            there.send(Publish("/own/cue", signal=SignalType.EVENT, value=1))
+            there.sync()
+        await_error(greedy, "the hub says 301", "(/own/cue)")
+        with client(greedy) as there:
+            there.send(Set("/own/x", 2))
+            there.sync()
+        eventually(lambda: "(/own/x)" in str(state(greedy, key="last_error")), 20.0)  # the log has one a second
+        peers = ask(hub.control_path, request="status")["result"]["federation"]["peers"].values()
+        found = [peer for peer in peers if peer["refused"]]
+        assert [(sorted(peer["owns"]), peer["last_error"].split(":")[0]) for peer in found] == [
+            (["/desk", "/desk/**"], "/own/x was refused here")
+        ]
+        assert found[0]["refused"] >= 2
 
 
 def test_a_reference_leaf_owns_no_more_than_its_token_lets_it_write() -> None:
