@@ -63,7 +63,7 @@ class ConsolePart(Part):
         self._upload: Upload | None = None
         self._requests = Requests(self._note)
         self.pages = Pages(
-            router, health, self._metrics, self._report, lambda: self._who().clients(), self._requests.answer,
+            router, health, self._metrics, self._report, lambda: self._who().in_parts(), self._requests.answer,
             self._take_update, self._section,
         )  # fmt: skip
         self._requests.add("status", lambda request: self._report())
