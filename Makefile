@@ -93,6 +93,7 @@ lint: $(VENV)/.test build $(VENV)/.cython-lint
 	ruff check .
 	ruff format --check .
 	mypy
+	mypy --config-file tests/mypy.ini tests
 	lint-imports --no-cache --verbose > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 
 # It takes longer than all of these: only what has changed.

@@ -52,7 +52,7 @@ def copy_of_the_checkout(target: Path) -> None:
         shutil.copy2(source, copy, follow_symlinks=False)
 
 
-def annotations(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def annotated(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Where a file's annotations begin and end: (line, column) each. Nobody evaluates them."""
     found: list[ast.expr | None] = []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -70,10 +70,10 @@ def annotations(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 def mutants(paths: list[Path], database: Path) -> Iterator[MutationSpec]:
     """All that cosmic-ray would make of these files."""
     with use_db(database, mode=WorkDB.Mode.create) as work:
-        init(paths, work, {})
+        init(paths, work, {})  # type: ignore[operator]
         for item in work.work_items:
             (mutation,) = item.mutations
-            ignored = annotations(Path(mutation.module_path))
+            ignored = annotated(Path(mutation.module_path))
             if not any(begin <= mutation.start_pos < end for begin, end in ignored):
                 yield mutation
 
