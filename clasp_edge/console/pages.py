@@ -8,7 +8,7 @@ token has to ask for this machine by a name of its own (transports/origins.py). 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -28,10 +28,12 @@ from clasp_edge.wire.pattern import Pattern
 if TYPE_CHECKING:
     from clasp_edge.console.files import Files
 
-ASKABLE = frozenset({"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support", "update"})
+ASKABLE = frozenset(
+    {"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support", "update", "audit"}
+)
 """Of the requests of the control socket, those that the page makes."""
 
-TELLING = frozenset({"why", "settings", "token", "claim", "support"})
+TELLING = frozenset({"why", "settings", "token", "claim", "support", "audit"})
 """Of these, those that tell more than numbers."""
 
 EVERYTHING = Pattern(b"/**")
@@ -49,7 +51,7 @@ class Pages:
         health: Health,
         metrics: Callable[[], str],
         status: Callable[[], Any],
-        clients: Callable[[], Any],
+        clients: Callable[[], Generator[None, None, Any]],
         ask: Ask | None = None,
         upload: Callable[[int | None, int, bytes, Asker], bytes] | None = None,
         section: Callable[[str], Mapping[str, Any]] = lambda name: {},
@@ -62,7 +64,8 @@ class Pages:
         self._router = router
         self._health = health
         self._metrics = metrics
-        self._reports = {"/status.json": status, "/clients.json": clients}
+        self._status = status
+        self._clients = clients
         self._files: Files | None = None
         self.apply_config(router.config)
 
@@ -81,7 +84,7 @@ class Pages:
             return self._asked(self._ask, request)
         if request.path == "/update" and request.body is not None and self._upload is not None:
             return self.refusal(request) or self._uploaded(self._upload, request, request.body)
-        numbers = request.path == "/metrics" or request.path in self._reports
+        numbers = request.path in ("/metrics", "/status.json", "/clients.json")
         if not numbers and request.path != "/tree.json" and not self._for_browser(request):
             return None
         # Prometheus may know this machine by any name.
@@ -182,14 +185,26 @@ class Pages:
                 identity = self._identity(request)
         return Asker("", f"{request.host} (page)", identity)
 
-    def _numbers(self, request: Request) -> bytes:
-        report = self._reports.get(request.path)
-        if report is not None:
-            return _json(report(), request)
+    def _numbers(self, request: Request) -> bytes | Iterator[bytes]:
+        if request.path == "/status.json":
+            return _json(self._status(), request)
+        if request.path == "/clients.json":
+            return self._everybody(request)
         from clasp_edge.console.prometheus import CONTENT_TYPE
 
         body = self._metrics().encode()
         return response("200 OK", body, head_only=request.head_only, content_type=CONTENT_TYPE)
+
+    def _everybody(self, request: Request) -> Iterator[bytes]:
+        """In parts, with an empty piece where others are to get their turn: clients are as many as they want to be."""
+        steps = self._clients()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as made:
+                yield _json(made.value, request)
+                return
+            yield b""
 
     def _tree(self, request: Request) -> bytes:
         from clasp_edge.console import tree

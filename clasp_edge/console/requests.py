@@ -28,6 +28,7 @@ Handler = Callable[[Mapping[str, Any]], Any]
 
 ASKS = frozenset(
     {"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health", "support", "update"}
+    | {"audit"}
 )
 ASKS_BY_ACTION = frozenset(
     {("rules", ""), ("rules", "list"), ("rules", "trace"), ("claim", "report")}

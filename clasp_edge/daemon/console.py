@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("clasp_edge")
 
 
+def _no_trail(request: Mapping[str, Any]) -> None:
+    """Where a journal is kept, that part answers."""
+    raise Refused("no-journal", "no trail is kept: journal.mode is off; the log has what happened")
+
+
 class ConsolePart(Part):
     """`parts` are asked for their sections and requests. It starts after all of them."""
 
@@ -58,7 +63,7 @@ class ConsolePart(Part):
         self._upload: Upload | None = None
         self._requests = Requests(self._note)
         self.pages = Pages(
-            router, health, self._metrics, self._report, lambda: self._who().clients(), self._requests.answer,
+            router, health, self._metrics, self._report, lambda: self._who().in_parts(), self._requests.answer,
             self._take_update, self._section,
         )  # fmt: skip
         self._requests.add("status", lambda request: self._report())
@@ -75,6 +80,7 @@ class ConsolePart(Part):
         self._requests.add("update", lambda request: self._updates().report())
         self._requests.add("why", self._why)
         self._requests.add("reload", lambda request: self.reload())
+        self._requests.add("audit", _no_trail)
         for part in parts:
             part.offer(self._requests)
         self._started_s = router.clock.monotonic_s()

@@ -5,10 +5,12 @@ Imported only where a journal is kept.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
 from clasp_edge.config.model import Config
+from clasp_edge.console.requests import Requests
 from clasp_edge.console.sources import StatusSources
 from clasp_edge.daemon.part import CannotStart, Part
 from clasp_edge.journal.journal import Journal
@@ -47,8 +49,9 @@ class JournalPart(Part):
 
     name = "journal"
 
-    def __init__(self, journal: Journal, claim: _Claim) -> None:
+    def __init__(self, journal: Journal, claim: _Claim, loop: asyncio.AbstractEventLoop) -> None:
         self._journal = journal
+        self._loop = loop
         self._claim = claim
 
     @property
@@ -58,6 +61,11 @@ class JournalPart(Part):
 
     def apply_config(self, config: Config) -> None:
         self._journal.apply_config(config.journal)
+
+    def offer(self, requests: Requests) -> None:
+        from clasp_edge.daemon.audit_request import AuditRequest
+
+        requests.add("audit", AuditRequest(self._journal, self._loop))
 
     def describe(self, sources: StatusSources) -> None:
         from clasp_edge.console.journal_report import add_journal
@@ -94,4 +102,4 @@ def keep_journal(router: Router, config: Config) -> tuple[JournalPart, str]:
         router.trail.keep = journal.keep_entry
     else:
         journal.forget_notes()
-    return JournalPart(journal, claim), greeting
+    return JournalPart(journal, claim, router.loop), greeting

@@ -2,7 +2,7 @@
 
 What devices say is JSON more often than not. Settled here is what leaves no question; everything else is left to the
 slow way, which has the last word: `\\u` escapes, control characters, integers beyond 64 bits, `-0`, numbers of many
-digits, repeated keys, deep nesting, and whatever is no JSON. Knows neither topics nor packets.
+digits, repeated keys, deep nesting, and some of what is no JSON. Knows neither topics nor packets.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -85,12 +85,12 @@ cdef Py_ssize_t json_value(const uint8_t* json, size_t size, uint8_t* target, si
     if verdict == 0:
         _skip(&scan)
         if scan.at != scan.end:
-            return JSON_UNSETTLED
+            return JSON_NONE
     elif verdict == JSON_TOO_LARGE:
         # Text, whether it is JSON or not; but only where it is text.
         return JSON_TOO_LARGE if utf8_valid(json, size) else JSON_UNSETTLED
     else:
-        return JSON_UNSETTLED
+        return verdict
     if scan.not_ascii and not utf8_valid(json, size):
         return JSON_UNSETTLED
     return scan.out - target
@@ -109,7 +109,7 @@ cdef int _data(Scan* scan, int depth, int* type) noexcept nogil:
     cdef uint8_t c
     _skip(scan)
     if scan.at == scan.end:
-        return JSON_UNSETTLED
+        return JSON_NONE
     c = scan.at[0]
     if c == b'"':
         type[0] = T_STRING
@@ -132,17 +132,18 @@ cdef int _data(Scan* scan, int depth, int* type) noexcept nogil:
     if c == b"n":
         type[0] = T_NULL
         return _word(scan, b"null", 4, -1)
-    return JSON_UNSETTLED
+    # Some readers know NaN and Infinity.
+    return JSON_UNSETTLED if c == b"N" or c == b"I" else JSON_NONE
 
 
 cdef int _word(Scan* scan, const char* word, int size, int value) noexcept nogil:
     """A word, which is one byte of data, or none where `value` is negative."""
     cdef int i
     if scan.end - scan.at < size:
-        return JSON_UNSETTLED
+        return JSON_NONE
     for i in range(size):
         if scan.at[i] != <uint8_t>word[i]:
-            return JSON_UNSETTLED
+            return JSON_NONE
     scan.at += size
     if value >= 0:
         if scan.out == scan.out_end:
@@ -176,7 +177,7 @@ cdef int _several(Scan* scan, int depth, bint is_map) noexcept nogil:
         if is_map:
             _skip(scan)
             if scan.at == scan.end or scan.at[0] != b'"':
-                return JSON_UNSETTLED
+                return JSON_NONE
             scan.at += 1
             hash = number
             verdict = _string(scan, &hash)
@@ -186,7 +187,7 @@ cdef int _several(Scan* scan, int depth, bint is_map) noexcept nogil:
                 return JSON_UNSETTLED
             _skip(scan)
             if scan.at == scan.end or scan.at[0] != b":":
-                return JSON_UNSETTLED
+                return JSON_NONE
             scan.at += 1
         if scan.out == scan.out_end:
             return JSON_TOO_LARGE
@@ -199,13 +200,13 @@ cdef int _several(Scan* scan, int depth, bint is_map) noexcept nogil:
         count += 1
         _skip(scan)
         if scan.at == scan.end:
-            return JSON_UNSETTLED
+            return JSON_NONE
         next = scan.at[0]
         scan.at += 1
         if next == closing:
             break
         if next != b",":
-            return JSON_UNSETTLED
+            return JSON_NONE
     put16(count_at, <unsigned short>count)
     return 0
 
@@ -257,7 +258,7 @@ cdef int _string(Scan* scan, uint32_t* hash) noexcept nogil:
             at += 8
             out += 8
         if at == end:
-            return JSON_UNSETTLED
+            return JSON_NONE
         c = at[0]
         at += 1
         if c == b'"':

@@ -13,7 +13,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, strchr, strlen
 
 from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put64
-from clasp_edge.dataplane.json_value cimport JSON_TOO_LARGE, json_value
+from clasp_edge.dataplane.json_value cimport JSON_NONE, JSON_TOO_LARGE, json_value
 from clasp_edge.dataplane.scan cimport utf8_valid, value_size
 
 cdef extern from "Python.h":
@@ -70,7 +70,10 @@ cdef void type_payload(const uint8_t* payload, size_t size, uint8_t* target, siz
     if c == b"{" or c == b"[" or c == b'"':
         typed.exact = False
         typed.size = json_value(payload, size, target, room, &typed.type)
-        if typed.size < 0 and typed.size != JSON_TOO_LARGE:
+        if typed.size == JSON_NONE:
+            _put_text(T_STRING if utf8_valid(payload, size) else T_BYTES, payload, size, target, room, typed)
+            typed.exact = False
+        elif typed.size < 0 and typed.size != JSON_TOO_LARGE:
             _slowly(payload, size, target, room, typed)
         return
     if c <= 0x20 or payload[size - 1] <= 0x20:

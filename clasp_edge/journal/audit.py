@@ -55,6 +55,10 @@ class Entries:
         self._waiting.append(entry)
         self._bound()
 
+    def waiting(self) -> list[bytes]:
+        """What is not stored yet, oldest first."""
+        return list(self._waiting)
+
     def take(self) -> list[bytes]:
         """What is to be stored now."""
         taken, self._waiting = self._waiting, []
@@ -109,6 +113,20 @@ def _superfluous(txn: lmdb.Transaction, newest: bytes, end: int, now_us: int, li
                     break
             there = cursor.next()
     return gone
+
+
+def newest(txn: lmdb.Transaction, most: int) -> Iterator[Kept]:
+    """The newest entries, at most so many, the newest first, without damaged ones."""
+    with txn.cursor() as cursor:
+        beyond = cursor.set_range(bytes((PREFIX[0] + 1,)))
+        there = cursor.prev() if beyond else cursor.last()
+        while there and most > 0 and bytes(cursor.key()[:1]) == PREFIX:
+            data = unsealed(bytes(cursor.value()))
+            if data is not None and len(data) > _HEADER.size:
+                most -= 1
+                wall_us = _HEADER.unpack_from(data)[1]
+                yield Kept(int.from_bytes(bytes(cursor.key()[1:]), "big"), wall_us, data[_HEADER.size :])
+            there = cursor.prev()
 
 
 def read(txn: lmdb.Transaction, first: int = 0) -> Iterator[Kept]:

@@ -206,6 +206,15 @@ class Journal:
 
     # ---- documents of others ----
 
+    def newest_entries(self, most: int, then: Callable[[object], None]) -> None:
+        """`then` gets the newest entries of the audit trail, as far as they are stored, the newest first; or the
+        exception that reading them raised."""
+        self.reader.call(lambda: self._store.newest_entries(most), then)
+
+    def waiting_entries(self) -> list[bytes]:
+        """Those of the trail that are not stored yet, oldest first: an idle router stores them within a minute."""
+        return self._committer.entries.waiting()
+
     def notes(self) -> dict[str, bytes | None]:
         """The documents that an earlier start has stored, by name; None for a damaged one."""
         try:

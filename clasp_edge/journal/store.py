@@ -399,6 +399,19 @@ class Store:
         except lmdb.Error as error:
             raise Unavailable(reason(error)) from None
 
+    def newest_entries(self, most: int) -> list[audit.Kept]:
+        """Of the audit trail, the newest first. Raises Damaged, Unavailable."""
+        try:
+            with self._growing:
+                if self._env is None:
+                    raise Unavailable("the store is not open")
+                with self._env.begin(buffers=True) as txn:
+                    return list(audit.newest(txn, most))
+        except DAMAGE as error:
+            raise Damaged(reason(error)) from None
+        except lmdb.Error as error:
+            raise Unavailable(reason(error)) from None
+
 
 def prepare(txn: lmdb.Transaction) -> None:
     """Note the schema in a new store, migrate an older one. Raises Damaged, TooNew."""

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from support.client import WsClient
+from support.console import ask as ask_socket
 from support.daemon import Daemon
-from support.live import eventually
+from support.live import eventually, put
 
 from clasp_edge.wire import Error, Set
 
@@ -166,3 +167,25 @@ def test_what_comes_behind_a_request_that_takes_time_is_no_other_request() -> No
         assert b'"ok":true' in answer
         assert ask(daemon, {"request": "reload"})[1]["ok"]
         assert daemon.stderr.count("reload: applied") == 2
+
+
+def test_the_trail_is_told_with_what_is_not_stored_yet() -> None:
+    with Daemon(sets={"journal.mode": "group"}) as daemon, WsClient(daemon.ws_url) as client:
+        client.hello("guest")
+        client.sync()
+        ask_socket(daemon.control_path, request="reload")
+
+        def told() -> list[str]:
+            return [
+                text.split(":")[0] for _, text in ask_socket(daemon.control_path, request="audit")["result"]["entries"]
+            ]
+
+        # Not at once: while a commit is under way it is neither waiting nor stored.
+        eventually(lambda: told() == ["reload"])
+        put(client, "/x", 1)  # a commit, which takes it along
+        ask_socket(daemon.control_path, request="kick", id="guest")
+
+        eventually(lambda: told() == ["kicked", "reload"])
+    with Daemon(sets={"journal.mode": "off"}) as without:
+        refused = ask_socket(without.control_path, request="audit")["error"]
+        assert refused["code"] == "no-journal"

@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 from support.browser import Shown, chromium
 from support.client import WsClient
+from support.console import ask
 from support.daemon import Daemon
 from support.live import Crowd, eventually, put
 from support.mqtt_client import MqttClient
@@ -85,6 +86,10 @@ def test_every_view(browser: Browser, stage: Daemon) -> None:
     shown.page.click("button[aria-label='Send again: /stage/lamp/level']")
     shown.page.wait_for_selector("[role=status]:has-text('✓ /stage/lamp/again 128')")
     eventually(lambda: value_of(stage, "/stage/lamp/again") == 128)
+    ask(stage.control_path, request="reload")
+    shown.page.click("button:text-is('Audit')")
+    shown.page.wait_for_selector("td code:has-text('reload: client')")
+    shown.picture("audit")
     shown.page.click("text=Deutsch")
     shown.page.wait_for_selector("nav >> text=Übersicht")
     shown.picture("german")

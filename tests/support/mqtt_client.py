@@ -127,6 +127,11 @@ class MqttClient:
         packet_id = next(self._ids)
         self.send(mqtt.subscribe(self.version, packet_id, [(name, options) for name in filters]))
         got = self.sync()
+        if not any(isinstance(found, Suback) for found in got):
+            # Many filters are subscribed to in parts, and the PINGREQ behind them is answered meanwhile.
+            while not isinstance(got[-1] if got else None, Suback):
+                got.append(self.recv())
+            got += self.sync()
         while sum(isinstance(found, Publish) for found in got) < at_least:
             got.append(self.recv())
         (suback,) = [found for found in got if isinstance(found, Suback)]

@@ -1,6 +1,6 @@
 // The texts in German.
 export const GERMAN = {
-  "Lock": "Sperren", "Unlock": "Freigeben", "Send again": "Neu senden", "to address": "an Adresse", "to its own": "an die eigene", "temperature": "Temperatur",
+  "Audit": "Protokoll der Eingriffe", "what happened": "was geschah", "Lock": "Sperren", "Unlock": "Freigeben", "Send again": "Neu senden", "to address": "an Adresse", "to its own": "an die eigene", "temperature": "Temperatur",
   "This view failed": "Diese Ansicht ist gescheitert", "The router has another version now.": "Der Router hat jetzt eine andere Version.", "Load the page again": "Seite neu laden",
   "Overview": "Übersicht", "Tree": "Baum", "Clients": "Teilnehmer", "Boxes": "Boxen", "Rules": "Regeln", "Journal": "Journal",
   "All is well": "Alles in Ordnung", "connecting ...": "verbindet ...", "No connection to the router; trying again": "Keine Verbindung zum Router, neuer Versuch läuft",

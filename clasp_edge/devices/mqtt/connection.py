@@ -136,6 +136,7 @@ class Connection(SocketInput, ABC):
         return True
 
     def _drop_buffer(self) -> None:
+        self.missing = 0
         if self.input is not None:
             self.input = None
             self.server.inputs.discard(self)
@@ -157,6 +158,7 @@ class Connection(SocketInput, ABC):
 
     def _use_own(self) -> None:
         buffer, session = self.input, self.session
+        self.missing = 0
         if buffer is None or self.closing or self.awaits_login:
             return
         if session is None:
@@ -177,6 +179,8 @@ class Connection(SocketInput, ABC):
         elif len(buffer) <= LARGE_REST_BYTES:
             self.rest = bytes(buffer.rest())
             self._drop_buffer()
+        elif session is not None:
+            self.await_rest()
 
     def _use_part(self, buffer: InputBuffer, session: Session) -> None:
         """Act upon the next packets of what the client sent above its rate before it came back."""

@@ -7,7 +7,10 @@ buffer of its own, which grows with what has come and is never copied for each r
 from __future__ import annotations
 
 READ_BYTES = 65_536
-"""Room for one read."""
+"""What a new buffer has room for, behind what is there already."""
+
+LEAST_ROOM = 16_384
+"""For one read: with less the buffer grows."""
 
 
 class InputBuffer:
@@ -16,7 +19,7 @@ class InputBuffer:
     __slots__ = ("begin", "data", "end", "scanned")
 
     def __init__(self, rest: bytes | bytearray) -> None:
-        self.data = bytearray(max(2 * len(rest), READ_BYTES))
+        self.data = bytearray(len(rest) + READ_BYTES)
         self.data[: len(rest)] = rest
         self.begin = 0
         self.end = len(rest)
@@ -42,7 +45,7 @@ class InputBuffer:
 
     def room(self) -> memoryview:
         """Where the next read goes. Grows by half of what there is, so that each byte is copied a few times at most."""
-        if len(self.data) - self.end < READ_BYTES:
+        if len(self.data) - self.end < LEAST_ROOM:
             used = len(self)
             # A new one: whoever looks at the old one may go on doing so.
             larger = bytearray(used + max(used // 2, READ_BYTES))

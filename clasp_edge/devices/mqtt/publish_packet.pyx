@@ -39,9 +39,10 @@ cdef inline size_t _varint_size(size_t value) noexcept nogil:
 
 cdef size_t publish_image(uint8_t* target, size_t room, const Content* content, int version, int flags,
                           uint16_t packet_id, uint16_t alias, bint alias_only, const uint8_t* extra, size_t extra_size,
-                          size_t* id_at) noexcept:
+                          size_t* id_at, bint head_only) noexcept:
     """Write a PUBLISH packet; returns its size, 0 if it is larger than `room`. `flags` are the lower bits of its
-    first byte; `packet_id` 0 leaves it out; `id_at` gets where it is."""
+    first byte; `packet_id` 0 leaves it out; `id_at` gets where it is. `head_only`: all but the payload is written, and
+    the size is that of what is written."""
     cdef size_t topic_size = 0 if alias_only else content.topic_size
     cdef size_t properties_size = 0
     cdef size_t remaining = 2 + topic_size + content.payload_size + (2 if packet_id else 0)
@@ -80,6 +81,8 @@ cdef size_t publish_image(uint8_t* target, size_t room, const Content* content, 
         if extra_size:
             memcpy(p, extra, extra_size)
             p += extra_size
+    if head_only:
+        return p - target
     if content.payload_size:
         memcpy(p, content.payload, content.payload_size)
     return p + content.payload_size - target

@@ -360,7 +360,7 @@ cdef class MqttQueue(Outbox):
             identifiers = <const uint8_t*><char*>(<bytes>extra)
             identifiers_size = len(<bytes>extra)
         size = publish_image(self.context.spare + IMAGE_HEADROOM, self.context.room, content, self.version, flags,
-                             packet_id, 0, False, identifiers, identifiers_size, &id_at)
+                             packet_id, 0, False, identifiers, identifiers_size, &id_at, False)
         if size == 0 or size > self.peer_max_packet:
             self.context.dropped += 1
             return 0

@@ -24,6 +24,7 @@ cdef class MqttReceiver(MqttJournaled):
     cdef size_t address_size            # of the message that is coming in, at context.address
 
     cdef size_t take_packets(self, const uint8_t* data, size_t filled, bint together) noexcept
+    cdef void hears(self) noexcept
     cdef void acknowledge_bytes(self) noexcept
     cdef void _packet(self, int first, const uint8_t* body, size_t size) noexcept
     cdef bint _publish(self, int first, const uint8_t* body, size_t size) noexcept

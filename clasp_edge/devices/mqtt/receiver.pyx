@@ -144,6 +144,13 @@ cdef class MqttReceiver(MqttJournaled):
     def forget_aliases(self):
         self.topics = None
 
+    cdef void hears(self) noexcept:
+        """Something has come that is not a whole packet yet."""
+        cdef bint outer = self.core.in_pass
+        self.core.begin()
+        self.heard_us = self.core.mono_us
+        self.core.in_pass = outer
+
     cdef void acknowledge_bytes(self) noexcept:
         """Have the kernel acknowledge what was received, now. By the descriptor: the loop's own socket objects
         duplicate it for each call. Not where an answer is about to go, nor of a client that has only acknowledged all
@@ -193,7 +200,6 @@ cdef class MqttReceiver(MqttJournaled):
         cdef int header, type
         self.core.begin()
         self.heard_us = self.core.mono_us
-        self.context.received_bytes += filled
         refill(&self.bucket, self.core.mono_us)
         self.input_paused = False
         while filled - at >= 2 and not self.stopped and (not self.dead or self.departed) and not self.occupied:
@@ -223,6 +229,7 @@ cdef class MqttReceiver(MqttJournaled):
             # An empty body may lie at the end of the buffer, and points nowhere then.
             self._packet(data[at], &data[at] + 1 + header, remaining)
             at += total
+        self.context.received_bytes += at       # what is left comes again
         if together:
             self.core.in_pass = False
         else:

@@ -18,6 +18,7 @@ cdef class MqttSender(MqttQueue):
 
     cdef void _deliver(self, Delivery* delivery, uint32_t options, int published, bint retain) noexcept
     cdef size_t _image(self, int flags, uint16_t packet_id, PyObject* extra) noexcept
+    cdef bint _send_large(self, int flags, uint16_t packet_id, PyObject* extra) noexcept
     cdef void _at_most_once(self, Delivery* delivery, bint retain) noexcept
     cdef void _acknowledged(self, Delivery* delivery, int qos, bint retain) noexcept
     cdef int _send_entry(self, Entry* entry, int options, PyObject* extra, bint retain) noexcept

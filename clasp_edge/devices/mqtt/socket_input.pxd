@@ -23,9 +23,12 @@ cdef class SocketInput:
     cdef public bint closing
     cdef public bint awaits_login
     cdef public bint local
+    cdef public size_t missing          # of the packet that `input` begins with: bytes to come; 0: not known
     cdef ReadBuffer shared
 
     cdef int read(self, int fd) except -1
+    cdef ssize_t _read_own(self, int fd) except? -2
     cdef int _updated(self, Py_ssize_t nbytes, bint together) except -1
+    cdef bint _more_of_packet(self, size_t size) except -1
     cdef bint _simple(self) noexcept
     cdef void _keep_rest(self, const uint8_t* data, size_t used, size_t filled)

@@ -8,8 +8,10 @@ the beginning of a packet: an idle client holds no buffer.
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
+
+from clasp_edge.devices.mqtt.publish_packet cimport read_varint
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void* target, size_t room, int flags)
@@ -84,29 +86,51 @@ cdef class SocketInput:
 
     cdef int read(self, int fd) except -1:
         """Read once what the socket has, and act upon it; one of READ_..."""
-        cdef uint8_t[::1] own
-        cdef uint8_t* target = self.shared.data
-        cdef size_t room = self.shared.size
         cdef size_t size
         cdef ssize_t got
+        cdef Py_ssize_t held = 0
         if self.input is not None:
-            own = self.input.room()
-            target = &own[0]
-            room = own.shape[0]
+            held = len(self.input.data)
+            got = self._read_own(fd)
         else:
             size = <size_t>PyBytes_GET_SIZE(self.rest)
             if size:
-                memcpy(target, PyBytes_AS_STRING(self.rest), size)
-                target += size
-                room -= size
-        got = recv(fd, target, room, MSG_DONTWAIT)
-        own = None
-        if got > 0:
-            self._updated(got, True)
-            return READ_MORE
+                memcpy(self.shared.data, PyBytes_AS_STRING(self.rest), size)
+            got = recv(fd, self.shared.data + size, self.shared.size - size, MSG_DONTWAIT)
         if got == 0:
             return READ_ENDED
-        return READ_MORE if errno == EAGAIN or errno == EINTR else READ_FAILED
+        if got < 0:
+            return READ_MORE if errno == EAGAIN or errno == EINTR else READ_FAILED
+        if <size_t>got >= self.missing or held != len(self.input.data) or not self._more_of_packet(got):
+            self._updated(got, True)
+        return READ_MORE
+
+    cdef ssize_t _read_own(self, int fd) except? -2:
+        """Into the buffer of its own."""
+        cdef uint8_t[::1] room = self.input.room()
+        return recv(fd, &room[0], room.shape[0], MSG_DONTWAIT)
+
+    def await_rest(self):
+        """Note how much has not come of the packet that `input` begins with: until then there is nothing to act upon.
+        """
+        cdef const uint8_t[::1] rest = self.input.rest()
+        cdef uint32_t remaining = 0
+        cdef size_t whole
+        cdef int header = read_varint(&rest[1], rest.shape[0] - 1, &remaining) if rest.shape[0] > 1 else 0
+        whole = 1 + <size_t>header + remaining if header > 0 else 0
+        self.missing = whole - rest.shape[0] if whole > <size_t>rest.shape[0] else 0
+
+    cdef bint _more_of_packet(self, size_t size) except -1:
+        """Note that so much more of a large packet has come, but not its end. False where there is more to be done."""
+        cdef MqttReceiver session = self.session
+        if session is None or self.closing or session.input_paused or session.occupied or session.hurried:
+            return False
+        self.missing -= size
+        self.input.end += size
+        session.hears()
+        if size < SMALL_READ and not self.local:
+            session.acknowledge_bytes()
+        return True
 
     cdef void _keep_rest(self, const uint8_t* data, size_t used, size_t filled):
         """What no packet was found in comes again."""

@@ -38,6 +38,9 @@ PATIENCE_S = (1.0, 2.0, 5.0)
 """For each step of a connection, in the first round through several brokers, the second, and from then on: the next
 one may be there at once. A single broker has the longest."""
 
+LAST_TURNS = 16
+"""So many turns' messages go out when the bridge stops."""
+
 SHUNNED_S = 30.0
 """For so long a broker that has failed comes after those that have not."""
 
@@ -202,6 +205,7 @@ class Link:
         if self._wake_read in ready:
             self._take_wake()
         if self._stopping:
+            self._say_the_rest(session)
             return "stopped"
         events = ready.get(fd, 0)
         if events & select.POLLOUT:
@@ -213,6 +217,14 @@ class Link:
             self._publish(session)
         session.flush()
         return session.reason()
+
+    def _say_the_rest(self, session: Session) -> None:
+        """What was said before the stop still goes out, as far as the broker takes it at once: wills are among it."""
+        for _ in range(LAST_TURNS):
+            if not session.up or not self._outgoing:
+                break
+            self._publish(session)
+            session.flush()
 
     def _publish(self, session: Session) -> None:
         if self._subscribe_for == self._connection:

@@ -71,7 +71,15 @@ class _Lease:
     expires_s: dict[str, float] = field(default_factory=dict)
     patterns: dict[str, Pattern] = field(default_factory=dict)
 
+    @property
+    def waits(self) -> bool:
+        """Whether nothing may come of it yet: a configured device is sent without a bound, so that somebody who forges
+        its address could have everything sent there. It has to ask once more, as others do for more than an answer."""
+        return self.shared and isinstance(self.link, Allowance) and not self.link.source.confirmed
+
     def subscribe(self, text: str) -> None:
+        if self.waits:
+            return
         self.target.subscribe(self._name(text), self.patterns[text])
 
     def unsubscribe(self, text: str) -> None:
@@ -279,7 +287,7 @@ class Subscribers:
         lease.target.heard_us = source.heard_us
         self.changed()
         self._answer(lease.link, b"/clasp/subscribed", (text, seconds))
-        if anew or not known:
+        if (anew or not known) and not lease.waits:
             lease.target.resync(None if len(lease.expires_s) == 1 and not lease.shared else pattern)
         if self._timer is None:
             self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
@@ -303,8 +311,13 @@ class Subscribers:
         link = lease.link
         if not isinstance(link, Allowance) or (source is link.source and source.packets == lease.packets):
             return
+        waited = lease.waits
         source.confirmed = True
         link.source = source
+        if waited:
+            for text in lease.expires_s:
+                lease.subscribe(text)
+            lease.target.resync()
         if link.withheld:
             link.withheld = False
             lease.target.resync()

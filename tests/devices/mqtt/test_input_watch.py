@@ -7,72 +7,10 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
 
 import pytest
-import uvloop
 from support import mqtt_packets as packets
-
-from clasp_edge.clock import Clock
-from clasp_edge.config.model import Config
-from clasp_edge.devices.mqtt.connection import TcpConnection
-from clasp_edge.devices.mqtt.server import MqttServer
-from clasp_edge.router.router import Router
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-
-
-class Served:
-    """A server in this process, and clients on real sockets that it reads."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.server = MqttServer(Router(Config(), self.loop, Clock(), None))
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.setblocking(False)
-
-    async def open(self) -> tuple[socket.socket, TcpConnection]:
-        """A connection that has sent nothing yet, and is watched."""
-        client = socket.socket()
-        client.setblocking(False)
-        await self.loop.sock_connect(client, self.listener.getsockname())
-        ours, _ = await self.loop.sock_accept(self.listener)
-        before = len(self.server.watch)
-        _, connection = await self.loop.connect_accepted_socket(lambda: TcpConnection(self.server), ours)
-        await until(lambda: len(self.server.watch) == before + 1)
-        return client, connection
-
-    async def login(self, name: str) -> tuple[socket.socket, TcpConnection]:
-        client, connection = await self.open()
-        client.send(packets.connect(name, packets.V311))
-        assert (await self.receive(client, 4))[:2] == b"\x20\x02"
-        return client, connection
-
-    async def receive(self, client: socket.socket, size: int) -> bytes:
-        async with asyncio.timeout(30):
-            data = b""
-            while len(data) < size:
-                more = await self.loop.sock_recv(client, size - len(data))
-                if not more:
-                    break
-                data += more
-            return data
-
-    async def left(self) -> None:
-        await until(lambda: len(self.server.watch) == 0)
-
-
-def serve(scenario: Callable[[Served], Awaitable[None]]) -> None:
-    async def run() -> None:
-        served = Served()
-        await scenario(served)
-        served.listener.close()
-
-    uvloop.run(run())
+from support.mqtt_served import Served, serve, until
 
 
 def test_many_that_send_at_once_are_all_heard_in_order() -> None:
@@ -187,11 +125,13 @@ def test_a_packet_in_many_pieces_comes_whole() -> None:
         await served.receive(listener, 5)
         client, connection = await served.login("one")
         packet = packets.publish(packets.V311, "t", os.urandom(200_000))
+        before = served.server.context.received_bytes
         for at in range(0, len(packet), 30_000):
             await served.loop.sock_sendall(client, packet[at : at + 30_000])
             await asyncio.sleep(0)
         assert await served.receive(listener, len(packet)) == packet
         await until(lambda: connection.input is None)
+        assert served.server.context.received_bytes == before + len(packet)
         client.close()
         listener.close()
         await served.left()

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from support import mqtt_packets as packets
 from support.bridged import Bridged, Map, Onlooker, bridge_config
 from support.live import eventually, fresh, get, of_type
 from support.mosquitto import Mosquitto
+from support.mqtt_client import Broker
 
 from clasp_edge import wire
 from clasp_edge.wire import SignalType
@@ -219,3 +221,21 @@ def test_a_message_that_has_come_round_over_other_daemons_is_dropped(left: Bridg
         device.publish(f"site{at}/end", b"1")
         left.wait_value(f"/x{at}/end", 1)
     assert left.value(f"/x{at}/a") == 1
+
+
+def test_wills_of_those_who_are_here_go_out_when_the_router_stops(shared_broker: Mosquitto) -> None:
+    """Without a journal they are published at the stop, and a broker shall not keep somebody's "online"."""
+    at = fresh()
+    config = bridge_config([shared_broker.url], [{"topic": f"wills{at}/#", "address": f"/mqtt/wills{at}/**"}])
+    with (
+        Onlooker(shared_broker.port, f"wills{at}/#") as onlooker,
+        Bridged(config, mqtt=True, sets={"journal.mode": "off"}) as box,
+    ):
+        devices = Broker(box.daemon.mqtt_address)
+        topic = f"wills{at}/state"
+        devices.client(will=packets.Will(topic, b"offline", 1, True)).publish(topic, b"online", qos=1, retain=True)
+        eventually(lambda: onlooker.payloads(topic) == [b"online"])
+        box.daemon.stop()
+        eventually(lambda: onlooker.payloads(topic) == [b"online", b"offline"])
+        devices.leave()
+        box.daemon.start()

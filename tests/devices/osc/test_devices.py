@@ -56,6 +56,26 @@ def test_two_consoles_of_one_kind_have_a_prefix_each(pair: list[Device]) -> None
         crowd.leave()
 
 
+def test_what_a_configured_device_asks_for_once_may_be_a_forgery(pair: list[Device]) -> None:
+    """It is sent without a bound, so more than it is configured for it is sent only where it asks again."""
+    device = pair[0]
+    with Daemon(osc=True, config=device_table(device, patterns='["/osc/own"]')) as daemon:
+        crowd = Crowd(daemon)
+        device.router = daemon.osc_address
+        device.say("/clasp/subscribe", "/lamp/**", 60)
+        assert device.hear() == ("/clasp/subscribed", ["/lamp/**", 60])
+        put(crowd.ws(), "/osc/lamp/1", 0.5)
+        put(crowd.ws(), "/osc/own", 1)
+        assert device.hear() == ("/own", [1]), "what it is configured for"
+        device.say("/clasp/renew", "/lamp/**", 60)
+        while device.hear() != ("/lamp/1", [0.5]):
+            pass
+        put(crowd.ws(), "/osc/lamp/1", 0.75)
+        while device.hear() != ("/lamp/1", [0.75]):
+            pass
+        crowd.leave()
+
+
 def test_a_device_answers_the_address_it_was_shown(pair: list[Device]) -> None:
     config = device_table(pair[0], patterns='["/osc/**", "/show/**"]', outside='["/house/lights"]')
     with Daemon(osc=True, config=config) as daemon:
