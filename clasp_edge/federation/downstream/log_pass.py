@@ -45,8 +45,10 @@ MAX_INTEREST_BYTES = 8 << 20
 """Of what is remembered of addresses and who carries them: 20,000 ordinary ones."""
 
 INTEREST_BYTES = 250
-LINK_BYTES = 8
-"""What an address takes, and each of the routers that carry it, beside its bytes."""
+LINKS_BYTES = 500
+LINK_BYTES = 24
+"""What an address takes beside its bytes; what those that carry it take, if no other address has the same, and each of
+them: with what log_records.pyx remembers of them."""
 
 
 class Link(Protocol):
@@ -122,7 +124,8 @@ class LogPass:
         self._stamp = 0
         self._parts: list[_Read] = []
         self._asking: dict[int, list[Callable[[_Read | Exception | None], None]]] = {}
-        self._interest: dict[tuple[bytes, int], list[Link]] = {}
+        self._interest: dict[tuple[bytes, int], tuple[Link, ...]] = {}
+        self._together: dict[tuple[Link, ...], tuple[Link, ...]] = {}  # that carry something: mostly a few, or all
         self._interest_bytes = 0
         self._records = Records(self._carried_by, self._interest, self._route_of)
         self._as_of = -1
@@ -252,18 +255,24 @@ class LogPass:
             route = self._runs[run] = self._of_run(run)
         return route
 
-    def _carried_by(self, address: bytes, signal: int) -> list[Link]:
+    def _carried_by(self, address: bytes, signal: int) -> tuple[Link, ...]:
         """Found anew, and remembered."""
         found = set(self._linked(address))
-        links = [link for link in self._links if link in found and link.wants(address, signal)]
-        self._interest_bytes += INTEREST_BYTES + len(address) + LINK_BYTES * len(links)
-        if self._interest_bytes > MAX_INTEREST_BYTES:
+        links = tuple([link for link in self._links if link in found and link.wants(address, signal)])
+        more = INTEREST_BYTES + len(address)
+        if links not in self._together:
+            more += LINKS_BYTES + LINK_BYTES * len(links)
+        if self._interest_bytes + more > MAX_INTEREST_BYTES:
             self._forget_interests()
+            more = INTEREST_BYTES + len(address) + LINKS_BYTES + LINK_BYTES * len(links)
+        self._interest_bytes += more
+        links = self._together.setdefault(links, links)
         self._interest[(address, signal)] = links
         return links
 
     def _forget_interests(self) -> None:
         self._interest.clear()
+        self._together.clear()
         self._interest_bytes = 0
         self._records = Records(self._carried_by, self._interest, self._route_of)
 

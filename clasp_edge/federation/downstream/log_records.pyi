@@ -17,8 +17,8 @@ class Waiting:
 class Records:
     def __init__(
         self,
-        carried_by: Callable[[bytes, int], list[Any]],
-        known: dict[tuple[bytes, int], list[Any]],
+        carried_by: Callable[[bytes, int], tuple[Any, ...]],
+        known: dict[tuple[bytes, int], tuple[Any, ...]],
         of_run: Callable[[int], Route],
     ) -> None: ...
     def tell(

@@ -50,7 +50,7 @@ cdef class Records:
     cdef list plain                 # of the record's links, those that its way does not lead back to,
     cdef list doubtful              # and the others
     cdef object plain_of            # the links that these are of
-    cdef dict divided               # as these by the identity of a list of links, which it keeps, for one route:
+    cdef dict divided               # as these by the identity of a tuple of links, which it keeps, for one route:
     cdef object divided_on
 
     def __init__(self, carried_by, dict known not None, of_run):

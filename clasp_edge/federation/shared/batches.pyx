@@ -6,7 +6,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from clasp_edge.federation.shared.dedup import MAX_HOPS
-from clasp_edge.federation.shared.extensions import MAX_RUN, route_frame
+from clasp_edge.federation.shared.extensions import LARGEST_NUMBER, MAX_RUN, route_frame
 from clasp_edge.federation.shared.mqtt_messages import frames_of, split
 from clasp_edge.federation.shared.policy import Policy
 
@@ -25,6 +25,7 @@ cdef object _route_frame = route_frame
 cdef object _UNKNOWN = object()
 cdef int _MAX_HOPS = MAX_HOPS
 cdef Py_ssize_t _MAX_RUN = MAX_RUN
+cdef uint64_t _LARGEST_NUMBER = LARGEST_NUMBER
 
 
 @cython.final
@@ -148,13 +149,16 @@ def sets_among(list items not None):
 # ---- what is sent ----
 
 def with_routes(list items not None, bint tells_mqtt):
-    """Their frames, with a ROUTE before each run of one origin and of consecutive numbers."""
+    """Their frames, with a ROUTE before each run of one origin and of consecutive numbers. A number that no ROUTE may
+    have, from somebody who says more than it has announced, is none: the neighbour would end this link for it."""
     cdef Item item, first
+    cdef uint64_t number
     cdef Py_ssize_t begin = 0, end, step, count = len(items)
     cdef list frames = []
     while begin < count:
         first = items[begin]
-        step = 1 if first.number else 0
+        number = first.number if first.number <= _LARGEST_NUMBER else 0
+        step = 1 if number else 0
         end = begin + 1
         while end < count and end - begin < _MAX_RUN:
             item = items[end]
@@ -163,7 +167,7 @@ def with_routes(list items not None, bint tells_mqtt):
             if item.route is not first.route and item.route != first.route:
                 break
             end += 1
-        frames.append(_route_frame(first.route, first.number, end - begin))
+        frames.append(_route_frame(first.route, number, end - begin))
         while begin < end:
             item = items[begin]
             begin += 1

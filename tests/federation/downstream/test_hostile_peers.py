@@ -16,7 +16,7 @@ from support.live import put, subscribe
 
 from clasp_edge import wire
 from clasp_edge.federation.shared.dedup import Route
-from clasp_edge.federation.shared.extensions import digest_frame, peer_frame, route_frame
+from clasp_edge.federation.shared.extensions import LARGEST_NUMBER, digest_frame, peer_frame, route_frame
 from clasp_edge.federation.shared.versions import LAST_EPOCH, Version
 from clasp_edge.wire import FederationOp, FederationSync, Publish, Set, SignalType
 from clasp_edge.wire.frame import HEADER_BYTES
@@ -160,3 +160,20 @@ def test_nobody_speaks_for_another_box(hub: Daemon, edge: Daemon) -> None:
         heard = [desk.recv_until(Publish, 30).value for _ in range(40)]
         assert heard == list(range(40))
         hostile.close()
+
+
+def test_numbers_that_no_log_reaches_end_no_link_but_the_liars(hub: Daemon, edge: Daemon) -> None:
+    """It announces the last number there is, and says more than it has announced: others are told all of it."""
+    await_value(edge, "/desk/299", 299, 30.0)
+    with client(hub) as desk, client(edge) as here:
+        subscribe(here, "/desk/cue")
+        hostile = peer(hub, "counter")
+        hostile.send_raw(route_frame(Route("hostile", EPOCH, 0), LARGEST_NUMBER, 1))
+        for number in range(3):
+            hostile.send(Publish("/desk/cue", signal=SignalType.EVENT, value=number))
+            hostile.send(wire.Ping())
+            hostile.recv_until(wire.Pong)
+        desk.send(Publish("/desk/cue", signal=SignalType.EVENT, value=3))
+        assert [here.recv_until(Publish, 30).value for _ in range(4)] == [0, 1, 2, 3]
+        hostile.close()
+    assert "cannot be understood" not in edge.stderr

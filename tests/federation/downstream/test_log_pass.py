@@ -3,9 +3,14 @@ bounded."""
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import deque
 from collections.abc import Callable
+from random import Random
 
+import pytest
+
+from clasp_edge.federation.downstream import log_pass as module
 from clasp_edge.federation.downstream.log_pass import MAX_INTEREST_BYTES, LogPass
 from clasp_edge.federation.shared.dedup import Route
 from clasp_edge.federation.shared.queue import Item, Part
@@ -176,7 +181,32 @@ def test_what_is_remembered_of_addresses_is_bounded_in_bytes() -> None:
     one.count(routers[0], routers[0], lambda: counted.append(True))
     while later.waiting:
         later.run(1)
-        held = sum(250 + len(address) + 8 * len(links) for (address, _), links in one._interest.items())
+        held = sum(250 + len(address) for address, _ in one._interest)
         most = max(most, held)
     assert counted == [True]
     assert MAX_INTEREST_BYTES // 4 < most <= MAX_INTEREST_BYTES
+
+
+@pytest.mark.parametrize("kinds", [1, 100_000], ids=["all of one kind", "each address carried by others"])
+def test_the_bound_is_what_it_really_takes(monkeypatch: pytest.MonkeyPatch, kinds: int) -> None:
+    """With which of them a route leads back to: that is remembered beside them."""
+    monkeypatch.setattr(module, "MAX_INTEREST_BYTES", 1 << 20)
+    chance = Random(1)
+    routers = [Router() for _ in range(100)]
+    some = [[router for router in routers if chance.random() < 0.7] for _ in range(min(kinds, 1500))]
+    later = Later()
+    one = LogPass(
+        Pages([], later), lambda address: list(some[int(address[3:]) % len(some)]), lambda: 1, lambda run: RUN, later
+    )  # type: ignore[arg-type]
+    for router in routers:
+        one.attach(router)
+    written = records(1500)
+    tracemalloc.start()
+    try:
+        at_first, most = tracemalloc.get_traced_memory()[0], 0
+        for begin in range(0, 1500, 50):
+            one._made(begin, written[begin : begin + 50])
+            most = max(most, tracemalloc.get_traced_memory()[0] - at_first)
+    finally:
+        tracemalloc.stop()
+    assert 100_000 < most <= 1.2 * (1 << 20)
