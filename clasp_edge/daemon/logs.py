@@ -25,7 +25,7 @@ def set_up(level: str) -> None:
     handler: logging.Handler
     if not goes_to_journal():
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter(TEXT))
+        handler.setFormatter(OneLine(TEXT))
     elif (send := _sender()) is not None:
         handler = JournalHandler(send)
     else:
@@ -64,7 +64,7 @@ class JournalHandler(logging.Handler):
     def __init__(self, send: Callable[..., None]) -> None:
         super().__init__()
         self._send = send
-        self.setFormatter(logging.Formatter("%(message)s"))
+        self.setFormatter(OneLine("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -87,7 +87,18 @@ class JournalHandler(logging.Handler):
             self.handleError(record)
 
 
-class _PrefixedFormatter(logging.Formatter):
+class OneLine(logging.Formatter):
+    """What a message says is one line, whoever has chosen the words: a name or an error's text of somebody else neither
+    looks like another entry nor moves a terminal's cursor. A traceback below it keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # the name logging.Formatter has
+        line = super().formatMessage(record)
+        if line.isprintable():
+            return line
+        return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+
+
+class _PrefixedFormatter(OneLine):
     """Each line with its priority in front, which the journal takes off (sd-daemon(3))."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -35,7 +35,11 @@ try:
     1 / 0
 except ZeroDivisionError:
     log.exception("broken: %s", "arithmetic")
+log.warning("peer %s: refused there: %s", "box", "no\\n<2>forged\\x1b[2J")
 """
+
+SAID = r"clasp_edge.router: peer box: refused there: no\n<2>forged\x1b[2J"
+"""One line, whatever a peer has said."""
 
 MOUNTED = """
 mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && mount --bind "$1" /run/systemd/journal && shift &&
@@ -75,6 +79,7 @@ def test_text_for_people_elsewhere(tmp_path: Path) -> None:
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO clasp_edge\.router: <desk>: connected\n", text)
     assert "ERROR clasp_edge.router: broken: arithmetic\nTraceback" in text
     assert "not this" not in text
+    assert text.endswith(f" WARNING {SAID}\n")
 
 
 def test_lines_with_a_priority_where_the_library_is_missing(tmp_path: Path) -> None:
@@ -87,7 +92,8 @@ def test_lines_with_a_priority_where_the_library_is_missing(tmp_path: Path) -> N
         "<3>clasp_edge.router: broken: arithmetic",
         "<3>Traceback (most recent call last):",
     ]
-    assert all(line.startswith("<3>") for line in lines[1:])
+    assert all(line.startswith("<3>") for line in lines[1:-1])
+    assert lines[-1] == f"<4>{SAID}"
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
