@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -100,11 +101,13 @@ def test_what_json_has_no_words_for_is_tagged_and_read_again(
 def test_backup_replaces_files_and_neither_links_nor_pipes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     real, link, pipe = tmp_path / "real", tmp_path / "link", tmp_path / "pipe"
     real.write_text("old")
+    real.chmod(0o600)
     link.symlink_to(real)
     os.mkfifo(pipe)
     assert printed(capsys, "backup", str(link), "/o/one")[0] == 0
     assert link.is_symlink()
     assert '"/o/one"' in real.read_text()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600  # nobody reads it who could not before
     read: list[str] = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
