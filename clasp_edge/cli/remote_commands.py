@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import secrets
 import stat
@@ -27,7 +28,8 @@ EXIT_OK = 0
 EXIT_REFUSED = 1
 EXIT_NOT_REACHED = 3
 
-BUNDLE_BYTES = 60_000
+LATEST_S = 9e12
+"""A time beyond it has no form on the wire."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -277,12 +279,14 @@ def _bundle(remote: Remote, arguments: argparse.Namespace) -> int:
 
 
 def _when(text: str) -> float:
-    """Unix time of "+2.5", "-60" or a number of seconds since 1970."""
+    """Unix time of "+2.5", "-60" or a number of seconds since 1970; before that nothing was."""
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f'"{text}" is no time; seconds from now such as +2.5 or -60, or Unix time') from None
-    return time.time() + number if text[0] in "+-" else number
+        number = math.nan
+    if not abs(number) < LATEST_S:
+        raise ValueError(f'"{text}" is no time; seconds from now such as +2.5 or -60, or Unix time')
+    return max(0.0, time.time() + number if text.strip()[0] in "+-" else number)
 
 
 def _replay(remote: Remote, arguments: argparse.Namespace) -> int:
@@ -346,6 +350,10 @@ def _restore(remote: Remote, arguments: argparse.Namespace) -> int:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ValueError(f"{arguments.file}: line {number} is no param") from None
         if matches:
+            try:
+                wire.encode(wire.Set(address, value))
+            except ValueError as error:
+                raise ValueError(f"{arguments.file}: line {number}: {error}") from None
             wanted[address] = value
     there = {param.address: param.value for param in remote.state(arguments.pattern)}
     changes = {address: value for address, value in wanted.items() if not _same(there.get(address, wire.ABSENT), value)}

@@ -3,6 +3,7 @@ no words for. And routers that hang."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -96,6 +97,16 @@ def test_what_json_has_no_words_for_is_tagged_and_read_again(
     shown = printed(capsys, "restore", scene, "--yes")[1].splitlines()
     assert shown == ['/o/bytes: 1 -> {"$bytes": "00ff"}', "/o/one: 1 -> 1.0", "2 of 4 params change"]
     assert printed(capsys, "get", "/o/bytes")[1] == '{"$bytes": "00ff"}\n'
+
+
+@pytest.mark.parametrize("words", ["bundle - --at +inf", "bundle - --at nan", "replay --from inf", "replay --to 1e300"])
+def test_what_is_no_time_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("set /o/at 1\n"))
+    status, told, said = printed(capsys, *words.split())
+    assert (status, told) == (1, "")
+    assert said.startswith(f'clasp-edge: "{words.rpartition(" ")[2]}" is no time')
 
 
 def test_backup_replaces_files_and_neither_links_nor_pipes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -218,6 +229,12 @@ def test_nobody_is_asked_where_input_is_closed(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     assert printed(capsys, "restore", "-")[0] == 1
+    # What a router could not be told is said before anything is set.
+    large = '{"address": "/o/first", "value": 1}\n{"address": "/o/large", "value": 99999999999999999999}\n'
+    monkeypatch.setattr("sys.stdin", io.StringIO(large))
+    found = printed(capsys, "restore", "-", "--yes")
+    assert found == (1, "", "clasp-edge: -: line 2: an integer value is an i64, not 99999999999999999999\n")
+    assert printed(capsys, "get", "/o/first")[0] == 1
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = "ws://{}:{}".format(*nobody.getsockname())
