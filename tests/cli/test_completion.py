@@ -14,6 +14,7 @@ from support.console import clasp_edge
 from support.daemon import Daemon
 from support.live import put
 
+from clasp_edge import wire
 from clasp_edge.cli import completion
 from clasp_edge.cli.arguments import parser
 from clasp_edge.cli.main import main
@@ -67,6 +68,9 @@ def filled() -> Iterator[Daemon]:
         client.sync()
         for address in ("/stage/lamp/1", "/stage/lamp/2", "/stage/fader", "/stage/fader/1", "/x:y/z", EVIL):
             put(client, address, 1)
+        for number in range(300):
+            client.send(wire.Set(f"/many/n{number}", 1), qos=0)
+        client.sync()
         yield running
 
 
@@ -86,6 +90,7 @@ def test_addresses_are_those_of_the_router(
     assert offered("set", "--ttl", "5", "/stage/lamp/1") == ["/stage/lamp/1"]
     assert offered("get", "--url", "ws://127.0.0.1:1", "/stage/") == []
     assert offered("get", "--url", filled.ws_url, "stage") == []
+    assert offered("get", "/many/n29") == ["/many/n29", *(f"/many/n29{digit}" for digit in range(10))]
     assert set(offered("get", "")) >= {"/stage/", "/x:y/"}
     # As bash asks, which has split what it was given at colons.
     program = tmp_path / "clasp-edge"

@@ -97,6 +97,14 @@ def test_what_json_has_no_words_for_is_tagged_and_read_again(
     shown = printed(capsys, "restore", scene, "--yes")[1].splitlines()
     assert shown == ['/o/bytes: 1 -> {"$bytes": "00ff"}', "/o/one: 1 -> 1.0", "2 of 4 params change"]
     assert printed(capsys, "get", "/o/bytes")[1] == '{"$bytes": "00ff"}\n'
+    # A map that somebody has named so is no fault of the scene.
+    maps = '{"$bytes": "zz", "x": [{"$float": "warm"}, {"$bytes": 5}]}', '{"$bytes": "zz"}'
+    for text in maps:
+        assert printed(capsys, "set", "/o/one", text)[0] == 0
+        assert printed(capsys, "get", "/o/one")[1] == f"{text}\n"
+        assert printed(capsys, "backup", scene, "/o/*")[0] == 0
+        assert printed(capsys, "restore", scene, "--dry-run")[1] == "0 of 4 params change\n"
+    assert printed(capsys, "set", "/o/one", "1.0")[0] == 0
 
 
 @pytest.mark.parametrize("words", ["bundle - --at +inf", "bundle - --at nan", "replay --from inf", "replay --to 1e300"])
