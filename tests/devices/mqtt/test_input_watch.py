@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import resource
@@ -159,7 +160,7 @@ def test_without_a_free_descriptor_clients_are_read_all_the_same(when: str) -> N
             os.close(free)
             # The lowest one that is free is the first that is forbidden.
             resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
-            with pytest.raises(OSError, match="Too many open files"):
+            with contextlib.suppress(OSError):  # too many open files
                 while True:
                     fillers.append(os.dup(client.fileno()))
 
