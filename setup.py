@@ -86,6 +86,8 @@ class Announced(build_ext):
 # What nobody uses of a compiled class (copies by pickle, signatures in docstrings, functions with a dictionary) is a
 # seventh of the C code.
 options = {"language_level": 3, "embedsignature": False, "auto_pickle": False, "binding": False}
+# Each line of the source as a comment in the C code: only for whoever reads that.
+options["emit_code_comments"] = False
 # Only code written with raw memory in mind goes without Python's index checks.
 unchecked = {"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
 jobs = os.cpu_count() or 1

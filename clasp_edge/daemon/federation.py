@@ -24,8 +24,8 @@ from clasp_edge.wire import ErrorCode, MessageType, Value
 
 if TYPE_CHECKING:
     from clasp_edge.console.why import Finding
+    from clasp_edge.federation.downstream.peer import Peer
     from clasp_edge.federation.downstream.peer_handlers import PeerHandlers
-    from clasp_edge.federation.downstream.peers import Peer
     from clasp_edge.federation.downstream.router_ids import RouterIds
     from clasp_edge.federation.shared.dedup import Seen
     from clasp_edge.federation.shared.dedup_recovery import DedupRecovery

@@ -17,6 +17,8 @@ from clasp_edge.dataplane import Strategy, Verdict
 from clasp_edge.wire import Ack, ParamValue, Publish, Set, Snapshot, decode_payload, decode_value
 from clasp_edge.wire.pattern import Pattern
 
+Addresses = set[bytes]
+
 CAPACITY = 4
 CLIENTS = 3
 
@@ -246,7 +248,7 @@ class PlaneMachine(RuleBasedStateMachine):
             assert not {address for address in self.must_see if not self.params[address].at_once}
             self.must_see = set()
 
-    def check_read(self, payload: bytes, expected: set[bytes] | None) -> set[bytes]:
+    def check_read(self, payload: bytes, expected: Addresses | None) -> Addresses:
         """Compare each line of a SNAPSHOT payload with the model; returns the addresses."""
         snapshot = decode_payload(payload)
         assert isinstance(snapshot, Snapshot)

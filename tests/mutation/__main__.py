@@ -34,8 +34,10 @@ ROOMS = {
     "journal": ["tests/journal"],
 }
 
-LONGEST_S = 300
-"""A mutant that goes round in circles is noticed after so long."""
+SHORTEST_LIMIT_S = 300
+"""A mutant that goes round in circles is noticed after so long, or SLOWER times as long as the tests take without."""
+
+SLOWER = 5
 
 
 def copy_of_the_checkout(target: Path) -> None:
@@ -50,7 +52,7 @@ def copy_of_the_checkout(target: Path) -> None:
         shutil.copy2(source, copy, follow_symlinks=False)
 
 
-def annotations(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def annotated(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Where a file's annotations begin and end: (line, column) each. Nobody evaluates them."""
     found: list[ast.expr | None] = []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -68,16 +70,16 @@ def annotations(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 def mutants(paths: list[Path], database: Path) -> Iterator[MutationSpec]:
     """All that cosmic-ray would make of these files."""
     with use_db(database, mode=WorkDB.Mode.create) as work:
-        init(paths, work, {})
+        init(paths, work, {})  # type: ignore[operator]
         for item in work.work_items:
             (mutation,) = item.mutations
-            ignored = annotations(Path(mutation.module_path))
+            ignored = annotated(Path(mutation.module_path))
             if not any(begin <= mutation.start_pos < end for begin, end in ignored):
                 yield mutation
 
 
-def noticed(tests: list[str], tree: Path) -> bool:
-    """Whether a test fails, or they come to no end."""
+def noticed(tests: list[str], tree: Path, limit_s: float | None) -> bool:
+    """Whether a test fails, or they come to no end in `limit_s`."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "EXAMPLES": "few"}
     try:
@@ -86,7 +88,7 @@ def noticed(tests: list[str], tree: Path) -> bool:
                 command,
                 cwd=tree,
                 env=environment,
-                timeout=LONGEST_S,
+                timeout=limit_s,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
@@ -102,15 +104,17 @@ def try_room(room: str, tests: list[str], tree: Path, number: int, seed: int) ->
     paths = [path for path in sorted((tree / "clasp_edge" / room).glob("**/*.py")) if path.stem not in compiled]
     everything = list(mutants(paths, tree / "mutants.sqlite"))
     sample = random.Random(seed).sample(everything, min(number, len(everything)))
-    if noticed(tests, tree):
+    began = time.monotonic()
+    if noticed(tests, tree, None):
         raise SystemExit(f"{room}: the tests fail as it is")
+    limit_s = max(SHORTEST_LIMIT_S, SLOWER * (time.monotonic() - began))
     survivors = 0
     began = time.monotonic()
     for mutation in sample:
         operator = get_operator(mutation.operator_name)(**mutation.operator_args)
         path = Path(mutation.module_path)
         with use_mutation(path, operator, mutation.occurrence) as (before, after):
-            if after is None or noticed(tests, tree):
+            if after is None or noticed(tests, tree, limit_s):
                 continue
         survivors += 1
         line = mutation.start_pos[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from support.client import Client, Closed
@@ -305,13 +305,13 @@ def test_line_10_refused_tokens(secured: Crowd, token: str | None, code: int, te
 
 
 @pytest.fixture(scope="module")
-def secured_daemon():
+def secured_daemon() -> Iterator[Daemon]:
     with Daemon(config=TOKENS, messages_per_second=50) as daemon:
         yield daemon
 
 
 @pytest.fixture
-def secured(secured_daemon: Daemon):
+def secured(secured_daemon: Daemon) -> Iterator[Crowd]:
     crowd = Crowd(secured_daemon)
     yield crowd
     crowd.leave()

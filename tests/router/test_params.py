@@ -55,7 +55,7 @@ def test_revision_zero_is_a_revision(clients: Crowd, base: str) -> None:
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=values)
 def test_any_value_comes_back_as_it_was(clients: Crowd, value: wire.Value) -> None:
-    client, reader = _pair(clients)
+    client, reader = clients.pair()
     address = f"{fresh()}/v"
     subscribe(reader, address)
     put(client, address, value)
@@ -63,12 +63,6 @@ def test_any_value_comes_back_as_it_was(clients: Crowd, value: wire.Value) -> No
     stored = get(client, address)
     assert stored is not None
     assert wire.encode_value(delivered.value) == wire.encode_value(stored.value) == wire.encode_value(value)
-
-
-def _pair(crowd: Crowd) -> tuple[Client, Client]:
-    if not hasattr(crowd, "pair"):
-        crowd.pair = (crowd.tcp(), crowd.tcp())
-    return crowd.pair
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,6 @@ def test_elsewhere_the_last_writer_wins(strategic: Crowd, base: str) -> None:
 @pytest.fixture(scope="module", params=[0, 2], ids=["server-wide off", "server-wide 2 s"])
 def mortal_daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
     with Daemon(sets={"state.param_ttl_s": request.param}) as daemon:
-        daemon.ttl_s = request.param
         yield daemon
 
 
@@ -208,7 +207,7 @@ def test_the_server_wide_lifetime_and_never(mortal: Crowd, base: str) -> None:
     client = mortal.ws()
     put(client, f"{base}/plain", 1)
     put(client, f"{base}/kept", 1, ttl=Ttl(TtlMode.NEVER))
-    if mortal.daemon.ttl_s:
+    if mortal.daemon.sets["state.param_ttl_s"]:
         assert 1.9 < lifetime_s(client, f"{base}/plain") < 3.5
     else:
         time.sleep(2.5)

@@ -43,12 +43,19 @@ class Crowd:
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self._clients: list[Client] = []
+        self._pair: tuple[TcpClient, TcpClient] | None = None
 
     def ws(self, name: str = "test", *, token: str | None = None, greet: bool = True) -> WsClient:
         return self._joined(WsClient(self.daemon.ws_url), name, token, greet)
 
     def tcp(self, name: str = "test", *, token: str | None = None, greet: bool = True) -> TcpClient:
         return self._joined(TcpClient(self.daemon.tcp_address), name, token, greet)
+
+    def pair(self) -> tuple[TcpClient, TcpClient]:
+        """The same two clients each time: for the many examples of one test."""
+        if self._pair is None:
+            self._pair = self.tcp(), self.tcp()
+        return self._pair
 
     def leave(self) -> None:
         """Close whoever is still connected."""

@@ -31,7 +31,6 @@ from clasp_edge.devices.mqtt_bridge.events import (
 from clasp_edge.devices.mqtt_bridge.exchange import KINDS, SIGNALS, Exchange
 from clasp_edge.devices.mqtt_bridge.expiries import Expiries
 from clasp_edge.devices.mqtt_bridge.handover import Handover
-from clasp_edge.devices.mqtt_bridge.journal_place import Log
 from clasp_edge.devices.mqtt_bridge.link import Link
 from clasp_edge.devices.mqtt_bridge.loops import BLOCKED_S, LoopBreaker, Trails
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping, MappingError, MappingTable
@@ -41,6 +40,7 @@ from clasp_edge.devices.mqtt_bridge.resync import Resync
 from clasp_edge.devices.mqtt_bridge.status import Status
 from clasp_edge.devices.mqtt_bridge.versions import Versions
 from clasp_edge.devices.values import payload_of, use_in_dataplane
+from clasp_edge.journal.followed_log import Log
 from clasp_edge.wire import (
     Absent,
     MessageType,

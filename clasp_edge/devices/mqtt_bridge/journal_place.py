@@ -9,34 +9,13 @@ from __future__ import annotations
 import logging
 from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from clasp_edge.journal.cursor_names import BRIDGE
+from clasp_edge.journal.cursors import Logged
+from clasp_edge.journal.followed_log import READ_BYTES, READ_RECORDS, RETRY_S, Log
 
 log = logging.getLogger("clasp_edge.bridge")
-
-READ_RECORDS = 512
-READ_BYTES = 128 * 1024
-"""Of the log in one reading: a few milliseconds of work."""
-
-RETRY_S = 1.0
-"""After a reading has failed."""
-
-
-class Log(Protocol):
-    """What is needed of a journal (`journal.journal.Journal`)."""
-
-    @property
-    def last_sequence(self) -> int: ...
-    def cursor(self, name: str) -> int: ...
-    def cursors(self) -> Mapping[str, int]: ...
-    def set_cursor(self, name: str, sequence: int) -> None: ...
-    def log_whole_messages(self, who: str, whole: bool) -> None: ...
-    def waited_s(self, record: Any) -> int: ...
-    def fetch_after(
-        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[Any], None]
-    ) -> None: ...  # fmt: skip
 
 
 class JournalPlace:
@@ -81,7 +60,7 @@ class JournalPlace:
             self._log.set_cursor(self._name, self._rested_at)
         self._rested_at = self._log.last_sequence
 
-    def read(self, take: Callable[[Any], None], finished: Callable[[], None]) -> None:
+    def read(self, take: Callable[[Logged], None], finished: Callable[[], None]) -> None:
         """`take` each record from there to the end of the log, and say when that was all; at once or later."""
         at = self._log.cursor(self._name)
 
@@ -89,7 +68,7 @@ class JournalPlace:
             if not self._closed:
                 self._log.fetch_after(at, READ_RECORDS, READ_BYTES, have)
 
-        def have(result: Sequence[Any] | Exception) -> None:
+        def have(result: list[Logged] | Exception) -> None:
             nonlocal at
             if self._closed:
                 return

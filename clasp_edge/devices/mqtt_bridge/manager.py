@@ -14,7 +14,7 @@ from random import Random
 from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.config.model import Config
 from clasp_edge.devices.mqtt_bridge.bridge import Bridge
-from clasp_edge.devices.mqtt_bridge.journal_place import Log
+from clasp_edge.journal.followed_log import Log
 from clasp_edge.router.router import Router
 from clasp_edge.wire import Value
 

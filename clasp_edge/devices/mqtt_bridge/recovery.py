@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from clasp_edge.devices.mqtt_bridge.events import CLEARING
-from clasp_edge.devices.mqtt_bridge.journal_place import JournalPlace, Log
+from clasp_edge.devices.mqtt_bridge.journal_place import JournalPlace
 from clasp_edge.devices.mqtt_bridge.mapping import MappingTable
 from clasp_edge.devices.mqtt_bridge.queue import Record
 from clasp_edge.devices.values import payload_of
+from clasp_edge.journal.followed_log import Log
 from clasp_edge.wire import Absent, Publish, Set, ValueType, decode
 from clasp_edge.wire.frame import HEADER_BYTES
 

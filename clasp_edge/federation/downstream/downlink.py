@@ -20,8 +20,9 @@ from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
 from clasp_edge.federation.shared.policy import Policies, Policy
-from clasp_edge.federation.shared.queue import LinkQueue, Log
+from clasp_edge.federation.shared.queue import LinkQueue
 from clasp_edge.federation.shared.sender import BYTES_AT_ONCE, PeerSender
+from clasp_edge.journal.followed_log import Log
 from clasp_edge.router.subscribe import drop_subscriptions
 from clasp_edge.wire import SignalType
 

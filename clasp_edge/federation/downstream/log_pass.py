@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from clasp_edge.federation.downstream.log_records import Records, Waiting
 from clasp_edge.federation.shared.batches import Item, frame_bytes
 from clasp_edge.federation.shared.dedup import Route
-from clasp_edge.federation.shared.queue import READ_BYTES, Log, Part
+from clasp_edge.federation.shared.queue import Part
+from clasp_edge.journal.followed_log import READ_BYTES, Log
 
 if TYPE_CHECKING:
     from clasp_edge.journal.cursors import Logged

@@ -49,12 +49,16 @@ cdef class Records:
     cdef uint64_t number            # of the record at its router of origin
     cdef list plain                 # of the record's links, those that its way does not lead back to,
     cdef list doubtful              # and the others
-    cdef object plain_of, plain_on  # the links and the route that these are of
+    cdef object plain_of            # the links that these are of
+    cdef dict divided               # as these by the identity of a list of links, which it keeps, for one route:
+    cdef object divided_on
 
     def __init__(self, carried_by, dict known not None, of_run):
         self.carried_by = carried_by
         self.known = known
         self.of_run = of_run
+        self.divided = {}
+        self.divided_on = None
         self.signal = self.way = self.run = self.route = self.links = self.plain_of = None
 
     cdef object links_of(self, tuple record):
@@ -75,17 +79,28 @@ cdef class Records:
             self.route = route_by(way) if way else self.of_run(run)
             self.way, self.run = way, run
         self.number = record[WAY_NUMBER] if way else record[NUMBER]
-        if self.links is not self.plain_of or self.route is not self.plain_on:
-            self.plain, self.doubtful = [], []
-            origin, _, hops, via, _ = self.route
-            for link in self.links:
-                neighbour = link.neighbour
-                if hops >= _MAX_HOPS or neighbour == via or neighbour == origin:
-                    self.doubtful.append(link)
-                else:
-                    self.plain.append(link)
-            self.plain_of, self.plain_on = self.links, self.route
+        if self.route is not self.divided_on:
+            self.divided.clear()
+            self.divided_on = self.route
+            self.plain_of = None
+        if self.links is not self.plain_of:
+            found = self.divided.get(id(self.links))
+            if found is None:
+                found = self.divided[id(self.links)] = self._divide()
+            self.plain_of, self.plain, self.doubtful = found
         return 0
+
+    cdef tuple _divide(self):
+        """The links, and of them those that the route does not lead back to, and the others."""
+        cdef list plain = [], doubtful = []
+        origin, _, hops, via, _ = self.route
+        for link in self.links:
+            neighbour = link.neighbour
+            if hops >= _MAX_HOPS or neighbour == via or neighbour == origin:
+                doubtful.append(link)
+            else:
+                plain.append(link)
+        return self.links, plain, doubtful
 
     def tell(self, list records not None, dict told not None, on_fault):
         """Append what each link is told of the records to its list in `told`; `on_fault(record, error)` hears of one

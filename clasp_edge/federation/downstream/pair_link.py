@@ -17,8 +17,8 @@ from clasp_edge.wire.pattern import Pattern
 if TYPE_CHECKING:
     from clasp_edge.federation.downstream.downlink import Downlink
     from clasp_edge.federation.shared.pair import Pair
-    from clasp_edge.federation.shared.queue import Log
     from clasp_edge.federation.shared.sender import PeerSender
+    from clasp_edge.journal.followed_log import Log
     from clasp_edge.router.session import Session
     from clasp_edge.wire import FederationSync
 

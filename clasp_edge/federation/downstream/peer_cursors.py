@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from clasp_edge.federation.shared.dedup import LONGEST_ID
-from clasp_edge.federation.shared.queue import Log
 from clasp_edge.journal.cursor_names import PEER, UPLINK
+from clasp_edge.journal.followed_log import Log
 
 if TYPE_CHECKING:
     from clasp_edge.router.router import Router

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane.account import Charge
 from clasp_edge.dataplane.trie import subscription_bytes
-from clasp_edge.federation.downstream.peers import CONFLICT, Peers, pattern_bytes, writable
+from clasp_edge.federation.downstream.declared import pattern_bytes, writable
+from clasp_edge.federation.downstream.peers import CONFLICT, Peers
 from clasp_edge.federation.shared.extensions import lifetimes_frame
 from clasp_edge.federation.shared.namespace import READ_AT_ONCE, Namespaces, read_in_parts, read_pattern
 from clasp_edge.federation.shared.unpack import snapshot_params

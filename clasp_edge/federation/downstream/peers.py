@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
@@ -16,25 +16,23 @@ from clasp_edge.dataplane import Verdict
 from clasp_edge.dataplane.account import Charge
 from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.dataplane.reserved import RESERVED
-from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.federation.downstream.box_states import BoxStates
+from clasp_edge.federation.downstream.declared import not_writable, pattern_bytes
 from clasp_edge.federation.downstream.digests import answer_digest
 from clasp_edge.federation.downstream.downlink import Downlink
 from clasp_edge.federation.downstream.held import Held
 from clasp_edge.federation.downstream.log_pass import LogPass
 from clasp_edge.federation.downstream.pair_link import (
     BoxConfirmations,
-    DownPairLink,
     confirm_to_other,
     join_pair,
     pair_objection,
 )
+from clasp_edge.federation.downstream.peer import MAX_SHOWN_NAME, SHOWN_CHARACTERS, Peer, status_of
 from clasp_edge.federation.downstream.peer_cursors import PeerCursors
 from clasp_edge.federation.downstream.reference_leaf import ReferenceLeaves
-from clasp_edge.federation.downstream.refusals import Refusals
 from clasp_edge.federation.downstream.router_ids import RouterIds
 from clasp_edge.federation.downstream.turns import Turns
-from clasp_edge.federation.shared.agreement import Agreement
 from clasp_edge.federation.shared.dedup import MAX_ORIGIN_BYTES, Arrival, Seen, way_of
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.extensions import (
@@ -47,12 +45,10 @@ from clasp_edge.federation.shared.extensions import (
 )
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.namespace import (
-    READ_AT_ONCE,
     Namespaces,
     Overlaps,
     TooManyComparisons,
     read_in_parts,
-    read_pattern,
 )
 from clasp_edge.federation.shared.pair import Pair
 from clasp_edge.federation.shared.status import PEERS, Params
@@ -64,7 +60,7 @@ from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from clasp_edge.config.model import Journal as JournalConfig
-    from clasp_edge.federation.shared.queue import Log
+    from clasp_edge.journal.followed_log import Log
     from clasp_edge.router.router import Router
     from clasp_edge.router.session import Session
 
@@ -79,45 +75,10 @@ SILENT_US = 10_000_000
 MAX_REMEMBERED = 1000
 """Routers that are gone but still have a state to show."""
 
-MAX_SHOWN_NAME = 64
-
 MAX_SHOWN_BYTES = 1024
 """Of the patterns of a router that is gone."""
 
-_PATTERN_BYTES = 400
-
-_SHOWN_CHARACTERS = 256
-"""How much of a pattern an ERROR repeats."""
-
 _ODD = re.compile(r"[^A-Za-z0-9_.-]")
-
-
-class Peer:
-    """A router that is here, or was; where it has several links to us, one of these."""
-
-    def __init__(
-        self, router_id: str, link: int, instance: int, session: Session, owns: Namespaces, arrival: Arrival
-    ) -> None:
-        self.arrival = arrival
-        self.router_id = router_id
-        self.link = link
-        self.instance = instance
-        self.session: Session | None = session
-        self.owns = owns
-        self.shares: tuple[str, str] | None = None
-        """A pattern of these that another router owned as well when the later of the two came, and its id."""
-        self.downlink: Downlink | None = None
-        self.pair: DownPairLink | None = None
-        """Where it is the other router of the pair that this one belongs to."""
-        self.confirmations: BoxConfirmations | None = None
-        """Where this router is one of a pair, and it is not."""
-        self.name = session.name
-        self.since_s = session.router.clock.wall_s()
-        self.refusals = Refusals(router_id[:64], session.router.clock.monotonic_s)
-
-    @property
-    def is_here(self) -> bool:
-        return self.session is not None and not self.session.closing
 
 
 class Peers:
@@ -168,8 +129,8 @@ class Peers:
         reason: str | None
         owns = yield from read_in_parts(router_id, message.patterns)
         # Scopes first: what others own, and who they are, is no business of a token that may not write there.
-        if beyond := (yield from _not_writable(session, owns)):
-            code, reason = ErrorCode.SCOPE_FAILURE, f"insufficient scope to own {beyond[0][:_SHOWN_CHARACTERS]}"
+        if beyond := (yield from not_writable(session, owns)):
+            code, reason = ErrorCode.SCOPE_FAILURE, f"insufficient scope to own {beyond[0][:SHOWN_CHARACTERS]}"
             reason += f": the token does not let {router_id[:64]!r} write there"
         else:
             reason = yield from self.objection(session, router_id, instance, owns)
@@ -520,7 +481,7 @@ class Peers:
         if peer.downlink is None or not session.versioned or not is_set:
             return
         if verdict is Verdict.FROM_FUTURE:
-            shown = address[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
+            shown = address[:SHOWN_CHARACTERS].decode("utf-8", "replace")
             text = f"peer {peer.router_id[:64]}: {shown} has a version from the future, the clock there is wrong"
             log.warning("%s", text)
             session.close(CloseCode.POLICY_VIOLATION, text)
@@ -545,7 +506,7 @@ class Peers:
         if text.startswith(LOCK_HELD):
             peer.downlink.unlock(address)
         if writer is not None and writer is not session and not writer.closing:
-            writer.error(code, text[:_SHOWN_CHARACTERS], shown_address(address))
+            writer.error(code, text[:SHOWN_CHARACTERS], shown_address(address))
 
     def same_router(self, holder: bytes, writer: bytes) -> bool:
         """Whether two sessions are links of one router."""
@@ -566,85 +527,15 @@ class Peers:
     def statistics(self) -> dict[str, dict[str, object]]:
         """Who is here or was, by id."""
         return {
-            peer.router_id: {
-                "name": peer.name[:MAX_SHOWN_NAME],
-                "state": "up" if peer.is_here else "down",
-                "kind": "clasp-edge" if peer.instance else "reference",
-                "token": self._ids.subject(peer.router_id),
-                "since": round(peer.since_s, 3),
-                "remote": peer.session.link.remote if peer.session is not None else "",
-                "owns": peer.owns,
-                "shares": f"{peer.shares[0][:_SHOWN_CHARACTERS]} with {peer.shares[1][:64]}" if peer.shares else "",
-                "held": peer.session.held if peer.session is not None else 0,
-                "refused": peer.refusals.count,
-                "last_error": peer.refusals.last,
-                "told": peer.downlink.told if peer.downlink is not None else 0,
-                **_agreement(peer.downlink),
-                **_waiting(peer.downlink),
-            }
+            peer.router_id: status_of(peer, self._ids.subject(peer.router_id))
             # Of several links of one router, one that is up is shown.
             for peer in sorted(self._by_id.values(), key=lambda peer: peer.is_here)
         }
 
 
-def _agreement(downlink: Downlink | None) -> dict[str, object]:
-    found = downlink.agreement if downlink is not None else Agreement()
-    return {
-        "mended": found.mended,
-        "differing": found.differing,
-        "differs": ", ".join(found.names),
-        "pending": found.pending,
-        "awaited": ", ".join(found.waiting),
-    }
-
-
-def _waiting(downlink: Downlink | None) -> dict[str, int]:
-    if downlink is None:
-        return {"drops": 0, "queue": 0}
-    backlog = downlink.backlog
-    drops = sum(downlink.dropped.values()) + (backlog.dropped if backlog is not None else 0)
-    return {"drops": drops, "queue": backlog.depth if backlog is not None else 0}
-
-
 def _keeps_all(journal: JournalConfig) -> bool:
     """Whether whatever is under policy `log` is known again after a restart."""
     return "/**" in journal.patterns and {"event", "timeline"} <= set(journal.signals)
-
-
-def writable(session: Session, declared: Namespaces) -> Generator[None, None, Namespaces]:
-    """What of it the session's token lets it write: of the rest it is told, but it owns none of it. Found in parts."""
-    beyond = frozenset((yield from _not_writable(session, declared)))
-    if not beyond:
-        return declared
-    left = [one for one in declared.patterns if one is not None and one.text.decode() not in beyond]
-    return Namespaces(declared.router_id, [one.text.decode() for one in left], left)
-
-
-def _not_writable(session: Session, declared: Namespaces) -> Generator[None, None, list[str]]:
-    """Those of the patterns that are wholly or in part beyond what the session's token lets it write.
-
-    `/a` beside `/a/**` is not asked about: the second stands for the first in all that owning is about.
-    """
-    granted = session.granted
-    if granted is None:
-        return []
-    found = []
-    for number, pattern in enumerate(declared.patterns, 1):
-        if number % READ_AT_ONCE == 0:
-            yield
-        if pattern is None:
-            continue
-        text = pattern.text.decode()
-        below = f"{text}/**"
-        asked = read_pattern(below) if declared.declares(below) else pattern
-        if asked is not None and not granted.covers("write", asked):
-            found.append(text)
-    return found
-
-
-def pattern_bytes(patterns: Iterable[Pattern | None]) -> int:
-    """What declared patterns take: as a confinement, as a policy and in the trie."""
-    return sum(_PATTERN_BYTES + 2 * subscription_bytes(pattern) for pattern in patterns if pattern is not None)
 
 
 def _shown_first(owns: Namespaces) -> list[str]:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Protocol
 from clasp_edge.callbacks import call_each
 from clasp_edge.config import model
 from clasp_edge.federation.shared.identity import keep_id, kept_id
-from clasp_edge.federation.shared.queue import Log
 from clasp_edge.federation.shared.status import Params
 from clasp_edge.journal.cursor_names import PEER, UPLINK
+from clasp_edge.journal.followed_log import Log
 from clasp_edge.wire import FederationOp, FederationSync, encode
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 from clasp_edge.federation.shared.batches import (
     Item,
@@ -20,12 +20,9 @@ from clasp_edge.federation.shared.batches import (
     unlogged_of,
 )
 from clasp_edge.journal.cursors import Logged
+from clasp_edge.journal.followed_log import READ_BYTES, READ_RECORDS, RETRY_S, Log
 
 log = logging.getLogger("clasp_edge.federation")
-
-READ_RECORDS = 512
-READ_BYTES = 128 * 1024
-"""Of the log in one reading: about two milliseconds of ours, so that live traffic goes on in between."""
 
 RECENT = 4096
 """Messages kept in memory that the log has too."""
@@ -39,9 +36,6 @@ RECORD_HEAD_BYTES = 2
 KEPT_PLACES = 16
 """Places of the last so many seconds of a link, for a neighbour that may have lost what it has acknowledged."""
 
-RETRY_S = 1.0
-"""After a reading of the log has failed."""
-
 
 class Part(NamedTuple):
     """What a link carries of a stretch of the log, in order; `end` is the number of the last record that was looked at.
@@ -53,23 +47,6 @@ class Part(NamedTuple):
 
 Source = Callable[[int, Callable[["Part | Exception"], None]], None]
 """`source(at, then)`: read the log above the number `at`; `then` gets a part of it, at once or later."""
-
-
-class Log(Protocol):
-    """What is needed of a journal (`journal.journal.Journal`)."""
-
-    @property
-    def last_sequence(self) -> int: ...
-    def cursor(self, name: str) -> int: ...
-    def cursors(self) -> Mapping[str, int]: ...
-    def set_cursor(self, name: str, sequence: int) -> None: ...
-    def forget_cursor(self, name: str) -> None: ...
-    def waited_s(self, record: Logged) -> int: ...
-    def log_whole_messages(self, who: str, whole: bool) -> None: ...
-    def when_stored(self, then: Callable[[], None]) -> None: ...
-    def fetch_after(
-        self, sequence: int, limit_records: int, limit_bytes: int, then: Callable[[list[Logged] | Exception], None]
-    ) -> None: ...
 
 
 class _Flight(NamedTuple):

@@ -13,9 +13,9 @@ from clasp_edge.federation.shared.dedup import Seen
 from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.pair import Pair, uplink_of
-from clasp_edge.federation.shared.queue import Log
 from clasp_edge.federation.upstream.box_reporter import BoxCollector, BoxReporter, Summary
 from clasp_edge.federation.upstream.uplink import Uplink
+from clasp_edge.journal.followed_log import Log
 from clasp_edge.router.router import Router
 
 

@@ -28,13 +28,14 @@ from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
 from clasp_edge.federation.shared.policy import PairPolicies, Policies, Policy
-from clasp_edge.federation.shared.queue import LinkQueue, Log
+from clasp_edge.federation.shared.queue import LinkQueue
 from clasp_edge.federation.shared.sender import MESSAGES_AT_ONCE, WINDOW_STORED, PeerSender
 from clasp_edge.federation.shared.status import UplinkStatus
 from clasp_edge.federation.upstream.connector import Connector, DialOptions
 from clasp_edge.federation.upstream.hub_session import HubSession
 from clasp_edge.federation.upstream.tls import TlsOptions
 from clasp_edge.journal.cursor_names import HEARD, HUB, UPLINK
+from clasp_edge.journal.followed_log import Log
 from clasp_edge.router.access import ConfinedAccess
 from clasp_edge.wire import ErrorCode, SignalType
 from clasp_edge.wire.pattern import Pattern

@@ -12,7 +12,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from clasp_edge.devices.osc.decode import OscError, count_messages, decode_message
 from clasp_edge.devices.osc.encode import padded
-from clasp_edge.devices.osc.receiver import unix_time_us
+from clasp_edge.devices.osc.packets import unix_time_us
 from clasp_edge.wire import Value, decode_value
 
 BUNDLE = b"#bundle\0"

@@ -16,7 +16,8 @@ from clasp_edge.federation.upstream import connection as link_module
 from clasp_edge.federation.upstream.ws_connection import MAX_MESSAGE_BYTES
 from clasp_edge.wire import Ping, encode
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 Handler = Callable[[Reader, Writer], Coroutine[Any, Any, None]]
 
 PING = encode(Ping())
