@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote, urlsplit
 
@@ -84,6 +85,7 @@ def _by_http(url: str, parent: str, token: str, ca: str) -> list[str] | None:
     with contextlib.closing(connection):
         found: list[str] = []
         after = ""
+        ends_s = time.monotonic() + TIMEOUT_S
         for _ in range(PAGES):
             try:
                 fields = {"Authorization": f"Bearer {token}"} if token else {}
@@ -98,6 +100,6 @@ def _by_http(url: str, parent: str, token: str, ca: str) -> list[str] | None:
                 after = str(page["next"])
             except (http.client.HTTPException, ConnectionError, ValueError, KeyError, TypeError):
                 return None
-            if not after:
+            if not after or time.monotonic() > ends_s:
                 break
     return found
