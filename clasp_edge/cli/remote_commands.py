@@ -22,6 +22,7 @@ from typing import Any
 from clasp_edge import wire
 from clasp_edge.cli.output import is_of_output
 from clasp_edge.cli.remote import RefusedByRouter, Remote, Unreachable, matcher
+from clasp_edge.cli.status_text import printable
 from clasp_edge.wire.plain import meant, plain
 
 EXIT_OK = 0
@@ -107,11 +108,6 @@ def shown(value: Any) -> str:
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
-def _named(address: str) -> str:
-    """An address as it is shown: nothing in it may move the cursor either."""
-    return address if address.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in address)
-
-
 def _line(found: dict[str, Any]) -> str:
     return shown({key: value for key, value in found.items() if value is not None or key == "value"})
 
@@ -131,7 +127,7 @@ def _get(remote: Remote, arguments: argparse.Namespace) -> int:
             described = {"address": param.address, "value": param.value, "revision": param.revision}
             print(_line(described | {"writer": param.writer, "time": _seconds(param.timestamp)}))
         elif "*" in arguments.pattern:
-            print(f"{_named(param.address)} {shown(param.value)}")
+            print(f"{printable(param.address)} {shown(param.value)}")
         else:
             print(shown(param.value))
     if not params:
@@ -251,8 +247,8 @@ def _told(
     if now is not None:
         clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03} "
     if colours:
-        return f"\x1b[2m{clock}\x1b[0m{kind:7} \x1b[36m{_named(address)}\x1b[0m {shown(value)}"
-    return f"{clock}{kind:7} {_named(address)} {shown(value)}"
+        return f"\x1b[2m{clock}\x1b[0m{kind:7} \x1b[36m{printable(address)}\x1b[0m {shown(value)}"
+    return f"{clock}{kind:7} {printable(address)} {shown(value)}"
 
 
 # ---- several at once ----
@@ -359,7 +355,7 @@ def _restore(remote: Remote, arguments: argparse.Namespace) -> int:
     changes = {address: value for address, value in wanted.items() if not _same(there.get(address, wire.ABSENT), value)}
     for address, value in changes.items():
         before = shown(there[address]) if address in there else "(none)"
-        print(f"{_named(address)}: {before} -> {shown(value)}")
+        print(f"{printable(address)}: {before} -> {shown(value)}")
     print(f"{len(changes)} of {len(wanted)} params change")
     if arguments.dry_run or not changes:
         return EXIT_OK
@@ -372,7 +368,7 @@ def _restore(remote: Remote, arguments: argparse.Namespace) -> int:
         except RefusedByRouter as refusal:
             # One that is locked does not keep the others from being set.
             refused += 1
-            print(f"clasp-edge: {_named(address)}: {refusal}", file=sys.stderr)
+            print(f"clasp-edge: {printable(address)}: {refusal}", file=sys.stderr)
     if refused:
         print(f"clasp-edge: {refused} of {len(changes)} params were not set", file=sys.stderr)
     return EXIT_REFUSED if refused else EXIT_OK
