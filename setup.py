@@ -22,26 +22,12 @@ COMPILED_AS_IT_IS = [
 
 CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 
-# Run at start-up, for a replay, for an operator or once per subscription, or mostly calls of Python: gcc's -Og compiles
-# them in half the time of -O2.
+# Used at start-up or for a replay, or mostly calls of Python: compiled in two thirds of the time.
 RARELY_RUN = {
-    *COMPILED_PYTHON,
+    "clasp_edge/dataplane/system.pyx",
+    "clasp_edge/journal/log_scan.pyx",
+    "clasp_edge/journal/restore.pyx",
     *COMPILED_AS_IT_IS,
-    *(
-        f"clasp_edge/{name}.pyx"
-        for name in (
-            "dataplane/browse",
-            "dataplane/maps",
-            "dataplane/nearness",
-            "dataplane/system",
-            "devices/mqtt/journaled",
-            "devices/mqtt/shared_group",
-            "federation/shared/unpack",
-            "journal/log_scan",
-            "journal/restore",
-            "journal/summary",
-        )
-    ),
 }
 
 # Line tracing and C assertions cost speed; the sanitiser build of `make fuzz` turns its own flags on by CFLAGS. No -g:
@@ -52,7 +38,7 @@ if os.environ.get("SANITIZE"):  # .ci/sanitized, in a copy of the tree: every ac
     SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     FLAGS = ["-g1", "-fno-omit-frame-pointer", "-Wno-unreachable-code", *SANITIZERS]
 
-# What every SET and PUBLISH goes through: there deeper inlining is worth its compile time.
+# What every message goes through: there deeper inlining is worth its compile time.
 HOT = {
     f"clasp_edge/dataplane/{name}.pyx"
     for name in (
@@ -71,52 +57,11 @@ HOT = {
     )
 }
 
-# What messages of some kinds go through, or all a little. The rest has -O1, which takes two thirds of the time of -O2;
-# with that here as well SET is a twentieth slower.
-WARM = {
-    f"clasp_edge/{name}.pyx"
-    for name in (
-        "dataplane/account",
-        "dataplane/adapter",
-        "dataplane/blocks",
-        "dataplane/bundle",
-        "dataplane/core",
-        "dataplane/held_replies",
-        "dataplane/journal_buffer",
-        "dataplane/mqtt_properties",
-        "dataplane/payload",
-        "dataplane/ring",
-        "dataplane/scan",
-        "dataplane/sink",
-        "dataplane/strategy",
-        "dataplane/trie",
-        "dataplane/view",
-        "dataplane/write_run",
-        "devices/mqtt/context",
-        "devices/mqtt/input_watch",
-        "devices/mqtt/publish_packet",
-        "devices/mqtt/queue",
-        "devices/mqtt/receiver",
-        "devices/mqtt/sender",
-        "devices/mqtt/socket_input",
-        "devices/osc/decode",
-        "devices/osc/packets",
-        "devices/osc/receiver",
-        "federation/downstream/log_records",
-        "federation/shared/batches",
-        "federation/shared/relay",
-        "federation/upstream/incoming",
-        "transports/ws_listener",
-    )
-}
-
 
 def extension(source: str) -> Extension:
     """The module that a .pyx or .py file is compiled into."""
     name = os.path.splitext(source)[0].replace("/", ".")
-    level = "-O1"
-    if not SANITIZERS:
-        level = {source in RARELY_RUN: "-Og", source in WARM: "-O2", source in HOT: "-O3"}.get(True, level)
+    level = "-O1" if source in RARELY_RUN or SANITIZERS else "-O3" if source in HOT else "-O2"
     return Extension(name, [source], extra_compile_args=[level, *FLAGS], extra_link_args=SANITIZERS)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from clasp_edge.cli.status_text import printable
 from clasp_edge.config.model import Config
 from clasp_edge.journal import tools
 from clasp_edge.journal.audit import Kept
@@ -55,4 +56,4 @@ def _print(entry: Entry, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(entry).decode())
     else:
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(entry.time))} {entry.text()}")
+        print(printable(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(entry.time))} {entry.text()}"))

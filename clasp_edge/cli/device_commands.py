@@ -79,19 +79,29 @@ def _value(text: str) -> Any:
 
 
 def _osc_send(arguments: argparse.Namespace) -> int:
-    from pythonosc.osc_message_builder import OscMessageBuilder
+    from pythonosc.osc_message_builder import BuildError, OscMessageBuilder
 
-    message = OscMessageBuilder(arguments.address)
+    try:
+        packet = _osc_message(OscMessageBuilder(arguments.address), arguments)
+    except (BuildError, ValueError) as error:
+        print(f"clasp-edge: it has no form in OSC: {printable(str(error))}", file=sys.stderr)
+        return EXIT_REFUSED
+    host, port = _at(arguments.to)
+    with _udp(host) as sock:
+        sock.sendto(packet, (host, port))
+    return EXIT_OK
+
+
+def _osc_message(message: Any, arguments: argparse.Namespace) -> bytes:
+    """The packet that a builder of python-osc makes of the values. Raises BuildError, ValueError."""
     for text in arguments.values:
         value = _value(text)
         kind = None
         if isinstance(value, int) and not isinstance(value, bool) and not -(2**31) <= value < 2**31:
-            kind = OscMessageBuilder.ARG_TYPE_INT64
+            kind = message.ARG_TYPE_INT64
         message.add_arg(text if isinstance(value, dict) else value, kind)
-    host, port = _at(arguments.to)
-    with _udp(host) as sock:
-        sock.sendto(message.build().dgram, (host, port))
-    return EXIT_OK
+    packet: bytes = message.build().dgram
+    return packet
 
 
 def _udp(host: str) -> socket.socket:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from clasp_edge.cli import audit
 from clasp_edge.cli.output import is_of_output
+from clasp_edge.cli.status_text import printable
 from clasp_edge.config.model import Config
 from clasp_edge.journal import import_export, tools
 from clasp_edge.journal.errors import Damaged, Unavailable
@@ -147,7 +148,7 @@ def _show(record: Record, as_json: bool) -> None:
     revision = f" r{described['revision']}" if "revision" in described else ""
     signal, address, when = described["signal"], described["address"], _when(described["time_s"])
     line = f"{record.number:>9} {when}{clock} {signal:8} {address} = {value}{revision}"
-    print(f"{line}  {record.writer}")
+    print(printable(f"{line}  {record.writer}"))
 
 
 def _stat(arguments: argparse.Namespace, config: Config, directory: Path) -> int:

@@ -23,6 +23,10 @@ TIMEOUT_S = 5.0
 ALIVE_S = 10.0
 """A router that is silent so long while somebody watches is asked whether it is there, and has as long to answer."""
 
+RATE_PAUSE_S = 1.1
+RATE_TRIES = 5
+"""Until there is room for one more within the router's rate."""
+
 QUIET_S = 0.3
 """The reference's snapshots come in pieces without an end: so long after its PONG, or the last piece, there is none."""
 
@@ -142,6 +146,18 @@ class Remote:
         self.send(message)
         found: wire.Ack = self.wait_for(wire.Ack)
         return found
+
+    def acknowledged_at_its_rate(self, message: wire.Message) -> wire.Ack:
+        """The same of one of many: above its rate the router says so at most once a second, and takes none of them
+        meanwhile."""
+        for _ in range(RATE_TRIES):
+            try:
+                return self.acknowledged(message)
+            except RefusedByRouter as refusal:
+                if refusal.code != wire.ErrorCode.RATE_LIMITED:
+                    raise
+            time.sleep(RATE_PAUSE_S)
+        return self.acknowledged(message)
 
     def get(self, address: str) -> wire.ParamValue | None:
         """One param; None where there is none. The reference router says nothing about what it does not have, and

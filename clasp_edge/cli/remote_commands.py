@@ -7,8 +7,12 @@ printed is left to `cli.main`.
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import math
 import os
+import secrets
+import stat
 import sys
 import time
 from collections.abc import Iterable
@@ -18,13 +22,15 @@ from typing import Any
 from clasp_edge import wire
 from clasp_edge.cli.output import is_of_output
 from clasp_edge.cli.remote import RefusedByRouter, Remote, Unreachable, matcher
+from clasp_edge.cli.status_text import printable
 from clasp_edge.wire.plain import meant, plain
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
 EXIT_NOT_REACHED = 3
 
-BUNDLE_BYTES = 60_000
+LATEST_S = 9e12
+"""A time beyond it has no form on the wire."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,6 +75,11 @@ def found_url(arguments: argparse.Namespace) -> str:
     return find_router(arguments.name or url.removeprefix("discover:"), arguments)
 
 
+def _lines_in(text: str) -> Iterable[str]:
+    """Its lines, which end at line feeds alone: in a value there may be what else ends lines for Python, as U+2028."""
+    return io.StringIO(text)
+
+
 def _read(path: str) -> str:
     """What is in a text file; "-" is standard input. Raises OSError, ValueError with the file's name."""
     try:
@@ -90,8 +101,11 @@ def value_of(text: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value as it could be typed."""
-    return json.dumps(plain(value), ensure_ascii=False)
+    """A value as it could be typed. A text comes from anybody: what could move the cursor is escaped as JSON does."""
+    text = json.dumps(plain(value), ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def _line(found: dict[str, Any]) -> str:
@@ -113,7 +127,7 @@ def _get(remote: Remote, arguments: argparse.Namespace) -> int:
             described = {"address": param.address, "value": param.value, "revision": param.revision}
             print(_line(described | {"writer": param.writer, "time": _seconds(param.timestamp)}))
         elif "*" in arguments.pattern:
-            print(f"{param.address} {shown(param.value)}")
+            print(f"{printable(param.address)} {shown(param.value)}")
         else:
             print(shown(param.value))
     if not params:
@@ -232,20 +246,17 @@ def _told(
     clock = ""
     if now is not None:
         clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03} "
-    # An address comes from anybody: nothing in it may move the cursor.
-    named = "".join(c if c.isprintable() else repr(c)[1:-1] for c in address)
     if colours:
-        return f"\x1b[2m{clock}\x1b[0m{kind:7} \x1b[36m{named}\x1b[0m {shown(value)}"
-    return f"{clock}{kind:7} {named} {shown(value)}"
+        return f"\x1b[2m{clock}\x1b[0m{kind:7} \x1b[36m{printable(address)}\x1b[0m {shown(value)}"
+    return f"{clock}{kind:7} {printable(address)} {shown(value)}"
 
 
 # ---- several at once ----
 
 
 def _bundle(remote: Remote, arguments: argparse.Namespace) -> int:
-    lines = _read(arguments.file).splitlines()
     messages: list[wire.Message] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines_in(_read(arguments.file)), 1):
         match line.strip().split(None, 2):
             case ["set", address, value]:
                 messages.append(wire.Set(address, value_of(value)))
@@ -264,12 +275,14 @@ def _bundle(remote: Remote, arguments: argparse.Namespace) -> int:
 
 
 def _when(text: str) -> float:
-    """Unix time of "+2.5", "-60" or a number of seconds since 1970."""
+    """Unix time of "+2.5", "-60" or a number of seconds since 1970; before that nothing was."""
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f'"{text}" is no time; seconds from now such as +2.5 or -60, or Unix time') from None
-    return time.time() + number if text[0] in "+-" else number
+        number = math.nan
+    if not abs(number) < LATEST_S:
+        raise ValueError(f'"{text}" is no time; seconds from now such as +2.5 or -60, or Unix time')
+    return max(0.0, time.time() + number if text.strip()[0] in "+-" else number)
 
 
 def _replay(remote: Remote, arguments: argparse.Namespace) -> int:
@@ -298,15 +311,18 @@ def _backup(remote: Remote, arguments: argparse.Namespace) -> int:
 
 def _write(path: Path, lines: list[str]) -> None:
     """All of it or nothing: a file that is there is replaced when the new one is whole. A device or a pipe is written
-    to, and a link stays one. Raises OSError."""
+    to, a link stays one, and who may read the old one may read the new one. Raises OSError."""
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8") as out:
             out.writelines(lines)
         return
     path = path.resolve()
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
-        with fresh.open("w", encoding="utf-8") as out:
+        # Never one that is there: in a directory that others write to, it could be a link of theirs.
+        with fresh.open("x", encoding="utf-8") as out:
+            if path.exists():
+                os.fchmod(out.fileno(), stat.S_IMODE(path.stat().st_mode))
             out.writelines(lines)
             out.flush()
             os.fsync(out.fileno())
@@ -322,7 +338,7 @@ def _restore(remote: Remote, arguments: argparse.Namespace) -> int:
         raise ValueError("restore - reads standard input, where nobody can be asked: add --yes or --dry-run")
     wanted: dict[str, Any] = {}
     pattern = Pattern(arguments.pattern.encode())
-    for number, line in enumerate(_read(arguments.file).splitlines(), 1):
+    for number, line in enumerate(_lines_in(_read(arguments.file)), 1):
         try:
             row = json.loads(line)
             address, value = row["address"], meant(row["value"])
@@ -330,12 +346,16 @@ def _restore(remote: Remote, arguments: argparse.Namespace) -> int:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ValueError(f"{arguments.file}: line {number} is no param") from None
         if matches:
+            try:
+                wire.encode(wire.Set(address, value))
+            except ValueError as error:
+                raise ValueError(f"{arguments.file}: line {number}: {error}") from None
             wanted[address] = value
     there = {param.address: param.value for param in remote.state(arguments.pattern)}
     changes = {address: value for address, value in wanted.items() if not _same(there.get(address, wire.ABSENT), value)}
     for address, value in changes.items():
         before = shown(there[address]) if address in there else "(none)"
-        print(f"{address}: {before} -> {shown(value)}")
+        print(f"{printable(address)}: {before} -> {shown(value)}")
     print(f"{len(changes)} of {len(wanted)} params change")
     if arguments.dry_run or not changes:
         return EXIT_OK
@@ -344,11 +364,11 @@ def _restore(remote: Remote, arguments: argparse.Namespace) -> int:
     refused = 0
     for address, value in changes.items():
         try:
-            remote.acknowledged(wire.Set(address, value))
+            remote.acknowledged_at_its_rate(wire.Set(address, value))
         except RefusedByRouter as refusal:
             # One that is locked does not keep the others from being set.
             refused += 1
-            print(f"clasp-edge: {address}: {refusal}", file=sys.stderr)
+            print(f"clasp-edge: {printable(address)}: {refusal}", file=sys.stderr)
     if refused:
         print(f"clasp-edge: {refused} of {len(changes)} params were not set", file=sys.stderr)
     return EXIT_REFUSED if refused else EXIT_OK

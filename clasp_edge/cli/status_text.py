@@ -269,4 +269,6 @@ _KNOWN: Mapping[str, Callable[[str, Report], Lines]] = {
 
 def printable(text: str) -> str:
     """The text with all that is not printable escaped: names of clients and devices may hold terminal escapes."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

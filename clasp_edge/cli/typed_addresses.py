@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote, urlsplit
 
@@ -20,6 +21,9 @@ from clasp_edge.cli.remote_arguments import DEFAULT_URL
 TIMEOUT_S = 2.0
 MOST = 200
 """Offered; nobody reads more."""
+
+PAGES = 25
+"""Of a level, of 200 branches each: what is offered may be on a later one."""
 
 PORTS = {"ws": 7330, "wss": 7443}
 
@@ -40,9 +44,9 @@ def run(words: Sequence[str], parser: Callable[[], argparse.ArgumentParser]) -> 
     if url.startswith("discover:") or getattr(arguments, "name", ""):
         return 0
     with contextlib.suppress(OSError, ValueError, http.client.HTTPException, Unreachable, RefusedByRouter):
-        for offered in sorted(set(_below(url, arguments, typed)))[:MOST]:
-            if offered.isprintable() and offered.startswith(typed):
-                print(offered)
+        found = {each for each in _below(url, arguments, typed) if each.isprintable() and each.startswith(typed)}
+        for offered in sorted(found)[:MOST]:
+            print(offered)
     sys.stdout.flush()
     return 0
 
@@ -79,17 +83,23 @@ def _by_http(url: str, parent: str, token: str, ca: str) -> list[str] | None:
     else:
         connection = http.client.HTTPConnection(parts.hostname or "", port, timeout=TIMEOUT_S)
     with contextlib.closing(connection):
-        try:
-            fields = {"Authorization": f"Bearer {token}"} if token else {}
-            connection.request("GET", f"/tree.json?at={quote(parent)}", headers=fields)
-            answer = connection.getresponse()
-            if answer.status != http.client.OK:
+        found: list[str] = []
+        after = ""
+        ends_s = time.monotonic() + TIMEOUT_S
+        for _ in range(PAGES):
+            try:
+                fields = {"Authorization": f"Bearer {token}"} if token else {}
+                connection.request("GET", f"/tree.json?at={quote(parent)}&after={quote(after)}", headers=fields)
+                answer = connection.getresponse()
+                if answer.status != http.client.OK:
+                    return None
+                page = json.loads(answer.read())
+                for name, param, below in page["branches"]:
+                    found += [f"{parent}/{name}"] if param else []
+                    found += [f"{parent}/{name}/"] if below else []
+                after = str(page["next"])
+            except (http.client.HTTPException, ConnectionError, ValueError, KeyError, TypeError):
                 return None
-            branches = json.loads(answer.read())["branches"]
-        except (http.client.HTTPException, ConnectionError, ValueError, KeyError, TypeError):
-            return None
-    found = []
-    for name, param, below in branches:
-        found += [f"{parent}/{name}"] if param else []
-        found += [f"{parent}/{name}/"] if below else []
+            if not after or time.monotonic() > ends_s:
+                break
     return found

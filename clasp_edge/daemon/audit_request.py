@@ -30,12 +30,15 @@ class AuditRequest:
 
     def __call__(self, request: Mapping[str, Any]) -> asyncio.Future[dict[str, Any]]:
         found: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        # Before the reading: what is stored meanwhile is in both, and never in none.
+        unstored = self._journal.waiting_entries()
 
         def then(result: object) -> None:
             if found.done():
                 return  # who asked has gone
             if isinstance(result, list):
-                waiting = [_told(entry) for entry in reversed(self._journal.waiting_entries())]
+                there = {kept.data for kept in result}
+                waiting = [_told(entry) for entry in reversed(unstored) if entry not in there]
                 stored = [_told(kept.data, kept.wall_us / 1e6) for kept in result]
                 found.set_result({"entries": (waiting + stored)[:MOST]})
             elif isinstance(result, Damaged | Unavailable):

@@ -216,6 +216,7 @@ class Committer:
             self.cursors.give_back(self._cursors_under_way)
             self.documents.give_back(self._documents_under_way)
             self.entries.give_back(self._entries_under_way)
+        self._entries_under_way = []
         if outcome.kind == OK:
             self._tell_stored(buffer.durable)
             if self.state != "ok" and not buffer.repairing:
@@ -333,6 +334,10 @@ class Committer:
         self.entries.add(entry)
         if self._lazy is None:
             self._lazy = self._loop.call_later(LAZY_S, self._late)
+
+    def unstored_entries(self) -> list[bytes]:
+        """Those of the audit stream that no commit has stored yet, oldest first."""
+        return [*self._entries_under_way, *self.entries.waiting()]
 
     def _late(self) -> None:
         self._lazy = None

@@ -213,7 +213,7 @@ class Journal:
 
     def waiting_entries(self) -> list[bytes]:
         """Those of the trail that are not stored yet, oldest first: an idle router stores them within a minute."""
-        return self._committer.entries.waiting()
+        return self._committer.unstored_entries()
 
     def notes(self) -> dict[str, bytes | None]:
         """The documents that an earlier start has stored, by name; None for a damaged one."""

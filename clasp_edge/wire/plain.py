@@ -6,9 +6,13 @@ NaN, +-inf    {"$float": "nan"}
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from clasp_edge.wire.values import Value
+
+_TAGS: dict[str, Callable[[str], bytes | float]] = {"$bytes": bytes.fromhex, "$float": float}
 
 INFINITE = (float("inf"), float("-inf"))
 
@@ -29,13 +33,15 @@ def plain(value: Value | Any) -> Any:
 
 
 def meant(value: Any) -> Any:
-    """The value of what `plain` made. Raises ValueError for tags with something else."""
+    """The value of what `plain` made. A tag with something else is a map that somebody has named so."""
     if isinstance(value, list):
         return [meant(item) for item in value]
     if not isinstance(value, dict):
         return value
-    if value.keys() == {"$bytes"} and isinstance(value["$bytes"], str):
-        return bytes.fromhex(value["$bytes"])
-    if value.keys() == {"$float"} and isinstance(value["$float"], str):
-        return float(value["$float"])
+    kind = _TAGS.get(next(iter(value))) if len(value) == 1 else None
+    if kind is not None:
+        [text] = value.values()
+        with suppress(ValueError):
+            if isinstance(text, str):
+                return kind(text)
     return {key: meant(item) for key, item in value.items()}

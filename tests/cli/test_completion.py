@@ -14,6 +14,7 @@ from support.console import clasp_edge
 from support.daemon import Daemon
 from support.live import put
 
+from clasp_edge import wire
 from clasp_edge.cli import completion
 from clasp_edge.cli.arguments import parser
 from clasp_edge.cli.main import main
@@ -28,6 +29,9 @@ def test_every_command_is_in_it(kind: str) -> None:
     assert ("osc", "send") in COMMANDS
     for words in COMMANDS:
         assert words[-1].replace("-", "\\-" if kind == "man" else "-") in text
+
+
+EVIL = "/odd/a $(touch x);'?é"
 
 
 def completed(*words: str) -> list[str]:
@@ -62,8 +66,11 @@ def filled() -> Iterator[Daemon]:
     with Daemon() as running, WsClient(running.ws_url) as client:
         client.hello()
         client.sync()
-        for address in ("/stage/lamp/1", "/stage/lamp/2", "/stage/fader", "/stage/fader/1", "/x:y/z"):
+        for address in ("/stage/lamp/1", "/stage/lamp/2", "/stage/fader", "/stage/fader/1", "/x:y/z", EVIL):
             put(client, address, 1)
+        for number in range(300):
+            client.send(wire.Set(f"/many/n{number}", 1), qos=0)
+        client.sync()
         yield running
 
 
@@ -83,6 +90,7 @@ def test_addresses_are_those_of_the_router(
     assert offered("set", "--ttl", "5", "/stage/lamp/1") == ["/stage/lamp/1"]
     assert offered("get", "--url", "ws://127.0.0.1:1", "/stage/") == []
     assert offered("get", "--url", filled.ws_url, "stage") == []
+    assert offered("get", "/many/n29") == ["/many/n29", *(f"/many/n29{digit}" for digit in range(10))]
     assert set(offered("get", "")) >= {"/stage/", "/x:y/"}
     # As bash asks, which has split what it was given at colons.
     program = tmp_path / "clasp-edge"
@@ -92,6 +100,26 @@ def test_addresses_are_those_of_the_router(
     scheme, rest = filled.ws_url.split("://")
     host, port = rest.split(":")
     assert completed("get", "--url", scheme, ":", f"//{host}", ":", port, "/stage/l") == ["/stage/lamp/"]
+
+
+def test_an_address_is_one_word_that_no_shell_carries_out(
+    filled: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLASP_EDGE_URL", filled.ws_url)
+    program = tmp_path / "clasp-edge"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m clasp_edge "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    script = completion.bash(parser())
+    # What has been typed stands in the line as bash has escaped it.
+    ask = 'COMP_WORDS=(clasp-edge get "$typed"); COMP_CWORD=2; _clasp_edge; eval "printf \'%s\\n\' ${COMPREPLY[*]}"'
+    for typed in ("/odd/", r"/odd/a\ \$\("):
+        done = subprocess.run(
+            ["bash", "-c", f"{script}\n{ask}"],
+            capture_output=True, check=True, timeout=40, cwd=tmp_path, env=os.environ | {"typed": typed},
+        )  # fmt: skip
+        assert (done.stdout.decode(), done.stderr) == (f"{EVIL}\n", b"")
+    assert list(tmp_path.iterdir()) == [program]
 
 
 def test_another_router_lists_no_levels_and_its_params_are_looked_at(

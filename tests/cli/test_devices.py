@@ -12,6 +12,8 @@ from support.console import clasp_edge
 from support.daemon import Daemon
 from support.live import eventually, get, put
 
+from clasp_edge.cli.main import main
+
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
@@ -37,6 +39,12 @@ def test_osc_send(daemon: Daemon, client: WsClient) -> None:
                              ([str(2**40)], 2**40)):  # fmt: skip
         assert clasp_edge("osc", "send", "--to", at(daemon.osc_address), "/cli/x", *values).returncode == 0
         eventually(lambda expected=expected: getattr(get(client, "/osc/cli/x"), "value", None) == expected)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", ["99999999999999999999", '"\\ud800"', '[{"a": 1}]'])
+def test_osc_send_says_what_has_no_form(capsys: pytest.CaptureFixture[str], value: str) -> None:
+    assert main(["osc", "send", "/x", value]) == 1
+    assert capsys.readouterr().err.startswith("clasp-edge: it has no form in OSC: ")
 
 
 def test_osc_dump_subscribes(daemon: Daemon, client: WsClient) -> None:

@@ -24,7 +24,7 @@ def daemon() -> Iterator[Daemon]:
             client.sync()
             for number in range(20):
                 put(client, f"/lights/{number % 4}", number)
-            client.send(wire.Publish(address="/cue/go", signal=SignalType.EVENT, value=b"\x01\xff"))
+            client.send(wire.Publish(address="/cue/\x1b]0;go\x07", signal=SignalType.EVENT, value=b"\x01\xff"))
             put(client, "/sound/level", float("inf"))
         yield daemon
 
@@ -55,6 +55,8 @@ def test_dump_and_tail(daemon: Daemon) -> None:
     assert found[21]["value"] == {"$float": "inf"}
     lines = run(daemon.data_dir, "tail", "-n", "2", "/lights/1").splitlines()
     assert [line.split(" = ")[1].split()[0] for line in lines] == ["13", "17"]
+    [line] = run(daemon.data_dir, "dump", "/cue/*").splitlines()
+    assert r"/cue/\x1b]0;go\x07 = " in line  # nothing of what others wrote moves the cursor
     assert len(run(daemon.data_dir, "dump", "--first", "5", "--limit", "3", "/lights/**").splitlines()) == 3
 
 

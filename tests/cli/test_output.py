@@ -3,9 +3,11 @@ no words for. And routers that hang."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -95,16 +97,36 @@ def test_what_json_has_no_words_for_is_tagged_and_read_again(
     shown = printed(capsys, "restore", scene, "--yes")[1].splitlines()
     assert shown == ['/o/bytes: 1 -> {"$bytes": "00ff"}', "/o/one: 1 -> 1.0", "2 of 4 params change"]
     assert printed(capsys, "get", "/o/bytes")[1] == '{"$bytes": "00ff"}\n'
+    # A map that somebody has named so is no fault of the scene.
+    maps = '{"$bytes": "zz", "x": [{"$float": "warm"}, {"$bytes": 5}]}', '{"$bytes": "zz"}'
+    for text in maps:
+        assert printed(capsys, "set", "/o/one", text)[0] == 0
+        assert printed(capsys, "get", "/o/one")[1] == f"{text}\n"
+        assert printed(capsys, "backup", scene, "/o/*")[0] == 0
+        assert printed(capsys, "restore", scene, "--dry-run")[1] == "0 of 4 params change\n"
+    assert printed(capsys, "set", "/o/one", "1.0")[0] == 0
+
+
+@pytest.mark.parametrize("words", ["bundle - --at +inf", "bundle - --at nan", "replay --from inf", "replay --to 1e300"])
+def test_what_is_no_time_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("set /o/at 1\n"))
+    status, told, said = printed(capsys, *words.split())
+    assert (status, told) == (1, "")
+    assert said.startswith(f'clasp-edge: "{words.rpartition(" ")[2]}" is no time')
 
 
 def test_backup_replaces_files_and_neither_links_nor_pipes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     real, link, pipe = tmp_path / "real", tmp_path / "link", tmp_path / "pipe"
     real.write_text("old")
+    real.chmod(0o600)
     link.symlink_to(real)
     os.mkfifo(pipe)
     assert printed(capsys, "backup", str(link), "/o/one")[0] == 0
     assert link.is_symlink()
     assert '"/o/one"' in real.read_text()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600  # nobody reads it who could not before
     read: list[str] = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
@@ -215,6 +237,12 @@ def test_nobody_is_asked_where_input_is_closed(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     assert printed(capsys, "restore", "-")[0] == 1
+    # What a router could not be told is said before anything is set.
+    large = '{"address": "/o/first", "value": 1}\n{"address": "/o/large", "value": 99999999999999999999}\n'
+    monkeypatch.setattr("sys.stdin", io.StringIO(large))
+    found = printed(capsys, "restore", "-", "--yes")
+    assert found == (1, "", "clasp-edge: -: line 2: an integer value is an i64, not 99999999999999999999\n")
+    assert printed(capsys, "get", "/o/first")[0] == 1
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = "ws://{}:{}".format(*nobody.getsockname())

@@ -90,6 +90,33 @@ def test_a_scene_is_kept_shown_and_restored(daemon: Daemon, tmp_path: Path) -> N
     assert typed(daemon, "get", "/scene/a").stdout == "1\n"
 
 
+def test_texts_with_what_else_ends_lines_come_back_and_move_no_cursor(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "scene"
+    value = "one\u2028two\x85three\x9b2J\x7f\x0b ü"
+    assert typed(daemon, "bundle", told=f"set /ends/\x9bb {json.dumps(value, ensure_ascii=False)}\n").returncode == 0
+    shown = typed(daemon, "get", "/ends/*").stdout
+    assert shown.removesuffix("\n").isprintable()
+    assert json.loads(shown.partition(" ")[2]) == value
+    assert typed(daemon, "backup", str(file), "/ends/**").returncode == 0
+    # As earlier versions wrote it.
+    file.write_text(json.dumps(json.loads(file.read_text()), ensure_ascii=False) + "\n")
+    changed = typed(daemon, "set", "/ends/\x9bb", "1")
+    assert (changed.returncode, changed.stderr) == (0, "")
+    restored = typed(daemon, "restore", str(file), "--yes")
+    assert (restored.returncode, restored.stderr) == (0, "")
+    assert restored.stdout.replace("\n", "").isprintable()
+    assert typed(daemon, "get", "/ends/*").stdout == shown
+
+
+def test_a_scene_with_more_params_than_the_rate_allows_is_restored(tmp_path: Path) -> None:
+    file = tmp_path / "scene"
+    file.write_text("".join(f'{{"address": "/many/{number}", "value": {number}}}\n' for number in range(130)))
+    with Daemon(messages_per_second=100) as slow:
+        done = typed(slow, "restore", str(file), "--yes")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(typed(slow, "get", "/many/*").stdout.splitlines()) == 130
+
+
 def test_a_busy_tree_is_read_all_the_same(daemon: Daemon) -> None:
     """What is written meanwhile does not keep a reader waiting for the end."""
     typed(daemon, "set", "/busy/a", "null")

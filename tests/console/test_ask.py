@@ -180,12 +180,11 @@ def test_the_trail_is_told_with_what_is_not_stored_yet() -> None:
                 text.split(":")[0] for _, text in ask_socket(daemon.control_path, request="audit")["result"]["entries"]
             ]
 
-        # Not at once: while a commit is under way it is neither waiting nor stored.
-        eventually(lambda: told() == ["reload"])
+        assert told() == ["reload"]
         put(client, "/x", 1)  # a commit, which takes it along
         ask_socket(daemon.control_path, request="kick", id="guest")
 
-        eventually(lambda: told() == ["kicked", "reload"])
+        assert told() == ["kicked", "reload"]
     with Daemon(sets={"journal.mode": "off"}) as without:
         refused = ask_socket(without.control_path, request="audit")["error"]
         assert refused["code"] == "no-journal"

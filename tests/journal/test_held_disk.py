@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.client import TcpClient
+from support.console import ask
 from support.daemon import Daemon
 from support.held_disk import HeldDisk
 from support.live import eventually, put
@@ -165,6 +166,27 @@ def test_nobody_is_shown_what_is_not_stored(daemon: Daemon, disk: HeldDisk, stac
             bystander.recv_until(Publish)
         assert AFTER not in shown()
     eventually(lambda: AFTER in shown())
+
+
+def test_the_trail_is_told_with_what_is_about_to_be_stored(daemon: Daemon, disk: HeldDisk, stack: ExitStack) -> None:
+    """On a card that takes a second for a commit, what an operator did last had been missing as long."""
+    writer = stack.enter_context(TcpClient(daemon.tcp_address)).hello("writer", features=())
+    put(writer, "/trail", 1)
+
+    def told() -> list[str]:
+        return [text for _, text in ask(daemon.control_path, request="audit")["result"]["entries"]]
+
+    with disk.held():
+        before = told()
+        ask(daemon.control_path, request="reload")
+        writer.send(Set("/trail", 2), 0)  # a commit, which takes it along
+        during = told()
+        assert during[1:] == before
+        assert during[0].startswith("reload")
+        for _ in range(20):
+            assert told() == during
+    put(writer, "/trail", 3)
+    assert told() == during
 
 
 def anonymous_mb(pid: int) -> float:

@@ -501,7 +501,15 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
             self._watched = True
             self._transport.pause_reading()
             if self._reading:
-                self.server.watch.add(self._fd, self)
+                self._watch()
+
+    def _watch(self) -> None:
+        assert self._transport is not None
+        try:
+            self.server.watch.add(self._fd, self)
+        except OSError:  # the process has no descriptor left for it: the loop has one that is open
+            self._watched = False
+            self._transport.resume_reading()
 
     def _end_watch(self) -> None:
         self._watched = False
@@ -555,7 +563,7 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         if not self._transport.is_closing():
             self._reading = True
             if self._watched:
-                self.server.watch.add(self._fd, self)
+                self._watch()
             else:
                 self._transport.resume_reading()
 

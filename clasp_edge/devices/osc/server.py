@@ -26,11 +26,12 @@ from clasp_edge.devices.osc.answers import Answers
 from clasp_edge.devices.osc.complaints import Complaints
 from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
+from clasp_edge.devices.osc.datagrams import Datagrams
 from clasp_edge.devices.osc.expansion import Expansions
 from clasp_edge.devices.osc.fan_out import FanOut
 from clasp_edge.devices.osc.groups import Groups
 from clasp_edge.devices.osc.lease_store import Journal, LeaseStore
-from clasp_edge.devices.osc.links import Link, UdpLink, allow_groups, is_ours
+from clasp_edge.devices.osc.links import Link, UdpLink, is_ours
 from clasp_edge.devices.osc.loop_breaker import LoopBreaker
 from clasp_edge.devices.osc.profile import AddressSet, Profile, default_profile, profile_of
 from clasp_edge.devices.osc.receiver import OscReceiver
@@ -61,14 +62,8 @@ IDLE_S = 300.0
 
 SWEEP_PERIOD_S = 30.0
 
-RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
-"""Asked of the kernel for the UDP socket: what arrives while the router is busy with something else."""
-
 DRAIN_PERIOD_S = 0.01
 """What waits above a source's rate is looked at so often."""
-
-POLL_S = 0.001
-"""A busy socket is looked at so often, instead of at every datagram."""
 
 Scoped = Callable[[Sequence[str]], Access]
 
@@ -100,7 +95,6 @@ class OscServer:
         self._parting: set[Source] = set()
         """Of connections that are closed: what came over them above the rate is still acted upon."""
         self._drain: TimerHandle | None = None
-        self._polls: dict[int, TimerHandle] = {}
         self._refused_told_us = 0
         self._sweep: TimerHandle | None = None
         self._store: LeaseStore | None = None
@@ -109,6 +103,7 @@ class OscServer:
         self._groups = Groups(router.loop, self._udp, config.groups)
         self._spoken = Spoken()
         self.intake = OscReceiver(router.plane, self, self._namespace, CONTROL_PREFIX)
+        self._datagrams = Datagrams(router.loop, self._udp, self.intake)
         self.waiting = WaitingBundles(router, self.intake)
         self._expansions = Expansions(
             router, self.intake, self.complaints, self.bad_packet, self.refused, self.too_fast, self.overflowing,
@@ -192,11 +187,7 @@ class OscServer:
         """Serve from now on."""
         loop = self.router.loop
         self.intake.open()
-        for sock in self._udp:
-            sock.setblocking(False)
-            allow_groups(sock)
-            _enlarge(sock)
-            self._watch(sock, sock.fileno())
+        self._datagrams.start()
         self._groups.start()
         if self._tcp is not None:
             framing = self._config.tcp_framing
@@ -205,20 +196,9 @@ class OscServer:
         if self._store is not None:
             self._store.restore(self._revive)
 
-    def _watch(self, sock: socket.socket, fd: int) -> None:
-        self.router.loop.add_reader(fd, self.intake.on_readable, sock, fd)
-
     def pause(self, sock: socket.socket, fd: int) -> None:
         """A busy socket: many datagrams at one look cost less than a look for each."""
-        self.router.loop.remove_reader(fd)
-        self._polls[fd] = self.router.loop.call_later(POLL_S, self._poll, sock, fd)
-
-    def _poll(self, sock: socket.socket, fd: int) -> None:
-        if self.intake.poll(sock, fd):
-            self._polls[fd] = self.router.loop.call_later(POLL_S, self._poll, sock, fd)
-        else:
-            del self._polls[fd]
-            self._watch(sock, fd)
+        self._datagrams.pause(sock, fd)
 
     @property
     def listening(self) -> bool:
@@ -227,11 +207,10 @@ class OscServer:
 
     def stop(self) -> None:
         """Hear and send nothing any more."""
-        for timer in (self._sweep, self._drain, *self._polls.values()):
+        for timer in (self._sweep, self._drain):
             if timer is not None:
                 timer.cancel()
-        for sock in self._udp:
-            self.router.loop.remove_reader(sock.fileno())
+        self._datagrams.stop()
         self.intake.close()
         if self._tcp_server is not None:
             self._tcp_server.close()
@@ -615,11 +594,3 @@ def _defaults(config: Osc) -> tuple[object, ...]:
 def _within(host: str, networks: list[IPv4Network | IPv6Network]) -> bool:
     address = ip_address(host)
     return any(address in network for network in networks)
-
-
-def _enlarge(sock: socket.socket) -> None:
-    """Ask for a large receive buffer; above the system's limit only root gets it, others get the limit."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_RCVBUFFORCE", 33), RECEIVE_BUFFER_BYTES)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)

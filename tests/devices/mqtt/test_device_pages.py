@@ -55,12 +55,12 @@ def test_tasmota(mqtt: Broker, clasp: Crowd) -> None:
     relay.reset()
     watcher = mqtt.client(V311)
     eventually(lambda: (p := get(client, "/mqtt/tele/lamp/LWT")) is not None and p.value == "Offline")
-    _, retained = watcher.subscribe_with_retained("tele/#")
+    _, retained = watcher.subscribe_with_retained("tele/#", at_least=1)
     assert [(one.topic, one.payload) for one in retained] == [("tele/lamp/LWT", b"Offline")], (
         "the sensor was not retained"
     )
     # Back: the fader as it stands, and no command again.
-    _, retained = mqtt.client(V311, "DVES_1", will=will).subscribe_with_retained("cmnd/lamp/#")
+    _, retained = mqtt.client(V311, "DVES_1", will=will).subscribe_with_retained("cmnd/lamp/#", at_least=1)
     assert [(one.topic, one.payload) for one in retained] == [("cmnd/lamp/Dimmer", b"40")]
 
 
@@ -69,13 +69,13 @@ def test_esphome_and_home_assistant(mqtt: Broker, clasp: Crowd) -> None:
     home = mqtt.client(V311, will=packets.Will("homeassistant/status", b"offline", 0, True))
     home.publish("homeassistant/status", b"online", qos=1, retain=True)
     node = mqtt.client(V311, "hall", will=packets.Will("hall/status", b"offline", 0, True))
-    _, retained = node.subscribe_with_retained("homeassistant/status")
+    _, retained = node.subscribe_with_retained("homeassistant/status", at_least=1)
     assert [one.payload for one in retained] == [b"online"]
     discovery = b'{"name":"Lamp", "cmd_t":"hall/light/lamp/command","stat_t":"hall/light/lamp/state"}'
     node.publish("homeassistant/light/hall/lamp/config", discovery, qos=1, retain=True)
     node.publish("hall/light/lamp/state", b'{"state":"OFF"}', qos=1, retain=True)
     node.subscribe("hall/light/lamp/command", options=0)
-    _, retained = home.subscribe_with_retained("homeassistant/+/+/+/config")
+    _, retained = home.subscribe_with_retained("homeassistant/+/+/+/config", at_least=1)
     assert [one.payload for one in retained] == [discovery], "byte for byte"
     home.publish("hall/light/lamp/command", b'{"state":"ON"}', qos=1)
     assert _heard(node, 1) == [("hall/light/lamp/command", b'{"state":"ON"}', False)]
@@ -89,7 +89,7 @@ def test_zigbee2mqtt(mqtt: Broker, clasp: Crowd) -> None:
     devices = b'[{"friendly_name":"lamp","definition":"' + b"x" * 500_000 + b'"}]'
     bridge.publish("zigbee2mqtt/bridge/devices", devices, qos=1, retain=True)
     bridge.subscribe("zigbee2mqtt/+/set", options=0)
-    _, retained = mqtt.client(V311).subscribe_with_retained("zigbee2mqtt/bridge/#")
+    _, retained = mqtt.client(V311).subscribe_with_retained("zigbee2mqtt/bridge/#", at_least=1)
     assert [one.payload for one in retained] == [devices]
     eventually(lambda: get(client, "/mqtt/zigbee2mqtt/bridge/devices") is not None)
     mqtt.client(V311).publish("zigbee2mqtt/lamp/set", b'{"state":"ON"}', qos=1)

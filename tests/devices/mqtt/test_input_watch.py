@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import socket
 import struct
 
 import pytest
 from support import mqtt_packets as packets
 from support.mqtt_served import Served, serve, until
+
+from clasp_edge.devices.mqtt.connection import TcpConnection
 
 
 def test_many_that_send_at_once_are_all_heard_in_order() -> None:
@@ -135,5 +139,55 @@ def test_a_packet_in_many_pieces_comes_whole() -> None:
         client.close()
         listener.close()
         await served.left()
+
+    serve(scenario)
+
+
+@pytest.mark.parametrize("when", ["begins", "goes on"])
+def test_without_a_free_descriptor_clients_are_read_all_the_same(when: str) -> None:
+    """Nobody else is watched, so that the watch opens its own again."""
+
+    async def scenario(served: Served) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        fillers = []
+        client = socket.socket()
+        client.setblocking(False)
+        await served.loop.sock_connect(client, served.listener.getsockname())
+        ours, _ = await served.loop.sock_accept(served.listener)
+
+        def fill() -> None:
+            free = os.dup(client.fileno())
+            os.close(free)
+            # The lowest one that is free is the first that is forbidden.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+            with contextlib.suppress(OSError):  # too many open files
+                while True:
+                    fillers.append(os.dup(client.fileno()))
+
+        try:
+            if when == "begins":
+                fill()
+            _, connection = await served.loop.connect_accepted_socket(lambda: TcpConnection(served.server), ours)
+            client.send(packets.connect("one", packets.V311))
+            assert await served.receive(client, 4) == b"\x20\x02\x00\x00"
+            if when == "goes on":
+                await until(lambda: len(served.server.watch) == 1)
+                connection.pause_reading()
+                fill()
+                connection.resume_reading()
+            client.send(b"\xc0\x00")
+            assert await served.receive(client, 2) == b"\xd0\x00"
+            connection.pause_reading()
+            connection.resume_reading()
+            client.send(b"\xc0\x00")
+            assert await served.receive(client, 2) == b"\xd0\x00"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for filler in fillers:
+                os.close(filler)
+        client.shutdown(socket.SHUT_WR)
+        assert await served.receive(client, 1) == b""
+        client.close()
+        await until(lambda: not served.server.sessions)
 
     serve(scenario)
