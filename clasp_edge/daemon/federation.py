@@ -62,6 +62,9 @@ SERVING = (
     "shared.dedup_recovery",
     "shared.box_report",
     "downstream.box_states",
+    "downstream.peer",
+    "downstream.declared",
+    "downstream.refusals",
     "downstream.peers",
     "downstream.peer_handlers",
 )

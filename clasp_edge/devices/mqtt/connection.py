@@ -516,10 +516,11 @@ class TcpConnection(Connection, asyncio.BufferedProtocol):
         self.server.watch.discard(self._fd, self)
 
     def input_ended(self) -> None:
-        """The client has closed its side: the transport is to find that out too."""
+        """The client has closed its side. Acted upon at once, and not when the transport finds out as well: what the
+        client has used of its rate is to be known when it is back."""
         self._end_watch()
-        if self._transport is not None and self._reading:
-            self._transport.resume_reading()
+        if self._transport is not None and not self.eof_received():
+            self._transport.close()
 
     def input_failed(self) -> None:
         """The connection is broken."""
