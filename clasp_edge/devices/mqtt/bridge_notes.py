@@ -2,13 +2,16 @@
 from then on, where the users of Mosquitto look whether it is.
 
 A client may say so under the one topic that its own will names, which a bridge puts there itself, and nobody else while
-it is connected. So there are no more of them than clients, and a bounded number of those that have left.
+it is connected; where there are tokens, only one that lets it write something. So there are no more of them than
+clients, and a bounded number of those that have left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from clasp_edge.security.scope import Action
 
 if TYPE_CHECKING:
     from clasp_edge.devices.mqtt.session import Session
@@ -34,7 +37,7 @@ class BridgeNotes:
     def said(self, session: Session, topic: bytes, payload: bytes) -> bool:
         """A client has published this. Returns whether it was a notification of its own."""
         will = session.will
-        if will is None or will.will.topic.encode() != topic or not _fits(topic, payload):
+        if will is None or will.will.topic.encode() != topic or not _fits(topic, payload) or not _writes(session):
             return False
         name = topic.decode()
         if self._holders.get(name, session) is not session:
@@ -45,13 +48,13 @@ class BridgeNotes:
         self._tell(name, payload)
         return True
 
-    def gone(self, topic: bytes, payload: bytes) -> bool:
+    def gone(self, session: Session, topic: bytes, payload: bytes) -> bool:
         """The will of a client is due. Returns whether it was a notification: nobody else is to publish it. What a
         connected bridge says counts for more."""
         name = topic.decode()
         if not name.startswith(PREFIX):
             return False
-        if _fits(topic, payload) and name not in self._holders:
+        if _fits(topic, payload) and name not in self._holders and _writes(session):
             self._leave(name, payload)
         return True
 
@@ -83,6 +86,10 @@ class BridgeNotes:
         if not self._due:
             self._changed()
         self._due[name] = payload
+
+
+def _writes(session: Session) -> bool:
+    return session.scopes is None or bool(session.scopes.patterns(Action.WRITE))
 
 
 def _fits(topic: bytes, payload: bytes) -> bool:

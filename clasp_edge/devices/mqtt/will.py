@@ -69,7 +69,7 @@ class PendingWill:
     def publish(self, session: Session) -> None:
         """Publish now, with the rights of the client."""
         self.cancel()
-        if session.server.sys_topics.bridges.gone(self.will.topic.encode(), self.will.payload):
+        if session.server.sys_topics.bridges.gone(session, self.will.topic.encode(), self.will.payload):
             return
         properties = b"".join(
             put_property(number, value)

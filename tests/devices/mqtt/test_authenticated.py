@@ -10,7 +10,7 @@ import pytest
 from support import mosquitto_tools
 from support import mqtt_packets as packets
 from support.daemon import Daemon
-from support.live import Crowd, get, put
+from support.live import Crowd, eventually, get, put
 from support.mqtt_client import Broker, Closed, MqttClient, fresh
 from support.mqtt_packets import V5, V311, Ack, Publish, Suback, Will
 from support.paho_client import Message, PahoClient
@@ -190,3 +190,22 @@ def test_real_clients_with_tokens(daemon: Daemon, version: int) -> None:
     stranger.client.disconnect()
     stranger.client.loop_stop()
     assert code in (0x86, 0x87)  # what paho makes of 4 and 5, too
+
+
+def test_who_may_only_read_says_nothing_of_bridges(mqtt: Broker, version: int) -> None:
+    states = {token: f"$SYS/broker/connection/{fresh()}/state" for token in ("eyes", "lights")}
+    bridges = {token: client(mqtt, version, token, will=Will(topic, b"0", 1, True)) for token, topic in states.items()}
+    for token, topic in states.items():
+        bridges[token].send(packets.publish(version, topic, b"1", qos=1, packet_id=1))
+    assert bridges["lights"].expect(Ack).reason == 0
+    with suppress(Closed):  # 3.1.1 has no other way to refuse
+        assert bridges["eyes"].expect(Ack).reason != 0 or version == V311
+
+    def told() -> dict[str, bytes]:
+        _, found = client(mqtt, version, "all").subscribe_with_retained("$SYS/broker/connection/#")
+        return {each.topic: each.payload for each in found if each.topic in states.values()}
+
+    assert told() == {states["lights"]: b"1"}
+    bridges["eyes"].reset()
+    bridges["lights"].reset()
+    eventually(lambda: told() == {states["lights"]: b"0"}, 20)
