@@ -280,9 +280,6 @@ cdef class OscPackets(SourceTable):
     cdef _bundle(self, Source source, const uint8_t* p, size_t size, uint64_t now_us):
         """A checked bundle: now, in order; what is for later is handed up, as a whole."""
         cdef uint64_t due_us = unix_us(get32(p + 8), get32(p + 12))
-        cdef size_t at = 16
-        cdef uint32_t element
-        cdef uint64_t outer = source.bundle_number
         if due_us and source.timetags != TIMETAGS_IGNORE:
             if source.timetags == TIMETAGS_RELATIVE:
                 due_us = self.control.relative(source, due_us)
@@ -290,6 +287,13 @@ cdef class OscPackets(SourceTable):
                 self.control.clock_not_set(source, due_us)
             if due_us > now_us and self.control.later(source, due_us, PyBytes_FromStringAndSize(<const char*>p, size)):
                 return
+        self._members(source, p, size, now_us)
+
+    cdef _members(self, Source source, const uint8_t* p, size_t size, uint64_t now_us):
+        """A bundle whose time has come, whatever its tag says; one within another belongs to the outer one."""
+        cdef size_t at = 16
+        cdef uint32_t element
+        cdef uint64_t outer = source.bundle_number
         if not outer:
             self.bundles += 1
             source.bundle_number = self.bundles
@@ -304,24 +308,6 @@ cdef class OscPackets(SourceTable):
                 at += element
         finally:
             source.bundle_number = outer
-
-    cdef _members(self, Source source, const uint8_t* p, size_t size, uint64_t now_us):
-        """A bundle whose time has come, whatever its tag says."""
-        cdef size_t at = 16
-        cdef uint32_t element
-        self.bundles += 1
-        source.bundle_number = self.bundles
-        try:
-            while at < size:
-                element = get32(p + at)
-                at += 4
-                if is_bundle(p + at, element):
-                    self._bundle(source, p + at, element, now_us)
-                elif element:
-                    self._message(source, p + at, element)
-                at += element
-        finally:
-            source.bundle_number = 0
 
     cdef _message(self, Source source, const uint8_t* p, size_t size):
         cdef OscMessage message

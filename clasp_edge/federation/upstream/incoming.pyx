@@ -53,11 +53,17 @@ def take_version_set(session, bytes payload not None):
         else:
             accepted = _merge(session, sender, payload, repeated or number == 0)
     finally:
-        run.accepted = accepted
-        run.next()
-        details = sender.details
-        if details is not None:
-            details.done()
+        _done(run, sender, accepted)
+
+
+cdef int _done(WriteRun run, sender, bint accepted) except -1:
+    """With one message of the run, and with what was announced for it alone."""
+    run.accepted = accepted
+    run.next()
+    details = sender.details
+    if details is not None:
+        details.done()
+    return 0
 
 
 cdef bint _merge(session, sender, bytes payload, bint quiet) except -1:
@@ -97,8 +103,4 @@ def take_publish(session, bytes payload not None):
             if not accepted:
                 session._judge(address, verdict)
     finally:
-        run.accepted = accepted
-        run.next()
-        details = sender.details
-        if details is not None:
-            details.done()
+        _done(run, sender, accepted)
