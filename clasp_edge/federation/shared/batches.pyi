@@ -5,6 +5,9 @@ from typing import Any
 
 from clasp_edge.federation.shared.dedup import Route
 
+FIXED_BYTES: int
+RECORD_HEAD_BYTES: int
+
 class Item:
     frame: bytes
     route: Route

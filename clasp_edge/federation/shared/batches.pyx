@@ -16,6 +16,8 @@ cdef enum:
     KIND_AT = 4             # of a frame without a timestamp: the type of its message
     FEDERATION_SYNC = 0x04
     PUBLISH = 0x20
+
+cpdef enum:
     RECORD_HEAD_BYTES = 2   # what a message takes in a BUNDLE beside itself
     FIXED_BYTES = 200       # what a message takes in memory beside its frame
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from clasp_edge.federation.shared.batches import (
+    FIXED_BYTES,
+    RECORD_HEAD_BYTES,
     Item,
     add_all,
     frame_bytes,
@@ -26,12 +28,6 @@ log = logging.getLogger("clasp_edge.federation")
 
 RECENT = 4096
 """Messages kept in memory that the log has too."""
-
-FIXED_BYTES = 200
-"""What a message takes in memory beside its frame."""
-
-RECORD_HEAD_BYTES = 2
-"""What a message takes in a BUNDLE beside itself."""
 
 KEPT_PLACES = 16
 """Places of the last so many seconds of a link, for a neighbour that may have lost what it has acknowledged."""
