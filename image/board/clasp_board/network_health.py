@@ -1,11 +1,13 @@
 """Whether the box reaches anybody: its gateway or a neighbour. An update that ends that is not kept.
 
 Asked for at the update, by the system that works; asked again by the system on trial. Knows ping and the kernel's table
-of neighbours; an answer at the level of addresses (ARP) counts as well, since many refuse to be pinged.
+of neighbours; an answer at the level of addresses (ARP, neighbour discovery) counts as well, since many refuse to be
+pinged.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -52,10 +54,8 @@ def forget_network(places: Places) -> None:
 
 
 def reached() -> list[str]:
-    """The gateways that answer; without a gateway, the neighbours that do."""
-    gateways = [str(route["gateway"]) for route in _shown("route", "show", "default") if route.get("gateway")]
-    neighbours = [str(one["dst"]) for one in _shown("neighbour", "show") if one.get("dst") and one.get("lladdr")]
-    asked = gateways or neighbours
+    """The gateways that answer, of either family; without a gateway, the neighbours that do."""
+    asked = _gateways() or _neighbours()
     return [address for address in dict.fromkeys(asked[:MOST_ASKED]) if answers(address)]
 
 
@@ -63,8 +63,34 @@ def answers(address: str) -> bool:
     """Whether this neighbour answers, to a ping or only with its hardware address."""
     if run("ping", "-n", "-q", "-c", "1", "-w", PING_S, address, timeout_s=20).returncode == 0:
         return True
-    states = [state for one in _shown("neighbour", "show", address) for state in one.get("state", [])]
+    host, _, interface = address.partition("%")
+    where = ("dev", interface) if interface else ()
+    states = [state for one in _shown("neighbour", "show", host, *where) for state in one.get("state", [])]
     return "REACHABLE" in states
+
+
+def _gateways() -> list[str]:
+    """Of IPv4 and IPv6 in turn, so that a network with many of one family does not hide the other."""
+    families = []
+    for family in ("-4", "-6"):
+        hops = []
+        for route in _shown(family, "route", "show", "default"):
+            for hop in [route, *route.get("nexthops", [])]:
+                gateway = hop.get("gateway") or hop.get("via", {}).get("host")
+                hops.append(_scoped({"dst": gateway, "dev": route.get("dev"), **hop}, gateway))
+        families.append([hop for hop in hops if hop])
+    return [hop for hops in itertools.zip_longest(*families) for hop in hops if hop]
+
+
+def _neighbours() -> list[str]:
+    return [_scoped(one, one.get("dst")) for one in _shown("neighbour", "show") if one.get("dst") and one.get("lladdr")]
+
+
+def _scoped(one: dict[str, Any], address: object) -> str:
+    """An address of the link alone is one only with the name of its interface, and so it is at most gateways of IPv6."""
+    if not isinstance(address, str):
+        return ""
+    return f"{address}%{one.get('dev')}" if address.lower().startswith("fe80:") else address
 
 
 def _shown(*words: str) -> list[dict[str, Any]]:
