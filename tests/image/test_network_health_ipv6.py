@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from clasp_board import network_health
 from clasp_board.places import Places
 from support.lan import Lan
 from support.netns import why_not
 from support.tun_switch import inside
-
-from clasp_board import network_health
 
 pytestmark = pytest.mark.slow  # a ping that nobody answers takes as long as the kernel needs to be sure
 

@@ -17,9 +17,8 @@ from clasp_board.network_health import forget_network, network_is_as_before
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import add_problem, publish_problems, replace_problem
 from clasp_board.slots import read_state, write_state
-from clasp_board.system import run, writable, write_atomically
+from clasp_board.system import UNIT, daemon_is_active, run, writable, write_atomically
 
-UNIT = "clasp-edge.service"
 STEADY_S = 20
 """A daemon that fails does so within its first seconds; its watchdog bites after 15."""
 
@@ -110,11 +109,6 @@ def wait_until_reached(places: Places, clock: Callable[[], float], sleep: Callab
             return False
         sleep(POLL_S)
     return True
-
-
-def daemon_is_active() -> bool:
-    """Whether systemd calls it active."""
-    return run("systemctl", "is-active", "--quiet", UNIT).returncode == 0
 
 
 def last_words() -> str:

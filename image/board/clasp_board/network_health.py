@@ -87,7 +87,7 @@ def _neighbours() -> list[str]:
 
 
 def _scoped(one: dict[str, Any], address: object) -> str:
-    """An address of the link alone is one only with the name of its interface, and so it is at most gateways of IPv6."""
+    """An address of the link alone, as gateways of IPv6 have it, means something only beside an interface."""
     if not isinstance(address, str):
         return ""
     return f"{address}%{one.get('dev')}" if address.lower().startswith("fe80:") else address

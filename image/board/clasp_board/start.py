@@ -13,6 +13,7 @@ from clasp_board.apply import HOST_KEY, apply, make_host_key
 from clasp_board.clock import set_clock
 from clasp_board.disks import mount_disks
 from clasp_board.imager import take_over_imager
+from clasp_board.leds import Leds, Light
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import add_problem, publish_problems
 from clasp_board.system import run, write_atomically
@@ -33,6 +34,7 @@ def start(places: Places | None = None) -> int:
     """Do all of it; always 0, because the box must start either way."""
     places = places or Places()
     persistent = False
+    Leds(places).show(Light.STARTING)
     try:
         persistent = mount_disks(places)
         if persistent and shutil.disk_usage(places.data).free < FULL_BYTES:

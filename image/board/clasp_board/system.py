@@ -15,6 +15,8 @@ from clasp_board.locks import locked
 
 COMMAND_TIMEOUT_S = 120
 
+UNIT = "clasp-edge.service"
+
 CARD_LOCK = Path("/run/clasp-edge-board/card.lock")
 """Else one program would make the card read-only under the hands of another."""
 
@@ -38,6 +40,11 @@ def run(
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess([], 127, str(error))
+
+
+def daemon_is_active() -> bool:
+    """Whether the router is up to systemd, which it is only with all listeners bound and the journal restored."""
+    return run("systemctl", "is-active", "--quiet", UNIT).returncode == 0
 
 
 @contextmanager

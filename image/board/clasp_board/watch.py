@@ -1,4 +1,4 @@
-"""Looks after the box while it runs: clock, card, name, radio. What is wrong is shown, and gone when it is over.
+"""Looks after the running box: clock, card, name, radio, router. What is wrong is shown, and gone when it is over.
 
 Everything is looked at every few seconds and told where people look (problems.py); params follow by the daemon, which
 reads the same files.
@@ -12,15 +12,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from clasp_board.leds import Leds, Light, has_cable
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import publish_problems, read_problems, replace_problem
 from clasp_board.status import own_addresses, write_status
 from clasp_board.supplicant import Radio, Supplicant, power_save_off
-from clasp_board.system import run
+from clasp_board.system import daemon_is_active, run
 
 PERIOD_S = 5.0
 ASKED_PERIOD_S = 30.0
 """What is asked by programs of their own (name, addresses) costs more than the rest."""
+
+START_PATIENCE_S = 300.0
+"""So long a router that is not up yet is taken to be on its way (confirm.py says the rest)."""
 
 CLOCK_PATIENCE_S = 120.0
 """After the start: time servers are asked as soon as there is a network."""
@@ -41,12 +45,16 @@ class Watch:
         now: Callable[[], float] = time.monotonic,
         addresses: Callable[[], list[str]] = own_addresses,
         name_found: Callable[[], str] | None = None,
+        router_runs: Callable[[], bool] = daemon_is_active,
     ) -> None:
         self._places = places
         self._now = now
         self._begun_s = now()
         self._addresses = addresses
         self._name_found = name_found or published_name
+        self._router_runs = router_runs
+        self._leds = Leds(places)
+        self._running = False
         self._due_s = self._begun_s
         self._name = ""
         self._shown = list[str]()
@@ -61,6 +69,9 @@ class Watch:
         if self._now() >= self._due_s:
             self._due_s = self._now() + ASKED_PERIOD_S
             self._name, self._shown = self._name_found(), self._addresses()
+            self._running = self._router_runs()
+        elif not self._running:
+            self._running = self._router_runs()
         self._tell("clock", self._clock())
         self._tell("card", self._card())
         self._tell("name", self._same_name())
@@ -71,6 +82,7 @@ class Watch:
             if about.removeprefix("wifi ") not in radio.refused:
                 self._tell(about, "")
         self._write_state(radio)
+        self._leds.show(self._light())
         now = "\n".join([*self._shown, *read_problems(self._places)])
         if now != self._last and self._writes < MOST_WRITES and "card" not in self._told:
             self._last = now
@@ -90,6 +102,15 @@ class Watch:
             self._told[about] = sentence
         else:
             del self._told[about]
+
+    def _light(self) -> Light:
+        if not self._running and self._now() - self._begun_s < START_PATIENCE_S:
+            return Light.STARTING
+        if not self._running:
+            return Light.PROBLEM
+        if not has_cable(self._places):  # from which other things that are wrong follow, such as the clock
+            return Light.NO_NETWORK
+        return Light.PROBLEM if read_problems(self._places) else Light.WELL
 
     def _clock(self) -> str:
         if (self._places.root / "run/systemd/timesync/synchronized").exists():
