@@ -86,8 +86,8 @@ class History:
         """All of it."""
         for link in self.links.values():
             await link.listen()
-        await asyncio.gather(*(router.start() for router in self.routers.values()))
         try:
+            await asyncio.gather(*(router.start() for router in self.routers.values()))
             await self._linked()
             writers = [
                 asyncio.ensure_future(Writer(router, list(self.routers), self.seed, self.told, self._over).run())

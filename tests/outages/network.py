@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -27,11 +28,22 @@ SNAPSHOT_GAP_S = 0.2
 """A state of some dozen params comes in one piece; this is to be told from one that is empty."""
 
 
+PORTS = range(10_000, 32_000)
+"""Below those that the system gives to outgoing connections: one of these would have it when its router comes back."""
+
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """One that nobody has."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """One that nobody has, and that this process has not given before."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 class Link:
@@ -77,6 +89,8 @@ class Link:
         self._writers |= {writer, far_writer}
         try:
             await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        except asyncio.CancelledError:
+            pass  # the history is over; streams would print it
         finally:
             for end in (writer, far_writer):
                 end.transport.abort()
