@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from clasp_edge.dataplane.account import Charge, Holding
+from clasp_edge.devices.osc.echo_record import EchoRecord
 from clasp_edge.wire import Value, decode_value
 
 Known = tuple[int, bytes]
@@ -119,20 +120,6 @@ def _rounded(value: float) -> Hashable:
     return single
 
 
-class _Record:
-    __slots__ = (
-        "contacts", "crossings", "held_s", "recent", "said_s", "same", "told", "told_s", "touched_s", "window_s",
-    )  # fmt: skip
-
-    def __init__(self, now_s: float) -> None:
-        self.told: OrderedDict[Hashable, float] = OrderedDict()
-        self.told_s = self.said_s = -1e9
-        self.held_s = 0.0
-        self.window_s = self.touched_s = now_s
-        self.recent: list[Hashable] = []
-        self.crossings = self.contacts = self.same = 0
-
-
 class EchoMemory:
     """One device. `on_loop(address, until_s)` is called when a loop over two addresses is broken. `echo_s` is how long
     what was told counts as told, 0: nothing is an echo. Times are seconds of one clock."""
@@ -144,12 +131,12 @@ class EchoMemory:
         self._on_loop = on_loop
         self._max_told = max(LEAST_TOLD, int(TOLD_PER_S * echo_s))
         self.holding: Holding | None = None
-        self._records: OrderedDict[bytes, _Record] = OrderedDict()
+        self._records: OrderedDict[bytes, EchoRecord] = OrderedDict()
 
     def repeats(self, address: bytes, known: Known, now_s: float) -> bool:
         """The device said this: whether it only repeats, or rounds, what it was told a moment before."""
         record = self._records.get(address)
-        if record is not None and self._echo_s:
+        if record is not None and record.told and self._echo_s:
             said = comparable(known)
             told_s = record.told.get(said)
             if told_s is not None and now_s - told_s < self._echo_s:
@@ -175,11 +162,16 @@ class EchoMemory:
             return
         value = comparable(known)
         told = record.told
+        if told is None:
+            told = record.told = {}
         record.same = record.same + 1 if told and value == next(reversed(told)) else 0
+        told.pop(value, None)
         told[value] = now_s
-        told.move_to_end(value)
-        while len(told) > 1 and (len(told) > self._max_told or next(iter(told.values())) < now_s - self._echo_s):
-            told.popitem(last=False)
+        while len(told) > 1:
+            oldest, told_s = next(iter(told.items()))
+            if len(told) <= self._max_told and told_s >= now_s - self._echo_s:
+                break
+            del told[oldest]
         if self._again(record, value, now_s) and contacts != record.contacts:
             record.crossings += 1
             if record.crossings >= CROSSINGS:
@@ -189,15 +181,15 @@ class EchoMemory:
     def last_told(self, address: bytes) -> Hashable:
         """The newest value that it was told, as `comparable` has it; None where none is known."""
         record = self._records.get(address)
-        return next(reversed(record.told), None) if record is not None else None
+        return next(reversed(record.told), None) if record is not None and record.told else None
 
     def looks_relative(self, address: bytes) -> bool:
         """Whether it has been told one whole number again and again: no fader's position is that, but an encoder's
         steps and a button's presses are."""
         record = self._records.get(address)
-        if record is None or record.same < STEPS:
+        if record is None or not record.told or record.same < STEPS:
             return False
-        value = next(reversed(record.told), None)
+        value = next(reversed(record.told))
         return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
     def told_s(self, address: bytes) -> float:
@@ -223,7 +215,7 @@ class EchoMemory:
         if self.holding is not None:
             self.holding.release(RECORD_BYTES + len(address), Charge.OSC)
 
-    def _record(self, address: bytes, now_s: float) -> _Record:
+    def _record(self, address: bytes, now_s: float) -> EchoRecord:
         record = self._records.get(address)
         if record is None:
             holding = self.holding
@@ -233,7 +225,7 @@ class EchoMemory:
                 if fits and max(oldest.touched_s + KEEP_S, oldest.held_s) > now_s:
                     break
                 self._forget_oldest()
-            record = self._records[address] = _Record(now_s)
+            record = self._records[address] = EchoRecord(now_s)
             if holding is not None:
                 holding.force(RECORD_BYTES + len(address), Charge.OSC)
         else:
@@ -241,19 +233,18 @@ class EchoMemory:
             self._records.move_to_end(address)
         return record
 
-    def _again(self, record: _Record, value: Hashable, now_s: float) -> bool:
+    def _again(self, record: EchoRecord, value: Hashable, now_s: float) -> bool:
         """Whether the value is one of those that went by lately; a new window starts the counts anew."""
         if now_s - record.window_s > self._window_s:
             record.window_s = now_s
             record.crossings = 0
         if value in record.recent:
             return True
-        record.recent.append(value)
-        del record.recent[:-REMEMBERED_VALUES]
+        record.recent = (*record.recent, value)[-REMEMBERED_VALUES:]
         return False
 
-    def _break(self, address: bytes, record: _Record, now_s: float) -> None:
+    def _break(self, address: bytes, record: EchoRecord, now_s: float) -> None:
         record.crossings = 0
-        record.recent.clear()
+        record.recent = ()
         record.held_s = now_s + HOLD_S
         self._on_loop(address, record.held_s)
