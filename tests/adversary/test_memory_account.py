@@ -94,6 +94,25 @@ def test_read_buffers_of_websockets(small: Daemon, crowd: Crowd) -> None:
     given_back(small)
 
 
+def test_beginnings_of_mqtt_packets(small: Daemon) -> None:
+    """Below 16 KiB too, before CONNECT and after it: what has no room costs its client the connection, and everybody
+    gives back what it held."""
+    broker = Broker(small.mqtt_address)
+    hung = [broker.client().socket for _ in range(20)]
+    for sock in hung:
+        sock.sendall(b"\x30\xa0\x7d\0\1a" + b"x" * 14_000)  # of a PUBLISH of 16,032 bytes
+    eventually(lambda: 14_000 * 20 < memory(small)["kept_by_kind"].get("input", 0) < 16_000 * 20)
+    strangers = [socket.create_connection(small.mqtt_address) for _ in range(60)]
+    for sock in strangers:
+        with contextlib.suppress(OSError):  # the router was faster
+            sock.sendall(b"\x10\xa0\x7d\0\4MQTT" + b"x" * 14_000)
+    eventually(lambda: memory(small)["refused"] > 0)
+    assert memory(small)["kept_by_kind"]["input"] < 1 << 20
+    for sock in (*hung, *strangers):
+        sock.close()
+    given_back(small)
+
+
 def test_bundles_that_wait(small: Daemon, crowd: Crowd) -> None:
     """Also when the client that sent them has left."""
     many = tuple(wire.Set(f"/b/{number}", None) for number in range(1000))

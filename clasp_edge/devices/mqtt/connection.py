@@ -70,7 +70,6 @@ class Connection(SocketInput, ABC):
         self.remote = "?"
         self.gone = False
         self._after_input: Callable[[], None] | None = None
-        self._holding: Holding | None = None
         self._charged_bytes = 0
         self._resuming: asyncio.TimerHandle | None = None
         self.successors: list[tuple[Connection, bytes, Callable[[], None]]] = []
@@ -124,16 +123,24 @@ class Connection(SocketInput, ABC):
         size = self.input.held if self.input is not None else 0
         if size == self._charged_bytes:
             return True
-        if self._holding is None:
-            self._holding = Holding(self.server.router.account_of(host_of(self.remote)))
-        self._holding.release_all(Charge.INPUT)
+        if self.holding is None:
+            self.holding = self.open_holding()
+        self.holding.release(self._charged_bytes, Charge.INPUT)
         self._charged_bytes = size
-        if size and not self._holding.charge(size, Charge.INPUT):
-            log.info("%r: closed, %s", self.session or self, self.server.router.memory_full())
+        if size and not self.holding.charge(size, Charge.INPUT):
             self._charged_bytes = 0
-            self.drop()
+            self.no_room()
             return False
         return True
+
+    def open_holding(self) -> Holding:
+        """For what is coming in: on the account of the host, whoever it says it is."""
+        return Holding(self.server.router.account_of(host_of(self.remote)))
+
+    def no_room(self) -> None:
+        """What is coming in finds no room on its account: the connection ends."""
+        log.info("%r: closed, %s", self.session or self, self.server.router.memory_full())
+        self.drop()
 
     def _drop_buffer(self) -> None:
         self.missing = 0
@@ -430,7 +437,7 @@ class Connection(SocketInput, ABC):
         self.awaits_login = False
         self.rest = b""
         self._drop_buffer()
-        self._holding = None
+        self.holding = None
         self.server.waiting.discard(self)
         for timer in (self._resuming, self._patience):
             if timer is not None:

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t
 from libc.stddef cimport size_t
 
+from clasp_edge.dataplane.account cimport Holding
 from clasp_edge.devices.mqtt.receiver cimport MqttReceiver
 
 cdef enum:              # what a read has brought
@@ -18,7 +19,9 @@ cdef class ReadBuffer:
 
 cdef class SocketInput:
     cdef public MqttReceiver session
-    cdef public bytes rest
+    cdef bytes beginning                # of a packet, charged to `holding`
+    cdef size_t rest_charged
+    cdef public Holding holding         # of what is coming in; None: nothing has been kept so far
     cdef public object input
     cdef public bint closing
     cdef public bint awaits_login
@@ -31,4 +34,5 @@ cdef class SocketInput:
     cdef int _updated(self, Py_ssize_t nbytes, bint together) except -1
     cdef bint _more_of_packet(self, size_t size) except -1
     cdef bint _simple(self) noexcept
+    cdef int _charge_rest(self) except -1
     cdef void _keep_rest(self, const uint8_t* data, size_t used, size_t filled)

@@ -1,5 +1,6 @@
 """Types of socket_input.pyx as Python sees them."""
 
+from clasp_edge.dataplane.account import Holding
 from clasp_edge.devices.mqtt.input_buffer import InputBuffer
 from clasp_edge.devices.mqtt.session import Session
 
@@ -10,7 +11,7 @@ class ReadBuffer:
 
 class SocketInput:
     session: Session | None
-    rest: bytes
+    holding: Holding | None
     input: InputBuffer | None
     closing: bool
     awaits_login: bool
@@ -18,6 +19,10 @@ class SocketInput:
     missing: int
 
     def __init__(self, shared: ReadBuffer) -> None: ...
+    @property
+    def rest(self) -> bytes: ...
+    @rest.setter
+    def rest(self, rest: bytes) -> None: ...
     def get_buffer(self, sizehint: int) -> memoryview: ...
     def buffer_updated(self, nbytes: int) -> None: ...
     def await_rest(self) -> None: ...

@@ -11,6 +11,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from clasp_edge.dataplane.account cimport INPUT
 from clasp_edge.devices.mqtt.publish_packet cimport read_varint
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -20,6 +21,7 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     SMALL_READ = 1400       # a segment that is not full: its sender may wait for our acknowledgement
     LARGE_REST = 16384      # from here on a rest has a buffer of its own
+    REST_HEAD = 40          # of memory, beside its bytes
 
 
 LARGE_REST_BYTES = LARGE_REST
@@ -37,11 +39,39 @@ cdef class ReadBuffer:
 
 cdef class SocketInput:
     """`SocketInput(buffer)`. `session` is None before CONNECT and after the end, `rest` the beginning of a packet,
-    `input` a buffer of the connection's own, `local` whether a socket of this machine is between."""
+    `input` a buffer of the connection's own, `local` whether a socket of this machine is between. `open_holding()`
+    gives the account for what is coming in, `no_room()` is called where that has no room for a rest."""
 
     def __init__(self, ReadBuffer shared not None):
         self.shared = shared
-        self.rest = b""
+        self.beginning = b""
+
+    @property
+    def rest(self):
+        return self.beginning
+
+    @rest.setter
+    def rest(self, bytes rest not None):
+        self.beginning = rest
+        self._charge_rest()
+
+    cdef int _charge_rest(self) except -1:
+        cdef size_t size = <size_t>PyBytes_GET_SIZE(self.beginning)
+        if size:
+            size += REST_HEAD
+        if size == self.rest_charged:
+            return 0
+        if self.rest_charged:
+            self.holding.release(self.rest_charged, INPUT)
+            self.rest_charged = 0
+        if size:
+            if self.holding is None:
+                self.holding = self.open_holding()
+            if self.holding.charge(size, INPUT):
+                self.rest_charged = size
+            else:
+                self.no_room()
+        return 0
 
     cdef bint _simple(self) noexcept:
         """Whether what is read goes to the session, and nothing else is to be thought of."""
@@ -52,10 +82,10 @@ cdef class SocketInput:
         cdef size_t size
         if self.input is not None:
             return self.input.room()
-        size = <size_t>PyBytes_GET_SIZE(self.rest)
+        size = <size_t>PyBytes_GET_SIZE(self.beginning)
         if size == 0:
             return self.shared.view
-        memcpy(self.shared.data, PyBytes_AS_STRING(self.rest), size)
+        memcpy(self.shared.data, PyBytes_AS_STRING(self.beginning), size)
         return self.shared.view[size:]
 
     def buffer_updated(self, Py_ssize_t nbytes):
@@ -68,15 +98,17 @@ cdef class SocketInput:
         cdef uint64_t before = session.sent_bytes if session is not None else 0
         cdef size_t filled, used
         if self._simple():
-            filled = <size_t>PyBytes_GET_SIZE(self.rest) + <size_t>nbytes
-            self.rest = b""
+            filled = <size_t>PyBytes_GET_SIZE(self.beginning) + <size_t>nbytes
+            self.beginning = b""
             used = session.take_packets(self.shared.data, filled, together)
             if used < filled:
                 self._keep_rest(self.shared.data, used, filled)
+            if self.rest_charged or PyBytes_GET_SIZE(self.beginning):
+                self._charge_rest()
         elif self.input is not None:
             self.received_own(nbytes)
         else:
-            self.received(self.shared.bytes, <size_t>PyBytes_GET_SIZE(self.rest) + <size_t>nbytes)
+            self.received(self.shared.bytes, <size_t>PyBytes_GET_SIZE(self.beginning) + <size_t>nbytes)
         if (session is not None and nbytes < SMALL_READ and session.sent_bytes == before and not self.local
                 and not self.closing):
             # Nothing went back that would carry the acknowledgement: a sender that gathers small writes (Nagle) would
@@ -93,9 +125,9 @@ cdef class SocketInput:
             held = len(self.input.data)
             got = self._read_own(fd)
         else:
-            size = <size_t>PyBytes_GET_SIZE(self.rest)
+            size = <size_t>PyBytes_GET_SIZE(self.beginning)
             if size:
-                memcpy(self.shared.data, PyBytes_AS_STRING(self.rest), size)
+                memcpy(self.shared.data, PyBytes_AS_STRING(self.beginning), size)
             got = recv(fd, self.shared.data + size, self.shared.size - size, MSG_DONTWAIT)
         if got == 0:
             return READ_ENDED
@@ -137,6 +169,6 @@ cdef class SocketInput:
         cdef MqttReceiver session = self.session
         if self.closing:
             return
-        self.rest = PyBytes_FromStringAndSize(<const char*>data + used, filled - used)
+        self.beginning = PyBytes_FromStringAndSize(<const char*>data + used, filled - used)
         if filled - used > LARGE_REST or (session is not None and (session.input_paused or session.occupied)):
             self.own_buffer()
