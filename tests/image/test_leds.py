@@ -92,7 +92,7 @@ def test_a_light_that_cannot_be_set_hinders_nothing(board: Places, capsys: pytes
 def test_a_box_from_its_start_to_a_fault_and_back(board: Places) -> None:
     here = light(board, "ACT")
     now, runs = [0.0], [False]
-    watch = Watch(board, lambda: now[0], list, lambda: "", lambda: runs[0])
+    watch = Watch(board, lambda: now[0], list, lambda: "", lambda: runs[0], lambda _: False)
     (board.root / "run/systemd/timesync").mkdir(parents=True)
     (board.root / "run/systemd/timesync/synchronized").touch()
 

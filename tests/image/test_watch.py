@@ -80,7 +80,7 @@ def radio(box: Places) -> Iterator[Radio]:
 
 
 def watching(box: Places, clock: Clock | None = None, name: str = "stage-left") -> Watch:
-    return Watch(box, clock or Clock(), lambda: ["10.0.0.5 (eth0)"], lambda: name, lambda: True)
+    return Watch(box, clock or Clock(), lambda: ["10.0.0.5 (eth0)"], lambda: name, lambda: True, lambda _: False)
 
 
 def test_a_box_that_is_well_says_what_it_is(box: Places) -> None:
@@ -171,7 +171,7 @@ def test_a_radio_that_ends_and_comes_back(box: Places, tmp_path: Path) -> None:
 def test_a_network_that_comes_and_goes_does_not_wear_the_card(box: Places) -> None:
     clock = Clock()
     addresses = [["a"]]
-    watch = Watch(box, clock, lambda: addresses[0], lambda: "stage-left", lambda: True)
+    watch = Watch(box, clock, lambda: addresses[0], lambda: "stage-left", lambda: True, lambda _: False)
     written = set()
     for turn in range(MOST_WRITES * 3):
         addresses[0] = [f"10.0.0.{turn} (wlan0)"]

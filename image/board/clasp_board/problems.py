@@ -1,7 +1,7 @@
 """What is wrong, in sentences for the person who set the box up: collected during the start, shown where people look.
 
-On the console, in problems.txt on the card's boot partition, and in a file of /run that the
-router makes a param.
+In problems.txt on the card's boot partition, in a file of /run that the router makes a param, and on the screen
+(screen.py).
 """
 
 from __future__ import annotations
@@ -57,12 +57,8 @@ def read_problems(places: Places) -> list[str]:
 
 
 def publish_problems(places: Places) -> None:
-    """Bring console and card up to date. The card is written only when that changes something."""
+    """Bring the card up to date. It is written only when that changes something."""
     problems = read_problems(places)
-    issue = places.root / "run/issue.d/50-clasp-edge.issue"
-    issue.parent.mkdir(parents=True, exist_ok=True)
-    # agetty takes a backslash for one of its own signs.
-    issue.write_text("".join(f"  ! {line}\n" for line in problems).replace("\\", "\\\\"))
     text = (HEAD + "".join(f"- {line}\n\n" for line in problems)).replace("\n", "\r\n") if problems else ""
     file = places.firmware / FILE
     try:

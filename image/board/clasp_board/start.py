@@ -16,6 +16,7 @@ from clasp_board.imager import take_over_imager
 from clasp_board.leds import Leds, Light
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import add_problem, publish_problems
+from clasp_board.screen import write_early_screen
 from clasp_board.system import run, write_atomically
 
 KEPT_DIRECTORIES = (
@@ -65,6 +66,7 @@ def start(places: Places | None = None) -> int:
     except Exception as error:
         add_problem(places, f"The settings could not be put in force: {_said(error)}.")
     publish_problems(places)
+    write_early_screen(places)
     return 0
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from clasp_board.leds import Leds, Light, has_cable
 from clasp_board.places import Places, read_fields
 from clasp_board.problems import publish_problems, read_problems, replace_problem
+from clasp_board.screen import router_is_open, write_screen
 from clasp_board.status import own_addresses, write_status
 from clasp_board.supplicant import Radio, Supplicant, power_save_off
 from clasp_board.system import daemon_is_active, run
@@ -46,6 +47,7 @@ class Watch:
         addresses: Callable[[], list[str]] = own_addresses,
         name_found: Callable[[], str] | None = None,
         router_runs: Callable[[], bool] = daemon_is_active,
+        router_is_open: Callable[[Places], bool] = router_is_open,
     ) -> None:
         self._places = places
         self._now = now
@@ -53,6 +55,8 @@ class Watch:
         self._addresses = addresses
         self._name_found = name_found or published_name
         self._router_runs = router_runs
+        self._router_is_open = router_is_open
+        self._is_open = False
         self._leds = Leds(places)
         self._running = False
         self._due_s = self._begun_s
@@ -70,8 +74,10 @@ class Watch:
             self._due_s = self._now() + ASKED_PERIOD_S
             self._name, self._shown = self._name_found(), self._addresses()
             self._running = self._router_runs()
-        elif not self._running:
-            self._running = self._router_runs()
+            self._is_open = self._running and self._router_is_open(self._places)
+        elif not self._running and self._router_runs():
+            self._running = True
+            self._is_open = self._router_is_open(self._places)
         self._tell("clock", self._clock())
         self._tell("card", self._card())
         self._tell("name", self._same_name())
@@ -83,6 +89,8 @@ class Watch:
                 self._tell(about, "")
         self._write_state(radio)
         self._leds.show(self._light())
+        if self._running or self._light() is not Light.STARTING:
+            write_screen(self._places, self._shown, is_open=self._is_open)
         now = "\n".join([*self._shown, *read_problems(self._places)])
         if now != self._last and self._writes < MOST_WRITES and "card" not in self._told:
             self._last = now
