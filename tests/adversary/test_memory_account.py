@@ -113,6 +113,22 @@ def test_beginnings_of_mqtt_packets(small: Daemon) -> None:
     given_back(small)
 
 
+def test_beginnings_of_osc_packets() -> None:
+    """Over TCP, in either framing and in none: who has no room for more loses the connection."""
+    sets = {"limits.memory_mib": 1, "osc.tcp_listen": "127.0.0.1:0"}
+    with Daemon(osc=True, sets=sets) as running:
+        hung = [socket.create_connection(running.osc_tcp_address) for _ in range(20)]
+        for number, sock in enumerate(hung):
+            begin = (b"\xc0/a", b"\0\0\xf0\0/a", b"/a")[number % 3]
+            with contextlib.suppress(OSError):  # the router was faster
+                sock.sendall(begin + b"x" * 50_000)
+        eventually(lambda: memory(running)["refused"] > 0)
+        assert 50_000 < memory(running)["kept_by_kind"]["input"] < 1 << 20
+        for sock in hung:
+            sock.close()
+        eventually(lambda: memory(running)["kept_by_kind"]["input"] == 0)
+
+
 def test_bundles_that_wait(small: Daemon, crowd: Crowd) -> None:
     """Also when the client that sent them has left."""
     many = tuple(wire.Set(f"/b/{number}", None) for number in range(1000))

@@ -50,6 +50,11 @@ class Splitter:
         """What came so far may be a whole packet without framing: `settle` when nothing follows."""
         return self.framing is None and bool(self._rest)
 
+    @property
+    def held(self) -> int:
+        """Bytes of a packet whose end has not come."""
+        return len(self._rest)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The packets that `data` completes. Raises FramingError."""
         if self._skip:

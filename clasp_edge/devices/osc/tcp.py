@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from clasp_edge.dataplane.account import Charge
 from clasp_edge.devices.osc.framing import FramingError, FramingName, Splitter, wrap
 from clasp_edge.devices.osc.source import Source
 
@@ -39,6 +40,7 @@ class OscConnection(asyncio.Protocol):
         self.source: Source | None = None
         self._blocked_since_s = 0.0
         self._settling: asyncio.TimerHandle | None = None
+        self._charged_bytes = 0
 
     # ---- asyncio ----
 
@@ -63,6 +65,8 @@ class OscConnection(asyncio.Protocol):
             self._server.bad_packet(source, str(error))
             self.abort()
             return
+        if self._splitter.held != self._charged_bytes and not self._charged(source):
+            return
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
@@ -76,14 +80,28 @@ class OscConnection(asyncio.Protocol):
             self._settling.cancel()
             self._settle()  # nothing more comes
         if self.source is not None:
+            self.source.holding.release(self._charged_bytes, Charge.INPUT)
+            self._charged_bytes = 0
             self._server.disconnected(self.source)
         if self._on_lost is not None:
             self._on_lost()
+
+    def _charged(self, source: Source) -> bool:
+        """Charge the beginning of a packet to who sends it; False, and the end, where there is no room."""
+        before, self._charged_bytes = self._charged_bytes, self._splitter.held
+        source.holding.release(before, Charge.INPUT)
+        if self._charged_bytes and not source.holding.charge(self._charged_bytes, Charge.INPUT):
+            self._charged_bytes = 0
+            log.info("OSC %s: closed, %s", source.name, self._server.router.memory_full())
+            self.abort()
+            return False
+        return True
 
     def _settle(self) -> None:
         self._settling = None
         if self.source is not None and not self.source.dropped:
             self._take(self.source, self._splitter.settle())
+            self._charged(self.source)
 
     def _take(self, source: Source, packets: list[bytes]) -> None:
         if self._splitter.framing is not None:
