@@ -19,6 +19,11 @@ cdef enum Mark:                 # what a delivery to a Party says of its origin
 cdef class Party(Adapter):
     cdef public uint64_t heard_us
     cdef public uint64_t datagrams
+    # What has gathered for it, where that is one piece of what was delivered to anybody; else it is in the inbox:
+    cdef list shared
+    cdef Py_ssize_t begin, end
+
+    cdef int _take(self) except -1
 
 
 cdef class Source(Sink):

@@ -18,7 +18,8 @@ REMOTE = MARK_REMOTE
 END = MARK_END
 
 
-cdef tuple _last = None         # what was delivered last in this pass,
+cdef list _lately = []          # what was delivered since an adapter was handed anything: devices share it
+cdef tuple _last = None         # the newest of it,
 cdef uint64_t _last_seq = 0     # and which change of a param that was
 
 
@@ -27,7 +28,7 @@ cdef class Party(Adapter):
 
     `on_deliveries` gets `(origin, signal, frame, tail, bundle, marks)`: `tail` is the type tags and arguments of the
     OSC message behind it or None, `bundle` a number for all members of a bundle or 0, `marks` a sum of HOP,
-    REMOTE and END."""
+    REMOTE and END. Devices that are told the same get the same list, which nobody changes."""
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef Sink origin = <Sink>delivery.origin
         cdef Source source
@@ -35,10 +36,8 @@ cdef class Party(Adapter):
         cdef bytes frame
         global _last, _last_seq
         try:
-            if not self.inbox:
-                self.plane.core.adapters.append(self)
             if _last is not None and delivery.seq and delivery.seq == _last_seq and _last[0] is origin:
-                self.inbox.append(_last)    # the same write goes to many devices
+                self._take()            # the same write goes to many devices
                 return
             tail = None
             number = 0
@@ -59,19 +58,46 @@ cdef class Party(Adapter):
                 if (_last[0] is origin and _last[1] == delivery.signal and _last[4] == number and _last[5] == marks
                         and _last[3] == tail and <size_t>len(frame) == delivery.size
                         and memcmp(<char*>frame, delivery.frame, delivery.size) == 0):
-                    self.inbox.append(_last)
+                    self._take()
                     return
             _last = (origin, delivery.signal, PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size),
                      tail, number, marks)
             _last_seq = delivery.seq
-            self.inbox.append(_last)
+            _lately.append(_last)
+            self._take()
         except Exception:
             pass                        # no memory: a param is told again with its next change
 
+    cdef int _take(self) except -1:
+        """The newest of `_lately` is for this device."""
+        cdef Py_ssize_t newest = len(_lately) - 1
+        if self.shared is _lately and self.end == newest:
+            self.end = newest + 1
+            return 0
+        if self.shared is not None:     # something between was not for it, or what came before is no longer the newest
+            self.inbox.extend(self.shared[self.begin:self.end])
+            self.shared = None
+        elif not self.inbox:
+            self.plane.core.adapters.append(self)
+            self.shared = _lately
+            self.begin = newest
+            self.end = newest + 1
+            return 0
+        self.inbox.append(_lately[newest])
+        return 0
+
     def run(self):
-        global _last
-        _last = None                    # it would keep its origin alive
-        Adapter.run(self)
+        """Hand over what has gathered."""
+        global _last, _lately
+        cdef list shared = self.shared
+        if shared is _lately:
+            _lately = []                # it is complete: what comes from now on is a list of its own
+            _last = None                # which would keep its origin alive
+        if shared is None:
+            Adapter.run(self)
+            return
+        self.shared = None
+        self.on_deliveries(shared if self.end - self.begin == len(shared) else shared[self.begin:self.end])
 
 
 cdef inline int mark_of(int answer) noexcept:
