@@ -57,25 +57,24 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# requirements KEY...: the list at these keys of pyproject.toml, installed. Fetched once and not for each build, as an
+# requirements KEY...: the lists at these keys of pyproject.toml, installed. Fetched once and not for each build, as an
 # isolated build would. Compiled to bytecode as far as it is imported, which is less than pip would compile.
 requirements = $(BIN)/python -c 'import functools, sys, tomllib; \
 	table = tomllib.load(open("pyproject.toml", "rb")); \
-	print(*functools.reduce(dict.get, sys.argv[1:], table), sep="\n")' $(1) | $(BIN)/python -m pip install -q --no-compile -r /dev/stdin
+	lists = [functools.reduce(dict.get, key.split("."), table) for key in sys.argv[1:]]; \
+	print(*sum(lists, []), sep="\n")' $(1) | $(BIN)/python -m pip install -q --no-compile -r /dev/stdin
 
 $(VENV)/.package: pyproject.toml setup.py | $(VENV)/.python
 	@PYTHON=$(BIN)/python .ci/need compiler
 	@echo "installing the libraries that the build and the router need"
-	@$(call requirements,build-system requires)
-	@$(call requirements,project dependencies)
-	@echo "compiling the data plane (a minute or two; minutes on a small board; later on only what changes)"
-	@$(BIN)/python setup.py -q build_ext --inplace -j $$(nproc)
-	@$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
+	@$(call requirements,build-system.requires project.dependencies)
+	@$(BIN)/python .ci/in_place
+	@echo "compiling the data plane (a minute or so; minutes on a small board; later on only what changes)"
 	@touch $@
 
 $(VENV)/.test $(VENV)/.fuzz $(VENV)/.mutation: $(VENV)/.%: $(VENV)/.package
 	@echo "installing what '$*' needs"
-	@$(call requirements,project optional-dependencies $*)
+	@$(call requirements,project.optional-dependencies.$*)
 	@touch $@
 
 # Compiles what has changed since the last time; says nothing where that is nothing.
@@ -146,7 +145,7 @@ adversary: $(VENV)/.test build
 crash: $(VENV)/.test build
 	python tests/crash $(ARGS)
 
-model: $(VENV)/.test
+model: $(VENV)/.test build
 	cd tests && python -m model $(ARGS)
 
 outages: $(VENV)/.test build
