@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 USAGE = """usage: clasp-edge-board start | confirm | watch | radio INTERFACE | kernel a|b DIRECTORY
+       clasp-edge-board box [--with-secrets]
        clasp-edge-board update FILE [--reboot] [--allow-older]"""
 
 
@@ -32,6 +33,10 @@ def main(arguments: list[str]) -> int:
             from clasp_board.kernel_start import main as start_kernel
 
             return start_kernel(slot, directory)
+        case ["box", *rest]:
+            from clasp_board.box_file import main as box
+
+            return box(rest)
         case ["update", *rest]:
             from clasp_board.update import main as update
 

@@ -407,6 +407,11 @@ def _forget(places: Places, name: str, seen: dict[str, str], raw: bytes) -> None
     _mark_seen(places, seen, name, raw)
 
 
+def was_read(places: Places, name: str, raw: bytes) -> bool:
+    """Whether the file of the card had this content when it was last taken over."""
+    return _read_seen(places).get(name) == _digest(raw)
+
+
 def _digest(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from clasp_board import settings
 from clasp_board.apply import HOST_KEY, apply, make_host_key
+from clasp_board.box_file import FILE as BOX_FILE
+from clasp_board.box_file import take_over_box
 from clasp_board.clock import set_clock
 from clasp_board.disks import mount_disks
 from clasp_board.imager import take_over_imager
@@ -50,6 +52,10 @@ def start(places: Places | None = None) -> int:
             set_clock(places)
     except (OSError, OverflowError) as error:
         print(f"the clock could not be set: {error}")
+    try:
+        take_over_box(places, persistent=persistent)
+    except Exception as error:
+        add_problem(places, f"{BOX_FILE}: could not be taken over: {_said(error)}.")
     try:
         take_over_imager(places)
     except Exception as error:  # whatever a file on the card provokes: the box must start
