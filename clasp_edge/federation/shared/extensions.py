@@ -221,6 +221,16 @@ def lifetimes_frame(lifetimes: Mapping[str, int]) -> bytes:
     return encode(FederationSync(FederationOp.LIFETIMES, revisions=lifetimes))
 
 
+LAST_TTL_WORD = 0xFFFFFFFF
+
+
+def read_lifetimes(message: FederationSync) -> Mapping[str, int]:
+    """LIFETIMES. Raises ValueError for a number that is no word of a time to live (wire.md 2.3)."""
+    if any(word > LAST_TTL_WORD for word in message.revisions.values()):
+        raise ValueError("a time to live that is no 32-bit number")
+    return message.revisions
+
+
 def reached_frame(number: int, waiting: int = 0) -> bytes:
     """REACHED."""
     if waiting:

@@ -97,6 +97,11 @@ class Connection(ABC):
     # ---- for the session above ----
 
     @property
+    def is_deaf(self) -> bool:
+        """Whether nothing is received any more."""
+        return self._deaf
+
+    @property
     def is_open(self) -> bool:
         """Whether `send` takes anything."""
         return self._state is State.OPEN
@@ -234,7 +239,7 @@ class Connection(ABC):
         if self._state is State.CONNECTING:
             self._state = State.OPEN
             self._liveness.start()
-            self._guarded(self._owner.link_opened, self)
+            self.guarded(self._owner.link_opened, self)
 
     def _write(self, data: bytes) -> None:
         self._transport.write(data)
@@ -250,7 +255,7 @@ class Connection(ABC):
     def received(self, frames: list[bytes]) -> None:
         """Frames, in order."""
         if not self._deaf:
-            self._guarded(self._owner.link_received, self, frames)
+            self.guarded(self._owner.link_received, self, frames)
 
     def garbage(self, what: str) -> None:
         """What came was no CLASP."""
@@ -266,7 +271,7 @@ class Connection(ABC):
         """The backlog is low again."""
         self.writable = True
         if self.on_drain is not None and self._state is State.OPEN:
-            self._guarded(self.on_drain)
+            self.guarded(self.on_drain)
 
     def lost(self, error: BaseException | None) -> None:
         """The connection is gone; `error` is what the system said, None for an end of file."""
@@ -276,8 +281,8 @@ class Connection(ABC):
         else:
             self._finish(self._reason or how)
 
-    def _guarded(self, call: Callable[..., None], *arguments: Any) -> None:
-        # Called from deep inside a transport: an error of ours costs this link, is told, and nothing else.
+    def guarded(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call it. Who called us is deep inside a transport: an error costs this link, is told, and nothing else."""
         try:
             call(*arguments)
         except Exception as error:
@@ -299,7 +304,7 @@ class Connection(ABC):
         for future in (self.gone, self.settled):
             if not future.done():
                 future.set_result(None)
-        self._guarded(self._owner.link_closed, self, reason)
+        self.guarded(self._owner.link_closed, self, reason)
 
     def _start_timer(self, delay_s: float, action: Callable[[], None]) -> None:
         self._stop_timer()

@@ -20,12 +20,14 @@ from clasp_edge.federation.shared.extensions import (
     peer_frame,
     read_buckets,
     read_heard,
+    read_lifetimes,
     read_route,
     stored_frame,
 )
 from clasp_edge.federation.shared.sender import PeerSender
 from clasp_edge.federation.shared.unpack import Unreadable, set_parts, snapshot_params
 from clasp_edge.federation.shared.waiting_frames import GONE_TTL
+from clasp_edge.federation.upstream.contested import Contested
 from clasp_edge.federation.upstream.heartbeat import Heartbeat
 from clasp_edge.federation.upstream.incoming import hand_out, take_publish, take_version_set
 from clasp_edge.federation.upstream.reference_hub import ReferenceGuard
@@ -38,7 +40,6 @@ from clasp_edge.wire import (
     ErrorCode,
     FederationOp,
     FederationSync,
-    Get,
     Hello,
     MessageType,
     Pong,
@@ -65,6 +66,10 @@ DECIDED = (Written.LOCK_HELD, Written.STRATEGY_REJECTED, Written.REVISION_CONFLI
 HELLO_FEATURES = ("param", "event", "stream", "gesture", "timeline", "federation", BARE)
 """The states are compared later: a hub that sent all of its own after WELCOME would send it for nothing, and what is
 asked of it would wait behind that. The reference does not know BARE and sends it."""
+
+TURN_NS = 2_000_000
+LAST_TURN_NS = 20_000_000
+"""So much of what a hub says is dealt with before others get their turn, and at the link's end."""
 
 _MQTT = bytes((FederationOp.MQTT,))
 
@@ -145,8 +150,8 @@ class HubSession:
         self._number = 0
         self._stored_up_to = 0
         self._arrival = Arrival(owner.seen, owner.is_own)
-        self._contested: dict[bytes, bool] = {}  # whether it is gone here too, if the hub turns out to have none
-        self._asked: dict[bytes, bool] = {}
+        self._contested = Contested(self)
+        self._waiting: list[bytes] = []  # frames that have come and have not had their turn
         self._ended = False
         self.is_settled = False
 
@@ -158,6 +163,10 @@ class HubSession:
     def end(self) -> None:
         """The link is gone."""
         if not self._ended:
+            if self._waiting and not self.link.is_deaf:
+                waiting, self._waiting = self._waiting, []
+                self.link.guarded(self._hear_out, waiting)
+            self._waiting = []
             self._arrival.end()
         self._ended = True
         self.timers.stop()
@@ -196,13 +205,35 @@ class HubSession:
     # ---- what comes in ----
 
     def receive(self, frames: list[bytes]) -> None:
-        """Whole frames, in order."""
+        """Whole frames, in order. What takes long waits for its turn, and the link is not read meanwhile."""
+        if self._waiting:
+            self._waiting += frames
+            return
+        done = self._take(frames, TURN_NS)
+        if done < len(frames) and not self._ended:
+            self._waiting = frames[done:]
+            self.link.pause_reading()
+            self.owner.loop.call_soon(self.link.guarded, self._go_on)
+
+    def _go_on(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not self._ended and not self.link.is_deaf:
+            self.receive(waiting)
+        if not self._waiting:
+            self.link.resume_reading()
+
+    def _hear_out(self, frames: list[bytes]) -> None:
+        self._take(frames, LAST_TURN_NS)
+
+    def _take(self, frames: list[bytes], for_ns: int) -> int:
+        """Returns how many of the frames are done with."""
         core = self.owner.sender.plane.core
         core.begin_pass()
         try:
-            hand_out(self, frames, self._handlers)
+            return hand_out(self, frames, self._handlers, for_ns)
         except (Unreadable, WireError, ValueError) as error:
             self.link.close(f"the hub sent what cannot be understood: {error}")
+            return len(frames)
         finally:
             core.end_pass()
 
@@ -282,7 +313,7 @@ class HubSession:
 
     def _on_snapshot(self, payload: bytes) -> None:
         params = snapshot_params(payload)
-        if self._asked and len(params) == 1 and params[0][0] in self._asked:
+        if len(params) == 1 and self._contested.is_asked(params[0][0]):
             self._on_answer(*params[0][:3], -1)
         elif isinstance(self._state_sync, StateSync):
             self._state_sync.snapshot(params)
@@ -316,12 +347,15 @@ class HubSession:
                 self._state_sync.compare()
         elif self._state_sync is not None:
             if message.op is FederationOp.LIFETIMES and self.is_edge:
-                self._state_sync.lifetimes = message.revisions
+                self._state_sync.lifetimes = read_lifetimes(message)
             elif message.op is FederationOp.SYNC_COMPLETE:
                 self._state_sync.complete()
 
     def _on_peer(self, message: FederationSync) -> None:
-        self.hub_id = message.origin or ""
+        if self.hub_id or not message.origin:
+            self.link.close("the hub has introduced itself twice" if self.hub_id else "the hub has no id")
+            return
+        self.hub_id = message.origin
         if self.hub_id == self.owner.router_id:
             self.link.close("this is the router itself: the uplink's url leads back here")
             return
@@ -424,7 +458,7 @@ class HubSession:
             return True
         if self.owner.sender.is_in_flight(address):
             # Was it written there before ours or after? The hub's checkpoint may come too late to tell.
-            self._contested[address] = True
+            self._contested.add(address, gone=True)
             return True
         if not numbered:
             # A param told once more, as after an outage: whoever has it already need not hear of it.
@@ -441,25 +475,12 @@ class HubSession:
         sender.reached(number)
         if not self.hub_stores:
             sender.stored(number)
-        if self._contested:
-            for address in [address for address in self._contested if not sender.is_in_flight(address)]:
-                self._asked[address] = self._contested.pop(address)
-                self.link.send([encode(Get(address.decode()))])
+        self._contested.ask()
 
     def _on_answer(self, address: bytes, value_type: int, value: bytes, ttl: int) -> None:
         """What the hub has at an address that both have written to at the same time: that is the later write."""
-        gone_here_too = self._asked.pop(address)
-        if self.owner.sender.is_in_flight(address):
-            self._contested[address] = gone_here_too
-            return
-        held = self.owner.sender.held(address)
-        if ttl == GONE_TTL:
-            news = held is not None and gone_here_too
-        else:
-            news = held is None or held[:2] != (value_type, value)
-        if news:
-            self.apply(address, value_type, value, ttl)
-        self._noted(address)
+        if self._contested.answer(address, value_type, value, ttl):
+            self._noted(address)
 
     def _noted(self, address: bytes) -> None:
         if self._state_sync is not None:
@@ -494,7 +515,7 @@ class HubSession:
         elif not self.owner.owned(address) and self.owner.sender.policies.admits(address):
             # What it has instead is what stands. An owned param is as it is at home.
             self.refused += 1
-            self._contested.setdefault(address, False)
+            self._contested.add(address)
 
     def _settled_at_hub(self, address: bytes, revision: int) -> None:
         none_left = self.owner.sender.acknowledged(address)
@@ -528,7 +549,7 @@ class HubSession:
             # Before that nothing else is asked of it, and the reference leaves the connection open (federation.md 6).
             self.link.close(text)
             return
-        if message.code == ErrorCode.ADDRESS_NOT_FOUND and (message.address or "").encode() in self._asked:
+        if message.code == ErrorCode.ADDRESS_NOT_FOUND and self._contested.is_asked((message.address or "").encode()):
             self._on_answer((message.address or "").encode(), NULL, b"", GONE_TTL)
             return
         self.owner.trouble(f"{text} ({message.address[:256]})" if message.address else text)

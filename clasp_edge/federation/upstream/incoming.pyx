@@ -3,7 +3,8 @@
 The compiled part of `hub_session.HubSession`, whose names it uses. Knows no sockets.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from clasp_edge.dataplane.messages cimport PUBLISH, Published, read_publish
 from clasp_edge.dataplane.scan cimport utf8_valid
@@ -20,13 +21,21 @@ cdef enum:
     STAMP = 8
 
 
-def hand_out(session, list frames not None, dict handlers not None):
-    """Whole frames, in order, to the handlers by their messages' types, for as long as the session lasts. Raises what
-    they raise."""
+cdef int64_t _now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * <int64_t>1_000_000_000 + now.tv_nsec
+
+
+def hand_out(session, list frames not None, dict handlers not None, int64_t for_ns):
+    """Whole frames, in order, to the handlers by their messages' types, for as long as the session lasts, and for
+    `for_ns` nanoseconds. Returns how many were dealt with. Raises what they raise."""
     cdef bytes frame, payload
     cdef const uint8_t* data
-    cdef Py_ssize_t start
+    cdef Py_ssize_t start, done = 0
+    cdef int64_t until_ns = _now_ns() + for_ns
     for frame in frames:
+        done += 1
         data = <const uint8_t*><char*>frame
         start = HEADER + (STAMP if data[1] & TIMESTAMPED else 0)
         if len(frame) <= start:
@@ -35,6 +44,9 @@ def hand_out(session, list frames not None, dict handlers not None):
         if handler is not None and not session._ended:
             payload = frame[start:]
             handler(payload)
+            if _now_ns() >= until_ns:
+                break
+    return done
 
 
 def take_version_set(session, bytes payload not None):

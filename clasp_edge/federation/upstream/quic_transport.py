@@ -97,7 +97,8 @@ class QuicTransport:
             sock.close()
             raise
         self._sock = sock
-        self._loop.add_reader(sock, self._read)
+        if self._reading:
+            self._loop.add_reader(sock, self._read)
 
     def _close_socket(self) -> None:
         if self._sock is not None:
@@ -154,10 +155,15 @@ class QuicTransport:
         return self._reading
 
     def pause_reading(self) -> None:
+        # Nothing is taken from the socket meanwhile: the library would tell the hub to go on.
         self._reading = False
+        if self._sock is not None:
+            self._loop.remove_reader(self._sock)
 
     def resume_reading(self) -> None:
         self._reading = True
+        if self._sock is not None:
+            self._loop.add_reader(self._sock, self._read)
         held, self._held = self._held, []
         if held:
             self._loop.call_soon(self._user.stream_data, b"".join(held))

@@ -5,12 +5,13 @@ federation.md 3.2, 4, 7 and 11 have the facts. Pure bookkeeping; knows no connec
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from clasp_edge.wire import Set, Ttl, TtlMode, encode
+from clasp_edge.address_memory import AddressMemory
+from clasp_edge.wire import MAX_ADDRESS_BYTES, Set, Ttl, TtlMode, encode
 
 MAX_GUARDED = 200_000
+MAX_GUARDED_BYTES = 24 << 20
 """Addresses whose last revision is remembered; of others a late duplicate is not recognised."""
 
 SAFE_PARAMS = 400
@@ -31,7 +32,7 @@ class ReferenceGuard:
 
     def __init__(self, monotonic_s: Callable[[], float]) -> None:
         self._monotonic_s = monotonic_s
-        self._last: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+        self._last: AddressMemory[tuple[int, float]] = AddressMemory(MAX_GUARDED, MAX_GUARDED_BYTES)
         self._held: dict[bytes, tuple[int, int, bytes, int]] = {}
         self._beats = 0
 
@@ -72,10 +73,8 @@ class ReferenceGuard:
         return revision if self._monotonic_s() - at_s < REORDERED_S else 0
 
     def _note(self, address: bytes, revision: int) -> None:
-        self._last[address] = (revision, self._monotonic_s())
-        self._last.move_to_end(address)
-        if len(self._last) > MAX_GUARDED:
-            self._last.popitem(last=False)
+        if len(address) <= MAX_ADDRESS_BYTES:
+            self._last.note(address, (revision, self._monotonic_s()))
 
     def heartbeat(self, address: bytes) -> bytes:
         """The SET whose echo shows that the hub still routes to us (federation.md 7.10)."""

@@ -30,6 +30,10 @@ QUIET_S = 1.0
 RESYNC_S = 3.0
 """After the hub has dropped a message of ours because there were too many."""
 
+MOST_UNKNOWN = 100_000
+"""Addresses that a hub has told, beside as many as there are params here: with more, those that fell out are among
+them."""
+
 SCAN_PARAMS = 2048
 """Params looked at in one turn of the loop: about two milliseconds."""
 
@@ -45,6 +49,7 @@ class StateSync:
         self._terms = terms
         self._same_life = same_life
         self._heard: set[int] = set()  # hashes of addresses that need not be told: the hub has said something of them
+        self._is_cut = False
         self._plan = SyncPlan(())
         self._job: Iterator[None] | None = None
 
@@ -82,7 +87,13 @@ class StateSync:
     def note(self, address: bytes) -> None:
         """The hub has said something of this param by itself."""
         if self.active:
+            self._hear(address)
+
+    def _hear(self, address: bytes) -> None:
+        if len(self._heard) < self._session.owner.sender.plane.params + MOST_UNKNOWN:
             self._heard.add(hash(address))
+        else:
+            self._is_cut = True  # what it lacks is not known: nothing is cleared for it, at worst told once more
 
     # ---- what the hub has ----
 
@@ -134,7 +145,7 @@ class StateSync:
         for address, value_type, value, revision, writer, written_us in params:
             if not sender.policies.admits(address):
                 continue
-            self._heard.add(hash(address))
+            self._hear(address)
             if not session.is_edge and not session.guard.snapshot(address, revision):
                 continue  # a SET has overtaken it
             if sender.is_in_flight(address):
@@ -176,6 +187,7 @@ class StateSync:
             self._job = None
             self.active = False
             self._heard = set()
+            self._is_cut = False
             session.settled()
             return
         session.timers.start("step", 0.0 if session.link.writable else 0.01, self._step)
@@ -191,13 +203,14 @@ class StateSync:
                 for address, value_type, value, _, writer, written_us in snapshot_params(payload) if payload else ():
                     if hash(address) in self._heard or not sender.policies.admits(address):
                         continue
-                    self._heard.add(hash(address))
+                    self._hear(address)
                     if sender.is_in_flight(address):
                         continue
                     ours = Held(value_type, value, writer, written_us)
                     owned = session.owner.owned(address)
                     if settle_missing(ours, owned, self._terms, same_life=self._same_life) is Verdict.ADOPT:
-                        session.apply(address, NULL, b"", GONE_TTL)
+                        if not self._is_cut:
+                            session.apply(address, NULL, b"", GONE_TTL)
                     elif (frame := sender.image(address)) is not None:
                         told.append((address, frame))
                 if told:

@@ -35,6 +35,9 @@ MUCH = 1000
 FRUITLESS = 3
 """Mendings in a row after which the digest is counted anew: it may be the digest that is wrong."""
 
+MOST_HEARD = 200_000
+"""Params of the hub's that need not be told it, remembered by their hashes; of what is beyond that it is told again."""
+
 COUNTED_AT_ONCE = 4096
 SCANNED_AT_ONCE = 8192
 
@@ -53,7 +56,7 @@ class VersionSync:
         self.comparing = False
         """A digest was sent and not all of what differs has been told."""
         self._progress = 0
-        self._heard: set[bytes] = set()
+        self._heard: set[int] = set()
         self._job: Iterator[int] | None = None
         self._pace = StatePace()
         self._pause_s = COMPARE_S
@@ -117,7 +120,8 @@ class VersionSync:
     def note(self, address: bytes, hlc: int = 0) -> None:
         """The hub has told a param, and we have the same now. `hlc`: and we had not, though that is its version."""
         self._progress = 1
-        self._heard.add(address)
+        if len(self._heard) < MOST_HEARD:
+            self._heard.add(hash(address))
         if hlc:
             self._agreement.found(address, hlc, self._outward.plane.now_hlc)
 
@@ -147,7 +151,7 @@ class VersionSync:
             cursor = 0
             while True:
                 found, cursor = self._outward.in_buckets(bytes(wanted), cursor, PIECE_BYTES, SCANNED_AT_ONCE)
-                told = [(address, frame) for address, frame in found if address not in self._heard]
+                told = [(address, frame) for address, frame in found if hash(address) not in self._heard]
                 sent += len(told)
                 if told:
                     self._outward.push_all(told)
