@@ -174,14 +174,15 @@ def bind_alone(path: Path) -> socket.socket:
         raise Unavailable(f"the control socket's path is longer than {MAX_PATH_BYTES} bytes: {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Two that start at once must not take each other's fresh socket for a stale one.
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Two that start at once must not take each other's fresh socket for a stale one. Not the directory: whoever may
+        # read that could hold its lock.
+        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove_stale(path)
             return _bound(path)
         finally:
-            os.close(directory)
+            os.close(lock)
     except Unavailable:
         raise
     except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -178,11 +179,22 @@ def test_a_full_backlog_is_no_sign_of_death(tmp_path: Path) -> None:
 
 
 def test_a_start_that_another_one_is_in_the_middle_of(tmp_path: Path) -> None:
-    import fcntl
-
-    directory = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(directory, fcntl.LOCK_EX)
+    lock = os.open(tmp_path / "control.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     with pytest.raises(Unavailable, match="being set up by another process"):
         bind_alone(tmp_path / "control.sock")
-    os.close(directory)
+    os.close(lock)
     bind_alone(tmp_path / "control.sock").close()
+
+
+def test_who_may_only_read_the_directory_cannot_keep_the_router_from_starting() -> None:
+    daemon = Daemon(sets={"journal.mode": "volatile"})
+    daemon.data_dir.mkdir(mode=0o755)
+    directory = os.open(daemon.data_dir, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    with daemon:
+        assert ask(daemon.control_path, request="status")["ok"]
+        locks = [path for path in daemon.data_dir.iterdir() if path.suffix == ".lock"]
+        assert locks
+        assert [path.name for path in locks if path.stat().st_mode & 0o077] == []
+    os.close(directory)
