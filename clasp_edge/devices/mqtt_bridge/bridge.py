@@ -11,6 +11,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from random import Random
 
+from clasp_edge.address_memory import AddressSet
 from clasp_edge.clock import Clock
 from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.dataplane import Plane, RawAdapter, Sink, Subscription, Verdict
@@ -27,7 +28,7 @@ from clasp_edge.devices.mqtt_bridge.events import (
     Trouble,
     Trying,
     Up,
-)
+)  # fmt: skip
 from clasp_edge.devices.mqtt_bridge.exchange import KINDS, SIGNALS, Exchange
 from clasp_edge.devices.mqtt_bridge.expiries import Expiries
 from clasp_edge.devices.mqtt_bridge.handover import Handover
@@ -82,7 +83,7 @@ class Bridge(RawAdapter):
 
     def __init__(
         self, plane: Plane, name: str, config: BridgeConfig, client_id: str, daemon_id: str, loop: AbstractEventLoop,
-        clock: Clock, random: Random, journal: Log | None = None,
+        clock: Clock, random: Random, journal: Log | None, max_packet: int,
     ) -> None:  # fmt: skip
         use_in_dataplane()
         self.name = name
@@ -105,12 +106,12 @@ class Bridge(RawAdapter):
         self._up: Up | None = None
         self.versions = Versions()
         self._exchange = Exchange(self, f"{daemon_id}.{name}")
-        self._named: set[bytes] = set()  # by the broker's retained messages since the link came up
-        self._there: set[bytes] = set()  # params that the broker is known to have, while that matters
+        self._named = AddressSet()  # by the broker's retained messages since the link came up
+        self._there = AddressSet()  # params that the broker is known to have, while that matters
         self._named_s = 0.0
         self._expiries = Expiries(loop, self._expired)
         self._settling: TimerHandle | None = None
-        self._heard: set[bytes] = set()  # params that a broker has told while that is so
+        self._heard = AddressSet()  # params that a broker has told while that is so
         self._is_first = True  # since the process started, nothing has been compared with a broker
         self._resync: Resync | None = None
         self._handover = Handover(loop, self._on_events, self._on_room)
@@ -119,7 +120,7 @@ class Bridge(RawAdapter):
             for m in self._table.mappings
             if m.takes_in
         ]
-        self._link = Link(config, client_id, filters, self._handover, random, clock)
+        self._link = Link(config, client_id, filters, self._handover, random, clock, max_packet)
         mask = sum(1 << signal for signal in SIGNALS)
         self._subscriptions = [
             Subscription(self, m.number, Pattern(m.config.address.encode()), mask)
@@ -255,6 +256,10 @@ class Bridge(RawAdapter):
             batch += messages
         if batch:
             self._link.send(up.connection, batch)
+        if self._queue.has_missed and not len(self._queue) and self._settling is None and self._resync is None:
+            self._queue.has_missed = False
+            self._resync = Resync(self, self._loop, (), self._resynced, clear=False, spared=())
+            self._resync.start([m for m in self._table.mappings if m.config.policy == "latest"])
         self._status.touch()
 
     def _messages(self, record: Record, up: Up) -> list[Outgoing]:
@@ -394,15 +399,10 @@ class Bridge(RawAdapter):
         if self._table.mappings:
             # What was cleared while the link was down comes by the session at the broker; but not to a new process. A
             # broker that names nothing at all has lost what it had; it does not say that it was cleared.
-            self._there |= self._named
-            self._resync = Resync(
-                self,
-                self._loop,
-                self._there,
-                self._resynced,
-                clear=self._is_first and bool(self._named),
-                spared=self._heard,
-            )
+            # Nor does one that names more than is remembered here say what it does not have.
+            self._there.update(self._named)
+            clear = self._is_first and len(self._named) > 0 and not (self._there.is_cut or self._heard.is_cut)
+            self._resync = Resync(self, self._loop, self._there, self._resynced, clear=clear, spared=self._heard)
             # A log is complete but for what waited when the process ended.
             self._resync.start([m for m in self._table.mappings if m.config.policy == "latest" or self._is_first])
         else:
@@ -411,9 +411,9 @@ class Bridge(RawAdapter):
     def _resynced(self) -> None:
         self._resync = None
         self._is_first = False
-        self._heard = set()
-        self._named = set()
-        self._there = set()
+        self._heard = AddressSet()
+        self._named = AddressSet()
+        self._there = AddressSet()
         self._pump()
 
     def repeat(self, address: bytes) -> None:

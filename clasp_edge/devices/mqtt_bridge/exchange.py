@@ -7,9 +7,9 @@ counts, of equal versions that of the router whose name is higher, in whatever o
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from clasp_edge.address_memory import AddressMemory
 from clasp_edge.devices.mqtt_bridge.envelope import CLEARED, UNRETAINED, VALUE_OF_CLIENT, Content, opened, sealed
 from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Outgoing
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
@@ -53,7 +53,8 @@ class Exchange:
         self._bridge = bridge
         self._origin = origin
         self._numbers: dict[int, int] = {}  # of events, by the number of their map
-        self._authors: OrderedDict[bytes, str] = OrderedDict()  # of values whose version is not from here
+        # Of values whose version is not from here.
+        self._authors: AddressMemory[str] = AddressMemory(MAX_ADDRESSES, weigh=len)
         self._ordering: Ordering[tuple[bytes, Arrived, Content]] = Ordering()
         self._timer: TimerHandle | None = None
 
@@ -68,7 +69,7 @@ class Exchange:
     def written(self, record: Record) -> None:
         """A param was written here: its version is that of this moment, not of the one at which it can be sent."""
         record.version = self._bridge.versions.next(record.address, self._bridge.wall_ms())
-        self._authors.pop(record.address, None)
+        self._authors.drop(record.address)
 
     def outgoing(self, record: Record, qos: int, retains: bool) -> list[Outgoing]:
         """The messages for a record; none for what has no value or has been overtaken."""
@@ -168,10 +169,7 @@ class Exchange:
                 bridge.repeat(address)  # the broker, or who repeats this to it, has fallen behind
             return
         bridge.versions.heard(address, content.version, bridge.wall_ms())
-        self._authors[address] = content.origin
-        self._authors.move_to_end(address)
-        if len(self._authors) > MAX_ADDRESSES:
-            self._authors.popitem(last=False)
+        self._authors.note(address, content.origin)
         self._take(address, message, content)
 
     def _event(self, mapping: Mapping, address: bytes, message: Arrived, content: Content) -> None:

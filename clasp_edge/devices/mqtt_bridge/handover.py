@@ -22,6 +22,10 @@ MAX_WAITING = 4096
 EVENT_BYTES = 512
 """Of one that waits, beside what it says."""
 
+CHARACTER_BYTES = 4
+VIA_BYTES = 320
+"""At most, of a topic's characters, and of the name of a daemon that a message has passed."""
+
 
 class Handover:
     """`put` in the thread, `receiver` on the loop. `on_room` is called on the loop when a full queue has emptied."""
@@ -91,4 +95,5 @@ class Handover:
 def _size(event: Event) -> int:
     if not isinstance(event, Arrived):
         return 0
-    return EVENT_BYTES + len(event.topic) + sum(map(len, event.via)) + len(event.payload) + len(event.properties)
+    names = VIA_BYTES * len(event.via) + CHARACTER_BYTES * len(event.topic)
+    return EVENT_BYTES + names + len(event.payload) + len(event.properties)

@@ -56,8 +56,10 @@ class Link:
         handover: Handover,
         random: Random,
         clock: Clock,
+        max_packet: int,
     ) -> None:
         self.config = config
+        self._max_packet = max_packet
         self._clock = clock
         self.client_id = client_id
         self.filters = list(filters)
@@ -159,7 +161,7 @@ class Link:
             session = self._session
             if session is None or session.broker != broker or session.mqtt5 != mqtt5:
                 session = self._session = Session(
-                    self.config, self.client_id, self.handover, broker, mqtt5, self._clock
+                    self.config, self.client_id, self.handover, broker, mqtt5, self._clock, self._max_packet
                 )  # fmt: skip
                 self._first_connection = self._connection + 1
             lasted_s = self._serve(session, patience_s)
@@ -199,7 +201,7 @@ class Link:
         fd = session.fileno()
         if fd < 0:
             return session.reason()
-        paused = self.handover.full
+        paused = session.is_full
         poll.register(fd, (0 if paused else select.POLLIN) | (select.POLLOUT if session.wants_write() else 0))
         ready = dict(poll.poll(0 if session.pending() and not paused else session.timeout_s(LONGEST_POLL_S) * 1000))
         if self._wake_read in ready:

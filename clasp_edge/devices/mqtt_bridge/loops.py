@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from clasp_edge.address_memory import AddressMemory
+
 WINDOW_S = 10.0
 MOST_IN_WINDOW = 50
 """One value of one address going by: a lamp that blinks five times a second still may."""
@@ -14,15 +16,23 @@ MOST_IN_WINDOW = 50
 BLOCKED_S = 5.0
 MAX_ADDRESSES = 4096
 
+MAX_VALUES = 256
+"""Of one address, counted in a window: with so many different ones none of them goes round."""
+
 MAX_TRAILS = 10_000
-"""Addresses for which a bridge remembers by which daemons their value came, for other bridges of this daemon."""
+TRAIL_BYTES = 4 << 20
+NAME_BYTES = 56
+"""Addresses for which a bridge remembers by which daemons their value came, for other bridges of this daemon; and what
+each name takes beside its characters."""
 
 
 class Trails:
     """The daemons by which the last value of an address came to a bridge."""
 
     def __init__(self) -> None:
-        self._trails: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
+        self._trails: AddressMemory[tuple[str, ...]] = AddressMemory(
+            MAX_TRAILS, TRAIL_BYTES, lambda via: sum(NAME_BYTES + len(name) for name in via)
+        )
 
     def of(self, address: bytes) -> tuple[str, ...]:
         """Nothing, for a value that came by none."""
@@ -31,12 +41,9 @@ class Trails:
     def remember(self, address: bytes, via: tuple[str, ...]) -> None:
         """For the value that has come now."""
         if via:
-            self._trails[address] = via
-            self._trails.move_to_end(address)
-            if len(self._trails) > MAX_TRAILS:
-                self._trails.popitem(last=False)
+            self._trails.note(address, via)
         else:
-            self._trails.pop(address, None)
+            self._trails.drop(address)
 
 
 class _Seen:
@@ -67,6 +74,8 @@ class LoopBreaker:
             seen.since_s = now_s
             seen.counts.clear()
         key = hash(value)
+        if len(seen.counts) >= MAX_VALUES and key not in seen.counts:
+            seen.counts.clear()
         seen.counts[key] = seen.counts.get(key, 0) + 1
         if seen.counts[key] <= MOST_IN_WINDOW:
             return True

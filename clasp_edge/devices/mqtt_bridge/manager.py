@@ -21,6 +21,9 @@ from clasp_edge.wire import Value
 STOP_TIMEOUT_S = 1.0
 """For the DISCONNECTs to get out when the process ends."""
 
+SMALLEST_LIMIT_BYTES = 256 * 1024
+"""Of packets from a broker, however small those of clients have to be: the largest param fits, in an envelope too."""
+
 MACHINE_ID = Path("/etc/machine-id")
 
 
@@ -34,9 +37,11 @@ class Bridges:
         # Of this process, not of this installation: what a broker has retained from an earlier life is news to us.
         self._daemon_id = uuid.uuid4().hex[:12]
         self._running: dict[str, Bridge] = {}
+        self._max_packet = 0
 
     def apply(self, config: Config) -> None:
         """Run exactly the bridges of this configuration. Those that have not changed go on undisturbed."""
+        self._max_packet = config.mqtt.max_packet_kib * 1024
         for name, bridge in list(self._running.items()):
             if config.bridge.get(name) != bridge.config:
                 bridge.stop()
@@ -70,6 +75,7 @@ class Bridges:
             router.clock,
             self._random,
             self._journal,
+            max(SMALLEST_LIMIT_BYTES, self._max_packet),
         )
         bridge.start()
         return bridge

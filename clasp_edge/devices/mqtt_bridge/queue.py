@@ -18,6 +18,11 @@ Message = tuple[bytes, bytes, int, int, bool]
 RECORD_BYTES = 256
 """What a record takes beside the frame it carries; counted so that small frames are bounded as well."""
 
+MARK_BYTES = 512
+MOST_MARKED_BYTES = 8 << 20
+"""What a param that is only marked takes beside its address and its topic, and how much of that there may be: some
+15,000 params. Of what is beyond that the queue only knows that there was something."""
+
 
 class Record:
     """One message on its way out: a CLASP frame, or `message` as an MQTT client published it. With neither, a param's
@@ -51,6 +56,11 @@ class Record:
         if self.message is not None:
             return RECORD_BYTES + len(self.message[0]) + len(self.message[1])
         return RECORD_BYTES + len(self.frame) if self.frame is not None else 0
+
+    @property
+    def mark_size(self) -> int:
+        """Bytes of the bound for marks that it takes."""
+        return 0 if self.size else MARK_BYTES + len(self.address) + len(self.topic)
 
 
 class _Line:
@@ -184,10 +194,13 @@ class OutQueue:
 
     def __init__(self, max_bytes: int, max_age_s: float, place: JournalPlace | None = None) -> None:
         self.online = False
+        self.has_missed = False
+        """Whether params have changed, since this was last set to False, that are not even marked."""
         self.dropped: Counter[str] = Counter()
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
         self._bytes = 0
+        self._marked_bytes = 0
         self._latest = _Latest()
         self._log = _Log(place)
         self._passing = _Line()
@@ -208,14 +221,26 @@ class OutQueue:
         elif policy == "latest" and record.is_param:
             full = self._bytes + record.size > self._max_bytes
             if (full or not self.online) and (old := self._latest.replaced(record)) is not None:
-                self._bytes -= old.size
+                self._left(old)
             if self._bytes + record.size > self._max_bytes:
                 record.frame = record.message = None  # read when it is sent
         if record.size and self._bytes + record.size > self._max_bytes:
             self.dropped["full"] += 1
             return
+        if self._marked_bytes + record.mark_size > MOST_MARKED_BYTES:
+            if policy == "latest" and record.is_param:
+                self.has_missed = True
+            else:
+                self.dropped["full"] += 1
+            return
         self._bytes += record.size
+        self._marked_bytes += record.mark_size
         {"latest": self._latest, "log": self._log}.get(policy, self._passing).offer(record)
+
+    def _left(self, record: Record) -> None:
+        """It takes no room any more."""
+        self._bytes -= record.size
+        self._marked_bytes -= record.mark_size
 
     def _make_room(self, size: int) -> None:
         """The oldest records of the log give way to a newer one, which says more about how things stand."""
@@ -225,7 +250,7 @@ class OutQueue:
     def _drop_oldest(self, cause: str) -> None:
         record = self._log.waiting.popleft()
         self._log.left(record)
-        self._bytes -= record.size
+        self._left(record)
         self.dropped[cause] += 1
 
     def expire(self, now_s: float) -> None:
@@ -250,7 +275,7 @@ class OutQueue:
         self._beside.discard(record)
         line = {"latest": self._latest, "log": self._log}.get(record.mapping.config.policy, self._passing)
         if line.done(record):
-            self._bytes -= record.size
+            self._left(record)
             self.dropped["refused"] += refused
 
     def beside(self, records: Iterable[Record]) -> None:
@@ -265,11 +290,11 @@ class OutQueue:
         self._beside = {record for record in self._beside if record.qos}
         self._recall(lambda record: record.qos == 0)
         for record in self._latest.conflate():
-            self._bytes -= record.size
+            self._left(record)
         while self._passing.waiting:
             record = self._passing.waiting.popleft()
             self._passing.left(record)
-            self._bytes -= record.size
+            self._left(record)
             self.dropped["away"] += 1
 
     def start_over(self) -> None:
@@ -279,7 +304,7 @@ class OutQueue:
 
     def _recall(self, which: Callable[[Record], bool]) -> None:
         for record in self._latest.recall_conflated(which):
-            self._bytes -= record.size
+            self._left(record)
         self._log.recall(which)
         self._passing.recall(which)
 

@@ -8,7 +8,7 @@ came from the bridge itself: that was cleared there. In steps, so that a large s
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Handle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
@@ -22,6 +22,10 @@ STEP_BYTES = 16_384
 STEP_SCAN = 2000
 """Of a snapshot: a few milliseconds of work."""
 
+MOST_QUEUED = 4096
+REST_S = 0.02
+"""With so much to be sent the walk rests, and looks again whether some of it has gone out."""
+
 
 class Resync:
     """`start` once; `finished` is called at the end unless it is cancelled. `named`: what the broker does have.
@@ -31,11 +35,11 @@ class Resync:
         self,
         bridge: Bridge,
         loop: AbstractEventLoop,
-        named: set[bytes],
+        named: Container[bytes],
         finished: Callable[[], None],
         *,
         clear: bool,
-        spared: set[bytes],
+        spared: Container[bytes],
     ) -> None:
         self._clear = clear
         self._spared = spared
@@ -61,6 +65,9 @@ class Resync:
     def _step(self) -> None:
         if not self._patterns:
             self._finished()
+            return
+        if self._bridge.counts()[0] >= MOST_QUEUED:
+            self._next = self._loop.call_later(REST_S, self._step)
             return
         pattern, mapping = self._patterns[0]
         payload, self._cursor = self._bridge.plane.snapshot(pattern, None, self._cursor, STEP_BYTES, STEP_SCAN)

@@ -1,6 +1,6 @@
 """One paho client and its callbacks: a session with one broker in one version of MQTT, over all its connections.
 
-Lives in a link's thread. The only file that imports paho-mqtt (and with it OpenSSL).
+Lives in a link's thread. With `client`, the only file that imports paho-mqtt (and with it OpenSSL).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.broker import Broker
 from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.devices.mqtt_bridge.buffered_socket import BufferedSocket
+from clasp_edge.devices.mqtt_bridge.client import BoundedClient
+from clasp_edge.devices.mqtt_bridge.envelope import MAX_ORIGIN
 from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Done, Filter, Outgoing, Trouble, Up
 from clasp_edge.devices.mqtt_bridge.handover import Handover
 from clasp_edge.devices.mqtt_bridge.properties import AGAIN, BINARY, SIGNAL, VERSION, VIA, of_publish, passed_on
@@ -39,8 +41,12 @@ SESSION_EXPIRY_S = 86_400
 WINDOW = 256
 """Messages under way; a broker may ask for fewer (MQTT 5, receive maximum)."""
 
-MAX_PACKET_BYTES = 16 * 1024 * 1024
-"""What we take: as much as an MQTT client may be allowed to send here."""
+MAX_PACKET_BYTES = 1024 * 1024
+"""What is taken of a broker where nobody says otherwise."""
+
+NAMED_SIGNALS = frozenset(("param", "event", "stream"))
+MOST_VIA = 17
+"""Daemons that a message says it has passed: one more than it may have passed."""
 
 READS_PER_TURN = 128
 """Of what has been read already; the clock, and what is to be sent, have their turn in between."""
@@ -53,18 +59,12 @@ UNSPECIFIED = 0x80
 CONNECTION_LOST = "connection lost"
 
 
-class _Client(Client):
-    def _create_socket(self) -> Any:
-        sock = BufferedSocket(super()._create_socket())
-        sock.set_no_delay()
-        return sock
-
-
 class Session:
     """`open`, then turns of `read`, `write`, `look_at_clock` until `reason`, then `close`; and again."""
 
     def __init__(
-        self, config: BridgeConfig, client_id: str, handover: Handover, broker: Broker, mqtt5: bool, clock: Clock
+        self, config: BridgeConfig, client_id: str, handover: Handover, broker: Broker, mqtt5: bool, clock: Clock,
+        max_packet: int = MAX_PACKET_BYTES,
     ) -> None:  # fmt: skip
         self.broker = broker
         self.mqtt5 = mqtt5
@@ -90,17 +90,18 @@ class Session:
         self._early: set[int] = set()
         self._refused: dict[int, str] = {}
         self._asked: dict[int, list[str]] = {}
-        self._client = self._new_client(client_id)
+        self._client = self._new_client(client_id, max_packet)
 
-    def _new_client(self, client_id: str) -> Client:
+    def _new_client(self, client_id: str, max_packet: int) -> BoundedClient:
         config = self._config
-        client = _Client(
+        client = BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=None if self.mqtt5 else False,
             protocol=MQTTv5 if self.mqtt5 else MQTTv311,
             reconnect_on_failure=False,
         )
+        client.max_packet = max_packet
         client.max_inflight_messages = 0  # the bridge's queue keeps to the window
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -115,6 +116,7 @@ class Session:
 
     def open(self, connection: int, patience_s: float = CONNECT_TIMEOUT_S) -> str:
         """Connect, each step of it within `patience_s`; returns why it cannot be, or "". The CONNACK is to come."""
+        self._client.begin()
         self._connection = connection
         self._reason = ""
         self.silent = False
@@ -128,7 +130,7 @@ class Session:
         if self.mqtt5:
             properties = _properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = SESSION_EXPIRY_S
-            properties.MaximumPacketSize = MAX_PACKET_BYTES
+            properties.MaximumPacketSize = self._client.max_packet
         try:
             if self.broker.tls and not self._remembered:
                 self._context = self._tls_context()
@@ -196,14 +198,19 @@ class Session:
         """How long to wait for the descriptor before `look_at_clock`."""
         if not self.up:
             return max(0.0, self._deadline_s - time.monotonic())
-        return min(longest_s, self._config.keep_alive_s / 2)
+        return min(longest_s, self._client.keep_alive_s / 2)
 
     def read(self) -> None:
         for _ in range(READS_PER_TURN):
             self._note(self._client.loop_read())
             sock = self._socket
-            if sock is None or not sock.buffered or self._reason or self._handover.full:
+            if sock is None or not sock.buffered or self._reason or self.is_full:
                 return
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is to be read: what was read waits to be dealt with, or to be acknowledged."""
+        return self._handover.full or self._client.clogged
 
     def write(self) -> None:
         self._note(self._client.loop_write())
@@ -279,6 +286,9 @@ class Session:
             self._reason = f"refused: {code}"
             self.version_refused = self.mqtt5 and code.value == UNSUPPORTED_VERSION
             return
+        self._client.keep_alive_within(self._config.keep_alive_s)
+        if not flags.session_present:
+            self._client.forget_received()
         receives: int = getattr(properties, "ReceiveMaximum", 65535)
         if any(entry.payload == "clasp" for entry in self._config.map):
             receives = max(1, receives - 1)  # a clear is two messages (`Exchange.outgoing`)
@@ -305,7 +315,9 @@ class Session:
     ) -> None:
         if self._reason:
             return
-        if flags.is_disconnect_packet_from_server:
+        if self._client.fault:
+            self._reason = self._client.fault
+        elif flags.is_disconnect_packet_from_server:
             self._reason = f"disconnected by the broker: {code}"
         else:
             self._reason = CONNECTION_LOST if code.value == UNSPECIFIED else str(code)
@@ -317,6 +329,9 @@ class Session:
         except UnicodeDecodeError:
             self._handover.put(Trouble("a topic that is not UTF-8"))
             return
+        if self._client.is_cut:
+            self._handover.put(Trouble(f"{topic[:200]}: larger than is taken (mqtt.max_packet_kib)"))
+            return
         user: dict[str, str] = {}
         properties = message.properties
         if properties is not None:
@@ -326,8 +341,8 @@ class Session:
                 topic,
                 bytes(message.payload),
                 message.retain,
-                user.get(SIGNAL, ""),
-                tuple(filter(None, user.get(VIA, "").split(","))),
+                signal if (signal := user.get(SIGNAL, "")) in NAMED_SIGNALS else "",
+                tuple(name[:MAX_ORIGIN] for name in user.get(VIA, "").split(",")[:MOST_VIA] if name),
                 getattr(properties, "ContentType", "") == BINARY,
                 int(version) if (version := user.get(VERSION, "")).isdecimal() and len(version) < 20 else 0,
                 AGAIN in user,

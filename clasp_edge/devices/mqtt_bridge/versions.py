@@ -7,10 +7,10 @@ hybrid logical clocks: milliseconds of wall time, but always more than the versi
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from clasp_edge.address_memory import AddressMemory
 
 MAX_ADDRESSES = 50_000
-"""Remembered at most, a few MB. For an address that is not, what a broker says is believed."""
+"""Remembered at most, and no more than their room. For an address that is not, what a broker says is believed."""
 
 FAR_MS = 100 * 365 * 86_400_000
 """A version further ahead of the clock is not believed: clocks are wrong by as much as they were never set. Whoever may
@@ -25,7 +25,7 @@ class Versions:
     """The newest version known of each param that the bridge has sent or received."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, int] = OrderedDict()
+        self._known: AddressMemory[int] = AddressMemory(MAX_ADDRESSES)
 
     def known(self, address: bytes) -> int:
         """0 where nothing is known."""
@@ -38,19 +38,13 @@ class Versions:
     def next(self, address: bytes, wall_ms: int) -> int:
         """A version for a value that is newer than anything known."""
         version = max(self.known(address) + 1, wall_ms)
-        self._note(address, version)
+        self._known.note(address, version)
         return version
 
     def heard(self, address: bytes, version: int, wall_ms: int) -> None:
         """A value has arrived and been taken; without a version (0), or with one too far ahead, it is newer than
         anything known."""
         if version and not self.is_far(address, version, wall_ms):
-            self._note(address, max(version, self.known(address)))
+            self._known.note(address, max(version, self.known(address)))
         else:
             self.next(address, wall_ms)
-
-    def _note(self, address: bytes, version: int) -> None:
-        self._known[address] = version
-        self._known.move_to_end(address)
-        if len(self._known) > MAX_ADDRESSES:
-            self._known.popitem(last=False)
