@@ -1,6 +1,9 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
+from clasp_edge.wire.pattern cimport Pattern
+
+
 cdef class Ring:
     cdef uint8_t* data
     cdef readonly size_t size
@@ -13,3 +16,16 @@ cdef class Ring:
                          size_t payload_size) noexcept
     cdef uint8_t* _place(self, size_t size, int signal, size_t address_at, size_t address_size) noexcept
     cdef void _make_room(self, size_t need) noexcept
+
+
+cdef class RingSearch:
+    cdef Ring ring
+    cdef Pattern pattern
+    cdef int mask
+    cdef Py_ssize_t count
+    cdef object scopes
+    cdef uint64_t at            # up to here it was looked at
+    cdef dict kept              # by address, where the newest are; False: it does not match
+    cdef list chosen            # where they are, the oldest at the end
+
+    cpdef bint look(self, Py_ssize_t records) except -1

@@ -91,44 +91,103 @@ cdef class Ring:
 
         `mask` has bit 1 << signal for each wanted signal type; `scopes` (security.Scopes) limits the addresses; of more
         than `max_bytes` in all, the oldest are left out."""
-        cdef uint64_t at = self.begin
+        cdef RingSearch search = RingSearch(self, pattern, mask, count, scopes)
+        search.look(-1)
+        search.choose(max_bytes)
+        return search.frames(-1)
+
+
+cdef class RingSearch:
+    """The same in parts, while more may come: `RingSearch(ring, pattern, mask, count, scopes)`. Look until all was
+    looked at, choose, take the frames; what has come meanwhile is found by looking on. What was overwritten meanwhile
+    is left out."""
+
+    def __cinit__(self, Ring ring not None, Pattern pattern not None, int mask, Py_ssize_t count, scopes):
+        self.ring = ring
+        self.pattern = pattern
+        self.mask = mask
+        self.count = count
+        self.scopes = scopes
+        self.at = ring.begin if count > 0 else ring.end
+        self.kept = {}
+        self.chosen = []
+
+    cpdef bint look(self, Py_ssize_t records) except -1:
+        """Look at so many records more, at all below 0; whether that was the last of them."""
+        cdef Ring ring = self.ring
         cdef Record* record
         cdef size_t place
-        cdef dict kept = {}
+        cdef uint8_t* frame
+        if ring.size == 0:
+            return True
+        if self.at < ring.begin:
+            self.at = ring.begin
+        # First only where they are: most records of a busy address are not among its newest.
+        while self.at < ring.end:
+            if records == 0:
+                return False
+            records -= 1
+            place = self.at % ring.size
+            record = <Record*>(ring.data + place)
+            if record.size == 0:
+                self.at += ring.size - place
+                continue
+            self.at += record.size
+            if not self.mask & (1 << (record.signal & ~<uint32_t>RAW)):
+                continue
+            frame = ring.data + place + sizeof(Record)
+            address = (<char*>frame + record.address_at)[:record.address_size]
+            places = self.kept.get(address)
+            if places is None:
+                wanted = self.pattern.matches(address) and (
+                    self.scopes is None or self.scopes.allows("read", address))
+                places = self.kept[address] = deque(maxlen=self.count) if wanted else False
+            if places is not False:
+                places.append(self.at - record.size)
+        return True
+
+    def choose(self, size_t max_bytes):
+        """Take those that were found: of more than `max_bytes` in all, not the oldest."""
+        cdef Ring ring = self.ring
+        cdef Record* record
+        cdef uint64_t at
+        cdef Py_ssize_t most = 0
+        found = sorted([at for places in self.kept.values() if places is not False for at in places], reverse=True)
+        self.kept = {}
+        for at in found:
+            if at < ring.begin:
+                break
+            record = <Record*>(ring.data + at % ring.size)
+            if record.frame_size > max_bytes:
+                break
+            max_bytes -= record.frame_size
+            most += 1
+        del found[most:]
+        self.chosen = found
+
+    def frames(self, Py_ssize_t count):
+        """The oldest `count` of what was chosen and not taken yet, all below 0, as bytes."""
+        cdef Ring ring = self.ring
+        cdef Record* record
+        cdef uint64_t at
         cdef uint8_t* frame
         cdef list frames = []
-        if count <= 0 or self.size == 0:
-            return frames
-        # First only where they are: most records of a busy address are not among its newest.
-        while at < self.end:
-            place = at % self.size
-            record = <Record*>(self.data + place)
-            if record.size == 0:
-                at += self.size - place
+        while count and self.chosen:
+            count -= 1
+            at = self.chosen.pop()
+            if at < ring.begin:
                 continue
-            at += record.size
-            if not mask & (1 << (record.signal & ~<uint32_t>RAW)):
-                continue
-            frame = self.data + place + sizeof(Record)
-            address = (<char*>frame + record.address_at)[:record.address_size]
-            places = kept.get(address)
-            if places is None:
-                wanted = pattern.matches(address) and (scopes is None or scopes.allows("read", address))
-                places = kept[address] = deque(maxlen=count) if wanted else False
-            if places is not False:
-                places.append(at - record.size)
-        for at in sorted([found for places in kept.values() if places is not False for found in places], reverse=True):
-            place = at % self.size
-            record = <Record*>(self.data + place)
-            frame = self.data + place + sizeof(Record)
+            record = <Record*>(ring.data + at % ring.size)
+            frame = <uint8_t*>record + sizeof(Record)
             whole = (<char*>frame)[:record.frame_size]
             if record.signal & RAW:
                 whole = event_frame(whole[:record.address_size], whole[record.address_size:])
                 if whole is None:
                     continue
-            if <size_t>len(whole) > max_bytes:
-                break
-            max_bytes -= len(whole)
             frames.append(whole)
-        frames.reverse()
         return frames
+
+    @property
+    def has_more(self):
+        """Whether something that was chosen has not been taken."""
+        return bool(self.chosen)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.plane_rig import Rig, publish_payload, set_payload
 
+from clasp_edge.dataplane.ring import RingSearch
 from clasp_edge.wire import Publish, decode
 from clasp_edge.wire.pattern import Pattern
 
@@ -104,4 +105,41 @@ def test_scopes_hide_what_may_not_be_read() -> None:
     line = rig.line(b"writer")
     line.feed([publish_payload(b"/a", b"1"), publish_payload(b"/b", b"2")])
     assert seen(rig.plane.ring.recent(Pattern(b"/**"), 0x1F, 9, OnlyA())) == [(b"/a", b"1")]
+    rig.close()
+
+
+def test_a_search_in_parts_finds_what_comes_meanwhile_and_leaves_out_what_is_overwritten() -> None:
+    rig = Rig(history=4096)
+    line = rig.line(b"writer")
+
+    def write(*numbers: int) -> None:
+        line.feed([publish_payload(b"/n/%d" % number, b"%d" % number, EVENT) for number in numbers])
+
+    def values(count: int = -1) -> list[int]:
+        return [int(value) for _, value in seen(search.frames(count))]
+
+    write(*range(40))
+    search = RingSearch(rig.plane.ring, Pattern(b"/**"), 0x1F, 9, None)
+    looked = 1
+    while not search.look(10):
+        looked += 1
+    assert looked == 4
+    search.choose(1 << 20)
+    assert values(15) == list(range(15))
+    assert search.has_more
+    write(*range(40, 130))  # of the first 40 some are left
+    kept = [int(value) for _, value in seen(rig.plane.ring.recent(Pattern(b"/**"), 0x1F, 9))]
+    assert 15 < kept[0] < 40
+    assert values() == [number for number in kept if number < 40]
+    assert not search.has_more
+    assert search.look(1000)
+    search.choose(1 << 20)
+    assert values() == [number for number in kept if number >= 40]
+    write(130)
+    assert search.look(1000)
+    search.choose(1 << 20)
+    assert values() == [130]
+    assert search.look(1)
+    search.choose(1 << 20)
+    assert values() == []
     rig.close()

@@ -11,6 +11,7 @@ from support.daemon import Daemon
 from support.live import Crowd, put, refused
 
 from clasp_edge import wire
+from clasp_edge.router.signals import PAGE_SIGNALS
 from clasp_edge.wire import MAX_FRAME, SignalType
 
 
@@ -84,6 +85,7 @@ def test_thousands_of_signals_come_in_pages(clients: Crowd, base: str) -> None:
         assert len(frame) <= MAX_FRAME
         result = wire.decode(frame)[1]
         assert isinstance(result, wire.Result)
+        assert len(result.signals) <= PAGE_SIGNALS, "each is made in one part"
         collected += result.signals
         pages += 1
     assert collected == signals
