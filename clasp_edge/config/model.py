@@ -263,6 +263,7 @@ class _OscDevice(Section, frozen=True, kw_only=True):
     query: Literal["event", "reply"] | None = None
     rate: Annotated[float, Meta(ge=0, le=10_000)] = 0.0  # 0: every change
     total_rate: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0  # 0: any
+    kib_per_second: Annotated[int, Meta(ge=0, le=LARGEST_ARENA_MIB * 1024)] = 4096  # 0: any
     bundle: bool = False
     initial: bool = True
     floats: Literal["single", "exact", "double"] | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from clasp_edge.devices.osc.byte_rate import ByteRate
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.links import Link
 from clasp_edge.devices.osc.source import Source
@@ -17,6 +18,9 @@ AMPLIFICATION = 3
 
 DATAGRAM_HEAD_BYTES = 28
 """IPv4 and UDP headers, counted both ways."""
+
+BURST_S = 1.0
+"""Of what it may have each second."""
 
 
 class Allowance:
@@ -29,10 +33,7 @@ class Allowance:
         self.source = source
         self.withheld = False
         self._link = link
-        self._rate = bytes_per_second
-        self._tokens = float(bytes_per_second)
-        self._now_s = now_s
-        self._refilled_s = now_s()
+        self._rate = ByteRate(bytes_per_second, BURST_S, now_s)
         self._counters = counters
 
     @property
@@ -53,11 +54,8 @@ class Allowance:
                 self._counters.withheld += 1
                 return True
             self.source.answered_bytes += size
-        elif self._rate:
-            now_s = self._now_s()
-            self._tokens = min(self._rate, self._tokens + (now_s - self._refilled_s) * self._rate)
-            self._refilled_s = now_s
-            if self._tokens < 0:
+        else:
+            if not self._rate.has_room():
                 return False
-            self._tokens -= size
+            self._rate.sent(size)
         return self._link.send(packet)

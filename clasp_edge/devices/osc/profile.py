@@ -57,6 +57,8 @@ class Profile:
     echo_s: float
     rate: float
     total_rate: float
+    bytes_per_second: int
+    """0: any."""
     bundle: bool
     initial: bool
     asks: bool
@@ -67,7 +69,8 @@ class Profile:
 
 def default_profile(osc: Osc, rate: float) -> Profile:
     """Of devices that nothing is configured for."""
-    return _profile(osc, OscDevice(name="-", rate=rate))
+    # Who is sent something by its own wish has the rate of subscribers.
+    return _profile(osc, OscDevice(name="-", rate=rate, kib_per_second=0))
 
 
 def profile_of(osc: Osc, device: OscDevice) -> Profile:
@@ -96,6 +99,7 @@ def _profile(osc: Osc, device: OscDevice) -> Profile:
         echo_s=echo_ms / 1000,
         rate=device.rate,
         total_rate=device.total_rate,
+        bytes_per_second=device.kib_per_second * 1024,
         bundle=device.bundle,
         initial=device.initial,
         asks=(device.query or osc.query) == "reply",

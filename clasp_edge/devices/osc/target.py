@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.dataplane.account import Holding
+from clasp_edge.devices.osc.allowance import DATAGRAM_HEAD_BYTES
+from clasp_edge.devices.osc.byte_rate import ByteRate
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.decode import OscError, decode_message
 from clasp_edge.devices.osc.echo import EchoMemory, Known, comparable, is_rounded
@@ -53,6 +55,12 @@ CHECK_S = 0.3
 
 LOOK_AT_REST_S = 0.1
 """How often it is looked whether a hand on the device rests."""
+
+BURST_S = 0.25
+"""Of the bytes it may have each second: a cue goes out at once."""
+
+LOST_TOLD_S = 60.0
+"""How often the log says what was lost."""
 
 MAX_HOPPED = 1024
 """Addresses at which a device has answered with a value of its own."""
@@ -101,6 +109,9 @@ class Target(Party):
         self._counters = counters
         self._tell_loop = on_loop
         self._pacer = Pacer(loop, profile.rate, self._send, profile.total_rate, self._given_up)
+        self._bytes = ByteRate(profile.bytes_per_second, BURST_S, loop.time)
+        self._lost = 0
+        self._lost_told_s = -LOST_TOLD_S
         self._memory = EchoMemory(profile.rate, profile.echo_s, self._looped)
         self._resyncs = resyncs
         self._fan_out = fan_out
@@ -362,8 +373,9 @@ class Target(Party):
         for index, packet in enumerate(packets):
             if packet is None:
                 continue  # OSC has no word for this
-            if not link.send(packet):
+            if not self._bytes.has_room() or not link.send(packet):
                 return index
+            self._bytes.sent(len(packet) + DATAGRAM_HEAD_BYTES)
             self._note(members[index], packet)
         return len(members)
 
@@ -380,8 +392,10 @@ class Target(Party):
                     parts.append(len(packet).to_bytes(4, "big") + packet)
                     size += 4 + len(packet)
                 end += 1
-            if parts and not link.send(b"#bundle\0" + IMMEDIATELY + b"".join(parts)):
-                return start
+            if parts:
+                if not self._bytes.has_room() or not link.send(b"#bundle\0" + IMMEDIATELY + b"".join(parts)):
+                    return start
+                self._bytes.sent(size + DATAGRAM_HEAD_BYTES)
             for index in range(start, end):
                 packet = packets[index]
                 if packet is not None:
@@ -411,9 +425,23 @@ class Target(Party):
 
     def _given_up(self, members: Sequence[Member]) -> None:
         """These could wait no longer: events are lost, params are told as they stand when there is room again."""
-        self._counters.lost += sum(1 for _, item in members if item[2])
+        lost = sum(1 for _, item in members if item[2])
+        if lost:
+            self._counters.lost += lost
+            self._lost += lost
+            self._tell_lost()
         if any(not item[2] for _, item in members):
             self._loop.call_later(CHECK_S, self.resync)
+
+    def _tell_lost(self) -> None:
+        now_s = self._loop.time()
+        if now_s - self._lost_told_s >= LOST_TOLD_S:
+            log.warning(
+                "OSC %s: %d events lost, more came than its link or its rate let out (kib_per_second, total_rate; "
+                "osc.subscriber_kib_per_second)",
+                self.name, self._lost,
+            )  # fmt: skip
+            self._lost, self._lost_told_s = 0, now_s
 
     def _unbelieve(self, address: bytes, said: Hashable) -> None:
         if len(self._unbelieved) >= MAX_HOPPED:

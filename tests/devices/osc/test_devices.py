@@ -165,6 +165,28 @@ def test_what_goes_out_goes_in_bundles_and_at_a_total_rate(pair: list[Device]) -
         assert b"/9\0\0" in data
 
 
+def test_a_device_that_is_sent_values_has_a_byte_rate(pair: list[Device]) -> None:
+    """Of what is too much the newest value of each address waits, and of events what has no room is counted, and
+    said."""
+    config = device_table(pair[0], patterns='["/osc/**"]', events='["/go"]', kib_per_second=4)
+    with Daemon(osc=True, config=config) as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        for number in range(400):
+            client.send(wire.Set(address=f"/osc/{number % 20}", value=number))
+        told: dict[str, list[object]] = {}
+        count = 0
+        while told != {f"/{number}": [380 + number] for number in range(20)}:
+            told |= [pair[0].hear()]
+            count += 1
+        assert count < 200, "values were replaced while they waited"
+        for _ in range(40):
+            client.send(wire.Publish("/osc/go", wire.SignalType.EVENT, "x" * 40_000))
+        eventually(lambda: ask(daemon.control_path, request="status")["result"]["osc"]["lost"] > 0)
+        assert "events lost, more came than its link or its rate let out" in daemon.stderr
+        crowd.leave()
+
+
 def test_the_router_connects_to_a_device_and_again() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(WAIT_S)
