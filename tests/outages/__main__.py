@@ -1,4 +1,5 @@
-"""`make outages`: every scenario, long and again and again, or (`--histories 500`) random histories.
+"""`make outages`: every scenario, long and again and again, or (`--histories 500`) random histories, or (`--upgrade
+REVISION`) beside routers of an older version.
 
 Scenarios need root. Ends with 1 at a broken promise.
 """
@@ -16,6 +17,7 @@ from outages.cluster import run_cluster
 from outages.histories import run_histories
 from outages.pairs import run_pairs
 from outages.scenarios import SCENARIOS, perform, stage
+from outages.upgrade import run_upgrades
 from support.federation_net import Net, why_not
 
 
@@ -29,7 +31,10 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=0, help="random histories of a pair of hubs (pairs.py), so many")
     parser.add_argument("--cluster", type=int, default=0, help="histories of hubs on a cluster (cluster.py), so many")
     parser.add_argument("--faults", type=int, default=6, help="faults in each of them")
+    parser.add_argument("--upgrade", default="", help="beside routers of this revision of the repository")
     options = parser.parse_args()
+    if options.upgrade:
+        return run_upgrades(options.upgrade)
     if options.cluster:
         return run_cluster(options.first, options.cluster, options.faults)
     if options.pairs:

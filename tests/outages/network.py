@@ -23,6 +23,7 @@ from clasp_edge.journal import tools
 from clasp_edge.journal.journal import DIRECTORY
 
 HOST = "127.0.0.1"
+PROGRAM = Path(__file__).parents[2]
 READY_S = 120.0
 SNAPSHOT_GAP_S = 0.2
 """A state of some dozen params comes in one piece; this is to be told from one that is empty."""
@@ -118,6 +119,8 @@ class Router:
         self.root.mkdir(parents=True)
         self.clock = ShiftedClock(self.root)
         self.mode = mode
+        self.program = PROGRAM
+        """The tree that it is started from."""
         self.uplink = ""
         self.state = ""
         """More lines of the table `state`, and the tables below it."""
@@ -138,6 +141,7 @@ class Router:
             self._process = subprocess.Popen(  # noqa: ASYNC220
                 [sys.executable, "-m", "clasp_edge", "run", "--config", config],
                 stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=os.environ | self.clock.environment,
+                cwd=self.program,
             )  # fmt: skip
         for _ in range(int(READY_S / 0.05)):
             if b"\nready" in out.read_bytes():
