@@ -12,7 +12,8 @@
 #   make adversary      attack the router as strangers would, at full length
 #   make crash          kill the router and cut its power, many times        ARGS="--kills 1000" for more
 #   make model          explore the protocol between routers to a depth      ARGS="--depth 5" for more
-#   make outages        break the network between routers, at length         ARGS="--histories 500" for random ones
+#   make outages        break the network between routers, at length         ARGS="--histories 500" for random ones,
+#                                                                               ARGS="--upgrade REVISION" beside an older version
 #   make peers          run the suites that others wrote for MQTT servers               ARGS="--only paho5" for one of them
 #   make cluster-peers  hubs on a cluster of MQTT brokers (Debian's nats-server), nodes killed and frozen     ARGS="--cluster 20"
 #   make links          a link over QUIC beside one over wss, through loss, delay and another address, and a large state

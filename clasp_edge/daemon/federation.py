@@ -74,6 +74,9 @@ KEEP_TIME_S = 1.0
 LARGEST_DRIFT_US = 200_000
 """Between the clock that versions go by and the wall clock, before the one is set by the other."""
 
+DOUBT_S = 10.0
+"""A router whose clock is behind what it has stored waits so long for a hub that knows better."""
+
 EPOCH = "federation-epoch"
 """A place in the journal that no reader has: it says which store this is (`Identity`), and is gone with it."""
 
@@ -255,12 +258,23 @@ class FederationPart(Part):
         plane = self._router.plane
         ahead_us = plane.hlc - plane.clock_us
         if ahead_us <= 0:
-            return
-        if clock_synchronised():
-            changed = plane.retime(0, 0, plane.clock_us)
+            self._trust_time()
+        elif clock_synchronised():
+            changed = plane.retime(0, 0, plane.clock_us, begin=plane.clock_us)
             log.warning("%d params had versions from the future, up to %.0f s: set to now", changed, ahead_us / 1e6)
         else:
+            # It goes on where it has stopped, which is too early by as long as it was off. Others are told no time
+            # before a hub has told this router, or does not seem to come.
             plane.base_us += ahead_us
+            if self._config.uplink:
+                self._router.loop.call_later(DOUBT_S, self._trust_time)
+            else:
+                self._trust_time()
+
+    def _trust_time(self) -> None:
+        plane = self._router.plane
+        if not plane.timeline:
+            plane.timeline = plane.now_hlc
 
     def _keep_time(self) -> None:
         """Versions go by the monotonic clock, so that the wall clock may be set. The router above all follows that

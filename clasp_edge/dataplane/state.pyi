@@ -17,6 +17,7 @@ class State:
     versions: bool
     hlc: int
     base_us: int
+    timeline: int
     tag: int
     max_gone: int
 
@@ -26,7 +27,9 @@ class State:
     def clock_us(self) -> int: ...
     @property
     def now_hlc(self) -> int: ...
-    def retime(self, delta_us: int, since: int, latest: int, floor: int | None = None) -> int: ...
+    def retime(
+        self, delta_us: int, since: int, latest: int, floor: int | None = None, begin: int | None = None
+    ) -> int: ...
     @property
     def core(self) -> Core: ...
     @property

@@ -33,6 +33,7 @@ cdef enum:
     SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
     SLIDING_STEPS = 64          # being read prolongs a param's life in steps of this part of it
     SQUEEZED_US = 1000000       # versions from the future are brought within so much of the present
+    MANTISSA_BITS = 14          # 2 << 14 steps of 2 µs and as many halves for each further power of two: about SQUEEZED_US
     MAX_GONE = 20000            # tombstones: some 2.5 MB
     EXPIRE_AT_ONCE = 32         # removals before the clock is looked at, so that a mass expiry does not hold up traffic
     EXPIRE_US = 1000
@@ -45,6 +46,16 @@ cdef uint64_t squeezed(uint64_t hlc, uint64_t after) noexcept nogil:
     if steps > SQUEEZED_US // 2 - 4:
         steps = SQUEEZED_US // 2 - 4
     return (((after + 2) & ~<uint64_t>1) + (steps << 1)) | (hlc & 1)
+
+
+cdef uint64_t compressed(uint64_t hlc, uint64_t begin) noexcept nogil:
+    """A version's time brought to within SQUEEZED_US of `begin`, before it, so that whoever does that comes to the same
+    time and the order stays: what lies `begin` + x, as x in floating point with 14 bits behind its first one."""
+    cdef uint64_t beyond = (hlc - begin) >> 1
+    cdef int shift = 0
+    while beyond >> shift >= 1 << (MANTISSA_BITS + 1):
+        shift += 1
+    return (((begin + 2) & ~<uint64_t>1) + ((((<uint64_t>shift << MANTISSA_BITS) + (beyond >> shift))) << 1)) | (hlc & 1)
 
 
 cdef class State:
@@ -206,15 +217,21 @@ cdef class State:
         self.core.tick()
         return max(self.core.mono_us + self.base_us, self.hlc)
 
-    def retime(self, long long delta_us, uint64_t since, uint64_t latest, floor=None):
+    def retime(self, long long delta_us, uint64_t since, uint64_t latest, floor=None, begin=None):
         """The clock was wrong by `delta_us`: move the versions that were assigned here after `since`, though not behind
         `floor` (as `since`, where it is not given), and bring those that lie beyond `latest` to shortly after it. What
-        was later than something else stays so: it may have overwritten it. How many have changed."""
+        was later than something else stays so: it may have overwritten it. How many have changed.
+
+        With `begin`: time has begun anew there, for all who have heard of it, and what lies behind it was assigned
+        before. That is brought to shortly after it by all in the same way, so that what each of them has stays in order
+        with what the others have, whenever they come."""
         cdef uint32_t id
         cdef Entry* entry
         cdef uint64_t hlc, old
         cdef uint64_t highest = 0
         cdef uint64_t lowest = since if floor is None else floor
+        cdef uint64_t anew = 0 if begin is None else begin
+        cdef uint64_t bound
         cdef int changed = 0
         delta_us = delta_us & ~<long long>1
         self.core.tick()
@@ -224,12 +241,14 @@ cdef class State:
             if entry == NULL or entry.hlc == 0:
                 continue
             hlc = entry.hlc
+            bound = anew if anew else latest + SQUEEZED_US
             if delta_us and hlc > since and entry.rank & ~EPOCH_MASK == self.tag:
                 hlc = <uint64_t>(<long long>hlc + delta_us)
                 if hlc <= lowest:
                     hlc = squeezed(entry.hlc, lowest)
-            if hlc > latest + SQUEEZED_US:
-                hlc = squeezed(hlc, latest)
+                bound = latest + SQUEEZED_US
+            if hlc > bound:
+                hlc = compressed(max(hlc, entry.hlc), anew) if anew else squeezed(hlc, latest)
             if hlc != entry.hlc:
                 old = version_hash(entry.hlc, entry.rank)
                 entry.hlc = hlc
@@ -243,6 +262,8 @@ cdef class State:
             if hlc > highest:
                 highest = hlc
         self.hlc = highest | 1 if highest else 0
+        if anew:
+            self.timeline = anew
         return changed
 
     cdef void _forget(self, Entry* entry) noexcept:

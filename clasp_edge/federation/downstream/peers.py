@@ -167,10 +167,12 @@ class Peers:
             return
         keeps = self._places is not None and self._places.offered
         recalls = self._places is not None and _keeps_all(self._router.config.journal)
+        plane = self._router.plane
+        knows_time = session.versioned and plane.timeline != 0
         session.send(
             peer_frame(
                 self.identity.router_id, self.identity.instance, shared, strict=strict, keeps=keeps, recalls=recalls,
-                versions=session.versioned, time_us=self._router.plane.now_hlc if session.versioned else 0,
+                versions=session.versioned, time_us=plane.now_hlc if knows_time else 0, timeline=plane.timeline,
                 mqtt=session.details is not None, boxes=True, heard=self._seen.heard_of(router_id),
                 pair=self._pair.flags if self._pair is not None and pair_flags else 0,
             )

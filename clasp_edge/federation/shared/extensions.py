@@ -22,9 +22,10 @@ end is a clasp-edge too. Builds and reads them; knows no session.
   messages of the hub's log are still to be told); from a router in
   strict mode (PEER's `strict`) STORED with that number follows when its journal has it. A hub's CHECKPOINT is answered
   by STORED alone, as soon as the journal has everything, if there is one.
-- DIGEST, where both know versions (PEER's `versions`; its `time` is what the hub's versions go by): what the link
-  carries, as the box has it. `since_revision` is the root; with `origin` "full", `revisions` are the buckets; else
-  `patterns` are addresses that the last comparison has found to differ.
+- DIGEST, where both know versions (PEER's `versions`; its `time` is what the hub's versions go by, and `timeline` since
+  when, where its clock may have gone back there; no time while it does not know itself): what the link carries, as the
+  box has it. `since_revision` is the root; with `origin` "full", `revisions` are the buckets; else `patterns` are
+  addresses that the last comparison has found to differ.
   From a hub: send all of it, for the roots differ.
 - MEND, the hub's answer to a full one, after it has sent what it has in the buckets that differ: their numbers. Then
   the box sends what it has in them.
@@ -75,7 +76,7 @@ ANSWERS = (0, 1, 2)
 
 def peer_frame(
     router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, keeps: bool = False, link: int = 0,
-    versions: bool = False, time_us: int = 0, recalls: bool = False, mqtt: bool = False,
+    versions: bool = False, time_us: int = 0, timeline: int = 0, recalls: bool = False, mqtt: bool = False,
     boxes: bool = False, heard: Mapping[int, int] | None = None, pair: int = 0, served: bool = False,
 ) -> bytes:  # fmt: skip
     """PEER."""
@@ -85,7 +86,7 @@ def peer_frame(
     )  # fmt: skip
     told = {name: 1 for name, said in flags if said}
     if time_us:
-        told["time"] = time_us
+        told["time"], told["timeline"] = time_us, timeline
     if link:
         told["link"] = link
     if pair:

@@ -129,6 +129,7 @@ class Uplink:
         self._clock_offset_s = self._clock.wall_s() - self._clock.monotonic_s()
         self._clock_jumped = False
         self._apart_since = router.plane.hlc  # versions above were assigned while the hub was away
+        self._measured_hlc = router.plane.hlc or router.plane.now_hlc  # when our time was last compared with a hub's
         self.time_known = False
         self._silent_until_s = 0.0  # a hub may give a thousand reasons a second to complain
         self._stopped = False
@@ -357,18 +358,20 @@ class Uplink:
             if self._journal is not None:
                 self._journal.set_cursor(self._life_place, self._hub_life)
 
-    def measured(self, hub_us: int, took_s: float) -> None:
-        """The hub's versions go by this time: ours have to, too. What was written with a clock that was wrong, while
-        the hub was away, is moved to when it was written by the hub's."""
+    def measured(self, hub_us: int, timeline: int, took_s: float) -> None:
+        """The hub's versions go by this time, since `timeline`: ours have to, too. What was written with a clock that
+        was wrong, while the hub was away, is moved to when it was written by the hub's. Where the hub's time has begun
+        anew since it was last compared with ours, nothing that is here has its version by it."""
+        if not 0 < hub_us < 1 << 63:
+            return
         plane = self._router.plane
         apart_us = hub_us - plane.clock_us
         tolerance_us = self.config.clock_tolerance_ms * 1000 + int(took_s * 1e6)
-        if not hub_us:
-            return
         if abs(apart_us) > tolerance_us:
             # Before the first hub has told its time, the clock was as wrong when this run began as it is now.
             floor = self._apart_since if self.time_known else max(0, self._apart_since + min(0, apart_us))
-            changed = plane.retime(apart_us, self._apart_since, hub_us, floor)
+            is_new = plane.timeline != timeline <= hub_us and timeline - apart_us > self._measured_hlc
+            changed = plane.retime(apart_us, self._apart_since, hub_us, floor, timeline if is_new else None)
             log.warning(
                 "uplink %s: our clock is %.1f s %s the hub's: the hub's time counts, %d params moved",
                 self.name, abs(apart_us) / 1e6, "behind" if apart_us > 0 else "ahead of", changed,
@@ -376,6 +379,8 @@ class Uplink:
         elif plane.hlc > hub_us + tolerance_us:
             plane.retime(0, self._apart_since, hub_us + tolerance_us)
         self.time_known = True
+        self._measured_hlc = plane.now_hlc
+        plane.timeline = timeline or plane.timeline or hub_us
 
     def differed(self, names: Sequence[str], count: int) -> None:
         """A comparison while the link was up has found these to differ."""

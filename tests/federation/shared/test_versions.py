@@ -188,6 +188,32 @@ def test_what_lies_in_the_future_is_brought_to_the_present_in_its_order(router: 
     assert found[-1] < now + 2_000_000
 
 
+@settings(max_examples=examples(100), deadline=None)
+@given(
+    behind_us=st.integers(4, 1 << 44),
+    apart=st.integers(4, 4000),
+    late_us=st.tuples(st.integers(0, 1 << 24), st.integers(0, 1 << 24)),
+)
+def test_where_time_begins_anew_all_bring_what_lies_behind_that_to_the_same_place_in_its_order(
+    behind_us: int, apart: int, late_us: tuple[int, int]
+) -> None:
+    """To a part in 8,192 of how far behind it lies; whenever a router hears of it."""
+    begin = 1_700_000_000_000_000
+    earlier = (begin + behind_us) & ~1
+    later = (earlier + behind_us * apart // 4096 + 8192 + (behind_us >> 13)) & ~1
+    found = []
+    for tag, late in zip((7, 8), late_us, strict=True):
+        with Router(tag) as router:
+            router.plane.base_us += later + 10_000_000 - router.plane.clock_us
+            router.merge(payload(b"/a", 1, Version(0, earlier, 9)))
+            router.merge(payload(b"/b/c", 1, Version(0, later, 9)))
+            router.plane.retime(begin + late - router.plane.clock_us, router.plane.hlc, begin + late, None, begin)
+            assert router.plane.timeline == begin
+            found.append([router.state()[address][0].hlc for address in (b"/a", b"/b/c")])
+    assert found[0] == found[1]
+    assert begin < found[0][0] < found[0][1] < begin + 2_000_000
+
+
 class TwoRouters(RuleBasedStateMachine):
     """Writes, clears, and states told in either direction, some of them lost: digests tell whether both have the same,
     and telling all makes it so."""
