@@ -30,6 +30,7 @@ KERNEL_LINE = (
     "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=notice"
 )
 
+UEFI = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
 ONE_PROCESSOR = "nr_cpus=1"
 SWITCHED_OFF = "reboot: Power down"
 """The kernel's last word where it does not start again."""
@@ -49,6 +50,8 @@ class QemuBoard(Board):
         """Whether the board reaches nothing outside: what it does must not depend on it."""
         self.section = "all"
         """Of config.txt, beside [all]: pi5 starts that board's kernel."""
+        self.uefi = False
+        """Whether the card is started by UEFI as a board that is no Raspberry Pi does it."""
         self.process: subprocess.Popen[bytes] | None = None
         self._powered = threading.Lock()
         """Held while QEMU is started or stopped: a restart from within has it started anew."""
@@ -98,7 +101,10 @@ class QemuBoard(Board):
                 prefix = found[1]
         return prefix
 
-    def _start(self) -> None:
+    def _kernel(self) -> list[str]:
+        """What is started: UEFI, or the kernel that it would be for a Raspberry Pi's firmware."""
+        if self.uefi:
+            return ["-bios", UEFI]
         prefix = self.prefix()
         for name in ("vmlinuz", "initrd.img"):
             target = self.directory / name
@@ -107,14 +113,17 @@ class QemuBoard(Board):
         line = KERNEL_LINE
         if ONE_PROCESSOR in (self.get(f"{prefix}cmdline.txt") or ""):
             line += f" {ONE_PROCESSOR}"
+        kernel, stage = self.directory / "vmlinuz", self.directory / "initrd.img"
+        return ["-kernel", str(kernel), "-initrd", str(stage), "-append", line]
+
+    def _start(self) -> None:
         p = self.ports
         forwards = f"hostfwd=tcp:127.0.0.1:{p.ssh}-:22,hostfwd=tcp:127.0.0.1:{p.websocket}-:7330,"
         forwards += f"hostfwd=tcp:127.0.0.1:{p.mqtt}-:1883,hostfwd=udp:127.0.0.1:{p.osc}-:8000"
         command = [
             "qemu-system-aarch64", "-M", "virt,gic-version=2", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi",
             "-smp", "2", "-m", str(MEMORY_MIB), "-nographic", "-monitor", "none", "-serial", "stdio",
-            "-kernel", str(self.directory / "vmlinuz"), "-initrd", str(self.directory / "initrd.img"),
-            "-append", line, "-no-reboot",
+            *self._kernel(), "-no-reboot",
             "-drive", f"if=none,id=card,file={self.card},format=raw,cache=writeback",
             "-device", "virtio-blk-pci,drive=card",
             "-netdev", f"user,id=net,restrict={'on' if self.isolated else 'off'},{forwards}",

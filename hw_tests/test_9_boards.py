@@ -47,6 +47,23 @@ def test_every_chip_finds_its_driver(kernels: list[Kernel], figures: Figures) ->
     assert boards >= len(kernels)
 
 
+def test_a_board_with_uefi_runs_the_system(image: Path, key: Path, figures: Figures) -> None:
+    board = QemuBoard(image, RESULTS / "uefi", key)
+    board.uefi = True
+    board.put("ssh-keys.txt", key.with_suffix(".pub").read_text())
+    try:
+        figures.note("UEFI: power on to router answering", board.boot(), "s")
+        assert board.run("test -d /sys/firmware/efi && echo yes") == "yes"
+        board.wait_until("systemctl is-system-running", "running", 600)
+        with connect(board) as client:
+            set_params(client, {"/kept": 1})
+        board.reboot()
+        with connect(board) as client:
+            assert read_params(client, "/kept") == {"/kept": 1}
+    finally:
+        board.remove()
+
+
 def test_the_kernel_of_the_raspberry_pi_5_runs_the_system(
     image: Path, key: Path, kernels: list[Kernel], figures: Figures
 ) -> None:

@@ -28,6 +28,7 @@ from clasp_board.bundle import KernelFile, Manifest, SignedKernels, kernel_list,
 from clasp_board.slots import SlotState
 
 from image.boot_slot import boot_slot
+from image.efi import efi_files
 
 sys.path.insert(0, str(PROJECT))
 from clasp_edge.version import __version__
@@ -104,6 +105,7 @@ def build_disk() -> tuple[Path, Path, Path, list[kernel.Kernel]]:
         files = disk.settings_files()
         files += [(file.name, file) for file in firmware]
         files += [("a/" + name, path) for name, path in boot_slot(read_lock(), taken, parts / "kernels")]
+        files += efi_files(read_lock(), parts)
         files += [("slot.txt", SlotState().text())]
         disk.make_boot(parts / "boot.fat", files, epoch, parts)
         disk.make_data(parts / "data.ext4", epoch, parts)

@@ -124,6 +124,13 @@ def lay_out_firmware(packages: list[Locked], root: Path, work: Path) -> list[Pat
     return [boot / "usr/lib/raspi-firmware" / name for name in BOOT_FIRMWARE]
 
 
+def efi_loader(packages: list[Locked], work: Path) -> Path:
+    """The program that a board with UEFI starts: systemd-boot, as Debian builds it."""
+    place = work / "efi"
+    _unpack(cached(packages, "systemd-boot-efi"), place)
+    return place / "usr/lib/systemd/boot/efi/systemd-bootaa64.efi"
+
+
 def _for_raspberry(path: str) -> bool:
     chips = ("43430", "43436", "43455", "43456")
     if path.startswith("brcm/"):

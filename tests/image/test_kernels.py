@@ -262,6 +262,46 @@ def test_where_the_kernel_of_what_runs_is_not_whole_the_other_is_left(
     assert contents(box.firmware) == before
 
 
+LOADER = b"# Whose kernel, a or b\ndefault a.conf\ntimeout 0\n"
+
+
+def test_the_loader_of_boards_with_uefi_is_told_as_well(box: Places) -> None:
+    (box.firmware / "loader").mkdir()
+    loader = box.firmware / "loader/loader.conf"
+    loader.write_bytes(LOADER)
+    assert let_firmware_start(box, "b")
+    assert loader.read_bytes() == LOADER.replace(b"default a", b"default b")
+    assert started_by_firmware(box) == "b"
+
+
+def test_config_txt_never_says_what_only_it_has_been_told(box: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power fails between the two: the next start has to do it once more, for both."""
+    (box.firmware / "loader").mkdir()
+    loader = box.firmware / "loader/loader.conf"
+    loader.write_bytes(LOADER)
+    written = list[bytes]()
+
+    def until_the_power_fails(handle: int, content: bytes, at: int) -> int:
+        if written:
+            raise OSError("no power")
+        written.append(content)
+        return write(handle, content, at)
+
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", until_the_power_fails)
+    with pytest.raises(OSError, match="no power"):
+        let_firmware_start(box, "b")
+    assert (loader.read_bytes() != LOADER, started_by_firmware(box)) == (True, "a")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 3000, b"default menu\n", b"#default a.conf\n", b"x" * 70_000])
+def test_a_loader_that_somebody_has_changed_is_left_as_it_is(box: Places, content: bytes) -> None:
+    (box.firmware / "loader").mkdir()
+    (box.firmware / "loader/loader.conf").write_bytes(content)
+    assert let_firmware_start(box, "b")
+    assert (box.firmware / "loader/loader.conf").read_bytes() == content
+
+
 def test_what_somebody_has_added_to_config_txt_stays(box: Places) -> None:
     added = b"\xef\xbb\xbf" + CONFIG.replace(b"\n", b"\r\n") + b"# mine, os_prefix=a/\r\ndtoverlay=x\r\n" * 40
     (box.firmware / "config.txt").write_bytes(added)

@@ -1,5 +1,5 @@
-"""The kernels on the boot partition: each of the two systems has its own below a/ and b/, and config.txt names whose
-the firmware starts.
+"""The kernels on the boot partition: each of the two systems has its own below a/ and b/, and config.txt, or on boards
+with UEFI loader.conf, names whose the firmware starts.
 
 Knows the files and how to change them so that a power cut leaves one kernel whole: that of the system that runs.
 """
@@ -17,10 +17,14 @@ from typing import IO
 from clasp_board.places import Places, read_fields
 
 CONFIG = "config.txt"
+LOADER_CONFIG = "loader/loader.conf"
+"""What config.txt is to boards with UEFI. Cards of earlier images have none."""
+
 IDENTITY = "boot.txt"
 """Beside a kernel: what tells it and its first stage from others. Without it the files are not whole."""
 
 PREFIX = re.compile(rb"^(\s*os_prefix\s*=\s*)([ab])(?=/)", re.MULTILINE)
+DEFAULT = re.compile(rb"^(\s*default\s+)([ab])(?=\.conf)", re.MULTILINE)
 NAME = re.compile(r"(pi5/)?[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 CHUNK_BYTES = 1 << 20
 LARGEST_CONFIG_BYTES = 64 * 1024
@@ -54,16 +58,21 @@ def let_firmware_start(places: Places, slot: str) -> bool:
     """Have the firmware start the kernel of `slot`; whether config.txt says so now. The card must be writable.
 
     One letter is written over in place: whoever has added to the file keeps it, and a power cut leaves the one or the
-    other. Of the two lines each board reads its own. Raises OSError.
+    other. Of the two lines each board reads its own. The loader of boards with UEFI comes first, so that config.txt
+    never says what only it has been told. Raises OSError.
     """
-    path = places.firmware / CONFIG
+    _write_letter(places.firmware / LOADER_CONFIG, DEFAULT, slot)
+    return _write_letter(places.firmware / CONFIG, PREFIX, slot)
+
+
+def _write_letter(path: Path, pattern: re.Pattern[bytes], slot: str) -> bool:
     if not path.exists() or path.stat().st_size > LARGEST_CONFIG_BYTES:
         return False
     content = path.read_bytes()
     handle = os.open(path, os.O_RDWR)
     found = False
     try:
-        for line in PREFIX.finditer(content):
+        for line in pattern.finditer(content):
             os.pwrite(handle, slot.encode(), line.start(2))
             found = True
         os.fsync(handle)
