@@ -8,7 +8,7 @@ token has to ask for this machine by a name of its own (transports/origins.py). 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -19,6 +19,7 @@ from clasp_edge.config.model import Config
 from clasp_edge.console.health import Health
 from clasp_edge.console.near import is_near, networks_of
 from clasp_edge.console.requests import SOMEBODY, Asker, changed_by
+from clasp_edge.console.shared_page import SharedPage
 from clasp_edge.router.access import Identity, Refused
 from clasp_edge.router.router import Router
 from clasp_edge.transports.http import Request, Whole, response
@@ -38,19 +39,22 @@ TELLING = frozenset({"why", "settings", "token", "claim", "support", "audit"})
 
 EVERYTHING = Pattern(b"/**")
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Of the Prometheus text format."""
+
 
 Ask = Callable[[bytes, Asker], Whole]
 
 
 class Pages:
-    """A `transports.http.Pages`. `metrics()`, `status()` and `clients()` make what is shown."""
+    """A `transports.http.Pages`. `metrics()`, `status()` and `clients()` make what is shown, in parts."""
 
     def __init__(
         self,
         router: Router,
         health: Health,
-        metrics: Callable[[], str],
-        status: Callable[[], Any],
+        metrics: Callable[[], Generator[None, None, str]],
+        status: Callable[[], Generator[None, None, Any]],
         clients: Callable[[], Generator[None, None, Any]],
         ask: Ask | None = None,
         upload: Callable[[int | None, int, bytes, Asker], bytes] | None = None,
@@ -63,9 +67,11 @@ class Pages:
         self._section = section
         self._router = router
         self._health = health
-        self._metrics = metrics
-        self._status = status
-        self._clients = clients
+        self._shared = {
+            "/metrics": SharedPage(router.core, router.loop, lambda: _text_of(metrics())),
+            "/status.json": SharedPage(router.core, router.loop, lambda: _json_of(status())),
+            "/clients.json": SharedPage(router.core, router.loop, lambda: _json_of(clients())),
+        }
         self._files: Files | None = None
         self.apply_config(router.config)
 
@@ -74,7 +80,7 @@ class Pages:
         self._networks = networks_of(config.console.metrics_from)
         self._origins = Origins(config.websocket.origins)
 
-    def answer(self, request: Request) -> Whole | Iterator[bytes] | None:
+    def answer(self, request: Request) -> Whole | None:
         """The whole answer to a request for one of the pages, None for any other path."""
         if request.path == "/healthz":
             return self._well(self._health.fault(), request)
@@ -84,7 +90,7 @@ class Pages:
             return self._asked(self._ask, request)
         if request.path == "/update" and request.body is not None and self._upload is not None:
             return self.refusal(request) or self._uploaded(self._upload, request, request.body)
-        numbers = request.path in ("/metrics", "/status.json", "/clients.json")
+        numbers = request.path in self._shared
         if not numbers and request.path != "/tree.json" and not self._for_browser(request):
             return None
         # Prometheus may know this machine by any name.
@@ -185,26 +191,25 @@ class Pages:
                 identity = self._identity(request)
         return Asker("", f"{request.host} (page)", identity)
 
-    def _numbers(self, request: Request) -> bytes | Iterator[bytes]:
-        if request.path == "/status.json":
-            return _json(self._status(), request)
-        if request.path == "/clients.json":
-            return self._everybody(request)
-        from clasp_edge.console.prometheus import CONTENT_TYPE
+    def _numbers(self, request: Request) -> Whole:
+        """As they are when it is their turn to be told: who asks again and again waits, and nobody else."""
+        asked = self._shared[request.path].ask()
+        if asked is None:
+            return _said("503 Service Unavailable", "too many ask for this at once", request)
+        later: asyncio.Future[bytes] = self._router.loop.create_future()
 
-        body = self._metrics().encode()
-        return response("200 OK", body, head_only=request.head_only, content_type=CONTENT_TYPE)
-
-    def _everybody(self, request: Request) -> Iterator[bytes]:
-        """In parts, with an empty piece where others are to get their turn: clients are as many as they want to be."""
-        steps = self._clients()
-        while True:
-            try:
-                next(steps)
-            except StopIteration as made:
-                yield _json(made.value, request)
+        def answer(made: asyncio.Future[bytes]) -> None:
+            if later.cancelled():
                 return
-            yield b""
+            body = made.result()
+            if not body:
+                later.set_result(_said("500 Internal Server Error", "the log says why", request))
+                return
+            content_type = "application/json" if request.path.endswith(".json") else METRICS_TYPE
+            later.set_result(response("200 OK", body, head_only=request.head_only, content_type=content_type))
+
+        asked.add_done_callback(answer)
+        return later
 
     def _tree(self, request: Request) -> bytes:
         from clasp_edge.console import tree
@@ -269,6 +274,16 @@ def is_program(headers: Mapping[str, str]) -> bool:
     if any(name in headers for name in told) or "text/html" in headers.get("accept", ""):
         return False
     return not headers.get("user-agent", "").startswith("Mozilla/")
+
+
+def _text_of(steps: Generator[None, None, str]) -> Generator[None, None, bytes]:
+    return (yield from steps).encode()
+
+
+def _json_of(steps: Generator[None, None, Any]) -> Generator[None, None, bytes]:
+    value = yield from steps
+    yield
+    return msgspec.json.encode(value) + b"\n"
 
 
 def _json(value: Any, request: Request) -> bytes:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from clasp_edge.console.sources import Family
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 MAX_SAMPLES = 2000
 """Of one metric. Above it the rest is left out: no collector shall be drowned by a crowd of devices."""
@@ -15,9 +13,20 @@ MAX_SAMPLES = 2000
 
 def metrics_text(report: Mapping[str, Any], families: Sequence[Family]) -> str:
     """Every family that the report has anything for. Families of one name stand together."""
+    steps = metrics_in_parts(report, families)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as made:
+            return str(made.value)
+
+
+def metrics_in_parts(report: Mapping[str, Any], families: Sequence[Family]) -> Generator[None, None, str]:
+    """The same, and others may have their turn between two families."""
     heads: dict[str, Family] = {}
     samples: dict[str, list[str]] = {}
     for family in families:
+        yield
         lines = samples.setdefault(family.name, [])
         heads.setdefault(family.name, family)
         for labels, value in _found(report, family.path):

@@ -6,7 +6,7 @@ Knows no part. A section is made when somebody asks, from counters that the part
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 log = logging.getLogger("clasp_edge.console")
@@ -64,8 +64,19 @@ class StatusSources:
 
     def report(self) -> dict[str, Section]:
         """All sections as they are now. A part that fails to tell is one section less, not the end of the report."""
+        steps = self.in_parts()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as made:
+                found: dict[str, Section] = made.value
+                return found
+
+    def in_parts(self) -> Generator[None, None, dict[str, Section]]:
+        """The same, and others may have their turn between two sections."""
         found: dict[str, Section] = {}
-        for name, source in self._sources.items():
+        for name, source in list(self._sources.items()):
+            yield
             try:
                 found[name] = source()
             except Exception:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,8 @@ class ConsolePart(Part):
         self._upload: Upload | None = None
         self._requests = Requests(self._note)
         self.pages = Pages(
-            router, health, self._metrics, self._report, lambda: self._who().in_parts(), self._requests.answer,
-            self._take_update, self._section,
+            router, health, self._metrics_in_parts, self._report_in_parts, lambda: self._who().in_parts(),
+            self._requests.answer, self._take_update, self._section,
         )  # fmt: skip
         self._requests.add("status", lambda request: self._report())
         self._requests.add("metrics", lambda request: self._metrics())
@@ -196,6 +196,16 @@ class ConsolePart(Part):
         from clasp_edge.console.prometheus import metrics_text
 
         return metrics_text(self._report(), self._sources.families)
+
+    def _metrics_in_parts(self) -> Generator[None, None, str]:
+        from clasp_edge.console.prometheus import metrics_in_parts
+
+        report = yield from self._report_in_parts()
+        return (yield from metrics_in_parts(report, list(self._sources.families)))
+
+    def _report_in_parts(self) -> Generator[None, None, dict[str, Mapping[str, Any]]]:
+        self._describe_all()
+        return (yield from self._sources.in_parts())
 
     def _report(self) -> dict[str, Mapping[str, Any]]:
         self._describe_all()

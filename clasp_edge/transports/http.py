@@ -242,7 +242,7 @@ class HttpGate(asyncio.Protocol):
         if isinstance(data, asyncio.Future):
             self._waiting.discard(self)  # it waits for us
             self._pieces = iter(())  # and is not asked again by what comes behind
-            data.add_done_callback(lambda done: self._answer(done.result()))
+            data.add_done_callback(lambda done: self._made(done.result()))
             return
         if not isinstance(data, bytes):
             self._pieces = data
@@ -250,6 +250,13 @@ class HttpGate(asyncio.Protocol):
             return
         self._pieces = iter(())  # whatever comes behind is not read
         self._stored(lambda: self._finish(data))
+
+    def _made(self, data: bytes) -> None:
+        """What it waited for is there; from now on we wait for it to read that."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            self._waiting.add(self, peer_of(transport).rpartition(":")[0])
+            self._answer(data)
 
     def _finish(self, data: bytes) -> None:
         assert self._transport is not None
