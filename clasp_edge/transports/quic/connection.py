@@ -31,6 +31,7 @@ from clasp_edge.dataplane import Framing
 from clasp_edge.dataplane.account import Charge
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.session import Session
+from clasp_edge.transports.quic.answers import Answers
 from clasp_edge.transports.quic.engine import (
     CONNECTION_WINDOW,
     MOST_ADDRESSES,
@@ -87,10 +88,10 @@ class QuicLink:
     """One client. Implements `router.link.Link` and `dataplane.outbox.Stream`."""
 
     __slots__ = (
-        "_accepted_s", "_buffer", "_charged", "_code", "_ended", "_ending", "_flight", "_gap", "_moved_to", "_over",
-        "_reading", "_reason", "_resuming", "_server", "_surplus", "_terminal", "_timeout", "_timer", "_timer_s",
-        "addresses", "cids", "dirty", "handshaken", "heard_s", "host", "inbox", "inbox_address", "quic", "remote",
-        "session",
+        "_accepted_s", "_answers", "_buffer", "_charged", "_code", "_ended", "_ending", "_flight", "_gap", "_moved_to",
+        "_over", "_reading", "_reason", "_resuming", "_server", "_surplus", "_terminal", "_timeout", "_timer",
+        "_timer_s", "addresses", "cids", "dirty", "handshaken", "heard_s", "host", "inbox", "inbox_address", "quic",
+        "remote", "session",
     )  # fmt: skip
 
     def __init__(self, server: QuicServer, quic: QuicConnection, remote: str, host: str) -> None:
@@ -106,6 +107,7 @@ class QuicLink:
         self.dirty = False
         self.handshaken = False
         self.heard_s = time.monotonic()
+        self._answers = Answers()
         self._accepted_s = server.router.clock.monotonic_s()
         self._buffer = bytearray()
         self._charged = 0
@@ -142,6 +144,7 @@ class QuicLink:
         except Exception as error:
             self._broken(error)
             return
+        self._answers.came(sum(map(len, datagrams)))
         self._gap += sum(len(datagram) - PACKET_OVERHEAD for datagram in datagrams if len(datagram) > SMALL_DATAGRAM)
         self._gap = min(max(0, self._gap - delivered), CONNECTION_WINDOW)
         if self._gap + len(self._buffer) > self._charged:
@@ -157,6 +160,11 @@ class QuicLink:
         except Exception as error:
             self._broken(error)
             return []
+        if self.handshaken and datagrams:
+            sent = sum(sum(map(len, several)) for _, several in datagrams)
+            handed = self._flight if self.session is not None or self._over else 0
+            if self._answers.too_many(sent, bytes_in_flight(self.quic), handed) and not self._terminal:
+                return self._asks_too_much(now_s)
         if due_s is not None and (self._timer is None or due_s < self._timer_s):
             if self._timer is not None:
                 self._timer.cancel()
@@ -383,6 +391,7 @@ class QuicLink:
             self._after_input(self.abort)
             return
         self._server.bytes_out += len(data)
+        self._answers.written(len(data))
         self._server.due(self)
 
     # ---- Link ----
@@ -438,6 +447,19 @@ class QuicLink:
         self.close(CloseCode.TRY_AGAIN_LATER, reason)
 
     # ---- the end ----
+
+    def _asks_too_much(self, now_s: float) -> list[tuple[Address, list[bytes]]]:
+        """At once: what the library holds goes with it. Returns the last that is sent."""
+        reason = "asks for answers for their own sake"
+        log.warning("%s: closing: %s", self.remote, reason)
+        self._terminal = True
+        try:
+            self.quic.close(error_code=int(CloseCode.POLICY_VIOLATION), reason_phrase=reason)
+            last = outgoing(self.quic, now_s)
+        except Exception:
+            last = []
+        self._forgotten()
+        return last
 
     def _no_stream(self) -> None:
         self._timeout = None
