@@ -79,6 +79,14 @@ CHARGE_STEP = 16_384
 PACKET_OVERHEAD = 64
 """Bytes of a datagram that carry no stream data, generously."""
 
+GAP_COST = 12
+CHEAP_GAP_BYTES = 12_288
+"""What the library takes for a byte that waits for those before it, where each of them came by itself (measured). The
+first of them count once: probes of the path, which carry nothing, look the same."""
+
+FIRST_GAP_BYTES = 16_384
+"""Before there is a session to charge: more than a HELLO."""
+
 MAX_REASON_BYTES = 120
 
 _ENDS = frozenset({ConnectionTerminated, StreamReset, StopSendingReceived})
@@ -147,7 +155,7 @@ class QuicLink:
         self._answers.came(sum(map(len, datagrams)))
         self._gap += sum(len(datagram) - PACKET_OVERHEAD for datagram in datagrams if len(datagram) > SMALL_DATAGRAM)
         self._gap = min(max(0, self._gap - delivered), CONNECTION_WINDOW)
-        if self._gap + len(self._buffer) > self._charged:
+        if self._gap_takes() + len(self._buffer) > self._charged:
             self._charge_input()
         self._server.due(self)
 
@@ -369,10 +377,15 @@ class QuicLink:
             self.session.holding.release(self._charged, Charge.INPUT)
             self._charged = 0
 
+    def _gap_takes(self) -> int:
+        return self._gap + (GAP_COST - 1) * max(0, self._gap - CHEAP_GAP_BYTES)
+
     def _charge_input(self) -> None:
         """What waits to be complete, or for its turn, is on the client's account."""
-        needed = -(-(self._gap + len(self._buffer)) // CHARGE_STEP) * CHARGE_STEP
+        needed = -(-(self._gap_takes() + len(self._buffer)) // CHARGE_STEP) * CHARGE_STEP
         session = self.session
+        if session is None and self._gap > FIRST_GAP_BYTES:
+            self.close(CloseCode.POLICY_VIOLATION, "the beginning of the stream is missing")
         if session is None or self._over:
             return
         if not session.holding.charge(needed - self._charged, Charge.INPUT):

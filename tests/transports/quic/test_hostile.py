@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qh3.quic.events import ConnectionTerminated
 from support.client import WsClient
 from support.console import ask
 from support.daemon import Daemon
-from support.quic_client import QuicClient
+from support.quic_client import Closed, QuicClient
 
 from clasp_edge import wire
 
@@ -225,3 +226,45 @@ def test_a_client_that_is_gone_without_a_word_costs_only_its_place(daemon: Daemo
         gone.vanish()
     with client_of(daemon) as client:
         client.hello()
+
+
+def send_without_the_first(client: QuicClient, datagrams: list[bytes]) -> None:
+    for data in datagrams[1:]:
+        client._sock.sendto(data, client._address)
+
+
+def leave_a_gap(client: QuicClient, until: Callable[[], bool]) -> None:
+    """Of each flight the first datagram is lost, and so is what would say it again."""
+    client.quic.send_stream_data(0, b"x" * 60_000)
+    deadline_s = time.monotonic() + 20
+    while not until() and time.monotonic() < deadline_s:
+        send_without_the_first(client, [data for data, _ in client.quic.datagrams_to_send(time.monotonic())])
+        time.sleep(0.02)
+        try:
+            while True:
+                client.quic.receive_datagram(client._sock.recv(65536), client._address, time.monotonic())
+        except OSError:
+            pass
+        if (due_s := client.quic.get_timer()) is not None and due_s <= time.monotonic():
+            client.quic.handle_timer(time.monotonic())
+        while (event := client.quic.next_event()) is not None:
+            if isinstance(event, ConnectionTerminated):
+                client._closed = Closed(event.error_code, event.reason_phrase)
+
+
+def test_a_stream_without_a_beginning_is_no_place_to_keep_bytes(daemon: Daemon) -> None:
+    with client_of(daemon) as client:
+        leave_a_gap(client, lambda: client._closed is not None)
+        assert client._closed is not None
+        assert client._closed.reason == "the beginning of the stream is missing"
+
+
+def test_bytes_that_wait_for_those_before_them_are_charged_as_what_they_take(daemon: Daemon) -> None:
+    def kept() -> int:
+        memory = ask(daemon.control_path, request="status")["result"]["memory"]
+        return int(memory["kept_by_kind"].get("input", 0))
+
+    with client_of(daemon) as client:
+        client.hello()
+        leave_a_gap(client, lambda: kept() > 98_304 or client._closed is not None)
+        assert kept() > 98_304, "no more than the bytes themselves"
