@@ -1,4 +1,4 @@
-"""The order of the rooms holds for compiled sources too, which the import linter does not read."""
+"""What holds for compiled sources, which the linters do not read: the order of the rooms, and what they may not use."""
 
 from __future__ import annotations
 
@@ -30,6 +30,19 @@ def test_compiled_sources_import_downwards_only() -> None:
         str(path.relative_to(ROOT)): upward
         for path in sources
         if (upward := upward_imports(path.relative_to(PACKAGE).parts[0], path.read_text("utf-8"), depths))
+    }
+    assert not wrong
+
+
+def test_no_compiled_source_has_a_typed_memoryview() -> None:
+    """One of them brings half a megabyte of C into its module, and seconds of compiling: see dataplane/view.pyx."""
+    typed = re.compile(r"\w\[:+1?(, ?:+1?)*\]")
+    sources = [path for suffix in ("*.pyx", "*.pxd") for path in PACKAGE.rglob(suffix)]
+    wrong = {
+        str(path.relative_to(ROOT)): line
+        for path in sources
+        for line in path.read_text("utf-8").splitlines()
+        if (line.lstrip().startswith(("cdef ", "def ", "cpdef ")) and typed.search(line))
     }
     assert not wrong
 

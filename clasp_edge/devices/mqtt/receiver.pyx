@@ -236,19 +236,20 @@ cdef class MqttReceiver(MqttJournaled):
             self.core.end_read(<void*>self)
         return at
 
-    def answer_pings(self, const uint8_t[::1] data not None, size_t at, size_t filled):
+    def answer_pings(self, data not None, size_t at, size_t filled):
         """Answer the PINGREQs among the packets from `at` on, which wait because the client sends faster than it may;
         returns where the first packet begins that is not whole. They are not answered again."""
+        cdef View packets = View(data)
         cdef uint32_t remaining
         cdef int header
         self.core.begin()
         if self.core.mono_us > self.heard_us:
             self.heard_us = self.core.mono_us
         while filled - at >= 2 and not self.stopped and not self.dead:
-            header = read_varint(&data[at + 1], filled - at - 1, &remaining)
+            header = read_varint(&packets.data[at + 1], filled - at - 1, &remaining)
             if header <= 0 or 1 + <size_t>header + remaining > filled - at:
                 break
-            if data[at] == PINGREQ << 4 and remaining == 0 and self.pings_answered < MOST_PINGS:
+            if packets.data[at] == PINGREQ << 4 and remaining == 0 and self.pings_answered < MOST_PINGS:
                 self.pings_answered += 1
                 self.answer(b"\xd0\x00", 2)
             at += 1 + <size_t>header + remaining

@@ -12,6 +12,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.account cimport INPUT
+from clasp_edge.dataplane.view cimport View
 from clasp_edge.devices.mqtt.publish_packet cimport read_varint
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -139,18 +140,18 @@ cdef class SocketInput:
 
     cdef ssize_t _read_own(self, int fd) except? -2:
         """Into the buffer of its own."""
-        cdef uint8_t[::1] room = self.input.room()
-        return recv(fd, &room[0], room.shape[0], MSG_DONTWAIT)
+        cdef View room = View(self.input.room())    # of a bytearray: to be written to
+        return recv(fd, <uint8_t*>room.data, room.size, MSG_DONTWAIT)
 
     def await_rest(self):
         """Note how much has not come of the packet that `input` begins with: until then there is nothing to act upon.
         """
-        cdef const uint8_t[::1] rest = self.input.rest()
+        cdef View rest = View(self.input.rest())
         cdef uint32_t remaining = 0
         cdef size_t whole
-        cdef int header = read_varint(&rest[1], rest.shape[0] - 1, &remaining) if rest.shape[0] > 1 else 0
+        cdef int header = read_varint(&rest.data[1], rest.size - 1, &remaining) if rest.size > 1 else 0
         whole = 1 + <size_t>header + remaining if header > 0 else 0
-        self.missing = whole - rest.shape[0] if whole > <size_t>rest.shape[0] else 0
+        self.missing = whole - rest.size if whole > rest.size else 0
 
     cdef bint _more_of_packet(self, size_t size) except -1:
         """Note that so much more of a large packet has come, but not its end. False where there is more to be done."""
