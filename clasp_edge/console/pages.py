@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from clasp_edge.console.files import Files
 
 ASKABLE = frozenset(
-    {"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support", "update", "audit"}
+    {"why", "rules", "kick", "resync", "reload", "settings", "token", "claim", "support", "update", "box", "audit"}
 )
 """Of the requests of the control socket, those that the page makes."""
 
-TELLING = frozenset({"why", "settings", "token", "claim", "support", "audit"})
+TELLING = frozenset({"why", "settings", "token", "claim", "support", "box", "audit"})
 """Of these, those that tell more than numbers."""
 
 EVERYTHING = Pattern(b"/**")

@@ -27,7 +27,7 @@ Handler = Callable[[Mapping[str, Any]], Any]
 
 
 ASKS = frozenset(
-    {"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health", "support", "update"}
+    {"status", "metrics", "clients", "fingerprint", "why", "discover", "logs", "health", "support", "update", "box"}
     | {"audit"}
 )
 ASKS_BY_ACTION = frozenset(

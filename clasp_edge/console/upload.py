@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from typing import Any, cast
 
+from clasp_edge.console import box_file
 from clasp_edge.console.requests import Refused
 from clasp_edge.transports.http import MAX_PIECE_BYTES
 
@@ -63,6 +64,7 @@ class Upload:
         """How it stands: for the request `update`."""
         return {
             "possible": self.possible,
+            "box": box_file.possible(),
             "message": "" if self.possible else PACKAGE,
             "state": self._state,
             "size": self._size,

@@ -77,6 +77,7 @@ class ConsolePart(Part):
         """What was changed on the page. Filled in by the daemon."""
         self._requests.add("settings", self._settings)
         self._requests.add("support", lambda request: self._support())
+        self._requests.add("box", lambda request: self._box_file())
         self._requests.add("update", lambda request: self._updates().report())
         self._requests.add("why", self._why)
         self._requests.add("reload", lambda request: self.reload())
@@ -170,6 +171,11 @@ class ConsolePart(Part):
         from clasp_edge.console.support import bundle
 
         return bundle(self._router.config, list(self._log.lines), self._report, lambda: self._who().clients())
+
+    def _box_file(self) -> asyncio.Task[dict[str, Any]]:
+        from clasp_edge.console.box_file import box_file
+
+        return self._router.loop.create_task(box_file())
 
     def _why(self, request: Mapping[str, Any]) -> dict[str, Any]:
         from clasp_edge.console.why import Why

@@ -225,7 +225,7 @@ def test_the_command_line_is_above_them() -> None:
 
 def test_with_tokens_it_is_for_administrators() -> None:
     with Daemon(config=GUARDED) as daemon:
-        for name in ("settings", "support", "token", "claim"):
+        for name in ("settings", "support", "token", "claim", "box"):
             asked = {"request": name, "action": "show"}
             assert ask(daemon, asked)[0] == 401
             assert ask(daemon, asked, Authorization="Bearer may-read-only")[0] == 401

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
+from support.box_program import PROGRAM, program
 from support.browser import Shown, chromium
 from support.daemon import Daemon
 from support.updates import board_program
 
+from clasp_edge.console import box_file
 from clasp_edge.console.upload import VARIABLE
 
 
@@ -88,3 +92,22 @@ def test_elsewhere_the_page_says_where_updates_come_from(browser: Browser) -> No
         shown.page.wait_for_selector("text=updates come by the package here")
         assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         shown.close()
+
+
+def test_the_settings_for_another_box_are_downloaded(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = tmp_path / "box/data/settings"
+    accepted.mkdir(parents=True)
+    (accepted / "network.txt").write_text("ntp = 10.0.0.1\n")
+    with program(tmp_path, sys.executable, "-c", PROGRAM, tmp_path / "box") as path:
+        monkeypatch.setenv(box_file.VARIABLE, str(path))
+        with Daemon() as daemon:
+            shown = Shown(browser, daemon, path="#Setup")
+            with shown.page.expect_download() as download:
+                shown.page.click("button:text-is('clasp-edge-box.zip')")
+            assert download.value.suggested_filename == "clasp-edge-box.zip"
+            with zipfile.ZipFile(download.value.path()) as box:
+                assert b"ntp = 10.0.0.1" in box.read("network.txt")
+            assert shown.faults == []
+            shown.close()

@@ -6,8 +6,8 @@ import { Update } from "./update.js";
 import { t } from "./text.js";
 
 /** Have the browser keep a text as a file. */
-export function save(name, text) {
-  const at = Object.assign(document.createElement("a"), { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: name });
+export function save(name, text, type = "application/json") {
+  const at = Object.assign(document.createElement("a"), { href: URL.createObjectURL(new Blob([text], { type })), download: name });
   at.click();
   URL.revokeObjectURL(at.href);
 }
@@ -15,7 +15,7 @@ const shown = (value) => (Array.isArray(value) ? value.join(", ") : String(value
 const typed = (text, like) => (Array.isArray(like) ? text.split(",").map((each) => each.trim()).filter(Boolean) : typeof like === "number" && text.trim() !== "" && !isNaN(text) ? Number(text) : text);
 
 export function Setup({ link }) {
-  return html`<${Options} link=${link} /><${Tokens} link=${link} /><${Claim} link=${link} /><${PageCode} /><${Update} link=${link} /><${Support} link=${link} />`;
+  return html`<${Options} link=${link} /><${Tokens} link=${link} /><${Claim} link=${link} /><${PageCode} /><${Update} link=${link} /><${Box} link=${link} /><${Support} link=${link} />`;
 }
 
 /** Ask now and every few seconds; returns the answer, what went wrong, and how to ask at once. */
@@ -109,6 +109,14 @@ function Claim({ link }) {
   const claim = () => confirm(t("From now on everybody needs a token. Claim the router?")) && link.request({ request: "claim", action: "claim", networks: [], who: "page" }, true).then(enter, (fault) => say(fault.message));
   return html`<h2>${t("Claim")}</h2><p>${t("Everybody in the network may do everything here.")} ${report.count ? `${t("Have to log in then:")} ${report.locked_out.slice(0, 8).map((each) => each.name || each.address).join(", ")}${report.count > 8 ? " ..." : ""}` : ""}</p>
     <button onClick=${claim}>${t("Claim this router")}</button>${said && html`<p class="bad" role="alert">${said}</p>`}`;
+}
+
+function Box({ link }) {
+  const [there, tell] = useState(false), [said, say] = useState("");
+  useEffect(() => { link.request({ request: "update" }).then((found) => tell(found.box), () => {}); }, []);
+  const load = () => link.request({ request: "box" }).then((found) => { save(found.name, Uint8Array.from(atob(found.content), (each) => each.charCodeAt(0)), "application/zip"); say("✓"); }, (fault) => say(fault.message));
+  return there && html`<h2>${t("For another box")}</h2><p class="soft">${t("The settings of this box without passwords, tokens and keys. Put the file on the other box's card as it is.")}</p>
+    <button onClick=${load}>clasp-edge-box.zip</button> <span role="status" class="soft">${said}</span>`;
 }
 
 function Support({ link }) {
