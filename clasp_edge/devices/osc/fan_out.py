@@ -3,7 +3,7 @@
 Each device's deliveries stay in their order. What is little is done at once; the rest waits as it came, and is looked
 through when the device's turn comes: of a param the newest value counts that no event came behind. Above a bound
 devices let go of values that wait, and are told later how those params stand then; events wait on, and where there are
-too many of them, are told at once. Knows no OSC.
+too many of them, the oldest are lost, which the device is told of. Knows no OSC.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ MEMBER_BYTES = 8
 
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 
+RELIEVED_BYTES = MAX_WAITING_BYTES * 3 // 4
+"""Above the bound events are lost until no more than this waits: so that it is not every message that has to look."""
+
 AT_ONCE = 32
 """Deliveries of one device before the next one's; those of one bundle stay together, up to the next number."""
 
@@ -60,6 +63,9 @@ class Receiver(Protocol):
     def outrun(self, since_us: int) -> None:
         """Values were let go that were said since then (Unix microseconds)."""
 
+    def lose(self, count: int) -> None:
+        """So many events were lost: more came than everybody can be told."""
+
 
 _Key = tuple[int, int, int]
 
@@ -82,6 +88,9 @@ class _Pending:
         self.places: dict[bytes, int] = {}
         """Where the newest values are that nothing else has come behind."""
 
+    def __len__(self) -> int:
+        return len(self.batches) + len(self.parts)
+
 
 class _Lasting:
     """What is left of deliveries where values are let go: mostly the same ones wait for many devices."""
@@ -94,7 +103,7 @@ class _Lasting:
         key = id(receiver.profile), _key(part)
         found = self._found.get(key)
         # Equal is quickly told: mostly they are the same objects.
-        if found is None or found[0] != part:
+        if found is None or (found[0] is not part and found[0] != part):
             found = self._found[key] = part, [delivery for delivery in part if not receiver.expendable(delivery)]
         return found[1]
 
@@ -243,15 +252,14 @@ class FanOut:
     def _work(self) -> None:
         if self._busy:
             return  # what a device is told now comes before what it is told because of that
-        relieved = False
         while self._line:
             if not self._has_time():
                 # Also because looking through what had come took more room.
-                if self._bytes > MAX_WAITING_BYTES and not relieved:
-                    relieved = True
+                if self._bytes > MAX_WAITING_BYTES:
                     self._relieve()
-                if self._bytes <= MAX_WAITING_BYTES or not self._line:
-                    break
+                    if self._bytes > MAX_WAITING_BYTES:
+                        self._shed()
+                break
             receiver, pending = next(iter(self._line.items()))
             if pending.batches:
                 self._sort(receiver, pending)
@@ -292,6 +300,38 @@ class FanOut:
                 receiver.outrun(pending.since_us)
             except Exception:
                 log.exception("a device could not be told what it was not told")
+
+    def _shed(self) -> None:
+        """Have devices lose the older half of what waits, those first for which most does, until there is room
+        again."""
+        while self._bytes > RELIEVED_BYTES and self._line:
+            for receiver, pending in sorted(self._line.items(), key=lambda item: -len(item[1])):
+                if self._bytes <= RELIEVED_BYTES:
+                    return
+                lost = self._lose_half(receiver, pending)
+                if not len(pending):
+                    del self._line[receiver]
+                try:
+                    receiver.lose(lost)
+                except Exception:
+                    log.exception("a device could not be told what it has lost")
+
+    def _lose_half(self, receiver: Receiver, pending: _Pending) -> int:
+        """How many that were."""
+        while pending.under_way is not None:
+            self._sort(receiver, pending)
+        pending.places.clear()
+        lost = 0
+        for _ in range((len(pending.parts) + 1) // 2):
+            _, (_, part) = pending.parts.popitem(last=False)
+            self._release(part)
+            lost += len(part)
+        if not lost:
+            for _ in range((len(pending.batches) + 1) // 2):
+                batch = pending.batches.popleft()
+                self._release_batch(batch)
+                lost += len(batch)
+        return lost
 
     def _let_go(self, receiver: Receiver, pending: _Pending, lasting: _Lasting) -> bool:
         """Take the values out of what waits; whether there were any."""

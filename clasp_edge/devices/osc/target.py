@@ -186,6 +186,12 @@ class Target(Party):
         self._missed_us = min(self._missed_us or since_us, since_us)
         self._await_rest()
 
+    def lose(self, count: int) -> None:
+        """Events were lost before it could be told them."""
+        self._counters.lost += count
+        self._lost += count
+        self._tell_lost()
+
     def take(self, deliveries: Sequence[Any]) -> None:
         if self._closed:
             return
@@ -427,9 +433,7 @@ class Target(Party):
         """These could wait no longer: events are lost, params are told as they stand when there is room again."""
         lost = sum(1 for _, item in members if item[2])
         if lost:
-            self._counters.lost += lost
-            self._lost += lost
-            self._tell_lost()
+            self.lose(lost)
         if any(not item[2] for _, item in members):
             self._loop.call_later(CHECK_S, self.resync)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -48,6 +49,7 @@ class Receiver:
         self.name = name
         self.cost_s = cost_s
         self.outrun_us: list[int] = []
+        self.lost = 0
 
     def take(self, deliveries: Sequence[Any]) -> None:
         self.rig.cpu_s += self.cost_s
@@ -61,6 +63,9 @@ class Receiver:
 
     def outrun(self, since_us: int) -> None:
         self.outrun_us.append(since_us)
+
+    def lose(self, count: int) -> None:
+        self.lost += count
 
 
 class Mixed(Receiver):
@@ -104,8 +109,46 @@ def test_what_waits_is_bounded_in_bytes() -> None:
     desk = Receiver(rig, "desk", 1.0)
     for number in range(count):
         rig.fan_out.add(desk, [delivery(number, 60_000)])
-    assert (count - len(rig.told)) * 60_000 <= MAX_WAITING_BYTES
-    assert [number for _, number in rig.told] == list(range(len(rig.told)))
+    assert len(rig.told) == 1, "nobody waits until there is room"
+    assert 0 < desk.lost < count
+    assert rig.fan_out._bytes <= MAX_WAITING_BYTES
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert len(rig.told) + desk.lost == count, "what is lost is said"
+    numbers = [number for _, number in rig.told]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == count - 1, "the oldest are lost"
+    assert rig.fan_out._bytes == 0
+
+
+def test_too_many_events_for_hundreds_of_devices_are_no_round_of_their_own() -> None:
+    """They were all told at once, for as long as it took: seconds."""
+    rig = Rig()
+    devices = [Receiver(rig, str(number), 0.0001) for number in range(256)]
+    for burst in range(20):
+        events = [delivery(100 * burst + number) for number in range(100)]
+        began_s = rig.cpu_s
+        for device in devices:
+            rig.fan_out.add(device, events)
+        rig.loop.turn()
+        assert rig.cpu_s - began_s < 3 * SLICE_S
+        assert rig.fan_out._bytes <= MAX_WAITING_BYTES
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert all(device.lost for device in devices), "everybody loses something, and nobody everything"
+    heard = Counter(name for name, _ in rig.told)
+    assert all(heard[device.name] + device.lost == 2000 for device in devices)
+
+
+def test_who_is_told_little_loses_nothing_for_those_who_are_told_too_much() -> None:
+    rig = Rig()
+    flooded, quiet = Receiver(rig, "flooded", 1.0), Receiver(rig, "quiet", 1.0)
+    rig.fan_out.add(flooded, [delivery(0)])
+    rig.fan_out.add(quiet, [delivery(1)])
+    for number in range(2 * MAX_WAITING_BYTES // 60_000):
+        rig.fan_out.add(flooded, [delivery(number, 60_000)])
+    assert flooded.lost
+    assert not quiet.lost
 
 
 def test_of_a_param_that_waits_the_newest_value_counts_unless_something_came_behind_it() -> None:
