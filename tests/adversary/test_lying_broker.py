@@ -106,8 +106,10 @@ def test_an_identifier_is_a_new_one_where_the_broker_has_no_session_of_ours() ->
     with LyingBroker(behave) as broker, bridged_to(broker) as bridged:
         client = bridged.listener("/a/x")
         bridged.wait_value("/a/x", 3)
-        told = [client.recv() for _ in range(2)]
-        assert [message.value for message in told if isinstance(message, wire.Set)] in ([1, 3], [3])
+        told: list[wire.Value] = []  # the first one may have been there before the client was
+        while not told or told[-1] != 3:
+            told.append(client.recv_until(wire.Set).value)
+        assert told in ([1, 3], [3])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
+from hashlib import blake2s
 from random import Random
 
 from clasp_edge.address_memory import AddressSet
@@ -20,7 +21,6 @@ from clasp_edge.devices.mqtt_bridge.events import (
     CLEARING,
     NO_EXPIRY,
     Arrived,
-    Done,
     Down,
     Event,
     Filter,
@@ -31,29 +31,24 @@ from clasp_edge.devices.mqtt_bridge.events import (
 )  # fmt: skip
 from clasp_edge.devices.mqtt_bridge.exchange import KINDS, SIGNALS, Exchange
 from clasp_edge.devices.mqtt_bridge.expiries import Expiries
-from clasp_edge.devices.mqtt_bridge.handover import Handover
 from clasp_edge.devices.mqtt_bridge.link import Link
 from clasp_edge.devices.mqtt_bridge.loops import BLOCKED_S, LoopBreaker, Trails
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping, MappingError, MappingTable
+from clasp_edge.devices.mqtt_bridge.plain import plain_message
 from clasp_edge.devices.mqtt_bridge.queue import Message, OutQueue, Record
 from clasp_edge.devices.mqtt_bridge.recovery import Recovery, place_of
 from clasp_edge.devices.mqtt_bridge.resync import Resync
 from clasp_edge.devices.mqtt_bridge.status import Status
 from clasp_edge.devices.mqtt_bridge.versions import Versions
-from clasp_edge.devices.values import payload_of, use_in_dataplane
+from clasp_edge.devices.values import use_in_dataplane
 from clasp_edge.journal.followed_log import Log
 from clasp_edge.wire import (
-    Absent,
     MessageType,
     Publish,
-    Set,
     SignalType,
     Snapshot,
-    TtlMode,
     Value,
-    ValueType,
     WireError,
-    decode,
     decode_payload,
     decode_value,
     encode_payload,
@@ -69,10 +64,11 @@ ADDRESS_AT = HEADER_BYTES + 4
 
 REVISION_BYTES = 8
 
-EMPTY_TEXT = b'""'
-
 SETTLE_S = 1.0
 """Retained messages follow a subscription at once; when none has come for so long, there are no more."""
+
+MOST_PER_TURN = 256
+"""Published at once: a few milliseconds of work."""
 
 MAX_HOPS = 16
 """Daemons a message may have passed: more than any sensible chain, fewer than a loop nobody recognised makes."""
@@ -91,7 +87,9 @@ class Bridge(RawAdapter):
         self._loop = loop
         self._clock = clock
         self.daemon_id = daemon_id
+        self.via = (daemon_id,)
         self._table = MappingTable(config.map)
+        self._has_sealed = any(m.is_sealed for m in self._table.mappings)
         place = place_of(journal, self._table, name, loop)
         self._queue = OutQueue(config.queue_kib * 1024, config.queue_age_s, place)
         writer = f"bridge:{name}".encode()
@@ -105,22 +103,24 @@ class Bridge(RawAdapter):
         self._status = Status(self, name, loop, clock)
         self._up: Up | None = None
         self.versions = Versions()
-        self._exchange = Exchange(self, f"{daemon_id}.{name}")
+        # The numbers of its events begin again with each bridge, also with one that a reload has changed.
+        origin = f"{daemon_id}.{name}.{clock.wall_us():x}"
+        self._exchange = Exchange(self, origin, blake2s(client_id.encode()).hexdigest()[:16])
         self._named = AddressSet()  # by the broker's retained messages since the link came up
         self._there = AddressSet()  # params that the broker is known to have, while that matters
         self._named_s = 0.0
-        self._expiries = Expiries(loop, self._expired)
+        self.expiries = Expiries(loop, self._expired)
         self._settling: TimerHandle | None = None
         self._heard = AddressSet()  # params that a broker has told while that is so
         self._is_first = True  # since the process started, nothing has been compared with a broker
         self._resync: Resync | None = None
-        self._handover = Handover(loop, self._on_events, self._on_room)
+        self._pump_due = False
         filters = [
             Filter(m.config.topic, m.config.qos, m.config.policy == "latest")
             for m in self._table.mappings
             if m.takes_in
         ]
-        self._link = Link(config, client_id, filters, self._handover, random, clock, max_packet)
+        self._link = Link(config, client_id, filters, self, random, clock, loop, max_packet)
         mask = sum(1 << signal for signal in SIGNALS)
         self._subscriptions = [
             Subscription(self, m.number, Pattern(m.config.address.encode()), mask)
@@ -145,17 +145,12 @@ class Bridge(RawAdapter):
             self.plane.trie.discard(subscription)
         self._stop_settling()
         self._recovery.close()
-        self._expiries.close()
+        self.expiries.close()
         self._link.stop()
-        self._handover.close()
         self._exchange.close()
         self._status.state("stopped", "")
         self._status.close()
         self.plane.unregister(self)
-
-    def join(self, timeout_s: float) -> None:
-        """Wait until it is disconnected, after `stop`."""
-        self._link.join(timeout_s)
 
     # ---- from the router ----
 
@@ -180,17 +175,19 @@ class Bridge(RawAdapter):
             return
         record = Record(*found, address, frame if message is None else None, signal == SignalType.PARAM, now_s)
         record.message = message
-        record.logged = logged if found[0].config.policy == "log" else 0
+        if logged and found[0].config.policy == "log":
+            record.logged = logged
+            record.written_us = self.plane.core.now_us
         if record.is_param and found[0].is_sealed:
             self._exchange.written(record)
         if isinstance(origin, Bridge):
             record.via = origin.trails.of(address)
-            said = message[0] if message is not None else None
-            if said is None and frame is not None:
+            text = message[0] if message is not None else None
+            if text is None and frame is not None:
                 # A SET ends with its revision, which is always another one.
                 end = -REVISION_BYTES if frame[HEADER_BYTES] == MessageType.SET else None
-                said = frame[ADDRESS_AT + len(address) : end]
-            if said is not None and not self._passes(origin, address, said, now_s):
+                text = frame[ADDRESS_AT + len(address) : end]
+            if text is not None and not self._passes(origin, address, text, now_s):
                 return
         if not self._recovery.holds(record):
             self._queue.offer(record)
@@ -231,106 +228,73 @@ class Bridge(RawAdapter):
     # ---- to the broker ----
 
     def _pump(self) -> None:
+        self._queue.settle()
         up = self._up
         if up is None:
             return
         now_s = self._clock.monotonic_s()
         self._queue.expire(now_s)
-        batch: list[Outgoing] = []
-        while self._queue.flying < up.window and (record := self._queue.next()) is not None:
-            try:
-                messages = self._messages(record, up)
-            except WireError as error:
-                self._queue.done(record, refused=True)
-                self.trouble(f"has no payload: {record.topic}: {error}")
+        queue, link = self._queue, self._link
+        turn = 0
+        # A record may be two messages; with QoS 0 it makes room again at once.
+        while (room := min(up.window - queue.flying, MOST_PER_TURN - turn)) > 0 and link.has_room:
+            turn += room
+            for _ in range((room + 1) // 2 if self._has_sealed else room):
+                if (record := queue.next()) is None:
+                    break
+                self._send(record, up)
+            else:
                 continue
-            if not messages:
-                self._queue.done(record)
-                continue
-            if len(messages[0].payload) + len(record.topic) * 3 > up.max_packet:
-                self._queue.done(record, refused=True)
-                self._exchange.unsent(record)
-                self.trouble(f"larger than the broker takes: {record.topic}")
-                continue
-            self._queue.beside(message.record for message in messages if message.record is not record)
-            batch += messages
-        if batch:
-            self._link.send(up.connection, batch)
-        if self._queue.has_missed and not len(self._queue) and self._settling is None and self._resync is None:
-            self._queue.has_missed = False
+            break
+        if turn >= MOST_PER_TURN:
+            self._pump_later()
+        link.flush()
+        if queue.has_missed and not len(queue) and self._settling is None and self._resync is None:
+            queue.has_missed = False
             self._resync = Resync(self, self._loop, (), self._resynced, clear=False, spared=())
             self._resync.start([m for m in self._table.mappings if m.config.policy == "latest"])
         self._status.touch()
+
+    def _pump_later(self) -> None:
+        if not self._pump_due:
+            self._pump_due = True
+            self._loop.call_soon(self._pump_again)
+
+    def _pump_again(self) -> None:
+        self._pump_due = False
+        self._pump()
+
+    def _send(self, record: Record, up: Up) -> None:
+        try:
+            messages = self._messages(record, up)
+        except ValueError as error:  # a WireError too
+            self._queue.done(record, refused=True)
+            self.trouble(f"has no payload: {record.topic}: {error}")
+            return
+        if not messages:
+            self._queue.done(record)
+            return
+        if len(messages[0].payload) + len(record.topic) * 3 > up.max_packet:
+            self._queue.done(record, refused=True)
+            self._exchange.unsent(record)
+            self.trouble(f"larger than the broker takes: {record.topic}")
+            return
+        if len(messages) > 1:
+            self._queue.beside(message.record for message in messages if message.record is not record)
+        for message in messages:
+            self._link.publish(message)
 
     def _messages(self, record: Record, up: Up) -> list[Outgoing]:
         """The messages for a record, none for what has no value (any more). Raises WireError."""
         record.qos = min(record.mapping.config.qos, up.max_qos)
         if record.mapping.is_sealed:
             return self._exchange.outgoing(record, record.qos, up.retains)
-        message = self._outgoing(record, up)
+        message = plain_message(self, record, up)
         if message is None:
             return []
         if not up.mqtt5 and record.mapping.takes_in:
             self._echoes.sent(record.topic, message.payload, self._clock.monotonic_s())
         return [message]
-
-    def _outgoing(self, record: Record, up: Up) -> Outgoing | None:
-        """The message for a record; None for what has no value (any more)."""
-        signal = SignalType.PARAM if record.is_param else SignalType.EVENT
-        binary = False
-        message = record.message
-        if record.frame is not None:
-            said = decode(record.frame)[1]
-            if not isinstance(said, (Set, Publish)) or isinstance(said.value, Absent):
-                return None
-            binary = isinstance(said.value, bytes)
-            expiry_s = NO_EXPIRY
-            if isinstance(said, Publish):
-                signal = said.signal if said.signal is not None else signal
-            elif said.ttl is not None and said.ttl.mode is TtlMode.ABSOLUTE:
-                expiry_s = said.ttl.seconds
-            # An empty retained message would make the broker forget the topic.
-            payload = payload_of(said.value) or (EMPTY_TEXT if record.is_param else b"")
-            message = payload, b"", expiry_s, 1, record.is_param
-        elif message is None:
-            message = self.retained(record.address) or self._unretained(record.address)
-            if message is None:
-                return None
-            described = self.plane.describe(record.address)
-            binary = described is not None and described[1] == ValueType.BYTES
-        payload, properties, expiry_s, _, retained = message
-        if expiry_s != NO_EXPIRY:
-            expiry_s -= int(self._clock.monotonic_s() - record.born_s) if record.frame or record.message else 0
-            if expiry_s <= 0:
-                return None
-        config = record.mapping.config
-        version = 0
-        if record.is_param:
-            version = self.versions.known(record.address) if record.again else 0
-            version = version or self.versions.next(record.address, self.wall_ms())
-        retain = retained and config.retain and record.is_param and up.retains
-        if retain and not up.mqtt5:
-            self._expiries.sent(record.address, expiry_s if payload and expiry_s != NO_EXPIRY else None)
-        return Outgoing(
-            record,
-            payload,
-            record.qos,
-            retain,
-            SIGNALS[signal],
-            (*record.via, self.daemon_id),
-            binary,
-            version,
-            record.again,
-            properties,
-            expiry_s,
-        )
-
-    def _unretained(self, address: bytes) -> Message | None:
-        """A param's value that came as an MQTT message without the retain flag, where its own bytes were let go of."""
-        described = self.plane.describe(address)
-        if described is None:
-            return None
-        return payload_of(decode_value(*described[1:3])), b"", NO_EXPIRY, 1, False
 
     def _expired(self, address: bytes) -> None:
         if self.plane.describe(address) is None:
@@ -339,41 +303,42 @@ class Bridge(RawAdapter):
 
     # ---- from the link ----
 
-    def _on_room(self) -> None:
-        self._link.wake()
-
-    def _on_events(self, events: list[Event]) -> None:
-        # One pass for all of them: what they change is sent to each client in one write.
-        self.plane.core.begin_pass()
-        try:
-            for event in events:
-                try:
-                    self._on_event(event)
-                except Exception:
-                    # The others must not suffer: among them are acknowledgements that nobody repeats.
-                    log.exception("bridge %s: an event could not be dealt with", self.name)
-        finally:
+    def on_turn(self, begins: bool) -> None:
+        """As `link.Party`. One pass for all of it: what it changes is sent to each client in one write."""
+        if begins:
+            self.plane.core.begin_pass()
+        else:
             self.plane.core.end_pass()
-        self._pump()
+            self._pump()
 
-    def _on_event(self, event: Event) -> None:
+    def on_done(self, record: Record, refusal: str) -> None:
+        """As `link.Party`."""
+        self._queue.done(record, refused=bool(refusal))
+        if refusal:
+            self.trouble(f"refused: {record.topic}: {refusal}")
+        elif record.is_param and (self._settling is not None or self._resync is not None):
+            self._there.add(record.address)
+
+    def on_event(self, event: Event) -> None:
+        """As `link.Party`."""
         match event:
-            case Arrived():
-                self._on_arrived(event)
-            case Done(record, refusal):
-                self._queue.done(record, refused=bool(refusal))
-                if not refusal and record.is_param and (self._settling is not None or self._resync is not None):
-                    self._there.add(record.address)
-                if refusal:
-                    self.trouble(f"refused: {record.topic}: {refusal}")
             case Trying(broker):
                 self._status.broker(broker)
             case Up():
                 self._on_up(event)
+                self._pump()
             case Down(reason):
                 self._on_down(reason)
             case Trouble(reason):
                 self.trouble(reason)
+
+    def on_arrived(self, message: Arrived) -> None:
+        """As `link.Party`."""
+        try:
+            self._on_arrived(message)
+        except Exception:
+            # The others must not suffer: among them are acknowledgements that nobody repeats.
+            log.exception("bridge %s: a message could not be dealt with", self.name)
 
     def _on_up(self, up: Up) -> None:
         log.info("bridge %s: connected to %s (MQTT %s)", self.name, up.broker, "5" if up.mqtt5 else "3.1.1")
@@ -386,7 +351,7 @@ class Bridge(RawAdapter):
         # It may be another broker, or one that was killed and has lost what it had acknowledged.
         self._named.clear()
         self._there.clear()
-        self._link.subscribe(up.connection)
+        self._link.subscribe()
         self._settling = self._loop.call_later(SETTLE_S, self._look_if_settled)
 
     def _look_if_settled(self) -> None:

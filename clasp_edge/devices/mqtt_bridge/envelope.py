@@ -6,9 +6,6 @@ what they are not sure of, and tell subscribers of different nodes in different 
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import msgspec
 
 from clasp_edge.devices.mqtt.codec import PacketType, Property
@@ -41,7 +38,10 @@ flag; the param is gone; it is a payload, but for a param without the flag."""
 
 class Content(msgspec.Struct, array_like=True, frozen=True):
     """What stands in it, behind `MAGIC`, in MessagePack. `origin` is the bridge in its process, `number` counts the
-    events that it sends under a map (a param has 0). `ttl` is the word of a SET (wire.md 2.3), -1 without one."""
+    events that it sends under a map (a param has 0). `ttl` is the word of a SET (wire.md 2.3), -1 without one.
+
+    Of an event that its router's journal has: the bridge in all its processes, the number of the record and when it was
+    written. Routers before these do not send them, and pass over them."""
 
     origin: str
     number: int
@@ -53,6 +53,9 @@ class Content(msgspec.Struct, array_like=True, frozen=True):
     data: bytes
     ttl: int
     properties: bytes
+    source: str = ""
+    logged: int = 0
+    written_us: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -76,16 +79,18 @@ def opened(message: Arrived) -> tuple[Arrived, Content]:
     if not (
         0 <= content.number < MAX_NUMBER and 0 <= content.version < MAX_NUMBER and UNRETAINED <= content.type <= 255
         and -1 <= content.ttl < 2**32 and len(content.via) <= MAX_VIA
-        and all(len(name) <= MAX_ORIGIN for name in (content.origin, *content.via))
+        and all(len(name) <= MAX_ORIGIN for name in (content.origin, content.source, *content.via))
     ):  # fmt: skip
         raise ValueError("its payload is damaged: a number is out of range")
     if content.properties:
         _check_properties(content.properties)
-    changed: dict[str, Any] = {
-        "payload": content.data, "signal": content.signal, "via": tuple(content.via), "version": content.version,
-        "again": content.again, "properties": content.properties,
-    }  # fmt: skip
-    return replace(message, **changed), content
+    return (
+        Arrived(
+            message.topic, content.data, message.retained, content.signal, tuple(content.via), message.binary,
+            content.version, content.again, message.qos, content.properties, message.expiry_s,
+        ),
+        content,
+    )  # fmt: skip
 
 
 def _check_properties(encoded: bytes) -> None:

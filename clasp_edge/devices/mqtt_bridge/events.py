@@ -1,10 +1,11 @@
-"""What a link's thread and the event loop say to each other. Plain data; safe to hand from one to the other."""
+"""What a link and its bridge say to each other. Plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from clasp_edge.devices.mqtt_bridge.queue import Message, Record
 from clasp_edge.devices.values import encoded_value_of
@@ -26,14 +27,14 @@ class Trying:
 
 @dataclass(slots=True, frozen=True)
 class Up:
-    """Connected, for the `connection`-th time.
+    """Connected.
 
-    `fresh`: the link has forgotten what was under way. `resumed`: the broker remembers us and our subscriptions.
+    `fresh`: nothing is under way any more. `resumed`: the broker remembers us and our subscriptions, and what was
+    under way is under way again.
 
     `window`, `max_packet` (bytes), `max_qos` and `retains` are what the broker takes.
     """
 
-    connection: int
     broker: str
     mqtt5: bool
     fresh: bool
@@ -58,8 +59,7 @@ class Trouble:
     reason: str
 
 
-@dataclass(slots=True, frozen=True)
-class Arrived:
+class Arrived(Struct, frozen=True):
     """A message; `properties` are encoded, those that are passed on. `via` names the daemons it has
     passed, `signal` what it was there ("" where nobody said).
 
@@ -83,16 +83,7 @@ class Arrived:
         return encode_value(self.payload) if self.binary else encoded_value_of(self.payload)
 
 
-@dataclass(slots=True, frozen=True)
-class Done:
-    """A record has reached the broker (QoS 0: has been written), or was refused for the reason in `refusal`."""
-
-    record: Record
-    refusal: str
-
-
-@dataclass(slots=True, frozen=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """A record as it goes out; `properties` are encoded. `is_sealed`: the payload says all there is to say."""
 
     record: Record
@@ -109,8 +100,7 @@ class Outgoing:
     is_sealed: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """What to subscribe to. `replay`: the retained messages come with every connection, not only with the first."""
 
     topic: str
@@ -118,5 +108,4 @@ class Filter:
     replay: bool
 
 
-Event: TypeAlias = Trying | Up | Down | Trouble | Arrived | Done
-Receiver: TypeAlias = Callable[[list[Event]], None]
+Event: TypeAlias = Trying | Up | Down | Trouble

@@ -7,6 +7,7 @@ counts, of equal versions that of the router whose name is higher, in whatever o
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from clasp_edge.address_memory import AddressMemory
@@ -15,18 +16,15 @@ from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Outgoing
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
 from clasp_edge.devices.mqtt_bridge.ordering import HOLD_S, Ordering
 from clasp_edge.devices.mqtt_bridge.queue import Record
+from clasp_edge.devices.mqtt_bridge.said import said
 from clasp_edge.devices.mqtt_bridge.versions import MAX_ADDRESSES
 from clasp_edge.wire import (
-    Absent,
     Publish,
-    Set,
     SignalType,
     Ttl,
     TtlMode,
-    decode,
     decode_value,
     encode_payload,
-    encode_value,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
     from clasp_edge.devices.mqtt_bridge.bridge import Bridge
 
-SIGNALS = {SignalType.PARAM: "param", SignalType.EVENT: "event", SignalType.STREAM: "stream"}
+SIGNALS: dict[int, str] = {SignalType.PARAM: "param", SignalType.EVENT: "event", SignalType.STREAM: "stream"}
 """Those that are one value; gestures and timelines are more than a payload can say."""
 
 KINDS = {"event": SignalType.EVENT, "stream": SignalType.STREAM}
@@ -42,16 +40,22 @@ KINDS = {"event": SignalType.EVENT, "stream": SignalType.STREAM}
 HELD_BYTES = 1000
 """Of an event that waits for what went before it, beside what it says."""
 
+MOST_SAID = 8192
+"""Events remembered by where their routers' journals have them, some 200 bytes each: more than a bridge has under way,
+or a journal has not stored yet, when a router is killed."""
+
 NO_TTL = -1
 HAS_TTL = 0x10
 
 
 class Exchange:
-    """Of one bridge. `origin` names it, in this process."""
+    """Of one bridge. `origin` names it as long as it runs, `source` in all its lives."""
 
-    def __init__(self, bridge: Bridge, origin: str) -> None:
+    def __init__(self, bridge: Bridge, origin: str, source: str) -> None:
         self._bridge = bridge
         self._origin = origin
+        self._source = source
+        self._said: OrderedDict[tuple[str, int, int], None] = OrderedDict()  # events of other journals, the last taken
         self._numbers: dict[int, int] = {}  # of events, by the number of their map
         # Of values whose version is not from here.
         self._authors: AddressMemory[str] = AddressMemory(MAX_ADDRESSES, weigh=len)
@@ -93,6 +97,11 @@ class Exchange:
         content = Content(
             author, record.number, SIGNALS[signal], version, record.again, via, code, data, ttl, properties
         )  # fmt: skip
+        if record.logged and not record.is_param:
+            content = Content(
+                author, record.number, SIGNALS[signal], version, record.again, via, code, data, ttl, properties,
+                self._source, record.logged, record.written_us,
+            )  # fmt: skip
         retain = record.is_param and record.mapping.config.retain and retains and code != UNRETAINED
         if code == CLEARED:
             # Everybody who is there hears who says so and when; then the broker is made to forget it, if it keeps any.
@@ -111,17 +120,16 @@ class Exchange:
 
     def _value(self, record: Record) -> tuple[int, bytes, int, bytes, SignalType] | None:
         """Its type, data, word of its time to live, properties and signal; None where it has no value any more."""
-        signal = SignalType.PARAM if record.is_param else SignalType.EVENT
         ttl: int | None = NO_TTL
         if record.frame is not None:
-            said = decode(record.frame)[1]
-            if not isinstance(said, (Set, Publish)) or isinstance(said.value, Absent):
+            found = said(record.frame)
+            if found is None:
                 return None
-            if isinstance(said, Publish):
-                signal = said.signal if said.signal is not None else signal
-            elif said.ttl is not None:
-                ttl = self._left(said.ttl, record)
-            return None if ttl is None else (*encode_value(said.value), ttl, b"", signal)
+            kind, code, data, word = found
+            if word >= 0:
+                ttl = self._left(Ttl.from_word(word), record)
+            return None if ttl is None else (code, data, ttl, b"", SignalType(kind))
+        signal = SignalType.PARAM if record.is_param else SignalType.EVENT
         if record.message is None:
             described = self._bridge.plane.describe(record.address)
             if described is None:
@@ -194,10 +202,24 @@ class Exchange:
     def _take_all(self, found: list[tuple[bytes, Arrived, Content]]) -> None:
         """Each of them, whatever the one before it is."""
         for one in found:
+            if self._was_said(one[2]):
+                continue
             try:
                 self._take(*one)
             except ValueError as error:
                 self._bridge.trouble(f"not taken: {one[0].decode()}: {error}")
+
+    def _was_said(self, content: Content) -> bool:
+        """Whether an earlier process of the router that says it has said it, and was killed before it knew."""
+        if not content.logged:
+            return False
+        key = content.source, content.logged, content.written_us
+        if key in self._said:
+            return True
+        self._said[key] = None
+        if len(self._said) > MOST_SAID:
+            self._said.popitem(last=False)
+        return False
 
     def _take(self, address: bytes, message: Arrived, content: Content) -> None:
         bridge = self._bridge

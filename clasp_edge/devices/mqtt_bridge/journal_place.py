@@ -28,6 +28,7 @@ class JournalPlace:
         self._loop = loop
         self._waiting: deque[int] = deque()
         self._done: set[int] = set()
+        self._moved = 0  # where the cursor is to be
         self._rested_at = 0
         self._closed = False
         journal.log_whole_messages(self._name, True)  # what MQTT clients publish is carried byte for byte
@@ -41,18 +42,26 @@ class JournalPlace:
         self._waiting.append(number)
 
     def done(self, number: int) -> None:
-        """It is no longer there: the broker has it, or it was dropped."""
+        """It is no longer there: the broker has it, or it was dropped. The journal learns it with `settle`."""
+        waiting = self._waiting
+        if waiting and waiting[0] == number and not self._done:
+            self._moved = waiting.popleft()
+            return
         self._done.add(number)
-        moved = 0
-        while self._waiting and self._waiting[0] in self._done:
-            moved = self._waiting.popleft()
-            self._done.discard(moved)
-        if moved and not self._closed:
-            self._log.set_cursor(self._name, moved)
+        while waiting and waiting[0] in self._done:
+            self._moved = waiting.popleft()
+            self._done.discard(self._moved)
+
+    def settle(self) -> None:
+        """Move the cursor to where everything before is done."""
+        if self._moved and not self._closed:
+            self._log.set_cursor(self._name, self._moved)
+            self._moved = 0
 
     def rest(self) -> None:
         """Called now and then: where nothing waits, what others have logged need not be kept for this bridge. But for
         what has come since the last time, which may not be stored yet."""
+        self.settle()
         if self._waiting or self.behind or self._closed:
             self._rested_at = 0
             return
@@ -93,5 +102,6 @@ class JournalPlace:
 
     def close(self) -> None:
         """Another one may go on at its place."""
+        self.settle()
         self._closed = True
         self._log.log_whole_messages(self._name, False)

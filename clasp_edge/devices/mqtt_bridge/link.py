@@ -1,257 +1,275 @@
-"""The connection to one of a bridge's brokers, in a thread of its own: connecting, fail-over, back-off.
+"""The connection to one of a bridge's brokers: kept up by fail-over and back-off, and watched for silence.
 
-paho-mqtt is used through its calls for an external loop, all of them from this thread, so that nothing of it is shared.
-Knows neither addresses nor values nor policies.
+Runs on the event loop; a coroutine for each connection, none for a message. Knows neither addresses nor values nor
+policies.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import select
-import threading
-import time
-from collections import deque
+from asyncio import AbstractEventLoop, CancelledError, Task, sleep
 from collections.abc import Sequence
-from contextlib import suppress
 from random import Random
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from clasp_edge.backoff import STABLE_S, Backoff
 from clasp_edge.clock import Clock
 from clasp_edge.config.broker import Broker, parse_broker
 from clasp_edge.config.model import Bridge as BridgeConfig
-from clasp_edge.devices.mqtt_bridge.events import Down, Filter, Outgoing, Trying
-from clasp_edge.devices.mqtt_bridge.handover import Handover
-
-if TYPE_CHECKING:
-    from clasp_edge.devices.mqtt_bridge.session import Session
+from clasp_edge.devices.mqtt.codec import (
+    Auth,
+    Disconnect,
+    PacketType,
+    Property,
+    Reason,
+    Suback,
+    Subscribe,
+    SubscribeFilter,
+    decode,
+    encode,
+)
+from clasp_edge.devices.mqtt.codec.reason import protocol_error
+from clasp_edge.devices.mqtt_bridge.connection import Connection
+from clasp_edge.devices.mqtt_bridge.dialing import Dialing, Greeted, reason_text
+from clasp_edge.devices.mqtt_bridge.events import Arrived, Down, Event, Filter, Outgoing, Trouble, Trying, Up
+from clasp_edge.devices.mqtt_bridge.flow import Flow
+from clasp_edge.devices.mqtt_bridge.properties import of_publish
+from clasp_edge.devices.mqtt_bridge.queue import Record
+from clasp_edge.devices.mqtt_bridge.silence import Watch
 
 log = logging.getLogger("clasp_edge.bridge")
-
-LONGEST_POLL_S = 5.0
-"""paho wants to look at its clock now and then."""
-
-PUBLISHES_PER_TURN = 64
 
 PATIENCE_S = (1.0, 2.0, 5.0)
 """For each step of a connection, in the first round through several brokers, the second, and from then on: the next
 one may be there at once. A single broker has the longest."""
 
-LAST_TURNS = 16
-"""So many turns' messages go out when the bridge stops."""
-
 SHUNNED_S = 30.0
 """For so long a broker that has failed comes after those that have not."""
 
+SOON_ROUNDS = 4
+"""Of failures with several brokers, before the pauses between them grow."""
+
+WINDOW = 256
+"""Messages under way; a broker may ask for fewer (MQTT 5, receive maximum)."""
+
+FAILURE = 0x80
+"""From this reason code on something was refused (MQTT 5.0, 2.4)."""
+
+
+OF_CLIENTS = (PacketType.CONNECT, PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE, PacketType.PINGREQ)
+
+
+class Party(Protocol):
+    """The bridge, as its link sees it."""
+
+    def on_event(self, event: Event) -> None:
+        """The link has come, gone, or has something to say."""
+
+    def on_arrived(self, message: Arrived) -> None:
+        """A message."""
+
+    def on_done(self, record: Record, refusal: str) -> None:
+        """A record has reached the broker (QoS 0: is on its way), or was refused."""
+
+    def on_turn(self, begins: bool) -> None:
+        """What has come is taken now (`begins`), or has been; then there may be room for more."""
+
 
 class Link:
-    """Keeps one connection up, whatever it takes. `start` once, `stop` once; the rest any time, on the loop."""
+    """Keeps one connection up, whatever it takes. `start` once, `stop` once."""
 
     def __init__(
-        self,
-        config: BridgeConfig,
-        client_id: str,
-        filters: Sequence[Filter],
-        handover: Handover,
-        random: Random,
-        clock: Clock,
-        max_packet: int,
-    ) -> None:
+        self, config: BridgeConfig, client_id: str, filters: Sequence[Filter], party: Party, random: Random,
+        clock: Clock, loop: AbstractEventLoop, max_packet: int,
+    ) -> None:  # fmt: skip
         self.config = config
-        self._max_packet = max_packet
-        self._clock = clock
-        self.client_id = client_id
         self.filters = list(filters)
-        self.handover = handover
+        self._party = party
+        self._loop = loop
         self._brokers = [parse_broker(text) for text in config.brokers]
+        self._dialing = Dialing(config, client_id, clock, loop, max_packet)
         self._backoff = Backoff(random)
-        self._outgoing: deque[tuple[int, Outgoing]] = deque()
-        self._subscribe_for = 0
-        self._session: Session | None = None
-        self._without_mqtt5: set[Broker] = set()  # they have said so
-        self._guesses: dict[Broker, bool] = {}  # the version to try next, where one said nothing at all
+        self._flow = Flow(party.on_arrived, self._on_done, self._on_packet, self._on_trouble, max_packet)
+        self._connection: Connection | None = None
+        self._session: tuple[Broker, bool] | None = None  # whose the flow is, and in which version
+        self._subscribed: set[tuple[Broker, bool]] = set()
+        self._asked: dict[int, list[str]] = {}
         self._failed: dict[Broker, float] = {}  # and when, the last time
-        self._connection = 0
-        self._first_connection = 1
-        self._stopping = False
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._awake = False
-        self._pipe_lock = threading.Lock()
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
-
-    # ---- on the loop ----
+        self._task: Task[None] | None = None
+        self._watch: Watch | None = None
 
     def start(self) -> None:
         """Begin to connect; events follow."""
-        self._thread.start()
-
-    def send(self, connection: int, messages: Sequence[Outgoing]) -> None:
-        """Publish over the connection that `Up` named; `Done` follows for each, perhaps after reconnecting."""
-        self._outgoing.extend((connection, message) for message in messages)
-        self.wake()
-
-    def subscribe(self, connection: int) -> None:
-        """Subscribe to all filters on that connection."""
-        self._subscribe_for = connection
-        self.wake()
-
-    def wake(self) -> None:
-        """Have the thread look at what has changed."""
-        if not self._awake:
-            self._awake = True
-            with self._pipe_lock, suppress(BlockingIOError):
-                if not self._ended:
-                    os.write(self._wake_write, b"w")
+        self._task = self._loop.create_task(self._run())
 
     def stop(self) -> None:
-        """Have the thread disconnect and end; it may be busy with a name look-up or a connection that does not come."""
-        self._stopping = True
-        self._awake = False
-        self.wake()
+        """Disconnect. What has been published still goes out, as far as the broker takes it: wills are among it."""
+        if self._watch is not None:
+            self._watch.close()
+        if self._connection is not None:
+            self._connection.flush()
+            self._connection.close()
+            self._connection = None
+        if self._task is not None:
+            self._task.cancel()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait until the thread has ended. It is a daemon thread: one that takes longer is left behind."""
-        self._thread.join(timeout_s)
+    @property
+    def has_room(self) -> bool:
+        """Whether there is a connection that takes what is published."""
+        return self._connection is not None and not self._connection.paused
 
-    # ---- in the thread ----
+    # ---- what goes out ----
 
-    def _run(self) -> None:
+    def publish(self, message: Outgoing) -> None:
+        """Publish; `on_done` follows, at once for QoS 0. `flush` sends it."""
+        record = message.record
         try:
-            rounds = 0
-            while not self._stopping:
-                lasted_s = 0.0
+            properties = b"" if message.is_sealed else of_publish(message)
+            self._flow.publish(record, record.topic, message.payload, message.qos, message.retain, properties)
+        except (ValueError, OverflowError) as error:
+            self._party.on_done(record, str(error))
+            return
+        if not message.qos:
+            self._party.on_done(record, "")
+
+    def flush(self) -> None:
+        """Send what has been published."""
+        if self._connection is not None:
+            self._connection.flush()
+
+    def subscribe(self) -> None:
+        """Subscribe; with MQTT 5 not to what we publish ourselves, and retain flags as they were published."""
+        if self._connection is None or self._session is None:
+            return
+        mqtt5 = self._connection.mqtt5
+        for wanted in self.filters:
+            options = SubscribeFilter(filter=wanted.topic, qos=wanted.qos)
+            if mqtt5:
+                replay = wanted.replay or self._session not in self._subscribed
+                options = SubscribeFilter(
+                    filter=wanted.topic, qos=wanted.qos, no_local=True, retain_as_published=True,
+                    retain_handling=0 if replay else 1,
+                )  # fmt: skip
+            packet_id = self._flow.free_id()
+            while packet_id in self._asked:
+                packet_id = self._flow.free_id()
+            self._asked[packet_id] = [wanted.topic]
+            self._flow.send(encode(Subscribe(packet_id=packet_id, filters=[options]), self._connection.version))
+        self._subscribed.add(self._session)
+        self.flush()
+
+    # ---- the connection ----
+
+    async def _run(self) -> None:
+        rounds = 0
+        brief = 0
+        while True:
+            lasted_s = 0.0
+            try:
                 patience_s = PATIENCE_S[-1 if len(self._brokers) == 1 else min(rounds, len(PATIENCE_S) - 1)]
-                for broker in self._in_order():
-                    lasted_s = self._try(broker, patience_s)
-                    if lasted_s or self._stopping:
-                        break  # it worked: whatever comes next starts with the first broker again
-                rounds = 0 if lasted_s else rounds + 1
-                # One of several is likely to be there: the others are asked at once.
-                if lasted_s < STABLE_S or len(self._brokers) == 1:
-                    self._sleep(self._backoff.after(lasted_s))
-        except ImportError as error:
-            self.handover.put(Down(f"paho-mqtt is not installed: {error}"))
-            log.error("bridges need paho-mqtt: pip install '.[bridge]' (%s)", error)
-        except Exception as error:
-            self.handover.put(Down(f"internal error: {error!r}"))
-            log.exception("a bridge has failed")
-        finally:
-            with self._pipe_lock:
-                self._ended = True
-                os.close(self._wake_read)
-                os.close(self._wake_write)
+                greeted = await self._dialing.first_of(self._in_order(), patience_s, self._on_trying, self._on_failed)
+                if greeted is not None:
+                    lasted_s = await self._serve(greeted)
+            except CancelledError:
+                raise
+            except Exception as error:
+                log.exception("a bridge has failed")
+                self._party.on_event(Down(f"internal error: {error!r}"))
+            rounds = 0 if lasted_s else rounds + 1
+            brief = 0 if lasted_s >= STABLE_S else brief + 1
+            # One of several is likely to be there: the others are asked at once, and soon again.
+            if len(self._brokers) == 1 or brief > 1 or not lasted_s:
+                is_soon = len(self._brokers) > 1 and brief <= SOON_ROUNDS
+                await sleep(self._backoff.after(STABLE_S if is_soon else lasted_s))
 
     def _in_order(self) -> list[Broker]:
         """As configured, but for those that have failed just now: they come last, the latest at the very end."""
-        since_s = time.monotonic() - SHUNNED_S
+        since_s = self._loop.time() - SHUNNED_S
         failed = {broker: at_s for broker, at_s in self._failed.items() if at_s > since_s}
         return sorted(self._brokers, key=lambda broker: failed.get(broker, 0.0))
 
-    def _try(self, broker: Broker, patience_s: float) -> float:
-        """Connect to a broker and stay with it. Returns the seconds the link was up, 0 if it never was."""
-        # Here, because it takes a tenth of a second and brings OpenSSL with it.
-        from clasp_edge.devices.mqtt_bridge.session import Session
+    def _on_trying(self, broker: Broker) -> None:
+        self._party.on_event(Trying(str(broker)))
 
-        self.handover.put(Trying(str(broker)))
-        lasted_s = 0.0
-        while not self._stopping:
-            mqtt5 = self._guesses.get(broker, broker not in self._without_mqtt5)
-            session = self._session
-            if session is None or session.broker != broker or session.mqtt5 != mqtt5:
-                session = self._session = Session(
-                    self.config, self.client_id, self.handover, broker, mqtt5, self._clock, self._max_packet
-                )  # fmt: skip
-                self._first_connection = self._connection + 1
-            lasted_s = self._serve(session, patience_s)
-            self._guesses.pop(broker, None)
-            if session.version_refused:
-                self._without_mqtt5.add(broker)
-                continue  # asked again at once, in 3.1.1
-            if session.closed_silently:
-                self._guesses[broker] = not mqtt5
-            return lasted_s
-        return lasted_s
+    def _on_failed(self, broker: Broker, reason: str) -> None:
+        self._failed[broker] = self._loop.time()
+        self._party.on_event(Down(reason if len(self._brokers) == 1 else f"{broker}: {reason}"))
 
-    def _serve(self, session: Session, patience_s: float) -> float:
-        """One connection from beginning to end."""
-        self._connection += 1
+    async def _serve(self, greeted: Greeted) -> float:
+        """One connection to its end; returns the seconds that it has lasted."""
+        broker, connection, connack = greeted
+        began_s = self._loop.time()
+        session = (broker, connection.mqtt5)
+        resumed = connack.session_present and session == self._session
+        up = self._up(greeted, resumed)
+        self._session = session
+        self._connection = connection
+        self._asked.clear()
+        self._flow.begin(connection.mqtt5, resumed, up.window)
+        self._watch = Watch(self._loop, connection, self.config.keep_alive_s, connack, self._probe_of(broker))
         try:
-            reason = session.open(self._connection, patience_s)
-            while not reason:
-                reason = self._turn(session)
-        except Exception as error:
-            # Whatever a broker sends, or paho makes of it, costs this connection and not the bridge.
-            log.exception("a bridge's connection to %s has failed", session.broker)
-            reason = f"internal error: {error!r}"
-        lasted_s = session.close()
-        # One that has closed a connection may have it again at once; one that has gone silent is asked last.
-        if lasted_s and not session.silent:
-            self._failed.pop(session.broker, None)
+            connection.serve(self._flow, self._party.on_turn)
+            self._party.on_event(up)
+            connection.flush()
+            reason = await connection.ended
+        finally:
+            self._watch.close()
+            self._connection = None
+            self._flow.lost()
+        if self._watch.is_silent:
+            # It is asked last; one that has closed a connection may have it again at once.
+            self._failed[broker] = self._loop.time()
         else:
-            self._failed[session.broker] = time.monotonic()
-        self.handover.put(Down(reason if len(self._brokers) == 1 else f"{session.broker}: {reason}"))
-        return lasted_s
+            self._failed.pop(broker, None)
+        self._party.on_event(Down(reason if len(self._brokers) == 1 else f"{broker}: {reason}"))
+        return max(self._loop.time() - began_s, 1e-3)
 
-    def _turn(self, session: Session) -> str:
-        """Wait for something and deal with it. Returns why the connection is over, or ""."""
-        poll = select.poll()
-        poll.register(self._wake_read, select.POLLIN)
-        fd = session.fileno()
-        if fd < 0:
-            return session.reason()
-        paused = session.is_full
-        poll.register(fd, (0 if paused else select.POLLIN) | (select.POLLOUT if session.wants_write() else 0))
-        ready = dict(poll.poll(0 if session.pending() and not paused else session.timeout_s(LONGEST_POLL_S) * 1000))
-        if self._wake_read in ready:
-            self._take_wake()
-        if self._stopping:
-            self._say_the_rest(session)
-            return "stopped"
-        events = ready.get(fd, 0)
-        if events & select.POLLOUT:
-            session.write()
-        if not paused and (events & (select.POLLIN | select.POLLHUP | select.POLLERR) or session.pending()):
-            session.read()
-        session.look_at_clock()
-        if session.up:
-            self._publish(session)
-        session.flush()
-        return session.reason()
+    def _probe_of(self, broker: Broker) -> tuple[Dialing, Broker] | None:
+        """Only where there is another broker to go to."""
+        return None if len(self._brokers) == 1 else (self._dialing, broker)
 
-    def _say_the_rest(self, session: Session) -> None:
-        """What was said before the stop still goes out, as far as the broker takes it at once: wills are among it."""
-        for _ in range(LAST_TURNS):
-            if not session.up or not self._outgoing:
-                break
-            self._publish(session)
-            session.flush()
+    def _up(self, greeted: Greeted, resumed: bool) -> Up:
+        broker, connection, connack = greeted
+        said = connack.properties
+        receives = said.get(Property.RECEIVE_MAXIMUM, 65535)
+        if any(entry.payload == "clasp" for entry in self.config.map):
+            receives = max(1, receives - 1)  # a clear is two messages (`Exchange.outgoing`)
+        return Up(
+            broker=str(broker),
+            mqtt5=connection.mqtt5,
+            fresh=not resumed,
+            resumed=connack.session_present,
+            window=min(WINDOW, receives),
+            max_packet=said.get(Property.MAXIMUM_PACKET_SIZE, 2**28),
+            max_qos=said.get(Property.MAXIMUM_QOS, 2),
+            retains=bool(said.get(Property.RETAIN_AVAILABLE, 1)),
+        )
 
-    def _publish(self, session: Session) -> None:
-        if self._subscribe_for == self._connection:
-            self._subscribe_for = 0
-            session.subscribe(self.filters)
-        for _ in range(PUBLISHES_PER_TURN):
-            if not self._outgoing:
-                return
-            connection, message = self._outgoing.popleft()
-            # What a session that is gone had been given is counted as not sent, and so is QoS 0 of another connection.
-            if connection == self._connection or (message.qos and connection >= self._first_connection):
-                session.publish(message)
-        self._awake = False
-        self.wake()
+    # ---- what comes in ----
 
-    def _take_wake(self) -> None:
-        # Before looking for what it was about: whoever comes later writes again.
-        self._awake = False
-        with suppress(BlockingIOError):
-            os.read(self._wake_read, 64)
+    def _on_done(self, record: Record, reason: int) -> None:
+        self._party.on_done(record, reason_text(Reason, reason) if reason else "")
 
-    def _sleep(self, delay_s: float) -> None:
-        until_s = time.monotonic() + delay_s
-        poll = select.poll()
-        poll.register(self._wake_read, select.POLLIN)
-        while not self._stopping and (left_s := until_s - time.monotonic()) > 0:
-            if poll.poll(left_s * 1000):
-                self._take_wake()
+    def _on_trouble(self, text: str) -> None:
+        self._party.on_event(Trouble(text))
+
+    def _on_packet(self, first: int, body: bytes) -> None:
+        """All but messages and acknowledgements. Raises MqttError for what a broker does not send."""
+        connection = self._connection
+        if connection is None:
+            return
+        kind = first >> 4
+        if kind == PacketType.CONNACK:
+            raise protocol_error("the broker has sent a second CONNACK")
+        if kind in OF_CLIENTS:
+            raise protocol_error(f"the broker has sent a {PacketType(kind).name}, which only clients send")
+        match decode(first, body, connection.version):
+            case Suback(packet_id=packet_id, reasons=reasons):
+                for topic, code in zip(self._asked.pop(packet_id, []), reasons, strict=False):
+                    if code >= FAILURE:
+                        text = reason_text(Reason, code)
+                        self._on_trouble(f"the broker refused the subscription to {topic}: {text}")
+            case Disconnect(reason=code) if connection.mqtt5:
+                connection.give_up(f"disconnected by the broker: {reason_text(Reason, code)}")
+            case Auth() | Disconnect():
+                raise protocol_error(f"the broker has sent {PacketType(kind).name}")

@@ -18,9 +18,6 @@ from clasp_edge.journal.followed_log import Log
 from clasp_edge.router.router import Router
 from clasp_edge.wire import Value
 
-STOP_TIMEOUT_S = 1.0
-"""For the DISCONNECTs to get out when the process ends."""
-
 SMALLEST_LIMIT_BYTES = 256 * 1024
 """Of packets from a broker, however small those of clients have to be: the largest param fits, in an envelope too."""
 
@@ -55,12 +52,9 @@ class Bridges:
         return {name: bridge.report() for name, bridge in self._running.items()}
 
     def stop(self) -> None:
-        """Disconnect all, and wait a little for it."""
+        """Disconnect all."""
         for bridge in self._running.values():
             bridge.stop()
-        deadline_s = self._router.clock.monotonic_s() + STOP_TIMEOUT_S
-        for bridge in self._running.values():
-            bridge.join(max(0.0, deadline_s - self._router.clock.monotonic_s()))
         self._running.clear()
 
     def _started(self, name: str, wanted: BridgeConfig, data_dir: Path) -> Bridge:

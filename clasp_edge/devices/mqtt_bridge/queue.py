@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
+from msgspec import Struct
+
 from clasp_edge.devices.mqtt_bridge.journal_place import JournalPlace
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
 
@@ -24,31 +26,25 @@ MOST_MARKED_BYTES = 8 << 20
 15,000 params. Of what is beyond that the queue only knows that there was something."""
 
 
-class Record:
+class Record(Struct, eq=False):
     """One message on its way out: a CLASP frame, or `message` as an MQTT client published it. With neither, a param's
     value is read when it is sent."""
 
-    __slots__ = (
-        "address", "again", "born_s", "frame", "is_param", "logged", "mapping", "message", "number", "qos", "topic",
-        "version", "via",
-    )  # fmt: skip
-
-    def __init__(
-        self, mapping: Mapping, topic: str, address: bytes, frame: bytes | None, is_param: bool, born_s: float
-    ) -> None:
-        self.mapping = mapping
-        self.topic = topic
-        self.address = address
-        self.frame = frame
-        self.message: Message | None = None
-        self.is_param = is_param
-        self.born_s = born_s
-        self.qos: int = mapping.config.qos
-        self.via: tuple[str, ...] = ()
-        self.again = False  # repeats a value the broker seems to lack
-        self.number = 0  # as sent in an envelope: where it is sent again it is the same
-        self.version = 0  # the same for a param's
-        self.logged = 0  # its number in the journal's log, if that keeps it until the broker has it
+    mapping: Mapping
+    topic: str
+    address: bytes
+    frame: bytes | None
+    is_param: bool
+    born_s: float
+    message: Message | None = None
+    qos: int = 1  # of what is under way; until then its map's counts
+    via: tuple[str, ...] = ()
+    again: bool = False  # repeats a value the broker seems to lack
+    number: int = 0  # as sent in an envelope: where it is sent again it is the same
+    version: int = 0  # the same for a param's
+    logged: int = 0  # its number in the journal's log, if that keeps it until the broker has it
+    written_us: int = 0  # and when that was written, Unix time
+    packet: bytes | None = None  # while it is under way and the broker has not had it
 
     @property
     def size(self) -> int:
@@ -69,12 +65,12 @@ class _Line:
     def __init__(self) -> None:
         self.waiting: deque[Record] = deque()
         self.flying: dict[int, Record] = {}
-        self.params: Counter[bytes] = Counter()
+        self.params: dict[bytes, int] = {}  # how many records there are of each
 
     def offer(self, record: Record) -> None:
         self.waiting.append(record)
         if record.is_param:
-            self.params[record.address] += 1
+            self.params[record.address] = self.params.get(record.address, 0) + 1
 
     def next(self) -> Record | None:
         if not self.waiting:
@@ -92,8 +88,10 @@ class _Line:
     def left(self, record: Record) -> None:
         """The record is out of the line."""
         if record.is_param:
-            self.params[record.address] -= 1
-            if not self.params[record.address]:
+            left = self.params[record.address] - 1
+            if left:
+                self.params[record.address] = left
+            else:
                 del self.params[record.address]
 
     def recall(self, which: Callable[[Record], bool]) -> None:
@@ -124,6 +122,10 @@ class _Log(_Line):
         if record.logged and self._place is not None:
             self._place.done(record.logged)
 
+    def settle(self) -> None:
+        if self._place is not None:
+            self._place.settle()
+
 
 class _Latest(_Line):
     """Like a line, but while there is no connection a newer value of a param takes the place of one that waits."""
@@ -136,7 +138,7 @@ class _Latest(_Line):
     def offer(self, record: Record) -> None:
         self.queue[id(record)] = record
         if record.is_param:
-            self.params[record.address] += 1
+            self.params[record.address] = self.params.get(record.address, 0) + 1
             self.newest[record.address] = record
 
     def replaced(self, record: Record) -> Record | None:
@@ -205,6 +207,7 @@ class OutQueue:
         self._log = _Log(place)
         self._passing = _Line()
         self._beside: set[Record] = set()
+        self._turns: tuple[_Line, ...] = (self._log, self._latest, self._passing)
         self._turn = 0
 
     # ---- what comes in ----
@@ -215,32 +218,39 @@ class OutQueue:
         if policy == "drop" and not self.online:
             self.dropped["away"] += 1
             return
-        self.expire(record.born_s)
+        if self._max_age_s:
+            self.expire(record.born_s)
+        size = record.size
         if policy == "log":
-            self._make_room(record.size)
+            if self._bytes + size > self._max_bytes:
+                self._make_room(size)
         elif policy == "latest" and record.is_param:
-            full = self._bytes + record.size > self._max_bytes
+            full = self._bytes + size > self._max_bytes
             if (full or not self.online) and (old := self._latest.replaced(record)) is not None:
                 self._left(old)
-            if self._bytes + record.size > self._max_bytes:
+            if self._bytes + size > self._max_bytes:
                 record.frame = record.message = None  # read when it is sent
-        if record.size and self._bytes + record.size > self._max_bytes:
+                size = 0
+        if size and self._bytes + size > self._max_bytes:
             self.dropped["full"] += 1
             return
-        if self._marked_bytes + record.mark_size > MOST_MARKED_BYTES:
+        mark = 0 if size else record.mark_size
+        if self._marked_bytes + mark > MOST_MARKED_BYTES:
             if policy == "latest" and record.is_param:
                 self.has_missed = True
             else:
                 self.dropped["full"] += 1
             return
-        self._bytes += record.size
-        self._marked_bytes += record.mark_size
-        {"latest": self._latest, "log": self._log}.get(policy, self._passing).offer(record)
+        self._bytes += size
+        self._marked_bytes += mark
+        self._line_of(record).offer(record)
 
     def _left(self, record: Record) -> None:
         """It takes no room any more."""
-        self._bytes -= record.size
-        self._marked_bytes -= record.mark_size
+        if size := record.size:
+            self._bytes -= size
+        else:
+            self._marked_bytes -= record.mark_size
 
     def _make_room(self, size: int) -> None:
         """The oldest records of the log give way to a newer one, which says more about how things stand."""
@@ -264,19 +274,28 @@ class OutQueue:
     def next(self) -> Record | None:
         """The next to send; it is under way from now on. The policies take turns."""
         for _ in range(3):
-            self._turn = (self._turn + 1) % 3
-            record = (self._log, self._latest, self._passing)[self._turn].next()
+            self._turn = turn = (self._turn + 1) % 3
+            record = self._turns[turn].next()
             if record is not None:
                 return record
         return None
 
+    def _line_of(self, record: Record) -> _Line:
+        policy = record.mapping.config.policy
+        return self._log if policy == "log" else self._latest if policy == "latest" else self._passing
+
     def done(self, record: Record, refused: bool = False) -> None:
         """The broker has it, or will not have it (`refused`). Said twice, the second time counts for nothing."""
-        self._beside.discard(record)
-        line = {"latest": self._latest, "log": self._log}.get(record.mapping.config.policy, self._passing)
-        if line.done(record):
+        if self._beside:
+            self._beside.discard(record)
+        if self._line_of(record).done(record):
             self._left(record)
-            self.dropped["refused"] += refused
+            if refused:
+                self.dropped["refused"] += 1
+
+    def settle(self) -> None:
+        """Have the journal know how far the broker has everything: once for many that are `done`."""
+        self._log.settle()
 
     def beside(self, records: Iterable[Record]) -> None:
         """These are under way too, though they never were in the queue: they take room in the broker's window."""

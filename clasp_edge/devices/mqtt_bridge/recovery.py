@@ -91,6 +91,7 @@ class Recovery:
         waited_s = self._journal.waited_s(logged) if self._journal is not None else 0
         record.born_s = self._now_s() - waited_s
         record.logged = logged.number
+        record.written_us = logged.wall_us
         record.version = logged.wall_us // 1000
         own = logged.own
         if own is not None:

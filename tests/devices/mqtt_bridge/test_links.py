@@ -266,3 +266,21 @@ def test_bridges_come_and_go_with_the_configuration(broker: Mosquitto) -> None:
         eventually(lambda: device.payloads("site/n"))
         assert device.payloads("log/n") == [b"1"]
         assert daemon.status("since", "kept") == since
+
+
+def test_events_of_a_bridge_that_a_reload_has_changed_are_not_taken_for_repeated(broker: Mosquitto) -> None:
+    clasp: Map = {"topic": "ev/#", "address": "/ev/**", "payload": "clasp", "policy": "log", "retain": False}
+    config = bridge_config([broker.url], [clasp])
+    with Bridged(config) as left, Bridged(config) as right:
+        heard = right.listener("/ev/**")
+        for first in (0, 3):
+            for number in range(first, first + 3):
+                left.client.send(wire.Publish("/ev/go", wire.SignalType.EVENT, number))
+            assert [heard.recv_until(wire.Publish).value for _ in range(3)] == list(range(first, first + 3))
+            since = left.status("since")
+            (left.daemon.directory / "clasp-edge.toml").write_text(
+                bridge_config([broker.url], [clasp], queue_kib=99 + first)
+            )
+            left.daemon.hangup()
+            eventually(lambda at=since: left.status("since") != at)
+            left.wait_state("up")

@@ -243,6 +243,36 @@ def test_what_an_mqtt_client_said_outlives_a_router_that_is_killed_byte_for_byte
             assert onlooker.payloads("log/gone")[-1:] == [b""]  # not "null", which a broker would keep
 
 
+def test_what_a_killed_router_says_again_is_heard_once() -> None:
+    clasp: Map = {"topic": "ev/#", "address": "/ev/**", "policy": "log", "retain": False, "payload": "clasp"}
+    with Mosquitto(persistent=True) as broker:
+        config = bridge_config([broker.url], [clasp], keep_alive_s=60)
+        with (
+            Bridged(config, sets={"journal.mode": "strict"}) as left,
+            Bridged(config, sets={"journal.mode": "strict"}) as right,
+        ):
+            there = right.listener("/ev/**")
+
+            def say(*numbers: int) -> None:
+                client = left.crowd.ws("writer")
+                for number in numbers:
+                    client.send(wire.Publish("/ev/n", wire.SignalType.EVENT, number))
+                put(client, "/stored", numbers[-1])
+
+            say(0)
+            there.recv_until(wire.Publish)
+            broker.freeze()
+            say(*range(1, 20))  # they are on their way, and nobody acknowledges them
+            left.daemon.kill()
+            broker.thaw()
+            heard = [there.recv_until(wire.Publish).value]  # more, if the broker reads on after it cannot answer
+            left.daemon.start()
+            say(20)
+            while heard[-1] != 20:
+                heard.append(there.recv_until(wire.Publish).value)
+            assert heard == list(range(1, 21))
+
+
 def test_drop_sends_nothing_that_was_written_meanwhile() -> None:
     drop: Map = {"topic": "d/#", "address": "/d/**", "policy": "drop", "retain": False}
     with Mosquitto(persistent=True) as broker, pair(broker, drop) as (left, right):

@@ -22,7 +22,9 @@ MAPPINGS = {
 
 
 def record(policy: str, address: str = "/a", frame: bytes | None = b"", now_s: float = 0.0, qos: int = 1) -> Record:
-    return Record(MAPPINGS[policy, qos], "t", address.encode(), frame, True, now_s)
+    made = Record(MAPPINGS[policy, qos], "t", address.encode(), frame, True, now_s)
+    made.qos = qos  # as the bridge does when it sends it
+    return made
 
 
 def taken(queue: OutQueue) -> Iterator[Record]:

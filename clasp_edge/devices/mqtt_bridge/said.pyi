@@ -1,0 +1,3 @@
+"""Types of said.pyx as Python sees them."""
+
+def said(frame: bytes) -> tuple[int, int, bytes, int] | None: ...

@@ -1,0 +1,36 @@
+"""What a frame of this router's own says, without objects for its value: of a SET or a PUBLISH of one value."""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t
+
+from clasp_edge.dataplane.messages cimport (
+    PUBLISH,
+    SET,
+    SET_TTL,
+    Published,
+    Write,
+    framed_payload,
+    read_publish,
+    read_set,
+)
+
+
+def said(bytes frame not None):
+    """Signal, type and data of its value, and the word of its time to live, -1 without one (wire.md 2.3); None for
+    what has no value, or is something else."""
+    cdef size_t size = 0
+    cdef const uint8_t* payload = framed_payload(<const uint8_t*><char*>frame, <size_t>len(frame), &size)
+    cdef Write write
+    cdef Published message
+    if payload == NULL:
+        return None
+    if payload[0] == SET:
+        if read_set(payload, size, &write) != 0:
+            return None
+        return (0, write.flags & 0x0F, PyBytes_FromStringAndSize(<const char*>write.value, write.value_size),
+                <object>write.ttl if write.flags & SET_TTL else -1)
+    if payload[0] != PUBLISH or read_publish(payload, size, &message) != 0 or message.value == NULL:
+        return None
+    return message.signal, message.value_type, PyBytes_FromStringAndSize(<const char*>message.value,
+                                                                         message.value_size), -1
