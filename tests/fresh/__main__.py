@@ -9,6 +9,7 @@ certificates, package mirrors) goes along. Needs root. Everything is kept in $FR
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -90,8 +91,22 @@ def enter(root: Path, script: str) -> None:
     subprocess.run(command_in(root, script), check=True, env=environment(), stdin=subprocess.DEVNULL)
 
 
-def run_until_ready(root: Path, log: Path) -> float:
-    """`make run` until the line `ready`; returns the seconds. Raises RuntimeError."""
+def cpu_s(ancestor: int) -> float:
+    """The CPU time of a process, of those that it has started, and of all that these have waited for."""
+    parents, spent = {}, {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            pid = int(status.parent.name)
+            parents[pid], spent[pid] = int(fields[1]), sum(map(int, fields[11:15]))
+    family = {ancestor}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(spent.get(pid, 0) for pid in family) / os.sysconf("SC_CLK_TCK")
+
+
+def run_until_ready(root: Path, log: Path) -> tuple[float, float]:
+    """`make run` until the line `ready`; returns the seconds by the clock, and of CPU. Raises RuntimeError."""
     began_s = time.monotonic()
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -103,10 +118,10 @@ def run_until_ready(root: Path, log: Path) -> float:
             out.write(line)
             out.flush()
             if line.startswith("ready "):
-                took_s = time.monotonic() - began_s
+                took_s, worked_s = time.monotonic() - began_s, cpu_s(process.pid)
                 process.kill()  # with --kill-child everything inside goes too
                 process.wait(30)
-                return took_s
+                return took_s, worked_s
     raise RuntimeError(f"`make run` ended with status {process.wait()}; {log}")
 
 
@@ -136,9 +151,8 @@ def main() -> int:
     for suite in arguments.suite or SUITES:
         try:
             root = make_root(suite, arguments.mirror)
-            print(
-                f"{suite}: ready {run_until_ready(root, PLACE / f'{suite}-run.log'):.0f} s after `make run`", flush=True
-            )
+            took_s, worked_s = run_until_ready(root, PLACE / f"{suite}-run.log")
+            print(f"{suite}: ready {took_s:.0f} s after `make run`, {worked_s:.0f} s of CPU", flush=True)
             if not arguments.only_run:
                 print(
                     f"{suite}: `make test` green after {run_tests(root, PLACE / f'{suite}-test.log'):.0f} s", flush=True
