@@ -41,14 +41,25 @@ def fenced(language: str) -> str:
 def commands(name: str) -> list[str]:
     """Every line that begins with this program, without what is said about it."""
     lines = (line for page in PAGES for block in blocks(page) for line in block.splitlines())
-    plain = (line.removeprefix("sudo ") for line in lines)
-    return sorted({re.split(r"\s{2,}| #", line)[0] for line in plain if re.match(rf"{name}\b", line)})
+    plain = (re.sub(rf"^(.* \| |sudo |/\S*/)+(?={name}\s)", "", line) for line in lines)
+    return sorted({re.split(r"\s{2,}| #", line)[0] for line in plain if re.match(rf"{name}\s", line)})
 
 
 def test_command_lines_are_understood() -> None:
     read = commands("clasp-edge")
     assert len(read) > 10
     wrong = [line for line in read for words in typed(line) if not understood(words)]
+    assert wrong == []
+
+
+def test_commands_within_the_text_are_understood() -> None:
+    """With what they need, or named without it."""
+    texts = (re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL) for page in PAGES)
+    read = sorted({" ".join(found.split()) for text in texts for found in re.findall(r"`(clasp-edge [^`]+)`", text)})
+    assert len(read) > 10
+    wrong = [
+        line for line in read for words in typed(line) if not (understood(words) or understood([*words, "--help"]))
+    ]
     assert wrong == []
 
 
