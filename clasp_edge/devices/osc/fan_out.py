@@ -28,12 +28,12 @@ HEAD_BYTES = 250
 PART_BYTES = 400
 """What a device takes for something that waits by itself, or for what waits of a bundle."""
 
-MEMBER_BYTES = 8
-"""What it takes for each of a bundle's."""
+MEMBER_BYTES = 24
+"""What it takes for each delivery of them: memory, and the time to let go of it."""
 
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 
-RELIEVED_BYTES = MAX_WAITING_BYTES * 3 // 4
+RELIEVED_BYTES = MAX_WAITING_BYTES * 7 // 8
 """Above the bound events are lost until no more than this waits: so that it is not every message that has to look."""
 
 AT_ONCE = 32
@@ -76,7 +76,7 @@ Part = tuple[bytes | None, Sequence[Any]]
 class _Pending:
     """What one device is still to be told, since `since_us`."""
 
-    __slots__ = ("batches", "parts", "places", "since_us", "under_way")
+    __slots__ = ("batches", "parts", "places", "run", "since_us", "under_way")
 
     def __init__(self, since_us: int) -> None:
         self.since_us = since_us
@@ -87,6 +87,8 @@ class _Pending:
         self.parts: OrderedDict[int, Part] = OrderedDict()
         self.places: dict[bytes, int] = {}
         """Where the newest values are that nothing else has come behind."""
+        self.run = 0
+        """Which of the parts has the events that came last and takes more: a list of its own."""
 
     def __len__(self) -> int:
         return len(self.batches) + len(self.parts)
@@ -200,8 +202,18 @@ class FanOut:
         self._release_batch(pending.batches.popleft())
 
     def _put(self, pending: _Pending, address: bytes | None, part: Sequence[Any]) -> None:
+        is_run = address is None and len(part) == 1 and not part[0][_BUNDLE]
+        if is_run:
+            run = pending.parts.get(pending.run)
+            if run is not None and len(run[1]) < AT_ONCE:
+                self._hold_one(part[0])
+                self._bytes += MEMBER_BYTES
+                run[1].append(part[0])  # type: ignore[attr-defined]
+                return
+            part = [part[0]]
         self._hold(part)
         self._number += 1
+        pending.run = self._number if is_run else 0
         if address is None:
             pending.places.clear()
         else:
@@ -212,14 +224,16 @@ class FanOut:
         pending.parts[self._number] = address, part
 
     def _hold(self, part: Sequence[Any]) -> None:
-        held = self._held
         self._bytes += _share(part)
         for delivery in part:
-            key = id(delivery)
-            count = held.get(key, 0)
-            held[key] = count + 1
-            if not count:
-                self._bytes += _size(delivery)
+            self._hold_one(delivery)
+
+    def _hold_one(self, delivery: Any) -> None:
+        key = id(delivery)
+        count = self._held.get(key, 0)
+        self._held[key] = count + 1
+        if not count:
+            self._bytes += _size(delivery)
 
     def _release(self, part: Sequence[Any]) -> None:
         held = self._held
@@ -339,6 +353,7 @@ class FanOut:
             self._sort(receiver, pending)
         before, pending.parts = pending.parts, OrderedDict()
         pending.places.clear()
+        pending.run = 0
         any_gone = False
 
         for _ in range(len(pending.batches)):
