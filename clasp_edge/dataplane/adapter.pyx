@@ -15,7 +15,7 @@ from clasp_edge.dataplane.payload cimport print_value
 from clasp_edge.dataplane.scan cimport value_size
 from clasp_edge.dataplane.sink cimport NO_EXPIRY, Raw
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
-from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, Entry, entry_value
+from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT, Entry, Value
 from clasp_edge.dataplane.verdict cimport TOO_LARGE
 
 cdef enum:
@@ -170,6 +170,7 @@ cdef class RawAdapter(Adapter):
         cdef uint64_t now_ms = self.plane.core.mono_us // 1000
         cdef Entry* entry = self.plane.live(text, len(address), self.plane.table.hash_of(text, len(address)))
         cdef uint32_t expiry_s = NO_EXPIRY
+        cdef Value value
         if entry == NULL or entry.revision == 0 or (entry.unretained and entry.kept == NULL):
             return None
         if entry.ttl != TTL_DEFAULT and entry.ttl & TTL_ABSOLUTE and entry.deadline_ms > now_ms:
@@ -179,7 +180,8 @@ cdef class RawAdapter(Adapter):
             return (PyBytes_FromStringAndSize(<const char*>printed, entry.kept.payload_size),
                     PyBytes_FromStringAndSize(<const char*>&entry.kept.data[0], entry.kept.properties_size),
                     expiry_s, entry.qos, True)
-        size = print_value(entry.value_type, entry_value(entry), entry.value_size, self.buffer, BUFFER_BYTES, &printed)
+        value = self.plane.table.value(entry)
+        size = print_value(value.type, value.data, value.size, self.buffer, BUFFER_BYTES, &printed)
         if size < 0:
             return None
         # An empty retained message would say that it is gone.

@@ -14,7 +14,7 @@ from clasp_edge.dataplane.plane cimport Plane
 from clasp_edge.dataplane.sink cimport Sink
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.strategy cimport improves
-from clasp_edge.dataplane.table cimport STRATEGY_LWW, STRATEGY_MERGE, Entry, entry_value
+from clasp_edge.dataplane.table cimport STRATEGY_LWW, STRATEGY_MERGE, Entry, Value
 from clasp_edge.dataplane.verdict cimport ACCEPTED, BAD_ADDRESS, NO_SCOPE, STRATEGY_REJECTED, TOO_LARGE
 
 cdef enum:
@@ -83,6 +83,7 @@ def dry_run(Plane plane not None, Sink origin not None, list payloads not None):
     cdef size_t merging = 0
     cdef size_t total = 0
     cdef int verdict
+    cdef Value known
     cdef Py_ssize_t place
     cdef Py_ssize_t added = 0
     cdef dict params = {}
@@ -118,10 +119,11 @@ def dry_run(Plane plane not None, Sink origin not None, list payloads not None):
                 if entry.revision:
                     param.revision = entry.revision
                     param.holder = entry.lock_holder
-                    param.value_type = entry.value_type
-                    param.size = entry.value_size
+                    known = plane.table.value(entry)
+                    param.value_type = known.type
+                    param.size = known.size
                     if param.strategy != STRATEGY_LWW:
-                        param.value = PyBytes_FromStringAndSize(<const char*>entry_value(entry), entry.value_size)
+                        param.value = PyBytes_FromStringAndSize(<const char*>known.data, known.size)
             else:
                 param.strategy = strategy
                 param.is_new = True

@@ -50,6 +50,7 @@ cdef class JournalBuffer(HeldReplies):
     cdef void changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin, const Raw* raw) noexcept
     cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin,
                         const Raw* raw) noexcept
+    cdef bint logs(self, Entry* entry) noexcept
     cdef void prolonged(self, Entry* entry) noexcept
     cdef void forgotten(self, Entry* entry) noexcept
     cdef void _select(self, Entry* entry) noexcept

@@ -32,8 +32,8 @@ from clasp_edge.dataplane.table cimport (
     JOURNAL_KNOWN,
     JOURNAL_LOG,
     JOURNAL_STATE,
+    Value,
     entry_address,
-    entry_value,
 )
 
 cdef extern from "<sys/timex.h>" nogil:
@@ -112,6 +112,14 @@ cdef class JournalBuffer(HeldReplies):
             self._select(entry)
         if entry.journal & JOURNAL_LOG:
             self._append(frame, size, signal, origin, raw)
+
+    cdef bint logs(self, Entry* entry) noexcept:
+        """Whether a SET of this param goes into the log."""
+        if not self.signals & 1:
+            return False
+        if not entry.journal & JOURNAL_KNOWN:
+            self._select(entry)
+        return entry.journal & JOURNAL_LOG
 
     cdef void prolonged(self, Entry* entry) noexcept:
         """A param's life was prolonged by being read."""
@@ -460,7 +468,8 @@ cdef class JournalBuffer(HeldReplies):
         cdef bytes writer = <bytes>self.writer_texts[entry.writer]
         cdef size_t raw_size = 0
         cdef size_t version_size = VERSION_BYTES if entry.hlc else 0
-        cdef size_t size = sizeof(StateRecord) + entry.address_size + len(writer) + version_size + entry.value_size
+        cdef Value value = self.table.value(entry)
+        cdef size_t size = sizeof(StateRecord) + entry.address_size + len(writer) + version_size + value.size
         cdef uint8_t* place
         cdef StateRecord* record
         cdef RawSizes sizes
@@ -475,7 +484,7 @@ cdef class JournalBuffer(HeldReplies):
         entry.journal &= ~JOURNAL_DIRTY
         record.size = <uint32_t>size
         record.kind = RECORD_GONE if entry.revision == 0 else RECORD_PARAM if entry.kept == NULL else RECORD_RAW
-        record.value_type = entry.value_type
+        record.value_type = <uint8_t>value.type
         record.writer_size = <uint8_t>len(writer)
         record.qos = entry.qos
         record.address_size = entry.address_size
@@ -498,12 +507,12 @@ cdef class JournalBuffer(HeldReplies):
             memcpy(place + 8, &entry.hlc, 8)
             place += VERSION_BYTES
         if entry.kept != NULL:
-            sizes.value_size = entry.value_size
+            sizes.value_size = value.size
             sizes.properties_size = entry.kept.properties_size
             memcpy(place, &sizes, sizeof(RawSizes))
-            memcpy(place + sizeof(RawSizes) + entry.value_size, &entry.kept.data[0], raw_size)
+            memcpy(place + sizeof(RawSizes) + value.size, &entry.kept.data[0], raw_size)
             place += sizeof(RawSizes)
-        memcpy(place, entry_value(entry), entry.value_size)
+        memcpy(place, value.data, value.size)
         return True
 
     cdef bint _gone_images(self) noexcept:

@@ -14,6 +14,8 @@ cdef class Params(Versions):
     cdef readonly uint64_t outdated
 
     cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept
+    cdef bint _stays_unread(self, Entry* entry, Write* write) noexcept
+    cdef bint _has_value(self, Entry* entry, const Write* write) noexcept
     cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept
     cdef int _set_gone(self, Sink origin, Write* write, Entry* entry) noexcept
     cdef int _replay(self, Sink origin, Write* write, Entry* entry) noexcept

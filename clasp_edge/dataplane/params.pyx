@@ -13,6 +13,7 @@ from libc.string cimport memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport put16, put32, put64
 from clasp_edge.dataplane.messages cimport SET_LOCK, SET_REVISION, SET_TTL, SET_UNLOCK
+from clasp_edge.dataplane.mqtt_message cimport bytes_beside, read_payload, same_message
 from clasp_edge.dataplane.payload cimport print_value
 from clasp_edge.dataplane.routing cimport MAX_PAYLOAD, SIGNAL_PARAM
 from clasp_edge.dataplane.sink cimport BOUNDED, CONVERGES, HEADROOM, Delivery, begin_delivery
@@ -26,9 +27,10 @@ from clasp_edge.dataplane.table cimport (
     TTL_ABSOLUTE,
     TTL_DEFAULT,
     TTL_NEVER,
+    Value,
     entry_address,
-    entry_value,
 )
+from clasp_edge.dataplane.trie cimport Fanout
 from clasp_edge.dataplane.verdict cimport (
     ACCEPTED,
     AT_CAPACITY,
@@ -48,27 +50,6 @@ cdef enum:
     GONE_AT_ONCE = 1024         # tombstones that are forgotten to make room for one value
     PRINTED_BYTES = 262144      # four times the largest value, which JSON may need
     FUTURE_US = 10000000        # versions further ahead of our clock are not believed; routers measure time when linked
-
-
-cdef bint _same_message(Entry* entry, const Raw* raw) noexcept nogil:
-    """Whether MQTT clients have, with a param's present value, this message: retained or not, and with its bytes.
-    `raw` NULL: the value was set by other means."""
-    if raw == NULL:
-        return not entry.unretained and entry.kept == NULL
-    if not raw.retain or entry.unretained:
-        return not raw.retain and entry.unretained
-    if raw.exact or entry.kept == NULL:
-        return raw.exact and entry.kept == NULL
-    return (raw.payload_size == entry.kept.payload_size and raw.properties_size == entry.kept.properties_size
-            and memcmp(raw.properties, &entry.kept.data[0], raw.properties_size) == 0
-            and memcmp(raw.payload, &entry.kept.data[0] + raw.properties_size, raw.payload_size) == 0)
-
-
-cdef size_t _beside(Write* write) noexcept nogil:
-    """Bytes that are kept beside the value: an MQTT message that the value alone does not give back."""
-    if write.raw == NULL or not write.raw.retain or write.raw.exact:
-        return 0
-    return write.raw.properties_size + write.raw.payload_size
 
 
 cdef bint _no_room(Params params, size_t more, Entry* spared) noexcept:
@@ -114,6 +95,7 @@ cdef class Params(Versions):
         """Check, apply and fan out one write. `revision` gets the new (or, when refused, the current) revision."""
         cdef Delivery delivery
         cdef Entry* entry
+        cdef Value value
         cdef uint8_t* p
         cdef size_t size
         cdef int verdict
@@ -166,9 +148,7 @@ cdef class Params(Versions):
             elif self._stale(entry, origin, write):
                 self.overrule(entry, write.hlc, write.rank, False)
                 return REVISION_CONFLICT
-            if (write.quiet and entry.value_type == write.flags & 0x0F and entry.value_size == write.value_size
-                    and memcmp(entry_value(entry), write.value, write.value_size) == 0
-                    and _same_message(entry, write.raw)):
+            if write.quiet and self._has_value(entry, write) and same_message(entry, write.raw):
                 # Only its version is news, perhaps how long it has to live, and whether it is locked.
                 self._lock_told(entry, origin, self._told_flags(entry, origin, write))
                 self._heard(write.hlc)
@@ -184,6 +164,9 @@ cdef class Params(Versions):
             revision[0] = entry.revision
             verdict = self._judge(entry.revision, entry.lock_holder, origin, write.flags, write.expected)
         if verdict == ACCEPTED:
+            if write.raw != NULL and write.raw.unread and not self._stays_unread(entry, write) and not read_payload(
+                    write):
+                return self._not_stored(entry)
             if write.hlc:
                 self._heard(write.hlc)
             if versions:
@@ -198,31 +181,41 @@ cdef class Params(Versions):
         self.sets += 1
         revision[0] = entry.revision
 
-        # The relayed SET: what came, plus the new revision (wire.md 2.3; lock, unlock and ttl are passed on as sent).
-        p = self.scratch + HEADROOM + 4
-        p[0] = 0x21
-        p[1] = (write.flags & (SET_TTL if write.hlc else 0x70)) | 0x80 | entry.value_type
-        put16(p + 2, entry.address_size)
-        size = entry.address_size + entry.value_size
-        memcpy(p + 4, entry_address(entry), size)
-        put64(p + 4 + size, entry.revision)
-        size += 12
-        if write.flags & SET_TTL:
-            put32(p + size, write.ttl)
-            size += 4
-        p -= 4
-        p[0] = 0x53
-        p[1] = 0x41
-        put16(p + 2, <uint16_t>size)
         begin_delivery(&delivery, origin, SIGNAL_PARAM, CONVERGES)
-        delivery.frame = p
-        delivery.size = size + 4
+        if write.raw != NULL and write.raw.unread:
+            delivery.address = write.address
+            if self.ring.size:
+                self.ring.append_raw_set(write.address, write.address_size, write.raw, write.flags & 0x70,
+                                         entry.revision, write.ttl)
+        else:
+            # The relayed SET: what came, plus the new revision (wire.md 2.3; lock, unlock and ttl go on as sent).
+            value = self.table.value(entry)
+            p = self.scratch + HEADROOM + 4
+            p[0] = 0x21
+            p[1] = (write.flags & (SET_TTL if write.hlc else 0x70)) | 0x80 | <uint8_t>value.type
+            put16(p + 2, entry.address_size)
+            memcpy(p + 4, entry_address(entry), entry.address_size)
+            memcpy(p + 4 + entry.address_size, value.data, value.size)
+            size = entry.address_size + value.size
+            put64(p + 4 + size, entry.revision)
+            size += 12
+            if write.flags & SET_TTL:
+                put32(p + size, write.ttl)
+                size += 4
+            p -= 4
+            p[0] = 0x53
+            p[1] = 0x41
+            put16(p + 2, <uint16_t>size)
+            delivery.frame = p
+            delivery.size = size + 4
+            delivery.address = p + 8
+            delivery.value = p + 8 + entry.address_size
+            delivery.value_room = value.size
+            delivery.value_type = value.type
+            if self.ring.size:
+                self.ring.append(p, delivery.size, 0, 8, entry.address_size)
         delivery.seq = entry.seq
-        delivery.address = p + 8
         delivery.address_size = entry.address_size
-        delivery.value = p + 8 + entry.address_size
-        delivery.value_room = entry.value_size
-        delivery.value_type = entry.value_type
         # After a merge the param is not what was published.
         delivery.raw = write.raw if entry.strategy != STRATEGY_MERGE else NULL
         delivery.hlc = entry.hlc
@@ -231,10 +224,8 @@ cdef class Params(Versions):
         delivery.delta = before ^ version_hash(entry.hlc, entry.rank) if versions else 0
         delivery.entry_id = entry.id
         delivery.bucket = entry.bucket
-        if self.ring.size:
-            self.ring.append(p, delivery.size, 0, 8, entry.address_size)
         if self.journal_buffer is not None:
-            self.journal_buffer.changed(entry, p, delivery.size, origin, delivery.raw)
+            self.journal_buffer.changed(entry, delivery.frame, delivery.size, origin, delivery.raw)
         self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
         if write.hlc and delivery.hlc != write.hlc:
             # What has become of it is something else: who wrote it must hear of it too.
@@ -242,6 +233,28 @@ cdef class Params(Versions):
             if entry != NULL:
                 self.tell_links(entry, 0, None, True)
         return ACCEPTED
+
+    cdef bint _stays_unread(self, Entry* entry, Write* write) noexcept:
+        """Whether the value of an MQTT message, that is not made yet, need not be made now: what becomes of the write
+        does not depend on it, and nobody who hears of it wants more than the message. Who wants it later asks the table
+        for it."""
+        cdef Fanout fan
+        if entry.strategy != STRATEGY_LWW or not self.evict:
+            return False
+        if not write.raw.retain and entry.revision and not entry.unretained:
+            return False                # what was retained is kept first
+        if self.journal_buffer is not None and self.journal_buffer.logs(entry):
+            return False                # a record has the frame
+        if entry.fan_generation == self.trie.generation:
+            fan = <Fanout>entry.fan
+        else:
+            fan = self._fan_anew(entry)
+        return fan is not None and fan.takes_raw
+
+    cdef bint _has_value(self, Entry* entry, const Write* write) noexcept:
+        cdef Value value = self.table.value(entry)
+        return (value.type == write.flags & 0x0F and value.size == write.value_size
+                and memcmp(value.data, write.value, value.size) == 0)
 
     cdef int _set_gone(self, Sink origin, Write* write, Entry* entry) noexcept:
         """A param was cleared, or its time was over, at another router."""
@@ -388,9 +401,13 @@ cdef class Params(Versions):
         cdef int evictions = 0
         if not self._gate(origin, write.address, write.address_size, entry):
             return NO_SCOPE
-        if not self.evict and (self.max_params and self.table.params >= self.max_params
-                               or _no_room(self, write.value_size + _beside(write), entry)):
-            return AT_CAPACITY
+        if not self.evict:
+            # Whether there is room depends on how large the value is.
+            if write.raw != NULL and write.raw.unread and not read_payload(write):
+                return AT_CAPACITY
+            if (self.max_params and self.table.params >= self.max_params
+                    or _no_room(self, write.value_size + bytes_beside(write), entry)):
+                return AT_CAPACITY
         if entry == NULL:
             entry = self._route(write.address, write.address_size, hash, &verdict)
             if entry == NULL:
@@ -417,11 +434,11 @@ cdef class Params(Versions):
 
     cdef bint _grows_over(self, Entry* entry, Write* write, size_t size, bint unretained) noexcept:
         """Whether a write with a value of `size` bytes makes the param grow beyond what there is room for."""
-        cdef size_t beside = _beside(write)
+        cdef size_t beside = bytes_beside(write)
         cdef size_t more = size - entry.capacity if size > entry.capacity else 0
         cdef size_t kept = entry.kept.capacity if entry.kept != NULL else 0
         if unretained and entry.revision and entry.kept == NULL and not entry.unretained:
-            more += entry.value_size        # what was retained is kept, as text
+            more += self.table.value(entry).size    # what was retained is kept, as text
         elif beside > kept:
             more += beside - kept
         return more and _no_room(self, more, entry)
@@ -437,13 +454,15 @@ cdef class Params(Versions):
         cdef Raw raw
         cdef Py_ssize_t size
         cdef uint8_t* target
+        cdef Value value
         if entry.kept != NULL:
             return True
         target = <uint8_t*>malloc(PRINTED_BYTES)
         if target == NULL:
             return False
         try:
-            size = print_value(entry.value_type, entry_value(entry), entry.value_size, target, PRINTED_BYTES, &text)
+            value = self.table.value(entry)
+            size = print_value(value.type, value.data, value.size, target, PRINTED_BYTES, &text)
             if size < 0:
                 return False
             if size == 0:
@@ -480,7 +499,10 @@ cdef class Params(Versions):
                 not unretained or entry.unretained or entry.revision == 0):
             # Nothing to weigh: most writes. No exception can come of it, so that none has to be provided for.
             shadowed = unretained and entry.revision and entry.kept != NULL
-            entry = self.table.store(entry, write.flags & 0x0F, write.value, <uint32_t>write.value_size)
+            if write.raw != NULL and write.raw.unread:
+                entry = self.table.store_unread(entry, write.raw)
+            else:
+                entry = self.table.store(entry, write.flags & 0x0F, write.value, <uint32_t>write.value_size)
             if entry == NULL:
                 return self._not_stored(found[0])
         else:
@@ -497,7 +519,8 @@ cdef class Params(Versions):
             entry.qos = 1 if write.raw == NULL else write.raw.qos
             self.table.mark_unretained(entry, False)
             if write.raw != NULL and not write.raw.exact and not is_merged:
-                self.table.keep(entry, write.raw)   # without memory the value is there; only its spelling is lost
+                if not write.raw.unread:
+                    self.table.keep(entry, write.raw)   # without memory the value is there; only its spelling is lost
             elif entry.kept != NULL:
                 self.table.drop_kept(entry)
         if write.flags & SET_UNLOCK and write.hlc == 0:
@@ -538,15 +561,17 @@ cdef class Params(Versions):
         cdef int value_type = write.flags & 0x0F
         cdef const uint8_t* value = write.value
         cdef size_t size = write.value_size
+        cdef Value present
         try:
             if entry.strategy != STRATEGY_LWW and entry.revision and (
                     write.hlc == 0 or self._decides(entry, origin)):
-                if not improves(entry.strategy, entry.value_type, entry_value(entry), value_type, value):
+                present = self.table.value(entry)
+                if not improves(entry.strategy, present.type, present.data, value_type, value):
                     return STRATEGY_REJECTED
                 if entry.strategy == STRATEGY_MERGE:
                     self.core.heavy = True
                     value_type, merged = self.control.merge(
-                        entry.value_type, PyBytes_FromStringAndSize(<const char*>entry_value(entry), entry.value_size),
+                        present.type, PyBytes_FromStringAndSize(<const char*>present.data, present.size),
                         value_type, PyBytes_FromStringAndSize(<const char*>value, size))
                     value = <const uint8_t*><char*>(<bytes>merged)
                     size = len(<bytes>merged)

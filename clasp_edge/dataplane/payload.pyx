@@ -8,11 +8,12 @@ the same results. Knows no packet and no address.
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, strchr, strlen
 
-from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put64
+from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
+from clasp_edge.dataplane.entry cimport value_room
 from clasp_edge.dataplane.json_value cimport JSON_NONE, JSON_TOO_LARGE, json_value
 from clasp_edge.dataplane.scan cimport utf8_valid, value_size
 
@@ -41,6 +42,7 @@ cdef enum:
     T_STRING = 0x08
     T_BYTES = 0x09
     LONGEST_NUMBER = 400        # characters; every double can be written with fewer
+    MOST_DESCRIBED = 64         # bytes of the value that says how large a payload is
 
 # What JSON or a number can begin with, as in devices/values.py. Any other text is only text.
 cdef const char* NEVER_PLAIN = b'"{[-+.0123456789 \t\r\ntfnNiI'
@@ -119,6 +121,20 @@ cdef void fit_payload(const uint8_t* payload, size_t size, uint8_t* target, size
             return
     text = b'{"too_large": %d}' % size
     _slowly(<const uint8_t*><char*>text, len(text), target, room, typed)
+
+
+cdef bint is_certain(const uint8_t* payload, size_t size, size_t room, bint* exact) noexcept nogil:
+    """Whether it can be told without a look at the whole payload that `fit_payload` will make a value of it, and then
+    whether that will be `exact`. False for whatever it cannot be told of, and what is not worth waiting with."""
+    if not LONGEST_NUMBER < size <= 65535 or room < MOST_DESCRIBED:
+        return False
+    if payload[0] == b"{" or payload[0] == b"[" or payload[0] == b'"':
+        exact[0] = False
+        return True
+    if _plain(payload, size) and payload[size - 1] > 0x20 and size + 2 <= room:
+        exact[0] = True         # text, or what is not UTF-8
+        return True
+    return False
 
 
 cdef void _put_text(int type, const uint8_t* payload, size_t size, uint8_t* target, size_t room,
@@ -247,6 +263,39 @@ cdef size_t put_event(uint8_t* frame, size_t room, const uint8_t* address, size_
     return at + <size_t>typed.size
 
 
+cdef size_t put_set(uint8_t* frame, const uint8_t* address, size_t address_size, const uint8_t* payload, size_t size,
+                    int flags, uint64_t revision, uint32_t ttl) noexcept:
+    """The CLASP frame that tells of a SET with this payload's value (`frame` has room for the largest one); returns
+    its size, 0 if there is none. `flags`: of the SET, without the value's type; `ttl` only counts with 0x10."""
+    cdef Typed typed
+    cdef uint8_t* p = frame + 8 + address_size
+    fit_payload(payload, size, p, value_room(address_size), &typed)
+    if typed.size < 0:
+        return 0
+    p += typed.size
+    put64(p, revision)
+    p += 8
+    if flags & 0x10:
+        put32(p, ttl)
+        p += 4
+    frame[0] = 0x53
+    frame[1] = 0x41
+    put16(frame + 2, <unsigned short>(p - frame - 4))
+    frame[4] = 0x21
+    frame[5] = <uint8_t>(0x80 | flags | typed.type)
+    put16(frame + 6, <unsigned short>address_size)
+    memcpy(frame + 8, address, address_size)
+    return <size_t>(p - frame)
+
+
+def set_frame(bytes address not None, bytes payload not None, int flags, uint64_t revision, uint32_t ttl):
+    """`put_set` as bytes, or None."""
+    cdef uint8_t frame[65600]
+    cdef size_t size = put_set(frame, <const uint8_t*><char*>address, len(address), <const uint8_t*><char*>payload,
+                               len(payload), flags, revision, ttl)
+    return PyBytes_FromStringAndSize(<char*>frame, size) if size else None
+
+
 def event_frame(bytes address not None, bytes payload not None):
     """The CLASP frame of an event with this MQTT payload, or None if it does not fit one."""
     cdef uint8_t frame[65600]
@@ -267,7 +316,7 @@ def typed_payload(bytes payload not None):
 
 # ---- value to payload ----
 
-cdef bint _plain(const uint8_t* text, size_t size) noexcept:
+cdef bint _plain(const uint8_t* text, size_t size) noexcept nogil:
     """Whether the text cannot be taken for anything else: no JSON and no number begins like this."""
     cdef uint8_t c
     if size == 0:

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
+from clasp_edge.dataplane.sink cimport Raw
 from clasp_edge.wire.pattern cimport Pattern
 
 
@@ -14,6 +15,8 @@ cdef class Ring:
                      size_t address_size) noexcept
     cdef void append_raw(self, const uint8_t* address, size_t address_size, const uint8_t* payload,
                          size_t payload_size) noexcept
+    cdef void append_raw_set(self, const uint8_t* address, size_t address_size, const Raw* raw, int flags,
+                             uint64_t revision, uint32_t ttl) noexcept
     cdef uint8_t* _place(self, size_t size, int signal, size_t address_at, size_t address_size) noexcept
     cdef void _make_room(self, size_t need) noexcept
 

@@ -9,11 +9,18 @@ from libc.string cimport memcpy
 
 from clasp_edge.wire.pattern cimport Pattern
 
-from clasp_edge.dataplane.payload import event_frame
+from clasp_edge.dataplane.payload import event_frame, set_frame
 
 cdef enum:
+    SIGNAL_PARAM = 0
     SIGNAL_EVENT = 1
     RAW = 0x100             # beside the signal: address and MQTT payload instead of a frame
+
+
+cdef packed struct RawSet:      # between address and payload of a param
+    uint64_t revision
+    uint32_t ttl
+    uint8_t flags
 
 
 cdef struct Record:
@@ -50,6 +57,20 @@ cdef class Ring:
         if place != NULL:
             memcpy(place, address, address_size)
             memcpy(place + address_size, payload, payload_size)
+
+    cdef void append_raw_set(self, const uint8_t* address, size_t address_size, const Raw* raw, int flags,
+                             uint64_t revision, uint32_t ttl) noexcept:
+        """A SET that came by MQTT, of which there is no CLASP frame either."""
+        cdef size_t size = address_size + sizeof(RawSet) + raw.payload_size
+        cdef uint8_t* place = self._place(size, SIGNAL_PARAM | RAW, 0, address_size)
+        cdef RawSet told
+        if place != NULL:
+            told.revision = revision
+            told.ttl = ttl
+            told.flags = <uint8_t>flags
+            memcpy(place, address, address_size)
+            memcpy(place + address_size, &told, sizeof(RawSet))
+            memcpy(place + address_size + sizeof(RawSet), raw.payload, raw.payload_size)
 
     cdef uint8_t* _place(self, size_t size, int signal, size_t address_at, size_t address_size) noexcept:
         """Where the `size` bytes of a new record go, or NULL if it is not kept."""
@@ -171,6 +192,7 @@ cdef class RingSearch:
         cdef Record* record
         cdef uint64_t at
         cdef uint8_t* frame
+        cdef RawSet told
         cdef list frames = []
         while count and self.chosen:
             count -= 1
@@ -181,7 +203,12 @@ cdef class RingSearch:
             frame = <uint8_t*>record + sizeof(Record)
             whole = (<char*>frame)[:record.frame_size]
             if record.signal & RAW:
-                whole = event_frame(whole[:record.address_size], whole[record.address_size:])
+                if record.signal == SIGNAL_EVENT | RAW:
+                    whole = event_frame(whole[:record.address_size], whole[record.address_size:])
+                else:
+                    memcpy(&told, frame + record.address_size, sizeof(RawSet))
+                    whole = set_frame(whole[:record.address_size], whole[record.address_size + sizeof(RawSet):],
+                                      told.flags, told.revision, told.ttl)
                 if whole is None:
                     continue
             frames.append(whole)

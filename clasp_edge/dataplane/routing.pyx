@@ -251,7 +251,7 @@ cdef class Routing(State):
     cdef bint _frame(self, Delivery* delivery) noexcept:
         """Make the CLASP frame of an event that came by MQTT. False when there is none for it."""
         cdef size_t size
-        if delivery.raw == NULL or delivery.gone:
+        if delivery.raw == NULL or delivery.gone or delivery.signal == SIGNAL_PARAM:
             return False
         size = put_event(self.scratch + HEADROOM, MAX_PAYLOAD + 4, delivery.address, delivery.address_size,
                          delivery.raw.payload, delivery.raw.payload_size)

@@ -27,10 +27,13 @@ cdef struct Raw:                # a message as an MQTT client published it
     uint8_t qos
     bint retain
     bint exact                  # the typed value alone gives the payload back, and there are no properties
+    bint unread                 # of a write under way: its value is not made yet, as nobody may want it
 
 
 cdef struct Delivery:
-    uint8_t* frame      # HEADROOM writable bytes lie before it; NULL: made when somebody wants it (Plane._frame)
+    # HEADROOM writable bytes lie before it. NULL: of an event, made when somebody wants it (Routing._frame); of a
+    # param, nobody does (Params._stays_unread).
+    uint8_t* frame
     size_t size
     uint64_t seq        # the table's change counter (params only)
     PyObject* origin    # the Sink that wrote; borrowed
@@ -65,6 +68,7 @@ cdef class Sink:
     cdef readonly uint32_t writer       # index in the plane's table of writers; 0 until registered
     cdef uint64_t fan_index             # used while a fan-out is built
     cdef bint native                    # wants no CLASP frame
+    cdef bint takes_raw                 # nor anything else but `raw` of what came by MQTT
     cdef bint is_link                   # is told of versions
     cdef public object route            # where what it writes at present came from, for other routers; None: from here
     cdef public int loop_mark           # of the write under way: 1 a device's answer to what it was told, 2 loop's end

@@ -2,15 +2,10 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.core cimport Core
+from clasp_edge.dataplane.entry cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.journal_buffer cimport JournalBuffer
 from clasp_edge.dataplane.sink cimport Sink
 from clasp_edge.dataplane.table cimport Entry, Table
-
-cdef enum:
-    # What a param's SNAPSHOT entry takes beside address and value, in a snapshot of its own: type byte, count, two
-    # lengths, type, revision, option byte, writer (36 characters), timestamp (wire.md 2.3).
-    SNAPSHOT_OVERHEAD = 3 + 2 + 1 + 8 + 1 + 2 + 36 + 8
-
 
 cdef enum:
     STEPS = 32              # addresses that a scan looks at before the clock is looked at

@@ -18,8 +18,8 @@ from clasp_edge.dataplane.table cimport (
     LIST_GONE,
     TTL_ABSOLUTE,
     TTL_DEFAULT,
+    Value,
     entry_address,
-    entry_value,
 )
 from clasp_edge.wire.pattern cimport Pattern
 
@@ -299,14 +299,16 @@ cdef class State:
 
     cdef size_t set_image(self, Entry* entry, uint8_t* target) noexcept:
         """The SET frame that tells the param's present value; returns its size (at most MAX_FRAME)."""
-        cdef size_t size = entry.address_size + entry.value_size
+        cdef Value value = self.table.value(entry)
+        cdef size_t size = entry.address_size + value.size
         target[0] = 0x53
         target[1] = 0x41
         put16(target + 2, <uint16_t>(size + 12))
         target[4] = 0x21
-        target[5] = 0x80 | entry.value_type
+        target[5] = 0x80 | value.type
         put16(target + 6, entry.address_size)
-        memcpy(target + 8, entry_address(entry), size)
+        memcpy(target + 8, entry_address(entry), entry.address_size)
+        memcpy(target + 8 + entry.address_size, value.data, value.size)
         put64(target + 8 + size, entry.revision)
         return size + 16
 
@@ -314,12 +316,13 @@ cdef class State:
         cdef bytes writer = <bytes>self.writer_texts[entry.writer]
         cdef size_t writer_size = len(writer)
         cdef uint8_t* start = p
+        cdef Value value = self.table.value(entry)
         put16(p, entry.address_size)
         memcpy(p + 2, entry_address(entry), entry.address_size)
         p += 2 + entry.address_size
-        p[0] = entry.value_type
-        memcpy(p + 1, entry_value(entry), entry.value_size)
-        p += 1 + entry.value_size
+        p[0] = <uint8_t>value.type
+        memcpy(p + 1, value.data, value.size)
+        p += 1 + value.size
         put64(p, entry.revision)
         p[8] = 0x03 if writer_size else 0x02
         p += 9
@@ -371,7 +374,8 @@ cdef class State:
                 entry = scan.next(self.table.index, self.table.entries, self.core.mono_us // 1000, &steps)
                 if entry == NULL or entry.revision <= newer_than:
                     continue
-                if count and size + entry.address_size + entry.value_size + SNAPSHOT_OVERHEAD - 3 > max_bytes:
+                if count and (size + entry.address_size + self.table.value(entry).size + SNAPSHOT_OVERHEAD - 3
+                              > max_bytes):
                     scan.back()
                     break
                 if scopes is not None and not scopes.allows(
@@ -410,10 +414,11 @@ cdef class State:
         """What a dry run needs: `(revision, value type, value bytes, lock holder's name or b"", strategy)` or None."""
         cdef const uint8_t* text = <const uint8_t*><char*>address
         cdef Entry* entry = self.live(text, len(address), self.table.hash_of(text, len(address)))
+        cdef Value value
         if entry == NULL or entry.revision == 0:
             return None
-        return (entry.revision, entry.value_type,
-                PyBytes_FromStringAndSize(<const char*>entry_value(entry), entry.value_size),
+        value = self.table.value(entry)
+        return (entry.revision, value.type, PyBytes_FromStringAndSize(<const char*>value.data, value.size),
                 self.writer_texts[entry.lock_holder], entry.strategy)
 
     @property

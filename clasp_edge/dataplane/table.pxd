@@ -2,7 +2,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.address_index cimport AddressIndex
-from clasp_edge.dataplane.entry cimport Entry, Kept, entry_address, entry_value
+from clasp_edge.dataplane.entry cimport UNREAD, UNREAD_KEPT, Entry, Kept, Value, entry_address, stored_bytes
 from clasp_edge.dataplane.hashing cimport keyed_hash
 from clasp_edge.dataplane.sink cimport Raw
 
@@ -77,6 +77,9 @@ cdef class Table:
     cdef readonly uint32_t gone     # tombstones
     cdef readonly uint64_t route_bytes  # of the addresses that are only published to
     cdef readonly uint64_t bytes    # of addresses, values and what is kept beside them
+    cdef uint8_t* reading           # the value of a payload that was read last
+    cdef Value read                 # where and what it is
+    cdef uint32_t read_id           # of which entry; 0: of none
 
     cdef inline uint32_t hash_of(self, const uint8_t* address, size_t size) noexcept nogil:
         return <uint32_t>keyed_hash(self.seed, self.key, address, size)
@@ -87,9 +90,21 @@ cdef class Table:
             self.unretained += 1 if unretained else -1
             entry.unretained = unretained
 
+    cdef inline Value value(self, Entry* entry) noexcept:
+        """The param's value. One that came by MQTT and that nobody has asked for is made now."""
+        cdef Value value
+        if entry.stored_type >= UNREAD:
+            return self._read(entry)
+        value.data = stored_bytes(entry)
+        value.size = entry.stored_size
+        value.type = entry.stored_type
+        return value
+
+    cdef Value _read(self, Entry* entry) noexcept
     cdef Entry* find(self, const uint8_t* address, size_t size, uint32_t hash) noexcept
     cdef Entry* insert(self, const uint8_t* address, size_t size, uint32_t hash) except NULL
     cdef Entry* store(self, Entry* entry, int value_type, const uint8_t* value, uint32_t size) noexcept
+    cdef Entry* store_unread(self, Entry* entry, const Raw* raw) noexcept
     cdef bint keep(self, Entry* entry, const Raw* raw) noexcept
     cdef void drop_kept(self, Entry* entry) noexcept
     cdef void remove(self, Entry* entry) noexcept

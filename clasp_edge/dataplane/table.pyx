@@ -7,10 +7,13 @@ Knows nothing of sessions or sockets; who owns `Entry.fan` releases it before `r
 
 import os
 
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from cpython.ref cimport Py_XDECREF, PyObject
+
+from clasp_edge.dataplane.entry cimport LARGEST_VALUE, value_room
+from clasp_edge.dataplane.payload cimport Typed, fit_payload
 
 cdef enum:
     INITIAL_IDS = 1024
@@ -58,6 +61,7 @@ cdef class Table:
         free(self.heap)
         free(self.heap_key)
         free(self.slots)
+        free(self.reading)
 
     # ---- the hash table ----
 
@@ -125,10 +129,46 @@ cdef class Table:
             self.bytes -= entry.capacity
             entry.capacity = capacity
             self.entries[entry.id] = entry
-        memcpy(entry_value(entry), value, size)
-        entry.value_size = size
-        entry.value_type = <uint8_t>value_type
+        if self.read_id == entry.id:
+            self.read_id = 0
+        memcpy(stored_bytes(entry), value, size)
+        entry.stored_size = size
+        entry.stored_type = <uint8_t>value_type
         return entry
+
+    cdef Entry* store_unread(self, Entry* entry, const Raw* raw) noexcept:
+        """As `store`, of what the payload of a message means: as it came, once, also if it is kept as the retained
+        message that it is."""
+        if not raw.retain or raw.exact:
+            return self.store(entry, UNREAD, raw.payload, <uint32_t>raw.payload_size)
+        if not self.keep(entry, raw):
+            return NULL
+        return self.store(entry, UNREAD_KEPT, raw.payload, 0)
+
+    cdef Value _read(self, Entry* entry) noexcept:
+        """The value that a payload means; the same as if it had been made when it came."""
+        cdef Typed typed
+        cdef const uint8_t* payload = stored_bytes(entry)
+        cdef size_t size = entry.stored_size
+        if self.read_id == entry.id:
+            return self.read
+        self.read_id = 0
+        self.read.type = 0
+        self.read.size = 0
+        if self.reading == NULL:
+            self.reading = <uint8_t*>malloc(LARGEST_VALUE)
+        self.read.data = self.reading
+        if self.reading == NULL:
+            return self.read        # null, without memory
+        if entry.stored_type == UNREAD_KEPT:
+            payload = &entry.kept.data[0] + entry.kept.properties_size
+            size = entry.kept.payload_size
+        fit_payload(payload, size, self.reading, value_room(entry.address_size), &typed)
+        if typed.size >= 0:
+            self.read.type = typed.type
+            self.read.size = <uint32_t>typed.size
+            self.read_id = entry.id
+        return self.read
 
     cdef bint keep(self, Entry* entry, const Raw* raw) noexcept:
         """Keep an MQTT message's own bytes beside the value made of them. False without memory: nothing is kept."""
@@ -156,6 +196,8 @@ cdef class Table:
             self.bytes -= entry.kept.capacity
         free(entry.kept)
         entry.kept = NULL
+        if entry.stored_type == UNREAD_KEPT:
+            entry.stored_type = 0       # null: there was no memory for what has become of the message
 
     cdef void remove(self, Entry* entry) noexcept:
         cdef size_t hole = entry.hash & self.mask
@@ -287,7 +329,8 @@ cdef class Table:
         self.mark_unretained(entry, False)
         cdef Entry* smaller = self.store(entry, 0, entry_address(entry), 0)
         if smaller == NULL:
-            entry.value_size = 0
+            entry.stored_size = 0
+            entry.stored_type = 0
             return entry
         return smaller
 

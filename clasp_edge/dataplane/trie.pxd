@@ -30,6 +30,7 @@ cdef struct Target:
     PyObject* extra         # borrowed from Fanout.filters, or NULL: encoded subscription identifiers (bytes)
     uint32_t options
     bint native             # the sink wants no CLASP frame
+    uint8_t takes_raw       # nor a value, of what came by MQTT
     uint8_t plain           # signals delivered as they come
     uint8_t filtered        # signals that go through `filter` first
 
@@ -39,6 +40,7 @@ cdef class Fanout:
     cdef Target* targets    # in `key`
     cdef Py_ssize_t count
     cdef Py_ssize_t size    # bytes that the list takes
+    cdef bint takes_raw     # all of them do
     cdef list filters
     cdef object __weakref__
 

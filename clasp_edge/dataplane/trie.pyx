@@ -307,6 +307,7 @@ cdef class Trie:
                 fan.targets[i].plain = plain
                 if sink in native:
                     fan.targets[i].native = True
+                    fan.targets[i].takes_raw = (<Sink>sink).takes_raw
                     options, identifiers = native[sink]
                     fan.targets[i].options = _own_apart(options)
                     if identifiers:
@@ -332,6 +333,10 @@ cdef class Trie:
                 fan.size += FILTER_BYTES
                 i += 1
         fan.count = i
+        fan.takes_raw = True
+        for i in range(fan.count):
+            fan.takes_raw = fan.takes_raw and fan.targets[i].takes_raw != 0
+        i = fan.count
         if i < count:
             fan.key = fan.key[:i * sizeof(Target)]
             fan.targets = <Target*><char*>fan.key

@@ -12,7 +12,7 @@ from libc.string cimport memcmp
 from clasp_edge.dataplane.messages cimport SET_REVISION, SET_LOCK, SET_UNLOCK
 from clasp_edge.dataplane.state cimport EPOCH_MASK, EPOCH_SHIFT, later, version_hash
 from clasp_edge.dataplane.strategy cimport improves
-from clasp_edge.dataplane.table cimport STRATEGY_MAX, STRATEGY_MERGE, STRATEGY_MIN, entry_address, entry_value
+from clasp_edge.dataplane.table cimport STRATEGY_MAX, STRATEGY_MERGE, STRATEGY_MIN, Value, entry_address
 
 log = logging.getLogger("clasp_edge.dataplane")
 
@@ -29,15 +29,17 @@ cdef class Versions(Routing):
     cdef bint _newer(self, Entry* entry, Write* write) noexcept:
         """Whether the write stands against the param. Of two values with one version (two routers with copies of one
         data directory) it is the one with the greater bytes, everywhere."""
+        cdef Value value
         cdef size_t size
         cdef int order
         if write.hlc != entry.hlc or write.rank != entry.rank:
             return later(write.hlc, write.rank, entry.hlc, entry.rank)
-        if write.flags & 0x0F != entry.value_type:
-            return write.flags & 0x0F > entry.value_type
-        size = write.value_size if write.value_size < entry.value_size else entry.value_size
-        order = memcmp(write.value, entry_value(entry), size)
-        return order > 0 or (order == 0 and write.value_size > entry.value_size)
+        value = self.table.value(entry)
+        if write.flags & 0x0F != value.type:
+            return write.flags & 0x0F > value.type
+        size = write.value_size if write.value_size < value.size else value.size
+        order = memcmp(write.value, value.data, size)
+        return order > 0 or (order == 0 and write.value_size > value.size)
 
     cdef bint _stale(self, Entry* entry, Sink origin, Write* write) noexcept:
         """Whether the write is a change of another state than this one, and that counts here."""
@@ -47,10 +49,12 @@ cdef class Versions(Routing):
     cdef bint _late(self, Entry* entry, Sink origin, Write* write) noexcept:
         """Whether an older write counts all the same: that of whoever has the param locked, which was on its way when
         what stands got a later version against somebody else; and with a strategy that does not go by time."""
+        cdef Value value
         if entry.lock_holder:
             return entry.lock_holder == origin.writer
         if entry.strategy == STRATEGY_MAX or entry.strategy == STRATEGY_MIN:
-            return (improves(entry.strategy, entry.value_type, entry_value(entry), write.flags & 0x0F, write.value)
+            value = self.table.value(entry)
+            return (improves(entry.strategy, value.type, value.data, write.flags & 0x0F, write.value)
                     and self._decides(entry, origin))
         return entry.strategy == STRATEGY_MERGE and self._decides(entry, origin)
 

@@ -16,8 +16,8 @@ from clasp_edge.dataplane.table cimport (
     TTL_ABSOLUTE,
     TTL_DEFAULT,
     Table,
+    Value,
     entry_address,
-    entry_value,
 )
 from clasp_edge.devices.mqtt.publish_packet cimport (
     IMAGE_HEADROOM,
@@ -157,6 +157,7 @@ cdef class MqttContext:
         cdef const uint8_t* text
         cdef Py_ssize_t size
         cdef uint64_t now_ms = self.plane.core.mono_us // 1000
+        cdef Value value
         if entry.unretained and entry.kept == NULL:
             return False
         topic = self._topic(entry_address(entry), entry.address_size, content)
@@ -175,8 +176,8 @@ cdef class MqttContext:
             content.payload_size = entry.kept.payload_size
             return True
         content.properties_size = 0
-        size = print_value(entry.value_type, entry_value(entry), entry.value_size, self.spare_printed, PRINTED_BYTES,
-                           &text)
+        value = self.plane.table.value(entry)
+        size = print_value(value.type, value.data, value.size, self.spare_printed, PRINTED_BYTES, &text)
         if size < 0:
             return False
         if size == 0:

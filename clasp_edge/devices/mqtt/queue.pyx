@@ -44,7 +44,7 @@ cdef class MqttQueue(Outbox):
 
     def __cinit__(self, core, MqttContext context not None, *args, **kwargs):
         self.context = context
-        self.native = True
+        self.native = self.takes_raw = True
         self.dead = True                # until `attach`
         self.version = 4
         self.window = 1

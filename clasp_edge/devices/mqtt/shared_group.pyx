@@ -44,7 +44,7 @@ cdef class SharedGroup(Sink):
 
     def __cinit__(self, MqttContext context not None):
         self.context = context
-        self.native = True
+        self.native = self.takes_raw = True
         self.members = []
 
     def join(self, MqttSender session not None, uint32_t options, bytes identifiers):

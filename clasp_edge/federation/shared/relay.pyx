@@ -30,8 +30,8 @@ from clasp_edge.dataplane.table cimport (
     TTL_ABSOLUTE,
     TTL_DEFAULT,
     TTL_NEVER,
+    Value,
     entry_address,
-    entry_value,
 )
 from clasp_edge.dataplane.trie cimport Fanout
 from clasp_edge.dataplane.verdict cimport ACCEPTED
@@ -353,11 +353,13 @@ cdef class Relay(Adapter):
 
     cdef object _state_frame(self, Entry* entry):
         """The frame that tells a param, or a tombstone, as it is now."""
+        cdef Value value
         if entry.revision == 0:
             return self._set_frame(entry_address(entry), entry.address_size, 0, NULL, 0, TTL_ABSOLUTE, entry.hlc,
                                    entry.rank)
-        frame = self._set_frame(entry_address(entry), entry.address_size, entry.value_type, entry_value(entry),
-                                entry.value_size, self._lifetime(entry), entry.hlc, entry.rank,
+        value = self.plane.table.value(entry)
+        frame = self._set_frame(entry_address(entry), entry.address_size, value.type, value.data, value.size,
+                                self._lifetime(entry), entry.hlc, entry.rank,
                                 self._lock_flags(entry) if self.tells_locks else 0)
         if not self.tells_mqtt:
             return frame
@@ -420,9 +422,11 @@ cdef class Relay(Adapter):
         """`(value type, value, writer, written_us)` of a param; None where there is none."""
         cdef const uint8_t* text = <const uint8_t*><char*>address
         cdef Entry* entry = self.plane.live(text, len(address), self.plane.table.hash_of(text, len(address)))
+        cdef Value value
         if entry == NULL or entry.revision == 0:
             return None
-        return (entry.value_type, PyBytes_FromStringAndSize(<const char*>entry_value(entry), entry.value_size),
+        value = self.plane.table.value(entry)
+        return (value.type, PyBytes_FromStringAndSize(<const char*>value.data, value.size),
                 self.plane.writer_texts[entry.writer], entry.written_us)
 
     def relayed(self, bytes frame not None):
