@@ -58,6 +58,20 @@ cdef uint64_t compressed(uint64_t hlc, uint64_t begin) noexcept nogil:
     return (((begin + 2) & ~<uint64_t>1) + ((((<uint64_t>shift << MANTISSA_BITS) + (beyond >> shift))) << 1)) | (hlc & 1)
 
 
+cdef Entry* _with_value(State state, Entry* entry) noexcept:
+    """The entry, which may move, with its value in it: who asks for a param asks again, and reading a payload may cost
+    as much as all the rest. Only where there is room: the least recently written params go for writes alone. Not to be
+    called by who goes through entries that others have pointers to."""
+    cdef Value value = state.table.value(entry)
+    cdef Entry* moved
+    if value.data == entry_address(entry) + entry.address_size:
+        return entry                    # it is there
+    if state.max_bytes and state.table.bytes + value.size > state.max_bytes:
+        return entry
+    moved = state.table.store(entry, value.type, value.data, value.size)
+    return entry if moved == NULL else moved
+
+
 cdef class State:
     """`State(core)`; `control.strategy_of(address)` and `control.arm(deadline_ms)` are asked of the control plane."""
 
@@ -360,6 +374,7 @@ cdef class State:
                               self.table.hash_of(<const uint8_t*><char*>pattern.text, len(pattern.text)))
             if entry != NULL and entry.revision > newer_than and (
                     scopes is None or scopes.allows("read", pattern.text)):
+                entry = _with_value(self, entry)
                 size += self._snapshot_entry(entry, p + 3)
                 count = 1
             following = b""
@@ -374,13 +389,14 @@ cdef class State:
                 entry = scan.next(self.table.index, self.table.entries, self.core.mono_us // 1000, &steps)
                 if entry == NULL or entry.revision <= newer_than:
                     continue
+                if scopes is not None and not scopes.allows(
+                        "read", PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)):
+                    continue
+                entry = _with_value(self, entry)
                 if count and (size + entry.address_size + self.table.value(entry).size + SNAPSHOT_OVERHEAD - 3
                               > max_bytes):
                     scan.back()
                     break
-                if scopes is not None and not scopes.allows(
-                        "read", PyBytes_FromStringAndSize(<const char*>entry_address(entry), entry.address_size)):
-                    continue
                 size += self._snapshot_entry(entry, p + size)
                 count += 1
             scan.stay(self.table.index, self.table.entries)
@@ -406,6 +422,7 @@ cdef class State:
                 self.table.expires(entry, deadline_ms)
                 if self.journal_buffer is not None:
                     self.journal_buffer.prolonged(entry)
+        entry = _with_value(self, entry)
         p[0] = 0x23
         put16(p + 1, 1)
         return PyBytes_FromStringAndSize(<const char*>p, 3 + self._snapshot_entry(entry, p + 3))
@@ -417,6 +434,7 @@ cdef class State:
         cdef Value value
         if entry == NULL or entry.revision == 0:
             return None
+        entry = _with_value(self, entry)
         value = self.table.value(entry)
         return (entry.revision, value.type, PyBytes_FromStringAndSize(<const char*>value.data, value.size),
                 self.writer_texts[entry.lock_holder], entry.strategy)

@@ -218,6 +218,21 @@ def test_a_large_message_that_nobody_reads_is_kept_once_and_as_it_came() -> None
     world.close()
 
 
+def test_what_was_read_once_keeps_its_value_where_there_is_room() -> None:
+    payload = b"[" + b"1," * 5000 + b"1]"
+    for most, keeps in ((0, True), (1 << 20, True), (60_000, False)):
+        world = World(listened=False, settings={"max_bytes": most})
+        for address in (b"/kept", b"/other"):
+            world.broker.write(address, payload, b"", NEVER, 0, True, False)
+        unread = world.plane.state_bytes
+        first = world.seen_at(b"/kept")
+        read = world.plane.state_bytes
+        assert (read > unread + 9 * 5001) if keeps else (read == unread), "nine bytes for each number"
+        assert world.seen_at(b"/kept") == first
+        assert world.plane.params == 2
+        world.close()
+
+
 def test_only_the_table_knows_how_a_value_is_stored() -> None:
     own = {"table.pyx", "table.pxd", "entry.pxd"}
     for path in (*SOURCES.rglob("*.pyx"), *SOURCES.rglob("*.pxd")):
