@@ -10,7 +10,7 @@ import json
 import re
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.plane_rig import EVERYTHING, Rig
 
@@ -66,7 +66,7 @@ messages = st.tuples(
     st.integers(0, 2),
     st.booleans(),
 )
-sets = st.tuples(st.just("set"), addresses, leaves)
+sets = st.tuples(st.just("set"), addresses, leaves.filter(lambda leaf: not isinstance(leaf, int) or leaf < 2**63))
 cleared = st.tuples(st.just("clear"), addresses)
 looks = st.tuples(st.just("look"), addresses)
 steps = st.lists(st.one_of(messages, messages, messages, sets, cleared, looks), min_size=1, max_size=8)
@@ -176,7 +176,28 @@ def _without_time(param: ParamValue) -> tuple[object, ...]:
     return param.address, repr(param.value), param.revision, param.writer
 
 
+FIELDS, OTHERS = filled({"on": True}, 5000), filled({"on": False}, 6000)
+
+
 @given(steps)
+@example([("message", b"/lamp", FIELDS, b"", NEVER, 1, True), ("message", b"/lamp", OTHERS, b"", NEVER, 0, False)])
+@example([("message", b"/lamp", FIELDS, b"", NEVER, 1, False), ("message", b"/lamp", OTHERS, b"", NEVER, 0, True)])
+@example(
+    [
+        ("message", b"/lamp", FIELDS, b"", 5000, 1, True),
+        ("set", b"/lamp", 7),
+        ("message", b"/lamp", OTHERS, b"", NEVER, 0, True),
+    ]
+)
+@example(
+    [("message", b"/max/level", FIELDS, b"", NEVER, 1, True), ("message", b"/max/level", OTHERS, b"", NEVER, 0, True)]
+)
+@example(
+    [
+        ("message", b"/merge/scene", b'{"a":1}', b"", NEVER, 1, True),
+        ("message", b"/merge/scene", b'{"b":"%s"}' % (b"x" * 2000), b"", NEVER, 0, True),
+    ]
+)
 def test_a_value_made_later_is_the_one_made_at_once(taken: list[tuple]) -> None:  # type: ignore[type-arg]
     later, at_once = World(listened=False), World(listened=True)
     try:
