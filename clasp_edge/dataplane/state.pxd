@@ -48,7 +48,7 @@ cdef class State:
     cdef readonly Core core
     cdef public bint versions               # tombstones are kept, for other routers
     cdef public uint64_t hlc                # of the latest version that was assigned or heard of
-    cdef public uint64_t timeline           # since when versions go by the time that they go by now; 0: that is not known
+    cdef public uint64_t timeline           # since when versions go by the time they go by now; 0: that is not known
     cdef public uint64_t base_us            # what the monotonic clock lacks to the time that versions go by
     cdef public uint64_t tag                # 48 bits that stand for this router
     cdef public uint32_t max_gone

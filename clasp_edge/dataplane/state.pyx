@@ -33,7 +33,7 @@ cdef enum:
     SNAPSHOT_ENTRIES = 800      # per message, as clients are used to (router.md 3.6)
     SLIDING_STEPS = 64          # being read prolongs a param's life in steps of this part of it
     SQUEEZED_US = 1000000       # versions from the future are brought within so much of the present
-    MANTISSA_BITS = 14          # 2 << 14 steps of 2 µs and as many halves for each further power of two: about SQUEEZED_US
+    MANTISSA_BITS = 14          # 2 << 14 steps of 2 µs, as many halves for each further power of two: about SQUEEZED_US
     MAX_GONE = 20000            # tombstones: some 2.5 MB
     EXPIRE_AT_ONCE = 32         # removals before the clock is looked at, so that a mass expiry does not hold up traffic
     EXPIRE_US = 1000
@@ -55,7 +55,8 @@ cdef uint64_t compressed(uint64_t hlc, uint64_t begin) noexcept nogil:
     cdef int shift = 0
     while beyond >> shift >= 1 << (MANTISSA_BITS + 1):
         shift += 1
-    return (((begin + 2) & ~<uint64_t>1) + ((((<uint64_t>shift << MANTISSA_BITS) + (beyond >> shift))) << 1)) | (hlc & 1)
+    beyond = (<uint64_t>shift << MANTISSA_BITS) + (beyond >> shift)
+    return (((begin + 2) & ~<uint64_t>1) + (beyond << 1)) | (hlc & 1)
 
 
 cdef Entry* _with_value(State state, Entry* entry) noexcept:
