@@ -45,10 +45,18 @@ class Record(Struct, eq=False):
     logged: int = 0  # its number in the journal's log, if that keeps it until the broker has it
     written_us: int = 0  # and when that was written, Unix time
     packet: bytes | None = None  # while it is under way and the broker has not had it
+    is_mark: bool = False  # a clear for which there was no room: it takes none beside its mark
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it has a broker forget the param."""
+        return self.is_param and self.message is not None and self.message[4] and not self.message[0]
 
     @property
     def size(self) -> int:
         """Bytes of the queue's bound that it takes."""
+        if self.is_mark:
+            return 0
         if self.message is not None:
             return RECORD_BYTES + len(self.message[0]) + len(self.message[1])
         return RECORD_BYTES + len(self.frame) if self.frame is not None else 0
@@ -229,14 +237,16 @@ class OutQueue:
             if (full or not self.online) and (old := self._latest.replaced(record)) is not None:
                 self._left(old)
             if self._bytes + size > self._max_bytes:
-                record.frame = record.message = None  # read when it is sent
+                record.is_mark = record.is_clear
+                if not record.is_mark:
+                    record.frame = record.message = None  # read when it is sent
                 size = 0
         if size and self._bytes + size > self._max_bytes:
             self.dropped["full"] += 1
             return
         mark = 0 if size else record.mark_size
         if self._marked_bytes + mark > MOST_MARKED_BYTES:
-            if policy == "latest" and record.is_param:
+            if policy == "latest" and record.is_param and not record.is_mark:
                 self.has_missed = True
             else:
                 self.dropped["full"] += 1

@@ -168,6 +168,37 @@ def test_beyond_its_bound_a_log_drops_the_oldest_and_says_how_many() -> None:
         assert left.status("dropped") == 100 - len(got) > 0
 
 
+@pytest.mark.parametrize("payload", ["value", "clasp"])
+def test_a_clear_for_which_a_full_queue_has_no_room_reaches_the_broker(payload: str) -> None:
+    levels: Map = {"topic": "site/#", "address": "/mqtt/**", "payload": payload}
+    with Mosquitto(persistent=True) as broker:
+        config = bridge_config([broker.url], [levels], queue_kib=4)
+        with Bridged(config, mqtt=True) as left, Bridged(config) as right:
+            devices = Broker(left.daemon.mqtt_address)
+            lamp = devices.client()
+            lamp.publish("gone", b"7", qos=1, retain=True)
+            right.wait_value("/mqtt/gone", 7)
+            broker.save()
+            broker.kill()
+            left.wait_state("down")
+            for _ in range(4):
+                left.client.send(wire.Publish("/mqtt/event", wire.SignalType.EVENT, bytes(2000)))
+            eventually(lambda: left.status("dropped") > 0)
+            for _ in range(15):
+                left.client.send(wire.Publish("/mqtt/event", wire.SignalType.EVENT, 1))
+            lamp.publish("gone", b"", qos=1, retain=True)
+            eventually(lambda: get(left.client, "/mqtt/gone") is None)
+            broker.start()
+            left.wait_state("up")
+            right.wait_state("up")
+            left.wait_sent()
+            eventually(lambda: get(right.client, "/mqtt/gone") is None)
+            with Onlooker(broker.port, "site/#") as device:
+                assert device.payloads("site/gone") == []
+            assert get(left.client, "/mqtt/gone") is None
+            devices.leave()
+
+
 def clear_from_elsewhere(box: Bridged, address: str) -> None:
     """Another router, which owns it, says that a param is gone."""
     joined = WsClient(box.daemon.ws_url).hello("other", features=("param", "federation"))

@@ -11,8 +11,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from support.examples import examples
 
 from clasp_edge.config.model import BridgeMap
+from clasp_edge.devices.mqtt_bridge.events import CLEARING
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
-from clasp_edge.devices.mqtt_bridge.queue import RECORD_BYTES, OutQueue, Record
+from clasp_edge.devices.mqtt_bridge.queue import MARK_BYTES, RECORD_BYTES, OutQueue, Record
 
 MAPPINGS = {
     (policy, qos): Mapping(0, BridgeMap(topic="#", address="/**", policy=policy, qos=qos))  # type: ignore[arg-type]
@@ -68,6 +69,35 @@ def test_latest_conflates_when_it_is_full() -> None:
     assert list(taken(queue)) == [other, new, third]
     assert third.frame is None
     assert queue.dropped.total() == 0
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_a_clear_stays_one_when_it_meets_a_full_queue(online: bool) -> None:
+    queue = OutQueue(RECORD_BYTES + 10, 0)
+    queue.online = online
+    queue.offer(record("latest", "/full", frame=b"x" * 10))
+    clear, value = record("latest", "/a", frame=None), record("latest", "/a", frame=b"x" * 10)
+    clear.message = CLEARING
+    queue.offer(value)
+    queue.offer(clear)
+    assert [one.message for one in taken(queue)] == [None, CLEARING]
+    queue.link_lost()
+    queue.start_over()
+    queue.offer(value)  # a later value takes the place of the clear that has come back
+    assert [one.message for one in taken(queue)] == [None, None]
+    assert queue.dropped.total() == 0
+
+
+def test_a_clear_for_which_there_is_not_even_a_mark_is_counted() -> None:
+    queue = OutQueue(1, 0)
+    while not queue.has_missed:
+        queue.offer(record("latest", f"/{len(queue)}", frame=b"x"))
+    queue.has_missed = False
+    clear = record("latest", "/a" + "b" * MARK_BYTES, frame=None)
+    clear.message = CLEARING
+    queue.offer(clear)
+    assert queue.dropped == {"full": 1}
+    assert not queue.has_missed
 
 
 def test_latest_never_conflates_events() -> None:
