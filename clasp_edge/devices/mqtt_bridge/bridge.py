@@ -288,7 +288,7 @@ class Bridge(RawAdapter):
         """The messages for a record, none for what has no value (any more). Raises WireError."""
         record.qos = min(record.mapping.config.qos, up.max_qos)
         if record.mapping.is_sealed:
-            return self._exchange.outgoing(record, record.qos, up.retains)
+            return self._exchange.outgoing(record, record.qos, up)
         message = plain_message(self, record, up)
         if message is None:
             return []

@@ -32,7 +32,8 @@ class Up:
     `fresh`: nothing is under way any more. `resumed`: the broker remembers us and our subscriptions, and what was
     under way is under way again.
 
-    `window`, `max_packet` (bytes), `max_qos` and `retains` are what the broker takes.
+    `window`, `max_packet` (bytes), `max_qos` and `retains` are what the broker takes; `one_by_one`: a single message
+    at a time (receive maximum 1).
     """
 
     broker: str
@@ -43,6 +44,7 @@ class Up:
     max_packet: int
     max_qos: int
     retains: bool
+    one_by_one: bool
 
 
 @dataclass(slots=True, frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.address_memory import AddressMemory
 from clasp_edge.devices.mqtt_bridge.envelope import CLEARED, UNRETAINED, VALUE_OF_CLIENT, Content, opened, sealed
-from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Outgoing
+from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Outgoing, Up
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
 from clasp_edge.devices.mqtt_bridge.ordering import HOLD_S, Ordering
 from clasp_edge.devices.mqtt_bridge.queue import Record
@@ -75,7 +75,7 @@ class Exchange:
         record.version = self._bridge.versions.next(record.address, self._bridge.wall_ms())
         self._authors.drop(record.address)
 
-    def outgoing(self, record: Record, qos: int, retains: bool) -> list[Outgoing]:
+    def outgoing(self, record: Record, qos: int, up: Up) -> list[Outgoing]:
         """The messages for a record; none for what has no value or has been overtaken."""
         author = self._origin
         version = record.version
@@ -102,13 +102,18 @@ class Exchange:
                 author, record.number, SIGNALS[signal], version, record.again, via, code, data, ttl, properties,
                 self._source, record.logged, record.written_us,
             )  # fmt: skip
-        retain = record.is_param and record.mapping.config.retain and retains and code != UNRETAINED
+        retain = record.is_param and record.mapping.config.retain and up.retains and code != UNRETAINED
         if code == CLEARED:
             # Everybody who is there hears who says so and when; then the broker is made to forget it, if it keeps any.
             stub = Record(record.mapping, record.topic, record.address, None, True, record.born_s) if retain else record
             stub.qos = qos
-            said = Outgoing(stub, sealed(content), qos, False, "param", (), False, 0, False, is_sealed=True)
-            forget = Outgoing(record, b"", qos, True, "param", (), False, 0, False, is_sealed=True)
+            first, then = stub, record
+            if retain and up.one_by_one:
+                # What is not acknowledged does not count; what everybody is to hear is.
+                first, then = record, stub
+                stub.qos = 0
+            said = Outgoing(first, sealed(content), first.qos, False, "param", (), False, 0, False, is_sealed=True)
+            forget = Outgoing(then, b"", then.qos, True, "param", (), False, 0, False, is_sealed=True)
             return [said, forget] if retain else [said]
         return [Outgoing(record, sealed(content), qos, retain, SIGNALS[signal], (), False, 0, False, is_sealed=True)]
 

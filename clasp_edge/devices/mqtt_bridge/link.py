@@ -232,6 +232,7 @@ class Link:
         broker, connection, connack = greeted
         said = connack.properties
         receives = said.get(Property.RECEIVE_MAXIMUM, 65535)
+        one_by_one = receives == 1
         if any(entry.payload == "clasp" for entry in self.config.map):
             receives = max(1, receives - 1)  # a clear is two messages (`Exchange.outgoing`)
         return Up(
@@ -243,6 +244,7 @@ class Link:
             max_packet=said.get(Property.MAXIMUM_PACKET_SIZE, 2**28),
             max_qos=said.get(Property.MAXIMUM_QOS, 2),
             retains=bool(said.get(Property.RETAIN_AVAILABLE, 1)),
+            one_by_one=one_by_one,
         )
 
     # ---- what comes in ----

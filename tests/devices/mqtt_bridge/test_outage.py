@@ -199,6 +199,26 @@ def test_a_clear_for_which_a_full_queue_has_no_room_reaches_the_broker(payload: 
             devices.leave()
 
 
+def test_clears_go_to_a_broker_that_takes_one_message_at_a_time() -> None:
+    levels: Map = {"topic": "site/#", "address": "/mqtt/**", "payload": "clasp", "qos": 2}
+    with Mosquitto(extra=["max_inflight_messages 1"]) as broker:
+        config = bridge_config([broker.url], [levels])
+        with Bridged(config, mqtt=True) as left, Bridged(config) as right:
+            devices = Broker(left.daemon.mqtt_address)
+            lamp = devices.client()
+            names = [f"lamp{number}" for number in range(20)]
+            for name in names:
+                lamp.publish(name, b"7", qos=1, retain=True)
+            for name in names:
+                right.wait_value(f"/mqtt/{name}", 7)
+            since = left.status("since")
+            for name in names:
+                lamp.publish(name, b"", qos=1, retain=True)
+            eventually(lambda: all(get(right.client, f"/mqtt/{name}") is None for name in names), 20.0)
+            assert (left.status("state"), left.status("since")) == ("up", since)
+            devices.leave()
+
+
 def clear_from_elsewhere(box: Bridged, address: str) -> None:
     """Another router, which owns it, says that a param is gone."""
     joined = WsClient(box.daemon.ws_url).hello("other", features=("param", "federation"))
