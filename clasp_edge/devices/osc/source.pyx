@@ -60,10 +60,11 @@ cdef class Party(Adapter):
                         and memcmp(<char*>frame, delivery.frame, delivery.size) == 0):
                     self._take()
                     return
-            _last = (origin, delivery.signal, PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size),
-                     tail, number, marks)
+            newest = (origin, delivery.signal, PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size),
+                      tail, number, marks)
+            _lately.append(newest)
+            _last = newest
             _last_seq = delivery.seq
-            _lately.append(_last)
             self._take()
         except Exception:
             pass                        # no memory: a param is told again with its next change
@@ -90,7 +91,9 @@ cdef class Party(Adapter):
         """Hand over what has gathered."""
         global _last, _lately
         cdef list shared = self.shared
-        if shared is _lately:
+        if _lately:
+            # Also where nobody has a piece of it, but each has its own from between the others': it would grow without
+            # end.
             _lately = []                # it is complete: what comes from now on is a list of its own
             _last = None                # which would keep its origin alive
         if shared is None:

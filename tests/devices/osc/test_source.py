@@ -3,6 +3,8 @@ share it."""
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,3 +93,25 @@ def test_what_devices_say_when_they_are_told_comes_behind(rig: Rig) -> None:
     assert answering.heard == [b"/a", b"/a"]
     for device in (first, last):
         assert device.heard == [b"/a", b"/b", b"/answer", b"/b", b"/a", b"/answer"]
+
+
+class Writer(Adapter):
+    """Can be referred to weakly."""
+
+
+def test_nothing_is_kept_of_what_devices_are_told_in_turns(rig: Rig) -> None:
+    devices = [Device(rig.plane, pattern) for pattern in (b"/a/**", b"/b/**")]
+    writer: Writer | None = Writer(rig.plane)
+    rig.plane.register(writer, b"writer")
+    rig.core.begin_pass()
+    for address in (b"/a/1", b"/b/1", b"/a/2", b"/b/2"):
+        writer.set(address, *encode_value(1))
+    rig.core.end_pass()
+    assert [device.heard for device in devices] == [[b"/a/1", b"/a/2"], [b"/b/1", b"/b/2"]]
+    for device in devices:
+        device.lists.clear()
+    rig.plane.unregister(writer)
+    remains = weakref.ref(writer)
+    writer = None
+    gc.collect()
+    assert remains() is None, "what was delivered would gather for ever, and its writers with it"
