@@ -28,6 +28,7 @@ cdef class RingSearch:
     cdef Py_ssize_t count
     cdef object scopes
     cdef uint64_t at            # up to here it was looked at
+    cdef int doublings          # how often what came was faster than that
     cdef dict kept              # by address, where the newest are; False: it does not match
     cdef list chosen            # where they are, the oldest at the end
 

@@ -15,6 +15,7 @@ cdef enum:
     SIGNAL_PARAM = 0
     SIGNAL_EVENT = 1
     RAW = 0x100             # beside the signal: address and MQTT payload instead of a frame
+    MOST_DOUBLINGS = 16
 
 
 cdef packed struct RawSet:      # between address and payload of a param
@@ -134,7 +135,8 @@ cdef class RingSearch:
         self.chosen = []
 
     cpdef bint look(self, Py_ssize_t records) except -1:
-        """Look at so many records more, at all below 0; whether that was the last of them."""
+        """Look at so many records more, at all below 0; whether that was the last of them. Where more is overwritten
+        meanwhile than is looked at, each time at twice as many: else it would never end."""
         cdef Ring ring = self.ring
         cdef Record* record
         cdef size_t place
@@ -143,6 +145,10 @@ cdef class RingSearch:
             return True
         if self.at < ring.begin:
             self.at = ring.begin
+            if self.doublings < MOST_DOUBLINGS:
+                self.doublings += 1
+        if records > 0:
+            records <<= self.doublings
         # First only where they are: most records of a busy address are not among its newest.
         while self.at < ring.end:
             if records == 0:

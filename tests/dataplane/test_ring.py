@@ -143,3 +143,18 @@ def test_a_search_in_parts_finds_what_comes_meanwhile_and_leaves_out_what_is_ove
     search.choose(1 << 20)
     assert values() == []
     rig.close()
+
+
+def test_a_search_in_parts_ends_however_fast_more_comes() -> None:
+    rig = Rig(history=4096)
+    line = rig.line(b"writer")
+    line.feed([publish_payload(b"/n", b"%d" % number, EVENT) for number in range(100)])
+    search = RingSearch(rig.plane.ring, Pattern(b"/**"), 0x1F, 9, None)
+    looked = 1
+    while not search.look(10):
+        line.feed([publish_payload(b"/n", b"%d" % number, EVENT) for number in range(30)])
+        looked += 1
+        assert looked < 20
+    search.choose(1 << 20)
+    assert [value for _, value in seen(search.frames(-1))] == [b"%d" % number for number in range(21, 30)]
+    rig.close()
