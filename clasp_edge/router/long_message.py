@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from clasp_edge.dataplane import Core
+    from clasp_edge.router.in_turn import InTurn
     from clasp_edge.router.session import Session
 
 
@@ -37,6 +38,19 @@ def carry_out(session: Session, steps: Iterator[None]) -> None:
     carry_out_for(session, session.router.core, steps)
 
 
+def carry_out_in_turn(session: Session, line: InTurn, steps: Iterator[None]) -> None:
+    """The same for what takes memory while it is under way: what is not done at once, one after another of all in
+    `line`."""
+    if not line.is_busy:
+        for _ in steps:
+            if session.router.core.slice_over:
+                break
+        else:
+            return
+    session.hold()
+    line.do(_rest_later(session, steps))
+
+
 def carry_out_for(sender: Sender, core: Core, steps: Iterator[None]) -> None:
     """The same for a sender of any protocol."""
     for _ in steps:
@@ -59,3 +73,9 @@ def _rest(sender: Sender, steps: Iterator[None]) -> Iterator[None]:
             yield
     finally:
         sender.let_on()
+
+
+def _rest_later(sender: Sender, steps: Iterator[None]) -> Iterator[None]:
+    """Not from here: its sender's input is being read."""
+    yield
+    yield from _rest(sender, steps)

@@ -85,6 +85,8 @@ class Router:
         self.schedule = Schedule(self)
         self.endings = InTurn(self.core)
         """Sessions that end, of whatever protocol."""
+        self.histories = InTurn(self.core)
+        """Searches in what is remembered: each takes memory."""
         self.errors: Counter[int] = Counter()
         self.refusals: OrderedDict[tuple[str, str, int, str], int] = OrderedDict()
         """What clients were refused lately, each once: name and address of the client, code, text; and when it was,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Plane, Subscription
 from clasp_edge.dataplane.ring import RingSearch
-from clasp_edge.router.long_message import carry_out
+from clasp_edge.router.long_message import carry_out_in_turn
 from clasp_edge.router.quota import no_subscription
 from clasp_edge.router.snapshot import snapshot_job
 from clasp_edge.router.subscription_filter import SubscriptionFilter
@@ -73,7 +73,9 @@ def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -
     history = message.options.history if message.options is not None else None
     if history:
         session.charge(HISTORY_COST)
-        carry_out(session, _subscribe_with_history(session, message, pattern, mask, history))
+        steps = _subscribe_with_history(session, message, pattern, mask, history)
+        # A search has up to 2 MB for each MiB of limits.history_kib while it looks.
+        carry_out_in_turn(session, session.router.histories, steps)
         return
     add_subscription(session, message, pattern, mask)
     session.start_job(snapshot_job(session, pattern))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.client import TcpClient
+from support.client import TcpClient, WsClient
 from support.console import ask
 from support.daemon import Daemon
 from support.live import eventually
@@ -165,3 +166,26 @@ def test_the_servers_numbers_are_told_to_thousands_of_filters() -> None:
         # In turn: what one of them is told is a number that has changed for the next time.
         many.receive()
         other.receive()
+
+
+def test_histories_that_are_asked_for_at_once_take_memory_one_after_another() -> None:
+    """Each search took 2 MB for 25,000 addresses, all of them at the same time and on nobody's account."""
+    with Daemon(sets={"limits.messages_per_second": 0}) as daemon, WsClient(daemon.ws_url).hello("writer") as writer:
+        for number in range(25_000):
+            writer.send(wire.Publish(f"/{number}", SignalType.EVENT, value=None), wire.Qos.FIRE)
+        writer.sync()
+        askers = [WsClient(daemon.ws_url).hello("asker") for _ in range(20)]
+        before_kib = peak_kib(daemon)
+        for asker in askers:
+            asker.send(wire.Subscribe(1, "/24999", (), wire.SubscribeOptions(history=1)))
+        for asker in askers:
+            found = [message.address for message in asker.sync() if isinstance(message, wire.Publish)]
+            assert found == ["/24999"], "what is said behind it waits"
+        assert peak_kib(daemon) - before_kib < 10_240
+        for asker in askers:
+            asker.close()
+
+
+def peak_kib(daemon: Daemon) -> int:
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
