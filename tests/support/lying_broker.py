@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -40,6 +40,11 @@ def published(
     return bytes((0x30 | qos << 1 | retain,)) + length(len(body)) + body
 
 
+def granted(packet_id: bytes, code: int) -> bytes:
+    """A SUBACK of MQTT 5 for one filter, with this reason code."""
+    return b"\x90\x04" + packet_id + bytes((0, code))
+
+
 def user_property(name: str, value: str) -> bytes:
     one, other = name.encode(), value.encode()
     return b"\x26" + struct.pack(">H", len(one)) + one + struct.pack(">H", len(other)) + other
@@ -69,6 +74,21 @@ class Connection:
                 self._send(gathered)
                 gathered.clear()
         self._send(gathered)
+
+    def packets(self) -> Iterator[tuple[int, bytes]]:
+        """What the bridge says, until it is gone: the first byte of each packet, and what follows its length."""
+        data = b""
+        while more := self.sock.recv(65_536):
+            data += more
+            while len(data) > 1:
+                size, at = 0, 1
+                while at < len(data) and data[at] & 0x80:
+                    size |= (data[at] & 0x7F) << 7 * (at - 1)
+                    at += 1
+                if at == len(data) or len(data) < at + 1 + (size := size | data[at] << 7 * (at - 1)):
+                    break
+                yield data[0], data[at + 1 : at + 1 + size]
+                data = data[at + 1 + size :]
 
     def read_on(self) -> None:
         """Read whatever the bridge says, beside what follows."""

@@ -364,9 +364,13 @@ class Bridge(RawAdapter):
         if self._table.mappings:
             # What was cleared while the link was down comes by the session at the broker; but not to a new process. A
             # broker that names nothing at all has lost what it had; it does not say that it was cleared.
-            # Nor does one that names more than is remembered here say what it does not have.
+            # Nor does one that names more than is remembered here, or has refused a subscription, say what it does not
+            # have.
             self._there.update(self._named)
-            clear = self._is_first and len(self._named) > 0 and not (self._there.is_cut or self._heard.is_cut)
+            clear = (
+                self._is_first and self._link.is_subscribed and len(self._named) > 0
+                and not (self._there.is_cut or self._heard.is_cut)
+            )  # fmt: skip
             self._resync = Resync(self, self._loop, self._there, self._resynced, clear=clear, spared=self._heard)
             # A log is complete but for what waited when the process ended.
             self._resync.start([m for m in self._table.mappings if m.config.policy == "latest" or self._is_first])
@@ -396,6 +400,8 @@ class Bridge(RawAdapter):
     def _on_down(self, reason: str) -> None:
         if self._up is not None:
             log.warning("bridge %s: lost %s: %s", self.name, self._up.broker, reason)
+        else:
+            self._status.complain(f"no connection: {reason}")
         self._up = None
         self._stop_settling()
         self._queue.link_lost()

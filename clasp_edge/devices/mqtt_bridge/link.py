@@ -7,7 +7,7 @@ policies.
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop, CancelledError, Task, sleep
+from asyncio import AbstractEventLoop, CancelledError, Task, TimerHandle, sleep
 from collections.abc import Sequence
 from random import Random
 from typing import Protocol
@@ -93,7 +93,11 @@ class Link:
         self._connection: Connection | None = None
         self._session: tuple[Broker, bool] | None = None  # whose the flow is, and in which version
         self._subscribed: set[tuple[Broker, bool]] = set()
-        self._asked: dict[int, list[str]] = {}
+        self._asked: dict[int, Filter] = {}  # by the identifier of its SUBSCRIBE
+        self._refused: list[Filter] = []  # to be asked for again
+        self._ask_again: TimerHandle | None = None
+        self._random = random
+        self._patience = Backoff(random)  # with who refuses a subscription
         self._failed: dict[Broker, float] = {}  # and when, the last time
         self._task: Task[None] | None = None
         self._watch: Watch | None = None
@@ -139,12 +143,17 @@ class Link:
 
     def subscribe(self) -> None:
         """Subscribe; with MQTT 5 not to what we publish ourselves, and retain flags as they were published."""
-        if self._connection is None or self._session is None:
+        self._subscribe(self.filters)
+        if self._session is not None:
+            self._subscribed.add(self._session)
+
+    def _subscribe(self, filters: Sequence[Filter]) -> None:
+        connection = self._connection
+        if connection is None:
             return
-        mqtt5 = self._connection.mqtt5
-        for wanted in self.filters:
+        for wanted in filters:
             options = SubscribeFilter(filter=wanted.topic, qos=wanted.qos)
-            if mqtt5:
+            if connection.mqtt5:
                 replay = wanted.replay or self._session not in self._subscribed
                 options = SubscribeFilter(
                     filter=wanted.topic, qos=wanted.qos, no_local=True, retain_as_published=True,
@@ -153,10 +162,36 @@ class Link:
             packet_id = self._flow.free_id()
             while packet_id in self._asked:
                 packet_id = self._flow.free_id()
-            self._asked[packet_id] = [wanted.topic]
-            self._flow.send(encode(Subscribe(packet_id=packet_id, filters=[options]), self._connection.version))
-        self._subscribed.add(self._session)
+            self._asked[packet_id] = wanted
+            self._flow.send(encode(Subscribe(packet_id=packet_id, filters=[options]), connection.version))
         self.flush()
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether the broker has granted all of it."""
+        return not (self._asked or self._refused)
+
+    def _on_suback(self, wanted: Filter, code: int) -> None:
+        if code < FAILURE:
+            return
+        self._on_trouble(f"the broker refused the subscription to {wanted.topic}: {reason_text(Reason, code)}")
+        # It may be for good; or a node of a cluster without a leader, which can say nothing else in MQTT 3.1.1.
+        self._refused.append(wanted)
+        if self._ask_again is None:
+            self._ask_again = self._loop.call_later(self._patience.after(0.0), self._resubscribe)
+
+    def _resubscribe(self) -> None:
+        self._ask_again = None
+        refused, self._refused = self._refused, []
+        self._subscribe(refused)
+
+    def _forget_asked(self) -> None:
+        """With a connection go the answers to what was asked on it."""
+        self._asked.clear()
+        self._refused.clear()
+        if self._ask_again is not None:
+            self._ask_again.cancel()
+            self._ask_again = None
 
     # ---- the connection ----
 
@@ -204,7 +239,8 @@ class Link:
         up = self._up(greeted, resumed)
         self._session = session
         self._connection = connection
-        self._asked.clear()
+        self._forget_asked()
+        self._patience = Backoff(self._random)
         self._flow.begin(connection.mqtt5, resumed, up.window)
         self._watch = Watch(self._loop, connection, self.config.keep_alive_s, connack, self._probe_of(broker))
         try:
@@ -216,6 +252,7 @@ class Link:
             self._watch.close()
             self._connection = None
             self._flow.lost()
+            self._forget_asked()
         if self._watch.is_silent:
             # It is asked last; one that has closed a connection may have it again at once.
             self._failed[broker] = self._loop.time()
@@ -267,10 +304,9 @@ class Link:
             raise protocol_error(f"the broker has sent a {PacketType(kind).name}, which only clients send")
         match decode(first, body, connection.version):
             case Suback(packet_id=packet_id, reasons=reasons):
-                for topic, code in zip(self._asked.pop(packet_id, []), reasons, strict=False):
-                    if code >= FAILURE:
-                        text = reason_text(Reason, code)
-                        self._on_trouble(f"the broker refused the subscription to {topic}: {text}")
+                wanted = self._asked.pop(packet_id, None)
+                if wanted is not None and reasons:
+                    self._on_suback(wanted, reasons[0])
             case Disconnect(reason=code) if connection.mqtt5:
                 connection.give_up(f"disconnected by the broker: {reason_text(Reason, code)}")
             case Auth() | Disconnect():

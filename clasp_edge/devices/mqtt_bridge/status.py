@@ -73,6 +73,10 @@ class Status:
     def trouble(self, reason: str) -> None:
         """Something was refused or went wrong while the link goes on."""
         self._write("last_error", reason)
+        self.complain(reason)
+
+    def complain(self, reason: str) -> None:
+        """In the log alone."""
         now_s = self._clock.monotonic_s()
         if now_s - self._logged_s < LOG_INTERVAL_S:
             self._unlogged += 1
