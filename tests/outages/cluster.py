@@ -28,6 +28,8 @@ PARAMS = 4
 PEACE_S = 60.0
 UP_S = 60.0
 QUIET_S = 1.0
+BRIDGE = "/clasp-edge/bridges/site/"
+"""Where a hub says how its bridge is doing."""
 
 
 def bridge(name: str, nodes: list[Node], keep_alive_s: int = 10) -> str:
@@ -55,6 +57,8 @@ class ClusterHistory:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
         self._over = False
+        self._may_write = asyncio.Event()
+        self._may_write.set()
         self._probe = 0
 
     async def run(self, faults: int) -> None:
@@ -79,9 +83,16 @@ class ClusterHistory:
                 self._over = True
                 await asyncio.gather(*writers)
                 await self._agree()
+                said = await self._bridges()
                 for router in self.routers.values():
                     await router.end(signal.SIGTERM)
                 await asyncio.to_thread(self._look_at_events)
+                if self.broken:
+                    self.broken += said
+            except TimeoutError:
+                self.broken += await self._bridges()
+                self.broken += await asyncio.to_thread(self.cluster.out_of_step)
+                raise
             finally:
                 for router in self.routers.values():
                     await router.end()
@@ -96,11 +107,20 @@ class ClusterHistory:
                 client.close()
         return {}
 
+    async def _bridges(self) -> list[str]:
+        """What each says about itself: whether a fault is theirs or the cluster's."""
+        found = []
+        for name in self.routers:
+            said = {key: value for key, value in (await self.params(name)).items() if key.startswith(BRIDGE)}
+            told = ", ".join(f"{key.removeprefix(BRIDGE)} {value}" for key, value in sorted(said.items()))
+            found.append(f"bridge of {name}: {told or 'no answer'}")
+        return found
+
     async def up(self) -> None:
         """Until all bridges are. Raises TimeoutError."""
         until_s = time.monotonic() + UP_S
         for name in self.routers:
-            while (await self.params(name)).get("/clasp-edge/bridges/site/state") != "up":
+            while (await self.params(name)).get(f"{BRIDGE}state") != "up":
                 if time.monotonic() > until_s:
                     raise TimeoutError(f"the bridge of {name} was not up within {UP_S:g} s")
                 await asyncio.sleep(0.1)
@@ -115,6 +135,7 @@ class ClusterHistory:
         number = 0
         try:
             while not self._over:
+                await self._may_write.wait()
                 number += 1
                 event = wire.Publish(f"/ev/{name}", wire.SignalType.EVENT, number)
                 said.append(-number)
@@ -167,14 +188,21 @@ class ClusterHistory:
             for name, client in clients.items():
                 client.send(wire.Set(f"/st/probe/{name}", self._probe, ttl=wire.Ttl(wire.TtlMode.NEVER)))
                 client.send(wire.Publish(f"/ev/probe/{name}", wire.SignalType.EVENT, self._probe))
-            async with asyncio.timeout(PEACE_S):
-                await asyncio.gather(*(self._hears(name, client) for name, client in clients.items()))
+            missing = {name: self._said_by_others(name) for name in clients}
+            try:
+                async with asyncio.timeout(PEACE_S):
+                    await asyncio.gather(*(self._hears(client, missing[name]) for name, client in clients.items()))
+            except TimeoutError:
+                self.broken += [f"{name} has not heard {', '.join(sorted(of))}" for name, of in missing.items() if of]
+                raise TimeoutError(f"what was said after a fault was not everywhere within {PEACE_S:g} s") from None
         finally:
             for client in clients.values():
                 client.close()
 
-    async def _hears(self, own: str, client: Client) -> None:
-        wanted = {f"/{kind}/probe/{name}" for name in self.routers for kind in ("st", "ev") if name != own}
+    def _said_by_others(self, own: str) -> set[str]:
+        return {f"/{kind}/probe/{name}" for name in self.routers for kind in ("st", "ev") if name != own}
+
+    async def _hears(self, client: Client, wanted: set[str]) -> None:
         while wanted:
             found = await client.answer(wire.Set, wire.Publish, within_s=PEACE_S)
             assert isinstance(found, wire.Set | wire.Publish)
@@ -182,12 +210,17 @@ class ClusterHistory:
                 wanted.discard(found.address)
 
     async def _caught_up(self) -> None:
-        """Until the node has the streams as the others have: to lose another one before that is to lose a majority."""
+        """Until the node has the streams as the others have: to lose another one before that is to lose a majority.
+        Nothing new is written meanwhile, else a busy cluster may never be found so."""
         until_s = time.monotonic() + PEACE_S
-        while not await asyncio.to_thread(self.cluster.in_step):
-            if time.monotonic() > until_s:
-                raise TimeoutError(f"the cluster was not in step within {PEACE_S:g} s")
-            await asyncio.sleep(0.1)
+        self._may_write.clear()
+        try:
+            while not await asyncio.to_thread(self.cluster.in_step):
+                if time.monotonic() > until_s:
+                    raise TimeoutError(f"the cluster was not in step within {PEACE_S:g} s")
+                await asyncio.sleep(0.1)
+        finally:
+            self._may_write.set()
 
     # ---- what must hold ----
 
@@ -198,7 +231,7 @@ class ClusterHistory:
             waiting = 0
             for name in self.routers:
                 params = await self.params(name)
-                waiting += int(str(params.get("/clasp-edge/bridges/site/queued", 1)))
+                waiting += int(str(params.get(f"{BRIDGE}queued", 1)))
                 states[name] = {address: value for address, value in params.items() if address.startswith("/st/")}
             differing = where_different(states)
             if (not differing and not waiting) or time.monotonic() > until_s:

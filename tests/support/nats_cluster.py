@@ -112,17 +112,24 @@ class NatsCluster:
 
     def in_step(self) -> bool:
         """Whether all nodes run and have what the leaders of their streams and consumers have."""
+        return not self.out_of_step()
+
+    def out_of_step(self) -> list[str]:
+        """What each node does not have, or has no leader for, as it says."""
+        found = []
         for node in self.nodes:
             accounts = node.jetstream().get("account_details")
             if not node.running or accounts is None:
-                return False
+                found.append(f"{node.name}: no answer")
+                continue
             for account in accounts:
                 for stream in account.get("stream_detail", ()):
-                    if not _in_step(stream, node) or not all(
-                        _in_step(one, node) for one in stream.get("consumer_detail") or ()
-                    ):
-                        return False
-        return True
+                    found += [
+                        f"{node.name}: {stream['name']} {group['name']}: {group.get('cluster')}"
+                        for group in (stream, *(stream.get("consumer_detail") or ()))
+                        if not _in_step(group, node)
+                    ]
+        return found
 
     def wait_for_leader(self) -> Node:
         """Raises TimeoutError."""
