@@ -214,13 +214,11 @@ class ClusterHistory:
         Nothing new is written meanwhile, else a busy cluster may never be found so."""
         until_s = time.monotonic() + PEACE_S
         self._may_write.clear()
-        try:
-            while not await asyncio.to_thread(self.cluster.in_step):
-                if time.monotonic() > until_s:
-                    raise TimeoutError(f"the cluster was not in step within {PEACE_S:g} s")
-                await asyncio.sleep(0.1)
-        finally:
-            self._may_write.set()
+        while not await asyncio.to_thread(self.cluster.in_step):
+            if time.monotonic() > until_s:
+                raise TimeoutError(f"the cluster was not in step within {PEACE_S:g} s")
+            await asyncio.sleep(0.1)
+        self._may_write.set()
 
     # ---- what must hold ----
 
