@@ -76,7 +76,6 @@ class Dialing:
         self._without_mqtt5: set[Broker] = set()  # they have said so
         self._guesses: dict[Broker, bool] = {}  # the version to try next, where one said nothing at all
         self._waits: set[Broker] = set()  # for the greeting of these
-        self._greeting = asyncio.Lock()
 
     async def first_of(
         self,
@@ -89,13 +88,14 @@ class Dialing:
         does."""
         waiting = list(brokers)
         running: dict[Task[Greeted], Broker] = {}
+        turn = asyncio.Lock()
         self._waits.clear()
         try:
             while waiting or running:
                 if waiting and not self._waits:
                     broker = waiting.pop(0)
                     trying(broker)
-                    running[self._loop.create_task(self._dial(broker, patience_s))] = broker
+                    running[self._loop.create_task(self._dial(broker, patience_s, turn))] = broker
                 done, _ = await asyncio.wait(
                     running, timeout=HEAD_START_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -105,8 +105,6 @@ class Dialing:
                     self._waits.discard(broker)
                     error = task.exception()
                     if error is None:
-                        if found is not None:
-                            found.connection.give_up("another broker has been chosen")
                         found = task.result()
                     elif isinstance(error, Failed):
                         failed(broker, str(error))
@@ -117,13 +115,14 @@ class Dialing:
             return None
         finally:
             for task in running:
-                task.cancel()
+                if not task.cancel() and task.exception() is None:
+                    task.result().connection.give_up("not wanted any more")
 
-    async def _dial(self, broker: Broker, patience_s: float) -> Greeted:
+    async def _dial(self, broker: Broker, patience_s: float, turn: asyncio.Lock) -> Greeted:
         while True:
             mqtt5 = self._guesses.pop(broker, broker not in self._without_mqtt5)
             try:
-                return await self._greeted(broker, mqtt5, patience_s)
+                return await self._greeted(broker, mqtt5, patience_s, turn)
             except Failed as error:
                 if error.other_version and mqtt5 and error.is_said:
                     self._without_mqtt5.add(broker)
@@ -132,16 +131,18 @@ class Dialing:
                     self._guesses[broker] = not mqtt5
                 raise
 
-    async def _greeted(self, broker: Broker, mqtt5: bool, patience_s: float) -> Greeted:
+    async def _greeted(self, broker: Broker, mqtt5: bool, patience_s: float, turn: asyncio.Lock) -> Greeted:
+        """`turn`: of those that are reached at the same time one is told CONNECT after the other, and none after one
+        that greets us, which keeps it: a session that nobody takes up would throw out another one, or be in its way."""
         connection = Connection(self._loop, mqtt5)
-        done = False
+        done = has_turn = False
         try:
             await self._open(broker, connection, patience_s)
             self._waits.add(broker)
+            has_turn = await turn.acquire()
             try:
-                async with self._greeting:  # one after the other, also of those that were reached at the same time
-                    connection.write(self._hello(mqtt5))
-                    connack = await self._connack(broker, connection, patience_s)
+                connection.write(self._hello(mqtt5))
+                connack = await self._connack(broker, connection, patience_s)
             except asyncio.CancelledError:
                 if not connection.ended.done():
                     raise
@@ -159,6 +160,8 @@ class Dialing:
         finally:
             if not done:
                 connection.give_up("not greeted")
+                if has_turn:
+                    turn.release()
 
     async def _connack(self, broker: Broker, connection: Connection, patience_s: float) -> Connack:
         is_only = len(self._config.brokers) == 1

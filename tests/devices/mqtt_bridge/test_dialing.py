@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -150,6 +150,76 @@ def test_one_broker_is_enough_where_the_others_refuse() -> None:
             assert tried.order == [dead, refuses, takes]
             assert [one for one, _ in tried.failures] == [dead, refuses]
             assert tried.failures[1][1] == "refused: Not authorized"
+
+    run(scenario)
+
+
+def test_of_brokers_that_are_reached_at_the_same_moment_one_is_told_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of a cluster would throw each other's session out; elsewhere one would stay that nobody takes up."""
+    said: dict[int, bytes] = {}
+    reached = 0
+    both = asyncio.Event()
+    opened = Dialing._open
+
+    async def open_together(self: Dialing, *arguments: Any) -> None:
+        nonlocal reached
+        await opened(self, *arguments)
+        reached += 1
+        if reached == 2:
+            both.set()
+        await both.wait()
+
+    def serve(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            number = listener.getsockname()[1]
+            said[number] = b""
+            with suppress(OSError):
+                while data := connection.recv(1000):
+                    said[number] += data
+                    connection.sendall(encode(Connack(), 5))
+
+    async def scenario() -> None:
+        listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        threads = [threading.Thread(target=serve, args=(listener,), daemon=True) for listener in listeners]
+        for thread in threads:
+            thread.start()
+        ports = [listener.getsockname()[1] for listener in listeners]
+        greeted = await Tried().first_of([parse_broker(f"mqtt://127.0.0.1:{port}") for port in ports])
+        assert greeted is not None
+        assert reached == 2
+        greeted.connection.give_up("enough")
+        for thread in threads:
+            await asyncio.to_thread(thread.join, 5.0)
+        assert [said[port][:1] for port in ports if said[port]] == [b"\x10"]
+        for listener in listeners:
+            listener.close()
+
+    monkeypatch.setattr(Dialing, "_open", open_together)
+    run(scenario)
+
+
+def test_a_broker_that_has_greeted_nobody_any_more_is_hung_up_on() -> None:
+    """The bridge is stopped in the moment in which a broker's greeting has been read."""
+
+    async def scenario() -> None:
+        over = threading.Event()
+        with broker(encode(Connack(), 5), over=over) as one:
+            loop = asyncio.get_running_loop()
+            dialing = Dialing(Bridge(brokers=(str(one),), map=()), "me", Clock(), loop, 1 << 20)
+            made: list[Greeted] = []
+            dial = dialing._dial
+
+            async def dial_and_stop(*arguments: Any) -> Greeted:
+                made.append(await dial(*arguments))
+                task.cancel()
+                return made[0]
+
+            dialing._dial = dial_and_stop  # type: ignore[method-assign]
+            task = loop.create_task(dialing.first_of([one], 5.0, lambda _: None, lambda *_: None))
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert made[0].connection.ended.done()
+            over.set()
 
     run(scenario)
 
