@@ -54,10 +54,11 @@ def test_who_writes_too_much_is_rationed_and_others_are_not() -> None:
                 return bool(journal(daemon)["rationed_records"])
 
             eventually(rationed)
+            lost = journal(daemon)["lost_records"]  # of the greedy one, where the disk is slow
             for number in range(20):
                 honest.send(wire.Publish(f"/honest/{number}", SignalType.EVENT, value=number))
             honest.sync()
-            assert journal(daemon)["lost_records"] == 0
+            assert journal(daemon)["lost_records"] == lost
         assert "of each client's records at most" in daemon.stderr
         wanted = [f"/honest/{number}" for number in range(20)]
         eventually(lambda: [one for one in logged(daemon) if one.startswith("/honest")] == wanted)

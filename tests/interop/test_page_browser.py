@@ -283,8 +283,12 @@ def test_clients_are_disconnected_and_what_comes_in_is_watched(browser: Browser,
     page.wait_for_selector("[role=region][aria-label='/osc monitor']", state="attached")
     writer = WsClient(faulty.ws_url)
     writer.hello("writer")
-    put(writer, "/osc/a/b", "<b>bold</b>")
-    page.wait_for_selector("td code:text-is('/osc/a/b')")
+
+    def watched() -> bool:
+        put(writer, "/osc/a/b", "<b>bold</b>")  # again: the region is there before the page has subscribed
+        return page.locator("td code:text-is('/osc/a/b')").count() > 0
+
+    eventually(watched)
     page.wait_for_selector("td code:has-text('<b>bold</b>')")
     shown.picture("monitor")
     page.fill("input[aria-label='filter /osc']", "nothing like it")

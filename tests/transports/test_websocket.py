@@ -178,8 +178,11 @@ def test_frames_right_behind_the_request(daemon: Daemon, raw_ws: RawFactory) -> 
     behind = frame(BINARY, wire.encode(wire.Hello(1, "eager"))) + frame(BINARY, PING_FRAME) * 1000
     raw = raw_ws(daemon.ws_address, after=behind)
     assert isinstance(raw.message(), wire.Welcome)
-    assert isinstance(raw.message(), wire.Snapshot)
-    assert [raw.message() for _ in range(1000)] == [wire.Pong()] * 1000
+    answers = [raw.message() for _ in range(1001)]
+    # The state is sent in parts beside what comes meanwhile: where the loop was late, an answer is before it.
+    state = [answer for answer in answers if isinstance(answer, wire.Snapshot)]
+    assert len(state) == 1
+    assert [answer for answer in answers if answer not in state] == [wire.Pong()] * 1000
 
 
 def test_a_request_that_comes_byte_by_byte(daemon: Daemon) -> None:
