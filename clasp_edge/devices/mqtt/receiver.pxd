@@ -4,6 +4,7 @@ from libc.stddef cimport size_t
 from clasp_edge.dataplane.token_bucket cimport TokenBucket
 from clasp_edge.devices.mqtt.context cimport MqttContext
 from clasp_edge.devices.mqtt.journaled cimport MqttJournaled
+from clasp_edge.devices.mqtt.packet_ids cimport PacketIds
 
 
 cdef class MqttReceiver(MqttJournaled):
@@ -18,9 +19,8 @@ cdef class MqttReceiver(MqttJournaled):
     cdef bint departed                  # the client is gone; what it sent before is still acted upon, nothing answered
     cdef TokenBucket bucket             # what it may publish
     cdef list topics                    # by alias: the address, the reason why messages to it are refused, or None
-    cdef uint8_t* unreleased            # bitmap of QoS 2 packet identifiers between PUBLISH and PUBREL
-    cdef readonly uint32_t unreleased_count
-    cdef bint restored                  # they are from an earlier life of the router
+    cdef PacketIds unreleased           # of QoS 2, between PUBLISH and PUBREL
+    cdef PacketIds from_before          # those of them that came on an earlier connection
     cdef size_t address_size            # of the message that is coming in, at context.address
 
     cdef size_t take_packets(self, const uint8_t* data, size_t filled, bint together) noexcept

@@ -8,7 +8,6 @@ ends the connection with its reason code (5.0, 4.13).
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcpy
 
 from clasp_edge.dataplane.account cimport ALIASES
@@ -21,6 +20,7 @@ from clasp_edge.dataplane.sink cimport NO_EXPIRY, Raw
 from clasp_edge.dataplane.token_bucket cimport owe, pay, refill, set_rate, take, used_s
 from clasp_edge.dataplane.verdict cimport ACCEPTED, AT_CAPACITY, BAD_ADDRESS, NO_SCOPE, TOO_LARGE
 from clasp_edge.dataplane.view cimport View
+from clasp_edge.devices.mqtt.packet_ids cimport add_id, copy_ids, drop_id, forget_ids, has_id
 from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
@@ -61,7 +61,6 @@ cdef enum:
 
 cdef enum:
     MOST_PINGS = 1000           # answered ahead of what was sent before them
-    BITMAP_BYTES = 8192         # a bit for each packet identifier
 
 cdef enum:
     LONGEST_TOPIC = 65535
@@ -105,7 +104,8 @@ cdef class MqttReceiver(MqttJournaled):
         self.receive_maximum = 65535
 
     def __dealloc__(self):
-        free(self.unreleased)
+        forget_ids(&self.unreleased)
+        forget_ids(&self.from_before)
 
     # ---- what the control plane implements ----
 
@@ -133,6 +133,7 @@ cdef class MqttReceiver(MqttJournaled):
     def accept_aliases(self, int count):
         """A new connection: forget the topic aliases of the last one; 1 to `count` may be used."""
         self.topics = [None] * (count + 1) if count else None
+        copy_ids(&self.from_before, &self.unreleased)
         self.stopped = False
         self.departed = False
         self.input_paused = False
@@ -315,14 +316,12 @@ cdef class MqttReceiver(MqttJournaled):
 
     cpdef take_acknowledgement(self, int type, int packet_id, int reason):
         """An acknowledgement that the codec has read, or one without properties."""
-        cdef uint8_t bit = <uint8_t>(1 << (packet_id & 7))
         if not 0 < packet_id <= PACKET_IDS:
             raise ValueError(f"{packet_id} is no packet identifier")
         if type != PUBREL:
             self.settle(type, <uint16_t>packet_id, reason)
-        elif self.unreleased != NULL and self.unreleased[packet_id >> 3] & bit:
-            self.unreleased[packet_id >> 3] &= ~bit
-            self.unreleased_count -= 1
+        elif drop_id(&self.unreleased, <uint16_t>packet_id):
+            drop_id(&self.from_before, <uint16_t>packet_id)
             if self.keeps:
                 self._answer_stored(PUBCOMP << 4, <uint16_t>packet_id, 0)
             else:
@@ -330,26 +329,25 @@ cdef class MqttReceiver(MqttJournaled):
         else:
             self._answer_id(PUBCOMP << 4, <uint16_t>packet_id, IDENTIFIER_NOT_FOUND)
 
+    @property
+    def unreleased_count(self):
+        """QoS 2 messages that came and were not released."""
+        return self.unreleased.count
+
     def unreleased_ids(self):
-        """Packet identifiers of QoS 2 messages that came and were not released, in order."""
-        if not self.unreleased_count:
+        """Their packet identifiers, in order."""
+        cdef int number
+        if not self.unreleased.count:
             return []
-        return [number for number in range(PACKET_IDS + 1) if self.unreleased[number >> 3] & (1 << (number & 7))]
+        return [number for number in range(PACKET_IDS + 1) if has_id(&self.unreleased, <uint16_t>number)]
 
     def restore_unreleased(self, list ids):
-        """Take them up after a restart: a message that is repeated (DUP) under one of them came before."""
-        if not ids:
-            return
-        if self.unreleased == NULL:
-            self.unreleased = <uint8_t*>calloc(1, BITMAP_BYTES)
-            if self.unreleased == NULL:
-                raise MemoryError
+        """Take them up after a restart."""
         for number in ids:
             if not 0 < number <= PACKET_IDS:
                 raise ValueError(f"{number} is no packet identifier")
-            self.unreleased[<int>number >> 3] |= 1 << (<int>number & 7)
-        self.unreleased_count = <uint32_t>len(set(ids))
-        self.restored = True
+            if not add_id(&self.unreleased, number):
+                raise MemoryError
 
     # ---- PUBLISH ----
 
@@ -361,7 +359,6 @@ cdef class MqttReceiver(MqttJournaled):
         cdef uint32_t expiry_s = NO_EXPIRY
         cdef uint16_t packet_id = 0
         cdef uint16_t alias = 0
-        cdef uint8_t bit = 0
         cdef int used, fault, reason
         if qos == 3 or (qos == 0 and first & 0x08):
             self._fault(MALFORMED_PACKET, "QoS 3, or DUP with QoS 0")
@@ -403,20 +400,14 @@ cdef class MqttReceiver(MqttJournaled):
         self.received += 1
         self.context.received += 1
         if qos == 2:
-            bit = <uint8_t>(1 << (packet_id & 7))
-            if self.unreleased == NULL:
-                self.unreleased = <uint8_t*>calloc(1, BITMAP_BYTES)
-                if self.unreleased == NULL:
-                    self._fault(QUOTA_EXCEEDED, "out of memory")
-                    return False
-            if self.restored and not first & 0x08 and self.unreleased[packet_id >> 3] & bit:
-                # The store was not told that the last message under this identifier is done with.
-                self.unreleased[packet_id >> 3] &= ~bit
-                self.unreleased_count -= 1
-            if self.unreleased[packet_id >> 3] & bit:
+            if drop_id(&self.from_before, packet_id) and not first & 0x08:
+                # Said for the first time (3.3.1.1), on another connection than what has the identifier: the client
+                # knows nothing of that any more, or the store was not told that it is done with.
+                drop_id(&self.unreleased, packet_id)
+            if has_id(&self.unreleased, packet_id):
                 self._accept(PUBREC << 4, packet_id, 0)         # it came before [MQTT-4.3.3-10]
                 return True
-            if self.unreleased_count >= self.receive_maximum:
+            if self.unreleased.count >= self.receive_maximum:
                 self._fault(RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages in flight than the receive maximum")
                 return False
         reason = fault
@@ -433,8 +424,9 @@ cdef class MqttReceiver(MqttJournaled):
         elif qos == 2:
             # 3.1.1 cannot refuse: the message is done with all the same [MQTT-3.3.5-2].
             if not reason or self.version != V5:
-                self.unreleased[packet_id >> 3] |= bit
-                self.unreleased_count += 1
+                if not add_id(&self.unreleased, packet_id):
+                    self._fault(QUOTA_EXCEEDED, "out of memory")
+                    return False
                 if self.keeps:
                     self.note(True)
             self._accept(PUBREC << 4, packet_id, reason)

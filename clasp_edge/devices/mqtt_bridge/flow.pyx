@@ -5,7 +5,6 @@ broker sends is foreign: it is read with a cursor, and what breaks a rule ends t
 nor addresses.
 """
 
-from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stddef cimport size_t
@@ -18,6 +17,7 @@ from clasp_edge.dataplane.mqtt_properties cimport read_properties
 from clasp_edge.dataplane.scan cimport utf8_valid
 from clasp_edge.dataplane.sink cimport NO_EXPIRY
 from clasp_edge.dataplane.view cimport View
+from clasp_edge.devices.mqtt.packet_ids cimport PacketIds, add_id, drop_id, fill_ids, forget_ids, has_id
 
 from collections import deque
 
@@ -40,7 +40,6 @@ cdef enum:
     CONTENT_TYPE = 0x03
     LONGEST_NUMBER = 19         # digits of a version
     PACKET_IDS = 65535
-    BITMAP_BYTES = 8192         # a bit for each packet identifier
     MOST_PACKET = 268435455     # the largest remaining length (1.5.5)
     MOST_VIAS = 256             # texts of daemons passed that are remembered as they were taken apart
     LONGEST_VIA = 1105          # of one that is remembered
@@ -97,7 +96,8 @@ cdef class Flow:
     cdef object unsent                  # records of an earlier connection that the broker's window has no room for yet
     cdef list out
     cdef readonly size_t waiting        # bytes in `out`
-    cdef bytearray unreleased           # identifiers of QoS 2 whose PUBREL is to come, a bit each; None: none so far
+    cdef PacketIds unreleased           # of QoS 2, whose PUBREL is to come
+    cdef PacketIds foreign              # which the broker may hold for a QoS 2 of an earlier life
     cdef dict vias
     cdef size_t max_packet
     cdef size_t skipping                # bytes of a message that is too large, to be read past
@@ -116,11 +116,15 @@ cdef class Flow:
         self.out = []
         self.vias = {}
 
+    def __dealloc__(self):
+        forget_ids(&self.unreleased)
+        forget_ids(&self.foreign)
+
     # ---- connections ----
 
-    def begin(self, bint mqtt5, bint resumed, size_t window):
+    def begin(self, bint mqtt5, bint resumed, size_t window, bint present=False):
         """A connection is there. `resumed`: the broker knows what was under way, `window` records of which go out
-        again at once, else it is forgotten."""
+        again at once, else it is forgotten. `present`: it has a session of ours all the same, of an earlier life."""
         self.version = V5 if mqtt5 else 4
         self.out.clear()
         self.waiting = 0
@@ -129,7 +133,10 @@ cdef class Flow:
         self.skipping = 0
         if not resumed:
             self.flying.clear()
-            self.unreleased = None
+            forget_ids(&self.unreleased)
+            forget_ids(&self.foreign)
+            if present and not fill_ids(&self.foreign):
+                raise MemoryError
             return
         self.unsent.extend(self.flying)
         while self.unsent and window:
@@ -154,7 +161,17 @@ cdef class Flow:
             return 0
         packet = PyBytes_FromStringAndSize(PyBytes_AS_STRING(packet), PyBytes_GET_SIZE(packet))
         (<uint8_t*>PyBytes_AS_STRING(packet))[0] |= DUP
+        if record.qos == 2:
+            self._make_own(id)
         return self._put(packet)
+
+    cdef int _make_own(self, uint16_t id) except -1:
+        """Have the broker let go of an identifier that it may hold for a message of an earlier life, before one goes
+        out under it: it would take that for the same message, or refuse it (5.0, 4.3.3). Again, as long as it has not
+        answered: rather is that message heard twice than this one never."""
+        if has_id(&self.foreign, id):
+            self._answer(PUBREL << 4 | 2, id)
+        return 0
 
     def take_output(self):
         """What is to be sent."""
@@ -230,6 +247,8 @@ cdef class Flow:
         if qos:
             record.packet = packet
             self.flying[id] = record
+            if qos == 2:
+                self._make_own(id)
         self._put(packet)
 
     # ---- what comes in ----
@@ -301,14 +320,10 @@ cdef class Flow:
 
     cdef bint _hold(self, uint16_t id) except -1:
         """Whether this identifier of QoS 2 is held already; it is until its PUBREL comes."""
-        cdef uint8_t* bits
-        cdef uint8_t bit = <uint8_t>(1 << (id & 7))
-        if self.unreleased is None:
-            self.unreleased = bytearray(BITMAP_BYTES)
-        bits = <uint8_t*>PyByteArray_AS_STRING(self.unreleased) + (id >> 3)
-        if bits[0] & bit:
+        if has_id(&self.unreleased, id):
             return True
-        bits[0] |= bit
+        if not add_id(&self.unreleased, id):
+            raise MemoryError
         return False
 
     cdef int _packet(self, int first, const uint8_t* body, size_t size) except -1:
@@ -335,8 +350,7 @@ cdef class Flow:
         if code != NULL:
             reason = code[0]
         if kind == PUBREL:
-            if self.unreleased is not None:
-                (<uint8_t*>PyByteArray_AS_STRING(self.unreleased))[id >> 3] &= <uint8_t>~(1 << (id & 7))
+            drop_id(&self.unreleased, id)
             return self._answer(PUBCOMP << 4, id)
         record = self.flying.get(id)
         if record is None:
@@ -345,6 +359,8 @@ cdef class Flow:
         qos = record.qos
         if (kind == PUBACK) != (qos == 1):
             raise MqttError(Reason.PROTOCOL_ERROR, "an acknowledgement of another quality of service")
+        if qos == 2 and drop_id(&self.foreign, id) and kind == PUBCOMP:
+            return 0                    # of what an earlier life had under way (`_make_own`)
         if kind == PUBREC and reason < FAILURE:
             record.packet = None
             return self._answer(PUBREL << 4 | 2, id)

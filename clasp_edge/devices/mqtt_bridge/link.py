@@ -241,7 +241,7 @@ class Link:
         self._connection = connection
         self._forget_asked()
         self._patience = Backoff(self._random)
-        self._flow.begin(connection.mqtt5, resumed, up.window)
+        self._flow.begin(connection.mqtt5, resumed, up.window, connack.session_present)
         self._watch = Watch(self._loop, connection, self.config.keep_alive_s, connack, self._probe_of(broker))
         try:
             connection.serve(self._flow, self._party.on_turn)

@@ -111,6 +111,47 @@ def test_what_was_under_way_goes_out_again_as_the_window_allows() -> None:
     assert (end.said(), end.flow.flying) == ([], {})
 
 
+@pytest.mark.parametrize("mqtt5", [True, False])
+def test_what_an_earlier_life_had_under_way_is_released_before_its_identifier_is_used(mqtt5: bool) -> None:
+    """The broker has a session of ours, and nobody here knows what it holds: it would take a message under such an
+    identifier for the old one, or refuse it."""
+    end = End(mqtt5=mqtt5)
+    end.flow.begin(mqtt5, False, 256, True)
+    once = end.say(1)
+    first, second, third = (end.say(2, b"%d" % number) for number in range(3))
+    released = PacketType.PUBREL
+    assert [(p.packet_id, getattr(p, "type", None)) for p in end.said()] == [
+        (1, None), (2, released), (2, None), (3, released), (3, None), (4, released), (4, None)
+    ]  # fmt: skip
+    end.hear(
+        Ack(type=PacketType.PUBACK, packet_id=1),
+        Ack(type=PacketType.PUBCOMP, packet_id=2, reason=0x92 if mqtt5 else 0),
+        Ack(type=PacketType.PUBREC, packet_id=3),  # of a broker that says nothing to what it does not know
+    )
+    assert end.done == [(once, 0)], "they have been published, and nothing else"
+    assert [(p.type, p.packet_id) for p in end.said()] == [(PacketType.PUBREL, 3)]
+    end.hear(Ack(type=PacketType.PUBCOMP, packet_id=3))
+    # A connection later what has not been answered is asked for again, and that alone.
+    end.flow.lost()
+    end.flow.begin(mqtt5, True, 256, True)
+    assert [(p.packet_id, getattr(p, "dup", None)) for p in end.said()] == [(2, True), (4, None), (4, True)]
+    end.hear(
+        Ack(type=PacketType.PUBREC, packet_id=2), Ack(type=PacketType.PUBCOMP, packet_id=2),
+        Ack(type=PacketType.PUBCOMP, packet_id=4),
+        Ack(type=PacketType.PUBREC, packet_id=4), Ack(type=PacketType.PUBCOMP, packet_id=4),
+    )  # fmt: skip
+    assert end.done == [(once, 0), (second, 0), (first, 0), (third, 0)]
+    for _ in range(65_532):
+        end.flow.free_id()
+    end.said()
+    end.say(2)
+    assert [p.packet_id for p in end.said()] == [2], "it is our own now"
+    # Nor does a broker hold anything that has no session.
+    end.flow.begin(mqtt5, False, 256, False)
+    end.say(2)
+    assert len(end.said()) == 1
+
+
 def test_a_packet_identifier_under_way_is_not_used_again() -> None:
     end = End()
     kept = end.say(1)

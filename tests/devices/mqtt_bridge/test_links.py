@@ -6,13 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
+from support import mqtt_packets as mqtt
 from support.bridged import Bridged, Map, Onlooker, bridge_config
 from support.certificates import Authority
 from support.live import eventually, of_type
 from support.load import Load
 from support.mosquitto import Mosquitto, free_port
 from support.mqtt_client import Broker, fresh
-from support.mqtt_packets import V311
+from support.mqtt_packets import V5, V311
 from support.old_broker import OldBroker
 
 from clasp_edge import wire
@@ -168,6 +169,26 @@ def test_an_event_that_is_too_large_holds_up_no_other() -> None:
             assert [heard.recv_until(wire.Publish).value for _ in range(2)] == [1, 2]
             assert time.monotonic() - began_s < HOLD_S / 2
             eventually(lambda: left.status("last_error") == "larger than the broker takes: ev/go")
+
+
+def test_what_an_earlier_life_left_half_said_swallows_nothing(broker: Mosquitto) -> None:
+    """Killed between PUBREC and PUBREL: the broker still holds the packet identifiers, and the router begins with the
+    first again."""
+    client = Broker(("127.0.0.1", broker.port)).client(V5, "edge", clean=False, props={"session_expiry_interval": 60})
+    for packet_id in range(1, 4):
+        client.send(mqtt.publish(V5, "cmd/a", b"1", qos=2, packet_id=packet_id))
+        client.expect_ack(mqtt.PUBREC, packet_id)
+    client.vanish()
+    out: Map = {"topic": "cmd/#", "address": "/cmd/**", "qos": 2, "policy": "log", "retain": False, "direction": "out"}
+    with (
+        Onlooker(broker.port, "cmd/#") as onlooker,
+        Bridged(bridge_config([broker.url], [out], client_id="edge")) as daemon,
+    ):
+        for _ in range(3):
+            daemon.put("/cmd/a", 1)
+        daemon.put("/cmd/a", 2)
+        eventually(lambda: b"2" in onlooker.payloads("cmd/a"))
+        assert onlooker.payloads("cmd/a") == [b"1"] * 6 + [b"2"]
 
 
 @pytest.mark.parametrize("extra", [["retain_available false"], ["max_inflight_messages 2"]])

@@ -91,6 +91,30 @@ def test_mqtt_4_3_3_10_publish_again_on_another_connection(broker: Broker, versi
     assert [found.payload for found in receiver.publishes()] == [b"once"]
 
 
+def test_mqtt_3_3_1_1_what_is_said_for_the_first_time_is_new(broker: Broker, version: int) -> None:
+    """A client that has lost its part of the session begins again with identifiers that the other part still holds:
+    what comes without DUP on another connection is none of what came before. Within a connection [MQTT-4.3.3-10]."""
+    topic = fresh()
+    receiver = broker.client(version)
+    receiver.subscribe(topic)
+    sleeper = Sleeper(broker, version)
+    sender = sleeper.wake()
+    for packet_id in (1, 2):
+        sender.send(mqtt.publish(version, topic, b"before", qos=2, packet_id=packet_id))
+        sender.expect_ack(mqtt.PUBREC, packet_id)
+    sender.vanish()
+    sender = sleeper.wake()
+    assert sender.connack.session_present
+    for payload, packet_id, dup in ((b"before", 2, True), (b"new", 1, False), (b"new", 1, False), (b"new", 1, True)):
+        sender.send(mqtt.publish(version, topic, payload, qos=2, packet_id=packet_id, dup=dup))
+        assert sender.expect_ack(mqtt.PUBREC, packet_id).reason in (0, 0x10)
+    for packet_id in (1, 2):
+        sender.send(mqtt.ack(mqtt.PUBREL, packet_id))
+        assert sender.expect_ack(mqtt.PUBCOMP, packet_id).reason == 0
+    sender.publish(topic, b"next", qos=2, packet_id=1)
+    assert [found.payload for found in receiver.publishes()] == [b"before", b"before", b"new", b"next"]
+
+
 def test_mqtt_4_3_3_12_same_identifier_after_pubcomp(broker: Broker, version: int) -> None:
     topic = fresh()
     receiver, sender = broker.client(version), broker.client(version)
