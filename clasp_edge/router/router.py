@@ -333,10 +333,10 @@ class Router:
             account.limit = identity.quota.kept_kib << 10
         return account
 
-    def charge_subscription(self, holding: Holding, pattern: Pattern, replaces: bool = False) -> str | None:
-        """Take a subscription's memory from its owner's account (give it back with `release_subscription`). Why it
-        cannot be had, where it cannot; None if it can. `replaces`: it takes the place of another one."""
-        full = self.no_room_for_subscription(replaces)
+    def charge_subscription(self, holding: Holding, pattern: Pattern) -> str | None:
+        """Take a further subscription's memory from its owner's account (give it back with `release_subscription`). Why
+        it cannot be had, where it cannot; None if it can."""
+        full = self.no_room_for_subscription()
         if full is None and not holding.charge(subscription_bytes(pattern), Charge.SUBSCRIPTIONS):
             full = self.memory_full()
         return full

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane import Plane, Subscription
+from clasp_edge.dataplane.account import Charge
 from clasp_edge.dataplane.ring import RingSearch
+from clasp_edge.dataplane.trie import subscription_bytes
 from clasp_edge.router.long_message import carry_out_in_turn
 from clasp_edge.router.quota import no_subscription
 from clasp_edge.router.snapshot import snapshot_job
@@ -43,31 +45,21 @@ and scopes half of one."""
 
 def handle_subscribe(session: Session, message: Subscribe, envelope: Envelope) -> None:
     """Add or replace a subscription; answer with SNAPSHOTs of what matches, if anything does. No ACK."""
-    limits = session.router.config.limits
-    if message.id not in session.subscriptions:
-        limit = limits.max_subscriptions_per_session
-        if limit and len(session.subscriptions) >= limit:
-            session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached (max {limit})", message.pattern[:256])
-            return
-        full = no_subscription(session.router.places, session.identity)
-        if full is not None:
-            session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached ({full})", message.pattern[:256])
-            return
     try:
         pattern = Pattern(message.pattern.encode())
     except PatternError as error:
         session.error(ErrorCode.PATTERN_ERROR, str(error), message.pattern[:256])
         return
-    costly = _too_costly(session, message, pattern)
-    if costly is not None:
-        session.error(ErrorCode.RATE_LIMITED, costly, message.pattern[:256])
+    full = _full(session, message, pattern)
+    if full is not None:
+        session.error(ErrorCode.RATE_LIMITED, full, message.pattern[:256])
         return
     if session.scopes is not None and not session.scopes.covers("read", pattern):
         session.error(ErrorCode.FORBIDDEN, "Insufficient scope for subscription", message.pattern)
         return
-    full = session.router.charge_subscription(session.holding, pattern, message.id in session.subscriptions)
-    if full is not None:
-        session.error(ErrorCode.RATE_LIMITED, f"Subscription limit reached ({full})", message.pattern[:256])
+    if not session.holding.charge(subscription_bytes(pattern), Charge.SUBSCRIPTIONS):
+        text = f"Subscription limit reached ({session.router.memory_full()})"
+        session.error(ErrorCode.RATE_LIMITED, text, message.pattern[:256])
         return
     mask = types_to_mask(message.types) & ALL_TYPES or ALL_TYPES
     history = message.options.history if message.options is not None else None
@@ -100,17 +92,26 @@ def _subscribe_with_history(
                 break
             more_came = True
             yield
-    costly = _too_costly(session, message, pattern)
-    if costly is not None:  # others have subscribed meanwhile
+    full = _full(session, message, pattern)
+    if full is not None:  # others have subscribed meanwhile
         session.router.release_subscription(session.holding, pattern)
-        session.error(ErrorCode.RATE_LIMITED, costly, message.pattern[:256])
+        session.error(ErrorCode.RATE_LIMITED, full, message.pattern[:256])
         return
     add_subscription(session, message, pattern, mask)
     session.start_job(snapshot_job(session, pattern))
 
 
-def _too_costly(session: Session, message: Subscribe, pattern: Pattern) -> str | None:
-    """Why no pattern like this can be had, beside the session's and all others'; None if it can."""
+def _full(session: Session, message: Subscribe, pattern: Pattern) -> str | None:
+    """Why no subscription like this can be had beside the session's own, those of its token, and all others'; None if it
+    can. What memory it takes is another matter."""
+    replaces = message.id in session.subscriptions
+    if not replaces:
+        limit = session.router.config.limits.max_subscriptions_per_session
+        if limit and len(session.subscriptions) >= limit:
+            return f"Subscription limit reached (max {limit})"
+        full = no_subscription(session.router.places, session.identity)
+        if full is not None:
+            return f"Subscription limit reached ({full})"
     if pattern.partial and _partial_patterns(session, message.id) >= MAX_PARTIAL_PATTERNS:
         return f"Subscription limit reached (max {MAX_PARTIAL_PATTERNS} with a wildcard inside a segment)"
     if pattern.cost and (
@@ -118,7 +119,8 @@ def _too_costly(session: Session, message: Subscribe, pattern: Pattern) -> str |
         or session.router.plane.trie.partial_cost + pattern.cost > MAX_PARTIAL_COST_OF_ALL
     ):
         return "Subscription limit reached (patterns with a wildcard inside a segment take too much to match)"
-    return None
+    full = session.router.no_room_for_subscription(replaces)
+    return None if full is None else f"Subscription limit reached ({full})"
 
 
 def _partial_patterns(session: Session, besides: int) -> int:

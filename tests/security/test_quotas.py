@@ -19,6 +19,7 @@ from support.mqtt_packets import V5
 from clasp_edge import wire
 from clasp_edge.quota import Quota
 from clasp_edge.security.token_file import TokenFile, TokenFileError, read_quota
+from clasp_edge.wire import SignalType
 
 CONFIG = """
 [security]
@@ -161,6 +162,38 @@ def test_subscriptions_of_all_bearers_count_together(daemon: Daemon) -> None:
     assert two.subscribe("a").codes == [0]  # in the place of one that is there
     one.close()
     mqtt.leave()
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [("", "quota of the token, 3"), ("limits.max_subscriptions", "max 3 of all clients together")],
+    ids=["of the token", "of all"],
+)
+def test_what_is_searched_for_in_history_first_counts_too(limit: str, said: str) -> None:
+    """Who asks for history is subscribed when it has been searched: others may have been faster."""
+    sets = {"limits.messages_per_second": 0, **({limit: 3} if limit else {})}
+    token = "admin-token-of-the-test" if limit else "deaf-token-of-the-test"
+    with Daemon(config=CONFIG, sets=sets) as daemon:
+        writer = admitted(daemon, "admin-token-of-the-test")
+        for number in range(25_000):
+            writer.send(wire.Publish(f"/{number}", SignalType.EVENT, value=None), wire.Qos.FIRE)
+        writer.sync()
+        bearers = [admitted(daemon, token) for _ in range(3)]
+        bearers[0].send(wire.Subscribe(1, "/a"))
+        bearers[0].sync()
+        for bearer in bearers:
+            bearer.send(wire.Subscribe(2, "/24999", (), wire.SubscribeOptions(history=1)))
+        answers = [message for bearer in bearers for message in bearer.sync()]
+        refused = [message.message for message in answers if isinstance(message, wire.Error)]
+        assert len(refused) == 1
+        assert said in refused[0]
+        # Two have it, besides the one that had been there.
+        writer.send(wire.Publish("/24999", SignalType.EVENT, value="live"))
+        writer.sync()
+        heard = [message for bearer in bearers for message in bearer.sync() if isinstance(message, wire.Publish)]
+        assert [message.value for message in heard] == ["live"] * 2
+        for client in (*bearers, writer):
+            client.close()
 
 
 def test_bytes_are_limited_and_not_only_messages(daemon: Daemon) -> None:
