@@ -15,9 +15,12 @@ FORM = 1
 _PLACE = struct.Struct("<BBQQQHH")
 _ENTRY = struct.Struct("<QBBB")
 _ID = struct.Struct("<H")
-_BEHIND = 1
+_BEHIND, _BITMAP = 1, 2  # flags of a place
 
 MOST_IN_FLIGHT = 0xFFFF
+
+BITMAP_BYTES = 8192
+"""A bit for each packet identifier: the shorter form of many, written with every commit while they are under way."""
 
 
 class BadRecord(Exception):
@@ -107,23 +110,34 @@ def decode_session(data: bytes) -> SessionRecord:
 def encode_place(place: Place) -> bytes:
     """The bytes that `decode_place` reads."""
     entries = place.entries[:MOST_IN_FLIGHT]
-    head = _PLACE.pack(
-        FORM, _BEHIND if place.behind else 0, place.first, place.next, place.place, len(entries), len(place.unreleased)
-    )
-    return b"".join((head, *(_ENTRY.pack(*entry) for entry in entries), *map(_ID.pack, place.unreleased)))
+    count = len(place.unreleased)
+    flags = _BEHIND if place.behind else 0
+    if count * _ID.size > BITMAP_BYTES:
+        flags |= _BITMAP
+        bits = bytearray(BITMAP_BYTES)
+        for number in place.unreleased:
+            bits[number >> 3] |= 1 << (number & 7)
+        ids = bytes(bits)
+    else:
+        ids = b"".join(map(_ID.pack, place.unreleased))
+    head = _PLACE.pack(FORM, flags, place.first, place.next, place.place, len(entries), count)
+    return b"".join((head, *(_ENTRY.pack(*entry) for entry in entries), ids))
 
 
 def decode_place(data: bytes) -> Place:
     """Raises BadRecord."""
     if len(data) < _PLACE.size:
         raise BadRecord(f"{len(data)} bytes")
-    form, flags, first, following, place, entries, ids = _PLACE.unpack_from(data)
+    form, flags, first, following, place, entries, count = _PLACE.unpack_from(data)
     ids_at = _PLACE.size + entries * _ENTRY.size
-    if form != FORM or len(data) != ids_at + ids * _ID.size:
+    ids_size = BITMAP_BYTES if flags & _BITMAP else count * _ID.size
+    if form != FORM or len(data) != ids_at + ids_size:
         raise BadRecord(f"{len(data)} bytes of form {form}")
+    ids = data[ids_at:]
     return Place(
         first, following, place, bool(flags & _BEHIND),
         [Entry(logged, state, qos, bool(retain))
          for logged, state, qos, retain in _ENTRY.iter_unpack(data[_PLACE.size : ids_at])],
-        [number for (number,) in _ID.iter_unpack(data[ids_at:])],
+        [at for at in range(8 * BITMAP_BYTES) if ids[at >> 3] & 1 << (at & 7)] if flags & _BITMAP
+        else [number for (number,) in _ID.iter_unpack(ids)],
     )  # fmt: skip

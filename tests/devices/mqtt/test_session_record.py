@@ -46,6 +46,16 @@ def test_a_place_reads_back(place: Place) -> None:
     assert decode_place(encode_place(place)) == place
 
 
+@pytest.mark.parametrize("count", [4096, 4097, 65535])
+def test_many_unreleased_identifiers_take_eight_kib_at_most(count: int) -> None:
+    place = Place(1, 2, 3, False, [Entry(9, 1, 2, True)], list(range(65536 - count, 65536)))
+    data = encode_place(place)
+    assert decode_place(data) == place
+    assert len(data) < 8192 + 100
+    with pytest.raises(BadRecord):
+        decode_place(data[:-1])
+
+
 @given(SESSIONS)
 def test_a_session_reads_back(record: SessionRecord) -> None:
     assert decode_session(encode_session(record)) == record

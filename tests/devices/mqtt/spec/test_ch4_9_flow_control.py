@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support import mqtt_packets as mqtt
 from support.mqtt_client import Broker, fresh
-from support.mqtt_packets import V5, Ack, Publish
+from support.mqtt_packets import V5, V311, Ack, Publish
 
 
 @pytest.mark.parametrize("qos", [1, 2])
@@ -70,6 +70,19 @@ def test_mqtt_3_3_4_7_receive_maximum_of_the_server(broker: Broker) -> None:
         client.expect_ack(mqtt.PUBREC, number + 1)
     client.send(mqtt.publish(V5, topic, b"x", qos=2, packet_id=most + 1))
     client.expect_closed(0x93)
+
+
+def test_before_5_nobody_can_be_told_of_a_receive_maximum(broker: Broker) -> None:
+    """MQTT.js writes whatever it is given at once; it would come back with the same, and be closed again."""
+    most = broker.client(V5).connack.properties.get("receive_maximum", 1000)
+    client, topic = broker.client(V311), fresh()
+    numbers = range(1, min(most + 100, 65536))
+    client.send(*(mqtt.publish(V311, topic, b"x", qos=2, packet_id=number) for number in numbers))
+    for number in numbers:
+        client.expect_ack(mqtt.PUBREC, number)
+    client.send(*(mqtt.ack(mqtt.PUBREL, number) for number in numbers))
+    for number in numbers:
+        client.expect_ack(mqtt.PUBCOMP, number)
 
 
 def test_mqtt_3_1_2_24_maximum_packet_size_of_the_client(broker: Broker) -> None:
