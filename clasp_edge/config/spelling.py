@@ -1,8 +1,8 @@
 """Patterns as other systems write them: `/show/#` of MQTT, `{a,b}` of OSC and shells, `**` inside a segment.
 
 Here they would be taken literally and match nothing, which nobody notices before the show. So they are refused wherever
-a person writes a pattern: in the configuration, in scopes and on the command line. What clients send over the network
-is not looked at here: there the protocol's rules hold (wire.md 4).
+a person writes a pattern: in the configuration, in scopes, on the command line, and in an OSC device that subscribes.
+What clients send over the network is not looked at here: there the protocol's rules hold (wire.md 4).
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
     /clasp/subscribe    ,s[i[i]]   pattern, seconds, port    the current values, then every change
     /clasp/renew        ,s[i[i]]   pattern, seconds, port    longer, without the current values
-    /clasp/unsubscribe  [,s]       pattern                   no more of it; without a pattern, of anything
+    /clasp/unsubscribe  [,s[i[i]]] pattern, anything, port   no more of it; without a pattern, of anything
 
-Answers are `/clasp/subscribed ,si pattern seconds`, `/clasp/unsubscribed ,s pattern` and `/clasp/error ,ss address
-reason`. A pattern is CLASP's (`*` one segment, `**` any number) below the OSC namespace. Values go to where the message
-came from, or to the port it names there.
+Numbers may be of any type, for programs that know floats only. Answers are `/clasp/subscribed ,si pattern seconds`,
+`/clasp/unsubscribed ,s pattern` and `/clasp/error ,ss address reason`. A pattern is CLASP's (`*` one segment, `**` any
+number) below the OSC namespace. Values go to where the message came from, or to the port it names there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from functools import partial
 import msgspec
 
 from clasp_edge.callbacks import call_each
+from clasp_edge.config.spelling import foreign_spelling
 from clasp_edge.dataplane.account import Account, Holding
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.encode import Encoder
@@ -49,6 +50,8 @@ renew before they are sent everything."""
 LOOK_PERIOD_S = 1.0
 LOOKED_AT_ONCE = 8
 """Of those whose time may be over, before others get their turn: two milliseconds if it is, among many senders."""
+
+WHICH_PORT = "the third argument is the port where the values"
 
 COST = 10
 """What a control message takes of a source's rate: it makes the router sort its subscriptions anew."""
@@ -165,10 +168,8 @@ class Subscribers:
                 self._unsubscribe(source, arguments)
         except (ControlError, PatternError) as error:
             self._complain(source, f"{address.decode()} refused: {error}")
-            ports = {0}
-            if len(arguments) > 2 and type(arguments[2]) is int and 0 < arguments[2] < 65536:
-                ports.add(arguments[2])  # where somebody listens, perhaps unlike at the port it sends from
-            for port in ports:
+            # At the port it names somebody listens, perhaps unlike at the one it sends from.
+            for port in {0, _port(arguments) or 0}:
                 self._refuse(source, port, address.decode(), str(error))
 
     def _refuse(self, source: Source, port: int, about: str, reason: str) -> None:
@@ -326,14 +327,24 @@ class Subscribers:
         text = arguments[0] if arguments else None
         if text is not None and not isinstance(text, str):
             raise ControlError("the pattern to unsubscribe is a string")
-        found = [lease for lease in self._leases.values() if lease.target is source.party]
+        port = _port(arguments)
+        if port is None:
+            raise ControlError(f"{WHICH_PORT} went")
+        here = [lease for lease in self._leases.values() if lease.key[0] == source.host]
+        if port:
+            found = [lease for lease in here if lease.key[1] == port]
+        else:
+            found = [lease for lease in self._leases.values() if lease.target is source.party]
+            if not found and any(text is None or text in lease.expires_s for lease in here):
+                # Each message of some tools comes from a port of its own: it would be told of an end that is none.
+                raise ControlError(f"nothing is subscribed from this port; {WHICH_PORT} go")
         for lease in found:
             for pattern in [text] if text is not None else list(lease.expires_s):
                 self._unsubscribe_one(lease, pattern)
             if not lease.expires_s:
                 self._drop(lease)
         self.changed()
-        self._answer(self._link_to(source, 0), b"/clasp/unsubscribed", (text or "",))
+        self._answer(self._link_to(source, port), b"/clasp/unsubscribed", (text or "",))
 
     def _answer(self, link: Link, address: bytes, arguments: tuple[Value, ...]) -> None:
         link.send(self._encoder.arguments(address, arguments))
@@ -398,15 +409,26 @@ def address_text(host: str, port: int) -> str:
 
 def _subscription(arguments: list[Value]) -> tuple[str, int, int]:
     """Pattern, seconds, port (0: the sender's). Raises ControlError."""
-    text, seconds, port = [*arguments, *(None, None, None)[len(arguments) :]][:3] if arguments else (None, None, None)
+    text, seconds = [*arguments[:2], None, None][:2]
     if not isinstance(text, str) or not text.startswith("/"):
         raise ControlError('the first argument is a pattern, for example "/fader/**"')
+    if (foreign := foreign_spelling(text)) is not None:
+        raise ControlError(foreign)
     if seconds is None:
         seconds = DEFAULT_LEASE_S
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1 <= seconds <= MAX_LEASE_S:
         raise ControlError(f"the second argument is a number of seconds from 1 to {MAX_LEASE_S}")
+    port = _port(arguments)
     if port is None:
-        port = 0
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
-        raise ControlError("the third argument is the port where the values are to go")
+        raise ControlError(f"{WHICH_PORT} are to go")
     return text, int(seconds), port
+
+
+def _port(arguments: list[Value]) -> int | None:
+    """The port that a control message names, 0 where it names none; None for what is no port."""
+    port = arguments[2] if len(arguments) > 2 else None
+    if port is None:
+        return 0
+    if isinstance(port, bool) or not isinstance(port, (int, float)) or not 0 <= port <= 65535 or port != int(port):
+        return None
+    return int(port)
