@@ -102,8 +102,8 @@ def _subscribe_with_history(
 
 
 def _full(session: Session, message: Subscribe, pattern: Pattern) -> str | None:
-    """Why no subscription like this can be had beside the session's own, those of its token, and all others'; None if it
-    can. What memory it takes is another matter."""
+    """Why no subscription like this can be had beside the session's own, those of its token, and all others'; None if
+    it can. What memory it takes is another matter."""
     replaces = message.id in session.subscriptions
     if not replaces:
         limit = session.router.config.limits.max_subscriptions_per_session
