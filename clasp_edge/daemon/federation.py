@@ -54,6 +54,7 @@ SERVING = (
     "shared.sender",
     "downstream.downlink",
     "downstream.log_pass",
+    "shared.pair_places",
     "shared.pair",
     "downstream.pair_link",
     "downstream.peer_cursors",
@@ -93,6 +94,7 @@ class FederationPart(Part):
         # At each start, also where no other router comes: what is logged now may be told to one later.
         self._runs = begin_run(journal)
         self._start_hlc = router.plane.hlc
+        self._log_began_at = journal.last_sequence if journal is not None else 0
         self._common: tuple[Identity, Seen, DedupRecovery] | None = None
         self._handlers: PeerHandlers | None = None
         self._uplinks: Uplinks | None = None
@@ -111,6 +113,7 @@ class FederationPart(Part):
 
     def _begin_pair(self) -> None:
         from clasp_edge.federation.shared.pair import Pair
+        from clasp_edge.federation.shared.pair_places import PairPlaces
 
         journal = self._journal
         if journal is None:
@@ -120,8 +123,8 @@ class FederationPart(Part):
         self._pair = Pair(
             self._config.federation.pair, strict=journal.mode == "strict", router_id=identity.router_id,
             data_dir=self._config.data_dir, stores=lambda: journal.state == "ok",
-            log_end=lambda: journal.last_sequence, plane=self._router.plane,
-            loop=self._router.loop, clock=self._router.clock,
+            log_end=lambda: journal.last_sequence, places=PairPlaces(journal, identity, self._log_began_at),
+            plane=self._router.plane, loop=self._router.loop, clock=self._router.clock,
         )  # fmt: skip
         journal.guard_by(self._pair)
 

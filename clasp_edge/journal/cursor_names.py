@@ -17,6 +17,10 @@ HEARD = "heard:"
 PEER = "peer:"
 """The place of a router that dials in, by its link and id (`places`)."""
 
+THERE = "there:"
+"""How far the log of the other router of a pair is here, by the id of its run that has said so, and beyond all records'
+numbers."""
+
 RUN = "run:"
 """The id of one of this router's runs, by the run's number, in the place of a record's number."""
 

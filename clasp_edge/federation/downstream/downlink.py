@@ -92,13 +92,16 @@ class Downlink(PeerSender):
     # ---- life ----
 
     def follow(
-        self, table: Mapping[str, str], journal: Log, log_pass: LogPass, place: str, *, begins_at: int, restarted: bool
+        self, table: Mapping[str, str], journal: Log, log_pass: LogPass, place: str, *, begins_at: int, restarted: bool,
+        all_again: bool = False,
     ) -> None:  # fmt: skip
         """From the next `carry` on, let nothing under policy `log` be missed. `place`: the cursor's name in the log,
-        which is put to `begins_at` if it is new. `restarted`: what has come from there may not be there any more."""
+        which is put to `begins_at` if it is new. `restarted`: what has come from there may not be there any more;
+        `all_again`: nor what was first said there."""
         self._log_pass = log_pass
         self._table, self._journal, self._place, self._begins_at = table, journal, place, begins_at
-        self.retells_up_to = journal.last_sequence if restarted else 0
+        self.retells_up_to = journal.last_sequence if restarted or all_again else 0
+        self.retells_all = all_again
         journal.log_whole_messages(place, True)
 
     def carry(self, declared: Namespaces, router_id: str, owned: Namespaces) -> Iterator[None]:

@@ -6,6 +6,7 @@ The pair itself is `shared.pair`; this is its way through sessions.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from clasp_edge.federation.shared.extensions import stored_frame
@@ -35,7 +36,9 @@ class DownPairLink:
 
     dialled = False
 
-    def __init__(self, session: Session, downlink: Downlink) -> None:
+    def __init__(self, session: Session, downlink: Downlink, told: Mapping[str, int]) -> None:
+        self.told = told
+        """What its PEER says."""
         self._session = session
         self._downlink = downlink
 
@@ -77,12 +80,14 @@ def pair_objection(pair: Pair, session: Session, router_id: str, message: Federa
     return objection
 
 
-def join_pair(pair: Pair, session: Session, downlink: Downlink, router_id: str, flags: int) -> DownPairLink:
+def join_pair(
+    pair: Pair, session: Session, downlink: Downlink, router_id: str, told: Mapping[str, int]
+) -> DownPairLink:
     """The other router is here, to which there is no objection."""
     pair.take(router_id)
-    downlink.pair_policies = PairPolicies(PATTERNS, whole=pair.carries_whole(flags))
+    downlink.pair_policies = PairPolicies(PATTERNS, whole=pair.carries_whole(told.get("pair", 0)))
     downlink.on_moved = pair.moved
-    return DownPairLink(session, downlink)
+    return DownPairLink(session, downlink, told)
 
 
 class BoxConfirmations:

@@ -51,6 +51,7 @@ from clasp_edge.federation.shared.namespace import (
     read_in_parts,
 )
 from clasp_edge.federation.shared.pair import Pair
+from clasp_edge.federation.shared.pair_places import says_place
 from clasp_edge.federation.shared.status import PEERS, Params
 from clasp_edge.router.link import CloseCode
 from clasp_edge.router.long_message import carry_out
@@ -153,7 +154,7 @@ class Peers:
         session.paced = True
         session.on_held = Held(session, peer.router_id, self._router.clock)
         if self._pair is not None and pair_flags:
-            peer.pair = join_pair(self._pair, session, peer.downlink, router_id, pair_flags)
+            peer.pair = join_pair(self._pair, session, peer.downlink, router_id, message.revisions)
         elif self._pair is not None and self._journal is not None:
             peer.confirmations = BoxConfirmations(self._pair, self._journal, session)
         # A pair passes on what others were allowed to say.
@@ -175,6 +176,7 @@ class Peers:
                 versions=session.versioned, time_us=plane.now_hlc if knows_time else 0, timeline=plane.timeline,
                 mqtt=session.details is not None, boxes=True, heard=self._seen.heard_of(router_id),
                 pair=self._pair.flags if self._pair is not None and pair_flags else 0,
+                places=self._pair.places.kept() if self._pair is not None else None,
             )
         )  # fmt: skip
         if self._pair is not None and peer.pair is not None:
@@ -389,6 +391,10 @@ class Peers:
             if self._pair is not None and message.origin and message.origin == self._pair.other:
                 # What it has heard there need not be told again, however long ago it was here.
                 self._places.go_on(place, begins_at)
+            all_again = False
+            if self._pair is not None and peer.pair is not None and says_place(peer.pair.told):
+                all_again = True
+                journal.set_cursor(place, self._pair.places.begins_at(peer.pair.told, place, peer.router_id))
             if self._log_pass is None:
                 plane = self._router.plane
                 self._log_pass = LogPass(
@@ -396,7 +402,8 @@ class Peers:
                     lambda: plane.trie.generation, self.identity.route_of, self._turns.later_s,
                 )  # fmt: skip
             peer.downlink.follow(
-                table, journal, self._log_pass, place, begins_at=begins_at, restarted=restarted
+                table, journal, self._log_pass, place, begins_at=begins_at, restarted=restarted,
+                all_again=all_again,
             )  # fmt: skip
 
     def owned_by_others(self, session: Session) -> Iterator[Pattern]:

@@ -32,7 +32,8 @@ end is a clasp-edge too. Builds and reads them; knows no session.
 - MQTT, where both know versions and it (PEER's `mqtt`): what MQTT clients are told of the SET or PUBLISH that follows
   (dataplane/mqtt_details.pyx). No message of the codec: it carries bytes.
 - PAIR, between the two hubs of a pair: `told` 1, that all that waited for the other one is there; `stores`, whether the
-  journal here is written.
+  journal here is written; `log` and `run`, how far the other one has the log of ours (`pair_places`). In PEER of a pair
+  they are what the router has kept of the other one's.
 - BOX, to a hub whose PEER says `boxes`: how the box is (`box_report`).
 - LIFETIMES, before a SNAPSHOT that answers RequestSync: `revisions` are the ttl words (wire.md 2.3, SET) that give its
   params the life they have there.
@@ -78,6 +79,7 @@ def peer_frame(
     router_id: str, instance: int, owns: Sequence[str], *, strict: bool = False, keeps: bool = False, link: int = 0,
     versions: bool = False, time_us: int = 0, timeline: int = 0, recalls: bool = False, mqtt: bool = False,
     boxes: bool = False, heard: Mapping[int, int] | None = None, pair: int = 0, served: bool = False,
+    places: Mapping[str, int] | None = None,
 ) -> bytes:  # fmt: skip
     """PEER."""
     flags = (
@@ -91,6 +93,7 @@ def peer_frame(
         told["link"] = link
     if pair:
         told["pair"] = pair
+        told |= places or {}
     for epoch, number in (heard or {}).items():
         told[f"{_HEARD}{epoch:x}"] = number
     return encode(FederationSync(FederationOp.PEER, tuple(owns), told, instance, router_id))

@@ -51,6 +51,10 @@ class Identity:
                 return heard[self._runs[run]]
         return None
 
+    def has_run(self, epoch: int) -> bool:
+        """Whether this is the id of a run of this router that its log knows."""
+        return epoch in self._runs.values()
+
     def is_own(self, origin: str, epoch: int) -> bool:
         """Whether something that other routers pass on was first written here: by this router, and not by a copy of it,
         nor by what it was before its data directory was put back."""

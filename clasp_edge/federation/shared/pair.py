@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clasp_edge.callbacks import call_each
 from clasp_edge.config import model
 from clasp_edge.federation.shared.identity import keep_id, kept_id
+from clasp_edge.federation.shared.pair_places import PairPlaces
 from clasp_edge.federation.shared.status import Params
 from clasp_edge.journal.cursor_names import PEER, UPLINK
 from clasp_edge.journal.followed_log import Log
@@ -36,6 +37,8 @@ TAKES_PART, STRICT, WAITS, DIALS = 1, 2, 4, 8
 """In PEER's `pair`: it is one of a pair; its journal is strict; alone it waits; it has a url to dial."""
 
 TICK_S = 0.1
+TELL_PLACE_TICKS = 10
+"""As much as is said in this time may be told again after the loss of a link."""
 
 RESUME_S = 2.0
 """Without a link for so long, the router that leaves dialling to the other one dials again."""
@@ -86,6 +89,7 @@ class _Progress:
         self.stores = True
         self.stored_said = True
         self.asked_s = 0.0
+        self.place = 0  # of the other router in our log, as it was last told
 
 
 class Pair:
@@ -93,8 +97,7 @@ class Pair:
 
     def __init__(
         self, config: model.Pair, *, strict: bool, router_id: str, data_dir: Path, stores: Callable[[], bool],
-        log_end: Callable[[], int],
-        plane: Plane, loop: AbstractEventLoop, clock: Clock,
+        log_end: Callable[[], int], places: PairPlaces, plane: Plane, loop: AbstractEventLoop, clock: Clock,
     ) -> None:  # fmt: skip
         self.config = config
         self.router_id = router_id
@@ -105,6 +108,7 @@ class Pair:
         self.confirmed_alone = 0
         """Confirmations that the other router does not stand for."""
         self.strict = strict
+        self.places = places
         self._data_dir = data_dir
         self._stores = stores
         self._log_end = log_end
@@ -118,6 +122,7 @@ class Pair:
         self._unlinked_s = clock.monotonic_s()
         self._dialling = True
         self._stopping = False
+        self._ticks = 0
         self._problem = "the other router has not been here yet"
         self._params = Params(plane, "pair")
         self._params.open()
@@ -195,6 +200,7 @@ class Pair:
         if progress is not None:
             progress.heard = bool(message.revisions.get("told"))
             progress.stores = bool(message.revisions.get("stores"))
+            self.places.heard(message.revisions)
             self._look()
 
     def moved(self) -> None:
@@ -275,10 +281,21 @@ class Pair:
     def _tick(self) -> None:
         self._loop.call_later(TICK_S, self._tick)
         self._look()
+        self._ticks += 1
+        if self._ticks % TELL_PLACE_TICKS == 0:
+            self._tell_places()
         now_s = self._clock.monotonic_s()
         if self._guard is not None and self._waiting:
             self._watch(self._guard, now_s)
         self._share_dialling(now_s)
+
+    def _tell_places(self) -> None:
+        """What the other router has of our log, for its journal to keep."""
+        for link, progress in list(self._links.items()):
+            backlog = link.sender.backlog
+            if progress.told and backlog is not None and backlog.acknowledged > progress.place:
+                progress.place = backlog.acknowledged
+                link.say(_pair_frame(told=True, stores=progress.stored_said, places=self.places.said(progress.place)))
 
     def _watch(self, guard: PairLink, now_s: float) -> None:
         """What waits does so for a router that lives."""
@@ -359,5 +376,6 @@ def uplink_of(config: model.Pair) -> model.Uplink:
     )  # fmt: skip
 
 
-def _pair_frame(*, told: bool, stores: bool) -> bytes:
-    return encode(FederationSync(FederationOp.PAIR, revisions={"told": int(told), "stores": int(stores)}))
+def _pair_frame(*, told: bool, stores: bool, places: Mapping[str, int] | None = None) -> bytes:
+    said = {"told": int(told), "stores": int(stores)} | dict(places or {})
+    return encode(FederationSync(FederationOp.PAIR, revisions=said))

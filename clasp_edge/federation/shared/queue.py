@@ -349,6 +349,11 @@ class LinkQueue:
         if self.moved is not None:
             self.moved()
 
+    @property
+    def acknowledged(self) -> int:
+        """The number in the log up to which the neighbour has everything."""
+        return self._journal.cursor(self._cursor_name) if self._journal is not None else 0
+
     def has(self, up_to: int) -> bool:
         """Whether the neighbour has all that the link carries of the log up to this number."""
         return self.idle or (self._journal is not None and self._journal.cursor(self._cursor_name) >= up_to)
@@ -397,8 +402,13 @@ class LinkQueue:
         earlier: it is told once more. Before anything is taken."""
         if self._journal is None or not self._places:
             return
+        self.go_back(self._places[0] if heard_up_to is None else min(self._places[0], heard_up_to))
+
+    def go_back(self, place: int) -> None:
+        """Tell again what follows this number in the log. Before anything is taken."""
+        if self._journal is None:
+            return
         at = self._journal.cursor(self._cursor_name)
-        place = self._places[0] if heard_up_to is None else min(self._places[0], heard_up_to)
         if place <= at and place < self._journal.last_sequence:
             # Also where nothing has been acknowledged since: what has come from there may be told again as well.
             self._again_up_to = at

@@ -101,6 +101,8 @@ class PeerSender(Relay):
         self.retells_up_to = 0
         """Up to this number of the log, what the neighbour has told is told to it too: it was started anew since, and
         may have told what it had not stored. It recognises what it has."""
+        self.retells_all = False
+        """And so is what was first said there: it may have lost that too."""
         self.logged_route = logged
         self.unlogged_route = unlogged
         self._later_s = later_s
@@ -189,7 +191,7 @@ class PeerSender(Relay):
         if not goes_back(route, self.neighbour):
             return False
         again = 0 < logged <= self.retells_up_to and number and self._is_edge
-        return not again or route.origin == self.neighbour or route.hops >= MAX_HOPS
+        return not again or (route.origin == self.neighbour and not self.retells_all) or route.hops >= MAX_HOPS
 
     def marked(self, loop_mark: int, logged: int, number: int) -> tuple[Route, int]:
         """Whence a write of our own comes that is a device's answer, or ends a loop (`Sink.loop_mark`)."""

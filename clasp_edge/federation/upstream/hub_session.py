@@ -95,6 +95,7 @@ class Owner(Protocol):
     def apart_s(self) -> float | None: ...
     def heard_of(self) -> str: ...
     def pair_flags(self) -> int: ...
+    def pair_places(self) -> Mapping[str, int]: ...
     def is_served(self) -> bool: ...
     def pair_answer(self, session: HubSession) -> str | None: ...
     def pair_said(self, session: HubSession, message: FederationSync) -> None: ...
@@ -124,6 +125,8 @@ class HubSession:
         self.hub_id = ""
         self.hub_instance = 0
         self.pair_flags = 0
+        self.told: Mapping[str, int] = {}
+        """What the hub's PEER says."""
         self.also_owned = ""
         """The first pattern of ours that another router there owns as well."""
         self.plain = False
@@ -253,7 +256,7 @@ class HubSession:
             self._introduced_s = owner.monotonic_s()
             introduction = peer_frame(
                 owner.router_id, owner.instance, owner.owns(), link=owner.link_number, versions=True, mqtt=True,
-                pair=owner.pair_flags(), served=owner.is_served(),
+                pair=owner.pair_flags(), served=owner.is_served(), places=owner.pair_places(),
             )  # fmt: skip
             self.link.send([introduction])
         else:
@@ -359,6 +362,7 @@ class HubSession:
         if self.hub_id == self.owner.router_id:
             self.link.close("this is the router itself: the uplink's url leads back here")
             return
+        self.told = message.revisions
         self.pair_flags = message.revisions.get("pair", 0)
         if objection := self.owner.pair_answer(self):
             self.link.close(objection)

@@ -27,6 +27,7 @@ from clasp_edge.federation.shared.extensions import LOCK_HELD
 from clasp_edge.federation.shared.identity import Identity
 from clasp_edge.federation.shared.mqtt_messages import details_of_record
 from clasp_edge.federation.shared.namespace import Namespaces
+from clasp_edge.federation.shared.pair_places import says_place
 from clasp_edge.federation.shared.policy import PairPolicies, Policies, Policy
 from clasp_edge.federation.shared.queue import LinkQueue
 from clasp_edge.federation.shared.sender import MESSAGES_AT_ONCE, WINDOW_STORED, PeerSender
@@ -292,6 +293,10 @@ class Uplink:
         self.sender.retells_up_to = self._journal.last_sequence if again and self._journal is not None else 0
         if again:
             self.backlog.rewind(self._identity.heard_up_to(session.heard))
+        self.sender.retells_all = False
+        if self._pair is not None and self._journal is not None and says_place(session.told):
+            self.sender.retells_up_to, self.sender.retells_all = self._journal.last_sequence, True
+            self.backlog.go_back(self._pair.places.begins_at(session.told, UPLINK + self.name, session.hub_id))
 
     def heard_all(self, since_s: float) -> None:
         """At this time the hub had nothing more to tell of what must all arrive."""
@@ -325,6 +330,10 @@ class Uplink:
     def pair_flags(self) -> int:
         """For PEER."""
         return self._pair.flags if self._pair is not None else 0
+
+    def pair_places(self) -> Mapping[str, int]:
+        """For PEER."""
+        return self._pair.places.kept() if self._pair is not None else {}
 
     def pair_answer(self, session: HubSession) -> str | None:
         """The hub has said who it is. Why this is not the link of the pair, if it was to be."""

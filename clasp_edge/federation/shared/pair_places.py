@@ -1,0 +1,87 @@
+"""How far the log of each router of a pair is at the other one, as the other one's journal has it.
+
+A cursor here says what was acknowledged there. A data directory that was made anew since, or put back from a backup,
+has less than that. So who tells its log says how far it was acknowledged (PAIR), who hears it keeps that beside the
+records, and says it back at the next link (PEER): there the log is gone through again from where the other one ends.
+Knows no links.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from clasp_edge.config.model import PAIR_UPLINK
+from clasp_edge.federation.shared.identity import Identity
+from clasp_edge.journal.cursor_names import PEER, THERE, UPLINK
+from clasp_edge.journal.followed_log import Log
+
+log = logging.getLogger("clasp_edge.federation")
+
+LOG, RUN = "log", "run"
+"""In PAIR: the number in the teller's log up to which the other one has everything, and the id of the teller's run that
+says so. In PEER: what was said last, as the journal has kept it; both 0 where it has nothing."""
+
+_NOT_A_RECORD = 1 << 63
+"""Beyond all records' numbers, so that none is held back for it."""
+
+
+def says_place(told: Mapping[str, int]) -> bool:
+    """Whether the other one's PEER says what it has; older versions do not. Then it is told again also what was first
+    said there: it knows its own writes, unless it has lost them."""
+    return LOG in told
+
+
+class PairPlaces:
+    """Of one router. `started_at`: where its log ended when this run began."""
+
+    def __init__(self, journal: Log, identity: Identity, started_at: int) -> None:
+        self._journal = journal
+        self._identity = identity
+        self._started_at = started_at
+
+    # ---- of the other one's log ----
+
+    def heard(self, told: Mapping[str, int]) -> None:
+        """PAIR: so much of the other one's log is stored here."""
+        run, number = told.get(RUN, 0), told.get(LOG, 0)
+        if not run or not 0 < number < _NOT_A_RECORD:
+            return
+        name = f"{THERE}{run:x}"
+        for other in self._journal.cursors():
+            if other.startswith(THERE) and other != name:
+                self._journal.forget_cursor(other)
+        self._journal.set_cursor(name, number | _NOT_A_RECORD)
+
+    def kept(self) -> dict[str, int]:
+        """For PEER: what is here of the other one's log."""
+        for name, place in self._journal.cursors().items():
+            if name.startswith(THERE):
+                return {LOG: place & (_NOT_A_RECORD - 1), RUN: int(name.removeprefix(THERE), 16)}
+        return {LOG: 0, RUN: 0}
+
+    # ---- of our own ----
+
+    def said(self, number: int) -> dict[str, int]:
+        """For PAIR: the other one has our log up to this number."""
+        return {LOG: number, RUN: self._identity.logged.epoch}
+
+    def begins_at(self, told: Mapping[str, int], place: str, other: str) -> int:
+        """The number in our log up to which the other one has everything, by what its PEER says. `place`: the name of
+        its cursor."""
+        cursors = self._journal.cursors()
+        confirmed = cursors.get(place, self._journal.last_sequence)
+        number, run = told[LOG], told.get(RUN, 0)
+        if run == self._identity.logged.epoch:
+            there = number
+        elif self._identity.has_run(run):
+            # What that run logged last may not be here any more, and other records have its numbers.
+            there = min(number, self._started_at)
+        else:
+            # Its journal is a new one, or ours: what routers that are away have not heard yet it may have to tell them.
+            own = (place, UPLINK + PAIR_UPLINK)
+            awaited = [at for name, at in cursors.items() if name.startswith((PEER, UPLINK)) and name not in own]
+            there = min([confirmed, *awaited])
+        if there < confirmed:
+            log.info("pair: %s has our log up to record %d and is told again what follows", other[:64], there)
+        return min(there, confirmed)
