@@ -147,14 +147,17 @@ class QuicLink:
         if len(self._buffer) > HELD_LIMIT and not self._reading:
             datagrams = [datagram for datagram in datagrams if len(datagram) <= SMALL_DATAGRAM]
         try:
-            incoming(self.quic, datagrams, self.inbox_address, self.heard_s)
+            accepted = incoming(self.quic, datagrams, self.inbox_address, self.heard_s)
             delivered = self._take_events()
         except Exception as error:
             self._broken(error)
             return
         self._answers.came(sum(map(len, datagrams)))
-        self._gap += sum(len(datagram) - PACKET_OVERHEAD for datagram in datagrams if len(datagram) > SMALL_DATAGRAM)
-        self._gap = min(max(0, self._gap - delivered), CONNECTION_WINDOW)
+        came = sum(len(datagram) - PACKET_OVERHEAD for datagram in datagrams if len(datagram) > SMALL_DATAGRAM)
+        if accepted < len(datagrams):
+            # A network may say things twice, or somebody in it; and the handshake is not of the stream.
+            came = min(came, accepted * max(map(len, datagrams), default=0))
+        self._gap = min(max(0, self._gap + came - delivered), CONNECTION_WINDOW)
         if self._gap_takes() + len(self._buffer) > self._charged:
             self._charge_input()
         self._server.due(self)

@@ -94,15 +94,18 @@ def is_from_peer(connection: QuicConnection, datagram: bytes, address: Any, now_
     return accepted > 0
 
 
-def incoming(connection: QuicConnection, datagrams: list[bytes], address: Any, now_s: float) -> None:
+def incoming(connection: QuicConnection, datagrams: list[bytes], address: Any, now_s: float) -> int:
     """Take in datagrams that came together from one address. As the library's `receive_many_datagrams`, which looks at
-    the address and at each datagram once more. May raise whatever the library raises."""
+    the address and at each datagram once more. Returns how many packets in them were the peer's and had not come
+    before; until the handshake is over nobody counts. May raise whatever the library raises."""
     core = connection._core
+    accepted = 0
     if core is None or not connection._handshake_complete:
         connection.receive_many_datagrams(datagrams, address, now_s)
     elif datagrams:
-        core.receive_many_datagrams(datagrams, address, now_s)
+        accepted = core.receive_many_datagrams(datagrams, address, now_s)[2]
         connection._drain_core()
+    return accepted
 
 
 def outgoing(connection: QuicConnection, now_s: float) -> list[tuple[Any, list[bytes]]]:
