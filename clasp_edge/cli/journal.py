@@ -21,6 +21,7 @@ from pathlib import Path
 from clasp_edge.cli import audit
 from clasp_edge.cli.output import is_of_output
 from clasp_edge.cli.status_text import printable
+from clasp_edge.config.listen import Listen
 from clasp_edge.config.model import Config
 from clasp_edge.journal import import_export, tools
 from clasp_edge.journal.errors import Damaged, Unavailable
@@ -29,10 +30,12 @@ from clasp_edge.journal.import_export import lines_of
 from clasp_edge.journal.journal import DIRECTORY
 from clasp_edge.journal.lock import InUse
 from clasp_edge.journal.probe import probe
+from clasp_edge.text_file import lines_from, no_text
 from clasp_edge.wire import Error, Hello, Publish, Qos, Set, decode, encode
 from clasp_edge.wire.pattern import Pattern, PatternError
 
 EXIT_UNREADABLE = 2
+EXIT_NOT_REACHED = 3
 POLL_S = 0.3
 PROGRESS_S = 1.0
 CONNECT_TIMEOUT_S = 5.0
@@ -213,15 +216,23 @@ def _dump(arguments: argparse.Namespace, config: Config, directory: Path) -> int
 
 
 def _replay(arguments: argparse.Namespace, config: Config, directory: Path) -> int:
-    host, _, port = arguments.to.rpartition(":")
+    # What is there now: a router that is told its own log adds to it.
+    newest = tools.last_record(directory)
+    where = Listen(*arguments.to)
+    try:
+        link = socket.create_connection(arguments.to, CONNECT_TIMEOUT_S)
+        answers = _greet(link, arguments.token)
+    except (OSError, ValueError) as error:
+        said = "nothing is answered" if isinstance(error, TimeoutError) else getattr(error, "strerror", "") or error
+        print(f"clasp-edge: {where}: {said}; a replay goes to a router's tcp.listen", file=sys.stderr)
+        return EXIT_NOT_REACHED
     pattern = _pattern(arguments.pattern)
     progress = _Progress("replay")
     sent = 0
-    with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S) as link:
-        _send(link, encode(Hello(version=1, name="clasp-edge journal", token=arguments.token or None)))
+    with link:
         began_s, first_us = time.monotonic(), None
         for record in tools.matching(tools.log_records(directory, arguments.first, progress, _tell_damage), pattern):
-            if arguments.limit is not None and sent >= arguments.limit:
+            if record.number > newest or (arguments.limit is not None and sent >= arguments.limit):
                 break
             first_us = record.wall_us if first_us is None else first_us
             if arguments.speed > 0:
@@ -232,9 +243,14 @@ def _replay(arguments: argparse.Namespace, config: Config, directory: Path) -> i
             if isinstance(message, Set):
                 # As a new write: the recorded revision would make it conflict with what is there.
                 message = Set(address=message.address, value=message.value)
-            _send(link, encode(message, qos=Qos.FIRE))
+            try:
+                _send(link, encode(message, qos=Qos.FIRE))
+            except OSError:
+                progress.end()
+                print(f"clasp-edge: {where}: the connection was lost after {sent} messages", file=sys.stderr)
+                return EXIT_NOT_REACHED
             sent += 1
-        problems = _answers(link)
+        problems = _errors_among(answers, link)
     progress.end()
     print(f"{sent} messages sent" + "".join(f"\nrefused: {text}" for text in problems))
     return 1 if problems else 0
@@ -244,23 +260,44 @@ def _send(link: socket.socket, frame: bytes) -> None:
     link.sendall(struct.pack(">I", len(frame)) + frame)
 
 
-def _answers(link: socket.socket) -> Sequence[str]:
-    """The errors among what the router has answered, at most five different ones."""
+def _greet(link: socket.socket, token: str) -> bytearray:
+    """HELLO, and WELCOME; the beginning of what follows it. Raises OSError, ValueError for another answer."""
+    _send(link, encode(Hello(version=1, name="clasp-edge journal", token=token or None)))
+    data = bytearray()
+    while (frame := _first_frame(data)) is None:
+        piece = link.recv(1 << 16)
+        data += piece
+        if not piece or data[0]:  # longer than any frame: another protocol
+            raise ValueError("what listens there is no CLASP over TCP")
+    answer = decode(frame)[1]
+    if isinstance(answer, Error):
+        raise ValueError(f"{answer.message} (code {answer.code})")
+    link.settimeout(None)  # who is slow to take it is waited for
+    return data
+
+
+def _first_frame(data: bytearray) -> bytes | None:
+    """Taken off the beginning, if all of it is there."""
+    size = int.from_bytes(data[:4], "big")
+    if len(data) < 4 or len(data) < 4 + size:
+        return None
+    frame = bytes(data[4 : 4 + size])
+    del data[: 4 + size]
+    return frame
+
+
+def _errors_among(data: bytearray, link: socket.socket) -> Sequence[str]:
+    """The errors among what the router has answered, of which `data` is the beginning; at most five different ones."""
     link.shutdown(socket.SHUT_WR)
     link.settimeout(CONNECT_TIMEOUT_S)
-    data = bytearray()
     try:
         while piece := link.recv(1 << 16):
             data += piece
     except OSError:
         pass
     found: dict[str, None] = {}
-    while len(data) >= 4 and len(found) < 5:
-        size = int.from_bytes(data[:4], "big")
-        if len(data) < 4 + size:
-            break
-        message = decode(bytes(data[4 : 4 + size]))[1]
-        del data[: 4 + size]
+    while len(found) < 5 and (frame := _first_frame(data)) is not None:
+        message = decode(frame)[1]
         if isinstance(message, Error):
             found[f"{message.code} {message.message}"] = None
     return list(found)
@@ -313,10 +350,15 @@ def _import(arguments: argparse.Namespace, config: Config, directory: Path) -> i
     progress = _Progress("import")
     try:
         if arguments.file is None:
-            count = import_export.import_params(config.data_dir, directory, lines_of(sys.stdin), progress)
+            lines = lines_of(lines_from(sys.stdin))
+            count = import_export.import_params(config.data_dir, directory, lines, progress)
         else:
-            with open(arguments.file, encoding="utf-8") as file:
-                count = import_export.import_params(config.data_dir, directory, lines_of(file), progress)
+            with open(arguments.file, "rb") as file:
+                lines = lines_of(lines_from(file))
+                count = import_export.import_params(config.data_dir, directory, lines, progress)
+    except UnicodeDecodeError as error:
+        print(f"clasp-edge: {arguments.file or 'standard input'}: {no_text(error)}", file=sys.stderr)
+        return 1
     except ValueError as error:
         print(f"clasp-edge: {error}", file=sys.stderr)
         return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from clasp_edge.cli.parser import Parser
-from clasp_edge.cli.patterns import pattern
+from clasp_edge.cli.patterns import host_and_port, pattern, speed, whole
 
 
 def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> None:
@@ -31,17 +31,19 @@ def add_parser(commands: argparse._SubParsersAction[Parser], source: Parser) -> 
         command.add_argument(
             "pattern", type=pattern, nargs="?", help="only addresses that match, for example '/lights/**'"
         )
-    tail.add_argument("-n", type=int, default=10, metavar="COUNT", help="how many records (default 10)")
+    tail.add_argument("-n", type=whole, default=10, metavar="COUNT", help="how many records (default 10)")
     tail.add_argument("-f", "--follow", action="store_true", help="keep printing new records")
     trail.add_argument("word", nargs="?", help="only entries with this word: a subject, a token, an address, an event")
-    trail.add_argument("-n", type=int, default=0, metavar="COUNT", help="only the newest COUNT (default: all)")
+    trail.add_argument("-n", type=whole, default=0, metavar="COUNT", help="only the newest COUNT (default: all)")
     trail.add_argument("-f", "--follow", action="store_true", help="keep printing new entries")
     trail.add_argument("--since", metavar="DURATION", help="only what is younger, for example 2h or 7d")
-    replay.add_argument("--to", required=True, metavar="HOST:PORT", help="the TCP listener to send to")
+    replay.add_argument(
+        "--to", type=host_and_port, required=True, metavar="HOST:PORT", help="the TCP listener to send to"
+    )
     replay.add_argument("--token", default="", help="token for the HELLO")
-    replay.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast, 0 as fast as possible")
+    replay.add_argument("--speed", type=speed, default=1.0, help="2 is twice as fast, 0 as fast as possible")
     for command in (dump, replay):
-        command.add_argument("--first", type=int, default=0, metavar="RECORD", help="start at record number RECORD")
-        command.add_argument("--limit", type=int, default=None, metavar="COUNT", help="stop after COUNT records")
+        command.add_argument("--first", type=whole, default=0, metavar="RECORD", help="start at record number RECORD")
+        command.add_argument("--limit", type=whole, default=None, metavar="COUNT", help="stop after COUNT records")
     export.add_argument("file", nargs="?", help="where to (default: standard output)")
     restore.add_argument("file", nargs="?", help="where from (default: standard input)")

@@ -50,6 +50,24 @@ def whole(text: str, *, least: int = 0, most: int = 2**31 - 1) -> int:
     return int(text)
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """Where somebody listens: HOST:PORT, [IPv6]:PORT."""
+    from clasp_edge.config.listen import parse_listen
+
+    try:
+        found = parse_listen(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if found is None or not found.host or not found.port:
+        raise argparse.ArgumentTypeError(f"{text}: is no HOST:PORT")
+    return found.host, found.port
+
+
+def speed(text: str) -> float:
+    """How many times as fast; 0 for as fast as possible."""
+    return 0.0 if text.strip("0.") == "" and "0" in text else seconds(text)
+
+
 def seconds(text: str) -> float:
     """A time that passes."""
     try:

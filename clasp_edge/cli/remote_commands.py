@@ -23,6 +23,7 @@ from clasp_edge import wire
 from clasp_edge.cli.output import is_of_output
 from clasp_edge.cli.remote import RefusedByRouter, Remote, Unreachable, matcher
 from clasp_edge.cli.status_text import printable
+from clasp_edge.text_file import no_text, read_text, text_of
 from clasp_edge.wire.plain import meant, plain
 
 EXIT_OK = 0
@@ -84,10 +85,10 @@ def _read(path: str) -> str:
     """What is in a text file; "-" is standard input. Raises OSError, ValueError with the file's name."""
     try:
         if path == "-":
-            return sys.stdin.read() if sys.stdin is not None else ""
-        return Path(path).read_text(encoding="utf-8")
+            return text_of(sys.stdin)
+        return read_text(Path(path))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+        raise ValueError(f"{path}: {no_text(error)}") from None
 
 
 def value_of(text: str) -> Any:
@@ -297,6 +298,9 @@ def _replay(remote: Remote, arguments: argparse.Namespace) -> int:
 def _backup(remote: Remote, arguments: argparse.Namespace) -> int:
     params = sorted(remote.state(arguments.pattern), key=lambda param: param.address)
     kept = [param for param in params if not param.address.startswith("/clasp-edge/")]
+    if not kept:
+        # A pattern that was mistyped must not cost the scene that is there.
+        raise ValueError(f"there is no param {arguments.pattern}: nothing was written")
     lines = [_line({"address": param.address, "value": param.value}) + "\n" for param in kept]
     if arguments.file == "-":
         sys.stdout.writelines(lines)

@@ -18,6 +18,7 @@ from typing import Any
 from clasp_edge.config.model import Config
 from clasp_edge.console.client import NotReached, Refused, ask
 from clasp_edge.console.place import places
+from clasp_edge.text_file import lines_from, no_text, read_text
 
 EXIT_OK = 0
 EXIT_WRONG = 1
@@ -104,12 +105,17 @@ def test(path: Path) -> int:
     world.load(rules, raw["scene"])
     world.start()
     status = EXIT_OK
-    for number, line in enumerate(sys.stdin, 1):
-        try:
-            world.line(line)
-        except BadLine as error:
-            print(f"clasp-edge: line {number}: {error}", file=sys.stderr)
-            status = EXIT_WRONG
+    number = 0
+    try:
+        for number, line in enumerate(lines_from(sys.stdin), 1):
+            try:
+                world.line(line)
+            except BadLine as error:
+                print(f"clasp-edge: line {number}: {error}", file=sys.stderr)
+                status = EXIT_WRONG
+    except UnicodeDecodeError as error:
+        print(f"clasp-edge: what follows line {number} {no_text(error)}", file=sys.stderr)
+        status = EXIT_WRONG
     return status
 
 
@@ -117,9 +123,11 @@ def _read(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
         return {"rule": [], "map": [], "scene": {}, "files": [str(path)]}
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(read_text(path))
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(no_text(error)) from None
     except RecursionError:
         raise ValueError("is not TOML: lists and tables are nested too deeply") from None
     section = found.get("rules", {})

@@ -13,10 +13,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from clasp_edge.cli.remote import RefusedByRouter, Remote, Unreachable, tls_context
 from clasp_edge.cli.remote_arguments import DEFAULT_URL
+from clasp_edge.text_file import read_text
 
 TIMEOUT_S = 2.0
 MOST = 200
@@ -55,8 +57,7 @@ def _below(url: str, arguments: argparse.Namespace, typed: str) -> Iterator[str]
     parent = typed.rpartition("/")[0]
     token = getattr(arguments, "token", "")
     if file := getattr(arguments, "token_file", None):
-        with open(file, encoding="utf-8") as read:
-            token = read.read().strip()
+        token = read_text(Path(file)).strip()
     pin, ca = getattr(arguments, "tls_pin", ""), getattr(arguments, "tls_ca", "")
     # A pin is checked by who speaks CLASP: no token goes to somebody else.
     if not pin:

@@ -24,6 +24,7 @@ from clasp_edge.security.kept_file import KeptFileError
 from clasp_edge.security.mosquitto_files import MOST_BYTES, Imported, read_acl, read_passwords
 from clasp_edge.security.user_file import UserFile, hashed
 from clasp_edge.security.user_requests import answer
+from clasp_edge.text_file import lines_from, no_text, read_text
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
@@ -84,7 +85,7 @@ def _scopes(arguments: argparse.Namespace) -> list[str]:
 def _password() -> str:
     """From the terminal, twice; from a pipe its first line. Never an argument: those are seen by everybody."""
     if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\n")
+        return lines_from(sys.stdin).readline().rstrip("\n")
     first = getpass.getpass("Password: ")
     if getpass.getpass("Again: ") != first:
         raise KeptFileError("the two are not the same; nothing was changed")
@@ -159,8 +160,8 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise KeptFileError(f"{path} is larger than {MOST_BYTES >> 20} MiB")
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except OSError as error:
         raise KeptFileError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise KeptFileError(f"{path} is not UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        raise KeptFileError(f"{path} {no_text(error)}") from None

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from clasp_edge.config.lines import line_in, lines_of
+from clasp_edge.text_file import as_text, no_text
 
 DROP_INS = "conf.d"
 SUFFIX = ".toml"
@@ -146,14 +147,6 @@ def drop_ins(path: Path) -> list[Path]:
     return [directory / name for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
 
 
-def as_text(raw: bytes) -> str:
-    """The text of a file as editors on any system write it: with a mark at its beginning that tells its encoding, or
-    without one in UTF-8; with any of the ends of lines. Raises UnicodeDecodeError."""
-    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    text = raw.removeprefix(b"\xef\xbb\xbf").decode(encoding)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def read(path: Path) -> dict[str, object]:
     """The tables of one file. Raises Unreadable."""
     try:
@@ -161,8 +154,7 @@ def read(path: Path) -> dict[str, object]:
     except OSError as error:
         raise Unreadable(path, f"cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        encoding = "UTF-8" if error.encoding.startswith("utf-8") else "UTF-16"
-        raise Unreadable(path, f"is not {encoding} text (byte {error.start})") from None
+        raise Unreadable(path, no_text(error)) from None
     except ValueError as error:
         raise Unreadable(path, f"is not TOML: {error}") from None
     except RecursionError:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from clasp_edge.config.model import Config
+from clasp_edge.text_file import without_mark
 
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
@@ -57,7 +58,7 @@ def read_secret(text: str) -> str:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(f"{str(path)!r} cannot be read: no file has such a name") from None
-    line = found.partition(b"\n")[0].strip()
+    line = without_mark(found).partition(b"\n")[0].strip()
     if not line or len(line) > MOST_BYTES:
         raise Unreadable(f"{path}: its first line has to be a secret of 1 to {MOST_BYTES} bytes")
     try:

@@ -14,6 +14,7 @@ from typing import Any
 
 from clasp_edge.config.manual import options
 from clasp_edge.security.kept_file import LARGEST_BYTES, KeptFileError, locked, write_text
+from clasp_edge.text_file import read_text
 
 NAME = "settings.toml"
 HEAD = "# Changed on the router's page. A line that is taken out is again what the configuration's files say.\n"
@@ -30,7 +31,7 @@ def read_settings(data_dir: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise KeptFileError(f"{path} is larger than {LARGEST_BYTES >> 20} MiB")
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(read_text(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from clasp_edge.text_file import read_text
+
 T = TypeVar("T")
 
 LARGEST_BYTES = 8 * 1024 * 1024
@@ -38,7 +40,7 @@ def read_tables(path: Path, name: str) -> list[dict[str, Any]]:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise KeptFileError(f"{path} is larger than {LARGEST_BYTES >> 20} MiB")
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(read_text(path))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

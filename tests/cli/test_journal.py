@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,37 @@ def test_replay_writes_anew(daemon: Daemon) -> None:
         with WsClient(other.ws_url).hello() as client:
             client.sync()
             assert eventually(lambda: get(client, "/lights/3")).value == 19  # type: ignore[union-attr]
+
+
+def test_a_replay_to_the_router_itself_ends(daemon: Daemon) -> None:
+    """It adds to the log that is being read."""
+    host, port = daemon.tcp_address
+    newest = json.loads(run(daemon.data_dir, "stat", "--json"))["log_last"]
+    said = run(daemon.data_dir, "replay", "--to", f"{host}:{port}", "--speed", "1000", "--first", str(newest - 1))
+    assert said == "2 messages sent\n"
+
+
+def test_where_a_replay_goes_is_looked_at(daemon: Daemon) -> None:
+    assert "no CLASP over TCP" in run(daemon.data_dir, "replay", "--to", daemon.ws_url.removeprefix("ws://"), status=3)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    refused = run(daemon.data_dir, "replay", "--to", f"127.0.0.1:{port}", status=3)
+    assert refused.startswith(f"clasp-edge: 127.0.0.1:{port}: Connection refused")
+    for no_address in ("127.0.0.1", "::1:7331", "127.0.0.1:x", ":7331"):
+        assert "Traceback" not in run(daemon.data_dir, "replay", "--to", no_address, status=2)
+    assert "is a whole number" in run(daemon.data_dir, "tail", "-n", "-1", status=2)
+
+
+def test_an_export_that_an_editor_of_windows_has_saved_is_imported(daemon: Daemon, tmp_path: Path) -> None:
+    exported = run(daemon.data_dir, "export")
+    for number, encoding in enumerate(("utf-8-sig", "utf-16")):
+        (file := tmp_path / encoding).write_bytes(exported.replace("\n", "\r\n").encode(encoding))
+        said = run(tmp_path / str(number), "import", str(file))
+        assert said == f"{exported.count(chr(10))} params\n"
+    (broken := tmp_path / "broken").write_bytes(b"\xff\x00\xe4")
+    assert run(tmp_path / "none", "import", str(broken), status=1) == (
+        f"clasp-edge: {broken}: is not UTF-8 text (byte 0)\n"
+    )
 
 
 def test_no_journal_is_one_line(tmp_path: Path) -> None:

@@ -90,6 +90,35 @@ def test_a_scene_is_kept_shown_and_restored(daemon: Daemon, tmp_path: Path) -> N
     assert typed(daemon, "get", "/scene/a").stdout == "1\n"
 
 
+def test_a_scene_is_not_replaced_by_nothing(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "scene"
+    typed(daemon, "set", "/scene/a", "1")
+    typed(daemon, "backup", str(file), "/scene/**")
+    kept = file.read_text()
+    mistyped = typed(daemon, "backup", str(file), "/scen/**")
+    assert (mistyped.returncode, mistyped.stderr) == (
+        1, "clasp-edge: there is no param /scen/**: nothing was written\n"
+    )  # fmt: skip
+    assert file.read_text() == kept
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_are_read_as_windows_writes_them(daemon: Daemon, tmp_path: Path, encoding: str) -> None:
+    """Notepad puts a mark before the text; what PowerShell redirects is UTF-16."""
+    file = tmp_path / "file"
+    for text, words in (
+        ('{"address": "/wide/a", "value": "ü"}\r\n', ("restore", "--yes", str(file))),
+        ('set /wide/b 2\r\nset /wide/c "x"\r\n', ("bundle", str(file))),
+        ("a-token\r\n", ("set", "--token-file", str(file), "/wide/d", "4")),
+    ):
+        file.write_bytes(text.encode(encoding))
+        done = typed(daemon, *words)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert typed(daemon, "get", "/wide/*").stdout == '/wide/a "ü"\n/wide/b 2\n/wide/c "x"\n/wide/d 4\n'
+    for name in ("a", "b", "c", "d"):
+        typed(daemon, "unset", f"/wide/{name}")
+
+
 def test_texts_with_what_else_ends_lines_come_back_and_move_no_cursor(daemon: Daemon, tmp_path: Path) -> None:
     file = tmp_path / "scene"
     value = "one\u2028two\x85three\x9b2J\x7f\x0b ü"

@@ -42,8 +42,11 @@ def configured(directory: Path, text: str) -> Path:
     return path
 
 
-def test_each_secret_is_read_from_its_file(tmp_path: Path) -> None:
-    secret = written(tmp_path, "a-secret-of-sixteen-characters\nwhat follows is not read\n")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_each_secret_is_read_from_its_file(encoding: str, tmp_path: Path) -> None:
+    """A mark of an editor's before it is no part of it."""
+    text = "a-secret-of-sixteen-characters\r\nwhat follows is not read\n"
+    secret = written(tmp_path, text.encode(encoding))
     config = load_verified(configured(tmp_path, "".join((TOKEN + UPLINK + BRIDGE).format(*[secret] * 3))))
     assert config.security.token[0].token == "a-secret-of-sixteen-characters"
     assert config.uplink["hub"].token == "a-secret-of-sixteen-characters"

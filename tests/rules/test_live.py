@@ -149,14 +149,15 @@ def test_no_rules_no_room() -> None:
 
 def test_rules_are_tried_without_a_router(tmp_path: Path) -> None:
     file = tmp_path / "show.toml"
-    file.write_text(RULES)
     line = [sys.executable, "-m", "clasp_edge", "rules", "test", str(file)]
-    found = subprocess.run(
-        line, input="set /in/x 3\nnonsense\n", capture_output=True, text=True, timeout=30, check=False
-    )
-    assert "copy: set /out/x 3" in found.stdout
-    assert "line 2" in found.stderr
-    assert found.returncode == 1
+    for encoding in ("utf-8", "utf-8-sig"):  # with the mark of Windows' editors
+        file.write_bytes(RULES.encode(encoding))
+        told = "set /in/x 3\r\nnonsense\r\n".encode(encoding)
+        found = subprocess.run(line, input=told, capture_output=True, timeout=30, check=False)
+        assert b"copy: set /out/x 3" in found.stdout
+        assert b"line 2" in found.stderr
+        assert b"line 1" not in found.stderr
+        assert found.returncode == 1
 
 
 def test_a_rule_is_switched_by_its_param() -> None:

@@ -115,6 +115,12 @@ def test_a_damaged_file_is_named(text: str, tmp_path: Path) -> None:
         file.read()
 
 
+def test_a_file_that_an_editor_has_saved_is_none_that_is_damaged(tmp_path: Path) -> None:
+    file = TokenFile(tmp_path)
+    file.path.write_bytes("# as Notepad leaves it\r\n".encode("utf-8-sig"))
+    assert list(file.read()) == []
+
+
 def test_two_at_once_lose_nothing(tmp_path: Path) -> None:
     lines = [
         [

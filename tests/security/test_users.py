@@ -263,8 +263,10 @@ def test_users_with_long_acls_are_imported_whole(daemon: Daemon, tmp_path: Path)
 
 def test_an_import_opens_the_door(broker: Broker, daemon: Daemon, tmp_path: Path) -> None:
     people, acl = tmp_path / "passwd", tmp_path / "acl"
-    people.write_text(f"old:{six('swordfish')}\nnew:{seven('swordfish')}\nbob:{seven('other')}\n")
-    acl.write_text("user old\ntopic readwrite home/#\npattern read home/%u/#\n")
+    # With the mark and the ends of lines of Windows' editors.
+    lines = f"old:{six('swordfish')}\r\nnew:{seven('swordfish')}\r\nbob:{seven('other')}\r\n"
+    people.write_bytes(lines.encode("utf-8-sig"))
+    acl.write_bytes("user old\r\ntopic readwrite home/#\r\npattern read home/%u/#\r\n".encode("utf-8-sig"))
     done = command(daemon, "import", str(people), "--acl", str(acl))
     assert done.returncode == 0, done.stderr
     assert "2 users imported, 1 were there already: bob" in done.stdout

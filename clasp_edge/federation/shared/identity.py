@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clasp_edge.federation.shared.dedup import Route
 from clasp_edge.federation.shared.run_ids import FIRST_RUN_ID
+from clasp_edge.text_file import read_text
 
 log = logging.getLogger("clasp_edge.federation")
 
@@ -79,7 +80,7 @@ def _kept(path: Path) -> str:
 def kept_id(path: Path) -> str:
     """The router id in the file; "" if there is none."""
     try:
-        text = path.read_text().strip()
+        text = read_text(path).strip()
         if text and len(text) <= MAX_CHARACTERS and text.isascii() and text.isprintable() and "/" not in text:
             return text
         log.warning("%s holds no router id: a new one is made", path)

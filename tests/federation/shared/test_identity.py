@@ -25,6 +25,11 @@ def test_what_is_no_id_is_replaced(tmp_path: Path, junk: bytes) -> None:
     assert Identity(tmp_path, 5, 5, 0).router_id == made
 
 
+def test_an_id_that_an_editor_has_saved_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes("stage-left\r\n".encode("utf-8-sig"))
+    assert Identity(tmp_path, 5, 5, 0).router_id == "stage-left"
+
+
 def test_where_nothing_can_be_kept_there_is_an_id_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert Identity(tmp_path / "file" / "below", 5, 5, 0).router_id.startswith("edge-")
