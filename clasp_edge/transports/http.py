@@ -11,6 +11,9 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol, cast
 
+from clasp_edge.clock import Clock
+from clasp_edge.router.notices import Notices
+from clasp_edge.router.other_protocol import other_protocol
 from clasp_edge.router.places import HalfOpen
 from clasp_edge.transports.bind import peer_of
 from clasp_edge.transports.ws_handshake import BadHandshake, asks_for_websocket, checked
@@ -26,6 +29,8 @@ _METHODS_ANSWERED = (b"POST ", b"OPTIONS ")
 ASK = b"POST /ask "
 UPLOAD = b"POST /update?"
 """The POSTs whose bodies are read."""
+
+RIGHT_PORT = {"TLS": "websocket.tls_listen", "MQTT": "mqtt.listen"}
 
 MAX_BODY_BYTES = 4096
 
@@ -135,15 +140,24 @@ class HttpGate(asyncio.Protocol):
             self._answer(response("200 OK", b"ok\n"))
         elif end < 0:
             if len(self._head) > MAX_HEAD_BYTES or not _may_become(self._head):
-                self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
+                self._no_request()
         elif not self._head.startswith(_METHODS_READ):
-            self._answer(response("400 Bad Request", b"expected a WebSocket upgrade or an HTTP request\n"))
+            self._no_request()
         elif end > MAX_HEAD_BYTES:
             self._answer(response("431 Request Header Fields Too Large", b"the request head is too long\n"))
         elif self._head.startswith(b"HEAD ") or not asks_for_websocket(headers := headers_of(self._head[:end])):
             self._answer(self._page(self._head[:end]))
         else:
             self._become_websocket(self._transport, self._head[:end], headers, self._head[end + 4 :])
+
+    def _no_request(self) -> None:
+        assert self._transport is not None
+        text = "expected a WebSocket upgrade or an HTTP request"
+        peer = peer_of(self._transport)
+        more = self._waiting.notices.due(peer)
+        if more is not None:
+            log.warning("%s: refused: %s; %s%s", peer, text, other_protocol(self._head, RIGHT_PORT), more)
+        self._answer(response("400 Bad Request", f"{text}\n".encode()))
 
     def _take_body(self, end: int) -> None:
         """Go on when the body is there, whose length has to be said before it."""
@@ -274,10 +288,13 @@ def _may_become(head: bytes) -> bool:
 
 class Waiting:
     """Connections that have not yet sent what they must, bounded in time here, and in number by `places`, where all of
-    them are, whatever they speak."""
+    them are, whatever they speak. `notices` are of those who have come to the wrong port."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, places: HalfOpen, timeout_s: Callable[[], float]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, places: HalfOpen, timeout_s: Callable[[], float], clock: Clock
+    ) -> None:
         self._loop = loop
+        self.notices = Notices(clock)
         self._places = places
         self._timeout_s = timeout_s
         self._timers: dict[HttpGate, asyncio.TimerHandle] = {}

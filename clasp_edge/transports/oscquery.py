@@ -176,7 +176,9 @@ class OscQueryServer:
         self._listen = listen
         self._server: asyncio.Server | None = None
         self._watch = PathWatch(router.loop, router.plane, tree.base, self._tell)
-        self._waiting = Waiting(router.loop, router.half_open, lambda: router.config.limits.handshake_timeout_s)
+        self._waiting = Waiting(
+            router.loop, router.half_open, lambda: router.config.limits.handshake_timeout_s, router.clock
+        )
         self._pages = QueryPages(tree, osc.is_allowed, self._origins, lambda: info(self.port))
 
     async def start(self) -> str:

@@ -309,6 +309,7 @@ class WebSocketServer:
             self.loop,
             router.half_open,
             lambda: self.router.config.limits.handshake_timeout_s,
+            router.clock,
         )
 
     async def start(self) -> str:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Mapping
 
+from clasp_edge.clock import Clock
 from clasp_edge.router.places import HalfOpen
 from clasp_edge.transports.http import HttpGate, Request, Waiting, response
 
@@ -24,7 +25,7 @@ class Large:
 async def received_of(patience_s: float, pause_s: float) -> int:
     """How many bytes a client gets that asks for the large page and reads after a pause."""
     loop = asyncio.get_running_loop()
-    waiting = Waiting(loop, HalfOpen(lambda: 8), lambda: patience_s)
+    waiting = Waiting(loop, HalfOpen(lambda: 8), lambda: patience_s, Clock())
 
     def nobody(transport: asyncio.Transport, data: bytes, headers: Mapping[str, str]) -> None:
         raise AssertionError

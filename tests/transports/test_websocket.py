@@ -224,6 +224,28 @@ def test_what_is_no_proper_request_is_answered_or_closed(
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
 
 
+@pytest.mark.parametrize(
+    ("first", "says"),
+    [
+        (b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01x", "this is MQTT, which mqtt.listen is for"),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xaa" * 500,
+            "this is TLS, which websocket.tls_listen is for",
+        ),
+        (b"SSH-2.0-OpenSSH\r\n", "it begins with 53 53 48 2d 32 2e 30 2d"),
+    ],
+)
+def test_who_has_come_to_the_wrong_port_is_named(daemon: Daemon, first: bytes, says: str) -> None:
+    host = f"127.0.9.{1 + len(first) % 250}"  # one line for each host and minute
+    for _ in range(3):
+        with socket.create_connection(daemon.ws_address, 10, (host, 0)) as connection:
+            connection.sendall(first)
+            assert connection.recv(100).startswith(b"HTTP/1.1 400")
+    complaints = [line for line in daemon.stderr.splitlines() if f" {host}:" in line]
+    assert len(complaints) == 1, complaints
+    assert says in complaints[0]
+
+
 UPGRADE = {
     "Host": "x",
     "Upgrade": "websocket",

@@ -19,6 +19,7 @@ from clasp_edge.devices.mqtt.codec.types import PacketType
 from clasp_edge.devices.mqtt.handshake import Refusal, open_session, refusal_of
 from clasp_edge.devices.mqtt.input_buffer import InputBuffer
 from clasp_edge.devices.mqtt.socket_input import LARGE_REST_BYTES, SocketInput
+from clasp_edge.router.other_protocol import other_protocol
 from clasp_edge.router.principal import host_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ MOST_WAITING_BYTES = 1 << 20
 
 MOST_CONNECT_BYTES = 1 << 17
 """A CONNECT with will, name and password of 64 KiB in all fits twice; it comes from somebody unknown."""
+
+RIGHT_PORT = {"TLS": "mqtt.tls_listen", "HTTP": "websocket.listen"}
 
 PATIENCE_S = 5.0
 """Who comes back waits no longer than this for what its last connection sent above the rate; less than any handshake
@@ -224,17 +227,17 @@ class Connection(SocketInput, ABC):
         while True:
             if at >= filled:
                 if filled and data[0] != PacketType.CONNECT << 4:
-                    self.abort()
+                    self._no_connect(data, filled)
                 return 0
             remaining |= (data[at] & 0x7F) << (7 * (at - 1))
             at += 1
             if not data[at - 1] & 0x80:
                 break
             if at > 4:
-                self.abort()
+                self._no_connect(data, filled)
                 return 0
         if data[0] != PacketType.CONNECT << 4 or at + remaining > min(self.server.max_packet, MOST_CONNECT_BYTES):
-            self.abort()  # [MQTT-3.1.0-1]
+            self._no_connect(data, filled)
             return 0
         if filled < at + remaining:
             return 0
@@ -243,13 +246,21 @@ class Connection(SocketInput, ABC):
         self._login(body, lambda: open_session(self, body))
         return at + remaining
 
+    def _no_connect(self, data: bytes | bytearray, filled: int) -> None:
+        """What comes first is no CONNECT, or none of any use: there is nothing to answer [MQTT-3.1.0-1]."""
+        self._note_refused(f"no CONNECT that could be read; {other_protocol(bytes(data[:filled]), RIGHT_PORT)}")
+        self.abort()
+
+    def _note_refused(self, text: str) -> None:
+        more = self.server.notices.due(self.remote)
+        if more is not None:
+            log.warning("%s: refused: %s%s", self.remote, text, more)
+
     def _login(self, body: bytes, opens: Callable[[], None]) -> None:
         try:
             opens()
         except Refusal as refusal:
-            more = self.server.notices.due(self.remote)
-            if more is not None:
-                log.warning("%s: refused: %s%s", self.remote, refusal, more)
+            self._note_refused(str(refusal))
             answer = refusal_of(refusal, body)
             if answer:
                 self.send_early(answer)

@@ -24,7 +24,7 @@ from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
 from clasp_edge.devices.mqtt.context import MqttContext
 from clasp_edge.devices.mqtt.input_watch import InputWatch
 from clasp_edge.devices.mqtt.mounts import Mounts
-from clasp_edge.devices.mqtt.notices import Notices
+from clasp_edge.router.notices import Notices
 from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.shared import SharedGroups
 from clasp_edge.devices.mqtt.socket_input import ReadBuffer

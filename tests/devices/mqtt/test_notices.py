@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from support import mqtt_packets as packets
 from support.daemon import Daemon
@@ -9,7 +11,7 @@ from support.mqtt_client import Broker, fresh
 from support.mqtt_packets import V311, Ack
 
 from clasp_edge.clock import Clock
-from clasp_edge.devices.mqtt.notices import MAX_SOURCES, PERIOD_S, Notices
+from clasp_edge.router.notices import MAX_SOURCES, PERIOD_S, Notices
 
 
 class StandingClock(Clock):
@@ -56,6 +58,28 @@ def test_a_device_that_goes_on_and_on(daemon: Daemon, mqtt: Broker) -> None:
         client.drain()
     complaints = [line for line in daemon.stderr.splitlines() if " WARNING " in line]
     assert len(complaints) == 1, complaints
+
+
+@pytest.mark.parametrize(
+    ("first", "says"),
+    [
+        (b"\x16\x03\x01\x00\xf0\x01" + bytes(240), "this is TLS, which mqtt.tls_listen is for"),
+        (b"GET /mqtt HTTP/1.1\r\nHost: x\r\n\r\n", "this is HTTP, which websocket.listen is for"),
+        (packets.pingreq(), "it begins with c0 00"),
+        (b"\x10\xff\xff\xff\xff\x01", "it begins with 10 ff ff ff ff 01"),
+        (b"\x10\xff\xff\xff\x7f", "it begins with 10 ff ff ff 7f"),
+    ],
+)
+def test_who_does_not_begin_with_connect_is_named(daemon: Daemon, mqtt: Broker, first: bytes, says: str) -> None:
+    """A device that was set up for another port: its owner finds nothing else."""
+    host = f"127.0.9.{1 + len(first) % 250}"  # one line for each host and minute
+    for _ in range(3):
+        with socket.create_connection(mqtt.address, 10, (host, 0)) as connection:
+            connection.sendall(first)
+            assert not connection.recv(100)
+    complaints = [line for line in daemon.stderr.splitlines() if f" {host}:" in line]
+    assert len(complaints) == 1, complaints
+    assert "refused: no CONNECT that could be read; " + says in complaints[0]
 
 
 @pytest.mark.parametrize("topic", ["$SYS/mine", "/device/" + "t" * 3000, "a//" + "/".join("b" * 70), "t" * 2000])
