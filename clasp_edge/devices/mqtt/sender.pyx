@@ -65,7 +65,7 @@ cdef class MqttSender(MqttQueue):
     """`MqttSender(core, context)`."""
 
     def __cinit__(self, core, MqttContext context not None, *args, **kwargs):
-        self.retained = []
+        self.retained = {}
 
     # ---- the connection ----
 
@@ -494,16 +494,22 @@ cdef class MqttSender(MqttQueue):
     def send_retained(self, Pattern pattern not None, int options, bytes identifiers=None):
         """Send the params that match as retained messages, as far as the client takes them now; the rest follows."""
         cdef bint outer = self.core.in_pass
-        self.retained.append([pattern, AddressScan(pattern), options, identifiers])
+        # Asked for again, it begins again: however often that is, no more waits than there are subscriptions.
+        self.retained.pop(pattern.text, None)
+        self.retained[pattern.text] = (pattern, AddressScan(pattern), options, identifiers)
         self.core.begin()
         self.wanting = True
         self._pump(self.core.mark() >> 1)
         if not outer:
             self.core.finish()
 
+    def drop_retained(self, Pattern pattern not None):
+        """What matches is not asked for any more."""
+        self.retained.pop(pattern.text, None)
+
     cdef bint _send_retained(self, size_t limit) noexcept:
         """Go on with the first of `retained`. False when it has to wait."""
-        cdef list job = <list>self.retained[0]
+        cdef tuple job = <tuple>next(iter(self.retained.values()))
         cdef Pattern pattern = <Pattern>job[0]
         cdef AddressScan scan = <AddressScan>job[1]
         cdef int options = <int>job[2]
@@ -520,7 +526,7 @@ cdef class MqttSender(MqttQueue):
                         self.scopes is None or self.scopes.allows("read", pattern.text)):
                     if not self._send_entry(entry, options, extra, True):
                         return False
-                del self.retained[0]
+                del self.retained[pattern.text]
                 return True
             if self.core.is_slice_over():
                 self._resume_later(0)
@@ -543,5 +549,5 @@ cdef class MqttSender(MqttQueue):
                         return False
         except Exception:
             log.exception("retained messages could not be sent")
-        del self.retained[0]
+        del self.retained[pattern.text]
         return True

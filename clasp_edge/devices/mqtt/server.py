@@ -24,13 +24,13 @@ from clasp_edge.devices.mqtt.connection import Connection, TcpConnection
 from clasp_edge.devices.mqtt.context import MqttContext
 from clasp_edge.devices.mqtt.input_watch import InputWatch
 from clasp_edge.devices.mqtt.mounts import Mounts
-from clasp_edge.router.notices import Notices
 from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.shared import SharedGroups
 from clasp_edge.devices.mqtt.socket_input import ReadBuffer
 from clasp_edge.devices.mqtt.sys_topics import SysTopics
 from clasp_edge.devices.values import use_in_dataplane
 from clasp_edge.router.access import Identity
+from clasp_edge.router.notices import Notices
 from clasp_edge.router.principal import host_of
 from clasp_edge.router.router import Router
 from clasp_edge.wire.address import AddressError, validate_address

@@ -262,7 +262,10 @@ def handle_unsubscribe(session: Session, packet: Unsubscribe) -> None:
 def _unsubscribe_all(session: Session, packet: Unsubscribe) -> Iterator[None]:
     reasons = []
     for number, text in enumerate(packet.filters, 1):
+        held = session.subscriptions.get(text)
         reasons.append(Reason.SUCCESS if drop(session, text) else Reason.NO_SUBSCRIPTION_EXISTED)
+        for subscription in held.subscriptions if held is not None else ():
+            session.drop_retained(subscription.pattern)  # nothing new is begun [MQTT-3.10.4-2]
         if number % FILTERS_AT_ONCE == 0:
             yield
     session.subscriptions_changed()

@@ -235,6 +235,24 @@ def test_a_subscriber_that_does_not_read(mqtt: Broker, version: int) -> None:
     hears.receive(b"hello")
 
 
+def test_who_asks_again_and_again_and_acknowledges_nothing(mqtt: Broker) -> None:
+    """A client that subscribes in its loop: its retained messages wait once, not as often as it has asked."""
+    topic = fresh()
+    sender = mqtt.client(V5)
+    for number in range(3):
+        sender.publish(f"{topic}/{number}", b"x", qos=1, retain=True)
+    client = mqtt.client(V5, props={"receive_maximum": 1})
+    got = [packet for _ in range(30) for packet in client.subscribe_with_retained(f"{topic}/+", options=1)[1]]
+    unacknowledged = list(got)
+    while unacknowledged:
+        client.acknowledge(unacknowledged.pop())
+        unacknowledged = client.publishes()
+        got += unacknowledged
+    assert len(got) == 1 + 3, "one, and all of them for the last time of asking"
+    for number in range(3):
+        sender.publish(f"{topic}/{number}", retain=True)
+
+
 def test_a_sleeping_session_does_not_grow_without_bound(mqtt: Broker, daemon: Daemon) -> None:
     """Five megabytes for one that sleeps: some are dropped, the newest or the oldest, and the daemon stays small."""
     name, topic = fresh("c"), fresh()

@@ -266,6 +266,21 @@ def test_mqtt_3_10_4_1_unsubscribe(broker: Broker, version: int) -> None:
     assert client.sync() == []
 
 
+def test_mqtt_3_10_4_2_retained_messages_that_were_still_to_come(broker: Broker) -> None:
+    topic = fresh()
+    sender, client = broker.client(V5), broker.client(V5, props={"receive_maximum": 3})
+    for number in range(20):
+        sender.publish(f"{topic}/{number}", b"x", qos=1, retain=True)
+    got = client.subscribe_with_retained(f"{topic}/+", options=1)[1]
+    assert len(got) == 3
+    assert client.unsubscribe(f"{topic}/+").codes == [0]
+    for found in got:
+        client.acknowledge(found)
+    assert client.sync() == []
+    for number in range(20):
+        sender.publish(f"{topic}/{number}", retain=True)
+
+
 def test_mqtt_3_10_4_1_compared_character_by_character(broker: Broker, version: int) -> None:
     topic = fresh()
     client, sender = broker.client(version), broker.client(version)
