@@ -61,6 +61,8 @@ cdef class Trie:
     cdef dict interned      # fan-out lists by their targets, for all entries to share
     cdef readonly Py_ssize_t fan_bytes      # that these take
     cdef dict extras        # encoded subscription identifiers of this generation, by themselves
+    cdef dict audiences     # keys of `interned` by the subscriptions (_pointers) they are made of, in one generation
+    cdef uint64_t audience_generation
     cdef dict filtered      # by filter: the lists that it is in
     cdef list changes       # patterns of the subscriptions that came or went, the first of them after `changed_from`
     cdef uint64_t changed_from
@@ -74,6 +76,8 @@ cdef class Trie:
     cdef _note(self, Subscription subscription)
     cdef bint holds(self, bytes address, uint64_t generation) except -1
     cdef Fanout fan_out(self, bytes address)
+    cdef list _audience(self, bytes address)
+    cdef Fanout _known(self, bytes audience)
     cdef Fanout _shared(self, Fanout fan)
     cdef void let_go(self, Fanout fan)
     cdef prune(self)

@@ -24,6 +24,7 @@ cdef enum:
     EXTRA_BYTES = 50
     CHANGES = 64        # patterns of the last changes, against which a cached fan-out is checked
     MANY_EXTRAS = 1024
+    AUDIENCES = 8       # of which it is remembered what list they have
 
 # What subscriptions take, as measured with CPython 3.11 (an estimate, and not less than that by more than a fifth): a
 # node with one child; a subscription with its places in the trie and at its sink; a pattern, its text (which it has up
@@ -75,6 +76,16 @@ cdef class Fanout:
 
     def __len__(self):
         return self.count
+
+
+cdef bytes _pointers(list subscriptions):
+    """What these are known by for as long as no subscription comes or goes."""
+    cdef Py_ssize_t i
+    cdef bytes found = PyBytes_FromStringAndSize(NULL, len(subscriptions) * sizeof(PyObject*))
+    cdef PyObject** pointers = <PyObject**><char*>found
+    for i in range(len(subscriptions)):
+        pointers[i] = <PyObject*>subscriptions[i]
+    return found
 
 
 cdef _let_go(fans):
@@ -147,6 +158,7 @@ cdef class Trie:
         self.filtered = {}
         self.prune_at = PRUNE_FROM
         self.extras = {}
+        self.audiences = {}
         self.generation = 1
         self.changes = []
         self.changed_from = 1
@@ -279,10 +291,12 @@ cdef class Trie:
         cdef dict by_sink = {}
         cdef dict native = {}
         cdef Py_ssize_t i
-        found = self.matching(address)
+        found = self._audience(address)
+        audience = _pointers(found)
+        fan = self._known(audience)
+        if fan is not None:
+            return fan
         for subscription in found:
-            if subscription.sink.scopes is not None and not subscription.sink.scopes.allows("read", address):
-                continue
             plain, filters = by_sink.get(subscription.sink, (0, ()))
             if subscription.filter is None:
                 plain |= subscription.mask
@@ -341,7 +355,31 @@ cdef class Trie:
             fan.key = fan.key[:i * sizeof(Target)]
             fan.targets = <Target*><char*>fan.key
         fan.size += i * sizeof(Target)
-        return self._shared(fan)
+        fan = self._shared(fan)
+        self.audiences[audience] = fan.key
+        return fan
+
+    cdef list _audience(self, bytes address):
+        """The subscriptions that match, of those who may read this."""
+        cdef Subscription subscription
+        cdef list found = []
+        for subscription in self.matching(address):
+            if subscription.sink.scopes is None or subscription.sink.scopes.allows("read", address):
+                found.append(subscription)
+        return found
+
+    cdef Fanout _known(self, bytes audience):
+        """The list that an address with these subscriptions has got lately: hundreds of new addresses may come at
+        once, and each list is made of hundreds of subscriptions."""
+        cdef Fanout known
+        if self.audience_generation != self.generation or len(self.audiences) >= AUDIENCES:
+            self.audiences.clear()
+            self.audience_generation = self.generation
+        key = self.audiences.get(audience)
+        if key is None:
+            return None
+        known = self.interned.get(key)
+        return known if known is not None and known.filters is not None else None
 
     cdef Fanout _shared(self, Fanout fan):
         """The list that others with the same targets use already, or this one, for others to come.

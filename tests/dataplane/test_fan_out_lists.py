@@ -87,3 +87,44 @@ def test_one_list_for_all_who_have_the_same_audience(rig: Rig) -> None:
     for number in range(1000):
         writer.feed([set_payload(b"/a/%d" % number, number)])
     assert rig.plane.trie.fan_bytes < 2000
+
+
+class Below:
+    """May read what is below one address."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+    def allows(self, action: str, address: bytes) -> bool:
+        return address.startswith(self.text)
+
+
+def test_new_addresses_of_one_audience_share_its_list_and_who_may_not_read_is_in_none(rig: Rig) -> None:
+    """A list that was made lately is found again by who it is made of."""
+    listeners = [rig.line(b"l%d" % number) for number in range(6)]
+    for line in listeners:
+        line.subscribe(Pattern(b"/**"))
+    rig.plane.trie.invalidate()
+    writer = rig.line(b"writer")
+
+    def told(address: bytes) -> list[bool]:
+        writer.feed([set_payload(address, 1)])
+        return [bool(line.read()) for line in listeners]
+
+    assert all(told(b"/a/%d" % number) == [True] * 6 for number in range(20))
+    one_list = rig.plane.trie.fan_bytes
+    assert all(told(b"/a/%d" % number) == [True] * 6 for number in range(20, 40))
+    assert rig.plane.trie.fan_bytes == one_list
+    listeners[2].peer.scopes = Below(b"/a")
+    rig.plane.trie.invalidate()
+    for number in range(20):
+        assert told(b"/b/%d" % number) == [True, True, False, True, True, True]
+        assert told(b"/a/new/%d" % number) == [True] * 6
+    gone = listeners.pop(4)
+    rig.hang_up(gone)
+    newcomer = rig.line(b"newcomer")
+    newcomer.subscribe(Pattern(b"/b/**"))
+    listeners.append(newcomer)
+    for number in range(20, 40):
+        assert told(b"/b/%d" % number) == [True, True, False, True, True, True]
+        assert told(b"/a/new/%d" % number) == [True] * 5 + [False]
