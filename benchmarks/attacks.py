@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -172,6 +173,36 @@ def osc_burst(place: Place) -> None:
             time.sleep(0.01)
 
 
+def _many(place: Place, message: Callable[[int, int], wire.Message]) -> None:
+    """A client says 200 things at once, 40 times a second, and as many OSC subscribers as there can be are told."""
+    devices = _surfaces(place)
+    stream = place.client()
+    threading.Thread(target=_swallow, args=(place, stream), daemon=True).start()
+    for number in itertools.count():
+        if not place.goes_on:
+            return
+        until_s = time.monotonic() + 1 / 40
+        _say(stream, *(message(one, number) for one in range(200)))
+        while time.monotonic() < until_s:
+            _hear(devices)
+            time.sleep(0.002)
+
+
+def _swallow(place: Place, stream: Tcp) -> None:
+    while place.goes_on:
+        stream.receive()
+
+
+def osc_sets(place: Place) -> None:
+    """All OSC subscribers there can be are told more values than there is time for."""
+    _many(place, lambda one, number: wire.Set(f"/osc/fader/{one}", number))
+
+
+def osc_events(place: Place) -> None:
+    """The same of events, of which none takes another's place."""
+    _many(place, lambda one, number: wire.Publish(f"/osc/cue/{one}", wire.SignalType.EVENT, number))
+
+
 def strangers(place: Place) -> None:
     """Connections whose first message is a large bundle."""
     frame = wire.encode(wire.Bundle(tuple(wire.Set("/x", None) for _ in range(8000))), 0)
@@ -193,6 +224,8 @@ ATTACKS: dict[str, Attack] = {
     "attack-osc": osc_wild,
     "attack-osc-state": osc_state,
     "attack-osc-burst": osc_burst,
+    "attack-osc-sets": osc_sets,
+    "attack-osc-events": osc_events,
     "attack-strangers": strangers,
 }
 
