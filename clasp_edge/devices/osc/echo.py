@@ -20,6 +20,12 @@ from clasp_edge.wire import Value, decode_value
 Known = tuple[int, bytes]
 """A value type and its encoded data (wire.md 2.2)."""
 
+EVENT = object()
+"""Told in the place of a value: nothing that could come back is one."""
+
+FORGOTTEN_AT_ONCE = 256
+"""Addresses at which nothing happens any more: a burst may have left thousands."""
+
 ANSWER_S = 0.5
 """Something said within this time after the same address was told may be an answer to it."""
 
@@ -154,13 +160,12 @@ class EchoMemory:
         record = self._records.get(address)
         return record is not None and now_s - record.told_s < ANSWER_S
 
-    def told(self, address: bytes, known: Known | None, now_s: float, contacts: int) -> None:
-        """The device was told this (None: an event). `contacts` counts what was heard from it so far."""
+    def told(self, address: bytes, value: Hashable, now_s: float, contacts: int) -> None:
+        """The device was told this (`comparable`, or EVENT). `contacts` counts what was heard from it so far."""
         record = self._record(address, now_s)
         record.told_s = now_s
-        if known is None:
+        if value is EVENT:
             return
-        value = comparable(known)
         told = record.told
         if told is None:
             told = record.told = {}
@@ -203,8 +208,8 @@ class EchoMemory:
         return record is not None and record.said_s >= since_s
 
     def forget_old(self, now_s: float) -> None:
-        """Nothing was heard of some addresses for long: they are remembered no more."""
-        while self._records:
+        """Nothing was heard of some addresses for long: they are remembered no more, so many at a time."""
+        for _ in range(min(len(self._records), FORGOTTEN_AT_ONCE)):
             oldest = next(iter(self._records.values()))
             if max(oldest.touched_s + KEEP_S, oldest.held_s) > now_s:
                 break

@@ -6,16 +6,44 @@ its own there. Many devices often get the same changes; the last translations ar
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
+from clasp_edge.devices.osc.decode import OscError, decode_message
+from clasp_edge.devices.osc.delivery import Delivery
+from clasp_edge.devices.osc.echo import comparable
 from clasp_edge.devices.osc.encode import Encoder, padded
-from clasp_edge.wire import ABSENT, Publish, Set, SignalType, Value
+from clasp_edge.wire import ABSENT, Publish, Set, SignalType, Value, decode_value
 from clasp_edge.wire.compact import decode_payload
 
 _HEADER_BYTES = 4
 
+KEPT_BYTES = 4096
+"""Of a message that stays with its delivery: larger ones would take more than is counted for that."""
 
 KNOWN_BYTES = 262_144
 KNOWN_COST = 300
 """Of messages that were made lately: many devices are told the same burst, one after the other."""
+
+
+class Message:
+    """An OSC message, made once for all devices that are told the same. `packet` is None where OSC has none."""
+
+    __slots__ = ("_value", "packet")
+
+    def __init__(self, packet: bytes | None) -> None:
+        self.packet = packet
+        self._value: tuple[Hashable] | None = None
+
+    @property
+    def value(self) -> Hashable:
+        """The value as it went out, which is what comes back (`echo.comparable`). Raises OscError for what cannot be
+        read."""
+        if self._value is None:
+            if self.packet is None:
+                raise OscError("no message")
+            _, _, value_type, value = decode_message(self.packet)
+            self._value = (comparable((value_type, value)),)
+        return self._value[0]
 
 
 class Outgoing:
@@ -24,25 +52,45 @@ class Outgoing:
     def __init__(self, base: bytes, encoder: Encoder) -> None:
         self._base = base
         self.encoder = encoder
-        self._known: dict[tuple[bytes, bytes | None], bytes | None] = {}
+        self._known: dict[tuple[object, ...], Message] = {}
         self._known_bytes = 0
 
-    def frame(self, address: bytes, frame: bytes, tail: bytes | None) -> bytes | None:
-        """The OSC message for a SET or PUBLISH frame; None if OSC has none for it. `tail` is how a device said it."""
-        key = (frame, tail)
-        try:
-            return self._known[key]
-        except KeyError:
-            pass
-        shown = self.address(address)
-        known = tail is not None and self.encoder.kind_of(shown) is None
-        packet = padded(shown) + tail if known and tail is not None else self._translate(frame)
+    def delivered(self, delivery: Delivery) -> Message:
+        """The message for what was delivered."""
+        made = delivery.made
+        if made is not None and made[0] is self:
+            found: Message = made[1]
+            return found
+        key = (delivery.frame, delivery.tail)
+        message = self._known.get(key)
+        if message is None:
+            message = self._keep(key, self._made(delivery), len(delivery.frame) + len(delivery.tail or b""))
+        if message.packet is None or len(message.packet) <= KEPT_BYTES:
+            delivery.made = (self, message)
+        return message
+
+    def state(self, address: bytes, value_type: int, value: bytes, tail: bytes | None) -> Message:
+        """The message that tells a param as it is. `tail` is how a device said it."""
+        key = (address, value_type, value, tail)
+        message = self._known.get(key)
+        if message is None:
+            packet = self.answer(self.address(address), decode_value(value_type, value), tail)
+            message = self._keep(key, packet, len(address) + len(value) + len(tail or b""))
+        return message
+
+    def _keep(self, key: tuple[object, ...], packet: bytes | None, size: int) -> Message:
         if self._known_bytes > KNOWN_BYTES:
             self._known.clear()
             self._known_bytes = 0
-        self._known[key] = packet
-        self._known_bytes += KNOWN_COST + len(frame) + len(packet or b"") + len(tail or b"")
-        return packet
+        message = self._known[key] = Message(packet)
+        self._known_bytes += KNOWN_COST + size + len(packet or b"")
+        return message
+
+    def _made(self, delivery: Delivery) -> bytes | None:
+        shown = self.address(delivery.address)
+        if delivery.tail is not None and self.encoder.kind_of(shown) is None:
+            return padded(shown) + delivery.tail
+        return self._translate(delivery.frame)
 
     def param(self, address: bytes, value: Value, tail: bytes | None = None) -> bytes:
         """The message that tells a param's value, as a device said it last if one did."""

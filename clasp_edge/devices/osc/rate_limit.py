@@ -17,6 +17,8 @@ from itertools import count
 from typing import Any
 
 from clasp_edge.dataplane.account import Charge, Holding
+from clasp_edge.devices.osc.slices import DUE, Slices
+from clasp_edge.devices.osc.slot import Slot
 
 RETRY_S = 0.01
 """Pause before a link that took nothing is tried again."""
@@ -35,6 +37,9 @@ FULL = 64
 
 BURST_S = 0.02
 """Of the rate for all: what may go out at once."""
+
+AT_ONCE = 16
+"""What is due at once of one device, before the next one's turn."""
 
 Member = tuple[bytes, Any]
 """A key and what is to be sent for it."""
@@ -57,37 +62,29 @@ class _Unit:
         """Of those that wait, in the order they came."""
 
 
-class _Slot:
-    __slots__ = ("before", "due_s", "held_s", "unit")
-
-    def __init__(self) -> None:
-        self.due_s = 0.0
-        self.held_s = 0.0
-        self.unit: _Unit | None = None
-        self.before: list[_Unit] = []
-        """What waits for the key as well, ahead of `unit`: an event of its sender counts on each."""
-
-
 class Pacer:
     """`send(members)` sends at once and says how many of them the link took. `rate` is per second and key, `total` per
-    second of all keys; 0 for any. `given_up(members)` is told what could not wait any longer."""
+    second of all keys; 0 for any. `given_up(members)` is told what could not wait any longer. What was waiting goes out
+    in `slices`."""
 
     def __init__(
         self,
         loop: AbstractEventLoop,
+        slices: Slices,
         rate: float,
         send: Callable[[Sequence[Member]], int],
         total: float = 0.0,
         given_up: Callable[[Sequence[Member]], None] = lambda members: None,
     ) -> None:
         self._loop = loop
+        self._slices = slices
         self._interval_s = 1 / rate if rate else 0.0
         self._total = total
         self._tokens = max(1.0, total * BURST_S)
         self._filled_s = loop.time()
         self._send = send
         self._given_up = given_up
-        self._slots: OrderedDict[bytes, _Slot] = OrderedDict()
+        self._slots: OrderedDict[bytes, Slot] = OrderedDict()
         self._waiting: OrderedDict[_Unit, None] = OrderedDict()
         self._bytes = 0
         self._by_sender: dict[object, OrderedDict[_Unit, None]] = {}
@@ -97,6 +94,8 @@ class Pacer:
         self._numbers = count()
         self._timer: TimerHandle | None = None
         self._timer_s = 0.0
+        self._has_turn = False
+        """Something is due, and waits for the slice that it goes out in."""
         self._blocked_until_s = 0.0
         self.holding: Holding | None = None
 
@@ -129,7 +128,7 @@ class Pacer:
         """What waits for the key is no longer wanted."""
         slot = self._slots.get(key)
         if slot is not None and slot.unit is not None:
-            for unit in (*slot.before, slot.unit):
+            for unit in (*(slot.before or ()), slot.unit):
                 self._take_out(unit, key)
 
     def postpone(self, key: bytes, until_s: float) -> None:
@@ -143,6 +142,8 @@ class Pacer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._slices.leave(self, DUE)
+        self._has_turn = False
         self._slots.clear()
         self._waiting.clear()
         self._by_sender.clear()
@@ -169,6 +170,8 @@ class Pacer:
                     continue
                 counts = self._is_counted_on(waiting)
                 if counts and waiting.sender is unit.sender:
+                    if slot.before is None:
+                        slot.before = []
                     slot.before.append(waiting)
                 elif len(unit.members) == 1 and (counts or slot.before):
                     # What is older must not go out behind this: this takes its place.
@@ -184,6 +187,7 @@ class Pacer:
         unit.due_s = max(due_s, self._blocked_until_s)
         if (
             unit.due_s <= now_s
+            and last is None  # else there is a timer for that, or a turn
             and (not unit.ordered or self._flush(unit.sender, now_s))
             and self._send_now(unit, now_s)
         ):
@@ -205,15 +209,18 @@ class Pacer:
         return last is not None and unit.number < last.number
 
     def _flush(self, sender: object, now_s: float, before: _Unit | None = None) -> bool:
-        """Send what this sender has waiting (`before`: only what came before this); whether all of it went out."""
-        for unit in list(self._by_sender.get(sender, ())):
-            if unit is before:
+        """Send what this sender has waiting (`before`: only what came before this); whether all of it went out. Of much
+        it is a part."""
+        some: list[_Unit] = []
+        for unit in self._by_sender.get(sender, ()):
+            if unit is before or len(some) > AT_ONCE:
                 break
-            if self._is_held(unit, now_s):
-                continue
+            if not self._is_held(unit, now_s):
+                some.append(unit)
+        for unit in some[:AT_ONCE]:
             if self._blocked_until_s > now_s + 0.001 or not self._try(unit, now_s):
                 return False
-        return True
+        return len(some) <= AT_ONCE
 
     def _is_held(self, unit: _Unit, now_s: float) -> bool:
         """Whether it is held back for another reason than a rate: that lasts, whatever comes next."""
@@ -320,7 +327,7 @@ class Pacer:
             return
         if slot.unit is unit:
             slot.unit = None
-        elif unit in slot.before:
+        elif slot.before is not None and unit in slot.before:
             slot.before.remove(unit)
 
     def forget_old(self, now_s: float) -> None:
@@ -331,7 +338,7 @@ class Pacer:
                 break
             self._slots.popitem(last=False)
 
-    def _slot(self, key: bytes, now_s: float) -> _Slot:
+    def _slot(self, key: bytes, now_s: float) -> Slot:
         slot = self._slots.get(key)
         if slot is not None:
             self._slots.move_to_end(key)
@@ -344,11 +351,11 @@ class Pacer:
                 self._leave(unit)
                 if not self._send_now(unit, now_s):
                     self._given_up(unit.members)
-        slot = self._slots[key] = _Slot()
+        slot = self._slots[key] = Slot()
         return slot
 
     def _arm(self) -> None:
-        if not self._line:
+        if not self._line or self._has_turn:
             return
         due_s = max(self._line[0][0], self._blocked_until_s)
         if self._timer is not None:
@@ -360,10 +367,21 @@ class Pacer:
 
     def _due(self) -> None:
         self._timer = None
+        self._has_turn = True
+        self._slices.want(self, DUE)
+
+    def resume(self) -> bool:
+        """Send some of what is due; whether more is."""
+        self._has_turn = False
         now_s = self._loop.time()
+        left = AT_ONCE
         # The loop's timers are as coarse as a millisecond: what is due within it goes out too.
         # One attempt at a blocked link is enough: the others wait in line as they are.
         while self._line and max(self._line[0][0], self._blocked_until_s) <= now_s + 0.001:
+            if left <= 0:
+                self._has_turn = True
+                return True
+            left -= 1
             due_s, _, unit = heapq.heappop(self._line)
             if unit not in self._waiting or due_s < unit.due_s:
                 continue
@@ -373,11 +391,14 @@ class Pacer:
                 heapq.heappush(self._line, (held_s, next(self._numbers), unit))
                 continue
             if unit.ordered and not self._flush(unit.sender, now_s, unit):
-                unit.due_s = now_s + RETRY_S
+                # Behind what its sender said before, of which there may be much.
+                unit.due_s = max(now_s, self._blocked_until_s)
                 heapq.heappush(self._line, (unit.due_s, next(self._numbers), unit))
+                left -= AT_ONCE
             else:
                 self._try(unit, now_s)
         self._arm()
+        return False
 
     def _held_until(self, unit: _Unit) -> float:
         if unit.lasting:

@@ -46,7 +46,7 @@ cdef enum:
     DELIVERIES_AT_ONCE = 512    # of one call's datagrams, if each is for everybody
     ROUNDS = 4                  # calls per wake-up, before others get their turn
     TIMED = 8                   # datagrams between two looks at the clock: each may be a subscription
-    SLICE_US = 2000             # of CPU for one call's datagrams and what devices are told; then it takes fewer
+    SLICE_US = 2000             # of CPU for one look at a socket and what devices are told; then it takes fewer
     NAME_BYTES = 28             # sockaddr_in6
     INET_KEY = 8                # of sockaddr_in: family, port, address
     BUSY_US = 1000              # wake-ups closer than this, so many in a row: the socket is looked at by the clock
@@ -155,8 +155,8 @@ cdef class OscReceiver(OscPackets):
     cdef int _read(self, sock, int fd):
         cdef int _round, i
         cdef int all_got = 0
-        cdef uint64_t began_us
-        if self.next < self.got and not self._handle_some():
+        cdef uint64_t began_us = _cpu_us()
+        if self.next < self.got and not self._handle_some(began_us):
             return self.got - self.next
         self.sock = sock
         self.at_once = min(self.at_once, max(1, DELIVERIES_AT_ONCE // <int>max(1, self.control.listeners())))
@@ -171,8 +171,7 @@ cdef class OscReceiver(OscPackets):
             if self.got <= 0:
                 break
             all_got += self.got
-            began_us = _cpu_us()
-            if not self._handle_some():
+            if not self._handle_some(began_us):
                 break
             if _cpu_us() - began_us > SLICE_US or self.control.behind():
                 self.at_once = max(1, self.at_once // 4)
@@ -182,11 +181,10 @@ cdef class OscReceiver(OscPackets):
             self.at_once = min(BATCH, self.at_once * 2)
         return all_got
 
-    cdef bint _handle_some(self):
-        """What was read, as a pass, as far as the slice lasts; whether that was all of it. The rest is for the next
-        look at any of the sockets."""
+    cdef bint _handle_some(self, uint64_t began_us):
+        """What was read, as a pass, as far as the slice lasts that began then; whether that was all of it. The rest is
+        for the next look at any of the sockets."""
         cdef int i
-        cdef uint64_t began_us = _cpu_us()
         cdef Core core = self.plane.core
         core.begin()
         while self.next < self.got:

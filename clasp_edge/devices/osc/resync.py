@@ -6,17 +6,21 @@ ask at once would hold up the router.
 
 from __future__ import annotations
 
+import logging
 from asyncio import AbstractEventLoop, TimerHandle
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Protocol
 
 from clasp_edge.dataplane import Plane
 from clasp_edge.dataplane.browse import written_since
+from clasp_edge.devices.osc.slices import STATE, Slices
 from clasp_edge.router.snapshot import SCAN_AT_ONCE
 from clasp_edge.wire import Snapshot
 from clasp_edge.wire.compact import decode_payload
 from clasp_edge.wire.pattern import Pattern
+
+log = logging.getLogger("clasp_edge.osc")
 
 AT_ONCE = 4
 PAUSE_S = 0.005
@@ -43,19 +47,21 @@ class Recipient(Protocol):
 
 
 class Resyncs:
-    """The devices that are being told the state. Each waits in line once."""
+    """The devices that are being told the state, in `slices`. Each waits in line once."""
 
-    def __init__(self, loop: AbstractEventLoop) -> None:
+    def __init__(self, loop: AbstractEventLoop, slices: Slices) -> None:
         self._loop = loop
-        self._line: deque[Recipient] = deque()
+        self._slices = slices
+        self._line: OrderedDict[Recipient, None] = OrderedDict()
         self._timer: TimerHandle | None = None
         self._due_s = 0.0
+        self._left = 0
+        """Devices whose turn it still is in this step."""
 
     def start(self, recipient: Recipient) -> None:
         """Put a device in line; its turn comes with the next round of the loop at the earliest."""
-        if recipient not in self._line:
-            self._line.append(recipient)
-        if self._timer is None:
+        self._line[recipient] = None
+        if self._timer is None and not self._left:
             self._timer = self._loop.call_later(0, self._step)
 
     def has(self, recipient: Recipient) -> bool:
@@ -65,21 +71,36 @@ class Resyncs:
     def close(self) -> None:
         """Tell nobody any more."""
         self._line.clear()
+        self._left = 0
+        self._slices.leave(self, STATE)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _step(self) -> None:
         self._timer = None
-        for _ in range(min(DEVICES_AT_ONCE, len(self._line))):
-            recipient = self._line.popleft()
-            if recipient.tell_some(AT_ONCE):
-                self._line.append(recipient)
+        self._left = min(DEVICES_AT_ONCE, len(self._line))
+        self._slices.want(self, STATE)
+
+    def resume(self) -> bool:
+        """One device's turn; whether the step is not yet over."""
+        self._left -= 1
+        if self._line:
+            recipient, _ = self._line.popitem(last=False)
+            try:
+                if recipient.tell_some(AT_ONCE):
+                    self._line[recipient] = None
+            except Exception:
+                log.exception("a device could not be told the state")
+        if self._left > 0 and self._line:
+            return True
+        self._left = 0
         if self._line:
             # Where the loop was late the next step comes sooner, so that a busy router tells as much a second.
             now_s = self._loop.time()
             self._due_s = min(max(self._due_s + PAUSE_S, now_s + LEAST_PAUSE_S), now_s + PAUSE_S)
             self._timer = self._loop.call_at(self._due_s, self._step)
+        return False
 
 
 def addresses_of(plane: Plane, patterns: list[Pattern], scopes: object) -> Iterator[bytes | None]:

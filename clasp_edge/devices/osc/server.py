@@ -28,19 +28,18 @@ from clasp_edge.devices.osc.configured_targets import ConfiguredTargets
 from clasp_edge.devices.osc.counters import Counters
 from clasp_edge.devices.osc.datagrams import Datagrams
 from clasp_edge.devices.osc.expansion import Expansions
-from clasp_edge.devices.osc.fan_out import FanOut
 from clasp_edge.devices.osc.groups import Groups
 from clasp_edge.devices.osc.lease_store import Journal, LeaseStore
 from clasp_edge.devices.osc.links import Link, UdpLink, is_ours
 from clasp_edge.devices.osc.loop_breaker import LoopBreaker
 from clasp_edge.devices.osc.profile import AddressSet, Profile, default_profile, profile_of
 from clasp_edge.devices.osc.receiver import OscReceiver
-from clasp_edge.devices.osc.resync import Resyncs
 from clasp_edge.devices.osc.source import Party, Source
 from clasp_edge.devices.osc.spoken import Spoken
 from clasp_edge.devices.osc.subscribers import CONTROL_PREFIX, CONTROLS, COST, StoredLease, Subscribers
 from clasp_edge.devices.osc.target import Target
 from clasp_edge.devices.osc.tcp import OscConnection
+from clasp_edge.devices.osc.telling import Telling
 from clasp_edge.devices.osc.timetags import SenderClock, WaitingBundles
 from clasp_edge.router.access import Access
 from clasp_edge.router.principal import host_of, principal_of
@@ -110,8 +109,7 @@ class OscServer:
             self.asked,
         )  # fmt: skip
         self._answers = Answers(router.plane, self.counters)
-        self._resyncs = Resyncs(router.loop)
-        self._fan_out = FanOut(router.loop, wall_us=router.clock.wall_us)
+        self._telling = Telling(router.loop, router.clock.wall_us)
         self._adopt(config, access)
         self.static = ConfiguredTargets(
             router.loop, self._udp[0], self.counters, self._new_static, self._found,
@@ -217,12 +215,12 @@ class OscServer:
         self.waiting.close()
         self._breaker.close()
         self._groups.close()
-        self._resyncs.close()
-        self._fan_out.close()
+        self._telling.close()
         if self._store is not None:
             self._store.freeze()  # what ends now is to be there after the restart
         self.leases.close()
         self.static.close()
+        self._telling.losses.close()
         for source in self._sources():
             self.intake.drop(source)
         for sock in self._udp:
@@ -371,8 +369,7 @@ class OscServer:
             name,
             link,
             loop=self.router.loop,
-            resyncs=self._resyncs,
-            fan_out=self._fan_out,
+            telling=self._telling,
             profile=profile,
             loops=self._breaker.loops,
             spoken=self._spoken,
@@ -485,7 +482,7 @@ class OscServer:
         return True
 
     def behind(self) -> bool:
-        return self._fan_out.is_behind
+        return self._telling.fan_out.is_behind
 
     def listeners(self) -> int:
         """Who may have to be told of one message."""

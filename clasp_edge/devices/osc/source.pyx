@@ -6,9 +6,10 @@ longest has to go.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.string cimport memcmp
 
-from clasp_edge.dataplane.sink cimport Delivery
+from clasp_edge.dataplane cimport sink
+from clasp_edge.dataplane.sink cimport Sink
+from clasp_edge.devices.osc.delivery cimport Delivery
 
 SCHEDULE = TIMETAGS_SCHEDULE
 IGNORE = TIMETAGS_IGNORE
@@ -19,25 +20,26 @@ END = MARK_END
 
 
 cdef list _lately = []          # what was delivered since an adapter was handed anything: devices share it
-cdef tuple _last = None         # the newest of it,
-cdef uint64_t _last_seq = 0     # and which change of a param that was
+cdef Delivery _last = None      # the newest of it,
+cdef uint64_t _last_serial = 0  # and which message that was
 
 
 cdef class Party(Adapter):
     """A device that values are sent to. `heard_us` is when one of its sources last sent something (monotonic).
 
-    `on_deliveries` gets `(origin, signal, frame, tail, bundle, marks)`: `tail` is the type tags and arguments of the
-    OSC message behind it or None, `bundle` a number for all members of a bundle or 0, `marks` a sum of HOP,
-    REMOTE and END. Devices that are told the same get the same list, which nobody changes."""
-    cdef void deliver(self, Delivery* delivery) noexcept:
+    `on_deliveries` gets `delivery.Delivery` objects. Devices that are told the same get the same list, which nobody
+    changes."""
+
+    cdef void deliver(self, sink.Delivery* delivery) noexcept:
         cdef Sink origin = <Sink>delivery.origin
         cdef Source source
         cdef int marks = 0
-        cdef bytes frame
-        global _last, _last_seq
+        cdef Delivery newest
+        global _last, _last_serial
         try:
-            if _last is not None and delivery.seq and delivery.seq == _last_seq and _last[0] is origin:
-                self._take()            # the same write goes to many devices
+            if (_last is not None and delivery.serial and delivery.serial == _last_serial
+                    and _last.origin is origin):
+                self._take()            # the same message goes to many devices
                 return
             tail = None
             number = 0
@@ -52,19 +54,11 @@ cdef class Party(Adapter):
                     marks = MARK_REMOTE | mark_of(origin.route.answer)
                 else:
                     marks = mark_of(origin.loop_mark)
-            if _last is not None:
-                # So does the same event: what waits for them is one object.
-                frame = <bytes>_last[2]
-                if (_last[0] is origin and _last[1] == delivery.signal and _last[4] == number and _last[5] == marks
-                        and _last[3] == tail and <size_t>len(frame) == delivery.size
-                        and memcmp(<char*>frame, delivery.frame, delivery.size) == 0):
-                    self._take()
-                    return
-            newest = (origin, delivery.signal, PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size),
-                      tail, number, marks)
+            newest = Delivery.__new__(Delivery, origin, delivery.signal, PyBytes_FromStringAndSize(
+                <const char*>delivery.frame, delivery.size), tail, number, marks)
             _lately.append(newest)
             _last = newest
-            _last_seq = delivery.seq
+            _last_serial = delivery.serial
             self._take()
         except Exception:
             pass                        # no memory: a param is told again with its next change

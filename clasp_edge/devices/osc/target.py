@@ -17,32 +17,28 @@ from clasp_edge.dataplane.account import Holding
 from clasp_edge.devices.osc.allowance import DATAGRAM_HEAD_BYTES
 from clasp_edge.devices.osc.byte_rate import ByteRate
 from clasp_edge.devices.osc.counters import Counters
-from clasp_edge.devices.osc.decode import OscError, decode_message
-from clasp_edge.devices.osc.echo import EchoMemory, Known, comparable, is_rounded
-from clasp_edge.devices.osc.fan_out import FanOut
+from clasp_edge.devices.osc.decode import OscError
+from clasp_edge.devices.osc.echo import EVENT, EchoMemory, Known, comparable, is_rounded
 from clasp_edge.devices.osc.links import Link
 from clasp_edge.devices.osc.loops import Loops
+from clasp_edge.devices.osc.outgoing import Message
 from clasp_edge.devices.osc.profile import Profile
 from clasp_edge.devices.osc.rate_limit import Member, Pacer
-from clasp_edge.devices.osc.resync import Resyncs, addresses_of, changed_addresses
+from clasp_edge.devices.osc.resync import addresses_of, changed_addresses
 from clasp_edge.devices.osc.source import END, HOP, REMOTE, Party, Source
+from clasp_edge.devices.osc.telling import Telling
 from clasp_edge.router.stored import when_stored
-from clasp_edge.wire import SignalType, decode_value
 from clasp_edge.wire.pattern import Pattern
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, TimerHandle
 
+    from clasp_edge.devices.osc.delivery import Delivery
+    from clasp_edge.devices.osc.source import Addresses
+
 log = logging.getLogger("clasp_edge.osc")
 
 ALL_SIGNALS = 0x1F
-
-HEADER_BYTES = 4
-SET_TYPE = 0x21
-
-ADDRESS_AT = 8
-"""Where the address stands in every SET and PUBLISH frame the router sends (wire.md 1, 2.3): behind the header, type,
-flags and its own length."""
 
 CLOCK_SLACK_US = 1_000_000
 """Before the first value that was let go: the clock may have been set back a little since."""
@@ -59,9 +55,6 @@ LOOK_AT_REST_S = 0.1
 BURST_S = 0.25
 """Of the bytes it may have each second: a cue goes out at once."""
 
-LOST_TOLD_S = 60.0
-"""How often the log says what was lost."""
-
 MAX_HOPPED = 1024
 """Addresses at which a device has answered with a value of its own."""
 
@@ -69,6 +62,8 @@ BUNDLE_BYTES = 1400
 """Of the bundles a device is sent: what fits one frame of the network."""
 
 IMMEDIATELY = bytes(7) + b"\x01"
+
+NO_MESSAGE = Message(None)
 
 
 class Memory(Protocol):
@@ -88,8 +83,7 @@ class Target(Party):
         link: Link | None,
         *,
         loop: AbstractEventLoop,
-        resyncs: Resyncs,
-        fan_out: FanOut,
+        telling: Telling,
         profile: Profile,
         loops: Loops,
         spoken: Memory,
@@ -108,13 +102,12 @@ class Target(Party):
         self._spoken = spoken
         self._counters = counters
         self._tell_loop = on_loop
-        self._pacer = Pacer(loop, profile.rate, self._send, profile.total_rate, self._given_up)
+        self._pacer = Pacer(loop, telling.slices, profile.rate, self._send, profile.total_rate, self._given_up)
         self._bytes = ByteRate(profile.bytes_per_second, BURST_S, loop.time)
-        self._lost = 0
-        self._lost_told_s = -LOST_TOLD_S
+        self._losses = telling.losses
         self._memory = EchoMemory(profile.rate, profile.echo_s, self._looped)
-        self._resyncs = resyncs
-        self._fan_out = fan_out
+        self._resyncs = telling.resyncs
+        self._fan_out = telling.fan_out
         self._closed = False
         self._untold: Iterator[bytes | None] = iter(())
         self._resync_since_s = 0.0
@@ -124,6 +117,7 @@ class Target(Party):
         self._catch_up: TimerHandle | None = None
         self._awaits_commit = False
         self._resyncs_again = False
+        self._state_again: TimerHandle | None = None
         # By address, as `comparable` has them.
         self._unbelieved: dict[bytes, Hashable] = {}
         self._hopped: dict[bytes, Hashable] = {}
@@ -159,9 +153,10 @@ class Target(Party):
         for text in list(self.subscriptions):
             self.unsubscribe(text)
         self._untold = iter(())
+        self._fan_out.leave(self)
         self._pacer.close()
         self._loops.gone(self)
-        for timer in (self._check, self._rest, self._catch_up):
+        for timer in (self._check, self._rest, self._catch_up, self._state_again):
             if timer is not None:
                 timer.cancel()
         self.link = None
@@ -169,49 +164,45 @@ class Target(Party):
     def on_deliveries(self, deliveries: list[Any]) -> None:
         self._fan_out.add(self, deliveries)
 
-    def replaceable(self, delivery: Any) -> bytes | None:
-        """The address of a delivered param, where it is one by itself."""
-        _, signal, frame, _, number, _ = delivery
-        if number or signal != SignalType.PARAM:
-            return None
-        address = address_in(frame)
-        return None if self._is_event(address, signal) else address
-
-    def expendable(self, delivery: Any) -> bool:
-        """Whether it is a value, not something that happens."""
-        return not self._is_event(address_in(delivery[2]), delivery[1])
+    @property
+    def events(self) -> Addresses | None:
+        """What are events of what it is told, whatever they came as."""
+        return self.profile.events
 
     def outrun(self, since_us: int) -> None:
         """It was not told values that were set since then (Unix microseconds): it is told how they stand soon."""
-        self._missed_us = min(self._missed_us or since_us, since_us)
-        self._await_rest()
+        if not self._closed:
+            self._missed_us = min(self._missed_us or since_us, since_us)
+            self._await_rest()
 
-    def lose(self, count: int) -> None:
-        """Events were lost before it could be told them."""
+    def lose(self, count: int, address: bytes) -> None:
+        """So many events, the first at this address, were lost before it could be told them."""
         self._counters.lost += count
-        self._lost += count
-        self._tell_lost()
+        self._losses.note(self.name, count, address)
 
-    def take(self, deliveries: Sequence[Any]) -> None:
+    def take(self, deliveries: list[Delivery]) -> None:
         if self._closed:
             return
+        now_s = self._loop.time()
+        events = self.profile.events
         bundle: list[Member] = []
         of, lasting, sender, size = 0, False, None, 0
-        for origin, signal, frame, tail, number, marks in deliveries:
+        for delivery in deliveries:
+            number = delivery.bundle
             if bundle and number != of:
                 self._pacer.together(bundle, sender, lasting=lasting, size=size)
                 bundle, lasting, size = [], False, 0
-            address = address_in(frame)
+            address, origin, marks = delivery.address, delivery.origin, delivery.marks
             own = False
             if isinstance(origin, Source):
                 own = origin.party is self
                 stranger = origin.party is None
             else:
                 stranger = True
-            is_event = self._is_event(address, signal)
-            if stranger and not is_event and frame[HEADER_BYTES] == SET_TYPE:
+            is_event = delivery.happens(events)
+            if stranger and not is_event and delivery.is_set:
                 self._loops.written(
-                    address, value_in(frame), frame, self._loop.time(), self,
+                    address, delivery.known, delivery.frame, now_s, self,
                     remote=bool(marks & REMOTE), answer=bool(marks & HOP), end=bool(marks & END),
                 )  # fmt: skip
             if own:
@@ -219,27 +210,21 @@ class Target(Party):
                 if not is_event:
                     self._pacer.forget(address)
                 continue
-            if marks & HOP and not is_event and self._loops.withholds(address, self, self._loop.time()):
+            if marks & HOP and not is_event and self._loops.withholds(address, self, now_s):
                 self._withhold(address)
                 continue
-            item = (frame, tail, is_event, bool(marks & HOP))
+            item = (delivery, is_event)
             if number:
                 bundle.append((address, item))
                 of, sender = number, origin
                 lasting = lasting or is_event
-                size += len(frame)
+                size += len(delivery.frame)
             elif is_event:
-                self._pacer.event(address, item, origin, len(frame))
+                self._pacer.event(address, item, origin, len(delivery.frame))
             else:
-                self._pacer.offer(address, item, origin, len(frame))
+                self._pacer.offer(address, item, origin, len(delivery.frame))
         if bundle:
             self._pacer.together(bundle, sender, lasting=lasting, size=size)
-
-    def _is_event(self, address: bytes, signal: int) -> bool:
-        if signal not in (SignalType.PARAM, SignalType.STREAM):
-            return True
-        events = self.profile.events
-        return events is not None and events.matches(address)
 
     def forget_old(self, now_s: float) -> None:
         """Let go of what is remembered about addresses at which nothing happens any more."""
@@ -365,33 +350,35 @@ class Target(Party):
         described = self.plane.describe(address)
         if described is not None and (self.scopes is None or self.scopes.allows("read", address)):
             tail = self._spoken.tail_of(address, described[1], described[2])
-            packet = self._outgoing.param(address, decode_value(described[1], described[2]), tail)
-            self._pacer.offer(address, (packet, None, False, False), None, len(packet))
+            message = self._outgoing.state(address, described[1], described[2], tail)
+            self._pacer.offer(address, (message, False), None, len(message.packet or b""))
 
     def _send(self, members: Sequence[Member]) -> int:
         """Send these, and return how many the link took; of a CLASP frame what it is as a message."""
         link = self.link
         if link is None:
             return len(members)  # nobody is there yet; it gets the state when it is
-        packets = [self._packet(address, item) for address, item in members]
-        if self.profile.bundle and len(packets) > 1:
-            return self._send_bundles(link, members, packets)
-        for index, packet in enumerate(packets):
+        if self.profile.bundle and len(members) > 1:
+            return self._send_bundles(link, members)
+        for index, member in enumerate(members):
+            message = self._message(member)
+            packet = message.packet
             if packet is None:
                 continue  # OSC has no word for this
             if not self._bytes.has_room() or not link.send(packet):
                 return index
             self._bytes.sent(len(packet) + DATAGRAM_HEAD_BYTES)
-            self._note(members[index], packet)
+            self._note(member, message)
         return len(members)
 
-    def _send_bundles(self, link: Link, members: Sequence[Member], packets: list[bytes | None]) -> int:
+    def _send_bundles(self, link: Link, members: Sequence[Member]) -> int:
+        messages = [self._message(member) for member in members]
         start = 0
-        while start < len(packets):
+        while start < len(messages):
             end, size = start, 16
             parts: list[bytes] = []
-            while end < len(packets):
-                packet = packets[end]
+            while end < len(messages):
+                packet = messages[end].packet
                 if packet is not None:
                     if parts and size + 4 + len(packet) > BUNDLE_BYTES:
                         break
@@ -403,49 +390,39 @@ class Target(Party):
                     return start
                 self._bytes.sent(size + DATAGRAM_HEAD_BYTES)
             for index in range(start, end):
-                packet = packets[index]
-                if packet is not None:
-                    self._note(members[index], packet)
+                if messages[index].packet is not None:
+                    self._note(members[index], messages[index])
             start = end
         return len(members)
 
-    def _packet(self, address: bytes, item: tuple[bytes, bytes | None, bool, bool]) -> bytes | None:
-        data, tail = item[0], item[1]
+    def _message(self, member: Member) -> Message:
+        address, (what, _) = member
         if b"\0" in address:
-            return None  # an OSC address would end there, and be another
-        return data if data.startswith(b"/") else self._outgoing.frame(address, data, tail)
+            return NO_MESSAGE  # an OSC address would end there, and be another
+        return what if type(what) is Message else self._outgoing.delivered(what)
 
-    def _note(self, member: Member, packet: bytes) -> None:
+    def _note(self, member: Member, message: Message) -> None:
         """It was told this: what comes back has to be compared with the message as it went out."""
-        address, (_, _, is_event, _) = member
+        address, (_, is_event) = member
         self._counters.sent += 1
         self.told += 1
-        known: Known | None = None
-        if not is_event:
-            try:
-                _, _, value_type, value = decode_message(packet)
-                known = (value_type, value)
-            except OscError:
-                return
-        self._memory.told(address, known, self._loop.time(), self.datagrams)
+        try:
+            value = EVENT if is_event else message.value
+        except OscError:
+            return
+        self._memory.told(address, value, self._loop.time(), self.datagrams)
 
     def _given_up(self, members: Sequence[Member]) -> None:
         """These could wait no longer: events are lost, params are told as they stand when there is room again."""
-        lost = sum(1 for _, item in members if item[2])
+        lost = [address for address, item in members if item[1]]
         if lost:
-            self.lose(lost)
-        if any(not item[2] for _, item in members):
-            self._loop.call_later(CHECK_S, self.resync)
+            self.lose(len(lost), lost[0])
+        if len(lost) < len(members) and self._state_again is None and not self._closed:
+            self._state_again = self._loop.call_later(CHECK_S, self._tell_state_again)
 
-    def _tell_lost(self) -> None:
-        now_s = self._loop.time()
-        if now_s - self._lost_told_s >= LOST_TOLD_S:
-            log.warning(
-                "OSC %s: %d events lost, more came than its link or its rate let out (kib_per_second, total_rate; "
-                "osc.subscriber_kib_per_second)",
-                self.name, self._lost,
-            )  # fmt: skip
-            self._lost, self._lost_told_s = 0, now_s
+    def _tell_state_again(self) -> None:
+        self._state_again = None
+        self.resync()
 
     def _unbelieve(self, address: bytes, said: Hashable) -> None:
         if len(self._unbelieved) >= MAX_HOPPED:
@@ -495,16 +472,3 @@ class Target(Party):
     def _looped(self, address: bytes, until_s: float) -> None:
         self._pacer.postpone(address, until_s)
         self._tell_loop(self, address)
-
-
-def address_in(frame: bytes) -> bytes:
-    """The address in a SET or PUBLISH frame."""
-    return frame[ADDRESS_AT : ADDRESS_AT + int.from_bytes(frame[ADDRESS_AT - 2 : ADDRESS_AT], "big")]
-
-
-def value_in(frame: bytes) -> Known:
-    """The value in a SET frame, which has a revision behind it and may have a lifetime behind that."""
-    flags = frame[HEADER_BYTES + 1]
-    start = ADDRESS_AT + int.from_bytes(frame[ADDRESS_AT - 2 : ADDRESS_AT], "big")
-    end = len(frame) - (8 if flags & 0x80 else 0) - (4 if flags & 0x10 else 0)
-    return flags & 0x0F, frame[start:end]

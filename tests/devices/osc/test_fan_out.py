@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
-from clasp_edge.devices.osc.fan_out import BUNDLE_AT_ONCE, MAX_WAITING_BYTES, SLICE_S, FanOut
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clasp_edge.devices.osc.delivery import Delivery
+from clasp_edge.devices.osc.fan_out import MAX_WAITING_BYTES, FanOut
+from clasp_edge.devices.osc.pending import BUNDLE_AT_ONCE, Ledger, Pending
+from clasp_edge.devices.osc.slices import DUE, SLICE_S, STATE, Slices
+from clasp_edge.wire import SignalType
 
 
 class Turns:
@@ -36,13 +43,26 @@ class Rig:
         self.loop = Turns()
         self.cpu_s = 1.0
         self.told: list[tuple[str, int]] = []
-        self.fan_out = FanOut(cast("AbstractEventLoop", self.loop), lambda: self.cpu_s, lambda: int(self.cpu_s * 1e6))
+        self.slices = Slices(cast("AbstractEventLoop", self.loop), lambda: self.cpu_s)
+        self.fan_out = FanOut(self.slices, lambda: int(self.cpu_s * 1e6))
+
+
+class Costly:
+    """A set of events with none in it, of which each question costs so much CPU."""
+
+    def __init__(self, rig: Rig, cost_s: float) -> None:
+        self.rig = rig
+        self.cost_s = cost_s
+
+    def matches(self, address: bytes) -> bool:
+        self.rig.cpu_s += self.cost_s
+        return False
 
 
 class Receiver:
     """A device that costs so much CPU each time it is told something."""
 
-    profile: Any = None
+    events: Costly | None = None
 
     def __init__(self, rig: Rig, name: str, cost_s: float = 0.001) -> None:
         self.rig = rig
@@ -50,33 +70,28 @@ class Receiver:
         self.cost_s = cost_s
         self.outrun_us: list[int] = []
         self.lost = 0
+        self.first_lost: list[bytes] = []
 
-    def take(self, deliveries: Sequence[Any]) -> None:
+    def take(self, deliveries: list[Delivery]) -> None:
         self.rig.cpu_s += self.cost_s
-        self.rig.told += [(self.name, delivery[0]) for delivery in deliveries]
-
-    def replaceable(self, delivery: Any) -> bytes | None:
-        return cast("bytes | None", delivery[1])
-
-    def expendable(self, delivery: Any) -> bool:
-        return delivery[1] is not None or bool(delivery[4])
+        self.rig.told += [(self.name, delivery.origin) for delivery in deliveries]
 
     def outrun(self, since_us: int) -> None:
         self.outrun_us.append(since_us)
 
-    def lose(self, count: int) -> None:
+    def lose(self, count: int, address: bytes) -> None:
         self.lost += count
+        self.first_lost.append(address)
 
 
-class Mixed(Receiver):
-    """One to which events come in bundles, too."""
-
-    def expendable(self, delivery: Any) -> bool:
-        return delivery[1] is not None
-
-
-def delivery(number: int, size: int = 20, *, address: bytes | None = None, bundle: int = 0) -> tuple[Any, ...]:
-    return number, address, bytes(size), None, bundle, 0
+def delivery(
+    number: int, size: int = 20, *, address: bytes | None = None, bundle: int = 0, event: bool = False
+) -> Delivery:
+    """A value where it has an address or is in a bundle, else an event. `number` is found again as its origin."""
+    signal = SignalType.EVENT if event or (address is None and not bundle) else SignalType.PARAM
+    text = address or b"/%d" % number
+    frame = bytes(6) + len(text).to_bytes(2, "big") + text
+    return Delivery(number, signal, frame + bytes(max(0, size - len(frame))), None, bundle)
 
 
 def test_what_is_little_is_done_at_once() -> None:
@@ -111,14 +126,14 @@ def test_what_waits_is_bounded_in_bytes() -> None:
         rig.fan_out.add(desk, [delivery(number, 60_000)])
     assert len(rig.told) == 1, "nobody waits until there is room"
     assert 0 < desk.lost < count
-    assert rig.fan_out._bytes <= MAX_WAITING_BYTES
+    assert rig.fan_out.waiting_bytes <= MAX_WAITING_BYTES
     while len(rig.fan_out):
         rig.loop.turn()
     assert len(rig.told) + desk.lost == count, "what is lost is said"
     numbers = [number for _, number in rig.told]
     assert numbers == sorted(numbers)
     assert numbers[-1] == count - 1, "the oldest are lost"
-    assert rig.fan_out._bytes == 0
+    assert rig.fan_out.waiting_bytes == 0
 
 
 def test_too_many_events_for_hundreds_of_devices_are_no_round_of_their_own() -> None:
@@ -132,7 +147,7 @@ def test_too_many_events_for_hundreds_of_devices_are_no_round_of_their_own() -> 
             rig.fan_out.add(device, events)
         rig.loop.turn()
         assert rig.cpu_s - began_s < 3 * SLICE_S
-        assert rig.fan_out._bytes <= MAX_WAITING_BYTES
+        assert rig.fan_out.waiting_bytes <= MAX_WAITING_BYTES
     while len(rig.fan_out):
         rig.loop.turn()
     heard = Counter(name for name, _ in rig.told)
@@ -171,9 +186,9 @@ def test_a_bundle_is_not_taken_apart() -> None:
     rig.fan_out.add(Receiver(rig, "other", 1.0), [delivery(0)])
 
     class Desk(Receiver):
-        def take(self, deliveries: Sequence[Any]) -> None:
+        def take(self, deliveries: list[Delivery]) -> None:
             super().take(deliveries)
-            bundles.append({one[4] for one in deliveries})
+            bundles.append({one.bundle for one in deliveries})
 
     bundles: list[set[int]] = []
     desk = Desk(rig, "desk")
@@ -186,7 +201,7 @@ def test_a_bundle_is_not_taken_apart() -> None:
 
 def test_one_that_fails_harms_no_other() -> None:
     class Broken(Receiver):
-        def take(self, deliveries: Sequence[Any]) -> None:
+        def take(self, deliveries: list[Delivery]) -> None:
             raise RuntimeError
 
     rig = Rig()
@@ -222,22 +237,19 @@ def test_a_scene_for_hundreds_waits_once() -> None:
     for receiver in receivers:
         rig.fan_out.add(receiver, scene)
     assert len(rig.told) <= 4 * BUNDLE_AT_ONCE
-    assert rig.fan_out._bytes < 4 * 1024 * 1024
+    assert rig.fan_out.waiting_bytes < 4 * 1024 * 1024
     while len(rig.fan_out):
         rig.loop.turn()
-    assert rig.fan_out._bytes == 0
+    assert rig.fan_out.waiting_bytes == 0
     assert len(rig.told) == 256 * 500
     assert not any(receiver.outrun_us for receiver in receivers)
 
 
 def test_what_comes_at_once_for_hundreds_is_looked_through_in_slices() -> None:
-    class Desk(Receiver):
-        def replaceable(self, delivery: Any) -> bytes | None:
-            rig.cpu_s += 1e-5
-            return super().replaceable(delivery)
-
     rig = Rig()
-    receivers = [Desk(rig, str(number), 0.0001) for number in range(60)]
+    receivers = [Receiver(rig, str(number), 0.0001) for number in range(60)]
+    for receiver in receivers:
+        receiver.events = Costly(rig, 1e-5)
     began_s = rig.cpu_s
     for burst in range(3):
         values = [delivery(1000 * burst + number, address=b"%d" % number) for number in range(200)]
@@ -254,13 +266,15 @@ def test_what_comes_at_once_for_hundreds_is_looked_through_in_slices() -> None:
         assert got[-200:] == list(range(2000, 2200))
         assert got == sorted(got)
     assert len(rig.told) < 1.2 * 60 * 200, "of what waited the newest counted"
-    assert (rig.fan_out._bytes, rig.fan_out._batches) == (0, {})
+    assert rig.fan_out.waiting_bytes == 0
 
 
 def test_a_large_bundle_is_told_in_parts() -> None:
     rig = Rig()
     desk = Receiver(rig, "desk", SLICE_S)
     rig.fan_out.add(desk, [delivery(number, bundle=1) for number in range(3 * BUNDLE_AT_ONCE)])
+    assert not rig.told, "to have it delivered to hundreds has taken a part of this round"
+    rig.loop.turn()
     assert len(rig.told) == BUNDLE_AT_ONCE
     while len(rig.fan_out):
         rig.loop.turn()
@@ -278,11 +292,11 @@ def test_above_the_bound_values_are_let_go_and_events_are_not() -> None:
         rig.fan_out.add(desk, [delivery(number, 60_000, address=b"/%d" % number)])
     assert began_us in desk.outrun_us, "it is told them later, from the first one on"
     assert rig.told == [("other", 0)], "nobody waits for that"
-    assert rig.fan_out._bytes <= MAX_WAITING_BYTES
+    assert rig.fan_out.waiting_bytes <= MAX_WAITING_BYTES
     while len(rig.fan_out):
         rig.loop.turn()
     assert rig.told[1] == ("desk", -1)
-    assert rig.fan_out._bytes == 0
+    assert rig.fan_out.waiting_bytes == 0
 
 
 def test_of_one_bundle_each_device_is_told_its_own_part() -> None:
@@ -306,13 +320,10 @@ def test_of_one_bundle_each_device_is_told_its_own_part() -> None:
 def test_what_is_left_of_a_bundle_above_the_bound_is_each_devices_own() -> None:
     rig = Rig()
     rig.fan_out.add(Receiver(rig, "other", 1.0), [delivery(0)])
-    profile = object()
-    devices = [Mixed(rig, str(number), 1.0) for number in range(2)]
+    devices = [Receiver(rig, str(number), 1.0) for number in range(2)]
     value = delivery(1, 60_000, address=b"/level", bundle=1)
-    events = [delivery(10 + number) for number in range(2)]
-    for device, event in zip(devices, events, strict=True):
-        device.profile = profile
-        rig.fan_out.add(device, [value, (*event[:4], 1, 0)])
+    for number, device in enumerate(devices):
+        rig.fan_out.add(device, [value, delivery(10 + number, bundle=1, event=True)])
     filler = Receiver(rig, "filler", 1.0)
     for number in range(MAX_WAITING_BYTES // 60_000 + 1):
         rig.fan_out.add(filler, [delivery(100 + number, 60_000)])
@@ -320,3 +331,101 @@ def test_what_is_left_of_a_bundle_above_the_bound_is_each_devices_own() -> None:
         rig.loop.turn()
     assert [device.outrun_us != [] for device in devices] == [True, True]
     assert [told for told in rig.told if told[0] in "01"] == [("0", 10), ("1", 11)]
+
+
+def test_above_the_bound_one_device_at_a_time_lets_go() -> None:
+    """All of them did, with the message that was too much."""
+    rig = Rig()
+    other = Receiver(rig, "other", 1.0)
+    devices = [Receiver(rig, str(number), 0.0001) for number in range(256)]
+    rig.fan_out.add(other, [delivery(-1)])
+    for address in (None, b"/level/%d"):
+        for burst in range(20):
+            some = [delivery(number, address=address and address % (1000 * burst + number)) for number in range(200)]
+            for device in devices:
+                before = [(len(one.first_lost), len(one.outrun_us)) for one in devices]
+                rig.fan_out.add(device, some)
+                changed = [one for one, (lost, outrun) in zip(devices, before, strict=True)
+                           if (lost, outrun) != (len(one.first_lost), len(one.outrun_us))]  # fmt: skip
+                assert len(changed) <= 1
+            assert rig.fan_out.waiting_bytes < MAX_WAITING_BYTES * 5 // 4
+    assert any(device.lost for device in devices)
+    assert any(device.outrun_us for device in devices)
+    assert {first for device in devices for first in device.first_lost} <= {b"/%d" % number for number in range(200)}
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert rig.fan_out.waiting_bytes == 0
+
+
+def test_for_a_device_that_has_gone_nothing_waits() -> None:
+    rig = Rig()
+    rig.fan_out.add(Receiver(rig, "other", 1.0), [delivery(0)])
+    desk = Receiver(rig, "desk")
+    rig.fan_out.add(desk, [delivery(number, address=b"/%d" % number) for number in range(9)])
+    rig.fan_out.add(desk, [delivery(number, bundle=1) for number in range(200)])
+    assert rig.fan_out.waiting_bytes > 0
+    rig.fan_out.leave(desk)
+    assert rig.fan_out.waiting_bytes == 0
+    while rig.loop.ready:
+        rig.loop.turn()
+    assert [name for name, _ in rig.told] == ["other"]
+
+
+def test_what_waits_for_a_rate_and_the_state_have_their_share_of_a_slice() -> None:
+    """However much has just been delivered."""
+
+    class Endless:
+        turns = 0
+
+        def resume(self) -> bool:
+            self.turns += 1
+            rig.cpu_s += 0.0005
+            return True
+
+    rig = Rig()
+    due, state = Endless(), Endless()
+    devices = [Receiver(rig, str(number), 0.0005) for number in range(50)]
+    for device in devices:
+        rig.fan_out.add(device, [delivery(number) for number in range(100)])
+    rig.slices.want(due, DUE)
+    rig.slices.want(state, STATE)
+    told = len(rig.told)
+    for _ in range(30):
+        rig.loop.turn()
+    assert min(due.turns, state.turns) > 40
+    assert len(rig.told) - told > 20 * 32
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.booleans()), max_size=60),
+    st.lists(st.integers(1, 9), max_size=20),
+)
+def test_each_device_is_told_what_counts_in_its_order(said: list[tuple[int, int, bool]], sizes: list[int]) -> None:
+    """In batches of any size: all that is no single value of a param, and of those the newest between two others."""
+    deliveries = [
+        delivery(number, address=b"/%d" % place, bundle=bundle * number, event=event and not bundle)
+        for number, (place, bundle, event) in enumerate(said)
+    ]
+    ledger = Ledger()
+    pending = Pending(ledger, None, 1)
+    at = 0
+    for size in [*sizes, len(said)]:
+        if deliveries[at : at + size]:
+            pending.add(deliveries[at : at + size])
+        at += size
+    while not pending.look_through(3):
+        pass
+    told: list[int] = []
+    while len(pending):
+        told += [one.origin for one in pending.take_some()]
+    wanted: list[int] = []
+    stretch: dict[bytes, int] = {}
+    for one in deliveries:
+        if one.bundle or one.signal != SignalType.PARAM:
+            wanted += [*stretch.values(), one.origin]
+            stretch = {}
+        else:
+            stretch.pop(one.address, None)
+            stretch[one.address] = one.origin
+    assert told == [*wanted, *stretch.values()]
+    assert ledger.size == 0

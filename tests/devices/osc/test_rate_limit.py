@@ -11,7 +11,8 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clasp_edge.devices.osc.rate_limit import MAX_SLOTS, MAX_WAITING_BYTES, Member, Pacer
+from clasp_edge.devices.osc.rate_limit import AT_ONCE, MAX_SLOTS, MAX_WAITING_BYTES, Member, Pacer
+from clasp_edge.devices.osc.slices import DUE, SLICE_S, Slices
 
 
 class Timer:
@@ -40,14 +41,20 @@ class SteppedClock:
         heapq.heappush(self._timers, (when, next(self._numbers), timer, callback))
         return timer
 
+    def call_soon(self, callback: Callable[..., Any]) -> Timer:
+        return self.call_at(self.now_s, callback)
+
     def advance(self, seconds: float) -> None:
         end_s = self.now_s + seconds
         while self._timers and self._timers[0][0] <= end_s:
             when, _, timer, callback = heapq.heappop(self._timers)
             self.now_s = max(self.now_s, when)
             if not timer.cancelled:
-                callback()
+                self.run(callback)
         self.now_s = end_s
+
+    def run(self, callback: Callable[..., Any]) -> None:
+        callback()
 
 
 class Rig:
@@ -58,7 +65,10 @@ class Rig:
         self.sent: list[tuple[float, bytes, bytes]] = []
         self.open = True
         self.given_up: list[Member] = []
-        self.pacer = Pacer(cast("AbstractEventLoop", self.clock), rate, self._send, total, self.given_up.extend)
+        loop = cast("AbstractEventLoop", self.clock)
+        self.cpu_s = 0.0
+        self.slices = Slices(loop, lambda: self.cpu_s)
+        self.pacer = Pacer(loop, self.slices, rate, self._send, total, self.given_up.extend)
 
     def _send(self, members: Sequence[Member]) -> int:
         if not self.open:
@@ -298,6 +308,64 @@ def test_what_waits_is_bounded_in_bytes_and_the_owner_is_told() -> None:
     rig.clock.advance(1)
     assert rig.packets() + [packet for _, packet in rig.given_up] != []
     assert len(rig.packets()) + len(rig.given_up) == 100
+
+
+def test_what_is_due_for_many_devices_at_one_moment_goes_out_in_slices() -> None:
+    """Each device had a timer of its own, and all of them went off in one round of the loop."""
+    cpu_s = 0.0
+    sent: list[Member] = []
+    longest_s = 0.0
+
+    class Clock(SteppedClock):
+        def run(self, callback: Callable[..., Any]) -> None:
+            nonlocal longest_s
+            began_s = cpu_s
+            callback()
+            longest_s = max(longest_s, cpu_s - began_s)
+
+    def send(members: Sequence[Member]) -> int:
+        nonlocal cpu_s
+        cpu_s += 0.0001 * len(members)
+        sent.extend(members)
+        return len(members)
+
+    clock = Clock()
+    slices = Slices(cast("AbstractEventLoop", clock), lambda: cpu_s)
+    pacers = [Pacer(cast("AbstractEventLoop", clock), slices, 10, send) for _ in range(50)]
+    for value in range(2):
+        for pacer in pacers:
+            for key in range(20):
+                pacer.offer(b"%d" % key, value)
+    assert len(sent) == 50 * 20
+    clock.advance(1)
+    assert len(sent) == 2 * 50 * 20
+    assert longest_s <= SLICE_S + 0.0001 * AT_ONCE
+    assert all(not len(pacer) for pacer in pacers)
+
+
+def test_an_event_behind_much_that_waits_sends_it_in_parts_and_in_order() -> None:
+    """All of it went out at once, before the event."""
+    rig = Rig(1)
+    for value in range(2):
+        for number in range(400):
+            rig.pacer.offer(b"%d" % number, b"%d" % value, A)
+    before = len(rig.sent)
+    rig.pacer.event(b"/go", b"first", A)
+    rig.pacer.event(b"/go", b"second", A)
+    assert len(rig.sent) - before <= 2 * AT_ONCE
+    rig.clock.advance(0.1)
+    assert rig.packets()[before:] == [b"1"] * 400 + [b"first", b"second"]
+
+
+def test_a_device_that_has_gone_leaves_nothing_in_line() -> None:
+    rig = Rig(10)
+    for value in (b"1", b"2"):
+        rig.pacer.offer(b"/a", value)
+    rig.cpu_s = 1.0  # the slice is over when the second one is due
+    rig.slices.want(rig.pacer, DUE)
+    rig.pacer.close()
+    rig.clock.advance(1)
+    assert rig.packets() == [b"1"]
 
 
 steps = st.lists(

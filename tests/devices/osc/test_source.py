@@ -30,8 +30,7 @@ class Device(Party):
 
     @property
     def heard(self) -> list[bytes]:
-        frames = [delivery[2] for deliveries in self.lists for delivery in deliveries]
-        return [frame[8 : 8 + int.from_bytes(frame[6:8], "big")] for frame in frames]
+        return [delivery.address for deliveries in self.lists for delivery in deliveries]
 
 
 class Answering(Device):
