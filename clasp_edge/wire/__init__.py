@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from clasp_edge.wire import compact, legacy
 from clasp_edge.wire.compact import encode_payload, split_bundle
+from clasp_edge.wire.compact_decoder import Steps
 from clasp_edge.wire.enums import (
     ErrorCode,
     FederationOp,
@@ -133,6 +134,7 @@ __all__ = [
     "decode",
     "decode_frame",
     "decode_payload",
+    "decode_payload_in_steps",
     "decode_typed_value",
     "decode_value",
     "default_qos",
@@ -164,6 +166,14 @@ def decode_payload(payload: Buffer) -> Message:
     if is_legacy(payload):
         return legacy.decode_payload(payload)
     return compact.decode_payload(payload)
+
+
+def decode_payload_in_steps(payload: Buffer) -> Steps[Message]:
+    """`decode_payload`, with pauses in which something else may be done; of v2, which is bounded by its number of
+    values, there are none. The message is what the generator returns."""
+    if is_legacy(payload):
+        return legacy.decode_payload(payload)
+    return (yield from compact.decode_payload_in_steps(payload))
 
 
 def decode(frame: Buffer) -> tuple[FrameHeader, Message]:

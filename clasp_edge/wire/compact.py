@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from clasp_edge.wire.compact_decoder import decode_message, read_bundle
+from clasp_edge.wire.compact_decoder import Steps, decode_in_steps, decode_message, read_bundle
 from clasp_edge.wire.compact_encoder import encode_message
 from clasp_edge.wire.enums import MessageType
 from clasp_edge.wire.errors import Kind, WireError
@@ -22,6 +22,11 @@ _MESSAGE_CODES: Final = frozenset(int(code) for code in MessageType)
 def decode_payload(payload: Buffer) -> Message:
     """Decode a v3 payload (type byte and fields). Raises `WireError`, never anything else."""
     return decode_message(bytes(payload))
+
+
+def decode_payload_in_steps(payload: Buffer) -> Steps[Message]:
+    """The same; what is a list, in steps that are short."""
+    return decode_in_steps(bytes(payload))
 
 
 def encode_payload(message: Message) -> bytes:

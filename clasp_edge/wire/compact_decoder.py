@@ -7,8 +7,8 @@ protocol demands; addresses are not judged here.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Generator
+from typing import Final, TypeAlias, TypeVar
 
 from clasp_edge.wire import messages as m
 from clasp_edge.wire.enums import (
@@ -25,6 +25,29 @@ from clasp_edge.wire.limits import MAX_BUNDLE_DEPTH
 from clasp_edge.wire.primitives import Reader
 from clasp_edge.wire.values import read_typed_value, read_value
 
+T = TypeVar("T")
+Steps: TypeAlias = Generator[None, None, T]
+
+READ_AT_ONCE = 64
+"""Elements of a list between steps: a tenth of a millisecond, with descriptions a quarter."""
+
+
+def decode_in_steps(payload: bytes) -> Steps[m.Message]:
+    """Decode one message; what has thousands of elements, in steps that are short."""
+    long = _LONG.get(payload[0]) if payload else None
+    if long is None:
+        return decode_message(payload)
+    return (yield from long(Reader(payload, 1)))
+
+
+def _at_once(steps: Steps[T]) -> T:
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+
 
 def decode_message(payload: bytes, bundle_depth: int = 0) -> m.Message:
     """Decode one message; ``bundle_depth`` counts the bundles around it."""
@@ -33,6 +56,9 @@ def decode_message(payload: bytes, bundle_depth: int = 0) -> m.Message:
     decoder = _DECODERS.get(payload[0])
     if decoder is not None:
         return decoder(Reader(payload, 1))
+    long = _LONG.get(payload[0])
+    if long is not None:
+        return _at_once(long(Reader(payload, 1)))
     if payload[0] == MessageType.BUNDLE:
         return _bundle(payload, bundle_depth)
     raise WireError(Kind.UNKNOWN_MESSAGE_TYPE, f"unknown message type 0x{payload[0]:02X}", 0)
@@ -71,10 +97,19 @@ def _welcome(reader: Reader) -> m.Welcome:
     return m.Welcome(version, session, name, features, time, reader.string("the token") or None)
 
 
-def _announce(reader: Reader) -> m.Announce:
+def _several(count: int, read: Callable[[], T]) -> Steps[list[T]]:
+    found = []
+    for number in range(1, count + 1):
+        found.append(read())
+        if number % READ_AT_ONCE == 0:
+            yield
+    return found
+
+
+def _announce(reader: Reader) -> Steps[m.Message]:
     namespace = reader.string("the namespace")
     count = reader.u16("the signal count")
-    return m.Announce(namespace, tuple([_signal(reader, with_meta=True) for _ in range(count)]))
+    return m.Announce(namespace, tuple((yield from _several(count, lambda: _signal(reader, with_meta=True)))))
 
 
 def _signal(reader: Reader, with_meta: bool) -> m.Signal:
@@ -101,22 +136,21 @@ def _signal_meta(reader: Reader) -> m.SignalMeta:
     )
 
 
-def _federation_sync(reader: Reader) -> m.FederationSync:
+def _federation_sync(reader: Reader) -> Steps[m.Message]:
     code = reader.u8("the federation operation")
     try:
         op = FederationOp(code)
     except ValueError:
         raise WireError(Kind.UNKNOWN_ENUM, f"unknown federation operation {code}", 1) from None
-    patterns = tuple([reader.string("a pattern") for _ in range(reader.u16("the pattern count"))])
-    revisions = {}
-    for _ in range(reader.u16("the revision count")):
-        address = reader.string("an address")
-        revisions[address] = reader.u64("a revision")
+    count = reader.u16("the pattern count")
+    patterns = yield from _several(count, lambda: reader.string("a pattern"))
+    count = reader.u16("the revision count")
+    revisions = yield from _several(count, lambda: (reader.string("an address"), reader.u64("a revision")))
     flags = reader.u8("the federation flags")
     return m.FederationSync(
         op,
-        patterns,
-        revisions,
+        tuple(patterns),
+        dict(revisions),
         reader.u64("since_revision") if flags & 0x80 else None,
         reader.string("the origin") if flags & 0x40 else None,
     )
@@ -181,8 +215,9 @@ def _get(reader: Reader) -> m.Get:
     return m.Get(reader.string("the address"))
 
 
-def _snapshot(reader: Reader) -> m.Snapshot:
-    return m.Snapshot(tuple([_param(reader) for _ in range(reader.u16("the param count"))]))
+def _snapshot(reader: Reader) -> Steps[m.Message]:
+    count = reader.u16("the param count")
+    return m.Snapshot(tuple((yield from _several(count, lambda: _param(reader)))))
 
 
 def _param(reader: Reader) -> m.ParamValue:
@@ -254,23 +289,20 @@ def _query(reader: Reader) -> m.Query:
     return m.Query(reader.string("the pattern"))
 
 
-def _result(reader: Reader) -> m.Result:
+def _result(reader: Reader) -> Steps[m.Message]:
     count = reader.u16("the signal count")
-    return m.Result(tuple([_signal(reader, with_meta=False) for _ in range(count)]))
+    return m.Result(tuple((yield from _several(count, lambda: _signal(reader, with_meta=False)))))
 
 
 # BUNDLE is not here: it alone needs to know how deep it stands.
 _DECODERS: Final[dict[int, Callable[[Reader], m.Message]]] = {
     MessageType.HELLO: _hello,
     MessageType.WELCOME: _welcome,
-    MessageType.ANNOUNCE: _announce,
-    MessageType.FEDERATION_SYNC: _federation_sync,
     MessageType.SUBSCRIBE: _subscribe,
     MessageType.UNSUBSCRIBE: _unsubscribe,
     MessageType.PUBLISH: _publish,
     MessageType.SET: _set,
     MessageType.GET: _get,
-    MessageType.SNAPSHOT: _snapshot,
     MessageType.REPLAY: _replay,
     MessageType.SYNC: _sync,
     MessageType.PING: _ping,
@@ -278,5 +310,12 @@ _DECODERS: Final[dict[int, Callable[[Reader], m.Message]]] = {
     MessageType.ACK: _ack,
     MessageType.ERROR: _error,
     MessageType.QUERY: _query,
+}
+
+_LONG: Final[dict[int, Callable[[Reader], Steps[m.Message]]]] = {
+    MessageType.ANNOUNCE: _announce,
+    MessageType.FEDERATION_SYNC: _federation_sync,
+    MessageType.SNAPSHOT: _snapshot,
     MessageType.RESULT: _result,
 }
+"""Messages that are lists."""

@@ -106,6 +106,24 @@ def test_an_announcement_of_thousands_is_there_before_what_follows(daemon: Daemo
         assert [signal.address for signal in client.recv_type(wire.Result).signals] == ["/s/2999"]
 
 
+def test_a_list_that_breaks_off_is_refused_before_what_follows(daemon: Daemon) -> None:
+    """What is read in parts is known to be broken when others have had their turn."""
+    signals = tuple(wire.Signal("/", SignalType.PARAM) for _ in range(13_000))
+    with TcpClient(daemon.tcp_address) as client:
+        client.hello()
+        for message in (wire.Announce("n", signals), wire.Result(signals)):
+            client.send_raw(wire.encode_frame(wire.encode_payload(message)[:-1], wire.Qos.FIRE))
+            client.send(wire.Get("/nothing/there"))
+            client.send(wire.Set("/behind", 1))
+            refused = client.recv()
+            assert isinstance(refused, wire.Error)
+            assert refused.code == wire.ErrorCode.INVALID_MESSAGE
+            assert isinstance(client.recv(), wire.Error)
+            client.recv_type(wire.Ack)
+        client.send(wire.Query("/"))
+        assert client.recv_type(wire.Result).signals == ()
+
+
 def test_sessions_that_end_together_leave_nothing(daemon: Daemon) -> None:
     clients = [TcpClient(daemon.tcp_address) for _ in range(20)]
     for number, client in enumerate(clients):

@@ -11,6 +11,7 @@ from support.wire_strategies import BY_TYPE, messages, plain_messages
 
 from clasp_edge import wire
 from clasp_edge.wire.compact import decode_payload, encode_payload, split_bundle
+from clasp_edge.wire.compact_decoder import READ_AT_ONCE
 
 
 def test_every_message_type_has_a_strategy() -> None:
@@ -103,6 +104,43 @@ def test_what_cannot_be_written(message: Any, kind: str) -> None:
     with pytest.raises(wire.WireError) as refusal:
         encode_payload(message)
     assert refusal.value.kind == kind
+
+
+def in_steps(payload: bytes) -> tuple[int, wire.Message]:
+    """How many pauses there are, and the message."""
+    steps = wire.decode_payload_in_steps(payload)
+    pauses = 0
+    try:
+        while True:
+            next(steps)
+            pauses += 1
+    except StopIteration as end:
+        return pauses, end.value
+
+
+@pytest.mark.parametrize("count", [0, 1, READ_AT_ONCE, 10 * READ_AT_ONCE + 1])
+def test_lists_are_read_in_steps(count: int) -> None:
+    """All that a frame can hold takes ten milliseconds at once."""
+    signals = tuple(wire.Signal(f"/{number}", wire.SignalType.PARAM) for number in range(count))
+    texts = tuple(signal.address for signal in signals)
+    for message in (
+        wire.Announce("n", signals),
+        wire.Result(signals),
+        wire.Snapshot(tuple(wire.ParamValue(text, 1, 1) for text in texts)),
+        wire.FederationSync(wire.FederationOp.DECLARE_NAMESPACES, texts),
+        wire.FederationSync(wire.FederationOp.REVISION_VECTOR, (), dict.fromkeys(texts, 7)),
+    ):
+        payload = encode_payload(message)
+        assert in_steps(payload) == (count // READ_AT_ONCE, message)
+        assert decode_payload(payload) == message
+        with pytest.raises(wire.WireError):
+            in_steps(payload[:-1])
+
+
+@given(message=plain_messages)
+def test_every_message_is_the_same_in_steps(message: Any) -> None:
+    payload = encode_payload(message)
+    assert repr(in_steps(payload)[1]) == repr(decode_payload(payload))
 
 
 def bundled(depth: int) -> bytes:
