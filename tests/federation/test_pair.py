@@ -211,7 +211,35 @@ def test_a_pair_that_leads_back_to_itself_is_named() -> None:
         one.stop()
         one.sets |= {"websocket.listen": port.removeprefix("ws://"), "federation.pair.url": port}
         one.start()
-        await_error(one, "own", name="pair", timeout=WAIT_S)
+        await_error(one, "leads back to itself", name="pair", timeout=WAIT_S)
+
+
+def problem(at: Daemon, *words: str) -> None:
+    """Until what is wrong with the pair has these words."""
+    with client(at) as asking:
+
+        def said() -> bool:
+            param = get(asking, f"{PAIR}problem")
+            return param is not None and all(word in str(param.value) for word in words)
+
+        eventually(said, WAIT_S)
+
+
+def test_why_there_is_no_pair_stands_at_both_hubs() -> None:
+    """A file that was copied from one hub to the other as it is; an id that was mistyped; nobody there."""
+    with hub("a", "b", GROUP) as first:
+        with hub("a", first, GROUP) as copy:
+            for at in (first, copy):
+                problem(at, "another router has the id of this one, 'a'", "federation.router_id")
+        with hub("c", first, GROUP) as mistyped:
+            for at in (first, mistyped):
+                problem(at, "this router's pair is 'b', not 'c'")
+            first.stop()
+            problem(mistyped, "connection refused")
+            first.start()
+        with hub("b", first, GROUP) as second:
+            await_in_step(first, second)
+            assert value(first, f"{PAIR}problem") == ""
 
 
 def test_what_is_configured_differently_is_named() -> None:

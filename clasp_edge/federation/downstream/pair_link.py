@@ -74,10 +74,7 @@ def pair_objection(pair: Pair, session: Session, router_id: str, message: Federa
     granted = session.granted
     if granted is not None and not (granted.covers("read", EVERYTHING) and granted.covers("write", EVERYTHING)):
         return f"insufficient scope: one of a pair needs read:/** and write:/**, {router_id[:64]!r} has less"
-    objection = pair.objection(router_id)
-    if objection:
-        log.warning("pair: %s says it is one of this pair and is refused: %s", session.link.remote, objection)
-    return objection
+    return pair.objection(router_id)
 
 
 def join_pair(

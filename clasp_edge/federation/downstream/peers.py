@@ -142,6 +142,9 @@ class Peers:
         if not reason and not session.holding.charge(owned, Charge.FEDERATION):
             code, reason = ErrorCode.RATE_LIMITED, f"too many owned patterns: {self._router.memory_full()}"
         if reason:
+            if pair_flags and self._pair is not None:
+                host = session.link.remote.rpartition(":")[0]
+                self._pair.trouble(f"{host} says it is one of this pair and is refused: {reason}")
             session.error(code, reason)
             session.close(CloseCode.POLICY_VIOLATION, reason)
             return
@@ -214,7 +217,7 @@ class Peers:
 
     def _objection_to_id(self, session: Session, router_id: str, instance: int) -> str | None:
         if router_id == self.identity.router_id:
-            return f"the router id {router_id[:64]!r} is this router's own: an uplink may lead back to itself"
+            return self.identity.same_id(instance)
         if len(router_id.encode()) > MAX_ORIGIN_BYTES:
             return f"the router id {router_id[:64]!r}... is longer than {MAX_ORIGIN_BYTES} bytes"
         if belongs := self._ids.objection(router_id, session.identity):

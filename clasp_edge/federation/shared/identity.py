@@ -52,6 +52,15 @@ class Identity:
                 return heard[self._runs[run]]
         return None
 
+    def same_id(self, instance: int) -> str:
+        """What is wrong with a router that has our id. `instance`: its own."""
+        if instance == self.instance:
+            return f"the router id {self.router_id!r} is this router's own: the url leads back to itself"
+        return (
+            f"another router has the id of this one, {self.router_id!r}: federation.router_id is the same at both, or "
+            "one has a copy of the other one's data directory"
+        )
+
     def has_run(self, epoch: int) -> bool:
         """Whether this is the id of a run of this router that its log knows."""
         return epoch in self._runs.values()

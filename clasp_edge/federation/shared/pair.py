@@ -124,6 +124,7 @@ class Pair:
         self._stopping = False
         self._ticks = 0
         self._problem = "the other router has not been here yet"
+        self._trouble = ""
         self._params = Params(plane, "pair")
         self._params.open()
         self._state = ""
@@ -148,8 +149,6 @@ class Pair:
 
     def objection(self, router_id: str) -> str | None:
         """Why a router cannot be the other one of the pair; None if it can, and from then on it is."""
-        if router_id == self.router_id:
-            return "the pair's url leads back to this router itself"
         if self.other and router_id != self.other:
             return (
                 f"this router's pair is {self.other!r}, not {router_id[:64]!r}: a pair is two routers. Where "
@@ -187,11 +186,14 @@ class Pair:
             self._problem = reason
         self._look()
 
-    def trouble(self, text: str) -> None:
-        """Why there is no pair, though the other router answers."""
+    def trouble(self, text: str, *, logged: bool = False) -> None:
+        """Why a router that should be the other one is not, or another one would be it; the first while there is no
+        link. `logged`: the log has it."""
+        if not logged and text != self._trouble:
+            log.warning("pair: %s", text)
+            self._trouble = text
         if not self._links and text != self._problem:
             self._problem = text
-            log.warning("pair: %s", text)
             self._tell("alone")
 
     def said(self, link: PairLink, message: FederationSync) -> None:

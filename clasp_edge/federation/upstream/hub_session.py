@@ -85,6 +85,7 @@ class Owner(Protocol):
     loop: AbstractEventLoop
     former_sessions: list[bytes]
 
+    def same_id(self, instance: int) -> str: ...
     def is_own(self, origin: str, epoch: int) -> bool: ...
     def hello_name(self) -> str: ...
     def token(self) -> str: ...
@@ -360,7 +361,7 @@ class HubSession:
             return
         self.hub_id = message.origin
         if self.hub_id == self.owner.router_id:
-            self.link.close("this is the router itself: the uplink's url leads back here")
+            self.link.close(self.owner.same_id(message.since_revision or 0))
             return
         self.told = message.revisions
         self.pair_flags = message.revisions.get("pair", 0)

@@ -234,6 +234,8 @@ class Uplink:
             self._clock_offset_s = self._clock.wall_s() - self._clock.monotonic_s()
             self._clock_jumped = False
             self.state = "down"
+        elif self._pair is not None:
+            self._pair.trouble(reason, logged=True)
         self.status.write()
 
     # ---- from the hub session ----
@@ -440,6 +442,9 @@ class Uplink:
 
     def echoed(self, rtt_s: float) -> None:
         self.echo_rtt_s = rtt_s
+
+    def same_id(self, instance: int) -> str:
+        return self._identity.same_id(instance)
 
     def is_own(self, origin: str, epoch: int) -> bool:
         return self._identity.is_own(origin, epoch)
