@@ -425,8 +425,20 @@ cdef class Params(Versions):
         return ACCEPTED
 
     def lacks_room(self, size_t more):
-        """Whether `more` bytes of state would be too many, also without the oldest tombstones, which go for them."""
-        return bool(_no_room(self, more, NULL))
+        """Whether `more` bytes of state would be too many, also without the tombstones. If not, the oldest of these go
+        for them: as many as the writes one by one would have go."""
+        cdef uint32_t oldest = self.table.newer[LIST_GONE]
+        cdef size_t left = self.table.bytes
+        if not self._over(more):
+            return False
+        while oldest != LIST_GONE and left + more > self.max_bytes:
+            left -= sizeof(Entry) + self.table.entries[oldest].address_size + self.table.entries[oldest].capacity
+            oldest = self.table.newer[oldest]
+        if left + more > self.max_bytes:
+            return True
+        while self.table.gone and _no_room(self, more, NULL):
+            pass
+        return False
 
     cdef bint _over(self, size_t more) noexcept:
         """Whether `more` bytes of state would be too many."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from support.plane_rig import EXPIRED_AT_ONCE, Rig, set_payload
 
 from clasp_edge.dataplane.account import Accounts, Charge, Holding
+from clasp_edge.dataplane.bundle import dry_run
 
 MIB = 1 << 20
 
@@ -177,6 +178,31 @@ def test_what_is_remembered_of_cleared_params_leaves_room_for_params(evict: bool
     assert not rig.plane.lacks_room(60_000)
     assert 0 < rig.plane.tombstones < remembered
     assert rig.plane.lacks_room(rig.plane.max_bytes)
+    rig.close()
+
+
+def test_a_bundle_has_as_many_tombstones_go_as_its_writes_would_one_by_one() -> None:
+    """With eviction off it was refused where more than a thousand had to go, and each of its writes was taken."""
+    rig = Rig()
+    rig.plane.versions = True
+    rig.plane.evict = False
+    writer = rig.line(b"writer")
+    for number in range(5_000):
+        writer.feed([set_payload(b"/%d" % number, 1), set_payload(b"/%d" % number, None, ttl=EXPIRED_AT_ONCE)])
+        rig.plane.expire()
+    assert rig.plane.tombstones == 5_000
+    rig.plane.max_bytes = rig.plane.state_bytes + 1_000
+    payloads = [set_payload(b"/p/%d" % number, 1) for number in range(1_500)]
+    *_, new, size = dry_run(rig.plane, writer.peer, payloads)
+    assert new == 1_500
+    assert not rig.plane.lacks_room(size)
+    assert 0 < rig.plane.tombstones < 5_000 - 1_024
+    writer.feed(payloads)
+    assert not writer.peer.refused
+    assert rig.plane.params == 1_500
+    remembered = rig.plane.tombstones
+    assert rig.plane.lacks_room(rig.plane.max_bytes)
+    assert rig.plane.tombstones == remembered, "none goes in vain"
     rig.close()
 
 
