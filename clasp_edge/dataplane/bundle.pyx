@@ -23,7 +23,7 @@ cdef enum:
     PARAM_BYTES = 256           # what a new param takes beside address and value, generously
     LOCK = 0x40
     UNLOCK = 0x20
-    MERGED_BYTES = 524288       # of maps that one bundle may have merged: some ten milliseconds
+    MERGED_BYTES = 524288       # of maps that one bundle may have merged: a few milliseconds at most
 
 UNREADABLE = -1
 TOO_MUCH = -2
