@@ -38,6 +38,9 @@ FULL = 64
 BURST_S = 0.02
 """Of the rate for all: what may go out at once."""
 
+FORGOTTEN_AT_ONCE = 256
+"""Keys of one device that are nothing new any more: a burst may have left thousands."""
+
 AT_ONCE = 16
 """What is due at once of one device, before the next one's turn."""
 
@@ -331,8 +334,8 @@ class Pacer:
             slot.before.remove(unit)
 
     def forget_old(self, now_s: float) -> None:
-        """Keys for which nothing waits, and whose turn has come, are nothing new any more."""
-        while self._slots:
+        """Keys for which nothing waits, and whose turn has come, are nothing new any more; so many at a time."""
+        for _ in range(min(len(self._slots), FORGOTTEN_AT_ONCE)):
             oldest = next(iter(self._slots.values()))
             if oldest.unit is not None or oldest.due_s > now_s:
                 break

@@ -15,7 +15,7 @@ from typing import Protocol
 
 log = logging.getLogger("clasp_edge.osc")
 
-SLICE_S = 0.003
+SLICE_S = 0.002
 """Of CPU, before everybody else has a turn."""
 
 FRESH, DUE, STATE = range(3)

@@ -25,6 +25,7 @@ from clasp_edge.dataplane.account import Account, Holding
 from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.encode import Encoder
 from clasp_edge.devices.osc.links import Link
+from clasp_edge.devices.osc.slices import STATE, Slices
 from clasp_edge.devices.osc.source import Source
 from clasp_edge.devices.osc.target import Target
 from clasp_edge.wire import Value
@@ -48,8 +49,7 @@ LOCAL_LEASES = 16
 renew before they are sent everything."""
 
 LOOK_PERIOD_S = 1.0
-LOOKED_AT_ONCE = 8
-"""Of those whose time may be over, before others get their turn: two milliseconds if it is, among many senders."""
+"""How often it is looked whose time is over, one device after the other in the slices that telling them has."""
 
 WHICH_PORT = "the third argument is the port where the values"
 
@@ -126,8 +126,10 @@ class Subscribers:
         release: Callable[[Holding, Pattern], None],
         account_of: Callable[[str], Account],
         complain: Callable[[Source, str], None],
+        slices: Slices,
     ) -> None:
         self._loop = loop
+        self._slices = slices
         self._base_of = base_of
         self._complain = complain
         self.max_subscribers = 0
@@ -224,8 +226,7 @@ class Subscribers:
         self._by_sender[entry.sender] = entry.target
         source.party = entry.target
         entry.target.resync()
-        if self._timer is None:
-            self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
+        self._look_later()
 
     def join(self, host: str, port: int, target: Target) -> Target | None:
         """The device there is a configured one: what it has subscribed to it is sent as that, not twice.
@@ -259,6 +260,8 @@ class Subscribers:
         """Forget everyone."""
         for lease in list(self._leases.values()):
             self._drop(lease)
+        self._slices.leave(self, STATE)
+        self._unseen.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -290,8 +293,7 @@ class Subscribers:
         self._answer(lease.link, b"/clasp/subscribed", (text, seconds))
         if (anew or not known) and not lease.waits:
             lease.target.resync(None if len(lease.expires_s) == 1 and not lease.shared else pattern)
-        if self._timer is None:
-            self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
+        self._look_later()
 
     def _admit(self, source: Source, key: tuple[str, int], port: int, holding: Holding) -> _Lease:
         self._make_room(holding.account)
@@ -350,16 +352,19 @@ class Subscribers:
         link.send(self._encoder.arguments(address, arguments))
 
     def _look(self) -> None:
-        """In parts: those that have subscribed in one burst end in one, too."""
         self._timer = None
-        now_s = self._loop.time()
-        if not self._unseen:
-            self._unseen = list(self._leases.values())
-        some, self._unseen = self._unseen[-LOOKED_AT_ONCE:], self._unseen[:-LOOKED_AT_ONCE]
-        call_each(partial(self._look_at, lease, now_s) for lease in some)
+        self._unseen = list(self._leases.values())
+        self._slices.want(self, STATE)
+
+    def resume(self) -> bool:
+        """Look at one device; whether there are more. Those that have subscribed in one burst end in one, too."""
         if self._unseen:
-            self._timer = self._loop.call_later(0, self._look)
-        elif self._leases:
+            call_each([partial(self._look_at, self._unseen.pop(), self._loop.time())])
+        self._look_later()
+        return bool(self._unseen)
+
+    def _look_later(self) -> None:
+        if self._timer is None and not self._unseen and self._leases:
             self._timer = self._loop.call_later(LOOK_PERIOD_S, self._look)
 
     def _look_at(self, lease: _Lease, now_s: float) -> None:
