@@ -16,7 +16,7 @@ from clasp_edge.dataplane.bytes cimport get16, get32
 from clasp_edge.dataplane.outbox cimport JOBS_AT_ONCE
 from clasp_edge.dataplane.plane cimport STAGED, Staged
 from clasp_edge.dataplane.table cimport Slot, Table
-from clasp_edge.dataplane.token_bucket cimport owe, refill, set_rate, used_s
+from clasp_edge.dataplane.token_bucket cimport owe, pay_time, refill, set_rate, used_s
 from clasp_edge.dataplane.view cimport View
 
 cdef extern from * nogil:
@@ -32,13 +32,11 @@ cdef enum:
 
 cdef enum:
     YIELD_FROM_US = 500         # of one peer's input at once, before others may have their turn
-    MOST_CHARGED_US = 20000     # for one message
     PREEMPTED_FROM_US = 200     # for one message: what takes longer by the clock may have waited for a processor
     INPUT_US = 4000             # of plain messages at once; a full read of them takes about one millisecond
 
 cdef double HELD_S = 0.01       # a router above its rate is read from so often
 cdef double LONGEST_HOLD_S = 1  # of a router with a debt: then it is told that we are here, and looked at again
-cdef double TIME_SHARE = 0.25   # of a second that a peer at its rate may take: what takes longer costs more
 
 # The router's CPU time when it was last looked at, and what of it has been paid for since. All receivers of a process
 # run in one thread.
@@ -139,8 +137,7 @@ cdef class ClaspInput(ClaspSender):
 
     def pay(self, double seconds):
         """Pay for work in parts by its time, as for a message that takes long."""
-        if self.bucket.rate > 0:
-            self.bucket.tokens -= min(seconds, MOST_CHARGED_US * 1e-6) * self.bucket.rate / TIME_SHARE
+        pay_time(&self.bucket, seconds * 1e6)
 
     # ---- input ----
 
@@ -273,7 +270,7 @@ cdef class ClaspInput(ClaspSender):
                 took_us = min(took_us, _unpaid_cpu_us())
             else:
                 paid_us += took_us
-            self.bucket.tokens -= min(took_us, MOST_CHARGED_US) * self.bucket.rate * 1e-6 / TIME_SHARE
+            pay_time(&self.bucket, took_us)
         if (now_us - self.began_us >= YIELD_FROM_US and not self.yielding
                 and self.core.mono_us + now_us >= self.core.slice_ends_us):
             self._turn_over()

@@ -10,26 +10,12 @@ import os
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
+from libc.string cimport memset
 
 from clasp_edge.dataplane.account cimport SESSIONS
 from clasp_edge.dataplane.arena cimport Chunk
 from clasp_edge.dataplane.sink cimport CONVERGES, OLDEST_FIRST
-
-cdef extern from "<sys/uio.h>" nogil:
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-
-cdef extern from "<sys/socket.h>" nogil:
-    struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
-    ssize_t send(int fd, const void* data, size_t size, int flags)
-    ssize_t sendmsg(int fd, const msghdr* message, int flags)
-    int MSG_NOSIGNAL, MSG_DONTWAIT
-
-cdef extern from "<string.h>" nogil:
-    void* memset(void* target, int value, size_t size)
+from clasp_edge.dataplane.sockets cimport MSG_DONTWAIT, MSG_NOSIGNAL, iovec, msghdr, send, sendmsg
 
 log = logging.getLogger("clasp_edge.dataplane")
 

@@ -8,6 +8,10 @@ what it took.
 from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
 
+cdef enum:
+    TIME_SHARES = 4             # of a second a sender at its rate may take one of so many: what takes longer costs more
+    MOST_CHARGED_US = 20000     # at once
+
 
 cdef struct TokenBucket:
     double rate                 # tokens per second; 0: no limit
@@ -33,6 +37,11 @@ cdef inline void refill(TokenBucket* bucket, uint64_t now_us) noexcept nogil:
 cdef inline void pay(TokenBucket* bucket, size_t size) noexcept nogil:
     """Take what a message of `size` bytes costs, whatever there is."""
     bucket.tokens -= max(bucket.per_message, size * bucket.per_byte)
+
+
+cdef inline void pay_time(TokenBucket* bucket, double us) noexcept nogil:
+    """Take what work of so many microseconds costs, whatever there is."""
+    bucket.tokens -= min(us, <double>MOST_CHARGED_US) * bucket.rate * (1e-6 * TIME_SHARES)
 
 
 cdef inline bint take(TokenBucket* bucket, size_t size) noexcept nogil:

@@ -17,16 +17,14 @@ from clasp_edge.dataplane.mqtt_message cimport new_raw, raw_write
 from clasp_edge.dataplane.mqtt_properties cimport read_properties
 from clasp_edge.dataplane.scan cimport utf8_valid
 from clasp_edge.dataplane.sink cimport NO_EXPIRY, Raw
-from clasp_edge.dataplane.token_bucket cimport owe, pay, refill, set_rate, take, used_s
+from clasp_edge.dataplane.sockets cimport setsockopt
+from clasp_edge.dataplane.token_bucket cimport owe, pay, pay_time, refill, set_rate, take, used_s
 from clasp_edge.dataplane.verdict cimport ACCEPTED, AT_CAPACITY, BAD_ADDRESS, NO_SCOPE, TOO_LARGE
 from clasp_edge.dataplane.view cimport View
 from clasp_edge.devices.mqtt.packet_ids cimport add_id, copy_ids, drop_id, forget_ids, has_id
 from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
-
-cdef extern from "<sys/socket.h>" nogil:
-    int setsockopt(int fd, int level, int option, const void* value, unsigned int size)
 
 cdef extern from "<netinet/in.h>" nogil:
     int IPPROTO_TCP
@@ -182,6 +180,13 @@ cdef class MqttReceiver(MqttJournaled):
     def owe(self, double seconds):
         """Begin with so much used (`used_s`)."""
         owe(&self.bucket, seconds)
+
+    def pay(self, double seconds):
+        """Pay for so much CPU of what the control plane has done."""
+        if not self.core.in_pass:
+            self.core.tick()
+        refill(&self.bucket, self.core.mono_us)
+        pay_time(&self.bucket, seconds * 1e6)
 
     # ---- input ----
 

@@ -16,6 +16,7 @@ from clasp_edge.dataplane.account cimport ALIASES
 from clasp_edge.dataplane.address_index cimport AddressScan
 from clasp_edge.dataplane.bytes cimport put16
 from clasp_edge.dataplane.sink cimport BOUNDED, CONVERGES, NO_EXPIRY, OLDEST_FIRST
+from clasp_edge.dataplane.sockets cimport MSG_DONTWAIT, MSG_NOSIGNAL, iovec, msghdr, sendmsg
 from clasp_edge.dataplane.state cimport STEPS, STEPS_OF_PARTIAL, State
 from clasp_edge.dataplane.table cimport LIST_PARAMS, entry_address
 from clasp_edge.dataplane.trie cimport (
@@ -40,18 +41,6 @@ from clasp_edge.devices.mqtt.publish_packet cimport (
 )
 from clasp_edge.devices.mqtt.queue cimport AWAITS_PUBACK, AWAITS_PUBREC, ITEM_BYTES, LONGEST_SPAN, PACKET_IDS, Item
 from clasp_edge.wire.pattern cimport Pattern
-
-cdef extern from "<sys/uio.h>" nogil:
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-
-cdef extern from "<sys/socket.h>" nogil:
-    struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
-    ssize_t sendmsg(int fd, const msghdr* message, int flags)
-    int MSG_NOSIGNAL, MSG_DONTWAIT
 
 log = logging.getLogger("clasp_edge.dataplane")
 

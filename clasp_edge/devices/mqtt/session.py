@@ -54,10 +54,6 @@ MAX_WRITER_BYTES = 36
 SESSION_BYTES = 3072
 """What a session takes before it has asked for anything."""
 
-TIME_SHARE = 0.25
-MOST_CHARGED_S = 0.02
-"""Of a second that a client at its rate may take, and what is paid for at most at once: as a CLASP client has it."""
-
 KEEP_ALIVE_FACTOR = 1.5
 """Of the keep-alive, after which a silent client is taken for gone [MQTT-3.1.2-22]."""
 
@@ -234,10 +230,6 @@ class Session(MqttReceiver):
     def changed(self) -> None:
         """Something changed that has to outlive the process, if the session does."""
         self.server.session_changed(self)
-
-    def pay(self, seconds: float) -> None:
-        """Pay from the client's rate for what took so much CPU, as CLASP's clients do (`dataplane/clasp_input.pyx`)."""
-        self.owe(self.used_s + min(seconds, MOST_CHARGED_S) / TIME_SHARE)
 
     def subscriptions_changed(self) -> None:
         """What the session is subscribed to is not what it was."""

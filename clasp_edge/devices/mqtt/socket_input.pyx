@@ -12,12 +12,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.account cimport INPUT
+from clasp_edge.dataplane.sockets cimport MSG_DONTWAIT, recv
 from clasp_edge.dataplane.view cimport View
 from clasp_edge.devices.mqtt.publish_packet cimport read_varint
-
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t recv(int fd, void* target, size_t room, int flags)
-    int MSG_DONTWAIT
 
 cdef enum:
     SMALL_READ = 1400       # a segment that is not full: its sender may wait for our acknowledgement

@@ -7,11 +7,12 @@ import socket as sockets
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from clasp_edge.dataplane.core cimport Core
+from clasp_edge.dataplane.sockets cimport AF_INET, AF_INET6, MSG_DONTWAIT, iovec, mmsghdr, recvmmsg
 from clasp_edge.devices.osc.packets cimport OscPackets
 from clasp_edge.devices.osc.source cimport Source
 
@@ -21,22 +22,6 @@ cdef extern from "<time.h>" nogil:
         long tv_nsec
     int clock_gettime(int clock, timespec* result)
     int CLOCK_THREAD_CPUTIME_ID
-
-cdef extern from "<sys/socket.h>" nogil:
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-    struct msghdr:
-        void* msg_name
-        uint32_t msg_namelen
-        iovec* msg_iov
-        size_t msg_iovlen
-    struct mmsghdr:
-        msghdr msg_hdr
-        unsigned int msg_len
-    int recvmmsg(int fd, mmsghdr* messages, unsigned int count, int flags, void* timeout)
-    int MSG_DONTWAIT
-    int AF_INET, AF_INET6
 
 log = logging.getLogger("clasp_edge.osc")
 
