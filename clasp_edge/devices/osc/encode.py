@@ -1,8 +1,9 @@
 """OSC messages from addresses and CLASP values, without I/O (router.md 10; what it loses is kept where that can be).
 
 null is N, bool T or F, an integer i where it fits 32 bits and else h, a float f, a string s, bytes b, an array its
-elements as arguments, a map JSON text; a device that wants something else says so, for all addresses or for some. Knows
-no socket and no param.
+elements as arguments, a map JSON text; a device that wants something else says so, for all addresses or for some. An
+address at which fractions were told stays one of floats: a page's or an MQTT client's 1 is no other type than its 0.5
+to a device. Knows no socket and no param.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ Kind = Literal["float", "int", "double", "whole-as-int", "bool-as-int", "string"
 
 MAX_KINDS = 4096
 """Addresses whose kind is remembered."""
+
+MAX_FRACTIONS = 8192
+"""Addresses that are remembered to be ones of floats; the one that has been so for longest makes room."""
+
+EXACT_IN_SINGLE = 2**24
+"""Whole numbers up to here are the same as f; what is larger was never meant as a fader's position."""
 
 MAX_PACKET_BYTES = 65507
 """The largest UDP payload over IPv4; what is longer cannot be sent to most devices at all."""
@@ -51,6 +58,30 @@ class Encoder:
         self._flat = arrays == "flat"
         self._kinds = kinds
         self._known: dict[bytes, Kind | None] = {}
+        self._fractions: dict[bytes, bytes] = {}
+        self.learned = 0
+        """How often an address has become one of floats: what was made before may be of another type."""
+
+    def note(self, address: bytes, tags: bytes, value: Value) -> None:
+        """A device was told this, or has said it, as arguments of these types (`,ff`)."""
+        known = self._fractions.get(address)
+        if tags == known or (b"f" not in tags and b"d" not in tags) or b"[" in tags:
+            return
+        values = value if isinstance(value, (list, tuple)) else (value,)
+        if len(values) + 1 != len(tags) or (known is None and not any(map(_is_fraction, values))):
+            return  # 1.0 alone may be a button's
+        if known is not None and len(known) == len(tags):
+            tags = bytes(old if old in b"fd" else new for old, new in zip(known, tags, strict=True))
+            if tags == known:
+                return
+        elif len(self._fractions) >= MAX_FRACTIONS:
+            del self._fractions[next(iter(self._fractions))]
+        self._fractions[address] = tags
+        self.learned += 1
+
+    def has_fractions(self, address: bytes) -> bool:
+        """Whether it is known to be an address of floats."""
+        return address in self._fractions
 
     def kind_of(self, address: bytes) -> Kind | None:
         """What is wanted at this address, None where nothing in particular is."""
@@ -69,8 +100,11 @@ class Encoder:
         """The message that tells `value`. Never fails for a value that was decoded; may be longer than a datagram."""
         kind = self.kind_of(address)
         flat = self._flat if kind not in ("flat", "brackets") else kind == "flat"
+        fractions = self._fractions.get(address) if kind is None else None
         if kind is not None:
             value = _as_kind(value, kind)
+        elif fractions is not None:
+            value = _as_before(fractions, value)
         tags = bytearray(b",")
         data = bytearray()
         if isinstance(value, (list, tuple)) and (flat or len(value) > 1):
@@ -78,6 +112,8 @@ class Encoder:
                 self._add(tags, data, element, flat)
         else:
             self._add(tags, data, value, flat)
+        if kind is None and tags != fractions and (b"f" in tags or b"d" in tags):
+            self.note(address, bytes(tags), value)
         return padded(address) + padded(bytes(tags)) + bytes(data)
 
     def arguments(self, address: bytes, values: Iterable[Value]) -> bytes:
@@ -140,6 +176,25 @@ class Encoder:
                 return
         tags += b"d"
         data += _PACK_D(value)
+
+
+def _as_before(tags: bytes, value: Value) -> Value:
+    """The value, with a whole number as a float where one stood."""
+    if isinstance(value, (list, tuple)):
+        if len(value) + 1 == len(tags):
+            return [_as_fraction(one, tag) for one, tag in zip(value, tags[1:], strict=True)]
+        return value
+    return _as_fraction(value, tags[1]) if len(tags) == 2 else value
+
+
+def _is_fraction(value: Value) -> bool:
+    return isinstance(value, float) and math.isfinite(value) and not value.is_integer()
+
+
+def _as_fraction(value: Value, tag: int) -> Value:
+    if type(value) is int and tag in b"fd" and -EXACT_IN_SINGLE <= value <= EXACT_IN_SINGLE:
+        return float(value)
+    return value
 
 
 class _Single(float):

@@ -12,7 +12,7 @@ from clasp_edge.devices.osc.decode import OscError, decode_message
 from clasp_edge.devices.osc.delivery import Delivery
 from clasp_edge.devices.osc.echo import comparable
 from clasp_edge.devices.osc.encode import Encoder, padded
-from clasp_edge.wire import ABSENT, Publish, Set, SignalType, Value, decode_value
+from clasp_edge.wire import ABSENT, Publish, Set, SignalType, Value, ValueType, decode_value
 from clasp_edge.wire.compact import decode_payload
 
 _HEADER_BYTES = 4
@@ -54,6 +54,14 @@ class Outgoing:
         self.encoder = encoder
         self._known: dict[tuple[object, ...], Message] = {}
         self._known_bytes = 0
+        self._learned = 0
+
+    def said(self, address: bytes, value_type: int, value: bytes) -> None:
+        """The device has said this value itself."""
+        if value_type == ValueType.F64 or (value_type == ValueType.ARRAY and ValueType.F64 in value):
+            shown = self.address(address)
+            if not self.encoder.has_fractions(shown):
+                self.encoder.message(shown, decode_value(value_type, value))
 
     def delivered(self, delivery: Delivery) -> Message:
         """The message for what was delivered."""
@@ -61,8 +69,7 @@ class Outgoing:
         if made is not None and made[0] is self:
             found: Message = made[1]
             return found
-        key = (delivery.frame, delivery.tail)
-        message = self._known.get(key)
+        message = self._find(key := (delivery.frame, delivery.tail))
         if message is None:
             message = self._keep(key, self._made(delivery), len(delivery.frame) + len(delivery.tail or b""))
         if message.packet is None or len(message.packet) <= KEPT_BYTES:
@@ -71,17 +78,25 @@ class Outgoing:
 
     def state(self, address: bytes, value_type: int, value: bytes, tail: bytes | None) -> Message:
         """The message that tells a param as it is. `tail` is how a device said it."""
-        key = (address, value_type, value, tail)
-        message = self._known.get(key)
+        message = self._find(key := (address, value_type, value, tail))
         if message is None:
             packet = self.answer(self.address(address), decode_value(value_type, value), tail)
             message = self._keep(key, packet, len(address) + len(value) + len(tail or b""))
         return message
 
+    def _find(self, key: tuple[object, ...]) -> Message | None:
+        if self._learned != self.encoder.learned:
+            self._forget()  # what was made of a whole number may be of another type now
+        return self._known.get(key)
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._known_bytes = 0
+        self._learned = self.encoder.learned
+
     def _keep(self, key: tuple[object, ...], packet: bytes | None, size: int) -> Message:
         if self._known_bytes > KNOWN_BYTES:
-            self._known.clear()
-            self._known_bytes = 0
+            self._forget()
         message = self._known[key] = Message(packet)
         self._known_bytes += KNOWN_COST + size + len(packet or b"")
         return message
@@ -89,8 +104,15 @@ class Outgoing:
     def _made(self, delivery: Delivery) -> bytes | None:
         shown = self.address(delivery.address)
         if delivery.tail is not None and self.encoder.kind_of(shown) is None:
-            return padded(shown) + delivery.tail
+            return self._as_said(shown, delivery.tail)
         return self._translate(delivery.frame)
+
+    def _as_said(self, shown: bytes, tail: bytes) -> bytes:
+        packet = padded(shown) + tail
+        tags = tail[: tail.index(0)]
+        if (b"f" in tags or b"d" in tags) and not self.encoder.has_fractions(shown):
+            self.encoder.note(shown, tags, decode_value(*decode_message(packet)[2:]))
+        return packet
 
     def param(self, address: bytes, value: Value, tail: bytes | None = None) -> bytes:
         """The message that tells a param's value, as a device said it last if one did."""
@@ -99,7 +121,7 @@ class Outgoing:
     def answer(self, shown: bytes, value: Value, tail: bytes | None) -> bytes:
         """The message that answers a question at this OSC address."""
         if tail is not None and self.encoder.kind_of(shown) is None:
-            return padded(shown) + tail
+            return self._as_said(shown, tail)
         return self.encoder.message(shown, value)
 
     def address(self, address: bytes) -> bytes:

@@ -239,6 +239,8 @@ class Target(Party):
 
         Not `may_write`: the gate refuses it, so it is no hand whose value ends a loop. An answer is not even refused,
         or the device would be told again, and answer again."""
+        if known is not None:
+            self._outgoing.said(address, *known)
         now_s = self._loop.time()
         if known is not None and self._memory.repeats(address, known, now_s):
             if self._corrects(address, known):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pythonosc.osc_message import OscMessage
 
 from clasp_edge.devices.osc.decode import decode_message
-from clasp_edge.devices.osc.encode import Encoder, Floats, Kind
+from clasp_edge.devices.osc.encode import MAX_FRACTIONS, Encoder, Floats, Kind
 from clasp_edge.wire import Value, decode_value
 from clasp_edge.wire.pattern import Pattern
 
@@ -47,6 +47,46 @@ def flat(value: Value) -> Value:
         return value
     leaves = row(value)
     return leaves if len(leaves) > 1 else leaves[0] if leaves else None
+
+
+def test_an_address_of_fractions_stays_one_of_floats() -> None:
+    """A page's fader says 0.5 and then, in JavaScript, 1: no other type to a device."""
+    encoder = Encoder()
+
+    def told(value: Value, address: bytes = b"/fader") -> bytes:
+        return tags_of(encoder.message(address, value))
+
+    assert [told(value) for value in (1, 0.5, 1, 0, -1)] == [b",i", b",f", b",f", b",f", b",f"]
+    assert told(1, b"/other") == b",i"
+    assert [told(value) for value in (True, None, "x", 2**25, 1)] == [b",T", b",N", b",s", b",i", b",f"]
+    assert back(encoder.message(b"/fader", 3)) == 3.0
+    assert [told(value, b"/button") for value in (1.0, 0.0, 1)] == [b",f", b",f", b",i"], "no fraction"
+    assert [told(value, b"/odd") for value in (math.inf, math.nan, 1)] == [b",f", b",f", b",i"]
+
+
+def test_rows_with_fractions_stay_rows_of_floats() -> None:
+    encoder = Encoder()
+
+    def told(value: Value) -> bytes:
+        return tags_of(encoder.message(b"/xy", value))
+
+    assert [told(row) for row in ([1, 1], [0.5, 1], [1, 0.25], [1, 0])] == [b",ii", b",fi", b",ff", b",ff"]
+    assert told([1, 1, 1]) == b",iii", "another row"
+    assert told(1) == b",i"
+    assert told([1, 1]) == b",ff"
+
+
+def test_what_an_address_wants_is_not_learnt() -> None:
+    encoder = Encoder(kinds=[(Pattern(b"/on"), "bool-as-int")])
+    assert [tags_of(encoder.message(b"/on", value)) for value in (0.5, 1, True)] == [b",f", b",i", b",i"]
+
+
+def test_addresses_of_fractions_are_bounded() -> None:
+    encoder = Encoder()
+    for number in range(MAX_FRACTIONS + 1):
+        encoder.message(b"/%d" % number, 0.5)
+    assert tags_of(encoder.message(b"/0", 1)) == b",i"
+    assert tags_of(encoder.message(b"/1", 1)) == b",f"
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,27 @@ def test_values(clients: Crowd, device: Device, base: str, value: wire.Value, ar
     assert device.hear() == (base, arguments)
 
 
+@pytest.mark.parametrize("first", ["said by the device", "said by another", "set"])
+def test_whole_numbers_where_there_are_fractions(clients: Crowd, devices: Devices, base: str, first: str) -> None:
+    """A page has no 1.0. A device that takes floats would stay at the last fraction."""
+    device, witness, client = devices(), devices(), clients.ws()
+    joined(device, f"{base}/**")
+    joined(witness, f"{base}/**")
+    for address, fraction, whole in ((f"{base}/fader", 0.5, 1), (f"{base}/xy", [0.5, 0.25], [1, 0])):
+        arguments = fraction if isinstance(fraction, list) else [fraction]
+        if first == "set":
+            put(client, f"/osc{address}", fraction)
+        else:
+            (device if "device" in first else devices()).say(address, *arguments)
+        for one in (witness,) if first == "said by the device" else (witness, device):
+            assert one.hear() == (address, arguments)
+        put(client, f"/osc{address}", whole)
+        assert witness.hear()[0] == address
+        heard, values = device.hear()
+        assert (heard, values) == (address, whole if isinstance(whole, list) else [whole])
+        assert all(isinstance(value, float) for value in values), values
+
+
 def test_published_things_arrive_too(clients: Crowd, device: Device, base: str) -> None:
     joined(device, f"{base}/**")
     client = clients.ws()
