@@ -112,7 +112,7 @@ class Encoder:
                 self._add(tags, data, element, flat)
         else:
             self._add(tags, data, value, flat)
-        if kind is None and tags != fractions and (b"f" in tags or b"d" in tags):
+        if kind is None and (b"f" in tags or b"d" in tags):
             self.note(address, bytes(tags), value)
         return padded(address) + padded(bytes(tags)) + bytes(data)
 
