@@ -77,6 +77,9 @@ class MqttServer:
         self.kept: SessionStore | None = None
         self._journal: Journal | None = None
         self.connected = 0
+        self.most_connected = 0
+        self.connects = 0
+        self._sent_before = 0  # by sessions that are over
         self.stopping = False
         self.started_s = router.clock.monotonic_s()
         self.waiting = Waiting(self)
@@ -236,10 +239,23 @@ class MqttServer:
             # Not in the middle of what the session does.
             self.loop.call_soon(told, client_id, here)
 
+    def is_here(self, session: Session) -> None:
+        """The session has a connection."""
+        self.connected += 1
+        self.connects += 1
+        self.most_connected = max(self.most_connected, self.connected)
+        self.tell_presence(session.client_id, here=True)
+
+    @property
+    def sent_bytes(self) -> int:
+        """Written to the sockets of all clients."""
+        return self._sent_before + sum(session.sent_bytes for session in self.sessions.values())
+
     def forget(self, session: Session) -> None:
         """The session has ended."""
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
+            self._sent_before += session.sent_bytes
             if self.kept is not None:
                 self.kept.forget(session.client_id)
 

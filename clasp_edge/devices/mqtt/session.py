@@ -163,8 +163,7 @@ class Session(MqttReceiver):
         self.apply_rate()
         self.owe(self.server.router.debts.take(self.holding.account.principal))
         self.owe(used_by_others(self.server.router.places, self, self.identity))
-        self.server.connected += 1
-        self.server.tell_presence(self.client_id, here=True)
+        self.server.is_here(self)
 
     def apply_rate(self) -> None:
         """Others of the same token have come or gone, or the limit has changed (`router.quota`)."""

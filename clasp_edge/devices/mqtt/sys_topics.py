@@ -12,6 +12,7 @@ from clasp_edge.dataplane.reserved import RESERVED
 from clasp_edge.devices.mqtt.bridge_notes import BridgeNotes
 from clasp_edge.devices.mqtt.codec import SubscribeFilter
 from clasp_edge.devices.mqtt.codec.primitives import put_varint
+from clasp_edge.devices.mqtt.sys_load import Loads
 from clasp_edge.version import __version__
 from clasp_edge.wire.pattern import Pattern
 
@@ -43,6 +44,7 @@ class SysTopics:
         self._timer: TimerHandle | None = None
         self._last: dict[str, bytes] = {}
         self._turn = 0
+        self._loads = Loads(server.started_s)
         # Not in the middle of what the session does.
         self.bridges = BridgeNotes(self._bridges_changed)
 
@@ -83,8 +85,11 @@ class SysTopics:
         context, plane = server.context, server.router.plane
         numbers = {
             "clients/connected": server.connected,
+            "clients/active": server.connected,
             "clients/disconnected": len(server.sessions) - server.connected,
+            "clients/inactive": len(server.sessions) - server.connected,
             "clients/total": len(server.sessions),
+            "clients/maximum": server.most_connected,
             "messages/received": context.received,
             "messages/sent": context.sent,
             "publish/messages/received": context.received,
@@ -92,13 +97,26 @@ class SysTopics:
             "publish/messages/dropped": context.dropped,
             "publish/messages/refused": context.refused,
             "bytes/received": context.received_bytes,
+            "bytes/sent": server.sent_bytes,
             "store/messages/bytes": context.queued,
             "subscriptions/count": plane.trie.size,
             "shared_subscriptions/count": len(server.shared),
             "retained messages/count": plane.params - plane.unretained,
-            "uptime": int(server.router.clock.monotonic_s() - server.started_s),
         }
+        now_s = server.router.clock.monotonic_s()
+        counts = {
+            "messages/received": context.received,
+            "messages/sent": context.sent,
+            "publish/received": context.received,
+            "publish/sent": context.sent,
+            "bytes/received": context.received_bytes,
+            "bytes/sent": server.sent_bytes,
+            "connections": server.connects,
+        }
+        self._loads.note(counts, now_s)
         found = {f"$SYS/broker/{name}": str(number).encode() for name, number in numbers.items()}
+        found |= {f"$SYS/broker/load/{name}": text.encode() for name, text in self._loads.topics().items()}
+        found["$SYS/broker/uptime"] = f"{now_s - server.started_s:.0f} seconds".encode()
         found["$SYS/broker/version"] = f"clasp-edge {__version__}".encode()
         return found
 
