@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.dataplane.account import Holding
+from clasp_edge.devices.daemon import DAEMON_ID, VIA
 from clasp_edge.devices.mqtt.bridge_notes import PREFIX as BRIDGE_NOTES
 from clasp_edge.devices.mqtt.codec import Connack, Connect, MqttError, Property, Reason, Will, decode, encode
 from clasp_edge.devices.mqtt.codec.reason import connect_return
@@ -194,6 +195,8 @@ def _admit(connection: Connection, packet: Connect, identity: Identity | None) -
             answer[Property.ASSIGNED_CLIENT_IDENTIFIER] = client_id
         if packet.properties.get(Property.SESSION_EXPIRY_INTERVAL, 0) != expiry_s:
             answer[Property.SESSION_EXPIRY_INTERVAL] = expiry_s
+        if any(name == VIA for name, _ in packet.properties.get(Property.USER_PROPERTY, ())):
+            answer[Property.USER_PROPERTY] = [(VIA, DAEMON_ID)]
     connection.session = session
     session.send(Connack(session_present=present and not packet.flagless, properties=answer))
     session.continue_sending()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2s
 from random import Random
+
+from msgspec.structs import replace
 
 from clasp_edge.address_memory import AddressSet
 from clasp_edge.clock import Clock
@@ -35,6 +37,7 @@ from clasp_edge.devices.mqtt_bridge.link import Link
 from clasp_edge.devices.mqtt_bridge.loops import BLOCKED_S, LoopBreaker, Trails
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping, MappingError, MappingTable
 from clasp_edge.devices.mqtt_bridge.plain import plain_message
+from clasp_edge.devices.mqtt_bridge.properties import trail
 from clasp_edge.devices.mqtt_bridge.queue import Message, OutQueue, Record
 from clasp_edge.devices.mqtt_bridge.recovery import Recovery, place_of
 from clasp_edge.devices.mqtt_bridge.resync import Resync
@@ -238,14 +241,14 @@ class Bridge(RawAdapter):
         turn = 0
         # A record may be two messages; with QoS 0 it makes room again at once.
         while (room := min(up.window - queue.flying, MOST_PER_TURN - turn)) > 0 and link.has_room:
-            turn += room
             for _ in range((room + 1) // 2 if self._has_sealed else room):
                 if (record := queue.next()) is None:
                     break
                 self._send(record, up)
             else:
+                turn += room
                 continue
-            break
+            break  # nothing waits
         if turn >= MOST_PER_TURN:
             self._pump_later()
         link.flush()
@@ -418,11 +421,19 @@ class Bridge(RawAdapter):
 
     # ---- what arrives ----
 
+    def has_passed(self, via: Sequence[str]) -> bool:
+        """Whether a message with this trail has been here, or gone far enough."""
+        return self.daemon_id in via or len(via) >= MAX_HOPS
+
     def _on_arrived(self, message: Arrived) -> None:
+        if self._up is not None and self._up.daemon and self._up.daemon not in message.via:
+            # The MQTT server of a clasp-edge: it tells what is said there, and does not say of it that it was there.
+            via = (*message.via, self._up.daemon)
+            message = replace(message, via=via, properties=message.properties + trail(via))
         try:
             mapping, address = self._table.inward(message.topic)
         except MappingError as error:
-            if not (self.daemon_id in message.via or len(message.via) >= MAX_HOPS):
+            if not self.has_passed(message.via):
                 self._refused(message.topic, str(error))
             return
         if mapping.is_sealed:
@@ -431,7 +442,7 @@ class Bridge(RawAdapter):
             except ValueError as error:  # a WireError too
                 self._refused(message.topic, str(error))
             return
-        has_passed = self.daemon_id in message.via or len(message.via) >= MAX_HOPS
+        has_passed = self.has_passed(message.via)
         if has_passed and not message.retained:
             return  # it has come round
         if has_passed:

@@ -16,6 +16,7 @@ from clasp_edge.clock import Clock
 from clasp_edge.config.broker import Broker
 from clasp_edge.config.endpoint import Endpoint
 from clasp_edge.config.model import Bridge as BridgeConfig
+from clasp_edge.devices.daemon import VIA
 from clasp_edge.devices.mqtt.codec import Connack, Connect, ConnectReturn, Property, Reason, encode
 from clasp_edge.devices.mqtt.codec.types import V5, V311
 from clasp_edge.devices.mqtt_bridge.connection import MOST_UNSENT_BYTES, Connection
@@ -230,10 +231,11 @@ class Dialing:
 
     def _hello(self, mqtt5: bool) -> bytes:
         config = self._config
-        properties: dict[int, int] = {}
+        properties: dict[int, object] = {}
         if mqtt5:
             properties[Property.SESSION_EXPIRY_INTERVAL] = SESSION_EXPIRY_S
             properties[Property.MAXIMUM_PACKET_SIZE] = self._max_packet
+            properties[Property.USER_PROPERTY] = [(VIA, "")]
         version = V5 if mqtt5 else V311
         hello = Connect(
             client_id=self._client_id, version=version, clean_start=False, keep_alive_s=config.keep_alive_s,

@@ -33,7 +33,7 @@ class Up:
     under way is under way again.
 
     `window`, `max_packet` (bytes), `max_qos` and `retains` are what the broker takes; `one_by_one`: a single message
-    at a time (receive maximum 1).
+    at a time (receive maximum 1). `daemon`: the id of the clasp-edge whose MQTT server it is, if it is one.
     """
 
     broker: str
@@ -45,6 +45,7 @@ class Up:
     max_qos: int
     retains: bool
     one_by_one: bool
+    daemon: str = ""
 
 
 @dataclass(slots=True, frozen=True)

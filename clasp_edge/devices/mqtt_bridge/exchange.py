@@ -11,8 +11,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from clasp_edge.address_memory import AddressMemory
-from clasp_edge.devices.mqtt_bridge.envelope import CLEARED, UNRETAINED, VALUE_OF_CLIENT, Content, opened, sealed
+from clasp_edge.devices.mqtt_bridge.envelope import CLEARED, MAGIC, UNRETAINED, VALUE_OF_CLIENT, Content, opened, sealed
 from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Outgoing, Up
+from clasp_edge.devices.mqtt_bridge.loops import COMES_BACK
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping
 from clasp_edge.devices.mqtt_bridge.ordering import HOLD_S, Ordering
 from clasp_edge.devices.mqtt_bridge.queue import Record
@@ -43,6 +44,9 @@ HELD_BYTES = 1000
 MOST_SAID = 8192
 """Events remembered by where their routers' journals have them, some 200 bytes each: more than a bridge has under way,
 or a journal has not stored yet, when a router is killed."""
+
+BYTES_AT = 2
+"""In a value of bytes they come after their length (wire.md 2.2)."""
 
 NO_TTL = -1
 HAS_TTL = 0x10
@@ -90,6 +94,10 @@ class Exchange:
         if found is None:
             return []
         code, data, ttl, properties, signal = found
+        if data.startswith(MAGIC, 0 if code < 0 else BYTES_AT):
+            # By this router's own MQTT server, which keeps it as it is: to put that into another one would never end.
+            self._bridge.trouble(COMES_BACK)
+            return []
         if not record.is_param and not record.number:
             at = record.mapping.number
             record.number = self._numbers[at] = self._numbers.get(at, 0) + 1

@@ -16,6 +16,7 @@ from clasp_edge.backoff import STABLE_S, Backoff
 from clasp_edge.clock import Clock
 from clasp_edge.config.broker import Broker, parse_broker
 from clasp_edge.config.model import Bridge as BridgeConfig
+from clasp_edge.devices.daemon import VIA
 from clasp_edge.devices.mqtt.codec import (
     Auth,
     Disconnect,
@@ -282,6 +283,7 @@ class Link:
             max_qos=said.get(Property.MAXIMUM_QOS, 2),
             retains=bool(said.get(Property.RETAIN_AVAILABLE, 1)),
             one_by_one=one_by_one,
+            daemon=next((value for name, value in said.get(Property.USER_PROPERTY, ()) if name == VIA), ""),
         )
 
     # ---- what comes in ----

@@ -25,6 +25,13 @@ NAME_BYTES = 56
 """Addresses for which a bridge remembers by which daemons their value came, for other bridges of this daemon; and what
 each name takes beside its characters."""
 
+COMES_BACK = (
+    "what it has told its broker comes back by this router's own MQTT server: the broker is this router, or another "
+    "clasp-edge that has a bridge to here; one bridge between two is enough"
+)
+
+ITSELF = "the broker is this router itself: there is nothing to be bridged"
+
 
 class Trails:
     """The daemons by which the last value of an address came to a bridge."""

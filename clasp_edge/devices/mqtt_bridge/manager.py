@@ -6,13 +6,13 @@ The daemon imports this only where a bridge is configured.
 from __future__ import annotations
 
 import socket
-import uuid
 from hashlib import blake2s
 from pathlib import Path
 from random import Random
 
 from clasp_edge.config.model import Bridge as BridgeConfig
 from clasp_edge.config.model import Config
+from clasp_edge.devices.daemon import DAEMON_ID
 from clasp_edge.devices.mqtt_bridge.bridge import Bridge
 from clasp_edge.journal.followed_log import Log
 from clasp_edge.router.router import Router
@@ -32,7 +32,6 @@ class Bridges:
         self._journal = journal
         self._random = Random()
         # Of this process, not of this installation: what a broker has retained from an earlier life is news to us.
-        self._daemon_id = uuid.uuid4().hex[:12]
         self._running: dict[str, Bridge] = {}
         self._max_packet = 0
 
@@ -64,7 +63,7 @@ class Bridges:
             name,
             wanted,
             wanted.client_id or _client_id(name, data_dir),
-            self._daemon_id,
+            DAEMON_ID,
             router.loop,
             router.clock,
             self._random,

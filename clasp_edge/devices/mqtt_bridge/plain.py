@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from clasp_edge.dataplane.payload import printed_value
 from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Outgoing, Up
 from clasp_edge.devices.mqtt_bridge.exchange import SIGNALS
+from clasp_edge.devices.mqtt_bridge.loops import COMES_BACK, ITSELF
+from clasp_edge.devices.mqtt_bridge.properties import passed_by
 from clasp_edge.devices.mqtt_bridge.queue import Message, Record
 from clasp_edge.devices.mqtt_bridge.said import said
 from clasp_edge.devices.values import payload_of
@@ -42,6 +44,15 @@ def plain_message(bridge: Bridge, record: Record, up: Up) -> Outgoing | None:
         described = bridge.plane.describe(record.address)
         binary = described is not None and described[1] == ValueType.BYTES
     payload, properties, expiry_s, _, retained = message
+    via = record.via
+    if properties and not via:
+        # It may have come from a bridge, whose broker is this router's own MQTT server.
+        via, properties = passed_by(properties)
+    if bridge.has_passed(via) or up.daemon == bridge.daemon_id:
+        bridge.trouble(COMES_BACK if up.daemon != bridge.daemon_id else ITSELF)
+        return None
+    if up.daemon and up.daemon in via:
+        return None  # it has come from there
     if expiry_s != NO_EXPIRY:
         expiry_s -= int(bridge.monotonic_s() - record.born_s) if record.frame or record.message else 0
         if expiry_s <= 0:
@@ -60,7 +71,7 @@ def plain_message(bridge: Bridge, record: Record, up: Up) -> Outgoing | None:
         record.qos,
         retain,
         SIGNALS[signal],
-        (*record.via, bridge.daemon_id) if record.via else bridge.via,
+        (*via, bridge.daemon_id) if via else bridge.via,
         binary,
         version,
         record.again,

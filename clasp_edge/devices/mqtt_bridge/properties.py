@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from clasp_edge.devices.mqtt.codec import Property
-from clasp_edge.devices.mqtt.codec.properties import put_property
+from clasp_edge.devices.daemon import VIA
+from clasp_edge.devices.mqtt.codec import PacketType, Property
+from clasp_edge.devices.mqtt.codec.primitives import Reader, put_varint
+from clasp_edge.devices.mqtt.codec.properties import put_property, read_properties
 from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Outgoing
 
-VIA = "clasp-edge-via"
 SIGNAL = "clasp-edge-signal"
 VERSION = "clasp-edge-version"
 AGAIN = "clasp-edge-again"
-"""User properties: the daemons a message has passed, the signal it was in CLASP, and as `versions` has it."""
+"""User properties, beside `VIA`: the signal it was in CLASP, and as `versions` has it."""
+
+_MARK = bytes((Property.USER_PROPERTY, 0, len(VIA))) + VIA.encode()
 
 BINARY = "application/octet-stream"
 
@@ -23,6 +26,26 @@ BINARY = "application/octet-stream"
 @lru_cache(maxsize=256)
 def _where_from(via: tuple[str, ...], signal: str) -> bytes:
     return put_property(Property.USER_PROPERTY, [(VIA, ",".join(via)), (SIGNAL, signal)])
+
+
+@lru_cache(maxsize=256)
+def trail(via: tuple[str, ...]) -> bytes:
+    """For what has come from the MQTT server of another clasp-edge and is told by our own."""
+    return put_property(Property.USER_PROPERTY, (VIA, ",".join(via)))
+
+
+def passed_by(encoded: bytes) -> tuple[tuple[str, ...], bytes]:
+    """Of a message that an MQTT client of this router has published: the daemons that it has passed, if that client was
+    a bridge, and the properties without ours."""
+    if _MARK not in encoded:
+        return (), encoded
+    found = dict(read_properties(Reader(put_varint(len(encoded)) + encoded), PacketType.PUBLISH))
+    pairs = found.pop(Property.USER_PROPERTY, [])
+    via = [value for name, value in pairs if name == VIA]
+    if kept := [pair for pair in pairs if pair[0] not in (VIA, SIGNAL, VERSION, AGAIN)]:
+        found[Property.USER_PROPERTY] = kept
+    properties = b"".join(put_property(number, value) for number, value in found.items())
+    return tuple(via[-1].split(",")) if via else (), properties
 
 
 def of_publish(message: Outgoing) -> bytes:
