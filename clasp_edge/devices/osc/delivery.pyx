@@ -4,8 +4,12 @@ Where and how it waits is `pending`'s business.
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+from clasp_edge.dataplane.messages cimport PUBLISH, Published, read_publish
 
 cdef enum:
+    NULL_VALUE = 0x00
     HEADER = 4                  # bytes before the payload (wire.md 1)
     SET = 0x21
     ADDRESS_AT = 8              # in a SET or PUBLISH frame that the router sends, behind its length (wire.md 1, 2.3)
@@ -72,6 +76,20 @@ cdef class Delivery:
             end = len(self.frame) - (8 if flags & 0x80 else 0) - (4 if flags & 0x10 else 0)
             self._known = (flags & 0x0F, self.frame[begin:end])
         return self._known
+
+    @property
+    def value(self):
+        """The value that was written or published, as `known`. None: there is none, or it is the null of who has no way
+        to say that."""
+        cdef Published message
+        cdef const unsigned char* payload = <const unsigned char*><char*>self.frame + HEADER
+        if self.is_set:
+            return self.known
+        if (len(self.frame) <= HEADER or payload[0] != PUBLISH
+                or read_publish(payload, len(self.frame) - HEADER, &message) != 0
+                or message.value == NULL or message.value_type == NULL_VALUE):
+            return None
+        return message.value_type, PyBytes_FromStringAndSize(<const char*>message.value, message.value_size)
 
     def happens(self, events):
         """`is_event` for Python."""

@@ -15,12 +15,15 @@ from typing import Literal
 
 import msgspec
 
+from clasp_edge.devices.osc.plain_message import DOUBLE, EXACT, SINGLE, plain_message
 from clasp_edge.wire import Value
 from clasp_edge.wire.pattern import Pattern
 
 Floats = Literal["single", "exact", "double"]
 Arrays = Literal["flat", "brackets"]
 Kind = Literal["float", "int", "double", "whole-as-int", "bool-as-int", "string", "flat", "brackets"]
+
+_PLAIN = {"single": SINGLE, "exact": EXACT, "double": DOUBLE}
 
 MAX_KINDS = 4096
 """Addresses whose kind is remembered."""
@@ -55,6 +58,7 @@ class Encoder:
         self, floats: Floats = "single", arrays: Arrays = "flat", kinds: Sequence[tuple[Pattern, Kind]] = ()
     ) -> None:
         self._floats = floats
+        self._plain_floats = _PLAIN[floats]
         self._flat = arrays == "flat"
         self._kinds = kinds
         self._known: dict[bytes, Kind | None] = {}
@@ -64,11 +68,15 @@ class Encoder:
 
     def note(self, address: bytes, tags: bytes, value: Value) -> None:
         """A device was told this, or has said it, as arguments of these types (`,ff`)."""
-        known = self._fractions.get(address)
-        if tags == known or (b"f" not in tags and b"d" not in tags) or b"[" in tags:
+        if tags == self._fractions.get(address) or (b"f" not in tags and b"d" not in tags) or b"[" in tags:
             return
         values = value if isinstance(value, (list, tuple)) else (value,)
-        if len(values) + 1 != len(tags) or (known is None and not any(map(_is_fraction, values))):
+        self._learn(address, tags, len(values), fractions=any(map(_is_fraction, values)))
+
+    def _learn(self, address: bytes, tags: bytes, count: int, *, fractions: bool) -> None:
+        """So many values went out as arguments of these types; `fractions`: there are some among them."""
+        known = self._fractions.get(address)
+        if count + 1 != len(tags) or (known is None and not fractions):
             return  # 1.0 alone may be a button's
         if known is not None and len(known) == len(tags):
             tags = bytes(old if old in b"fd" else new for old, new in zip(known, tags, strict=True))
@@ -115,6 +123,19 @@ class Encoder:
         if kind is None and (b"f" in tags or b"d" in tags):
             self.note(address, bytes(tags), value)
         return padded(address) + padded(bytes(tags)) + bytes(data)
+
+    def plain(self, address: bytes, value_type: int, value: bytes) -> bytes | None:
+        """The same of an encoded value, in a fraction of the time; None where it is to be decoded for that."""
+        if not self._flat or self.kind_of(address) is not None:
+            return None
+        known = self._fractions.get(address)
+        made = plain_message(address, value_type, value, self._plain_floats, known)
+        if made is None:
+            return None
+        packet, tags, count, fractions = made
+        if tags is not None and tags != known:
+            self._learn(address, tags, count, fractions=fractions)
+        return packet
 
     def arguments(self, address: bytes, values: Iterable[Value]) -> bytes:
         """A message with exactly these arguments, which may be none."""

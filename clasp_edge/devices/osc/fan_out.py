@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from clasp_edge.devices.osc.pending import BUNDLE_AT_ONCE, Ledger, Pending
+from clasp_edge.devices.osc.pending import Ledger, Pending, is_little
 from clasp_edge.devices.osc.slices import FRESH, Slices
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class FanOut:
         """Tell a device, now if there is time. The caller changes nothing of `deliveries` from now on."""
         if not deliveries:
             return
-        if not self._line and len(deliveries) <= BUNDLE_AT_ONCE and self._slices.is_idle:
+        little = is_little(deliveries)
+        if little and not self._line and self._slices.is_idle:
             self._slices.at_once(lambda: receiver.take(deliveries))
             return
         pending = self._line.get(receiver)
@@ -90,7 +91,7 @@ class FanOut:
         if self._is_too_much():
             self._relieve()
         # What brought so much has taken its time of this round already.
-        self._slices.want(self, FRESH, now=len(deliveries) <= BUNDLE_AT_ONCE)
+        self._slices.want(self, FRESH, now=little)
 
     def leave(self, receiver: Receiver) -> None:
         """A device is not to be told anything any more."""

@@ -12,7 +12,7 @@ from clasp_edge.devices.osc.decode import OscError, decode_message
 from clasp_edge.devices.osc.delivery import Delivery
 from clasp_edge.devices.osc.echo import comparable
 from clasp_edge.devices.osc.encode import Encoder, padded
-from clasp_edge.wire import ABSENT, Publish, Set, SignalType, Value, ValueType, decode_value
+from clasp_edge.wire import ABSENT, Publish, SignalType, ValueType, decode_value
 from clasp_edge.wire.compact import decode_payload
 
 _HEADER_BYTES = 4
@@ -60,7 +60,7 @@ class Outgoing:
         """The device has said this value itself."""
         if value_type == ValueType.F64 or (value_type == ValueType.ARRAY and ValueType.F64 in value):
             shown = self.address(address)
-            if not self.encoder.has_fractions(shown):
+            if not self.encoder.has_fractions(shown) and self.encoder.plain(shown, value_type, value) is None:
                 self.encoder.message(shown, decode_value(value_type, value))
 
     def delivered(self, delivery: Delivery) -> Message:
@@ -80,7 +80,7 @@ class Outgoing:
         """The message that tells a param as it is. `tail` is how a device said it."""
         message = self._find(key := (address, value_type, value, tail))
         if message is None:
-            packet = self.answer(self.address(address), decode_value(value_type, value), tail)
+            packet = self.answer(self.address(address), value_type, value, tail)
             message = self._keep(key, packet, len(address) + len(value) + len(tail or b""))
         return message
 
@@ -101,11 +101,12 @@ class Outgoing:
         self._known_bytes += KNOWN_COST + size + len(packet or b"")
         return message
 
-    def _made(self, delivery: Delivery) -> bytes | None:
-        shown = self.address(delivery.address)
-        if delivery.tail is not None and self.encoder.kind_of(shown) is None:
-            return self._as_said(shown, delivery.tail)
-        return self._translate(delivery.frame)
+    def answer(self, shown: bytes, value_type: int, value: bytes, tail: bytes | None) -> bytes:
+        """The message that tells an encoded value at this OSC address, as a device said it last if one did."""
+        if tail is not None and self.encoder.kind_of(shown) is None:
+            return self._as_said(shown, tail)
+        plain = self.encoder.plain(shown, value_type, value)
+        return self.encoder.message(shown, decode_value(value_type, value)) if plain is None else plain
 
     def _as_said(self, shown: bytes, tail: bytes) -> bytes:
         packet = padded(shown) + tail
@@ -113,16 +114,6 @@ class Outgoing:
         if (b"f" in tags or b"d" in tags) and not self.encoder.has_fractions(shown):
             self.encoder.note(shown, tags, decode_value(*decode_message(packet)[2:]))
         return packet
-
-    def param(self, address: bytes, value: Value, tail: bytes | None = None) -> bytes:
-        """The message that tells a param's value, as a device said it last if one did."""
-        return self.answer(self.address(address), value, tail)
-
-    def answer(self, shown: bytes, value: Value, tail: bytes | None) -> bytes:
-        """The message that answers a question at this OSC address."""
-        if tail is not None and self.encoder.kind_of(shown) is None:
-            return self._as_said(shown, tail)
-        return self.encoder.message(shown, value)
 
     def address(self, address: bytes) -> bytes:
         """The OSC address: without the prefix, or whole where it lies elsewhere."""
@@ -134,20 +125,19 @@ class Outgoing:
                 return b"/"
         return address
 
-    def _translate(self, frame: bytes) -> bytes | None:
-        message = decode_payload(frame[_HEADER_BYTES:])
-        assert isinstance(message, Set | Publish)
-        address = message.address.encode()
-        if isinstance(message, Set):
-            return self.param(address, message.value)
-        if message.value is not ABSENT:
-            # Clients that have no way to say "without a value" say null.
-            if message.value is None and message.signal is SignalType.EVENT:
-                return self.encoder.arguments(self.address(address), ())
-            return self.param(address, message.value)
+    def _made(self, delivery: Delivery) -> bytes | None:
+        shown = self.address(delivery.address)
+        value = delivery.value
+        if value is not None:
+            return self.answer(shown, *value, delivery.tail)
+        if delivery.tail is not None and self.encoder.kind_of(shown) is None:
+            return self._as_said(shown, delivery.tail)
+        message = decode_payload(delivery.frame[_HEADER_BYTES:])
+        assert isinstance(message, Publish)
         if message.samples is not None:
-            return self.encoder.arguments(self.address(address), message.samples)
+            return self.encoder.arguments(shown, message.samples)
         if message.signal is SignalType.EVENT:
-            # Something happened and there is no more to say: in OSC a message without arguments.
-            return self.encoder.arguments(self.address(address), ())
-        return None
+            # Something happened and there is no more to say: in OSC a message without arguments. Clients that have no
+            # way to say "without a value" say null.
+            return self.encoder.arguments(shown, ())
+        return None if message.value is ABSENT else self.encoder.message(shown, message.value)

@@ -5,6 +5,9 @@ from clasp_edge.devices.osc.source import Addresses
 
 AT_ONCE: int
 BUNDLE_AT_ONCE: int
+BYTES_AT_ONCE: int
+
+def is_little(deliveries: list[Delivery]) -> bool: ...
 
 class Ledger:
     @property

@@ -20,12 +20,27 @@ cdef enum:
     MEMBER_BYTES = 24           # of each delivery in it: memory, and the time to let go of it
     AT_ONCE_ = 32
     BUNDLE_AT_ONCE_ = 128
+    BYTES_AT_ONCE_ = 16384
 
 AT_ONCE = AT_ONCE_
 """Deliveries of one device before the next one's; those of one bundle stay together, up to the next number."""
 
 BUNDLE_AT_ONCE = BUNDLE_AT_ONCE_
 """Of a bundle: more of them take a turn by themselves."""
+
+BYTES_AT_ONCE = BYTES_AT_ONCE_
+"""Of deliveries of one device, and of a bundle: what is large takes its time."""
+
+
+def is_little(list deliveries not None):
+    """Whether it takes a device little time to be told all of it."""
+    cdef Delivery delivery
+    cdef Py_ssize_t size = 0
+    if len(deliveries) > BUNDLE_AT_ONCE_:
+        return False
+    for delivery in deliveries:
+        size += len(delivery.frame)
+    return size <= BYTES_AT_ONCE_ or len(deliveries) == 1
 
 
 cdef class Ledger:
@@ -76,6 +91,15 @@ cdef class _Part:
     cdef Py_ssize_t size(self):
         return 1 if self.one is not None else 0 if self.some is None else len(self.some)
 
+    cdef Py_ssize_t bytes(self):
+        cdef Delivery delivery
+        cdef Py_ssize_t size = 0
+        if self.one is not None:
+            return len(self.one.frame)
+        for delivery in self.some:
+            size += len(delivery.frame)
+        return size
+
     cdef Delivery first(self):
         return self.one if self.one is not None else <Delivery?>self.some[0]
 
@@ -90,7 +114,8 @@ cdef class Pending:
     cdef Py_ssize_t at          # so many deliveries of the first of them are in `parts`
     cdef object parts
     cdef dict places            # the newest value of each param that nothing else has come behind
-    cdef _Part run              # the last of the parts, where it has events and takes more of them
+    cdef _Part run              # the last of the parts, where it has events and takes more of them,
+    cdef Py_ssize_t run_bytes   # and what is in it
     cdef readonly Py_ssize_t count
     cdef readonly bint may_let_go   # there may be values, which can be told later as they stand then
 
@@ -122,7 +147,7 @@ cdef class Pending:
         """Look through some of what has come; whether that was all of it."""
         cdef list batch
         cdef Delivery delivery
-        cdef Py_ssize_t end
+        cdef Py_ssize_t end, size
         while self.batches:
             batch = <list>self.batches[0]
             while self.at < len(batch):
@@ -131,8 +156,10 @@ cdef class Pending:
                 delivery = <Delivery?>batch[self.at]
                 end = self.at + 1
                 if delivery.bundle:
-                    while (end < len(batch) and end - self.at < BUNDLE_AT_ONCE_
+                    size = len(delivery.frame)
+                    while (end < len(batch) and end - self.at < BUNDLE_AT_ONCE_ and size <= BYTES_AT_ONCE_
                            and (<Delivery?>batch[end]).bundle == delivery.bundle):
+                        size += len((<Delivery?>batch[end]).frame)
                         end += 1
                     self._append(batch[self.at:end])
                 elif delivery.signal == SIGNAL_PARAM and not delivery.is_event(self.events):
@@ -149,11 +176,13 @@ cdef class Pending:
         cdef list some = []
         cdef _Part part
         cdef Py_ssize_t size
+        cdef Py_ssize_t taken = 0
         while self.parts:
             part = <_Part>self.parts[0]
             size = part.size()
             if size:
-                if some and len(some) + size > AT_ONCE_:
+                taken += part.bytes()
+                if some and (len(some) + size > AT_ONCE_ or taken > BYTES_AT_ONCE_):
                     break
                 if part.one is not None:
                     some.append(part.one)
@@ -242,11 +271,13 @@ cdef class Pending:
         return part
 
     cdef _append_to_run(self, Delivery delivery):
-        if self.run is not None and len(self.run.some) < AT_ONCE_:
+        if self.run is not None and len(self.run.some) < AT_ONCE_ and self.run_bytes <= BYTES_AT_ONCE_:
             self.run.some.append(delivery)      # the list is this device's own
             self.ledger.hold_one(delivery)
+            self.run_bytes += len(delivery.frame)
         else:
             self.run = self._append([delivery])
+            self.run_bytes = len(delivery.frame)
 
     cdef _append_value(self, Delivery delivery):
         cdef bytes address = delivery.address_of()

@@ -42,6 +42,7 @@ FORGOTTEN_AT_ONCE = 256
 """Keys of one device that are nothing new any more: a burst may have left thousands."""
 
 AT_ONCE = 16
+BYTES_AT_ONCE = 16_384
 """What is due at once of one device, before the next one's turn."""
 
 Member = tuple[bytes, Any]
@@ -215,15 +216,22 @@ class Pacer:
         """Send what this sender has waiting (`before`: only what came before this); whether all of it went out. Of much
         it is a part."""
         some: list[_Unit] = []
+        size = 0
+        is_all = True
         for unit in self._by_sender.get(sender, ()):
-            if unit is before or len(some) > AT_ONCE:
+            if unit is before:
                 break
-            if not self._is_held(unit, now_s):
-                some.append(unit)
-        for unit in some[:AT_ONCE]:
+            if self._is_held(unit, now_s):
+                continue
+            if len(some) == AT_ONCE or size > BYTES_AT_ONCE:
+                is_all = False
+                break
+            some.append(unit)
+            size += unit.size
+        for unit in some:
             if self._blocked_until_s > now_s + 0.001 or not self._try(unit, now_s):
                 return False
-        return len(some) <= AT_ONCE
+        return is_all
 
     def _is_held(self, unit: _Unit, now_s: float) -> bool:
         """Whether it is held back for another reason than a rate: that lasts, whatever comes next."""
@@ -384,8 +392,8 @@ class Pacer:
             if left <= 0:
                 self._has_turn = True
                 return True
-            left -= 1
             due_s, _, unit = heapq.heappop(self._line)
+            left -= 1 + AT_ONCE * unit.size // BYTES_AT_ONCE
             if unit not in self._waiting or due_s < unit.due_s:
                 continue
             held_s = self._held_until(unit)

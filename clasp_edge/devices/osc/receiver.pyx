@@ -31,6 +31,7 @@ cdef enum:
     DELIVERIES_AT_ONCE = 512    # of one call's datagrams, if each is for everybody
     ROUNDS = 4                  # calls per wake-up, before others get their turn
     TIMED = 8                   # datagrams between two looks at the clock: each may be a subscription
+    LARGE = 512                 # bytes of one after which it is looked at: a row of values, or a bundle
     SLICE_US = 2000             # of CPU for one look at a socket and what devices are told; then it takes fewer
     NAME_BYTES = 28             # sockaddr_in6
     INET_KEY = 8                # of sockaddr_in: family, port, address
@@ -180,7 +181,7 @@ cdef class OscReceiver(OscPackets):
                                self.buffers + i * DATAGRAM_BYTES, self.headers[i].msg_len)
             except Exception:
                 log.exception("a datagram could not be handled")
-            if self.next % TIMED == 0 and _cpu_us() - began_us > SLICE_US:
+            if (self.next % TIMED == 0 or self.headers[i].msg_len > LARGE) and _cpu_us() - began_us > SLICE_US:
                 break
         if core.adapters:
             core.finish()

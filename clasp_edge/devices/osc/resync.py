@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from clasp_edge.dataplane import Plane
-from clasp_edge.dataplane.browse import written_since
+from clasp_edge.dataplane.browse import addresses_matching, written_since
 from clasp_edge.devices.osc.slices import STATE, Slices
+from clasp_edge.router.access import Access
 from clasp_edge.router.snapshot import SCAN_AT_ONCE
-from clasp_edge.wire import Snapshot
-from clasp_edge.wire.compact import decode_payload
 from clasp_edge.wire.pattern import Pattern
 
 log = logging.getLogger("clasp_edge.osc")
@@ -35,8 +34,9 @@ DEVICES_AT_ONCE = 8
 CHANGED_AT_ONCE = 64
 """Of params that were written lately: their addresses."""
 
-PIECE_BYTES = 4096
-"""Of a SNAPSHOT that is looked through: about a hundred params, well below a millisecond."""
+FOUND_AT_ONCE = 64
+PARTIAL_AT_ONCE = 256
+"""Of params whose addresses are compared with a pattern that has wildcards within its segments."""
 
 
 class Recipient(Protocol):
@@ -103,21 +103,18 @@ class Resyncs:
         return False
 
 
-def addresses_of(plane: Plane, patterns: list[Pattern], scopes: object) -> Iterator[bytes | None]:
+def addresses_of(plane: Plane, patterns: list[Pattern], scopes: Access | None) -> Iterator[bytes | None]:
     """The addresses of all params that match, each once; None where much was looked at and others should get a turn."""
     for index, pattern in enumerate(patterns):
         cursor = b""
+        looks = PARTIAL_AT_ONCE if pattern.partial else SCAN_AT_ONCE
         while True:
-            payload, cursor = plane.snapshot(pattern, scopes, cursor, PIECE_BYTES, SCAN_AT_ONCE)
-            if payload is not None:
-                message = decode_payload(payload)
-                assert isinstance(message, Snapshot)
-                found = [param.address.encode() for param in reversed(message.params)]
-                del payload, message  # values may be large, and devices are slow
-                while found:
-                    address = found.pop()
-                    if not any(earlier.matches(address) for earlier in patterns[:index]):
-                        yield address
+            found, cursor = addresses_matching(plane, pattern, cursor, FOUND_AT_ONCE, looks)
+            for address in found:
+                if not any(earlier.matches(address) for earlier in patterns[:index]) and (
+                    scopes is None or scopes.allows("read", address)
+                ):
+                    yield address
             if not cursor:
                 break
             yield None

@@ -455,6 +455,8 @@ class OscServer:
     ) -> None:
         """A control message, or one for every param that its address matches."""
         if not is_pattern:
+            if not self.leases.takes_more(source, self.router.core.monotonic_us):
+                return
             if address not in CONTROLS:
                 self.bad_packet(source, f"no control message: {address[:64].decode('utf-8', 'replace')}")
                 return
@@ -476,8 +478,7 @@ class OscServer:
         device = None if source.party in self.queries else self.static.device_of(source.host, source.port)
         profile = self._default if device is None else device.profile
         tail = self._spoken.tail_of(address, described[1], described[2])
-        value = decode_value(described[1], described[2])
-        answer = profile.outgoing.answer(osc_address, value, tail)
+        answer = profile.outgoing.answer(osc_address, described[1], described[2], tail)
         self._answers.send(answer, lambda: self._link_to(source, 0))
         return True
 

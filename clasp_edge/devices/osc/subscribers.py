@@ -146,6 +146,8 @@ class Subscribers:
         self.changed: Callable[[], None] = lambda: None
         """Called when there is something new to store."""
         self._timer: TimerHandle | None = None
+        self._controls = 0
+        self._controls_in = b"", 0, 0
         self._unseen: list[_Lease] = []
         """Those whose turn to be looked at comes in this second."""
 
@@ -159,6 +161,15 @@ class Subscribers:
     def targets(self) -> dict[str, Target]:
         """All subscribers by the `host:port` where their values go, but for configured devices."""
         return {address_text(*lease.key): lease.target for lease in self._leases.values() if not lease.shared}
+
+    def takes_more(self, source: Source, now_us: int) -> bool:
+        """Whether one more control message of this packet is looked at. `now_us` is when the pass began."""
+        packet = source.key, source.packets, now_us
+        self._controls = self._controls + 1 if packet == self._controls_in else 1
+        self._controls_in = packet
+        if self._controls == MAX_PATTERNS + 1:
+            self._complain(source, f"more than {MAX_PATTERNS} control messages in one packet, more are passed over")
+        return self._controls <= MAX_PATTERNS
 
     def handle(self, source: Source, address: bytes, value: Value) -> None:
         """One of the messages in `CONTROLS`, its arguments as a value. Answers, also when it cannot be followed."""

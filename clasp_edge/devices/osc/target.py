@@ -61,6 +61,9 @@ MAX_HOPPED = 1024
 BUNDLE_BYTES = 1400
 """Of the bundles a device is sent: what fits one frame of the network."""
 
+STATE_BYTES = 8192
+"""Of the state, in one turn: what is large takes its time."""
+
 IMMEDIATELY = bytes(7) + b"\x01"
 
 NO_MESSAGE = Message(None)
@@ -315,7 +318,10 @@ class Target(Party):
         if self._pacer.blocked:
             return True
         events = self.profile.events
+        size = 0
         for _ in range(count):
+            if size > STATE_BYTES:
+                break
             address = next(self._untold, b"")
             if address is None:
                 break
@@ -325,7 +331,7 @@ class Target(Party):
             if events is not None and events.matches(address):
                 continue  # it was told when it happened
             if not self._memory.said_since(address, self._resync_since_s):
-                self._offer_current(address)
+                size += self._offer_current(address)
         return True
 
     # ---- inside ----
@@ -348,12 +354,16 @@ class Target(Party):
     def _wants(self, address: bytes) -> bool:
         return any(subscription.pattern.matches(address) for subscription in self.subscriptions.values())
 
-    def _offer_current(self, address: bytes) -> None:
+    def _offer_current(self, address: bytes) -> int:
+        """How many bytes that are."""
         described = self.plane.describe(address)
+        size = 0
         if described is not None and (self.scopes is None or self.scopes.allows("read", address)):
             tail = self._spoken.tail_of(address, described[1], described[2])
             message = self._outgoing.state(address, described[1], described[2], tail)
-            self._pacer.offer(address, (message, False), None, len(message.packet or b""))
+            size = len(message.packet or b"")
+            self._pacer.offer(address, (message, False), None, size)
+        return size
 
     def _send(self, members: Sequence[Member]) -> int:
         """Send these, and return how many the link took; of a CLASP frame what it is as a message."""

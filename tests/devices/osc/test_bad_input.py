@@ -43,6 +43,21 @@ def test_a_bad_packet_is_named_once_however_often_it_comes(daemon: Daemon, clien
     witness.assert_undisturbed()
 
 
+def test_a_packet_full_of_subscriptions_is_followed_in_part(daemon: Daemon, clients: Crowd, device: Device) -> None:
+    """1,400 of them fit a datagram, and took 20 ms at once."""
+    witness = Witness(clients)
+    device.send(bundle(0, *(packet("/clasp/subscribe", "/a/**") for _ in range(200))))
+    answers = 0
+    with contextlib.suppress(TimeoutError):
+        while device.hear(0.5)[0] == "/clasp/subscribed":
+            answers += 1
+    assert answers == 64
+    eventually(lambda: f"127.0.0.1:{device.port}: more than 64 control messages in one packet" in daemon.stderr)
+    device.say("/clasp/subscribe", "/b/**")
+    assert device.hear() == ("/clasp/subscribed", ["/b/**", 60])
+    witness.assert_undisturbed()
+
+
 def test_arguments_without_type_tags_are_refused(daemon: Daemon, clients: Crowd, device: Device, base: str) -> None:
     device.send(base.encode() + b"\0" * (4 - len(base) % 4) + struct.pack(">f", 1.0))
     eventually(lambda: "arguments without a type tag string" in daemon.stderr)

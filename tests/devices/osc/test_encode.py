@@ -12,8 +12,9 @@ from pythonosc.osc_message import OscMessage
 
 from clasp_edge.devices.osc.decode import decode_message
 from clasp_edge.devices.osc.encode import MAX_FRACTIONS, Encoder, Floats, Kind
-from clasp_edge.wire import Value, decode_value
+from clasp_edge.wire import Value, ValueType, decode_value
 from clasp_edge.wire.pattern import Pattern
+from clasp_edge.wire.values import encode_value
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | texts | st.binary(max_size=40)
@@ -199,3 +200,63 @@ def test_python_osc_reads_the_same(values: list[Value]) -> None:
 def test_every_message_can_be_read(value: Value, floats: Floats) -> None:
     address, is_pattern, _, _ = decode_message(Encoder(floats).message(b"/a", value))
     assert (address, is_pattern) == (b"/a", False)
+
+
+any_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+everything = st.recursive(scalars | any_text, lambda inner: st.lists(inner, max_size=5), max_leaves=15)
+rows = st.lists(
+    st.sampled_from([0, 1, 2**24, 2**24 + 1, -3, 0.5, 1.0, 0.1, math.inf, True, None, [0.5], [2, 3]]), max_size=3
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([b"/a", b"/b", b"/cde"]), everything | rows), max_size=8),
+    st.sampled_from(["single", "exact", "double"]),
+)
+def test_what_is_made_without_decoding_is_the_same(told: list[tuple[bytes, Value]], floats: Floats) -> None:
+    """Also where an address has become one of floats, by the one or by the other."""
+    one, other = Encoder(floats), Encoder(floats)
+    for address, value in told:
+        assert one.plain(address, *encode_value(value)) == other.message(address, value)
+        assert one.has_fractions(address) == other.has_fractions(address)
+    assert one.learned == other.learned
+
+
+@given(st.floats(width=32), st.integers(-(2**31), 2**31 - 1), st.sampled_from(["single", "exact", "double"]))
+def test_so_is_what_has_fewer_bytes(single: float, whole: int, floats: Floats) -> None:
+    one, other = Encoder(floats), Encoder(floats)
+    narrow = ((whole >> 24, ValueType.I8, ">b"), (whole >> 16, ValueType.I16, ">h"), (whole, ValueType.I32, ">i"))
+    parts = [struct.pack(">B", value_type) + struct.pack(form, value) for value, value_type, form in narrow]
+    parts += [struct.pack(">Bf", ValueType.F32, single), bytes([ValueType.NULL]), bytes([ValueType.BOOL, 2])]
+    row = len(parts).to_bytes(2, "big") + b"".join(parts)
+    for value_type, data in (*((part[0], part[1:]) for part in parts), (ValueType.ARRAY, row)):
+        assert one.plain(b"/a", value_type, data) == other.message(b"/a", decode_value(value_type, data))
+
+
+@pytest.mark.parametrize("floats", ["single", "exact", "double"])
+def test_a_long_row_of_small_numbers_that_go_out_as_floats(floats: Floats) -> None:
+    """Each takes two bytes as it is and up to eight as it goes out."""
+    one, other = Encoder(floats), Encoder(floats)
+    fractions: list[Value] = [0.5] * 7000
+    small = (7000).to_bytes(2, "big") + bytes((ValueType.I8, 3)) * 7000
+    assert one.plain(b"/a", *encode_value(fractions)) == other.message(b"/a", fractions)
+    assert one.plain(b"/a", ValueType.ARRAY, small) == other.message(b"/a", [3] * 7000)
+
+
+@pytest.mark.parametrize(
+    "encoder", [Encoder(arrays="brackets"), Encoder(kinds=[(Pattern(b"/a"), "int")])], ids=["brackets", "kinds"]
+)
+def test_who_wants_something_in_particular_gets_that(encoder: Encoder) -> None:
+    assert encoder.plain(b"/a", *encode_value([1.5])) is None
+
+
+def test_a_map_is_decoded_and_so_is_what_cannot_be_read() -> None:
+    encoder = Encoder()
+    assert encoder.plain(b"/a", *encode_value({"k": 1})) is None
+    assert encoder.plain(b"/a", *encode_value([1, {"k": 1}])) is None
+    for value in (1, 0.5, "text", b"blob", [1, [2, "three"]], True):
+        value_type, data = encode_value(value)
+        for end in range(len(data)):
+            assert encoder.plain(b"/a", value_type, data[:end]) is None
+    assert encoder.plain(b"/a", 0x0C, b"") is None
+    assert encoder.plain(b"/a", ValueType.ARRAY, b"\0\1\x0a" * 70 + b"\0\0") is None, "deeper than any value is"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clasp_edge.devices.osc.delivery import Delivery
 from clasp_edge.devices.osc.fan_out import MAX_WAITING_BYTES, FanOut
-from clasp_edge.devices.osc.pending import BUNDLE_AT_ONCE, Ledger, Pending
+from clasp_edge.devices.osc.pending import BUNDLE_AT_ONCE, BYTES_AT_ONCE, Ledger, Pending
 from clasp_edge.devices.osc.slices import DUE, SLICE_S, STATE, Slices
 from clasp_edge.wire import SignalType
 
@@ -310,9 +310,8 @@ def test_of_one_bundle_each_device_is_told_its_own_part() -> None:
         while len(rig.fan_out):
             rig.loop.turn()
         rig.loop.turn()
-        assert [told for told in rig.told if told[0] != "other"] == [
-            *(("desk", number) for number in (1, 3, 2)), *(("lamp", number) for number in (1, 4, 2))
-        ]  # fmt: skip
+        assert [number for name, number in rig.told if name == "desk"] == [1, 3, 2]
+        assert [number for name, number in rig.told if name == "lamp"] == [1, 4, 2]
         rig.told.clear()
     assert not rig.fan_out.is_behind, "nothing waits"
 
@@ -355,6 +354,40 @@ def test_above_the_bound_one_device_at_a_time_lets_go() -> None:
     while len(rig.fan_out):
         rig.loop.turn()
     assert rig.fan_out.waiting_bytes == 0
+
+
+def test_of_what_is_large_little_is_told_at_once() -> None:
+    """It was thirty-two at once, of whatever size."""
+
+    class Desk(Receiver):
+        def take(self, deliveries: list[Delivery]) -> None:
+            super().take(deliveries)
+            sizes.append(sum(len(one.frame) for one in deliveries))
+
+    rig = Rig()
+    sizes: list[int] = []
+    desk = Desk(rig, "desk")
+    rig.fan_out.add(Receiver(rig, "other", 1.0), [delivery(-1)])
+    for some in (
+        [delivery(number, 8000) for number in range(20)],
+        [delivery(20 + number, 8000, address=b"/%d" % number) for number in range(20)],
+        [delivery(40 + number, 8000, bundle=1) for number in range(20)],
+        [delivery(60 + number, 60_000) for number in range(5)],
+    ):
+        rig.fan_out.add(desk, some)
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert [number for name, number in rig.told if name == "desk"] == list(range(65))
+    assert max(sizes) <= BYTES_AT_ONCE + 60_000
+    assert max(sizes[:-6]) <= BYTES_AT_ONCE + 8000
+    rig.loop.turn()
+    sizes.clear()
+    rig.fan_out.add(desk, [delivery(number, 60_000) for number in range(5)])
+    assert not sizes, "also where nobody waits"
+    rig.fan_out.add(Desk(rig, "lamp"), [delivery(0, 60_000)])
+    while len(rig.fan_out):
+        rig.loop.turn()
+    assert sorted(sizes) == [60_000] * 6
 
 
 def test_for_a_device_that_has_gone_nothing_waits() -> None:

@@ -32,6 +32,7 @@ class SteppedClock:
         self.now_s = 100.0
         self._timers: list[tuple[float, int, Timer, Callable[..., Any]]] = []
         self._numbers = itertools.count()
+        self.after: Callable[[], object] = lambda: None
 
     def time(self) -> float:
         return self.now_s
@@ -55,6 +56,7 @@ class SteppedClock:
 
     def run(self, callback: Callable[..., Any]) -> None:
         callback()
+        self.after()
 
 
 class Rig:
@@ -66,13 +68,14 @@ class Rig:
         self.open = True
         self.given_up: list[Member] = []
         loop = cast("AbstractEventLoop", self.clock)
-        self.cpu_s = 0.0
+        self.cpu_s = self.cost_s = 0.0
         self.slices = Slices(loop, lambda: self.cpu_s)
         self.pacer = Pacer(loop, self.slices, rate, self._send, total, self.given_up.extend)
 
     def _send(self, members: Sequence[Member]) -> int:
         if not self.open:
             return 0
+        self.cpu_s += self.cost_s
         self.sent += [(self.clock.now_s, key, packet) for key, packet in members]
         return len(members)
 
@@ -341,6 +344,23 @@ def test_what_is_due_for_many_devices_at_one_moment_goes_out_in_slices() -> None
     assert len(sent) == 2 * 50 * 20
     assert longest_s <= SLICE_S + 0.0001 * AT_ONCE
     assert all(not len(pacer) for pacer in pacers)
+
+
+def test_of_what_is_large_little_goes_out_at_once() -> None:
+    rig = Rig(1)
+    for value in (b"1", b"2"):
+        for number in range(8):
+            rig.pacer.offer(b"%d" % number, value, A, 10_000)
+    sent = len(rig.sent)
+    rig.cost_s = SLICE_S  # each turn of its own uses a slice up
+    turns = []
+    rig.clock.after = lambda: turns.append(len(rig.sent))
+    rig.pacer.event(b"/go", b"go", A)
+    turns.append(len(rig.sent))
+    rig.clock.advance(2)
+    steps = [b - a for a, b in itertools.pairwise([sent, *turns])]
+    assert rig.packets()[sent:] == [b"2"] * 8 + [b"go"]
+    assert max(steps) <= 3
 
 
 def test_an_event_behind_much_that_waits_sends_it_in_parts_and_in_order() -> None:

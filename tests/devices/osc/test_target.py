@@ -92,13 +92,13 @@ def timers(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, T
 def test_a_message_is_made_once_for_all_who_are_told_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = place.profile.outgoing.encoder
     made: list[bytes] = []
-    message = encoder.message
+    plain = encoder.plain
 
-    def noted(address: bytes, value: Any) -> bytes:
+    def noted(address: bytes, value_type: int, value: bytes) -> bytes | None:
         made.append(address)
-        return message(address, value)
+        return plain(address, value_type, value)
 
-    monkeypatch.setattr(encoder, "message", noted)
+    monkeypatch.setattr(encoder, "plain", noted)
     devices = [place.device(str(number)) for number in range(8)]
     place.say({b"/osc/%d" % number: number / 2 for number in range(20)})
     place.rig.turn()
