@@ -6,8 +6,9 @@ hundred devices that reconnect together are let in at once. Bounded in all and p
 
 from __future__ import annotations
 
+import logging
 import os
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Future
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from clasp_edge.security import passwords
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
+
+log = logging.getLogger("clasp_edge.security")
 
 MOST_WAITING = 256
 MOST_OF_A_HOST = 64
@@ -67,9 +70,13 @@ class PasswordChecks:
                     self._known.popitem(last=False)
             then(right)
 
-        loop.run_in_executor(self._executor, work).add_done_callback(
-            lambda done: have(not done.cancelled() and done.exception() is None and done.result())
-        )
+        def done(future: Future[bool]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None:  # never let in; but it says nothing about the password
+                log.error("a password could not be checked: %r", error)
+            have(not future.cancelled() and error is None and future.result())
+
+        loop.run_in_executor(self._executor, work).add_done_callback(done)
         return True
 
     def _print_of(self, kept: str, password: bytes) -> bytes:

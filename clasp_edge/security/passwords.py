@@ -5,7 +5,7 @@
     $6$SALT$HASH                            mosquitto_passwd before: one SHA-512 of password and salt
 
 Salt and hash in base64. A check takes up to a tenth of a second: `daemon.login` makes it beside the event loop.
-Imports OpenSSL (hashlib's PBKDF2), and only when a password is looked at.
+Imports OpenSSL (its PBKDF2), and only when a password is looked at.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def _parts(kept: str) -> tuple[str, int, bytes, bytes]:
 
 
 def _pbkdf2(password: bytes, salt: bytes, iterations: int) -> bytes:
-    from hashlib import pbkdf2_hmac
+    # Not by way of hashlib: in a process that keeps OpenSSL out (daemon.no_tls), its own has none since Python 3.12.
+    from _hashlib import pbkdf2_hmac
 
     return pbkdf2_hmac("sha512", password, salt, iterations, HASH_BYTES)
 

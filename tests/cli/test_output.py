@@ -165,7 +165,7 @@ def test_files_that_are_none(capsys: pytest.CaptureFixture[str], tmp_path: Path)
         assert printed(capsys, *words) == (1, "", said)
     binary.write_text('{"address": 5, "value": 1}\n')
     assert printed(capsys, "restore", str(binary)) == (1, "", f"clasp-edge: {binary}: line 1 is no param\n")
-    deep = printed(capsys, "set", "/o/deep", "[" * 5000)
+    deep = printed(capsys, "set", "/o/deep", "[" * 5000 + "]" * 5000)
     assert deep == (1, "", "clasp-edge: the value is nested too deeply\n")
     assert printed(capsys, "get", "/o", "--url", "http://127.0.0.1")[0] == 3
     assert printed(capsys, "get", "/o", "--url", "ws://127.0.0.1:99999")[0] == 3

@@ -29,9 +29,11 @@ PROJECT = str(Path(__file__).resolve().parents[2])
 
 def status(tmp_path: Path, port: int, section: str = "mqtt") -> str:
     config = tmp_path / "edge.toml"
+    # The usual ports may be another router's, or Mosquitto's.
+    others = "".join(f'[{other}]\nlisten = "off"\n' for other in {"mqtt", "osc", "quic"} - {section})
     config.write_text(
         f'data_dir = "{tmp_path}/data"\n[{section}]\nlisten = "127.0.0.1:{port}"\n[websocket]\nlisten = "127.0.0.1:0"\n'
-        f'[console]\nsocket = "{tmp_path}/control.sock"\n'
+        f'[console]\nsocket = "{tmp_path}/control.sock"\n' + others
     )
     done = subprocess.run(
         [sys.executable, "-m", "clasp_edge", "status", "--config", str(config)],

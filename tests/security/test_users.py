@@ -70,6 +70,18 @@ def test_each_form_knows_its_password(kept: str) -> None:
     assert "swordfish" not in kept
 
 
+def test_a_process_that_keeps_openssl_out_can_check_passwords() -> None:
+    script = (
+        "from clasp_edge.daemon.no_tls import import_loop_without_tls; import_loop_without_tls()\n"
+        "import hashlib; vars(hashlib).pop('pbkdf2_hmac', None)  # as Python has it since 3.12\n"
+        "from clasp_edge.security import passwords\n"
+        "kept = passwords.hash_of('swordfish')\n"
+        "print(passwords.matches(kept, b'swordfish'), passwords.matches(kept, b'swordfisH'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "True False\n"
+
+
 @pytest.mark.parametrize(
     "kept",
     [
