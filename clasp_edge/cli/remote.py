@@ -70,7 +70,8 @@ class Remote:
                 proxy=None,
             ).__enter__()
         except InvalidURI:
-            raise Unreachable(f"{url}: an address begins with ws:// or wss://") from None
+            hint = ", and one of IPv6 goes in brackets: ws://[::1]:7330" if url.startswith(("ws://", "wss://")) else ""
+            raise Unreachable(f"{url}: an address begins with ws:// or wss://{hint}") from None
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, ValueError) as error:
             raise Unreachable(f"{url}: {_said(error)}") from None
         # A router that reads no more must not stop who writes for ever.

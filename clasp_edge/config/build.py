@@ -68,7 +68,9 @@ def _value(key: str, wanted: Any, value: object, path: str, report: Report) -> o
     """`value` as the type `wanted`, or _BAD after reporting why not."""
     if isinstance(wanted, type) and issubclass(wanted, Section):
         if not isinstance(value, dict):
-            report(path, f"must be a table: [{path}]")
+            # `[[rules]]` is meant to be what `[[rule]]` is.
+            several = f"; a list of them is [[{path[:-1]}]]" if isinstance(value, list) and path == "rules" else ""
+            report(path, f"must be a table: [{path}]{several}")
             return _BAD
         part = build(wanted, value, f"{path}.", report)
         return _BAD if part is None else part

@@ -48,6 +48,8 @@ def _checked_host(host: str) -> str:
         except AddressValueError:
             raise ValueError(f'"{host}" is not an IPv6 address') from None
         return host[1:-1]
+    if "://" in host:
+        raise ValueError(f'is no URL, but where to listen: "host:port" without "{host.partition("://")[0]}://"')
     if ":" in host:
         raise ValueError(f'an IPv6 address goes in brackets: "[{host}]:port"')
     if host and all(character in "0123456789." for character in host):

@@ -240,6 +240,9 @@ class Committer:
                 log.error("%s; all params are written to a new one", self.message)
                 self._again(0)
                 return
+        # The next store may be a new one: this one's file may have been removed.
+        self.cursors.all_again()
+        self.documents.all_again()
         self.set_memory(outcome.text)
         if self._retry is None:
             self._retry = self._loop.call_later(RETRY_S, self._try_again)

@@ -114,6 +114,7 @@ class Store:
         self._claim = claim
         self._given_up = ""
         self._env: lmdb.Environment | None = None
+        self._file = (0, 0)  # which one is open
         self._growing = threading.Lock()  # the map may only grow while nobody reads
         self._mapped: MappedPages | None = None
         self._oldest: Header | None = None
@@ -162,7 +163,31 @@ class Store:
         except lmdb.Error as error:
             env.close()
             raise Unavailable(reason(error)) from None
+        self._file = self._at_its_place()
         self._env = env
+
+    def _at_its_place(self) -> tuple[int, int]:
+        """Which file has the store's name; (0, 0) for none. Raises OSError."""
+        try:
+            found = os.stat(self.directory / DATA_FILE)
+        except (FileNotFoundError, NotADirectoryError):
+            return 0, 0
+        return found.st_dev, found.st_ino
+
+    def _look_at_place(self) -> None:
+        """What is written to a file that has no name any more is gone with the process. Raises Unavailable."""
+        found = self._at_its_place()
+        if found == self._file:
+            return
+        self.close()
+        if found == (0, 0):
+            raise Unavailable(f"{self.directory / DATA_FILE} was removed")
+        # Perhaps a backup that somebody has put back.
+        self.give_up(
+            f"{self.directory / DATA_FILE} is another file than the one that was opened: it is left alone until the "
+            "next start, which reads it"
+        )
+        raise Unavailable(self._given_up)
 
     def give_up(self, why: str) -> None:
         """Never open the store again: what is there is not to be touched."""
@@ -227,6 +252,8 @@ class Store:
             try:
                 if self._env is None:
                     self.open()
+                else:
+                    self._look_at_place()
                 assert self._env is not None
                 with self._env.begin(write=True) as txn:
                     work(txn)

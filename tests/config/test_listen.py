@@ -44,6 +44,7 @@ def test_off() -> None:
         ("localhost:-1", "port must be"),
         ("localhost:\uff17", "port must be"),
         ("::1:7330", "brackets"),
+        ("ws://0.0.0.0:7330", "no URL"),
         ("[::g]:7330", "not an IPv6 address"),
         ("[127.0.0.1]:7330", "not an IPv6 address"),
         ("300.1.1.1:7330", "not an IPv4 address"),

@@ -17,6 +17,8 @@ import pytest
 from support.client import WsClient
 from support.daemon import PROJECT_ROOT, Daemon
 from support.live import eventually, get, put
+from support.mqtt_client import Broker
+from support.mqtt_packets import V311
 
 from clasp_edge import wire
 
@@ -182,6 +184,65 @@ def test_a_directory_that_cannot_be_made_is_no_reason_not_to_run() -> None:
             client.sync()
             put(client, "/a", 1)
             assert state(client)[0] == "memory"
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+@pytest.mark.parametrize("mode", ["group", "strict"])
+def test_a_store_that_is_removed_while_the_router_runs_is_made_anew(mode: str, what: str) -> None:
+    """Somebody has cleaned up: what is written to a file without a name would be gone with the process."""
+    with Daemon(mqtt=True, sets={"journal.mode": mode, "journal.commit_interval_ms": 10}) as daemon:
+        broker = Broker(daemon.mqtt_address)
+        sleeper = broker.client(V311, "sleeper", clean=False)
+        sleeper.subscribe("cue/#", options=1)
+        broker.leave()
+        with WsClient(daemon.ws_url).hello() as client:
+            client.sync()
+            put(client, "/before", 1)
+            time.sleep(0.2)
+            if what == "file":
+                store(daemon).unlink()
+            else:
+                shutil.rmtree(daemon.data_dir)
+            put(client, "/after", 2)
+            assert eventually(store(daemon).exists)
+            put(client, "/later", 3)
+            assert eventually(lambda: state(client)[0] == "ok")
+        assert "data.mdb was removed" in daemon.stderr
+        daemon.stop()
+        daemon.start()
+        with WsClient(daemon.ws_url).hello() as client:
+            client.sync()
+            assert all(get(client, address) is not None for address in ("/before", "/after", "/later"))
+        assert broker.client(V311, "sleeper", clean=False).connack.session_present
+        broker.leave()
+
+
+def test_a_store_that_is_put_in_place_of_the_open_one_is_left_alone(daemon: Daemon) -> None:
+    """A backup, put back while the router runs: it is what the next start reads."""
+    backup = daemon.directory / "backup"
+    shutil.copytree(daemon.data_dir, backup)
+    daemon.start()
+    with WsClient(daemon.ws_url).hello() as client:
+        client.sync()
+        put(client, "/p/0", "written since")
+        shutil.rmtree(daemon.data_dir / "journal")
+        shutil.copytree(backup / "journal", daemon.data_dir / "journal")
+        kept = store(daemon).read_bytes()
+        put(client, "/p/1", "written since")
+        assert eventually(lambda: state(client)[0] == "memory")
+        assert "is another file" in state(client)[1]
+        time.sleep(2.5)  # longer than until it is tried again
+        put(client, "/p/2", "written since")
+    daemon.stop()
+    assert store(daemon).read_bytes() == kept
+    daemon.start()
+    with WsClient(daemon.ws_url).hello() as client:
+        client.sync()
+        for number in range(3):
+            param = get(client, f"/p/{number}")
+            assert param is not None
+            assert param.value == f"value {number}" * 20
+    daemon.stop()
 
 
 @pytest.mark.parametrize("mode", ["group", "strict"])
