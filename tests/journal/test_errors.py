@@ -230,7 +230,7 @@ def test_a_store_that_is_put_in_place_of_the_open_one_is_left_alone(daemon: Daem
         kept = store(daemon).read_bytes()
         put(client, "/p/1", "written since")
         assert eventually(lambda: state(client)[0] == "memory")
-        assert "is another file" in state(client)[1]
+        assert "is another file" in str(state(client)[1])
         time.sleep(2.5)  # longer than until it is tried again
         put(client, "/p/2", "written since")
     daemon.stop()
