@@ -165,6 +165,10 @@ def _admit(connection: Connection, packet: Connect, identity: Identity | None) -
         if not will.charge():
             raise MqttError(Reason.QUOTA_EXCEEDED, f"no room for the will: {router.memory_full()}")
     if session is not None:
+        if session.connection is not None:
+            said = server.take_overs.happened(client_id, session.connection.remote, connection.remote)
+            if said is not None:
+                log.warning("%r: %s", session, said)
         session.taken_over()
         if packet.clean_start:
             session.end()

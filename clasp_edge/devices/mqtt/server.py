@@ -28,6 +28,7 @@ from clasp_edge.devices.mqtt.session import Session
 from clasp_edge.devices.mqtt.shared import SharedGroups
 from clasp_edge.devices.mqtt.socket_input import ReadBuffer
 from clasp_edge.devices.mqtt.sys_topics import SysTopics
+from clasp_edge.devices.mqtt.take_overs import TakeOvers
 from clasp_edge.devices.values import use_in_dataplane
 from clasp_edge.router.access import Identity
 from clasp_edge.router.notices import Notices
@@ -87,6 +88,7 @@ class MqttServer:
         """Told of each client that connects (true) or is gone, by its identifier, soon after."""
         self.notices = Notices(router.clock)
         self.subscription_notices = Notices(router.clock)
+        self.take_overs = TakeOvers(router.clock)
         self.refused_subscriptions = 0
         self.cut_short = 0
         self.shared = SharedGroups(router.plane.trie, self.context)

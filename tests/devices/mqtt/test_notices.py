@@ -11,6 +11,7 @@ from support.mqtt_client import Broker, fresh
 from support.mqtt_packets import V311, Ack
 
 from clasp_edge.clock import Clock
+from clasp_edge.devices.mqtt.take_overs import MANY, MAX_CLIENTS, TakeOvers
 from clasp_edge.router.notices import MAX_SOURCES, PERIOD_S, Notices
 
 
@@ -80,6 +81,42 @@ def test_who_does_not_begin_with_connect_is_named(daemon: Daemon, mqtt: Broker, 
     complaints = [line for line in daemon.stderr.splitlines() if f" {host}:" in line]
     assert len(complaints) == 1, complaints
     assert "refused: no CONNECT that could be read; " + says in complaints[0]
+
+
+def test_two_devices_with_one_name_are_named(daemon: Daemon, mqtt: Broker) -> None:
+    """Both only see that their connection breaks, and come back."""
+    name = fresh("twin")
+    for _ in range(2 * MANY):
+        mqtt.client(V311, name)
+    mqtt.client(V311, fresh("twin"))
+    complaints = [line for line in daemon.stderr.splitlines() if " WARNING " in line and name in line]
+    assert len(complaints) == 1, complaints
+    assert "by clients at 127.0.0.1: two with one client identifier end each other" in complaints[0]
+
+
+def test_who_takes_over_from_whom() -> None:
+    clock = StandingClock()
+    seen = TakeOvers(clock)
+    said = []
+    for _ in range(3 * MANY):
+        clock.now_s += 1
+        said.append(seen.happened("x", "10.0.0.1:1000", "10.0.0.2:2000"))
+        assert seen.happened(f"other{clock.now_s}", "10.0.0.3:1", "10.0.0.3:2") is None
+    assert [text is not None for text in said].index(True) == MANY - 1
+    assert sum(text is not None for text in said) == 1
+    assert "10.0.0.1 and 10.0.0.2" in str(said[MANY - 1])
+    for _ in range(20):
+        clock.now_s += 30
+        assert seen.happened("x", "10.0.0.1:1000", "10.0.0.2:2000") is None, "now and then is nothing"
+
+
+def test_take_overs_are_bounded() -> None:
+    seen = TakeOvers(StandingClock())
+    for _ in range(MANY - 1):
+        assert seen.happened("x", "a:1", "b:1") is None
+    for number in range(MAX_CLIENTS):
+        seen.happened(f"y{number}", "a:1", "b:1")
+    assert seen.happened("x", "a:1", "b:1") is None, "forgotten for those"
 
 
 @pytest.mark.parametrize("topic", ["$SYS/mine", "/device/" + "t" * 3000, "a//" + "/".join("b" * 70), "t" * 2000])
