@@ -23,6 +23,7 @@ BUNDLE_REFUSED = "bundle refused"
 CLOCK = "clock not set"
 NO_MATCH = "wildcards that match nothing"
 CONTROL = "subscription refused"
+WITHHELD = "not renewed"
 
 
 class _Kind:

@@ -118,7 +118,7 @@ class OscServer:
         self.leases = Subscribers(
             router.loop, self.base_of, self._new_subscriber, self.static.target_at, self._link_to, self._left,
             router.charge_subscription, router.release_subscription, router.account_of,
-            lambda source, text: self.complaints.note(source, complaints.CONTROL, text), self._telling.slices,
+            self.complaints.note, self._telling.slices,
         )  # fmt: skip
         self.leases.max_subscribers = config.max_subscribers
 

@@ -23,6 +23,7 @@ from clasp_edge.callbacks import call_each
 from clasp_edge.config.spelling import foreign_spelling
 from clasp_edge.dataplane.account import Account, Holding
 from clasp_edge.devices.osc.allowance import Allowance
+from clasp_edge.devices.osc.complaints import CONTROL, WITHHELD
 from clasp_edge.devices.osc.encode import Encoder
 from clasp_edge.devices.osc.links import Link
 from clasp_edge.devices.osc.slices import STATE, Slices
@@ -71,6 +72,8 @@ class _Lease:
     holding: Holding
     shared: bool
     """The target is that of a configured device, which is sent what it has subscribed to beside what it is anyway."""
+    hinted: bool = False
+    """It was said once that it is sent no more for the present."""
     expires_s: dict[str, float] = field(default_factory=dict)
     patterns: dict[str, Pattern] = field(default_factory=dict)
 
@@ -109,7 +112,7 @@ class StoredLease(msgspec.Struct, array_like=True):
 
 class Subscribers:
     """All devices that have subscribed, at most `max_subscribers`. `base_of(source)` goes before the addresses of one,
-    `new_target(name, link, source)` makes one, `complain(source, text)` notes what is refused,
+    `new_target(name, link, source)` makes one, `complain(source, kind, text)` notes it,
     `configured(host, port)` is the target of a configured device there, `link_to(source, port)` the way to it,
     `on_end(target)` is called when it is gone. `charge` and `release` take and give back a subscription's memory
     (`Router.charge_subscription`); `account_of(host)` is whose that is."""
@@ -125,7 +128,7 @@ class Subscribers:
         charge: Callable[[Holding, Pattern], str | None],
         release: Callable[[Holding, Pattern], None],
         account_of: Callable[[str], Account],
-        complain: Callable[[Source, str], None],
+        complain: Callable[[Source, str, str], None],
         slices: Slices,
     ) -> None:
         self._loop = loop
@@ -180,7 +183,7 @@ class Subscribers:
             else:
                 self._unsubscribe(source, arguments)
         except (ControlError, PatternError) as error:
-            self._complain(source, f"{address.decode()} refused: {error}")
+            self._complain(source, CONTROL, f"{address.decode()} refused: {error}")
             # At the port it names somebody listens, perhaps unlike at the one it sends from.
             for port in {0, _port(arguments) or 0}:
                 self._refuse(source, port, address.decode(), str(error))
@@ -336,6 +339,20 @@ class Subscribers:
             link.withheld = False
             lease.target.resync()
 
+    def _look_whether_there(self, lease: _Lease) -> None:
+        """Whatever else comes from where somebody has asked shows as well as a renewal does that it was no forgery. Not
+        of a configured device, which says things all the time."""
+        link = lease.link
+        if not isinstance(link, Allowance) or link.source.confirmed or lease.shared:
+            return
+        self._confirm(lease, link.source)
+        if link.withheld and not link.source.confirmed and not lease.hinted:
+            lease.hinted = True
+            self._complain(
+                link.source, WITHHELD,
+                "has asked once and said nothing since; it is sent no more until it sends /clasp/renew, or anything else",
+            )  # fmt: skip
+
     def _unsubscribe(self, source: Source, arguments: list[Value]) -> None:
         text = arguments[0] if arguments else None
         if text is not None and not isinstance(text, str):
@@ -382,6 +399,7 @@ class Subscribers:
         if self._leases.get(lease.key) is not lease:
             return
         lease.target.forget_old(now_s)
+        self._look_whether_there(lease)
         for text in [text for text, expires_s in lease.expires_s.items() if expires_s <= now_s]:
             self._unsubscribe_one(lease, text)
         if not lease.expires_s:

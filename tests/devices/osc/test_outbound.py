@@ -535,6 +535,24 @@ def test_who_asks_once_is_sent_three_times_what_it_sent(clients: Crowd, remote: 
     assert {f"{base}/{number}" for number in range(200)} < heard, "and all of it when it asks again"
 
 
+def test_whatever_else_it_says_shows_that_it_is_there(
+    clients: Crowd, remote: Device, daemon: Daemon, base: str
+) -> None:
+    """A surface that subscribes once for an hour, and is used."""
+    client = clients.ws()
+    for number in range(50):
+        put(client, f"/osc{base}/{number}", number)
+    remote.say("/clasp/subscribe", f"{base}/**", 3600)
+    eventually(lambda: "has asked once and said nothing since" in daemon.stderr)
+    while not remote.hears_nothing():
+        pass
+    remote.say(f"{base}/button", 1)
+    heard = {address for address, _ in remote.hear_all(51)}
+    assert {f"{base}/{number}" for number in range(50)} < heard
+    put(client, f"/osc{base}/0", 7)
+    remote.hear_until((f"{base}/0", [7]))
+
+
 def test_two_questions_in_one_packet_are_one(clients: Crowd, remote: Device, base: str) -> None:
     device = remote
     client = clients.ws()
