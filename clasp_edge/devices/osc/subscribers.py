@@ -350,7 +350,7 @@ class Subscribers:
             lease.hinted = True
             self._complain(
                 link.source, WITHHELD,
-                "has asked once and said nothing since; it is sent no more until it sends /clasp/renew, or anything else",
+                "has asked once and said nothing since; it is sent no more before it sends /clasp/renew, or whatever",
             )  # fmt: skip
 
     def _unsubscribe(self, source: Source, arguments: list[Value]) -> None:
