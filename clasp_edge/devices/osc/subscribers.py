@@ -171,7 +171,8 @@ class Subscribers:
         self._controls = self._controls + 1 if packet == self._controls_in else 1
         self._controls_in = packet
         if self._controls == MAX_PATTERNS + 1:
-            self._complain(source, f"more than {MAX_PATTERNS} control messages in one packet, more are passed over")
+            text = f"more than {MAX_PATTERNS} control messages in one packet, more are passed over"
+            self._complain(source, CONTROL, text)
         return self._controls <= MAX_PATTERNS
 
     def handle(self, source: Source, address: bytes, value: Value) -> None:
@@ -346,7 +347,7 @@ class Subscribers:
         if not isinstance(link, Allowance) or link.source.confirmed or lease.shared:
             return
         self._confirm(lease, link.source)
-        if link.withheld and not link.source.confirmed and not lease.hinted:
+        if link.withheld and not lease.hinted:
             lease.hinted = True
             self._complain(
                 link.source, WITHHELD,
