@@ -3,7 +3,7 @@
 Each device's deliveries stay in their order. What is little is done at once; the rest waits as it came, and is looked
 through when the device's turn comes (`pending`). Above a bound devices let go of values that wait, and are told later
 how those params stand then; events wait on, and where there are too many of them, the oldest are lost, which the device
-is told of: of one device at a time, with each of the deliveries that are too many. Knows no OSC.
+is told of: of one device at a time. Knows no OSC.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("clasp_edge.osc")
 
 MAX_WAITING_BYTES = 8 * 1024 * 1024
+"""Above it something is let go of, in the slices that telling has."""
+
+MOST_WAITING_BYTES = MAX_WAITING_BYTES * 5 // 4
+"""Above it also at once, with each of the deliveries that are too many."""
 
 RELIEVED_BYTES = MAX_WAITING_BYTES * 7 // 8
-"""Above the bound events are lost until no more than this waits: so that it is not every message that has to look."""
+"""Above the bound events are lost until no more than this waits: so that it is not every turn that has to look."""
 
 LOOKED_AT_ONCE = 128
 """Deliveries that are looked through before the clock is looked at."""
@@ -61,6 +65,8 @@ class FanOut:
         self._with_values: list[Receiver] = []
         self._losing: list[Receiver] = []
         """Who is to let go of values, and who is to lose events: the next one at the end."""
+        self._most = 0
+        """Deliveries that waited for one of the latter."""
 
     def __len__(self) -> int:
         """How many devices wait."""
@@ -88,7 +94,7 @@ class FanOut:
         if pending is None:
             pending = self._line[receiver] = Pending(self._ledger, receiver.events, self._wall_us())
         pending.add(deliveries)
-        if self._is_too_much():
+        if self._ledger.size > MOST_WAITING_BYTES and self._is_too_much():
             self._relieve()
         # What brought so much has taken its time of this round already.
         self._slices.want(self, FRESH, now=little)
@@ -149,13 +155,23 @@ class FanOut:
         if self._ledger.size <= (RELIEVED_BYTES if self._losing else MAX_WAITING_BYTES) or not self._line:
             self._relieving = False
             return
-        if not self._losing:
-            self._losing = sorted(self._line, key=lambda one: len(self._line[one]))
-        receiver = self._losing.pop()
+        receiver = self._next_to_lose()
         if self._may_let_go(receiver):
             self._let_go(receiver)
-        elif receiver in self._line:
+        else:
             self._lose(receiver)
+            self._relieving = self._ledger.size > RELIEVED_BYTES
+
+    def _next_to_lose(self) -> Receiver:
+        """Those in turn for whom most waits, and nobody for whom little does."""
+        while self._losing:
+            receiver = self._losing.pop()
+            if receiver in self._line and 4 * len(self._line[receiver]) >= self._most:
+                return receiver
+        self._losing = sorted(self._line, key=lambda one: len(self._line[one]))
+        receiver = self._losing.pop()
+        self._most = len(self._line[receiver])
+        return receiver
 
     def _may_let_go(self, receiver: Receiver) -> bool:
         pending = self._line.get(receiver)
