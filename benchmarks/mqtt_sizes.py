@@ -1,6 +1,7 @@
 """MQTT messages of several sizes and kinds, one at a time, in one run: this daemon, Mosquitto, and other trees of it.
 
     nice -n 5 python -m benchmarks.mqtt_sizes [--messages N] [--rounds N] [--retain] [--beside TREE] [--journal MODE]
+                                                  [--set KEY=VALUE]
 
 One client publishes, another one is subscribed, with the same quality of service; the next message goes when the last
 one has been heard and acknowledged. What is told is CPU time of the server per message, the least of all rounds: the
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from benchmarks.processes import Peer, Running, mosquitto, ours, running
+from benchmarks.processes import Peer, Running, mosquitto, mosquitto_stored, ours, running
 from benchmarks.streams import Tcp, cpu_s, rss_kib, until_end
 
 CONNECT = bytes.fromhex("100d00044d5154540402000000") + b"\x01"
@@ -128,14 +129,16 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a part of the names of payloads")
     parser.add_argument("--beside", action="append", default=[], metavar="TREE")
     parser.add_argument("--journal", default="volatile", metavar="MODE")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of this daemon, in every tree")
     args = parser.parse_args()
     base = ours()
-    mine = dataclasses.replace(base, command=(*base.command, *base.mqtt, "--set", f"journal.mode={args.journal}"))
+    settings = [part for one in (f"journal.mode={args.journal}", *args.set) for part in ("--set", one)]
+    mine = dataclasses.replace(base, command=(*base.command, *base.mqtt, *settings))
     peers = [mine, *(of_tree(mine, path) for path in args.beside)]
     if mosquitto().missing:
         print(mosquitto().missing)
     else:
-        peers.append(mosquitto())
+        peers += [mosquitto(), *([mosquitto_stored()] if args.journal not in ("off", "volatile") else [])]
     found: dict[tuple[str, int, str], list[float]] = {}
     chosen = {name: payload for name, payload in payloads().items() if args.only in name}
     with ExitStack() as stack:

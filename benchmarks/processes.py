@@ -5,6 +5,7 @@ Responsible for: command lines, the wait for `ready`, ending them. Must not know
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import queue
@@ -230,6 +231,12 @@ def mosquitto() -> Peer:
     missing = "" if program else "not installed (Debian: apt install mosquitto); MQTT is measured without it"
     command = (str(program), "-c", "{file}")
     return Peer("mosquitto", "Mosquitto", command, file=MOSQUITTO_CONFIG, says_ready=False, missing=missing)
+
+
+def mosquitto_stored() -> Peer:
+    """With its persistence on and its `autosave_interval` as shipped, half an hour."""
+    config = MOSQUITTO_CONFIG.replace("persistence false", "persistence true\npersistence_file {file}.db")
+    return dataclasses.replace(mosquitto(), name="m. stored", title="Mosquitto, persistence on", file=config)
 
 
 PEERS = {"ours": ours, "rust": rust, "forwarder": forwarder, "mosquitto": mosquitto, "aioquic": aioquic}

@@ -112,11 +112,8 @@ cdef class RawAdapter(Adapter):
 
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef Raw* raw = delivery.raw
-        cdef uint64_t logged = 0
         message = None
         try:
-            if delivery.frame != NULL and self.plane.journal_buffer is not None:
-                logged = self.plane.journal_buffer.last_number
             if raw != NULL:
                 message = (PyBytes_FromStringAndSize(<const char*>raw.payload, raw.payload_size),
                            PyBytes_FromStringAndSize(<const char*>raw.properties, raw.properties_size),
@@ -128,7 +125,7 @@ cdef class RawAdapter(Adapter):
                 PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size),
                 None if delivery.frame == NULL
                 else PyBytes_FromStringAndSize(<const char*>delivery.frame, delivery.size),
-                message, bool(delivery.gone), logged))
+                message, bool(delivery.gone), delivery.logged))
         except MemoryError:
             pass
 

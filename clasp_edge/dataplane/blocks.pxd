@@ -15,6 +15,20 @@ cdef enum:
     # In StateRecord.version_size: the value is no retained MQTT message, the bytes beside it are.
     STATE_UNRETAINED = 0x8000
 
+cdef enum:
+    # In LogRaw.exact. Who knows the first one only takes what is not 0 for it, and so has the payload, as bytes.
+    LOG_EXACT = 1               # the value in the frame gives the payload back
+    LOG_UNREAD = 2              # the value in the frame is the payload, as bytes: who reads it makes what that means
+
+cdef extern from *:
+    """
+    /* In StateRecord.remaining_ms, more than any param has left: what has the type of bytes is a payload, and who reads
+       it makes what that means; where the type is null, the payload is that of the retained message beside it. Who does
+       not know this reads bytes, or null, and the same retained message. */
+    #define STATE_UNREAD (1ULL << 42)
+    """
+    const uint64_t STATE_UNREAD
+
 
 # Little-endian, as on every machine this runs on; journal/format.py has the same layouts for Python.
 cdef packed struct BlockHeader:
@@ -49,12 +63,12 @@ cdef enum:
     SAME_WRITER = 0xFF
 
 
-cdef packed struct LogRaw:      # behind the frame of what came by MQTT, while MQTT sessions are kept
+cdef packed struct LogRaw:      # behind the frame of what came by MQTT, if somebody wants it so or it is LOG_UNREAD
     uint32_t expiry_s           # or NO_EXPIRY
-    uint32_t properties_size    # these come next; after them the payload, unless `exact`
+    uint32_t properties_size    # these come next; after them the payload, where `exact` is 0
     uint8_t qos
     uint8_t retain
-    uint8_t exact               # the value in the frame gives the payload back
+    uint8_t exact               # LOG_...
 
 
 cdef packed struct StateRecord:
@@ -69,7 +83,7 @@ cdef packed struct StateRecord:
     uint64_t revision
     uint64_t written_us
     uint64_t deadline_us        # wall clock, 0 = never
-    uint64_t remaining_ms       # until then, when the record was made
+    uint64_t remaining_ms       # until then, when the record was made. With STATE_UNREAD
 
 
 cdef packed struct RawSizes:    # of a RECORD_RAW: between the writer's name and the value

@@ -4,6 +4,8 @@ from libc.stddef cimport size_t
 from clasp_edge.dataplane.blocks cimport BlockBuffer, Stream
 from clasp_edge.dataplane.core cimport Core
 from clasp_edge.dataplane.held_replies cimport HeldReplies
+from clasp_edge.dataplane.logged_payload cimport Logged
+from clasp_edge.dataplane.messages cimport Write
 from clasp_edge.dataplane.sink cimport Raw, Sink
 from clasp_edge.dataplane.table cimport Entry, Table
 
@@ -47,16 +49,19 @@ cdef class JournalBuffer(HeldReplies):
     cdef readonly uint64_t epoch        # counts `collect`s that left nothing behind
     cdef bint covering                  # the batch under way left nothing behind
 
-    cdef void changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin, const Raw* raw) noexcept
-    cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin,
-                        const Raw* raw) noexcept
-    cdef bint logs(self, Entry* entry) noexcept
+    cdef uint64_t changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin, const Raw* raw,
+                          const Write* write) noexcept
+    cdef uint64_t published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin,
+                            const Raw* raw) noexcept
+    cdef bint logs(self, Entry* entry, int signal) noexcept
     cdef void prolonged(self, Entry* entry) noexcept
     cdef void forgotten(self, Entry* entry) noexcept
     cdef void _select(self, Entry* entry) noexcept
     cdef void _mark(self, Entry* entry) noexcept
     cdef void _full(self) noexcept
-    cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin, const Raw* raw) noexcept
+    cdef void _append_unread(self, Entry* entry, Logged* unread, int signal, Sink origin, const Raw* raw) noexcept
+    cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin, const Raw* raw,
+                      const Logged* unread) noexcept
     cdef bint _image(self, Entry* entry) noexcept
     cdef bint _gone_images(self) noexcept
     cdef void _repair(self) noexcept

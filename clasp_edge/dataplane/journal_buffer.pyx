@@ -14,10 +14,13 @@ from libc.string cimport memcpy, memset
 
 from clasp_edge.dataplane.blocks cimport (
     CLOCK_SYNCHRONISED,
+    LOG_EXACT,
+    LOG_UNREAD,
     RECORD_GONE,
     RECORD_PARAM,
     RECORD_RAW,
     SAME_WRITER,
+    STATE_UNREAD,
     STATE_UNRETAINED,
     BlockBuffer,
     LogRaw,
@@ -26,12 +29,15 @@ from clasp_edge.dataplane.blocks cimport (
     StateRecord,
     Stream,
 )
+from clasp_edge.dataplane.bytes cimport put16
+from clasp_edge.dataplane.logged_payload cimport logged_size, put_logged
 from clasp_edge.dataplane.table cimport (
     FIRST_ID,
     JOURNAL_DIRTY,
     JOURNAL_KNOWN,
     JOURNAL_LOG,
     JOURNAL_STATE,
+    UNREAD,
     Value,
     entry_address,
 )
@@ -51,6 +57,8 @@ cdef enum:
     # A param's with its header, and beside it a whole MQTT packet (mqtt.max_packet_kib): untouched before.
     LARGEST_RECORD = (1 << 24) + 330000
     VERSION_BYTES = 16          # rank and hlc of a param or tombstone
+    T_NULL = 0x00
+    T_BYTES = 0x09
     WAY_FIXED = 9               # beside a way: a zero before it, and the write's number behind it
     MANY_DIRTY = 8192           # params that call for a commit before its time: encoding them takes about a millisecond
     GONE_ROOM = 1 << 20         # addresses of removed params between two commits; beyond it everything is written anew
@@ -92,30 +100,47 @@ cdef class JournalBuffer(HeldReplies):
 
     # ---- what the plane reports ----
 
-    cdef void changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin, const Raw* raw) noexcept:
-        """A SET was applied; `frame` tells it to subscribers. `raw`: what an MQTT client published, or NULL."""
+    cdef uint64_t changed(self, Entry* entry, const uint8_t* frame, size_t size, Sink origin, const Raw* raw,
+                          const Write* write) noexcept:
+        """A SET was applied; `frame` tells it to subscribers. `raw`: what an MQTT client published, or NULL. Where the
+        frame is NULL, what `raw` means is not made yet: then `write` has the rest of it. Returns the number of the
+        record, 0 if there is none."""
+        cdef Logged unread
         self.last_number = 0
         if not entry.journal & JOURNAL_KNOWN:
             self._select(entry)
         if entry.journal & JOURNAL_STATE and not entry.journal & JOURNAL_DIRTY:
             self._mark(entry)
         if entry.journal & JOURNAL_LOG and self.signals & 1:
-            self._append(frame, size, 0, origin, raw)
+            if frame != NULL:
+                self._append(frame, size, 0, origin, raw, NULL)
+            else:
+                unread.is_set = True
+                unread.revision = entry.revision
+                unread.flags = write.flags
+                unread.ttl = write.ttl
+                self._append_unread(entry, &unread, 0, origin, raw)
+        return self.last_number
 
-    cdef void published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin,
-                        const Raw* raw) noexcept:
-        """A PUBLISH was accepted. One of signal param is stored nowhere: in the log, PARAM means a SET."""
+    cdef uint64_t published(self, Entry* entry, const uint8_t* frame, size_t size, int signal, Sink origin,
+                            const Raw* raw) noexcept:
+        """A PUBLISH was accepted. One of signal param is stored nowhere: in the log, PARAM means a SET. The frame of an
+        event may be NULL, if `raw` fits the log as it is. Returns the number of the record, 0 if there is none."""
+        cdef Logged unread
         self.last_number = 0
-        if signal == 0 or not self.signals & (1 << signal):
-            return
-        if not entry.journal & JOURNAL_KNOWN:
-            self._select(entry)
-        if entry.journal & JOURNAL_LOG:
-            self._append(frame, size, signal, origin, raw)
+        if signal == 0 or not self.logs(entry, signal):
+            return 0
+        if frame != NULL:
+            self._append(frame, size, signal, origin, raw, NULL)
+        else:
+            unread.is_set = False
+            unread.flags = 0
+            self._append_unread(entry, &unread, signal, origin, raw)
+        return self.last_number
 
-    cdef bint logs(self, Entry* entry) noexcept:
-        """Whether a SET of this param goes into the log."""
-        if not self.signals & 1:
+    cdef bint logs(self, Entry* entry, int signal) noexcept:
+        """Whether a SET (signal 0) or a PUBLISH of this signal goes into the log."""
+        if not self.signals & (1 << signal):
             return False
         if not entry.journal & JOURNAL_KNOWN:
             self._select(entry)
@@ -193,7 +218,16 @@ cdef class JournalBuffer(HeldReplies):
         elif self.dirty_count == MANY_DIRTY:
             self._full()
 
-    cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin, const Raw* raw) noexcept:
+    cdef void _append_unread(self, Entry* entry, Logged* unread, int signal, Sink origin, const Raw* raw) noexcept:
+        unread.address = entry_address(entry)
+        unread.address_size = entry.address_size
+        unread.payload = raw.payload
+        unread.payload_size = raw.payload_size
+        self._append(NULL, logged_size(unread), signal, origin, raw, unread)
+
+    cdef void _append(self, const uint8_t* frame, size_t size, int signal, Sink origin, const Raw* raw,
+                      const Logged* unread) noexcept:
+        """A record with this frame; where `unread` is given, with that of a message whose value is not made."""
         cdef LogRecord* record
         cdef LogRaw own
         cdef uint8_t* place = NULL
@@ -212,8 +246,9 @@ cdef class JournalBuffer(HeldReplies):
             else:
                 way = None
         if raw != NULL:
-            if self.whole_messages:
-                own_size = sizeof(LogRaw) + raw.properties_size + (0 if raw.exact else raw.payload_size)
+            if self.whole_messages or unread != NULL:
+                own.exact = LOG_UNREAD if unread != NULL else LOG_EXACT if raw.exact else 0
+                own_size = sizeof(LogRaw) + raw.properties_size + (0 if own.exact else raw.payload_size)
             else:
                 raw = NULL
         if self.ration > 0 and origin.holding is not None and not origin.holding.account.may_log(
@@ -256,18 +291,20 @@ cdef class JournalBuffer(HeldReplies):
                 place[name_size] = 0
                 memcpy(place + name_size + 1, <const char*>way, len(way))
                 memcpy(place + text_size - 8, &number, 8)
-        memcpy(place + text_size, frame, size)
+        if unread == NULL:
+            memcpy(place + text_size, frame, size)
+        else:
+            put_logged(place + text_size, unread)
         if raw != NULL:
             place += text_size + size
             own.expiry_s = raw.expiry_s
             own.properties_size = <uint32_t>raw.properties_size
             own.qos = raw.qos
             own.retain = raw.retain
-            own.exact = raw.exact
             memcpy(place, &own, sizeof(LogRaw))
             place += sizeof(LogRaw)
             memcpy(place, raw.properties, raw.properties_size)
-            if not raw.exact:
+            if not own.exact:
                 memcpy(place + raw.properties_size, raw.payload, raw.payload_size)
         if not self.woken:
             self._wake()
@@ -468,8 +505,10 @@ cdef class JournalBuffer(HeldReplies):
         cdef bytes writer = <bytes>self.writer_texts[entry.writer]
         cdef size_t raw_size = 0
         cdef size_t version_size = VERSION_BYTES if entry.hlc else 0
-        cdef Value value = self.table.value(entry)
-        cdef size_t size = sizeof(StateRecord) + entry.address_size + len(writer) + version_size + value.size
+        cdef Value value = self.table.stored(entry)
+        cdef bint unread = value.type >= UNREAD
+        cdef uint32_t head = 2 if value.type == UNREAD else 0   # of a payload, before it
+        cdef size_t size = sizeof(StateRecord) + entry.address_size + len(writer) + version_size + head + value.size
         cdef uint8_t* place
         cdef StateRecord* record
         cdef RawSizes sizes
@@ -484,7 +523,7 @@ cdef class JournalBuffer(HeldReplies):
         entry.journal &= ~JOURNAL_DIRTY
         record.size = <uint32_t>size
         record.kind = RECORD_GONE if entry.revision == 0 else RECORD_PARAM if entry.kept == NULL else RECORD_RAW
-        record.value_type = <uint8_t>value.type
+        record.value_type = <uint8_t>(value.type if not unread else T_BYTES if head else T_NULL)
         record.writer_size = <uint8_t>len(writer)
         record.qos = entry.qos
         record.address_size = entry.address_size
@@ -497,6 +536,8 @@ cdef class JournalBuffer(HeldReplies):
         if entry.deadline_ms:
             record.remaining_ms = entry.deadline_ms - now_ms if entry.deadline_ms > now_ms else 0
             record.deadline_us = self.core.wall_us + record.remaining_ms * 1000
+        if unread:
+            record.remaining_ms |= STATE_UNREAD
         place += sizeof(StateRecord)
         memcpy(place, entry_address(entry), entry.address_size)
         place += entry.address_size
@@ -507,12 +548,14 @@ cdef class JournalBuffer(HeldReplies):
             memcpy(place + 8, &entry.hlc, 8)
             place += VERSION_BYTES
         if entry.kept != NULL:
-            sizes.value_size = value.size
+            sizes.value_size = head + value.size
             sizes.properties_size = entry.kept.properties_size
             memcpy(place, &sizes, sizeof(RawSizes))
-            memcpy(place + sizeof(RawSizes) + value.size, &entry.kept.data[0], raw_size)
+            memcpy(place + sizeof(RawSizes) + sizes.value_size, &entry.kept.data[0], raw_size)
             place += sizeof(RawSizes)
-        memcpy(place, value.data, value.size)
+        if head:
+            put16(place, <uint16_t>value.size)
+        memcpy(place + head, value.data, value.size)
         return True
 
     cdef bint _gone_images(self) noexcept:

@@ -12,6 +12,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport put16, put32, put64
+from clasp_edge.dataplane.logged_payload cimport fits_log
 from clasp_edge.dataplane.messages cimport SET_LOCK, SET_REVISION, SET_TTL, SET_UNLOCK
 from clasp_edge.dataplane.mqtt_message cimport bytes_beside, read_payload, same_message
 from clasp_edge.dataplane.payload cimport print_value
@@ -225,7 +226,8 @@ cdef class Params(Versions):
         delivery.entry_id = entry.id
         delivery.bucket = entry.bucket
         if self.journal_buffer is not None:
-            self.journal_buffer.changed(entry, delivery.frame, delivery.size, origin, delivery.raw)
+            delivery.logged = self.journal_buffer.changed(entry, delivery.frame, delivery.size, origin, delivery.raw,
+                                                          write)
         self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
         if write.hlc and delivery.hlc != write.hlc:
             # What has become of it is something else: who wrote it must hear of it too.
@@ -239,11 +241,13 @@ cdef class Params(Versions):
         does not depend on it, and nobody who hears of it wants more than the message. Who wants it later asks the table
         for it."""
         cdef Fanout fan
+        cdef bint exact = False
         if entry.strategy != STRATEGY_LWW or not self.evict:
             return False
         if not write.raw.retain and entry.revision and not entry.unretained:
             return False                # what was retained is kept first
-        if self.journal_buffer is not None and self.journal_buffer.logs(entry):
+        if (self.journal_buffer is not None and self.journal_buffer.logs(entry, SIGNAL_PARAM)
+                and not fits_log(write.raw, write.address_size, &exact)):
             return False                # a record has the frame
         if entry.fan_generation == self.trie.generation:
             fan = <Fanout>entry.fan
@@ -323,7 +327,7 @@ cdef class Params(Versions):
         delivery.raw = write.raw
         delivery.rank = REPLAYED
         if self.journal_buffer is not None:
-            self.journal_buffer.changed(entry, p, delivery.size, origin, write.raw)
+            delivery.logged = self.journal_buffer.changed(entry, p, delivery.size, origin, write.raw, write)
         self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
         return ACCEPTED
 
@@ -384,7 +388,7 @@ cdef class Params(Versions):
             if self.ring.size:
                 self.ring.append(p, delivery.size, 0, 8, address_size)
             if self.journal_buffer is not None:
-                self.journal_buffer.changed(entry, p, delivery.size, origin, raw)
+                delivery.logged = self.journal_buffer.changed(entry, p, delivery.size, origin, raw, NULL)
         self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
         # The entry may be another one by now, at another place.
         entry = self.table.entries[delivery.entry_id]

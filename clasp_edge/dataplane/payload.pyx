@@ -131,8 +131,8 @@ cdef bint is_certain(const uint8_t* payload, size_t size, size_t room, bint* exa
     if payload[0] == b"{" or payload[0] == b"[" or payload[0] == b'"':
         exact[0] = False
         return True
-    if _plain(payload, size) and payload[size - 1] > 0x20 and size + 2 <= room:
-        exact[0] = True         # text, or what is not UTF-8
+    if payload[0] > 0x20 and payload[size - 1] > 0x20 and size + 2 <= room:
+        exact[0] = True         # too long for a number or a word: text, or what is not UTF-8
         return True
     return False
 

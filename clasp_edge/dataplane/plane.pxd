@@ -3,7 +3,8 @@ from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.messages cimport Published
 from clasp_edge.dataplane.params cimport Params
-from clasp_edge.dataplane.sink cimport Raw, Sink
+from clasp_edge.dataplane.sink cimport Delivery, Raw, Sink
+from clasp_edge.dataplane.table cimport Entry
 
 cdef enum:
     STAGED = 16         # frames of one read that are looked up ahead together
@@ -25,3 +26,4 @@ cdef class Plane(Params):
     cdef int publish(self, Sink origin, const uint8_t* payload, const Published* message, uint32_t hash) noexcept
     cdef int publish_raw(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash,
                          Raw* raw) noexcept
+    cdef void _log_event(self, Entry* entry, Delivery* delivery, Sink origin) noexcept

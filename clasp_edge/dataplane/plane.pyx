@@ -6,6 +6,8 @@ Knows no transport.
 from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport put16
+from clasp_edge.dataplane.logged_payload cimport fits_log
+from clasp_edge.dataplane.mqtt_message cimport UNREAD_FROM
 from clasp_edge.dataplane.routing cimport SIGNAL_EVENT, SIGNAL_PARAM
 from clasp_edge.dataplane.sink cimport BOUNDED, HEADROOM, OLDEST_FIRST, Delivery, begin_delivery
 from clasp_edge.dataplane.table cimport ROUTE_PLAIN, Entry
@@ -66,7 +68,7 @@ cdef class Plane(Params):
         if self.ring.size and message.loss != OLDEST_FIRST and signal != SIGNAL_PARAM:
             self.ring.append(p, delivery.size, signal, 8, address_size)
         if self.journal_buffer is not None:
-            self.journal_buffer.published(entry, p, delivery.size, signal, origin, NULL)
+            delivery.logged = self.journal_buffer.published(entry, p, delivery.size, signal, origin, NULL)
         self._fan_out(entry, origin, 1 << signal, &delivery)
         return ACCEPTED
 
@@ -93,7 +95,17 @@ cdef class Plane(Params):
         delivery.raw = raw
         if self.ring.size:
             self.ring.append_raw(address, address_size, raw.payload, raw.payload_size)
-        if self.journal_buffer is not None and self._frame(&delivery):
-            self.journal_buffer.published(entry, delivery.frame, delivery.size, SIGNAL_EVENT, origin, raw)
+        if self.journal_buffer is not None:
+            self._log_event(entry, &delivery, origin)
         self._fan_out(entry, None, 1 << SIGNAL_EVENT, &delivery)
         return ACCEPTED
+
+    cdef void _log_event(self, Entry* entry, Delivery* delivery, Sink origin) noexcept:
+        """Log an event that came by MQTT: a small one with its frame, a large one as it came."""
+        cdef bint exact = False
+        if not self.journal_buffer.logs(entry, SIGNAL_EVENT):
+            return
+        if (delivery.raw.payload_size >= UNREAD_FROM and fits_log(delivery.raw, delivery.address_size, &exact)
+                or self._frame(delivery)):
+            delivery.logged = self.journal_buffer.published(entry, delivery.frame, delivery.size, SIGNAL_EVENT, origin,
+                                                            delivery.raw)

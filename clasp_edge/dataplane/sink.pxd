@@ -32,7 +32,7 @@ cdef struct Raw:                # a message as an MQTT client published it
 
 cdef struct Delivery:
     # HEADROOM writable bytes lie before it. NULL: of an event, made when somebody wants it (Routing._frame); of a
-    # param, nobody does (Params._stays_unread).
+    # param, nobody does (Params._stays_unread), or it was cleared and was none.
     uint8_t* frame
     size_t size
     uint64_t seq        # the table's change counter (params only)
@@ -41,6 +41,7 @@ cdef struct Delivery:
     int loss
     # For sinks that do not speak CLASP (Sink.native):
     uint64_t serial             # differs from that of every other message
+    uint64_t logged             # its number in the journal's log; 0: it has none
     const uint8_t* address
     size_t address_size
     const uint8_t* value        # after its type byte; may be followed by other bytes. NULL: no value
@@ -88,6 +89,7 @@ cdef inline void begin_delivery(Delivery* delivery, Sink origin, int signal, int
     delivery.loss = loss
     delivery.origin = <PyObject*>origin
     delivery.serial = 0
+    delivery.logged = 0
     delivery.value = NULL
     delivery.value_room = 0
     delivery.value_type = 0

@@ -90,15 +90,19 @@ cdef class Table:
             self.unretained += 1 if unretained else -1
             entry.unretained = unretained
 
-    cdef inline Value value(self, Entry* entry) noexcept:
-        """The param's value. One that came by MQTT and that nobody has asked for is made now."""
+    cdef inline Value stored(self, Entry* entry) noexcept nogil:
+        """What is stored of a value: of type UNREAD, a payload; of UNREAD_KEPT, nothing: the payload is in `kept`."""
         cdef Value value
-        if entry.stored_type >= UNREAD:
-            return self._read(entry)
         value.data = stored_bytes(entry)
         value.size = entry.stored_size
         value.type = entry.stored_type
         return value
+
+    cdef inline Value value(self, Entry* entry) noexcept:
+        """The param's value. One that came by MQTT and that nobody has asked for is made now."""
+        if entry.stored_type >= UNREAD:
+            return self._read(entry)
+        return self.stored(entry)
 
     cdef Value _read(self, Entry* entry) noexcept
     cdef Entry* find(self, const uint8_t* address, size_t size, uint32_t hash) noexcept

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from clasp_edge.journal.format import BadBlock, Own, read_header, read_own
+from clasp_edge.journal.format import BadBlock, Own, message_of, read_header
 from clasp_edge.journal.log_scan import logged_in
 
 FORGET = -1
@@ -127,7 +127,7 @@ def _after(
             faults[number + 1] = str(error)
             continue
         size, enough = logged_in(
-            block, number, found, size, limit_records, limit_bytes, faults, Logged, read_own, known, wanted
+            block, number, found, size, limit_records, limit_bytes, faults, Logged, message_of, known, wanted
         )
         if enough:
             return found, False

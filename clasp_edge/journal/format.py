@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from clasp_edge.dataplane.journal_buffer import LOG_MAGIC, STATE_MAGIC
+from clasp_edge.dataplane.logged_payload import meant, meant_value
 from clasp_edge.journal.log_scan import is_logged_frame
 from clasp_edge.wire import Value, decode_value
 
@@ -61,6 +62,11 @@ _NUMBER_BYTES = 8
 _PARAM_KIND, _GONE_KIND, _RAW_KIND = 1, 2, 3
 _UNRETAINED = 0x8000
 """In the size of a state record's version."""
+_UNREAD = 1 << 42
+"""In the time that a param has left, which is always less: its value is what a payload means (dataplane/blocks.pxd)."""
+_LOG_UNREAD = 2
+"""Behind a frame, in the byte that says whether its value gives the payload back: the value is the payload."""
+_NULL_TYPE, _BYTES_TYPE = 0x00, 0x09
 
 LARGEST_QOS = 2
 DEFAULT_QOS = 1
@@ -246,22 +252,35 @@ def records(block: Buffer) -> Iterator[Record]:
             raise BadBlock(f"a record of {size} bytes at {at}")
         end = at + size
         own = None
+        own_at = end
         if header.version >= 3 and end - begin > _FRAME_HEAD:
-            own_at = begin + _FRAME_HEAD + int.from_bytes(view[begin + 2 : begin + _FRAME_HEAD], "big")
-            if own_at < end:
-                try:
-                    own = read_own(view[own_at:end])
-                except BadBlock as error:
-                    fault = str(error)
-                end = own_at
-        frame = bytes(view[begin:end])
+            own_at = min(end, begin + _FRAME_HEAD + int.from_bytes(view[begin + 2 : begin + _FRAME_HEAD], "big"))
+        frame = bytes(view[begin:own_at])
         if not is_logged_frame(frame, signal):
-            fault = fault or "no frame that a record of its signal has"
+            fault = "no frame that a record of its signal has"
+        elif own_at < end:
+            try:
+                frame, own = message_of(frame, view[own_at:end])
+            except BadBlock as error:
+                fault = str(error)
         yield Record(
             number, wall_us, header.run, header.synchronised, signal, writer, frame, way, way_number, own, fault
         )
         at += size
         number += 1
+
+
+def message_of(frame: bytes, behind: Buffer) -> tuple[bytes, Own]:
+    """A logged frame as it was told, and what stands behind it. A value that nobody wanted when it was logged is made
+    now. Raises BadBlock."""
+    own = read_own(behind)
+    if not memoryview(behind)[_OWN.size - 1] & _LOG_UNREAD:
+        return frame, own
+    try:
+        frame, payload, exact = meant(frame)
+    except ValueError as error:
+        raise BadBlock(str(error)) from None
+    return frame, own if exact and not own.properties else own._replace(payload=payload)
 
 
 def read_own(view: Buffer) -> Own:
@@ -335,6 +354,9 @@ def params(block: Buffer) -> Iterator[Param]:
                 raise BadBlock(f"a record of {size} bytes at {at}")
             raw = Raw(bytes(view[value_end:payload_begin]), bytes(view[payload_begin:end]))
         data = bytes(view[begin:value_end])
+        if left_ms & ~(_UNREAD - 1) == _UNREAD:
+            left_ms -= _UNREAD
+            value_type, data = _meant(address, value_type, data, raw)
         if header.version < 2:
             qos = DEFAULT_QOS
         yield Param(
@@ -342,6 +364,18 @@ def params(block: Buffer) -> Iterator[Param]:
             bool(flags),
         )  # fmt: skip
         at = end
+
+
+def _meant(address: bytes, value_type: int, data: bytes, raw: Raw | None) -> tuple[int, bytes]:
+    """The value of a param that nobody wanted when it was stored. Raises BadBlock."""
+    try:
+        if value_type == _BYTES_TYPE:
+            return meant_value(address, data[2:])
+        if value_type == _NULL_TYPE and raw is not None:
+            return meant_value(address, raw.payload)
+    except ValueError as error:
+        raise BadBlock(str(error)) from None
+    raise BadBlock(f"type {value_type} for a payload")
 
 
 def make_state_block(items: list[Param], *, number: int, run: int, base: int, before: int, wall_us: int) -> bytes:
@@ -368,6 +402,6 @@ def _image(param: Param) -> bytes:
     head = _STATE.pack(
         size, kind, param.value_type, len(writer), param.qos, len(param.address),
         len(param.version) | (_UNRETAINED if param.unretained else 0),
-        param.ttl, param.revision, param.written_us, param.deadline_us, param.remaining_ms,
+        param.ttl, param.revision, param.written_us, param.deadline_us, min(param.remaining_ms, _UNREAD - 1),
     )  # fmt: skip
     return head + param.address + writer + param.version + value

@@ -13,8 +13,8 @@ def select_records(
 ) -> tuple[list[bytes], int]: ...  # fmt: skip
 def logged_in(
     source: Buffer, sequence: int, found: list[Any], size: int, limit_records: int, limit_bytes: int,
-    faults: dict[int, str], kind: type, own_of: Callable[[bytes], Any], known: dict[bytes, Any] | None = None,
-    wanted: Callable[[bytes], Any] | None = None,
+    faults: dict[int, str], kind: type, message_of: Callable[[bytes, bytes], Any],
+    known: dict[bytes, Any] | None = None, wanted: Callable[[bytes], Any] | None = None,
 ) -> tuple[int, bool]: ...  # fmt: skip
 def is_logged_frame(frame: bytes, signal: int) -> bool: ...
 def ways_in(source: Buffer) -> list[tuple[bytes, int, bytes]]: ...

@@ -17,6 +17,7 @@ from clasp_edge.dataplane.blocks cimport (
     RECORD_PARAM,
     RECORD_RAW,
     SAME_WRITER,
+    STATE_UNREAD,
     STATE_UNRETAINED,
     BlockHeader,
     LogRecord,
@@ -24,12 +25,15 @@ from clasp_edge.dataplane.blocks cimport (
     StateRecord,
 )
 from clasp_edge.dataplane.bytes cimport get16
+from clasp_edge.dataplane.entry cimport LARGEST_VALUE, value_room
+from clasp_edge.dataplane.logged_payload cimport Logged, is_unread, read_logged
 from clasp_edge.dataplane.messages cimport is_logged
+from clasp_edge.dataplane.payload cimport Typed, fit_payload, is_certain
 from clasp_edge.dataplane.plane cimport Plane
 from clasp_edge.dataplane.scan cimport utf8_valid, value_size
 from clasp_edge.dataplane.sink cimport Raw
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
-from clasp_edge.dataplane.table cimport FIRST_ID, TTL_DEFAULT, Entry, Table
+from clasp_edge.dataplane.table cimport FIRST_ID, TTL_DEFAULT, UNREAD, UNREAD_KEPT, Entry, Table, Value
 from clasp_edge.dataplane.view cimport View
 
 log = logging.getLogger("clasp_edge.dataplane")
@@ -37,6 +41,8 @@ log = logging.getLogger("clasp_edge.dataplane")
 cdef enum:
     VERSION_BYTES = 16
     MAX_PAYLOAD = 65535         # wire.md 1
+    T_NULL = 0x00
+    T_BYTES = 0x09
     NAMED = 10                  # params of one block that the log names when they cannot be used
     LARGEST_RAW = (1 << 24) + 65536     # of properties and payload: an MQTT packet's (mqtt.max_packet_kib)
 
@@ -107,6 +113,11 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
     cdef uint32_t writer = 0
     cdef RawSizes sizes
     cdef Raw raw
+    cdef Value stored               # what the table gets
+    cdef uint8_t made[LARGEST_VALUE]
+    cdef bint unread = remaining_ms & ~(STATE_UNREAD - 1) == STATE_UNREAD
+    if unread:
+        remaining_ms -= STATE_UNREAD
     if record.version_size:
         memcpy(&rank, value - VERSION_BYTES, 8)
         memcpy(&hlc, value - VERSION_BYTES + 8, 8)
@@ -115,9 +126,9 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
     if record.kind == RECORD_GONE:
         if record.version_size and hlc:
             if entry == NULL:
-                entry = table.insert(address, record.address_size, hash)
-                entry.route, entry.strategy = plane.control.classify(
-                    PyBytes_FromStringAndSize(<const char*>address, record.address_size))
+                entry = _place(plane, address, record.address_size, hash)
+                if entry == NULL:
+                    return False
             plane._bury(entry, hlc, rank, None, False, True)
         elif entry != NULL:
             plane._forget(entry)
@@ -134,10 +145,20 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
         size -= sizeof(RawSizes)
         if <uint64_t>sizes.value_size + sizes.properties_size > size:
             return False
-    if value_size(record.value_type, value, sizes.value_size, 0) != <Py_ssize_t>sizes.value_size:
+        raw.properties = value + sizes.value_size
+        raw.properties_size = sizes.properties_size
+        raw.payload = raw.properties + sizes.properties_size
+        raw.payload_size = size - sizes.value_size - sizes.properties_size
+    stored.type = record.value_type
+    stored.data = value
+    stored.size = sizes.value_size
+    if unread:
+        if not _take_payload(plane, record, &stored, &raw, made):
+            return False
+    elif value_size(record.value_type, value, sizes.value_size, 0) != <Py_ssize_t>sizes.value_size:
         return False
     # As of any write: what is kept has to fit into a frame, and into the buffers that are made for one.
-    if record.address_size + <size_t>sizes.value_size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
+    elif record.address_size + <size_t>sizes.value_size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
         return False
     if not utf8_valid(address + record.address_size, record.writer_size):
         return False
@@ -157,22 +178,17 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
     if lifetime_ms and remaining_ms == 0:
         if record.version_size:
             if entry == NULL:
-                entry = table.insert(address, record.address_size, hash)
-                entry.route, entry.strategy = plane.control.classify(
-                    PyBytes_FromStringAndSize(<const char*>address, record.address_size))
+                entry = _place(plane, address, record.address_size, hash)
+                if entry == NULL:
+                    return False
             plane._bury(entry, hlc | 1, rank, None, False, True)
         elif entry != NULL:
             plane._forget(entry)
         return True
     if entry == NULL:
-        text = PyBytes_FromStringAndSize(<const char*>address, record.address_size)
-        try:
-            route, strategy = plane.control.classify(text)
-        except ValueError:
+        entry = _place(plane, address, record.address_size, hash)
+        if entry == NULL:
             return False
-        entry = table.insert(address, record.address_size, hash)
-        entry.route = route
-        entry.strategy = strategy
         table.make_param(entry)
         entry.revision = record.revision        # counted as a param from here on
     elif entry.revision == 0:
@@ -181,14 +197,10 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
     else:
         plane._release_writer(entry.writer)
         entry.writer = 0
-    entry = table.store(entry, record.value_type, value, sizes.value_size)
+    entry = table.store(entry, stored.type, stored.data, stored.size)
     if entry == NULL:
         raise MemoryError
     if record.kind == RECORD_RAW:
-        raw.properties = value + sizes.value_size
-        raw.properties_size = sizes.properties_size
-        raw.payload = raw.properties + sizes.properties_size
-        raw.payload_size = size - sizes.value_size - sizes.properties_size
         if not table.keep(entry, &raw):
             raise MemoryError
     else:
@@ -209,6 +221,53 @@ cdef bint _restore(Plane plane, StateRecord* record, const uint8_t* address, siz
     entry.seq = table.seq
     table.touch(entry)
     table.expires(entry, now_ms + remaining_ms if lifetime_ms else 0)
+    return True
+
+
+cdef Entry* _place(Plane plane, const uint8_t* address, size_t size, uint32_t hash) except? NULL:
+    """A new entry, or NULL for what is no address."""
+    cdef Entry* entry
+    try:
+        route, strategy = plane.control.classify(PyBytes_FromStringAndSize(<const char*>address, size))
+    except ValueError:
+        return NULL
+    entry = plane.table.insert(address, size, hash)
+    entry.route = route
+    entry.strategy = strategy
+    return entry
+
+
+cdef bint _take_payload(Plane plane, StateRecord* record, Value* stored, const Raw* raw, uint8_t* made) noexcept:
+    """A payload in the place of the value that it means: left as it is, where that value can wait, as it could when the
+    message came. False if it cannot be used."""
+    cdef const uint8_t* payload = stored.data + 2
+    cdef size_t size
+    cdef Typed typed
+    cdef bint exact
+    if record.address_size + SNAPSHOT_OVERHEAD + 16 > LARGEST_VALUE:
+        return False
+    if record.value_type == T_BYTES:
+        if stored.size < 2 or stored.size - 2 != get16(stored.data):
+            return False
+        size = stored.size - 2
+        stored.type = UNREAD
+    elif record.value_type == T_NULL and record.kind == RECORD_RAW and stored.size == 0:
+        payload = raw.payload
+        size = raw.payload_size
+        stored.type = UNREAD_KEPT
+    else:
+        return False
+    if plane.evict and is_certain(payload, size, value_room(record.address_size), &exact):
+        stored.data = payload
+        stored.size = <uint32_t>size if stored.type == UNREAD else 0
+        return True
+    # Where nothing may go for it, room is judged by the value.
+    fit_payload(payload, size, made, value_room(record.address_size), &typed)
+    if typed.size < 0:
+        return False
+    stored.data = made
+    stored.size = <uint32_t>typed.size
+    stored.type = typed.type
     return True
 
 
@@ -281,6 +340,8 @@ def refill_history(Plane plane not None, source):
     cdef LogRecord record
     cdef size_t head, frame_size
     cdef const uint8_t* frame
+    cdef Logged logged
+    cdef Raw raw
     if plane.ring.size == 0:
         return
     while at + sizeof(LogRecord) <= end:
@@ -290,5 +351,16 @@ def refill_history(Plane plane not None, source):
             return                  # whoever reads the log says so
         frame = &block[at] + head
         at += record.size
-        if is_logged(frame, record.size - head, record.signal, &frame_size):
+        if not is_logged(frame, record.size - head, record.signal, &frame_size):
+            continue
+        if not is_unread(frame + frame_size, record.size - head - frame_size):
             plane.ring.append(frame, frame_size, record.signal, 8, get16(frame + 6))
+        elif not read_logged(frame, frame_size, &logged):
+            continue
+        elif logged.is_set:
+            raw.payload = logged.payload
+            raw.payload_size = logged.payload_size
+            plane.ring.append_raw_set(logged.address, logged.address_size, &raw, logged.flags, logged.revision,
+                                      logged.ttl)
+        else:
+            plane.ring.append_raw(logged.address, logged.address_size, logged.payload, logged.payload_size)

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from crash.load import Acknowledged, Client
+from crash.load import Acknowledged, Client, Device
 from support.daemon import Daemon
 
 from clasp_edge.journal.format import params
@@ -56,7 +56,7 @@ def record(seconds: float, mode: str, seed: int = 1) -> tuple[bytes, list[Op], A
         "state.param_ttl_s": 0,
         "log.level": "warning",
     }
-    daemon = Daemon(tcp=True, sets=sets)
+    daemon = Daemon(tcp=True, mqtt=True, sets=sets)
     try:
         daemon.start()
         daemon.stop()
@@ -68,10 +68,11 @@ def record(seconds: float, mode: str, seed: int = 1) -> tuple[bytes, list[Op], A
             del os.environ["LD_PRELOAD"], os.environ["LOSSY_TRACE"]
         acknowledged = Acknowledged()
         until_s = time.monotonic() + seconds
-        threads = [
-            threading.Thread(target=Client(daemon, f"client{n}", {}, seed + n).run, args=(until_s, acknowledged))
-            for n in range(2)
+        clients: list[Client | Device] = [
+            *(Client(daemon, f"client{n}", {}, seed + n) for n in range(2)),
+            Device(daemon, "device", {}, seed),
         ]
+        threads = [threading.Thread(target=client.run, args=(until_s, acknowledged)) for client in clients]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 
-from crash.load import Acknowledged, Client, restored
+from crash.load import Acknowledged, Client, Device, restored
 from support.daemon import Daemon
 
 CLIENTS = 3
@@ -29,12 +29,15 @@ def run(kills: int, mode: str, seed: int = 1) -> int:
         "state.param_ttl_s": 0,
         "log.level": "warning",
     }
-    daemon = Daemon(tcp=True, sets=sets).start()
+    daemon = Daemon(tcp=True, mqtt=True, sets=sets).start()
     try:
         revisions: dict[str, int] = {}
         for kill in range(kills):
             acknowledged = Acknowledged()
-            clients = [Client(daemon, f"client{n}", revisions, chance.randrange(1 << 30)) for n in range(CLIENTS)]
+            clients: list[Client | Device] = [
+                *(Client(daemon, f"client{n}", revisions, chance.randrange(1 << 30)) for n in range(CLIENTS)),
+                Device(daemon, "device", revisions, chance.randrange(1 << 30)),
+            ]
             until_s = time.monotonic() + 10
             threads = [threading.Thread(target=client.run, args=(until_s, acknowledged)) for client in clients]
             for thread in threads:

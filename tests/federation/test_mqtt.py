@@ -3,6 +3,7 @@ is retained there: live, after outages and restarts, over one link and two, wher
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import sleep as sleep_s
@@ -269,6 +270,30 @@ def test_every_value_of_a_logged_topic_arrives_with_its_bytes() -> None:
         got = [found.payload for found in await_topic(hub, "stage/log/end")]
         assert list(dict.fromkeys(got)) == [*(b"0%d" % number for number in range(20)), b"0"]
         assert retained(hub, "stage/log/#") == []
+
+
+@both_ways
+def test_large_messages_that_nobody_read_while_the_other_router_was_away_arrive_as_they_were(up: bool) -> None:
+    """Who follows the log has to make the values of them."""
+    area = "stage" if up else "show"
+    large = json.dumps([{"on": number % 2 == 0} for number in range(1500)]).encode()
+    with pair(policy={f"/mqtt/{area}/log/**": "log"}) as (hub, leaf):
+        here, there = (leaf, hub) if up else (hub, leaf)
+        with brokers(there) as (far,):
+            far.client(**KEPT).subscribe(f"{area}/log/#", options=1)
+        there.stop()
+        if up:
+            await_down(leaf)
+        said = [large[:-1] + b",%d]" % number for number in range(5)]
+        say(here, *((f"{area}/log/t", payload, False) for payload in said), (f"{area}/log/end", large, False))
+        here.stop()
+        here.start()
+        there.start()
+        await_up(leaf)
+        got = await_topic(there, f"{area}/log/end")
+        assert list(dict.fromkeys(found.payload for found in got)) == [*said, large]
+        await_value(there, f"/mqtt/{area}/log/end", json.loads(large))
+        assert retained(there, f"{area}/log/#") == []
 
 
 NARROW = """

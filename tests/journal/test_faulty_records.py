@@ -157,6 +157,22 @@ def test_a_stored_param_costs_only_itself(tmp_path: Path, caplog: pytest.LogCapt
     kept.close()
 
 
+def test_what_is_no_address_costs_only_its_record_whatever_it_is_said_to_have_been(tmp_path: Path) -> None:
+    """Also of a param that is said to be gone, or whose time is over."""
+    block = state_block(tmp_path, 6)
+    for number, (kind, ttl, deadline_us) in enumerate(((2, 0, 0), (1, 1, 1), (1, 0, 0))):
+        at = record_at(block, number)
+        block[at + 4] = kind
+        struct.pack_into("<I", block, at + 12, ttl)
+        struct.pack_into("<QQ", block, at + 32, deadline_us, 0)
+        assert block[at + 48 : at + 49] == b"/"
+        block[at + 48] = 0xFF
+    kept = Kept(tmp_path / "again")
+    assert restore_params(kept.rig.plane, sealed(block), {}, True) == 3
+    assert list(kept.params()) == ["/p/3", "/p/4", "/p/5"]
+    kept.close()
+
+
 def test_a_stored_param_of_a_size_that_no_frame_has_is_left_out(tmp_path: Path) -> None:
     """It would be written into buffers that are made for a frame."""
     kept = Kept(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,12 @@ from support.mqtt_packets import PUBACK, PUBCOMP, PUBREC, PUBREL, V5, V311, Ack
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from clasp_edge.journal import tools
 from clasp_edge.journal.format import Param, Raw, check, make_state_block, params
+from clasp_edge.journal.import_export import export_params
+from clasp_edge.wire import Ack as ClaspAck
+from clasp_edge.wire import Publish as ClaspPublish
+from clasp_edge.wire import Qos, Replay, Set
 
 PROPERTIES = {
     "payload_format_indicator": 1,
@@ -153,6 +159,61 @@ def test_retained_messages_come_back_as_they_were(rewritten: bool) -> None:
         daemon.start()
         broker = Broker(daemon.mqtt_address)
         assert retained(broker.client()) == before
+        broker.leave()
+
+
+DEVICES = [{"id": "0x00158d0001", "on": True, "level": number / 4} for number in range(400)]
+LARGE = json.dumps(DEVICES).encode()
+TEXT = b"2026-11-29 04:00 " + b"nothing has happened\n" * 300 + b"."
+
+
+def replayed(daemon: Daemon) -> list[tuple[str, object]]:
+    with WsClient(daemon.ws_url).hello() as client:
+        client.send(Replay(pattern="/mqtt/**"), Qos.CONFIRM)
+        found: list[tuple[str, object]] = []
+        while not isinstance(message := client.recv(), ClaspAck):
+            assert isinstance(message, Set | ClaspPublish)
+            found.append((message.address.removeprefix("/mqtt/t/"), message.value))
+        return found
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
+def test_large_messages_that_nobody_has_read_are_stored_once_and_read_later(killed: bool) -> None:
+    kept = {"client_id": "kept", "clean": False, "props": {"session_expiry_interval": 600}}
+    with Daemon(mqtt=True, sets={"journal.mode": "strict"}, config='[mqtt]\nevents = ["t/go"]\n') as daemon:
+        broker = Broker(daemon.mqtt_address)
+        away = broker.client(**kept)
+        away.subscribe("t/#", options=2)
+        away.vanish()
+        client = broker.client()
+        said = [("json", LARGE, True), ("text", TEXT, True), ("said", LARGE, False), ("go", LARGE, False)]
+        for name, payload, retain in said:
+            client.publish(f"t/{name}", payload, qos=1, retain=retain, props={"content_type": "any"})
+        broker.leave()
+        found = tools.statistics(daemon.data_dir / "journal")
+        assert found["log_bytes"] < sum(len(payload) for _, payload, _ in said) + 1500
+        (daemon.kill if killed else daemon.stop)()
+        directory = daemon.data_dir / "journal"
+        told = [(record.signal, tools.describe(record)) for record in tools.log_records(directory)]
+        assert [one["value"] for _, one in told] == [DEVICES, TEXT.decode(), DEVICES, DEVICES]
+        exported = {one["address"]: one["value"] for one in map(json.loads, export_params(directory))}
+        assert exported == {"/mqtt/t/json": DEVICES, "/mqtt/t/text": TEXT.decode(), "/mqtt/t/said": DEVICES}
+        daemon.start()
+        broker = Broker(daemon.mqtt_address)
+        values = [("json", DEVICES), ("text", TEXT.decode()), ("said", DEVICES), ("go", DEVICES)]
+        assert replayed(daemon) == values
+        with WsClient(daemon.ws_url).hello() as clasp:
+            for name, value in values[:3]:
+                param = get(clasp, f"/mqtt/t/{name}")
+                assert param is not None
+                assert param.value == value
+        assert {name: one[0] for name, one in retained(broker.client()).items()} == {"t/json": LARGE, "t/text": TEXT}
+        back = broker.client(**kept)
+        for name, payload, _ in said:
+            message = back.receive()
+            assert (message.topic, message.payload) == (f"t/{name}", payload)
+            assert message.properties["content_type"] == "any"
+            back.acknowledge(message)
         broker.leave()
 
 

@@ -265,8 +265,7 @@ cdef class MqttSender(MqttQueue):
         cdef uint16_t packet_id
         cdef uint64_t logged = 0
         if self.keeps and not delivery.options & OPTION_SHARED:
-            if delivery.frame != NULL and self.context.plane.journal_buffer is not None:
-                logged = self.context.plane.journal_buffer.last_number
+            logged = delivery.logged
             if self.following and logged:
                 return                          # it is read from there
         if self.converging and delivery.loss == CONVERGES:

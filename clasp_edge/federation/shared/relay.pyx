@@ -263,7 +263,6 @@ cdef class Relay(Adapter):
 
     cdef void deliver(self, Delivery* delivery) noexcept:
         cdef Sink origin = <Sink>delivery.origin
-        cdef uint64_t logged = 0
         cdef Entry* entry
         if delivery.frame == NULL and not delivery.quiet:
             return
@@ -286,8 +285,6 @@ cdef class Relay(Adapter):
                         PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size),
                         self._state_frame(entry), None, 0, 0))
                 return
-            if self.plane.journal_buffer is not None:
-                logged = self.plane.journal_buffer.last_number
             frame = self._frame(delivery)
             if frame is None:
                 return
@@ -296,11 +293,11 @@ cdef class Relay(Adapter):
             route = origin.route
             number = origin.number if route is not None else delivery.serial
             if origin.loop_mark and route is None:
-                route, number = self.marked(origin.loop_mark, logged, delivery.serial)
+                route, number = self.marked(origin.loop_mark, delivery.logged, delivery.serial)
             self.inbox.append((
                 delivery.signal | GONE if delivery.gone else delivery.signal,
                 PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size), frame,
-                route, number, logged))
+                route, number, delivery.logged))
         except MemoryError:
             pass
 
