@@ -127,6 +127,8 @@ class FederationPart(Part):
             plane=self._router.plane, loop=self._router.loop, clock=self._router.clock,
         )  # fmt: skip
         journal.guard_by(self._pair)
+        # From now on it is noted where the log is: boxes may come from the other hub at any moment.
+        self._serve()
 
     def apply_config(self, config: Config) -> None:
         """Run the uplinks of this configuration."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import lmdb
 import pytest
 from support.client import WsClient
 from support.clock_shim import ByClock, ShiftedClock
@@ -15,7 +16,11 @@ from support.daemon import Daemon, Manager
 from support.federated import await_error, await_up, await_value, box, client, frozen, state, uplink, value
 from support.live import eventually, get, subscribe
 
+from clasp_edge.config.model import PAIR_UPLINK
 from clasp_edge.federation.downstream.pair_link import MAX_WAITING
+from clasp_edge.federation.downstream.peer_cursors import EARLIER_RECORDS
+from clasp_edge.journal.cursor_names import UPLINK
+from clasp_edge.journal.queries import noted_cursors
 from clasp_edge.wire import (
     Ack,
     FederationOp,
@@ -181,6 +186,36 @@ def test_a_hub_that_comes_back_serves_boxes_when_it_has_caught_up() -> None:
                 assert heard == list(range(1, said + 1))
             await_in_step(first, second)
             assert cues(first) == cues(second) == list(range(1, said + 1))
+
+
+def test_a_hub_that_never_had_a_box_knows_what_those_of_the_lost_one_have_not_heard() -> None:
+    """All boxes are at the other hub, and one is off while more is said than is looked back for."""
+    count = EARLIER_RECORDS + 2_000
+    with pair(GROUP) as (first, second), box(uplink([first.ws_url, second.ws_url], wants=["/x/**"]), sets=GROUP) as one:
+        await_up(one)
+        one.stop()
+        with client(first) as at:
+            for number in range(count):
+                at.send(Publish("/x/cue", signal=SignalType.EVENT, value=number))
+                if number % 1_000 == 0:
+                    at.sync()
+            at.sync()
+        eventually(lambda: len(cues(second)) == count, WAIT_S)
+        await_in_step(first, second)
+        # What the first one may lack of the second one's log would be told to boxes as well: it lacks nothing.
+        eventually(lambda: places(second)[UPLINK + PAIR_UPLINK] >= count, WAIT_S)
+        first.kill()
+        one.start()
+        eventually(lambda: len(cues(one)) == count, WAIT_S)
+        assert cues(one) == list(range(count))
+        first.start()
+
+
+def places(at: Daemon) -> dict[str, int]:
+    """In its log, as they are stored."""
+    directory = str(at.data_dir / "journal")
+    with lmdb.open(directory, readonly=True, max_dbs=0) as env, env.begin() as txn:
+        return dict(noted_cursors(txn))
 
 
 def test_a_third_router_is_refused_and_named() -> None:
