@@ -5,17 +5,12 @@ from __future__ import annotations
 import socket
 
 from support.daemon import Daemon
+from support.ports import free_port
 
 from clasp_edge import wire
 
 REFERENCE_HELLO = bytes.fromhex("530100100101000009446973636f766572790000")
 QUIC_INITIAL = b"\xc3\x00\x00\x00\x01" + bytes(1195)
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_both_answer_on_one_port() -> None:

@@ -34,6 +34,7 @@ from support import mqtt_packets as mqtt
 from support.client import TcpClient
 from support.daemon import Daemon, DaemonFailed
 from support.osc import packet
+from support.ports import free_port
 
 from clasp_edge.wire import FederationOp, FederationSync, Set, Subscribe, SubscribeOptions, encode
 
@@ -85,7 +86,9 @@ class Fuzzer:
             f'[[osc.target]]\nname = "desk"\nhost = "127.0.0.1"\nport = {self.desk.getsockname()[1]}\n'
             'patterns = ["/**"]\n'
         )
-        sets = {"journal.mode": "strict", "osc.tcp_listen": "127.0.0.1:0", "state.max_params": 5000}
+        listens = ("websocket.listen", "tcp.listen", "mqtt.listen", "osc.listen", "osc.tcp_listen")
+        sets: dict[str, object] = {key: f"127.0.0.1:{free_port()}" for key in listens}  # the same at each start
+        sets |= {"journal.mode": "strict", "state.max_params": 5000}
         self.daemon = Daemon(tcp=True, mqtt=True, osc=True, config=config, sets=sets)
 
     # ---- the router and its sinks ----
@@ -305,8 +308,11 @@ def main() -> int:
     options = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:] if "=" in argument)
     seed = int(options.get("seed", time.time_ns() & 0xFFFFFF))
     fuzzer = Fuzzer(seed)
+    ended = "nothing found"
     try:
         fuzzer.run(float(options.get("max_total_time", 60)), float(options.get("inputs", "inf")))
+    except KeyboardInterrupt:
+        ended = "stopped, nothing found until then"
     except Finding as finding:
         FINDINGS.mkdir(parents=True, exist_ok=True)
         path = FINDINGS / f"whole-router-{seed}.txt"
@@ -317,7 +323,7 @@ def main() -> int:
         fuzzer.daemon.close()
     fuzzer.counts["lying hub"] = sum(hub.said for hub in fuzzer.hubs)
     told = ", ".join(f"{door} {count:,}" for door, count in sorted(fuzzer.counts.items()))
-    print(f"seed {seed}: nothing found; {told}; {sum(hub.links for hub in fuzzer.hubs)} links")
+    print(f"seed {seed}: {ended}; {told}; {sum(hub.links for hub in fuzzer.hubs)} links")
     return 0
 
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from outages.agreement import out_of_order, twice, where_different
-from outages.network import HOST, Client, Router
+from outages.network import Client, Router
 from support.nats_cluster import NatsCluster, Node
+from support.ports import HOST
 
 from clasp_edge import wire
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -17,34 +15,16 @@ from pathlib import Path
 
 from support import mqtt_packets as mqtt
 from support.clock_shim import ShiftedClock
+from support.ports import HOST, free_port
 
 from clasp_edge import wire
 from clasp_edge.journal import tools
 from clasp_edge.journal.journal import DIRECTORY
 
-HOST = "127.0.0.1"
 PROGRAM = Path(__file__).parents[2]
 READY_S = 120.0
 SNAPSHOT_GAP_S = 0.2
 """A state of some dozen params comes in one piece; this is to be told from one that is empty."""
-
-
-PORTS = range(10_000, 32_000)
-"""Below those that the system gives to outgoing connections: one of these would have it when its router comes back."""
-
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """One that nobody has, and that this process has not given before."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
-            if port not in _given:
-                _given.add(port)
-                return port
 
 
 class Link:

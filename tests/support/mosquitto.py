@@ -18,17 +18,10 @@ from types import TracebackType
 from typing import Self
 
 from support.needs import program
+from support.ports import free_port
 
 READY_TIMEOUT_S = 30.0
 POLL_S = 0.01
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free now, and that the system will not soon give to anybody else."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 class Mosquitto:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from outages.network import HOST, free_port
+from support.ports import HOST, free_port
 
 READY_S = 60.0
 

@@ -23,6 +23,7 @@ from support.container import Container, make_root, why_not
 from support.daemon import PROJECT_ROOT
 from support.live import eventually, get, put, subscribe
 from support.mqtt_client import MqttClient
+from support.ports import free_port
 
 from clasp_edge import wire
 
@@ -40,7 +41,7 @@ class Box:
         self.container = container
         self.package = package
         self.work = work
-        self.ws, self.mqtt, self.osc = (("127.0.0.1", port) for port in free_ports(3))
+        self.ws, self.mqtt, self.osc = (("127.0.0.1", free_port()) for _ in range(3))
         self.run = container.run
 
     def install(self, package: Path) -> str:
@@ -79,14 +80,6 @@ class Box:
         command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, out]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return out
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ from support.bridged import Bridged, Map, Onlooker, bridge_config
 from support.certificates import Authority
 from support.live import eventually, of_type
 from support.load import Load
-from support.mosquitto import Mosquitto, free_port
+from support.mosquitto import Mosquitto
 from support.mqtt_client import Broker, fresh
 from support.mqtt_packets import V5, V311
 from support.old_broker import OldBroker
+from support.ports import free_port
 
 from clasp_edge import wire
 from clasp_edge.devices.mqtt_bridge.envelope import VALUE_OF_CLIENT, Content, sealed

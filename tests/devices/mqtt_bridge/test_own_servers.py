@@ -12,7 +12,7 @@ from support.bridged import Bridged, Map, Onlooker, bridge_config
 from support.client import WsClient
 from support.daemon import Daemon
 from support.live import eventually
-from support.mosquitto import free_port
+from support.ports import free_port
 
 from clasp_edge.wire import Publish, Set, SignalType
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from random import Random
@@ -14,6 +13,7 @@ from support.client import WsClient
 from support.daemon import Daemon
 from support.dialing import HELLO, dialing, raw_server, run
 from support.live import eventually, get
+from support.ports import free_port
 
 from clasp_edge.clock import Clock
 from clasp_edge.config.endpoint import parse_endpoint
@@ -25,11 +25,6 @@ from clasp_edge.wire import Ack, ParamValue, Ping, Pong, Set, Snapshot, Welcome,
 def daemon() -> Iterator[Daemon]:
     with Daemon(tcp=True) as running:
         yield running
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def urls_of(daemon: Daemon) -> dict[str, str]:
