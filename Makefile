@@ -67,8 +67,8 @@ requirements = $(BIN)/python -c 'import functools, sys, tomllib; \
 
 $(VENV)/.package: pyproject.toml setup.py | $(VENV)/.python
 	@PYTHON=$(BIN)/python .ci/need compiler
-	@echo "installing the libraries that the build and the router need"
-	@$(call requirements,build-system.requires project.dependencies)
+	@echo "installing the libraries that the build, the router and its commands need"
+	@$(call requirements,build-system.requires project.dependencies project.optional-dependencies.cli)
 	@$(BIN)/python .ci/in_place
 	@echo "compiling the data plane (a minute or so; minutes on a small board; later on only what changes)"
 	@touch $@
