@@ -79,10 +79,22 @@ CHARGE_STEP = 16_384
 PACKET_OVERHEAD = 64
 """Bytes of a datagram that carry no stream data, generously."""
 
+LARGEST_WITHOUT_STREAM = 29
+SMALL_OVERHEAD = 40
+PIECE_BYTES = 8
+"""A datagram of more than the first, which is a PING, may carry a piece of the stream: what it has beyond the second,
+or so little that what the library keeps beside a piece costs more, 93 bytes, measured: as GAP_COST times the third."""
+
+MOST_OWED = 512
+"""Acknowledgements that a client may have to send us at a time: it has no more datagrams of ours on their way to it."""
+
 GAP_COST = 12
 CHEAP_GAP_BYTES = 12_288
 """What the library takes for a byte that waits for those before it, where each of them came by itself (measured). The
 first of them count once: probes of the path, which carry nothing, look the same."""
+
+MOST_GAP_BYTES = 5 * CONNECTION_WINDOW
+"""What all that a client may have sent ahead counts as in the smallest pieces, at what they cost."""
 
 FIRST_GAP_BYTES = 16_384
 """Before there is a session to charge: more than a HELLO."""
@@ -97,7 +109,7 @@ class QuicLink:
 
     __slots__ = (
         "_accepted_s", "_answers", "_buffer", "_charged", "_code", "_ended", "_ending", "_flight", "_gap", "_moved_to",
-        "_over", "_reading", "_reason", "_resuming", "_server", "_surplus", "_terminal", "_timeout", "_timer",
+        "_over", "_owed", "_reading", "_reason", "_resuming", "_server", "_surplus", "_terminal", "_timeout", "_timer",
         "_timer_s", "addresses", "cids", "dirty", "handshaken", "heard_s", "host", "inbox", "inbox_address", "quic",
         "remote", "session",
     )  # fmt: skip
@@ -120,6 +132,7 @@ class QuicLink:
         self._buffer = bytearray()
         self._charged = 0
         self._gap = 0
+        self._owed = 0  # acknowledgements of what was sent to the client, at most
         self._surplus: set[int] = set()
         self._flight = FLIGHT_STEP
         self._reading = True
@@ -153,18 +166,37 @@ class QuicLink:
             self._broken(error)
             return
         self._answers.came(sum(map(len, datagrams)))
-        came = sum(len(datagram) - PACKET_OVERHEAD for datagram in datagrams if len(datagram) > SMALL_DATAGRAM)
-        if accepted < len(datagrams):
-            # A network may say things twice, or somebody in it; and the handshake is not of the stream.
-            came = min(came, accepted * max(map(len, datagrams), default=0))
-        self._gap = min(max(0, self._gap + came - delivered), CONNECTION_WINDOW)
+        more = self._may_wait(datagrams, accepted) - delivered
+        if more:
+            self._gap = min(max(0, self._gap + more), MOST_GAP_BYTES)
         if self._gap_takes() + len(self._buffer) > self._charged:
             self._charge_input()
         self._server.due(self)
 
+    def _may_wait(self, datagrams: list[bytes], accepted: int) -> int:
+        """Bytes of the stream that have come with these, at most, at what keeping them costs; none with those that are
+        owed as acknowledgements."""
+        large = small = pieces = 0
+        for datagram in datagrams:
+            size = len(datagram)
+            if size > SMALL_DATAGRAM:
+                large += size - PACKET_OVERHEAD
+            elif size > LARGEST_WITHOUT_STREAM:
+                small += max(PIECE_BYTES, size - SMALL_OVERHEAD)
+                pieces += 1
+        if pieces:
+            spared = min(pieces, self._owed)
+            self._owed -= spared
+            small = small * (pieces - spared) // pieces
+        if accepted < len(datagrams):
+            # A network may say things twice, or somebody in it; and the handshake is not of the stream.
+            return min(large + small, accepted * max(map(len, datagrams), default=0))
+        return large + small
+
     def transmit(self) -> list[tuple[Address, list[bytes]]]:
         """What is to be sent now, and where to; afterwards the outbox may go on."""
         now_s = time.monotonic()
+        before = bytes_in_flight(self.quic)
         try:
             datagrams = outgoing(self.quic, now_s)
             due_s = self.quic.get_timer()
@@ -173,6 +205,8 @@ class QuicLink:
             return []
         if self.handshaken and datagrams:
             sent = sum(sum(map(len, several)) for _, several in datagrams)
+            if bytes_in_flight(self.quic) > before:  # else these were acknowledgements themselves
+                self._owed = min(MOST_OWED, self._owed + sum(len(several) for _, several in datagrams))
             handed = self._flight if self.session is not None or self._over else 0
             if self._answers.too_many(sent, bytes_in_flight(self.quic), handed) and not self._terminal:
                 return self._asks_too_much(now_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -268,6 +269,33 @@ def test_bytes_that_wait_for_those_before_them_are_charged_as_what_they_take(dae
         client.hello()
         leave_a_gap(client, lambda: kept() > 98_304 or client._closed is not None)
         assert kept() > 98_304, "no more than the bytes themselves"
+
+
+def test_the_smallest_pieces_are_charged_as_what_they_take() -> None:
+    """Of a stream without its beginning each byte came in a datagram of its own, as small as an acknowledgement: 93
+    bytes were kept for each, and none counted."""
+
+    with Daemon(sets=LISTEN) as own, client_of(own) as client:
+        client.hello()
+        client.quic.send_stream_data(0, b"S" + bytes(1199))
+        client.quic.datagrams_to_send(time.monotonic())  # lost, and whatever says it again
+        pieces = 0
+        deadline_s = time.monotonic() + 60
+        while pieces < 3000:
+            assert time.monotonic() < deadline_s
+            client.quic.send_stream_data(0, b"q")
+            while not (datagrams := client.quic.datagrams_to_send(time.monotonic())):
+                with contextlib.suppress(OSError):
+                    while True:
+                        client.quic.receive_datagram(client._sock.recv(65536), client._address, time.monotonic())
+                if (due_s := client.quic.get_timer()) is not None and due_s <= time.monotonic():
+                    client.quic.handle_timer(time.monotonic())
+            for data, _ in datagrams:
+                if len(data) <= 60:
+                    client._sock.sendto(data, client._address)
+                    pieces += 1
+        status = own.control_path
+        until(lambda: ask(status, request="status")["result"]["memory"]["kept_by_kind"]["input"] > 65_536)
 
 
 def test_datagrams_that_the_network_repeats_are_not_charged(daemon: Daemon) -> None:
