@@ -51,6 +51,7 @@ HOT = {
         "outbox",
         "params",
         "plane",
+        "room",
         "routing",
         "state",
         "table",

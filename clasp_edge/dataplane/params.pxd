@@ -4,11 +4,11 @@ from libc.stddef cimport size_t
 from clasp_edge.dataplane.core cimport Core
 from clasp_edge.dataplane.messages cimport Write
 from clasp_edge.dataplane.ring cimport Ring
+from clasp_edge.dataplane.room cimport Room
 from clasp_edge.dataplane.sink cimport Raw, Sink
 from clasp_edge.dataplane.table cimport Entry
-from clasp_edge.dataplane.versions cimport Versions
 
-cdef class Params(Versions):
+cdef class Params(Room):
     cdef readonly Ring ring
     cdef readonly uint64_t sets
     cdef readonly uint64_t outdated
@@ -23,9 +23,6 @@ cdef class Params(Versions):
     cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** entry) noexcept
     cdef int _judge(self, uint64_t revision, uint32_t holder, Sink origin, int flags, uint64_t expected) noexcept
-    cdef bint _over(self, size_t more) noexcept
-    cdef bint _grows_over(self, Entry* entry, Write* write, size_t size, bint unretained) noexcept
-    cdef void _evict_oldest(self) noexcept
     cdef bint _keep_retained(self, Entry* entry) except -1
     cdef int _apply(self, Sink origin, Write* write, Entry** entry) noexcept
     cdef int _weigh(self, Sink origin, Write* write, bint unretained, Entry** found, bint* shadowed, bint* is_merged,

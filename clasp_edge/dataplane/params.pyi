@@ -1,14 +1,12 @@
 """Types of params.pyx as Python sees them."""
 
 from clasp_edge.dataplane.ring import Ring
-from clasp_edge.dataplane.versions import Versions
+from clasp_edge.dataplane.room import Room
 
-class Params(Versions):
+class Params(Room):
     @property
     def outdated(self) -> int: ...
     @property
     def ring(self) -> Ring: ...
-    def keep_within(self, at_once: int) -> None: ...
-    def lacks_room(self, more: int) -> bool: ...
     @property
     def sets(self) -> int: ...

@@ -21,8 +21,6 @@ from clasp_edge.dataplane.sink cimport BOUNDED, CONVERGES, HEADROOM, Delivery, b
 from clasp_edge.dataplane.state cimport EPOCH_MASK, EPOCH_SHIFT, REPLAYED, SNAPSHOT_OVERHEAD, later, version_hash
 from clasp_edge.dataplane.strategy cimport improves
 from clasp_edge.dataplane.table cimport (
-    LIST_GONE,
-    LIST_PARAMS,
     STRATEGY_LWW,
     STRATEGY_MERGE,
     TTL_ABSOLUTE,
@@ -48,35 +46,11 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
-    GONE_AT_ONCE = 1024         # tombstones that are forgotten to make room for one value
     PRINTED_BYTES = 262144      # four times the largest value, which JSON may need
     FUTURE_US = 10000000        # versions further ahead of our clock are not believed; routers measure time when linked
 
 
-cdef bint _no_room(Params params, size_t more, Entry* spared) noexcept:
-    """Whether `more` bytes of state would be too many, also without the oldest tombstones. Params are worth more than
-    those. `spared` stays: it is being written to."""
-    cdef int _forgotten
-    cdef uint32_t oldest
-    for _forgotten in range(GONE_AT_ONCE):
-        if not params._over(more):
-            return False
-        oldest = params.table.newer[LIST_GONE]
-        if spared != NULL and oldest == spared.id:
-            oldest = params.table.newer[oldest]
-        if oldest == LIST_GONE:
-            return True
-        params._forget(params.table.entries[oldest])
-    return params._over(more)
-
-
-cdef void _make_room(Params params) noexcept:
-    """What is remembered of cleared params goes before the least recently written param does."""
-    if _no_room(params, 0, NULL):
-        params._evict_oldest()
-
-
-cdef class Params(Versions):
+cdef class Params(Room):
     """The params of one router: SET, its refusals, clearing, eviction."""
 
     def __cinit__(self, Core core not None, size_t history_bytes):
@@ -410,7 +384,7 @@ cdef class Params(Versions):
             if write.raw != NULL and write.raw.unread and not read_payload(write):
                 return AT_CAPACITY
             if (self.max_params and self.table.params >= self.max_params
-                    or _no_room(self, write.value_size + bytes_beside(write), entry)):
+                    or self._lacks(write.value_size + bytes_beside(write), entry)):
                 return AT_CAPACITY
         if entry == NULL:
             entry = self._route(write.address, write.address_size, hash, &verdict)
@@ -427,41 +401,6 @@ cdef class Params(Versions):
         if origin.holding is not None:
             origin.holding.account.accounts.balance()   # each param takes something beside its address and value
         return ACCEPTED
-
-    def lacks_room(self, size_t more):
-        """Whether `more` bytes of state would be too many, also without the tombstones. If not, the oldest of these go
-        for them: as many as the writes one by one would have go."""
-        cdef uint32_t oldest = self.table.newer[LIST_GONE]
-        cdef size_t left = self.table.bytes
-        if not self._over(more):
-            return False
-        while oldest != LIST_GONE and left + more > self.max_bytes:
-            left -= sizeof(Entry) + self.table.entries[oldest].address_size + self.table.entries[oldest].capacity
-            oldest = self.table.newer[oldest]
-        if left + more > self.max_bytes:
-            return True
-        while self.table.gone and _no_room(self, more, NULL):
-            pass
-        return False
-
-    cdef bint _over(self, size_t more) noexcept:
-        """Whether `more` bytes of state would be too many."""
-        return self.max_bytes and self.table.bytes + more > self.max_bytes
-
-    cdef bint _grows_over(self, Entry* entry, Write* write, size_t size, bint unretained) noexcept:
-        """Whether a write with a value of `size` bytes makes the param grow beyond what there is room for."""
-        cdef size_t beside = bytes_beside(write)
-        cdef size_t more = size - entry.capacity if size > entry.capacity else 0
-        cdef size_t kept = entry.kept.capacity if entry.kept != NULL else 0
-        if unretained and entry.revision and entry.kept == NULL and not entry.unretained:
-            more += self.table.value(entry).size    # what was retained is kept, as text
-        elif beside > kept:
-            more += beside - kept
-        return more and _no_room(self, more, entry)
-
-    cdef void _evict_oldest(self) noexcept:
-        self.evicted += 1
-        self._forget(self.table.entries[self.table.newer[LIST_PARAMS]])
 
     cdef bint _keep_retained(self, Entry* entry) except -1:
         """Keep the param's value as the retained MQTT message that it is, before one that is not retained takes its
@@ -493,14 +432,6 @@ cdef class Params(Versions):
             return True
         finally:
             free(target)
-
-    def keep_within(self, uint32_t at_once):
-        """Have the least recently written params, at most `at_once`, make room where the others' share has grown."""
-        cdef uint32_t _evicted
-        for _evicted in range(at_once):
-            if not (self._over(0) and self.table.params > 1 and self.evict):
-                return
-            _make_room(self)
 
     cdef int _apply(self, Sink origin, Write* write, Entry** found) noexcept:
         """Change the param: strategy, lock, value, revision, ttl."""
@@ -565,7 +496,7 @@ cdef class Params(Versions):
         # The entry itself is the newest now; large values may cost several small ones their place.
         while self._over(0) and self.table.params > 1 and self.evict and evictions < EVICT_AT_ONCE:
             evictions += 1
-            _make_room(self)
+            self._make_room()
         if entry.deadline_ms or self.param_ttl_s or write.flags & SET_TTL or entry.ttl != TTL_DEFAULT:
             self._set_ttl(entry, write, unretained, shadowed)
         return ACCEPTED
@@ -596,7 +527,7 @@ cdef class Params(Versions):
                                     or memcmp(value, write.value, size) != 0)
                     if entry.address_size + size + SNAPSHOT_OVERHEAD > MAX_PAYLOAD:
                         return TOO_LARGE
-            if not self.evict and self._grows_over(entry, write, size, unretained):
+            if not self.evict and self._lacks_for_growth(entry, write, size, unretained):
                 return self._not_stored(entry)
             if unretained and entry.revision:
                 shadowed[0] = entry.kept != NULL if entry.unretained else self._keep_retained(entry)
