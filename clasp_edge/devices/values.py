@@ -24,6 +24,9 @@ _FLOAT = re.compile(
 _NEVER_PLAIN = frozenset('"{[-+.0123456789 \t\r\ntfnNiI')
 """What JSON or a number can begin with. Any other text is only text and needs no closer look."""
 
+_LONGEST_NUMBER = 400
+"""Characters; every double can be written with fewer. What is longer is text (dataplane/payload.pyx)."""
+
 _I64_MIN, _I64_MAX = -(2**63), 2**63 - 1
 
 _decode_json = msgspec.json.decode
@@ -38,9 +41,11 @@ def value_of(payload: bytes) -> Value:
         return payload
     if not text or text[0] not in _NEVER_PLAIN:
         return text
+    if len(payload) > _LONGEST_NUMBER and text[0] not in '"{[' and text[0] > " " and text[-1] > " ":
+        return text
     try:
         return _within_i64(_decode_json(payload))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, OverflowError):
         pass
     if _FLOAT.fullmatch(text):
         return float(text)
@@ -91,7 +96,8 @@ def _text(value: str) -> bytes:
 
 
 def _within_i64(value: Value) -> Value:
-    """The same with integers that no CLASP value can hold as floats."""
+    """The same with integers that no CLASP value can hold as floats. Raises OverflowError for those that no float can
+    hold."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value if _I64_MIN <= value <= _I64_MAX else float(value)
     if isinstance(value, list):

@@ -20,7 +20,7 @@ def converters() -> None:
 
 pieces = st.sampled_from(
     [b"0", b"1", b"9", b"-", b"+", b".", b"e", b"E", b"inf", b"nan", b"true", b"null", b" ", b'"', b"{", b"}", b"[1]",
-     b"a", b"\xff", b"\xc3\xa4", b"9223372036854775807", b"9223372036854775808", b"\0"]
+     b"a", b"\xff", b"\xc3\xa4", b"9223372036854775807", b"9223372036854775808", b"\0", b"7" * 330, b"0" * 401]
 )  # fmt: skip
 payloads = st.lists(pieces, max_size=5).map(b"".join) | st.binary(max_size=30)
 
@@ -36,18 +36,29 @@ payloads = st.lists(pieces, max_size=5).map(b"".join) | st.binary(max_size=30)
 @example(b"-0")
 @example(b"1e400")
 @example(b"00")
+@example(b"7" * 330)
+@example(b" " + b"7" * 330)
+@example(b"7" * 500)
+@example(b"1." + b"0" * 500)
+@example(b"[" + b"7" * 330 + b"]")
+@example(b'{"a": -' + b"7" * 500 + b"}")
 def test_typing(payload: bytes) -> None:
     value_type, data, _ = typed_payload(payload)
     assert (value_type, data) == encoded_value_of(payload)
 
 
 @given(payloads)
+@example(b"7" * 500)
+@example(b"1." + b"0" * 500)
 def test_exact_means_that_printing_gives_the_payload_back(payload: bytes) -> None:
     value_type, data, exact = typed_payload(payload)
     assert not exact or printed_value(value_type, data) == payload
 
 
 @given(payloads)
+@example(b"7" * 330)
+@example(b"7" * 500)
+@example(b"[" + b"7" * 330 + b"]")
 def test_printing(payload: bytes) -> None:
     value_type, data, _ = typed_payload(payload)
     assert printed_value(value_type, data) == payload_of(decode_value(value_type, data))
