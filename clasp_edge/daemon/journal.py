@@ -35,6 +35,9 @@ class _Claim:
 
     def __call__(self) -> None:
         """Raises InUse, OSError."""
+        if self._lock is not None and not self._lock.keeps_others_out():
+            self._lock.release()
+            self._lock = None
         if self._lock is None:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._lock = DirectoryLock(self._directory)

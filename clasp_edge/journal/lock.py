@@ -18,7 +18,7 @@ class DirectoryLock:
     """Held from construction to `release`, or to the end of the process however it ends. Raises InUse, OSError."""
 
     def __init__(self, directory: Path) -> None:
-        path = directory / LOCK_NAME
+        path = self._path = directory / LOCK_NAME
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         # Whoever may read the file may lock it, and no router could start.
         with contextlib.suppress(OSError):
@@ -38,6 +38,13 @@ class DirectoryLock:
             name = f"{os.getpid()}\n".encode()
             os.pwrite(self._fd, name, 0)
             os.ftruncate(self._fd, len(name))
+
+    def keeps_others_out(self) -> bool:
+        """Whether its file is the one that others would lock: it may have been removed. Raises OSError."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def release(self) -> None:
         """Let another process have the directory."""

@@ -20,7 +20,7 @@ from clasp_edge.journal.format import BadBlock
 from clasp_edge.journal.probe import Found, probe
 from clasp_edge.journal.restore import finish_restore, refill_history, restore_params
 from clasp_edge.journal.salvage import salvage_state
-from clasp_edge.journal.store import DATA_FILE, DIRECTORY_MODE, FILE_MODE, LOCK_FILE, Store
+from clasp_edge.journal.store import DATA_FILE, DIRECTORY_MODE, Store
 
 log = logging.getLogger("clasp_edge.journal")
 
@@ -28,9 +28,6 @@ STARTS_FILE = "starts"
 
 SUSPICIOUS_STARTS = 3
 """Starts in a row that did not last: then the log is read before the store is trusted."""
-
-LOCK_BYTES = 8192
-"""Of LMDB's table with its default of 126 readers."""
 
 LONGEST_LOOK_S = 10.0
 
@@ -56,7 +53,7 @@ class Recovery:
                 raise Unavailable(f"{self._directory} cannot be written by this user")
             self.ages.look()
             suspicious = self._count_start() >= SUSPICIOUS_STARTS
-            self._reserve_lock()
+            self._store.reserve_lock()
             self._restore(thorough_s=LONGEST_LOOK_S if suspicious else 0, readonly=False)
             self._open()
         except Damaged as error:
@@ -151,14 +148,6 @@ class Recovery:
         except OSError as error:
             raise Unavailable(error.strerror or str(error)) from None
         return count
-
-    def _reserve_lock(self) -> None:
-        """Room for LMDB's table of readers, which it writes to through a map: on a full disk that ends the process."""
-        fd = os.open(self._directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-        try:
-            os.posix_fallocate(fd, 0, LOCK_BYTES)
-        finally:
-            os.close(fd)
 
     def settled(self) -> None:
         """This start has lasted."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import NoReturn
 
 import lmdb
 
@@ -50,7 +51,11 @@ from clasp_edge.journal.queries import (
 from clasp_edge.journal.summary import Question
 
 DATA_FILE = "data.mdb"
+NO_FILE = (0, 0)
+"""In place of a file's device and inode."""
 LOCK_FILE = "lock.mdb"
+LOCK_BYTES = 8192
+"""Of LMDB's table with its default of 126 readers."""
 DIRECTORY_MODE = 0o750
 FILE_MODE = 0o640
 """What people have said and set is not for everybody on the machine."""
@@ -114,7 +119,8 @@ class Store:
         self._claim = claim
         self._given_up = ""
         self._env: lmdb.Environment | None = None
-        self._file = (0, 0)  # which one is open
+        self._file = NO_FILE  # which one is open
+        self._vanished = False  # and was removed: what is at its place from then on is ours, or is left alone
         self._growing = threading.Lock()  # the map may only grow while nobody reads
         self._mapped: MappedPages | None = None
         self._oldest: Header | None = None
@@ -130,16 +136,24 @@ class Store:
                 self._claim()
             self.directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             path = self.directory / DATA_FILE
+            found = self._at_its_place()
+            if self._vanished and found not in (NO_FILE, self._file):
+                self._leave_alone()
+            self.reserve_lock()
             self._mapped = MappedPages(path)
             size = path.stat().st_size if path.exists() else 0
-            env = lmdb.open(
-                str(self.directory),
-                map_size=max(SMALLEST_MAP, size * 2),
-                max_dbs=0,
-                readahead=False,
-                max_readers=32,
-                mode=FILE_MODE,
-            )
+            try:
+                env = lmdb.open(
+                    str(self.directory),
+                    map_size=max(SMALLEST_MAP, size * 2),
+                    max_dbs=0,
+                    readahead=False,
+                    max_readers=32,
+                    mode=FILE_MODE,
+                )
+            finally:
+                if found == NO_FILE:
+                    self._file = self._at_its_place()  # also where that was not finished: the disk was full
         except DAMAGE as error:
             raise Damaged(reason(error)) from None
         except InUse as error:
@@ -164,25 +178,40 @@ class Store:
             env.close()
             raise Unavailable(reason(error)) from None
         self._file = self._at_its_place()
+        self._vanished = False
         self._env = env
 
+    def reserve_lock(self) -> None:
+        """Room for LMDB's table of readers, which it writes to through a map: on a full disk that ends the process.
+        Raises OSError."""
+        fd = os.open(self.directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.posix_fallocate(fd, 0, LOCK_BYTES)
+        finally:
+            os.close(fd)
+
     def _at_its_place(self) -> tuple[int, int]:
-        """Which file has the store's name; (0, 0) for none. Raises OSError."""
+        """Which file has the store's name, or NO_FILE. Raises OSError."""
         try:
             found = os.stat(self.directory / DATA_FILE)
         except (FileNotFoundError, NotADirectoryError):
-            return 0, 0
+            return NO_FILE
         return found.st_dev, found.st_ino
 
     def _look_at_place(self) -> None:
         """What is written to a file that has no name any more is gone with the process. Raises Unavailable."""
         found = self._at_its_place()
-        if found == self._file:
+        if found == self._file != NO_FILE:
             return
         self.close()
-        if found == (0, 0):
-            raise Unavailable(f"{self.directory / DATA_FILE} was removed")
-        # Perhaps a backup that somebody has put back.
+        if found != NO_FILE:
+            self._leave_alone()
+        self._file = NO_FILE
+        self._vanished = True
+        raise Unavailable(f"{self.directory / DATA_FILE} was removed")
+
+    def _leave_alone(self) -> NoReturn:
+        """Another file is there, perhaps a backup that somebody has put back. Raises Unavailable."""
         self.give_up(
             f"{self.directory / DATA_FILE} is another file than the one that was opened: it is left alone until the "
             "next start, which reads it"

@@ -208,6 +208,11 @@ def test_a_store_that_is_removed_while_the_router_runs_is_made_anew(mode: str, w
             put(client, "/later", 3)
             assert eventually(lambda: state(client)[0] == "ok")
         assert "data.mdb was removed" in daemon.stderr
+        # Nobody else writes to it either.
+        second = Daemon(sets={"journal.mode": mode, "data_dir": daemon.data_dir})
+        with pytest.raises(AssertionError, match=f"process {daemon.pid}"):
+            second.start()
+        second.close()
         daemon.stop()
         daemon.start()
         with WsClient(daemon.ws_url).hello() as client:
@@ -239,6 +244,34 @@ def test_a_store_that_is_put_in_place_of_the_open_one_is_left_alone(daemon: Daem
     with WsClient(daemon.ws_url).hello() as client:
         client.sync()
         for number in range(3):
+            param = get(client, f"/p/{number}")
+            assert param is not None
+            assert param.value == f"value {number}" * 20
+    daemon.stop()
+
+
+def test_a_store_that_is_put_back_after_the_open_one_was_removed_is_left_alone(daemon: Daemon) -> None:
+    """The same, where the router has noticed in between that its own is gone."""
+    backup = daemon.directory / "backup"
+    shutil.copytree(daemon.data_dir, backup)
+    daemon.start()
+    with WsClient(daemon.ws_url).hello() as client:
+        client.sync()
+        shutil.rmtree(daemon.data_dir / "journal")
+        put(client, "/p/0", "written since")
+        assert eventually(lambda: "data.mdb was removed" in daemon.stderr)
+        shutil.copytree(backup / "journal", daemon.data_dir / "journal")
+        kept = store(daemon).read_bytes()
+        assert eventually(lambda: "is another file" in str(state(client)[1]))
+        put(client, "/p/1", "written since")
+        time.sleep(2.5)  # longer than until it is tried again
+        assert state(client)[0] == "memory"
+    daemon.stop()
+    assert store(daemon).read_bytes() == kept
+    daemon.start()
+    with WsClient(daemon.ws_url).hello() as client:
+        client.sync()
+        for number in range(2):
             param = get(client, f"/p/{number}")
             assert param is not None
             assert param.value == f"value {number}" * 20

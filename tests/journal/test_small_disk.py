@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +122,25 @@ def test_a_full_disk_keeps_nobody_from_reading(disk: Path) -> None:
             found = get(client, "/p")
             assert found is not None
             assert found.value == VALUE * 8
+
+
+def test_a_store_that_is_removed_from_a_disk_that_is_full_again_at_once(disk: Path) -> None:
+    """LMDB writes to its table of readers through a map: without room for that the process would be no more."""
+    with Daemon(sets={"journal.mode": "group", "data_dir": disk / "data", "journal.commit_interval_ms": 10}) as daemon:
+        with greeted(daemon) as client:
+            put(client, "/before", 1)
+            shutil.rmtree(disk / "data" / "journal")
+            put(client, "/after", 2)
+            assert eventually(lambda: about(client, "state") == "memory")
+            filler = fill(disk, 0)
+            time.sleep(2.5)  # longer than until it is tried again
+            assert get(client, "/after") is not None
+            assert about(client, "state") == "memory"
+            filler.unlink()
+            assert eventually(lambda: about(client, "state") == "ok")
+        daemon.restart()
+        with greeted(daemon) as client:
+            assert all(get(client, address) is not None for address in ("/before", "/after"))
 
 
 @pytest.mark.parametrize("mode", ["group", "strict"])
