@@ -38,6 +38,7 @@ MAX_PACKET_BYTES = 65507
 """The largest UDP payload over IPv4; what is longer cannot be sent to most devices at all."""
 
 _MAX_I32 = 2**31
+_BEYOND_INT = 2**63
 _PACK_I = struct.Struct(">i").pack
 _PACK_H = struct.Struct(">q").pack
 _PACK_F = struct.Struct(">f").pack
@@ -239,9 +240,9 @@ def _as_kind(value: Value, kind: Kind) -> Value:
     if kind == "double":
         return _Double(value)
     if kind == "int":
-        return round(value) if math.isfinite(value) else value
+        return round(value) if abs(value) < _BEYOND_INT else value
     if kind == "whole-as-int":
-        return int(value) if isinstance(value, float) and value.is_integer() else value
+        return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _BEYOND_INT else value
     if kind == "bool-as-int":
         return int(value) if isinstance(value, bool) else value
     return value

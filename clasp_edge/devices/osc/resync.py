@@ -120,6 +120,12 @@ def addresses_of(plane: Plane, patterns: list[Pattern], scopes: Access | None) -
             yield None
 
 
+def when_written(plane: Plane, address: bytes) -> int:
+    """When a param got its value (Unix microseconds), 0 where there is none."""
+    found, _ = written_since(plane, 0, address, 1, 1)
+    return next((when_us for when_us, there in found if there == address), 0)
+
+
 def changed_addresses(plane: Plane, patterns: list[Pattern], since_us: int) -> Iterator[bytes | None]:
     """The same of those only that were written since then (Unix microseconds)."""
     cursor = b""

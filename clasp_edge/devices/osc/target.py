@@ -24,7 +24,7 @@ from clasp_edge.devices.osc.loops import Loops
 from clasp_edge.devices.osc.outgoing import Message
 from clasp_edge.devices.osc.profile import Profile
 from clasp_edge.devices.osc.rate_limit import Member, Pacer
-from clasp_edge.devices.osc.resync import addresses_of, changed_addresses
+from clasp_edge.devices.osc.resync import addresses_of, changed_addresses, when_written
 from clasp_edge.devices.osc.source import END, HOP, REMOTE, Party, Source
 from clasp_edge.devices.osc.telling import Telling
 from clasp_edge.router.stored import when_stored
@@ -113,10 +113,15 @@ class Target(Party):
         self._fan_out = telling.fan_out
         self._closed = False
         self._untold: Iterator[bytes | None] = iter(())
+        self._asked: dict[bytes, Pattern] = {}
+        self._all_asked = False
+        """Of which patterns it is told the state behind that."""
         self._resync_since_s = 0.0
         self._hinted = False
         """It was said once that what looks like steps of an encoder is taken for echoes."""
-        self._missed_us = self._catching_us = 0
+        self._failed = False
+        """It was said once that it could not be told something."""
+        self._missed_us = 0
         self._catch_up: TimerHandle | None = None
         self._awaits_commit = False
         self._resyncs_again = False
@@ -148,6 +153,7 @@ class Target(Party):
         """Stop that, if it was so."""
         subscription = self.subscriptions.pop(text, None)
         if subscription is not None:
+            self._asked.pop(subscription.pattern.text, None)
             self.plane.trie.discard(subscription)
 
     def close(self) -> None:
@@ -156,6 +162,7 @@ class Target(Party):
         for text in list(self.subscriptions):
             self.unsubscribe(text)
         self._untold = iter(())
+        self._all_asked = False
         self._fan_out.leave(self)
         self._pacer.close()
         self._loops.gone(self)
@@ -289,14 +296,18 @@ class Target(Party):
             self._offer_current(address)
 
     def resync(self, only: Pattern | None = None) -> None:
-        """Tell it every current value it is subscribed to (or those of one pattern), a few at a time."""
+        """Tell it every current value it is subscribed to (or those of one pattern, behind what it is being told), a
+        few at a time."""
         if not self.profile.initial:
             return
-        if only is not None and self._catching_us:
-            only = None  # what it missed is among all
-        patterns = [only] if only is not None else [s.pattern for s in self.subscriptions.values()]
-        self._untold = addresses_of(self.plane, patterns, self.scopes)
-        self._resync_since_s = self._loop.time() - JUST_SAID_S
+        if only is None:
+            self._untold = iter(())
+            self._asked.clear()
+            self._all_asked = True
+        elif not self._all_asked:
+            self._asked[only.text] = only
+        if only is None or not (self._awaits_commit or self._resyncs.has(self)):
+            self._resync_since_s = self._loop.time() - JUST_SAID_S
         if self._awaits_commit:
             self._resyncs_again = True  # what was said since is in the next one
         else:
@@ -323,11 +334,14 @@ class Target(Party):
             if size > STATE_BYTES:
                 break
             address = next(self._untold, b"")
+            if address == b"":
+                if not self._begin_asked():
+                    return False
+                address = next(self._untold, b"")
             if address is None:
                 break
             if not address:
-                self._catching_us = 0
-                return False
+                continue  # of that pattern there is nothing
             if events is not None and events.matches(address):
                 continue  # it was told when it happened
             if not self._memory.said_since(address, self._resync_since_s):
@@ -335,6 +349,18 @@ class Target(Party):
         return True
 
     # ---- inside ----
+
+    def _begin_asked(self) -> bool:
+        """Go on with what was asked for behind that; whether there is any, all of it stored."""
+        if self._awaits_commit or not (self._all_asked or self._asked):
+            return False
+        if self._all_asked:
+            self._all_asked = False
+            patterns = [subscription.pattern for subscription in self.subscriptions.values()]
+        else:
+            patterns = [self._asked.pop(next(iter(self._asked)))]
+        self._untold = addresses_of(self.plane, patterns, self.scopes)
+        return True
 
     def _await_rest(self) -> None:
         if self._catch_up is None:
@@ -345,9 +371,8 @@ class Target(Party):
         if self._resyncs.has(self) or self._awaits_commit:
             self._await_rest()  # behind what it is being told
             return
-        self._catching_us, self._missed_us = self._missed_us, 0
-        patterns = [s.pattern for s in self.subscriptions.values()]
-        self._untold = changed_addresses(self.plane, patterns, self._catching_us - CLOCK_SLACK_US)
+        since_us, self._missed_us = max(0, self._missed_us - CLOCK_SLACK_US), 0
+        self._untold = changed_addresses(self.plane, [s.pattern for s in self.subscriptions.values()], since_us)
         self._resync_since_s = self._loop.time() - JUST_SAID_S
         self._resyncs.start(self)
 
@@ -411,7 +436,17 @@ class Target(Party):
         address, (what, _) = member
         if b"\0" in address:
             return NO_MESSAGE  # an OSC address would end there, and be another
-        return what if type(what) is Message else self._outgoing.delivered(what)
+        if type(what) is Message:
+            return what
+        try:
+            return self._outgoing.delivered(what)
+        except Exception:
+            # What waits behind it is not to wait for ever.
+            self._counters.lost += 1
+            if not self._failed:
+                self._failed = True
+                log.exception("OSC %s: %s could not be told", self.name, address[:256].decode("utf-8", "replace"))
+            return NO_MESSAGE
 
     def _note(self, member: Member, message: Message) -> None:
         """It was told this: what comes back has to be compared with the message as it went out."""
@@ -429,7 +464,14 @@ class Target(Party):
         lost = [address for address, item in members if item[1]]
         if lost:
             self.lose(len(lost), lost[0])
-        if len(lost) < len(members) and self._state_again is None and not self._closed:
+        if len(lost) == len(members) or self._closed:
+            return
+        if not self.profile.initial:
+            # Not the state, which it does not want: what was said since, as far as it is not told that anyway.
+            for address, item in members:
+                if not item[1] and (written_us := when_written(self.plane, address)):
+                    self.outrun(written_us)
+        elif self._state_again is None:
             self._state_again = self._loop.call_later(CHECK_S, self._tell_state_again)
 
     def _tell_state_again(self) -> None:

@@ -137,6 +137,8 @@ def test_floats_as_configured(floats: Floats, value: float, tags: bytes) -> None
         ("double", 0.5, b",d", [0.5]),
         ("whole-as-int", 3.0, b",i", [3]),
         ("whole-as-int", 0.5, b",f", [0.5]),
+        ("whole-as-int", -1e19, b",f", None),
+        ("int", [1e300, 1], b",fi", None),
         ("bool-as-int", False, b",i", [0]),
         ("bool-as-int", 0.5, b",f", [0.5]),
         ("string", 0.5, b",s", ["0.5"]),

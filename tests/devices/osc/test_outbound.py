@@ -115,6 +115,23 @@ def test_unsubscribe_one_and_all(clients: Crowd, device: Device, base: str) -> N
     assert device.hears_nothing()
 
 
+def test_each_page_that_is_asked_for_comes_with_its_state(clients: Crowd, device: Device, base: str) -> None:
+    """A surface asks for its pages one after the other, sooner than it is told the first."""
+    client = clients.ws()
+    for page in range(4):
+        for number in range(60):
+            client.send(wire.Set(address=f"/osc{base}/{page}/{number}", value=number))
+    client.sync()
+    heard = []
+    for page in (0, 1, 2, 3, 1):
+        device.say("/clasp/subscribe", f"{base}/{page}/**", 30)
+        heard += device.hear_until(("/clasp/subscribed", [f"{base}/{page}/**", 30]))
+    untold = {f"{base}/{page}/{number}" for page in range(4) for number in range(60)}
+    untold -= {address for address, _ in heard}
+    while untold:
+        untold.discard(device.hear()[0])
+
+
 def test_a_lease_ends_unless_it_is_renewed(clients: Crowd, devices: Devices, base: str) -> None:
     client = clients.ws()
     forgetful, careful = devices(), devices()
@@ -348,6 +365,23 @@ def test_the_rate_holds_and_the_last_value_arrives(target: Device) -> None:
         elapsed_s = time.monotonic() - start_s
         assert heard[0] == ("/a", [0])
         assert len(heard) <= 2 + 20 * elapsed_s * 1.05
+        crowd.leave()
+
+
+def test_a_value_that_is_no_number_of_the_devices_keeps_nothing_from_it(target: Device) -> None:
+    """What waited behind it waited for ever."""
+    config = configured(target, rate=20, types='{ "/step" = "int", "/whole" = "whole-as-int" }')
+    with Daemon(osc=True, config=config) as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        for value in (1, 1e300):
+            for name in ("step", "whole", "a", "b"):
+                put(client, f"/osc/{name}", value)
+        heard = target.hear_all(8)
+        assert sorted(heard[:4]) == [("/a", [1]), ("/b", [1]), ("/step", [1]), ("/whole", [1])]
+        assert {name for name, _ in heard[4:]} == {"/a", "/b", "/step", "/whole"}
+        put(client, "/osc/step", 2.4)
+        assert target.hear() == ("/step", [2])
         crowd.leave()
 
 

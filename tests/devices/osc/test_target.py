@@ -3,6 +3,8 @@ gone."""
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from asyncio import TimerHandle
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +19,7 @@ from clasp_edge.devices.osc.loops import Loops
 from clasp_edge.devices.osc.profile import Profile, default_profile
 from clasp_edge.devices.osc.rate_limit import MAX_WAITING_BYTES
 from clasp_edge.devices.osc.spoken import Spoken
-from clasp_edge.devices.osc.target import CHECK_S, Target
+from clasp_edge.devices.osc.target import CHECK_S, CLOCK_SLACK_US, Target
 from clasp_edge.devices.osc.telling import Telling
 from clasp_edge.wire.pattern import Pattern
 from clasp_edge.wire.values import encode_value
@@ -124,6 +126,52 @@ def test_a_device_whose_link_takes_nothing_is_told_the_state_again_once(
     assert not [handle for delay, handle in timers if delay == CHECK_S and not handle.cancelled()]
     target.outrun(1)
     assert not [handle for delay, handle in timers if delay == CHECK_S and not handle.cancelled()]
+
+
+def test_what_cannot_be_made_a_message_keeps_nothing_from_a_device(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waited for the same rate waited for ever."""
+    rig = Rig()
+    place = Place(rig, default_profile(Osc(), 20.0))
+    plain = place.profile.outgoing.encoder.plain
+
+    def failing(address: bytes, value_type: int, value: bytes) -> bytes | None:
+        if address == b"/bad":
+            raise ValueError
+        return plain(address, value_type, value)
+
+    monkeypatch.setattr(place.profile.outgoing.encoder, "plain", failing)
+    target, way = place.device("desk")
+    for value in range(3):
+        place.say({b"/osc/bad": value, b"/osc/a": value, b"/osc/b": value})
+        rig.turn(0.1)
+    assert [packet[:3] for packet in way.sent] == [b"/a\0", b"/b\0"] * 3
+    assert place.counters.lost == 3
+    assert len(caplog.records) == 1
+    target.close()
+    place.telling.close()
+    rig.close()
+
+
+def test_a_device_without_a_state_is_told_what_could_not_wait() -> None:
+    """It was not: that it does not want all there is when it comes does not mean that it may stay at an older value."""
+    rig = Rig()
+    place = Place(rig, dataclasses.replace(default_profile(Osc(), 0.0), initial=False))
+    place.say({b"/osc/before": 1})
+    target, way = place.device("slow")
+    way.open = False
+    time.sleep(CLOCK_SLACK_US / 1e6 + 0.1)
+    addresses = [b"/osc/%d" % number for number in range(3 * MAX_WAITING_BYTES // 60_000)]
+    place.say(dict.fromkeys(addresses, "x" * 60_000))
+    rig.turn(0.1)
+    way.open = True
+    rig.turn(1.5)
+    told = {packet.partition(b"\0")[0] for packet in way.sent}
+    assert told == {address.removeprefix(b"/osc") for address in addresses}
+    target.close()
+    place.telling.close()
+    rig.close()
 
 
 def test_nothing_waits_for_a_device_that_has_gone(place: Place) -> None:
