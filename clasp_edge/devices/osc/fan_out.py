@@ -120,8 +120,13 @@ class FanOut:
             self._relieve()
             return bool(self._line)
         receiver, pending = next(iter(self._line.items()))
-        if not pending.look_through(LOOKED_AT_ONCE):
-            return True
+        try:
+            if not pending.look_through(LOOKED_AT_ONCE):
+                return True
+        except Exception:
+            log.exception("what a device is to be told could not be looked through")
+            self.leave(receiver)  # nobody is to wait for ever behind it
+            return bool(self._line)
         some = pending.take_some()
         if len(pending):
             self._line.move_to_end(receiver)

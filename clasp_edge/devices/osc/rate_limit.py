@@ -158,8 +158,8 @@ class Pacer:
     # ---- what comes in ----
 
     def _offer(self, unit: _Unit) -> None:
-        now_s = self._loop.time()
-        due_s = now_s
+        now_s = place_s = self._loop.time()
+        may_s = 0.0
         last = self._events.get(unit.sender)
         if last is not None:
             unit.ordered = True  # what its sender said before has to go out first
@@ -169,8 +169,8 @@ class Pacer:
                 if slot is None:
                     continue
                 waiting = slot.unit
+                may_s = max(may_s, slot.due_s)
                 if waiting is None:
-                    due_s = max(due_s, slot.due_s)
                     continue
                 counts = self._is_counted_on(waiting)
                 if counts and waiting.sender is unit.sender:
@@ -186,9 +186,9 @@ class Pacer:
                     self._make_room()
                     return
                 else:
+                    place_s = min(place_s, waiting.due_s)
                     self._take_out(waiting, key)
-                due_s = max(due_s, slot.due_s)
-        unit.due_s = max(due_s, self._blocked_until_s)
+        unit.due_s = max(now_s, may_s, self._blocked_until_s)
         if (
             unit.due_s <= now_s
             and last is None  # else there is a timer for that, or a turn
@@ -196,6 +196,9 @@ class Pacer:
             and self._send_now(unit, now_s)
         ):
             return
+        if place_s < now_s:
+            # What changes faster than all is told would never get its turn at the end of the line.
+            unit.due_s = max(place_s, may_s)
         self._wait(unit)
 
     def _grow(self, unit: _Unit, size: int) -> None:
@@ -291,6 +294,10 @@ class Pacer:
             self.holding.force(UNIT_BYTES + unit.size, Charge.OSC)
         self._by_sender.setdefault(unit.sender, OrderedDict())[unit] = None
         heapq.heappush(self._line, (unit.due_s, next(self._numbers), unit))
+        if len(self._line) > 2 * len(self._waiting) + FULL:
+            # Of what was replaced there is more than of what waits, and its time may be far.
+            self._line = [(waiting.due_s, waiting.number, waiting) for waiting in self._waiting]
+            heapq.heapify(self._line)
         self._arm()
         self._make_room()
 

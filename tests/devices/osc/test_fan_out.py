@@ -210,6 +210,25 @@ def test_one_that_fails_harms_no_other() -> None:
     assert rig.told == [("desk", 2)]
 
 
+def test_what_cannot_be_looked_through_holds_nobody_else_up() -> None:
+    class Unanswerable(Costly):
+        def matches(self, address: bytes) -> bool:
+            raise RuntimeError
+
+    rig = Rig()
+    broken, desk = Receiver(rig, "broken"), Receiver(rig, "desk")
+    broken.events = Unanswerable(rig, 0.0)
+    rig.cpu_s += SLICE_S
+    for receiver in (broken, desk):
+        rig.fan_out.add(receiver, [delivery(number, address=b"/a") for number in range(BUNDLE_AT_ONCE + 1)])
+    for _ in range(10):
+        rig.loop.turn()
+    assert rig.told == [("desk", BUNDLE_AT_ONCE)]
+    assert len(rig.fan_out) == 0
+    assert rig.fan_out.waiting_bytes == 0
+    assert not rig.loop.ready
+
+
 def test_the_newest_value_waits_in_its_place_also_while_others_are_told() -> None:
     """What was told in part is replaced by nothing that comes later; what still waits is."""
     rig = Rig()

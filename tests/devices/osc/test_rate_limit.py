@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import tracemalloc
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -153,6 +154,37 @@ def test_the_line_is_bounded_and_nothing_in_it_is_lost() -> None:
     rig.clock.advance(100)
     last = {key: packet for _, key, packet in rig.sent}
     assert last == dict.fromkeys(keys, b"last")
+
+
+def test_what_changes_faster_than_all_is_told_has_its_turn() -> None:
+    """Each newer value took the place at the end of the line, which it never left: others came in all the time."""
+    rig = Rig(0, total=100)
+    for number in range(1000):
+        for slow in range(5):
+            rig.pacer.offer(b"slow %d" % ((5 * number + slow) % 100), b"%d" % number)
+        rig.pacer.offer(b"fast", b"%d" % number)
+        rig.clock.advance(0.01)
+    told = [number for at, key, number in rig.sent if key == b"fast"]
+    assert len(told) > 5, "10 s, each of 101 keys about once a second"
+    assert told == sorted(told, key=int)
+    assert len({key for _, key, _ in rig.sent}) == 101, "and so has everything else"
+
+
+def test_of_what_was_replaced_nothing_is_kept_until_its_time() -> None:
+    rig = Rig(0)
+    rig.pacer.postpone(b"held", rig.clock.now_s + 1000)
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            rig.pacer.offer(b"held", number)
+            if number == 1000:
+                before, _ = tracemalloc.get_traced_memory()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 100_000
+    rig.clock.advance(1001)
+    assert rig.packets() == [19_999]
 
 
 A, B = "a sender", "another sender"
