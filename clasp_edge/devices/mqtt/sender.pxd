@@ -14,7 +14,7 @@ cdef enum:
 cdef class MqttSender(MqttQueue):
     cdef uint16_t alias_maximum
     cdef dict aliases
-    cdef dict retained                  # pattern -> (pattern, scan, options, identifiers) still to be sent
+    cdef dict retained                  # (filter, pattern) -> (pattern, scan, options, identifiers) still to be sent
 
     cdef void _deliver(self, Delivery* delivery, uint32_t options, int published, bint retain) noexcept
     cdef size_t _image(self, int flags, uint16_t packet_id, PyObject* extra) noexcept

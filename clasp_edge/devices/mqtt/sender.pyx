@@ -479,25 +479,28 @@ cdef class MqttSender(MqttQueue):
             id = newer[id]
         self.converging = False
 
-    def send_retained(self, Pattern pattern not None, int options, bytes identifiers=None):
-        """Send the params that match as retained messages, as far as the client takes them now; the rest follows."""
+    def send_retained(self, str filter not None, Pattern pattern not None, int options, bytes identifiers=None):
+        """Send the params that match as retained messages, as far as the client takes them now; the rest follows.
+        `filter`: of the subscription, one of whose patterns it is; another one may have the same (`Mounts`)."""
         cdef bint outer = self.core.in_pass
+        cdef tuple key = (filter, pattern.text)
         # Asked for again, it begins again: however often that is, no more waits than there are subscriptions.
-        self.retained.pop(pattern.text, None)
-        self.retained[pattern.text] = (pattern, AddressScan(pattern), options, identifiers)
+        self.retained.pop(key, None)
+        self.retained[key] = (pattern, AddressScan(pattern), options, identifiers)
         self.core.begin()
         self.wanting = True
         self._pump(self.core.mark() >> 1)
         if not outer:
             self.core.finish()
 
-    def drop_retained(self, Pattern pattern not None):
-        """What matches is not asked for any more."""
-        self.retained.pop(pattern.text, None)
+    def drop_retained(self, str filter not None, Pattern pattern not None):
+        """What matches is not asked for any more by this subscription."""
+        self.retained.pop((filter, pattern.text), None)
 
     cdef bint _send_retained(self, size_t limit) noexcept:
         """Go on with the first of `retained`. False when it has to wait."""
-        cdef tuple job = <tuple>next(iter(self.retained.values()))
+        cdef tuple key = <tuple>next(iter(self.retained))
+        cdef tuple job = <tuple>self.retained[key]
         cdef Pattern pattern = <Pattern>job[0]
         cdef AddressScan scan = <AddressScan>job[1]
         cdef int options = <int>job[2]
@@ -514,7 +517,7 @@ cdef class MqttSender(MqttQueue):
                         self.scopes is None or self.scopes.allows("read", pattern.text)):
                     if not self._send_entry(entry, options, extra, True):
                         return False
-                del self.retained[pattern.text]
+                del self.retained[key]
                 return True
             if self.core.is_slice_over():
                 self._resume_later(0)
@@ -537,5 +540,5 @@ cdef class MqttSender(MqttQueue):
                         return False
         except Exception:
             log.exception("retained messages could not be sent")
-        del self.retained[pattern.text]
+        del self.retained[key]
         return True

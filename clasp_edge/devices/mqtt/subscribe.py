@@ -265,7 +265,7 @@ def _unsubscribe_all(session: Session, packet: Unsubscribe) -> Iterator[None]:
         held = session.subscriptions.get(text)
         reasons.append(Reason.SUCCESS if drop(session, text) else Reason.NO_SUBSCRIPTION_EXISTED)
         for subscription in held.subscriptions if held is not None else ():
-            session.drop_retained(subscription.pattern)  # nothing new is begun [MQTT-3.10.4-2]
+            session.drop_retained(text, subscription.pattern)  # nothing new is begun [MQTT-3.10.4-2]
         if number % FILTERS_AT_ONCE == 0:
             yield
     session.subscriptions_changed()

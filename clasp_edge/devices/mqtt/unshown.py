@@ -44,7 +44,7 @@ def tell_retained(session: Session, wanted: Iterable[Wanted]) -> Iterator[None]:
         if session.connection is not connection or session.subscriptions.get(entry.filter) is not held:
             continue
         for pattern in patterns:
-            session.send_retained(pattern, entry.qos, identifier)
+            session.send_retained(entry.filter, pattern, entry.qos, identifier)
         if entry.filter.startswith(SYS):
             session.server.sys_topics.send_retained(session, entry, identifier)
             yield  # there may be as many topics as clients

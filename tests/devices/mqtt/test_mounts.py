@@ -56,6 +56,25 @@ def test_a_lamp_follows_the_show_and_may_not_write_there(mqtt: Broker, clasp: Cr
     assert value(clasp, f"/show/{name}/dim") == 0.25
 
 
+def test_who_ends_one_of_two_subscriptions_to_a_mount_gets_what_the_other_one_asks_for(
+    mqtt: Broker, clasp: Crowd
+) -> None:
+    """Both filters are one pattern there; what waits for the first one stays."""
+    name = fresh()
+    for number in range(3):
+        put(clasp.ws(), f"/show/{name}/{number}", number)
+    lamp = mqtt.client(V5, props={"receive_maximum": 1})
+    got = lamp.subscribe_with_retained(f"+/{name}/#", options=1)[1]
+    got += lamp.subscribe_with_retained(f"show/{name}/#", options=1)[1]
+    assert lamp.unsubscribe(f"show/{name}/#").codes == [0]
+    unacknowledged = list(got)
+    while unacknowledged:
+        lamp.acknowledge(unacknowledged.pop())
+        unacknowledged = lamp.publishes()
+        got += unacknowledged
+    assert sorted(found.payload for found in got) == [b"0", b"1", b"2"]
+
+
 def test_a_sensor_writes_where_the_mount_says_and_others_below_the_namespace(mqtt: Broker, clasp: Crowd) -> None:
     name = fresh()
     sensor, reader = mqtt.client(), mqtt.client()
