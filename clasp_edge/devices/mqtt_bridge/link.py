@@ -16,7 +16,6 @@ from clasp_edge.backoff import STABLE_S, Backoff
 from clasp_edge.clock import Clock
 from clasp_edge.config.broker import Broker, parse_broker
 from clasp_edge.config.model import Bridge as BridgeConfig
-from clasp_edge.devices.daemon import VIA
 from clasp_edge.devices.mqtt.codec import (
     Auth,
     Disconnect,
@@ -34,7 +33,7 @@ from clasp_edge.devices.mqtt_bridge.connection import Connection
 from clasp_edge.devices.mqtt_bridge.dialing import Dialing, Greeted, reason_text
 from clasp_edge.devices.mqtt_bridge.events import Arrived, Down, Event, Filter, Outgoing, Trouble, Trying, Up
 from clasp_edge.devices.mqtt_bridge.flow import Flow
-from clasp_edge.devices.mqtt_bridge.properties import of_publish
+from clasp_edge.devices.mqtt_bridge.properties import of_publish, server_in
 from clasp_edge.devices.mqtt_bridge.queue import Record
 from clasp_edge.devices.mqtt_bridge.silence import Watch
 
@@ -283,7 +282,7 @@ class Link:
             max_qos=said.get(Property.MAXIMUM_QOS, 2),
             retains=bool(said.get(Property.RETAIN_AVAILABLE, 1)),
             one_by_one=one_by_one,
-            daemon=next((value for name, value in said.get(Property.USER_PROPERTY, ()) if name == VIA), ""),
+            daemon=server_in(said.get(Property.USER_PROPERTY, ())),
         )
 
     # ---- what comes in ----

@@ -5,12 +5,14 @@ In the encoded form that the router passes on (5.0, 3.3.2.3); `flow` takes ours 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from clasp_edge.devices.daemon import VIA
 from clasp_edge.devices.mqtt.codec import PacketType, Property
 from clasp_edge.devices.mqtt.codec.primitives import Reader, put_varint
 from clasp_edge.devices.mqtt.codec.properties import put_property, read_properties
+from clasp_edge.devices.mqtt_bridge.envelope import MAX_ORIGIN
 from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Outgoing
 
 SIGNAL = "clasp-edge-signal"
@@ -26,6 +28,13 @@ BINARY = "application/octet-stream"
 @lru_cache(maxsize=256)
 def _where_from(via: tuple[str, ...], signal: str) -> bytes:
     return put_property(Property.USER_PROPERTY, [(VIA, ",".join(via)), (SIGNAL, signal)])
+
+
+def server_in(pairs: Iterable[tuple[str, str]]) -> str:
+    """Of a CONNACK's user properties: the id of the clasp-edge whose MQTT server it is, "" without one. What cannot be
+    an id (any broker may say anything) would be written into each message that comes from there."""
+    said = next((value for name, value in pairs if name == VIA), "")
+    return said if len(said) <= MAX_ORIGIN and "," not in said else ""
 
 
 @lru_cache(maxsize=256)

@@ -12,10 +12,12 @@ from support.bridged import Bridged, Map, Onlooker, bridge_config
 from support.client import WsClient
 from support.daemon import Daemon
 from support.live import eventually
+from support.lying_broker import Connection, LyingBroker, granted, length, published, user_property
 from support.ports import free_port
 
 from clasp_edge.wire import Publish, Set, SignalType
 
+SUBSCRIBE = 0x82
 MAPS: list[Map] = [{"topic": "s/#", "address": "/mqtt/s/**"}]
 
 
@@ -68,6 +70,27 @@ def test_a_bridge_to_this_router_itself_carries_nothing_and_says_so() -> None:
         one.put("/mqtt/level", 2)
         assert said(listener) == [1, 2]
         eventually(lambda: "this router itself" in str(one.status("last_error")))
+
+
+@pytest.mark.parametrize("said", ["x" * 60_000, "a,b"], ids=["long", "several"])
+def test_what_a_broker_says_of_itself_that_is_no_id_is_in_no_message(said: str) -> None:
+    def behave(connection: Connection) -> None:
+        properties = user_property("clasp-edge-via", said)
+        body = b"\0\0" + length(len(properties)) + properties
+        connection.say(b"\x20" + length(len(body)) + body)
+        for first, packet in connection.packets():
+            if first == SUBSCRIBE:
+                connection.say(granted(packet[:2], 1), published("s/x", b"1", retain=True))
+
+    port = free_port()
+    with (
+        LyingBroker(behave) as broker,
+        Bridged(bridge_config([broker.url], MAPS), sets={"mqtt.listen": f"127.0.0.1:{port}"}) as one,
+    ):
+        one.wait_value("/mqtt/s/x", 1)
+        with Onlooker(port, "s/#") as device:
+            (message,) = eventually(lambda: device.messages)
+            assert not getattr(message.properties, "UserProperty", [])
 
 
 def test_what_a_bridge_has_sealed_is_not_sealed_again() -> None:
