@@ -126,14 +126,15 @@ class Pacer:
     def waits(self, key: bytes) -> bool:
         """Whether something is still to be sent for the key."""
         slot = self._slots.get(key)
-        return slot is not None and slot.unit is not None
+        return slot is not None and (slot.unit is not None or bool(slot.before))
 
     def forget(self, key: bytes) -> None:
         """What waits for the key is no longer wanted."""
         slot = self._slots.get(key)
-        if slot is not None and slot.unit is not None:
+        if slot is not None:
             for unit in (*(slot.before or ()), slot.unit):
-                self._take_out(unit, key)
+                if unit is not None:
+                    self._take_out(unit, key)
 
     def postpone(self, key: bytes, until_s: float) -> None:
         """Send nothing for the key before that time (of the loop)."""
@@ -164,30 +165,30 @@ class Pacer:
         if last is not None:
             unit.ordered = True  # what its sender said before has to go out first
         if not unit.lasting:
-            for key, _ in unit.members:
+            for member in unit.members:
+                key = member[0]
                 slot = self._slots.get(key)
                 if slot is None:
                     continue
                 waiting = slot.unit
                 may_s = max(may_s, slot.due_s)
-                if waiting is None:
-                    continue
-                counts = self._is_counted_on(waiting)
-                if counts and waiting.sender is unit.sender:
-                    if slot.before is None:
-                        slot.before = []
-                    slot.before.append(waiting)
-                elif len(unit.members) == 1 and (counts or slot.before):
-                    # What is older must not go out behind this: this takes its place.
-                    waiting.members = [unit.members[0] if one[0] == key else one for one in waiting.members]
-                    more = unit.size - waiting.size
-                    # Of a bundle it is one value that is replaced: at most its largest replacement counts.
-                    self._grow(waiting, more if len(waiting.members) == 1 else max(0, more))
-                    self._make_room()
-                    return
-                else:
-                    place_s = min(place_s, waiting.due_s)
-                    self._take_out(waiting, key)
+                if waiting is not None:
+                    counts = self._is_counted_on(waiting)
+                    own = counts and waiting.sender is unit.sender
+                    if len(unit.members) == 1 and (counts or slot.before) and not own:
+                        self._renew(waiting, member, unit.size)
+                        self._renew_older(slot, waiting.sender, member, unit.size)
+                        self._make_room()
+                        return
+                    if counts:
+                        if slot.before is None:
+                            slot.before = []
+                        slot.before.append(waiting)
+                        slot.unit = None
+                    else:
+                        place_s = min(place_s, waiting.due_s)
+                        self._take_out(waiting, key)
+                self._renew_older(slot, unit.sender, member, unit.size)
         unit.due_s = max(now_s, may_s, self._blocked_until_s)
         if (
             unit.due_s <= now_s
@@ -200,6 +201,19 @@ class Pacer:
             # What changes faster than all is told would never get its turn at the end of the line.
             unit.due_s = max(place_s, may_s)
         self._wait(unit)
+
+    def _renew_older(self, slot: Slot, sender: object, member: Member, size: int) -> None:
+        """What is older must not go out behind this: of other senders, which nothing keeps in order, this takes its
+        place."""
+        for older in slot.before or ():
+            if older.sender is not sender:
+                self._renew(older, member, size)
+
+    def _renew(self, unit: _Unit, member: Member, size: int) -> None:
+        """Of something that waits one value is replaced."""
+        unit.members = [member if one[0] == member[0] else one for one in unit.members]
+        # Of a bundle at most its largest replacement counts.
+        self._grow(unit, size - unit.size if len(unit.members) == 1 else max(0, size - unit.size))
 
     def _grow(self, unit: _Unit, size: int) -> None:
         unit.size += size
@@ -352,7 +366,7 @@ class Pacer:
         """Keys for which nothing waits, and whose turn has come, are nothing new any more; so many at a time."""
         for _ in range(min(len(self._slots), FORGOTTEN_AT_ONCE)):
             oldest = next(iter(self._slots.values()))
-            if oldest.unit is not None or oldest.due_s > now_s:
+            if oldest.unit is not None or oldest.before or oldest.due_s > now_s:
                 break
             self._slots.popitem(last=False)
 

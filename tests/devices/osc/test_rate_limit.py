@@ -287,8 +287,27 @@ def test_somebody_elses_newer_value_is_not_overtaken_by_the_one_an_event_counts_
     assert rig.packets()[2:] == [b"go"], "what the device has set itself is newer than all that waits"
 
 
+def test_a_newer_bundle_is_not_overtaken_by_the_value_an_event_counts_on() -> None:
+    """The device stayed at the older one."""
+    rig = Rig(0)
+    rig.open = False
+    rig.pacer.offer(b"/level", b"1", A)
+    rig.pacer.event(b"/go", b"go", A)
+    rig.pacer.offer(b"/level", b"2", A)
+    rig.pacer.together([(b"/level", b"3"), (b"/pan", b"3")], B, lasting=False)
+    rig.open = True
+    rig.clock.advance(1)
+    assert [packet for _, key, packet in rig.sent if key == b"/level"][-1] == b"3"
+    assert b"go" in rig.packets()
+    assert len(rig.pacer) == 0
+
+
 said = st.lists(
-    st.tuples(st.sampled_from([A, B]), st.sampled_from([b"/a", b"/b"]), st.sampled_from(["param", "event", "pause"])),
+    st.tuples(
+        st.sampled_from([A, B]),
+        st.sampled_from([b"/a", b"/b"]),
+        st.sampled_from(["param", "event", "bundle", "shut", "pause"]),
+    ),
     max_size=40,
 )
 
@@ -308,8 +327,14 @@ def test_the_newest_values_arrive_and_events_in_order_whoever_says_what(
         elif kind == "event":
             rig.pacer.event(b"/go", sender.encode() + packet, sender)
             events[sender].append(sender.encode() + packet)
+        elif kind == "bundle":
+            rig.pacer.together([(b"/a", packet), (b"/b", packet)], sender, lasting=False)
+            wanted[b"/a"] = wanted[b"/b"] = packet
+        elif kind == "shut":
+            rig.open = not rig.open
         else:
             rig.clock.advance(0.03)
+    rig.open = True
     rig.clock.advance(100)
     assert {key: packet for _, key, packet in rig.sent if key != b"/go"} == wanted
     for told in events.values():
