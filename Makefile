@@ -84,7 +84,7 @@ build: $(VENV)/.package
 
 # Programs that tests talk to.
 tools:
-	@.ci/need node mqtt osc tls systemd network disk browser man
+	@.ci/need node mqtt osc tls systemd network disk browser man zones
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 

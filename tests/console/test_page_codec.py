@@ -8,21 +8,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from support.daemon import PROJECT_ROOT
 from support.needs import program
+from support.page_modules import page_modules
 from support.wire_vectors import all_vectors
 
 from clasp_edge import wire
 from clasp_edge.wire import SignalType, Ttl, TtlMode
 
-CODEC = PROJECT_ROOT / "clasp_edge" / "console" / "web" / "codec.js"
 READ = {"WELCOME", "SET", "PUBLISH", "SNAPSHOT", "ACK", "ERROR", "PONG"}
 """What a router sends to the page."""
 
 
 def run(*asked: dict[str, Any]) -> list[Any]:
     """The answers of `codec.mjs`."""
-    program_ = [program("node", "node"), str(Path(__file__).parent / "codec.mjs"), str(CODEC)]
+    program_ = [program("node", "node"), str(Path(__file__).parent / "codec.mjs"), str(page_modules() / "codec.js")]
     done = subprocess.run(
         program_, input="\n".join(map(json.dumps, asked)) + "\n", capture_output=True, text=True, check=True, timeout=60
     )
@@ -116,7 +115,8 @@ def taken(*messages: wire.Message) -> dict[str, Any]:
     """What the page's connection keeps of these (`link.mjs`)."""
     here = Path(__file__).parent / "link.mjs"
     lines = "".join(wire.encode(message).hex() + "\n" for message in messages)
-    program_ = [program("node", "node"), str(here), str(CODEC), str(CODEC.with_name("link.js"))]
+    modules = [str(page_modules() / name) for name in ("codec.js", "link.js")]
+    program_ = [program("node", "node"), str(here), *modules]
     done = subprocess.run(program_, input=lines, capture_output=True, text=True, check=True, timeout=60)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

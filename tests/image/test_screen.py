@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.daemon import Daemon
 from support.needs import program
+from support.page_modules import page_modules
 
-PROJECT = Path(__file__).resolve().parents[2]
 TEXTS = ["x", "http://192.168.1.20:7330/", "http://[2001:db8:1234:5678:abcd:ef01:2345:6789]:7330/",
          "y" * 17, "y" * 18, "z" * 70, "q" * 106]  # fmt: skip
 
@@ -33,7 +33,7 @@ for (const text of %s) for (let mask = 0; mask < 8; mask++) {
 
 def test_codes_are_those_that_the_page_makes(tmp_path: Path) -> None:
     script = tmp_path / "codes.mjs"
-    library = PROJECT / "clasp_edge/console/web/vendor/lean-qr.js"
+    library = page_modules() / "vendor" / "lean-qr.js"
     script.write_text(OTHER_ENCODER % (library, json.dumps(TEXTS)))
     done = subprocess.run([program("node", "node"), script], capture_output=True, text=True, timeout=60, check=True)
     codes = [json.loads(line) for line in done.stdout.splitlines()]
