@@ -245,6 +245,9 @@ def ways_in(source):
     cdef bytes way = b""
     cdef bytearray contents = bytearray()
     cdef list found = []
+    cdef const uint8_t* frame
+    cdef Logged logged
+    cdef uint8_t made[FRAME_ROOM]
     while at + sizeof(LogRecord) <= end:
         memcpy(&record, &block[at], sizeof(LogRecord))
         head = sizeof(LogRecord) + (0 if record.writer_size == SAME_WRITER else record.writer_size)
@@ -266,8 +269,14 @@ def ways_in(source):
         if number:
             # What has no frame that can be read has no content; the numbers go on behind it all the same.
             content = 0
-            if is_logged(&block[at] + head, record.size - head, record.signal, &size):
-                content = content_at(&block[at + head + FRAME_HEAD], size - FRAME_HEAD)
+            frame = &block[at] + head
+            if is_logged(frame, record.size - head, record.signal, &size):
+                if is_unread(frame + size, record.size - head - size):
+                    # What the other router said, and will say again, has the value.
+                    size = put_meant(made, &logged) if read_logged(frame, size, &logged) else 0
+                    frame = made
+                if size:
+                    content = content_at(frame + FRAME_HEAD, size - FRAME_HEAD)
             contents += PyBytes_FromStringAndSize(<const char*>&content, 4)
         at += record.size
     if number:

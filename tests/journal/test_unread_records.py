@@ -11,6 +11,7 @@ import json
 import logging
 import random
 import struct
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -20,6 +21,8 @@ from support.plane_rig import EVERYTHING, Rig
 
 from clasp_edge.dataplane import Adapter, RawAdapter, Subscription, Verdict
 from clasp_edge.dataplane.blocks import Stream
+from clasp_edge.dataplane.payload import event_frame
+from clasp_edge.dataplane.write_run import content_of
 from clasp_edge.devices.values import use_in_dataplane
 from clasp_edge.journal.coalesce import join
 from clasp_edge.journal.cursors import after
@@ -234,6 +237,19 @@ def test_what_nobody_wanted_is_stored_once(kind: str, whole: bool) -> None:
         assert record.own.payload == payload, "it has properties beside the value"
         value = decode(record.frame)[1].value  # type: ignore[union-attr]
         assert json.dumps(value) == (payload.decode() if payload[:1] == b"[" else json.dumps(payload.decode()))
+    world.close()
+
+
+@pytest.mark.parametrize("payload", [devices(3000), b"t" * 5000])
+def test_an_event_of_another_router_is_known_again_by_what_it_said(payload: bytes) -> None:
+    """That router tells it again after a restart: as the value that it is."""
+    world = World()
+    world.broker.way, world.broker.number = b"way", 7
+    world.do((b"/lamp", payload, b"", NO_EXPIRY, 1, "event"))
+    _, (log,) = world.blocks()
+    frame = event_frame(b"/lamp", payload)
+    assert frame is not None
+    assert ways_in(log) == [(b"way", 7, content_of(frame[4:]).to_bytes(4, sys.byteorder))]
     world.close()
 
 
