@@ -413,7 +413,9 @@ cdef class MqttReceiver(MqttJournaled):
                 self._accept(PUBREC << 4, packet_id, 0)         # it came before [MQTT-4.3.3-10]
                 return True
             # Before 5.0 nobody is told of a maximum, and there are clients that write whatever they have at once.
-            if self.version == V5 and self.unreleased.count >= self.receive_maximum:
+            # It is of a connection (4.9): what the client may know nothing of any more does not count.
+            if (self.version == V5
+                    and self.unreleased.count - self.from_before.count >= self.receive_maximum):
                 self._fault(RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages in flight than the receive maximum")
                 return False
         reason = fault

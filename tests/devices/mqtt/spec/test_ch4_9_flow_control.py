@@ -72,6 +72,27 @@ def test_mqtt_3_3_4_7_receive_maximum_of_the_server(broker: Broker) -> None:
     client.expect_closed(0x93)
 
 
+def test_mqtt_3_3_4_7_receive_maximum_of_the_server_is_of_the_connection(broker: Broker) -> None:
+    """A client that has lost its half of a session is not closed for what it had under way before, for ever."""
+    topic, name, kept = fresh(), fresh("c"), {"session_expiry_interval": 60}
+    client = broker.client(V5, name, clean=False, props=kept)
+    most = client.connack.properties.get("receive_maximum", 65535)
+    if most > 60_000:
+        return  # there are no identifiers beside these
+    client.send(*(mqtt.publish(V5, topic, b"x", qos=2, packet_id=number + 1) for number in range(most)))
+    for number in range(most):
+        client.expect_ack(mqtt.PUBREC, number + 1)
+    client.vanish()
+    client = broker.client(V5, name, clean=False, props=kept)
+    client.send(mqtt.publish(V5, topic, b"x", qos=2, packet_id=most + 1))
+    client.expect_ack(mqtt.PUBREC, most + 1)
+    numbers = range(most + 2, 2 * most + 2)
+    client.send(*(mqtt.publish(V5, topic, b"x", qos=2, packet_id=number) for number in numbers))
+    for number in numbers[:-1]:
+        client.expect_ack(mqtt.PUBREC, number)
+    client.expect_closed(0x93)
+
+
 def test_before_5_nobody_can_be_told_of_a_receive_maximum(broker: Broker) -> None:
     """MQTT.js writes whatever it is given at once; it would come back with the same, and be closed again."""
     most = broker.client(V5).connack.properties.get("receive_maximum", 1000)
