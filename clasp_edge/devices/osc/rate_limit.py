@@ -52,7 +52,7 @@ Member = tuple[bytes, Any]
 class _Unit:
     """What goes out together: one param, one event, or the members of a bundle."""
 
-    __slots__ = ("due_s", "lasting", "members", "number", "ordered", "sender", "size")
+    __slots__ = ("due_s", "lasting", "members", "number", "ordered", "sender", "size", "values")
 
     def __init__(self, members: list[Member], sender: object, *, ordered: bool, lasting: bool, size: int) -> None:
         self.members = members
@@ -64,6 +64,12 @@ class _Unit:
         self.size = size
         self.number = 0
         """Of those that wait, in the order they came."""
+        self.values: Sequence[Member] = ()
+        """What is no event of something that lasts."""
+
+    def is_value(self, member: Member, key: bytes) -> bool:
+        """Whether this is the value for the key, and no event at the same one."""
+        return member[0] == key and (not self.lasting or any(member is value for value in self.values))
 
 
 class Pacer:
@@ -95,7 +101,7 @@ class Pacer:
         self._events: dict[object, _Unit] = {}
         """Of each sender the last of its events that wait."""
         self._line: list[tuple[float, int, _Unit]] = []
-        self._numbers = count()
+        self._numbers = count(1)
         self._timer: TimerHandle | None = None
         self._timer_s = 0.0
         self._has_turn = False
@@ -119,9 +125,13 @@ class Pacer:
         """An event: now, behind everything its sender has waiting."""
         self._offer(_Unit([(key, item)], sender, ordered=True, lasting=True, size=size))
 
-    def together(self, members: list[Member], sender: object, *, lasting: bool, size: int = 0) -> None:
-        """A bundle, behind everything its sender has waiting. `lasting`: there are events in it."""
-        self._offer(_Unit(members, sender, ordered=True, lasting=lasting, size=size))
+    def together(
+        self, members: list[Member], sender: object, *, lasting: bool, values: Sequence[Member] = (), size: int = 0
+    ) -> None:
+        """A bundle, behind everything its sender has waiting. `lasting`: there are events in it, beside `values`."""
+        unit = _Unit(members, sender, ordered=True, lasting=lasting, size=size)
+        unit.values = values
+        self._offer(unit)
 
     def waits(self, key: bytes) -> bool:
         """Whether something is still to be sent for the key."""
@@ -164,7 +174,10 @@ class Pacer:
         last = self._events.get(unit.sender)
         if last is not None:
             unit.ordered = True  # what its sender said before has to go out first
-        if not unit.lasting:
+        if unit.lasting:
+            for member in unit.values:
+                self._overtake(unit, member)
+        else:
             for member in unit.members:
                 key = member[0]
                 slot = self._slots.get(key)
@@ -177,18 +190,16 @@ class Pacer:
                     own = counts and waiting.sender is unit.sender
                     if len(unit.members) == 1 and (counts or slot.before) and not own:
                         self._renew(waiting, member, unit.size)
-                        self._renew_older(slot, waiting.sender, member, unit.size)
+                        self._renew_older(slot, waiting, member, unit.size)
                         self._make_room()
                         return
                     if counts:
-                        if slot.before is None:
-                            slot.before = []
-                        slot.before.append(waiting)
+                        _put_before(slot, waiting)
                         slot.unit = None
                     else:
                         place_s = min(place_s, waiting.due_s)
                         self._take_out(waiting, key)
-                self._renew_older(slot, unit.sender, member, unit.size)
+                self._renew_older(slot, unit, member, unit.size)
         unit.due_s = max(now_s, may_s, self._blocked_until_s)
         if (
             unit.due_s <= now_s
@@ -202,16 +213,31 @@ class Pacer:
             unit.due_s = max(place_s, may_s)
         self._wait(unit)
 
-    def _renew_older(self, slot: Slot, sender: object, member: Member, size: int) -> None:
-        """What is older must not go out behind this: of other senders, which nothing keeps in order, this takes its
-        place."""
+    def _overtake(self, unit: _Unit, member: Member) -> None:
+        """A value beside an event: other senders' that wait for its key are older; the sender's own go out first."""
+        slot = self._slots.get(member[0])
+        if slot is None:
+            return
+        waiting = slot.unit
+        if waiting is not None and waiting.sender is not unit.sender:
+            if self._is_counted_on(waiting):
+                _put_before(slot, waiting)
+                slot.unit = None
+            else:
+                self._take_out(waiting, member[0])
+        self._renew_older(slot, unit, member, unit.size)
+
+    def _renew_older(self, slot: Slot, unit: _Unit, member: Member, size: int) -> None:
+        """What is older must not go out behind this, which is in `unit`: it takes the place of all but what the unit's
+        sender has ahead of that."""
         for older in slot.before or ():
-            if older.sender is not sender:
+            if older.sender is not unit.sender or 0 < unit.number < older.number:
                 self._renew(older, member, size)
 
     def _renew(self, unit: _Unit, member: Member, size: int) -> None:
         """Of something that waits one value is replaced."""
-        unit.members = [member if one[0] == member[0] else one for one in unit.members]
+        unit.members = [member if unit.is_value(one, member[0]) else one for one in unit.members]
+        unit.values = [member if one[0] == member[0] else one for one in unit.values]
         # Of a bundle at most its largest replacement counts.
         self._grow(unit, size - unit.size if len(unit.members) == 1 else max(0, size - unit.size))
 
@@ -303,6 +329,8 @@ class Pacer:
         unit.number = next(self._numbers)
         if unit.lasting:
             self._events[unit.sender] = unit
+            for key, _ in unit.values:
+                _put_before(self._slot(key, now_s), unit)
         self._bytes += unit.size
         if self.holding is not None:
             self.holding.force(UNIT_BYTES + unit.size, Charge.OSC)
@@ -347,7 +375,7 @@ class Pacer:
 
     def _take_out(self, unit: _Unit, key: bytes) -> None:
         """One of its members is no longer wanted."""
-        unit.members = [member for member in unit.members if member[0] != key]
+        unit.members = [member for member in unit.members if not unit.is_value(member, key)]
         self._done(unit, key)
         if not unit.members:
             self._leave(unit)
@@ -436,3 +464,9 @@ class Pacer:
         if unit.lasting:
             return 0.0
         return max((slot.due_s for key, _ in unit.members if (slot := self._slots.get(key)) is not None), default=0.0)
+
+
+def _put_before(slot: Slot, unit: _Unit) -> None:
+    if slot.before is None:
+        slot.before = []
+    slot.before.append(unit)

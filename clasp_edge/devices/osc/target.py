@@ -200,7 +200,7 @@ class Target(Party):
         for delivery in deliveries:
             number = delivery.bundle
             if bundle and number != of:
-                self._pacer.together(bundle, sender, lasting=lasting, size=size)
+                self._together(bundle, sender, lasting=lasting, size=size)
                 bundle, lasting, size = [], False, 0
             address, origin, marks = delivery.address, delivery.origin, delivery.marks
             own = False
@@ -234,7 +234,7 @@ class Target(Party):
             else:
                 self._pacer.offer(address, item, origin, len(delivery.frame))
         if bundle:
-            self._pacer.together(bundle, sender, lasting=lasting, size=size)
+            self._together(bundle, sender, lasting=lasting, size=size)
 
     def forget_old(self, now_s: float) -> None:
         """Let go of what is remembered about addresses at which nothing happens any more."""
@@ -361,6 +361,10 @@ class Target(Party):
             patterns = [self._asked.pop(next(iter(self._asked)))]
         self._untold = addresses_of(self.plane, patterns, self.scopes)
         return True
+
+    def _together(self, bundle: list[Member], sender: object, *, lasting: bool, size: int) -> None:
+        values = [member for member in bundle if not member[1][1]] if lasting else ()
+        self._pacer.together(bundle, sender, lasting=lasting, values=values, size=size)
 
     def _await_rest(self) -> None:
         if self._catch_up is None:

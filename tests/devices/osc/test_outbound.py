@@ -385,6 +385,20 @@ def test_a_value_that_is_no_number_of_the_devices_keeps_nothing_from_it(target: 
         crowd.leave()
 
 
+def test_a_value_beside_an_event_is_the_last_one_told(target: Device) -> None:
+    """An event waits for no rate; somebody else's older value that did came behind it, and stayed."""
+    with Daemon(osc=True, config=configured(target, rate=2)) as daemon, Device(daemon.osc_address) as cues:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        put(client, "/osc/a", 1)
+        put(client, "/osc/a", 2)
+        cues.send(bundle(0, packet("/a", 3), packet("/go")))
+        assert target.hear_all(3) == [("/a", [1]), ("/a", [3]), ("/go", [])]
+        time.sleep(0.6)
+        assert target.hears_nothing()
+        crowd.leave()
+
+
 def test_a_target_that_comes_back_gets_the_current_values(target: Device) -> None:
     with Daemon(osc=True, config=configured(target)) as daemon:
         target.router = daemon.osc_address

@@ -295,6 +295,7 @@ def test_a_newer_bundle_is_not_overtaken_by_the_value_an_event_counts_on() -> No
     rig.pacer.event(b"/go", b"go", A)
     rig.pacer.offer(b"/level", b"2", A)
     rig.pacer.together([(b"/level", b"3"), (b"/pan", b"3")], B, lasting=False)
+    rig.clock.advance(0.03)
     rig.open = True
     rig.clock.advance(1)
     assert [packet for _, key, packet in rig.sent if key == b"/level"][-1] == b"3"
@@ -302,11 +303,39 @@ def test_a_newer_bundle_is_not_overtaken_by_the_value_an_event_counts_on() -> No
     assert len(rig.pacer) == 0
 
 
+def test_a_newer_value_is_not_overtaken_by_the_one_beside_an_event() -> None:
+    rig = Rig(0)
+    rig.open = False
+    bundle = [(b"/level", b"1"), (b"/level", b"go"), (b"/pan", b"1")]
+    rig.pacer.together(bundle, A, lasting=True, values=[bundle[0], bundle[2]])
+    rig.pacer.offer(b"/level", b"2", B)
+    rig.clock.advance(0.03)
+    rig.open = True
+    rig.clock.advance(1)
+    assert [packet for _, key, packet in rig.sent if key == b"/level"] == [b"2", b"go", b"2"]
+
+
+def test_the_value_beside_an_event_is_newer_than_what_waits_for_the_rate() -> None:
+    rig = Rig(20)
+    rig.pacer.offer(b"/level", b"1", A)
+    rig.pacer.offer(b"/level", b"2", A)
+    bundle = [(b"/level", b"3"), (b"/go", b"go")]
+    rig.pacer.together(bundle, B, lasting=True, values=bundle[:1])
+    rig.clock.advance(1)
+    assert rig.packets() == [b"1", b"3", b"go"]
+    rig.open = False
+    rig.pacer.together(bundle, B, lasting=True, values=bundle[:1])
+    rig.pacer.forget(b"/level")
+    rig.open = True
+    rig.clock.advance(1)
+    assert rig.packets()[3:] == [b"go"], "what the device has set itself is newer"
+
+
 said = st.lists(
     st.tuples(
         st.sampled_from([A, B]),
         st.sampled_from([b"/a", b"/b"]),
-        st.sampled_from(["param", "event", "bundle", "shut", "pause"]),
+        st.sampled_from(["param", "event", "bundle", "cue", "shut", "pause"]),
     ),
     max_size=40,
 )
@@ -330,6 +359,11 @@ def test_the_newest_values_arrive_and_events_in_order_whoever_says_what(
         elif kind == "bundle":
             rig.pacer.together([(b"/a", packet), (b"/b", packet)], sender, lasting=False)
             wanted[b"/a"] = wanted[b"/b"] = packet
+        elif kind == "cue":
+            bundle = [(b"/a", packet), (b"/go", sender.encode() + packet)]
+            rig.pacer.together(bundle, sender, lasting=True, values=bundle[:1])
+            wanted[b"/a"] = packet
+            events[sender].append(sender.encode() + packet)
         elif kind == "shut":
             rig.open = not rig.open
         else:
