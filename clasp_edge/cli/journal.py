@@ -23,6 +23,7 @@ from clasp_edge.cli.output import is_of_output
 from clasp_edge.cli.status_text import printable
 from clasp_edge.config.listen import Listen
 from clasp_edge.config.model import Config
+from clasp_edge.devices.values import use_in_dataplane
 from clasp_edge.journal import import_export, tools
 from clasp_edge.journal.errors import Damaged, Unavailable
 from clasp_edge.journal.format import Record
@@ -43,6 +44,7 @@ CONNECT_TIMEOUT_S = 5.0
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Carry out one action; returns the exit status."""
+    use_in_dataplane()  # of what came by MQTT, the value may not be made yet
     directory = config.data_dir / DIRECTORY
     action: Callable[[argparse.Namespace, Config, Path], int] = {
         "stat": _stat, "tail": _tail, "dump": _dump, "replay": _replay, "compact": _compact, "verify": _verify,

@@ -306,10 +306,12 @@ class FederationPart(Part):
 
     def _of_this_router(self) -> tuple[Identity, Seen, DedupRecovery]:
         if self._common is None:
+            from clasp_edge.devices.values import use_in_dataplane
             from clasp_edge.federation.shared.dedup import Seen
             from clasp_edge.federation.shared.dedup_recovery import DedupRecovery
             from clasp_edge.federation.shared.identity import Identity
 
+            use_in_dataplane()  # other routers tell what their MQTT clients have published
             wall_us = self._router.clock.wall_us()
             store, run = wall_us, 0
             if self._journal is not None and self._journal.run:

@@ -89,6 +89,10 @@ def keep_journal(router: Router, config: Config) -> tuple[JournalPart, str]:
 
     Raises CannotStart. A directory that cannot be used is no reason not to start: it is said, loudly.
     """
+    # An MQTT payload may be stored whose value is to be made, also where nobody speaks MQTT any more.
+    from clasp_edge.devices.values import use_in_dataplane
+
+    use_in_dataplane()
     claim = _Claim(config.data_dir)
     try:
         claim()

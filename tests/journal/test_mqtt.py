@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from support import mqtt_packets as mqtt
@@ -175,6 +178,30 @@ def replayed(daemon: Daemon) -> list[tuple[str, object]]:
             assert isinstance(message, Set | ClaspPublish)
             found.append((message.address.removeprefix("/mqtt/t/"), message.value))
         return found
+
+
+def test_what_is_stored_as_it_came_is_read_without_an_mqtt_server(tmp_path: Path) -> None:
+    """By the command line, and by a router whose server was turned off since."""
+    twice = b'{"a": 1, "a": 2, "b": "' + b"x" * 2000 + b'"}'
+    huge = b"[" + b"1," * 32_750 + b"1]"
+    values = {"/mqtt/t/twice": {"a": 2, "b": "x" * 2000}, "/mqtt/t/huge": {"too_large": len(huge)}}
+    sets = {"journal.mode": "group", "data_dir": tmp_path}
+    with Daemon(mqtt=True, sets=sets) as daemon:
+        broker = Broker(daemon.mqtt_address)
+        client = broker.client()
+        client.publish("t/twice", twice, qos=1, retain=True)
+        client.publish("t/huge", huge, qos=1, retain=True)
+        broker.leave()
+    for what in (["export"], ["dump", "--json"]):
+        command = [sys.executable, "-m", "clasp_edge", "journal", *what, "--set", f"data_dir={tmp_path}"]
+        said = subprocess.run(command, capture_output=True, check=True)
+        assert {one["address"]: one["value"] for one in map(json.loads, said.stdout.splitlines())} == values
+        assert not said.stderr
+    with Daemon(sets=sets) as later, WsClient(later.ws_url).hello() as clasp:
+        for address, value in values.items():
+            param = get(clasp, address)
+            assert param is not None
+            assert param.value == value
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
