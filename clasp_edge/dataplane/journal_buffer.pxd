@@ -44,7 +44,7 @@ cdef class JournalBuffer(HeldReplies):
     cdef readonly bint repairing        # ... and until it is complete, the store lacks changes
     cdef uint64_t oldest_us             # monotonic time of the first change since the last `collect`
     cdef readonly uint64_t kept         # log records
-    cdef uint64_t last_number           # the log record of the write under way, 0 = it has none
+    cdef readonly uint64_t last_number  # the log record of the write under way, 0 = it has none
     cdef readonly uint64_t lost         # log records that found both buffers full
     cdef readonly uint64_t epoch        # counts `collect`s that left nothing behind
     cdef bint covering                  # the batch under way left nothing behind

@@ -103,6 +103,7 @@ cdef class Plane(Params):
     cdef void _log_event(self, Entry* entry, Delivery* delivery, Sink origin) noexcept:
         """Log an event that came by MQTT: a small one with its frame, a large one as it came."""
         cdef bint exact = False
+        self.journal_buffer.last_number = 0     # whatever comes of it: who said it waits for the commit of a record
         if not self.journal_buffer.logs(entry, SIGNAL_EVENT):
             return
         if (delivery.raw.payload_size >= UNREAD_FROM and fits_log(delivery.raw, delivery.address_size, &exact)

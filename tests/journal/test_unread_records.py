@@ -253,6 +253,18 @@ def test_an_event_of_another_router_is_known_again_by_what_it_said(payload: byte
     world.close()
 
 
+@pytest.mark.parametrize("size", [10, 5000])
+def test_an_event_that_the_log_does_not_take_has_no_number(size: int) -> None:
+    """Or who has said it would wait for a commit that has nothing of it."""
+    world = World()
+    world.buffer.signals = 1
+    world.do((b"/lamp", b"t" * size, b"", NO_EXPIRY, 1, "retained"))
+    assert world.buffer.last_number == 1
+    world.do((b"/lamp", b"t" * size, b"", NO_EXPIRY, 1, "event"))
+    assert world.buffer.last_number == 0
+    world.close()
+
+
 def test_a_start_makes_no_values() -> None:
     """So soon is a board with many of them back, and so little do they take."""
     world = World()
