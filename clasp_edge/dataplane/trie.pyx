@@ -329,6 +329,7 @@ cdef class Trie:
                         # The same object for the same identifiers, so that lists can be shared.
                         if len(self.extras) >= MANY_EXTRAS:
                             self.extras.clear()
+                            self.audiences.clear()      # their keys name identifiers by where they are
                         extra = self.extras.setdefault(extra, extra)
                         fan.filters.append(extra)
                         fan.size += EXTRA_BYTES + len(<bytes>extra)
