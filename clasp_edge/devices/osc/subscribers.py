@@ -341,18 +341,12 @@ class Subscribers:
             lease.target.resync()
 
     def _look_whether_there(self, lease: _Lease) -> None:
-        """Whatever else comes from where somebody has asked shows as well as a renewal does that it was no forgery. Not
-        of a configured device, which says things all the time."""
+        """Say it once where somebody is sent no more. Only asking again shows that it was no forgery: what else comes
+        from there comes from whoever is there anyway, and may be a surface in whose name somebody else has asked."""
         link = lease.link
-        if not isinstance(link, Allowance) or link.source.confirmed or lease.shared:
-            return
-        self._confirm(lease, link.source)
-        if link.withheld and not lease.hinted:
+        if isinstance(link, Allowance) and link.withheld and not link.source.confirmed and not lease.hinted:
             lease.hinted = True
-            self._complain(
-                link.source, WITHHELD,
-                "has asked once and said nothing since; it is sent no more before it sends /clasp/renew, or whatever",
-            )  # fmt: skip
+            self._complain(link.source, WITHHELD, "has asked once; it is sent no more until it sends /clasp/renew")
 
     def _unsubscribe(self, source: Source, arguments: list[Value]) -> None:
         text = arguments[0] if arguments else None

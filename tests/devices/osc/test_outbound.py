@@ -583,18 +583,27 @@ def test_who_asks_once_is_sent_three_times_what_it_sent(clients: Crowd, remote: 
     assert {f"{base}/{number}" for number in range(200)} < heard, "and all of it when it asks again"
 
 
-def test_whatever_else_it_says_shows_that_it_is_there(
+def test_who_has_asked_once_is_named_and_what_else_it_says_is_no_answer(
     clients: Crowd, remote: Device, daemon: Daemon, base: str
 ) -> None:
-    """A surface that subscribes once for an hour, and is used."""
+    """Somebody may have asked in the name of a surface that is used."""
     client = clients.ws()
     for number in range(50):
         put(client, f"/osc{base}/{number}", number)
     remote.say("/clasp/subscribe", f"{base}/**", 3600)
-    eventually(lambda: "has asked once and said nothing since" in daemon.stderr)
+    eventually(lambda: "has asked once; it is sent no more until it sends /clasp/renew" in daemon.stderr)
     while not remote.hears_nothing():
         pass
     remote.say(f"{base}/button", 1)
+    remote.say(f"{base}/button", 0)
+    time.sleep(1.5)  # longer than between two looks at who is there
+    for number in range(50):
+        put(client, f"/osc{base}/{number}", 100 + number)
+    told = 0
+    while not remote.hears_nothing():
+        told += 1
+    assert told <= 12, "three times what it has said, in bytes, and not what it was not told"
+    remote.say("/clasp/renew", f"{base}/**", 3600)
     heard = {address for address, _ in remote.hear_all(51)}
     assert {f"{base}/{number}" for number in range(50)} < heard
     put(client, f"/osc{base}/0", 7)
