@@ -40,6 +40,8 @@ EXIT_NOT_REACHED = 3
 POLL_S = 0.3
 PROGRESS_S = 1.0
 CONNECT_TIMEOUT_S = 5.0
+TAKES_NOTHING_S = 60.0
+"""Who is slow to take what is replayed is waited for, but not a router that hangs."""
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
@@ -247,9 +249,10 @@ def _replay(arguments: argparse.Namespace, config: Config, directory: Path) -> i
                 message = Set(address=message.address, value=message.value)
             try:
                 _send(link, encode(message, qos=Qos.FIRE))
-            except OSError:
+            except OSError as error:
                 progress.end()
-                print(f"clasp-edge: {where}: the connection was lost after {sent} messages", file=sys.stderr)
+                lost = "nothing is taken any more" if isinstance(error, TimeoutError) else "the connection was lost"
+                print(f"clasp-edge: {where}: {lost}, after {sent} messages", file=sys.stderr)
                 return EXIT_NOT_REACHED
             sent += 1
         problems = _errors_among(answers, link)
@@ -274,7 +277,7 @@ def _greet(link: socket.socket, token: str) -> bytearray:
     answer = decode(frame)[1]
     if isinstance(answer, Error):
         raise ValueError(f"{answer.message} (code {answer.code})")
-    link.settimeout(None)  # who is slow to take it is waited for
+    link.settimeout(TAKES_NOTHING_S)
     return data
 
 

@@ -65,18 +65,26 @@ def host_and_port(text: str) -> tuple[str, int]:
 
 def speed(text: str) -> float:
     """How many times as fast; 0 for as fast as possible."""
-    return 0.0 if text.strip("0.") == "" and "0" in text else seconds(text)
+    found = _finite(text)
+    if found is None or found < 0:
+        raise argparse.ArgumentTypeError(f"{text}: is a number, 0 or above")
+    return found
 
 
 def seconds(text: str) -> float:
     """A time that passes."""
+    found = _finite(text)
+    if found is None or found <= 0:
+        raise argparse.ArgumentTypeError(f"{text}: is a number of seconds above 0")
+    return found
+
+
+def _finite(text: str) -> float | None:
     try:
         found = float(text)
     except ValueError:
-        found = math.nan
-    if not 0 < found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: is a number of seconds above 0")
-    return found
+        return None
+    return found if math.isfinite(found) else None
 
 
 def text_of(argument: str) -> str:

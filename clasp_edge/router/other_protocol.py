@@ -11,6 +11,9 @@ _HTTP = re.compile(rb"(GET|HEAD|POST|PUT|OPTIONS|CONNECT|DELETE|PATCH) ")
 _MQTT = re.compile(rb"\x10.{1,4}\0(\x04MQTT|\x06MQIsdp)", re.DOTALL)
 _SHOWN = 8
 
+FIRST_BYTES = 16
+"""All that has to be looked at."""
+
 
 def other_protocol(begun: bytes, right_port: dict[str, str]) -> str:
     """What `begun` is the beginning of, as the end of a sentence. `right_port`: the keys for those of "TLS", "HTTP" and

@@ -4,7 +4,7 @@
     $7$ITERATIONS$SALT$HASH                 mosquitto_passwd since 2.0: the same function
     $6$SALT$HASH                            mosquitto_passwd before: one SHA-512 of password and salt
 
-Salt and hash in base64. A check takes up to a tenth of a second: `daemon.login` makes it beside the event loop.
+Salt and hash in base64. A check takes up to a tenth of a second: `daemon.password_checks` makes it beside the loop.
 Imports OpenSSL (its PBKDF2), and only when a password is looked at.
 """
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.client import WsClient
+from support.client import TcpClient, WsClient
 from support.daemon import PROJECT_ROOT, Daemon
 from support.live import eventually, get, put
 
 from clasp_edge import wire
+from clasp_edge.cli import journal
+from clasp_edge.cli.main import main
 from clasp_edge.wire import SignalType
 
 
@@ -113,6 +118,39 @@ def test_where_a_replay_goes_is_looked_at(daemon: Daemon) -> None:
     for no_address in ("127.0.0.1", "::1:7331", "127.0.0.1:x", ":7331"):
         assert "Traceback" not in run(daemon.data_dir, "replay", "--to", no_address, status=2)
     assert "is a whole number" in run(daemon.data_dir, "tail", "-n", "-1", status=2)
+
+
+def test_a_replay_to_a_router_that_hangs_ends(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(journal, "TAKES_NOTHING_S", 0.5)
+    with (
+        Daemon(tcp=True, sets={"journal.mode": "group", "journal.wear_budget_gb_per_day": 0}) as daemon,
+        Daemon(tcp=True) as other,
+        TcpClient(daemon.tcp_address) as client,
+    ):
+        client.hello()
+        for _ in range(20):  # more than sockets hold
+            for _ in range(10):
+                client.send(wire.Publish("/cue", SignalType.EVENT, value="x" * 60_000))
+            client.sync()
+            time.sleep(0.05)  # a commit of the journal
+        eventually(lambda: json.loads(run(daemon.data_dir, "stat", "--json"))["log_last"] >= 200)
+        host, port = other.tcp_address
+        greet, pid = journal._greet, other.pid
+
+        def greeted(link: socket.socket, token: str) -> bytearray:
+            found = greet(link, token)
+            os.kill(pid, signal.SIGSTOP)  # in a child, which the router is none of
+            return found
+
+        monkeypatch.setattr(journal, "_greet", greeted)
+        words = ["journal", "replay", "--set", f"data_dir={daemon.data_dir}", "--to", f"{host}:{port}", "--speed", "0"]
+        try:
+            assert main(words) == 3
+        finally:
+            other.signal(signal.SIGCONT)
+        assert f"{host}:{port}: nothing is taken any more, after " in capfd.readouterr().err
 
 
 def test_an_export_that_an_editor_of_windows_has_saved_is_imported(daemon: Daemon, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from clasp_edge.devices.mqtt.codec.types import PacketType
 from clasp_edge.devices.mqtt.handshake import Refusal, open_session, refusal_of
 from clasp_edge.devices.mqtt.input_buffer import InputBuffer
 from clasp_edge.devices.mqtt.socket_input import LARGE_REST_BYTES, SocketInput
-from clasp_edge.router.other_protocol import other_protocol
+from clasp_edge.router.other_protocol import FIRST_BYTES, other_protocol
 from clasp_edge.router.principal import host_of
 
 if TYPE_CHECKING:
@@ -248,7 +248,8 @@ class Connection(SocketInput, ABC):
 
     def _no_connect(self, data: bytes | bytearray, filled: int) -> None:
         """What comes first is no CONNECT, or none of any use: there is nothing to answer [MQTT-3.1.0-1]."""
-        self._note_refused(f"no CONNECT that could be read; {other_protocol(bytes(data[:filled]), RIGHT_PORT)}")
+        begun = bytes(data[: min(filled, FIRST_BYTES)])
+        self._note_refused(f"no CONNECT that could be read; {other_protocol(begun, RIGHT_PORT)}")
         self.abort()
 
     def _note_refused(self, text: str) -> None:

@@ -83,6 +83,7 @@ class SysTopics:
         """Every topic with its payload, as brokers name them."""
         server = self._server
         context, plane = server.context, server.router.plane
+        sent_bytes = server.sent_bytes
         numbers = {
             "clients/connected": server.connected,
             "clients/active": server.connected,
@@ -97,7 +98,7 @@ class SysTopics:
             "publish/messages/dropped": context.dropped,
             "publish/messages/refused": context.refused,
             "bytes/received": context.received_bytes,
-            "bytes/sent": server.sent_bytes,
+            "bytes/sent": sent_bytes,
             "store/messages/bytes": context.queued,
             "subscriptions/count": plane.trie.size,
             "shared_subscriptions/count": len(server.shared),
@@ -110,7 +111,7 @@ class SysTopics:
             "publish/received": context.received,
             "publish/sent": context.sent,
             "bytes/received": context.received_bytes,
-            "bytes/sent": server.sent_bytes,
+            "bytes/sent": sent_bytes,
             "connections": server.connects,
         }
         self._loads.note(counts, now_s)

@@ -2,8 +2,9 @@
 order.
 
 One `Pacer` for each device. A param that waits is replaced by what is newer, and the last value always gets its turn.
-The members of a bundle stay together. An event is never replaced; it waits only where the link or the rate for all takes
-nothing, and what its sender sent before it goes out before it. Knows no OSC: keys and items are whatever the owner has.
+The members of a bundle stay together. An event is never replaced; it waits only where the link or the rate for all
+takes nothing, and what its sender sent before it goes out before it. Knows no OSC: keys and items are whatever the
+owner has.
 """
 
 from __future__ import annotations
