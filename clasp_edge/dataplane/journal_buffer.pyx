@@ -41,6 +41,7 @@ from clasp_edge.dataplane.table cimport (
     Value,
     entry_address,
 )
+from clasp_edge.dataplane.value_types cimport T_BYTES, T_NULL
 
 cdef extern from "<sys/timex.h>" nogil:
     struct timex:
@@ -57,8 +58,6 @@ cdef enum:
     # A param's with its header, and beside it a whole MQTT packet (mqtt.max_packet_kib): untouched before.
     LARGEST_RECORD = (1 << 24) + 330000
     VERSION_BYTES = 16          # rank and hlc of a param or tombstone
-    T_NULL = 0x00
-    T_BYTES = 0x09
     WAY_FIXED = 9               # beside a way: a zero before it, and the write's number behind it
     MANY_DIRTY = 8192           # params that call for a commit before its time: encoding them takes about a millisecond
     GONE_ROOM = 1 << 20         # addresses of removed params between two commits; beyond it everything is written anew

@@ -10,6 +10,7 @@ from libc.string cimport memcpy, memset
 
 from clasp_edge.dataplane.bytes cimport put16, put64
 from clasp_edge.dataplane.scan cimport utf8_valid
+from clasp_edge.dataplane.value_types cimport T_ARRAY, T_BOOL, T_F64, T_I64, T_MAP, T_NULL, T_STRING
 
 cdef extern from "<endian.h>" nogil:
     uint64_t le64toh(uint64_t word)
@@ -27,15 +28,6 @@ cdef extern from * nogil:
     const uint64_t BACKSLASHES "(JSON_ONES * 0x5C)"
     const uint64_t SPACES "(JSON_ONES * 0x20)"
     const uint64_t FACTOR "JSON_FACTOR"
-
-cdef enum:
-    T_NULL = 0x00
-    T_BOOL = 0x01
-    T_I64 = 0x05
-    T_F64 = 0x07
-    T_STRING = 0x08
-    T_ARRAY = 0x0A
-    T_MAP = 0x0B
 
 cdef enum:
     LARGEST = 65535             # bytes of JSON, and elements of a map or an array

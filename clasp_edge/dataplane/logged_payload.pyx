@@ -14,6 +14,7 @@ from clasp_edge.dataplane.messages cimport (
     PUBLISH,
     SET,
     SET_TTL,
+    SIGNAL_EVENT,
     Published,
     Write,
     framed_payload,
@@ -21,12 +22,11 @@ from clasp_edge.dataplane.messages cimport (
     read_set,
 )
 from clasp_edge.dataplane.payload cimport Typed, fit_payload, is_certain, put_event, put_set
+from clasp_edge.dataplane.value_types cimport T_BYTES
 
 cdef enum:
     SET_FIXED = 18              # bytes beside address, payload and ttl: two heads, size of the bytes, revision
     EVENT_FIXED = 12
-    T_BYTES = 0x09
-    SIGNAL_EVENT = 1
     EVENT_ROOM = 65539          # of a whole frame, as of any event that came by MQTT
     FRAME_ROOM = 65600
 

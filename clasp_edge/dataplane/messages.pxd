@@ -24,11 +24,12 @@ cdef enum:
     SET_TTL = 0x10
     PUBLISH_TIMESTAMP = 0x10    # in the flags of a PUBLISH
     PUBLISH_ID = 0x08
+    SIGNAL_PARAM = 0            # wire.md 5.1
+    SIGNAL_EVENT = 1
+    SIGNAL_STREAM = 2
+    SIGNAL_GESTURE = 3
     LAST_SIGNAL = 4
     LAST_PHASE = 3
-    READ_SIGNAL_EVENT = 1
-    READ_SIGNAL_STREAM = 2
-    READ_SIGNAL_GESTURE = 3
     READ_PHASE_MOVE = 1
 
 
@@ -145,12 +146,12 @@ cdef inline int read_publish(const uint8_t* payload, size_t size, Published* mes
         return TRUNCATED
     take(&cursor, 4)
     message.size = <size_t>(cursor.at - payload)
-    message.signal = flags >> 5 if flags >> 5 <= LAST_SIGNAL else READ_SIGNAL_EVENT
+    message.signal = flags >> 5 if flags >> 5 <= LAST_SIGNAL else SIGNAL_EVENT
     message.phase = flags & 0x07 if flags & 0x07 <= LAST_PHASE else 0
     message.flags = (message.signal << 5) | (flags & 0x18) | message.phase
     message.loss = BOUNDED
-    if message.signal == READ_SIGNAL_STREAM or (
-            message.signal == READ_SIGNAL_GESTURE and message.phase == READ_PHASE_MOVE):
+    if message.signal == SIGNAL_STREAM or (
+            message.signal == SIGNAL_GESTURE and message.phase == READ_PHASE_MOVE):
         message.loss = OLDEST_FIRST
     return 0
 

@@ -12,9 +12,7 @@ from clasp_edge.dataplane.bytes cimport get16, get32, get64
 from clasp_edge.dataplane.cursor cimport Cursor, cursor_over, left, read16, take
 from clasp_edge.dataplane.messages cimport PUBLISH, SET, Published, Write, framed_payload, read_publish, read_set
 from clasp_edge.dataplane.scan cimport value_size
-
-cdef enum:
-    ARRAY = 0x0A
+from clasp_edge.dataplane.value_types cimport T_ARRAY
 
 
 cdef bint _read_number(int type_code, const uint8_t* p, double* value, int64_t* whole, bint* is_whole) noexcept nogil:
@@ -52,7 +50,7 @@ cdef bint _is_numeric(int type_code, Cursor* cursor) noexcept nogil:
     cdef uint16_t count = 0
     cdef const uint8_t* head
     cdef Py_ssize_t used
-    if type_code == ARRAY:
+    if type_code == T_ARRAY:
         if not read16(cursor, &count):
             return False
         while count:
@@ -76,7 +74,7 @@ cdef bint _near(int one_type, Cursor* one, int other_type, Cursor* other, double
     cdef int64_t m = 0, n = 0
     cdef bint m_whole = False, n_whole = False
     cdef Py_ssize_t used
-    if one_type == ARRAY or other_type == ARRAY:
+    if one_type == T_ARRAY or other_type == T_ARRAY:
         if one_type != other_type or not read16(one, &count) or not read16(other, &others) or count != others:
             return False
         while count:

@@ -13,10 +13,10 @@ from libc.string cimport memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport put16, put32, put64
 from clasp_edge.dataplane.logged_payload cimport fits_log
-from clasp_edge.dataplane.messages cimport SET_LOCK, SET_REVISION, SET_TTL, SET_UNLOCK
+from clasp_edge.dataplane.messages cimport SET_LOCK, SET_REVISION, SET_TTL, SET_UNLOCK, SIGNAL_PARAM
 from clasp_edge.dataplane.mqtt_message cimport bytes_beside, read_payload, same_message
 from clasp_edge.dataplane.payload cimport print_value
-from clasp_edge.dataplane.routing cimport MAX_PAYLOAD, SIGNAL_PARAM
+from clasp_edge.dataplane.routing cimport MAX_PAYLOAD
 from clasp_edge.dataplane.sink cimport BOUNDED, CONVERGES, HEADROOM, Delivery, begin_delivery
 from clasp_edge.dataplane.state cimport EPOCH_MASK, EPOCH_SHIFT, REPLAYED, SNAPSHOT_OVERHEAD, later, version_hash
 from clasp_edge.dataplane.strategy cimport improves

@@ -16,6 +16,18 @@ from clasp_edge.dataplane.bytes cimport get16, get32, get64, put16, put32, put64
 from clasp_edge.dataplane.entry cimport value_room
 from clasp_edge.dataplane.json_value cimport JSON_NONE, JSON_TOO_LARGE, json_value
 from clasp_edge.dataplane.scan cimport utf8_valid, value_size
+from clasp_edge.dataplane.value_types cimport (
+    T_BOOL,
+    T_BYTES,
+    T_F32,
+    T_F64,
+    T_I8,
+    T_I16,
+    T_I32,
+    T_I64,
+    T_NULL,
+    T_STRING,
+)
 
 cdef extern from "Python.h":
     double PyOS_string_to_double(const char* text, char** end, object overflow) except? -1.0
@@ -31,16 +43,6 @@ cdef extern from "<strings.h>" nogil:
 log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
-    T_NULL = 0x00
-    T_BOOL = 0x01
-    T_I8 = 0x02
-    T_I16 = 0x03
-    T_I32 = 0x04
-    T_I64 = 0x05
-    T_F32 = 0x06
-    T_F64 = 0x07
-    T_STRING = 0x08
-    T_BYTES = 0x09
     LONGEST_NUMBER = 400        # characters; every double can be written with fewer
     MOST_DESCRIBED = 64         # bytes of the value that says how large a payload is
 

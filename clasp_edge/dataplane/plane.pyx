@@ -7,8 +7,8 @@ from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport put16
 from clasp_edge.dataplane.logged_payload cimport fits_log
+from clasp_edge.dataplane.messages cimport SIGNAL_EVENT, SIGNAL_PARAM
 from clasp_edge.dataplane.mqtt_message cimport UNREAD_FROM
-from clasp_edge.dataplane.routing cimport SIGNAL_EVENT, SIGNAL_PARAM
 from clasp_edge.dataplane.sink cimport BOUNDED, HEADROOM, OLDEST_FIRST, Delivery, begin_delivery
 from clasp_edge.dataplane.table cimport ROUTE_PLAIN, Entry
 from clasp_edge.dataplane.verdict cimport ACCEPTED, CONTROL_PLANE, NO_SCOPE

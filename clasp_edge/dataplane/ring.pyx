@@ -7,13 +7,12 @@ from collections import deque
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from clasp_edge.dataplane.messages cimport SIGNAL_EVENT, SIGNAL_PARAM
 from clasp_edge.wire.pattern cimport Pattern
 
 from clasp_edge.dataplane.payload import event_frame, set_frame
 
 cdef enum:
-    SIGNAL_PARAM = 0
-    SIGNAL_EVENT = 1
     RAW = 0x100             # beside the signal: address and MQTT payload instead of a frame
     MOST_DOUBLINGS = 16
 

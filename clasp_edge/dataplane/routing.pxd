@@ -9,8 +9,6 @@ from clasp_edge.dataplane.trie cimport Fanout, Target, Trie
 cdef enum:
     MAX_FRAME = 65547           # wire.md 1
     MAX_PAYLOAD = 65535
-    SIGNAL_PARAM = 0            # wire.md 5.1
-    SIGNAL_EVENT = 1
 
 
 cdef class Routing(State):

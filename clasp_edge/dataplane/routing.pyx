@@ -11,6 +11,7 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdlib cimport free, malloc
 
 from clasp_edge.dataplane.account cimport Accounts
+from clasp_edge.dataplane.messages cimport SIGNAL_PARAM
 from clasp_edge.dataplane.payload cimport put_event
 from clasp_edge.dataplane.reserved cimport is_reserved
 from clasp_edge.dataplane.sink cimport BOUNDED, HEADROOM, begin_delivery

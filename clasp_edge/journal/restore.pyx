@@ -34,6 +34,7 @@ from clasp_edge.dataplane.scan cimport utf8_valid, value_size
 from clasp_edge.dataplane.sink cimport Raw
 from clasp_edge.dataplane.state cimport SNAPSHOT_OVERHEAD
 from clasp_edge.dataplane.table cimport FIRST_ID, TTL_DEFAULT, UNREAD, UNREAD_KEPT, Entry, Table, Value
+from clasp_edge.dataplane.value_types cimport T_BYTES, T_NULL
 from clasp_edge.dataplane.view cimport View
 
 log = logging.getLogger("clasp_edge.dataplane")
@@ -41,8 +42,6 @@ log = logging.getLogger("clasp_edge.dataplane")
 cdef enum:
     VERSION_BYTES = 16
     MAX_PAYLOAD = 65535         # wire.md 1
-    T_NULL = 0x00
-    T_BYTES = 0x09
     NAMED = 10                  # params of one block that the log names when they cannot be used
     LARGEST_RAW = (1 << 24) + 65536     # of properties and payload: an MQTT packet's (mqtt.max_packet_kib)
 

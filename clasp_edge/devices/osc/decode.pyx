@@ -12,18 +12,10 @@ from libc.string cimport memchr, memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport get32, put16, put64
 from clasp_edge.dataplane.scan cimport utf8_valid
+from clasp_edge.dataplane.value_types cimport T_ARRAY, T_BOOL, T_BYTES, T_F64, T_I64, T_NULL, T_STRING
 
 cdef extern from "<math.h>" nogil:
     const double INFINITY
-
-cdef enum:                      # value types, wire.md 2.2
-    V_NULL = 0x00
-    V_BOOL = 0x01
-    V_I64 = 0x05
-    V_F64 = 0x07
-    V_STRING = 0x08
-    V_BYTES = 0x09
-    V_ARRAY = 0x0A
 
 cdef enum:
     MAX_ARRAY_DEPTH = 32        # half of what a CLASP value may nest
@@ -63,7 +55,7 @@ cdef inline Py_ssize_t _string(const uint8_t* p, size_t size, size_t* next_at) n
 
 
 cdef inline uint8_t* _i64(uint8_t* out, long long value) noexcept nogil:
-    out[0] = V_I64
+    out[0] = T_I64
     put64(out + 1, <uint64_t>value)
     return out + 9
 
@@ -71,7 +63,7 @@ cdef inline uint8_t* _i64(uint8_t* out, long long value) noexcept nogil:
 cdef inline uint8_t* _f64(uint8_t* out, double value) noexcept nogil:
     cdef uint64_t bits
     memcpy(&bits, &value, 8)
-    out[0] = V_F64
+    out[0] = T_F64
     put64(out + 1, bits)
     return out + 9
 
@@ -81,7 +73,7 @@ cdef uint8_t* _text(uint8_t* out, const uint8_t* p, size_t size) noexcept nogil:
     made sure of room for twice the size."""
     cdef uint8_t* start = out
     cdef size_t i
-    out[0] = V_STRING
+    out[0] = T_STRING
     out += 3
     if utf8_valid(p, size):
         memcpy(out, p, size)
@@ -121,7 +113,7 @@ cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* 
         if p[i] == c"*" or p[i] == c"?" or p[i] == c"[" or p[i] == c"{" or (p[i] == c"/" and i and p[i - 1] == c"/"):
             message.is_pattern = True
             break
-    message.value_type = V_NULL
+    message.value_type = T_NULL
     message.value = room
     message.value_size = 0
     message.has_arguments = False
@@ -192,7 +184,7 @@ cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint stri
         if tag == c"[":
             if depth == MAX_ARRAY_DEPTH:
                 return TOO_DEEP
-            out[0] = V_ARRAY
+            out[0] = T_ARRAY
             opened[depth] = out
             out += 3
             depth += 1
@@ -208,11 +200,11 @@ cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint stri
                 out = _f64(out, single)
             elif tag == c"c":
                 # A character in the low byte; more than ASCII is read as a code point, as far as there is one.
-                out[0] = V_STRING
+                out[0] = T_STRING
                 out = _character(out, word)
             else:
                 # Four bytes: red, green, blue, alpha; or port, status, data, data.
-                out[0] = V_ARRAY
+                out[0] = T_ARRAY
                 put16(out + 1, 4)
                 out += 3
                 for i in range(4):
@@ -228,7 +220,7 @@ cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint stri
                 memcpy(&number, &bits, 8)
                 out = _f64(out, number)
             else:
-                out[0] = V_NULL             # as the reference router has it
+                out[0] = T_NULL             # as the reference router has it
                 out += 1
             p += 8
         elif tag == c"s" or tag == c"S":
@@ -259,7 +251,7 @@ cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint stri
                 sloppy = True
             if word > 65535 or <Py_ssize_t>word + 3 > room_end - out:
                 return TOO_LARGE
-            out[0] = V_BYTES
+            out[0] = T_BYTES
             put16(out + 1, <unsigned short>word)
             memcpy(out + 3, p, word)
             out += 3 + word
@@ -269,11 +261,11 @@ cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint stri
                 sloppy = True
             p += need
         elif tag == c"T" or tag == c"F":
-            out[0] = V_BOOL
+            out[0] = T_BOOL
             out[1] = tag == c"T"
             out += 2
         elif tag == c"N":
-            out[0] = V_NULL
+            out[0] = T_NULL
             out += 1
         elif tag == c"I":
             out = _f64(out, INFINITY)
@@ -291,7 +283,7 @@ cdef int _read(const uint8_t* start, const uint8_t* tags, size_t size, bint stri
         message.value_type = room[2]
         message.value = room + 3
     elif counts[0] > 1:
-        message.value_type = V_ARRAY
+        message.value_type = T_ARRAY
         put16(room, counts[0])
         message.value = room
     else:

@@ -6,15 +6,12 @@ Where and how it waits is `pending`'s business.
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from clasp_edge.dataplane.messages cimport PUBLISH, Published, read_publish
+from clasp_edge.dataplane.messages cimport PUBLISH, SET, SIGNAL_PARAM, SIGNAL_STREAM, Published, read_publish
+from clasp_edge.dataplane.value_types cimport T_NULL
 
 cdef enum:
-    NULL_VALUE = 0x00
     HEADER = 4                  # bytes before the payload (wire.md 1)
-    SET = 0x21
     ADDRESS_AT = 8              # in a SET or PUBLISH frame that the router sends, behind its length (wire.md 1, 2.3)
-    SIGNAL_PARAM = 0            # wire.md 5.1
-    SIGNAL_STREAM = 2
 
 
 # Tens of thousands may wait, and a collection that looks at each would hold everybody up. Who waits lets go of them.
@@ -87,7 +84,7 @@ cdef class Delivery:
             return self.known
         if (len(self.frame) <= HEADER or payload[0] != PUBLISH
                 or read_publish(payload, len(self.frame) - HEADER, &message) != 0
-                or message.value == NULL or message.value_type == NULL_VALUE):
+                or message.value == NULL or message.value_type == T_NULL):
             return None
         return message.value_type, PyBytes_FromStringAndSize(<const char*>message.value, message.value_size)
 

@@ -10,11 +10,10 @@ from collections import deque
 
 from libc.stdint cimport uint64_t
 
+from clasp_edge.dataplane.messages cimport SIGNAL_PARAM, SIGNAL_STREAM
 from clasp_edge.devices.osc.delivery cimport Delivery
 
 cdef enum:
-    SIGNAL_PARAM = 0            # wire.md 5.1
-    SIGNAL_STREAM = 2
     HEAD_BYTES = 450            # of a delivery that waits, and of the message that is made of it, beside its frame
     PART_BYTES = 400            # of something that waits by itself, or of what waits of a bundle
     MEMBER_BYTES = 24           # of each delivery in it: memory, and the time to let go of it

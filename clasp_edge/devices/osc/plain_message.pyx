@@ -12,19 +12,19 @@ from libc.string cimport memchr, memcpy, memset
 from clasp_edge.dataplane.bytes cimport get16, put32, put64
 from clasp_edge.dataplane.cursor cimport Cursor, cursor_over, read8, read16, read32, read64, take
 from clasp_edge.dataplane.scan cimport MAX_DEPTH
-
-cdef enum:                      # value types, wire.md 2.2
-    NULL_VALUE = 0x00
-    BOOL = 0x01
-    I8 = 0x02
-    I16 = 0x03
-    I32 = 0x04
-    I64 = 0x05
-    F32 = 0x06
-    F64 = 0x07
-    STRING = 0x08
-    BYTES = 0x09
-    ARRAY = 0x0A
+from clasp_edge.dataplane.value_types cimport (
+    T_ARRAY,
+    T_BOOL,
+    T_BYTES,
+    T_F32,
+    T_F64,
+    T_I8,
+    T_I16,
+    T_I32,
+    T_I64,
+    T_NULL,
+    T_STRING,
+)
 
 cdef enum:
     SINGLE_ = 0
@@ -68,7 +68,7 @@ def plain_message(bytes address not None, int value_type, bytes data not None, i
     cdef bytes result = None
     cdef bytes tags = None
     cdef uint8_t* p
-    if value_type == ARRAY and len(data) >= 2:
+    if value_type == T_ARRAY and len(data) >= 2:
         count = get16(<const uint8_t*><char*>data)
     if known is not None and <size_t>len(known) == <size_t>count + 1:
         before = <const uint8_t*><char*>known + 1
@@ -111,46 +111,46 @@ cdef bint add(Out* out, int value_type, Cursor* cursor, int floats, int depth, c
     cdef float single
     cdef double number
     cdef const uint8_t* text
-    if value_type == F64:
+    if value_type == T_F64:
         if not read64(cursor, &wide):
             return False
         memcpy(&number, &wide, 8)
         add_float(out, number, floats, depth)
-    elif value_type == I64:
+    elif value_type == T_I64:
         if not read64(cursor, &wide):
             return False
         add_int(out, <int64_t>wide, floats, depth, before)
-    elif value_type == BOOL:
+    elif value_type == T_BOOL:
         if not read8(cursor, &small):
             return False
         tag(out, c"T" if small else c"F")
-    elif value_type == NULL_VALUE:
+    elif value_type == T_NULL:
         tag(out, c"N")
-    elif value_type == I8:
+    elif value_type == T_I8:
         if not read8(cursor, &small):
             return False
         add_int(out, <int8_t>small, floats, depth, before)
-    elif value_type == I16:
+    elif value_type == T_I16:
         if not read16(cursor, &medium):
             return False
         add_int(out, <int16_t>medium, floats, depth, before)
-    elif value_type == I32:
+    elif value_type == T_I32:
         if not read32(cursor, &word):
             return False
         add_int(out, <int32_t>word, floats, depth, before)
-    elif value_type == F32:
+    elif value_type == T_F32:
         if not read32(cursor, &word):
             return False
         memcpy(&single, &word, 4)
         add_float(out, single, floats, depth)
-    elif value_type == STRING or value_type == BYTES:
+    elif value_type == T_STRING or value_type == T_BYTES:
         if not read16(cursor, &medium):
             return False
         text = take(cursor, medium)
         if text == NULL:
             return False
         # No OSC string can hold a NUL; as a blob nothing is lost.
-        if value_type == STRING and memchr(text, 0, medium) == NULL:
+        if value_type == T_STRING and memchr(text, 0, medium) == NULL:
             tag(out, c"s")
             add_bytes(out, text, medium, padded_size(medium))
         else:
@@ -158,7 +158,7 @@ cdef bint add(Out* out, int value_type, Cursor* cursor, int floats, int depth, c
             put32(out.data + out.size, medium)
             out.size += 4
             add_bytes(out, text, medium, (<size_t>medium + 3) // 4 * 4)
-    elif value_type == ARRAY:
+    elif value_type == T_ARRAY:
         if depth >= MAX_DEPTH or not read16(cursor, &medium):
             return False
         while medium:
