@@ -11,7 +11,7 @@ cdef class WriteRun:
     cdef bytes known            # what is known of the run's writes: 4 bytes each, 0 = nothing
     cdef Py_ssize_t count       # writes that were announced
     cdef readonly Py_ssize_t at     # of them, how many have come
-    cdef bint all_known         # none of them is new, whatever they say
+    cdef Py_ssize_t own         # of them, how many at the beginning are not new, whatever they say
     cdef public object contested    # `contested(at, content)`: whether it is a repetition; None: `known` tells
     cdef uint32_t* came         # content of those that have come, 0 = refused here
     cdef Py_ssize_t room

@@ -71,14 +71,14 @@ cdef class WriteRun:
     def __dealloc__(self):
         free(self.came)
 
-    def begin(self, bytes known, Py_ssize_t count, bint all_known=False):
+    def begin(self, bytes known, Py_ssize_t count, Py_ssize_t own=0):
         """The next `count` writes. `known`: 4 bytes for each, what a write of that number said when it came; None where
-        none has come."""
+        none has come. `own`: so many at the beginning are not new, whatever they say."""
         if known is not None and len(known) != 4 * count:
             raise ValueError("4 bytes for each write")
         self.known = known
         self.count = count
-        self.all_known = all_known
+        self.own = own
         self.contested = None
         self.at = 0
         self.content = 0
@@ -103,7 +103,7 @@ cdef class WriteRun:
         self.accepted = True
         if self.at >= self.count:
             return False
-        if self.all_known:
+        if self.at < self.own:
             return True
         if self.contested is not None:
             try:

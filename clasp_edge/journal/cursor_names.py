@@ -5,6 +5,9 @@ Imports nothing, so that the daemon can tell them apart without loading who uses
 
 from __future__ import annotations
 
+NOT_A_RECORD = 1 << 63
+"""In a cursor that keeps something else than a place: beyond all records' numbers, so that none is held back for it."""
+
 UPLINK = "uplink:"
 """An uplink's place in the log, by its name."""
 
@@ -23,6 +26,9 @@ numbers."""
 
 RUN = "run:"
 """The id of one of this router's runs, by the run's number, in the place of a record's number."""
+
+ENDED = "ended:"
+"""The last record that one of this router's runs has stored, by the run's number, and beyond all records' numbers."""
 
 BRIDGE = "bridge:"
 """The last record up to which the broker of an MQTT bridge has all, by the bridge's name."""

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from federation.test_pair import GROUP, STRICT, await_in_step, confirmed, cues, hub, queued
 from support.daemon import Daemon
-from support.federated import await_up, box, client, uplink
+from support.federated import await_stored, await_up, box, client, uplink
 from support.live import eventually
 
 WAIT_S = 40.0
@@ -61,8 +61,33 @@ def test_a_box_that_was_away_hears_from_a_replaced_hub_what_the_lost_one_had_con
             left.start()
 
 
+def test_what_a_killed_hub_had_confirmed_and_not_stored_is_told_to_it_again() -> None:
+    """The other one has it, and may be lost for ever after that: a box that was away hears it all the same."""
+    slow = GROUP | {"journal.commit_interval_ms": 5000}
+    with hub("a", "b", GROUP) as left, hub("b", left, slow) as killed:
+        await_in_step(left, killed)
+        with box(uplink([killed.ws_url, left.ws_url], owns=["/box/**"], wants=["/x/**"]), sets=GROUP) as away:
+            await_up(away)
+            with client(killed) as at:
+                confirmed(at, 1)
+            eventually(lambda: cues(away) == [1], WAIT_S)
+            await_stored(killed, "/x/cue", 1)
+            away.stop()
+            with client(killed) as at:
+                for number in (2, 3):
+                    confirmed(at, number)
+            killed.restart()
+            await_in_step(left, killed)
+            assert cues(killed) == [1, 2, 3]
+            left.kill()
+            away.start()
+            eventually(lambda: cues(away) == [1, 2, 3], WAIT_S)
+            left.start()
+
+
 def test_what_the_other_one_has_is_told_to_it_once() -> None:
-    """A restart is no loss: nobody hears anything again, and nothing is counted as waiting."""
+    """A restart is no loss: nobody hears anything again, and nothing is counted as waiting. What a kill took of a hub,
+    also of what was first said there, it has again from the other one."""
     with hub("a", "b", GROUP) as first, hub("b", first, GROUP) as second:
         await_in_step(first, second)
         with box(uplink([first.ws_url, second.ws_url], wants=["/x/**"]), sets=GROUP) as one:
@@ -77,5 +102,5 @@ def test_what_the_other_one_has_is_told_to_it_once() -> None:
             with client(second) as said:
                 confirmed(said, 4)
             eventually(lambda: cues(one) == [1, 2, 3, 4], WAIT_S)
-            assert cues(first) == cues(second) == [1, 2, 3, 4]
+            eventually(lambda: cues(first) == cues(second) == [1, 2, 3, 4], WAIT_S)
             assert queued(one) == 0

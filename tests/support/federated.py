@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from support.client import WsClient
+from support.console import clasp_edge
 from support.daemon import Daemon
 from support.live import eventually, get
 
@@ -59,6 +60,17 @@ def await_value(daemon: Daemon, address: str, wanted: wire.Value, timeout: float
             return (param.value if param is not None else None) == wanted
 
         eventually(there, timeout)
+
+
+def await_stored(daemon: Daemon, pattern: str, count: int) -> None:
+    """Until so many records of these addresses are in the daemon's log on the disk, where a kill leaves them."""
+
+    def stored() -> bool:
+        told = clasp_edge("journal", "dump", "--set", f"data_dir={daemon.data_dir}", pattern)
+        assert told.returncode == 0, told.stderr
+        return len(told.stdout.splitlines()) >= count
+
+    eventually(stored)
 
 
 def state(daemon: Daemon, name: str = "hub", key: str = "state") -> wire.Value:

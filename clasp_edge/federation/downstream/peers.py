@@ -295,7 +295,7 @@ class Peers:
             self._forget_session(other)
             if stale is not None and other.instance:
                 stale.close(CloseCode.POLICY_VIOLATION, "the same router has connected again")
-        peer = Peer(router_id, link, instance, session, owns, Arrival(self._seen, self.identity.is_own))
+        peer = Peer(router_id, link, instance, session, owns, Arrival(self._seen, self.identity.own_up_to))
         self._by_id[router_id, link] = self._by_session[session] = peer
         while len(self._by_id) > MAX_REMEMBERED:
             gone = next((key for key, known in self._by_id.items() if known.session is None), None)

@@ -156,28 +156,29 @@ class Seen:
 
 class Arrival:
     """The run of writes that a connection is in the middle of. Each counts as having been here once it has come and was
-    accepted: what was only announced may yet come by another way. `is_own(origin, epoch)` tells what was first
-    written here."""
+    accepted: what was only announced may yet come by another way. `own_up_to(origin, epoch)`: the last number of what
+    was first written here and is here still; 0 of other routers."""
 
-    def __init__(self, seen: Seen, is_own: Callable[[str, int], bool]) -> None:
+    def __init__(self, seen: Seen, own_up_to: Callable[[str, int], int]) -> None:
         self.run = WriteRun()
         self._seen = seen
-        self._is_own = is_own
+        self._own_up_to = own_up_to
         self._key: tuple[str, int] | None = None
         self._first = self._count = self._settled = 0
 
     def announce(self, route: Route, first: int, count: int) -> None:
-        """A ROUTE. What has come round to where it was made is not new, whatever it is."""
+        """A ROUTE. What has come round to where it was made is not new, whatever it is, unless it was lost there."""
         self.end()
-        if self._is_own(route.origin, route.epoch):
-            self.run.begin(None, count, all_known=True)
+        own = min(max(0, self._own_up_to(route.origin, route.epoch) + 1 - first), count)
+        if own == count:
+            self.run.begin(None, count, own)
             return
         if not first:
             self.run.begin(None, 0)
             return
         self._key, self._first, self._count, self._settled = (route.origin, route.epoch), first, count, 0
         contested = self._seen.opened(self, self._key, first, count)
-        self.run.begin(self._seen.known(*self._key, first, count), count)
+        self.run.begin(self._seen.known(*self._key, first, count), count, own)
         if contested:
             self.run.contested = self._repeats
 

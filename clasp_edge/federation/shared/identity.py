@@ -13,13 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clasp_edge.federation.shared.dedup import Route
-from clasp_edge.federation.shared.run_ids import FIRST_RUN_ID
+from clasp_edge.federation.shared.run_ids import FIRST_RUN_ID, Runs
+from clasp_edge.journal.cursor_names import NOT_A_RECORD
 from clasp_edge.text_file import read_text
 
 log = logging.getLogger("clasp_edge.federation")
 
 FILE_NAME = "router-id"
 MAX_CHARACTERS = 64
+
+_ALL = NOT_A_RECORD - 1
+"""The last number that there can be."""
 
 
 class Identity:
@@ -30,9 +34,10 @@ class Identity:
     """
 
     def __init__(
-        self, data_dir: Path, wall_us: int, store: int, run: int, name: str = "", runs: Mapping[int, int] | None = None
+        self, data_dir: Path, wall_us: int, store: int, run: int, name: str = "", runs: Runs | None = None
     ) -> None:
-        self._runs = runs or {}
+        self._runs = runs.ids if runs is not None else {}
+        self._ended = {runs.ids[run]: last for run, last in runs.ended.items() if run in runs.ids} if runs else {}
         self.router_id = router_id(data_dir, name)
         self.instance = wall_us
         self._store = store
@@ -65,11 +70,14 @@ class Identity:
         """Whether this is the id of a run of this router that its log knows."""
         return epoch in self._runs.values()
 
-    def is_own(self, origin: str, epoch: int) -> bool:
-        """Whether something that other routers pass on was first written here: by this router, and not by a copy of it,
-        nor by what it was before its data directory was put back."""
+    def own_up_to(self, origin: str, epoch: int) -> int:
+        """The last number of what other routers pass on and was first written here: by this router, and not by a copy
+        of it, nor by what it was before its data directory was put back. What an earlier run had told and not stored
+        when it was killed is not here any more either. 0: nothing."""
         known = self._runs.values()
-        return origin == self.router_id and (not known or epoch < FIRST_RUN_ID or epoch & ~1 in known)
+        if origin != self.router_id or (known and epoch >= FIRST_RUN_ID and epoch & ~1 not in known):
+            return 0
+        return self._ended.get(epoch, _ALL)
 
 
 def router_id(data_dir: Path, name: str = "") -> str:

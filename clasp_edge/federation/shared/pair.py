@@ -339,7 +339,9 @@ class Pair:
                 progress.mark = self._log_end()
             if not progress.told and progress.mark is not None and backlog is not None and backlog.has(progress.mark):
                 progress.told = True
-                link.say(_pair_frame(told=True, stores=stores))
+                # With the place: what a kill takes before the first tick that tells it is told again as well.
+                progress.place = backlog.acknowledged
+                link.say(_pair_frame(told=True, stores=stores, places=self.places.said(progress.place)))
             elif progress.told and stores != progress.stored_said:
                 link.say(_pair_frame(told=True, stores=stores))
             progress.stored_said = stores

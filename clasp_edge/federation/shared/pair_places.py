@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from clasp_edge.config.model import PAIR_UPLINK
 from clasp_edge.federation.shared.identity import Identity
-from clasp_edge.journal.cursor_names import PEER, THERE, UPLINK
+from clasp_edge.journal.cursor_names import NOT_A_RECORD, PEER, THERE, UPLINK
 from clasp_edge.journal.followed_log import Log
 
 log = logging.getLogger("clasp_edge.federation")
@@ -21,9 +21,6 @@ log = logging.getLogger("clasp_edge.federation")
 LOG, RUN = "log", "run"
 """In PAIR: the number in the teller's log up to which the other one has everything, and the id of the teller's run that
 says so. In PEER: what was said last, as the journal has kept it; both 0 where it has nothing."""
-
-_NOT_A_RECORD = 1 << 63
-"""Beyond all records' numbers, so that none is held back for it."""
 
 
 def says_place(told: Mapping[str, int]) -> bool:
@@ -45,19 +42,19 @@ class PairPlaces:
     def heard(self, told: Mapping[str, int]) -> None:
         """PAIR: so much of the other one's log is stored here."""
         run, number = told.get(RUN, 0), told.get(LOG, 0)
-        if not run or not 0 < number < _NOT_A_RECORD:
+        if not run or not 0 <= number < NOT_A_RECORD:
             return
         name = f"{THERE}{run:x}"
         for other in self._journal.cursors():
             if other.startswith(THERE) and other != name:
                 self._journal.forget_cursor(other)
-        self._journal.set_cursor(name, number | _NOT_A_RECORD)
+        self._journal.set_cursor(name, number | NOT_A_RECORD)
 
     def kept(self) -> dict[str, int]:
         """For PEER: what is here of the other one's log."""
         for name, place in self._journal.cursors().items():
             if name.startswith(THERE):
-                return {LOG: place & (_NOT_A_RECORD - 1), RUN: int(name.removeprefix(THERE), 16)}
+                return {LOG: place & (NOT_A_RECORD - 1), RUN: int(name.removeprefix(THERE), 16)}
         return {LOG: 0, RUN: 0}
 
     # ---- of our own ----

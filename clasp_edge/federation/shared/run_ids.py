@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from clasp_edge.journal.cursor_names import RUN
+from clasp_edge.journal.cursor_names import ENDED, NOT_A_RECORD, RUN
 
 FIRST_RUN_ID = 1 << 62
 """Above all epochs that versions without run ids have counted."""
@@ -20,11 +20,21 @@ REMEMBERED_RUNS = 512
 """Runs whose ids are kept: more starts than the log of a router holds."""
 
 
+class Runs(NamedTuple):
+    """Of a router, by their numbers. `ended`: the last record that each has stored; nothing of the one that runs, nor
+    of those of versions that did not note it."""
+
+    ids: Mapping[int, int]
+    ended: Mapping[int, int]
+
+
 class RunLog(Protocol):
     """What is needed of a journal (`journal.journal.Journal`)."""
 
     @property
     def run(self) -> int: ...
+    @property
+    def last_sequence(self) -> int: ...
     def cursors(self) -> Mapping[str, int]: ...
     def set_cursor(self, name: str, sequence: int) -> None: ...
     def forget_cursor(self, name: str) -> None: ...
@@ -41,15 +51,25 @@ def new_run_id() -> int:
     return FIRST_RUN_ID | int.from_bytes(os.urandom(7), "big") << 1
 
 
-def begin_run(journal: RunLog | None) -> dict[int, int]:
-    """Give this start its run id, and note it beside those of the runs whose records the log may hold still. They are
-    returned by the runs' numbers; that of a router without a journal is 0."""
+def begin_run(journal: RunLog | None) -> Runs:
+    """Give this start its run id, and note it beside those of the runs whose records the log may hold still, and where
+    the run before has ended. The number of the run of a router without a journal is 0."""
     if journal is None or not journal.run:
-        return {0: new_run_id()}
-    known = {int(name[len(RUN) :]): run_id for name, run_id in journal.cursors().items() if name.startswith(RUN)}
-    for run in sorted(known)[: max(0, len(known) + 1 - REMEMBERED_RUNS)]:
-        journal.forget_cursor(f"{RUN}{run}")
-        del known[run]
-    known[journal.run] = new_run_id()
-    journal.set_cursor(f"{RUN}{journal.run}", known[journal.run])
-    return known
+        return Runs({0: new_run_id()}, {})
+    ids, ended = _kept(journal, RUN), _kept(journal, ENDED)
+    before = max(ids, default=0)
+    if before and before not in ended:
+        ended[before] = journal.last_sequence | NOT_A_RECORD
+        journal.set_cursor(f"{ENDED}{before}", ended[before])
+    for run in sorted(ids)[: max(0, len(ids) + 1 - REMEMBERED_RUNS)]:
+        for prefix, kept in ((RUN, ids), (ENDED, ended)):
+            if kept.pop(run, None) is not None:
+                journal.forget_cursor(f"{prefix}{run}")
+    ids[journal.run] = new_run_id()
+    journal.set_cursor(f"{RUN}{journal.run}", ids[journal.run])
+    return Runs(ids, {run: place & (NOT_A_RECORD - 1) for run, place in ended.items()})
+
+
+def _kept(journal: RunLog, prefix: str) -> dict[int, int]:
+    """What the journal has of each run under such names."""
+    return {int(name[len(prefix) :]): kept for name, kept in journal.cursors().items() if name.startswith(prefix)}

@@ -35,7 +35,7 @@ from clasp_edge.federation.shared.status import UplinkStatus
 from clasp_edge.federation.upstream.connector import Connector, DialOptions
 from clasp_edge.federation.upstream.hub_session import HubSession
 from clasp_edge.federation.upstream.tls import TlsOptions
-from clasp_edge.journal.cursor_names import HEARD, HUB, UPLINK
+from clasp_edge.journal.cursor_names import HEARD, HUB, NOT_A_RECORD, UPLINK
 from clasp_edge.journal.followed_log import Log
 from clasp_edge.router.access import ConfinedAccess
 from clasp_edge.wire import ErrorCode, SignalType
@@ -54,8 +54,6 @@ log = logging.getLogger("clasp_edge.uplink")
 ALL_SIGNALS = 0x1F
 
 TICK_S = 1.0
-
-_BEYOND = 1 << 63
 
 
 class Uplink:
@@ -305,14 +303,14 @@ class Uplink:
         self._heard_all_s = since_s
         if self._journal is not None and self._journal.last_sequence != self._heard_up_to:
             self._heard_up_to = self._journal.last_sequence
-            self._journal.set_cursor(HEARD + self.name, self._router.plane.clock_us // 1_000_000 | _BEYOND)
+            self._journal.set_cursor(HEARD + self.name, self._router.plane.clock_us // 1_000_000 | NOT_A_RECORD)
 
     def apart_s(self) -> float | None:
         """How long ago that was, also in an earlier life; None: it never was."""
         if self._heard_all_s is not None:
             return self._clock.monotonic_s() - self._heard_all_s
         kept = self._journal.cursor(HEARD + self.name) if self._journal is not None else 0
-        return max(0.0, self._router.plane.clock_us / 1e6 - (kept & (_BEYOND - 1))) if kept else None
+        return max(0.0, self._router.plane.clock_us / 1e6 - (kept & (NOT_A_RECORD - 1))) if kept else None
 
     def heard_of(self) -> str:
         """The id of the hub that this was."""
@@ -446,8 +444,8 @@ class Uplink:
     def same_id(self, instance: int) -> str:
         return self._identity.same_id(instance)
 
-    def is_own(self, origin: str, epoch: int) -> bool:
-        return self._identity.is_own(origin, epoch)
+    def own_up_to(self, origin: str, epoch: int) -> int:
+        return self._identity.own_up_to(origin, epoch)
 
     def hello_name(self) -> str:
         return self._router.config.name
@@ -560,7 +558,7 @@ class Uplink:
 def _life(instance: int) -> int:
     """The hub's instance as it is kept among the places in the log: beyond all numbers of records, so that none is held
     back for it."""
-    return instance & (_BEYOND - 1) | _BEYOND
+    return instance & (NOT_A_RECORD - 1) | NOT_A_RECORD
 
 
 def with_stems(patterns: Sequence[str]) -> tuple[str, ...]:

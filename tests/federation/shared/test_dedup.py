@@ -25,8 +25,12 @@ from clasp_edge.wire import FederationOp, FederationSync, decode, encode
 runs = st.lists(st.tuples(st.integers(1, 200), st.integers(1, 90)), max_size=30)
 
 
-def is_own(origin: str, epoch: int) -> bool:
-    return origin == "us"
+LAST_STORED = 40
+"""Of what this router itself has said in epoch 3, before it was killed."""
+
+
+def own_up_to(origin: str, epoch: int) -> int:
+    return 0 if origin != "us" else LAST_STORED if epoch == 3 else sys.maxsize
 
 
 def payload(number: int, said: str = "") -> bytes:
@@ -45,7 +49,7 @@ def bring(arrival: Arrival, first: int, numbers: Iterable[int], said: str = "", 
 
 @given(runs)
 def test_exactly_what_was_here_is_recognised(taken: list[tuple[int, int]]) -> None:
-    arrival = Arrival(Seen(), is_own)
+    arrival = Arrival(Seen(), own_up_to)
     known: set[int] = set()
     for first, count in taken:
         arrival.announce(Route("a", 1, 1), first, count)
@@ -56,7 +60,7 @@ def test_exactly_what_was_here_is_recognised(taken: list[tuple[int, int]]) -> No
 
 def test_the_highest_number_that_has_come_of_each_epoch_is_known() -> None:
     seen = Seen()
-    arrival, other = Arrival(seen, is_own), Arrival(seen, is_own)
+    arrival, other = Arrival(seen, own_up_to), Arrival(seen, own_up_to)
     assert seen.heard_of("a") == {}
     arrival.announce(Route("a", 2, 1), 10, 500)
     bring(arrival, 10, range(10, 300))
@@ -75,7 +79,7 @@ def test_what_was_announced_and_has_not_come_is_new_when_it_does(runs: list[tupl
     seen = Seen()
     known: set[int] = set()
     for first, count, came in runs:
-        arrival = Arrival(seen, is_own)
+        arrival = Arrival(seen, own_up_to)
         arrival.announce(Route("a", 1, 1), first, count)
         numbers = range(first, first + min(came, count))
         assert bring(arrival, first, numbers) == [number for number in numbers if number not in known]
@@ -84,14 +88,14 @@ def test_what_was_announced_and_has_not_come_is_new_when_it_does(runs: list[tupl
         else:
             arrival.announce(Route("b", 1, 1), 1, 1)
         known.update(numbers)
-    arrival = Arrival(seen, is_own)
+    arrival = Arrival(seen, own_up_to)
     arrival.announce(Route("a", 1, 1), 1, 90)
     assert bring(arrival, 1, range(1, 91)) == [number for number in range(1, 91) if number not in known]
 
 
 def test_a_number_under_which_something_else_came_is_new() -> None:
     seen = Seen()
-    liar, honest = Arrival(seen, is_own), Arrival(seen, is_own)
+    liar, honest = Arrival(seen, own_up_to), Arrival(seen, own_up_to)
     liar.announce(Route("a", 1, 1), 1, 10)
     bring(liar, 1, range(1, 11), "forged")
     honest.announce(Route("a", 1, 1), 1, 10)
@@ -100,7 +104,7 @@ def test_a_number_under_which_something_else_came_is_new() -> None:
 
 def test_what_was_refused_has_not_been_here() -> None:
     seen = Seen()
-    liar, honest = Arrival(seen, is_own), Arrival(seen, is_own)
+    liar, honest = Arrival(seen, own_up_to), Arrival(seen, own_up_to)
     liar.announce(Route("a", 1, 1), 1, 10)
     bring(liar, 1, range(1, 11), accepted=False)
     liar.end()
@@ -114,7 +118,7 @@ def test_what_was_refused_has_not_been_here() -> None:
 def test_two_connections_that_bring_the_same_run_at_once(turns: list[bool]) -> None:
     """Whoever brings a write first: it is new once."""
     seen = Seen()
-    arrivals = Arrival(seen, is_own), Arrival(seen, is_own)
+    arrivals = Arrival(seen, own_up_to), Arrival(seen, own_up_to)
     at = [1, 1]
     new: list[int] = []
     for turn in [False, *turns, True, *[False] * 10, *[True] * 10]:
@@ -127,13 +131,25 @@ def test_two_connections_that_bring_the_same_run_at_once(turns: list[bool]) -> N
 
 
 def test_what_comes_round_is_not_new() -> None:
-    arrival = Arrival(Seen(), is_own)
+    arrival = Arrival(Seen(), own_up_to)
     arrival.announce(Route("us", 1, 3), 1, 3)
     assert bring(arrival, 1, range(1, 5)) == [4]
 
 
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), max_size=10))
+def test_what_was_told_and_lost_here_is_new_once_when_it_comes_back(taken: list[tuple[int, int]]) -> None:
+    """An earlier run of this router said it, and was killed before it was stored."""
+    arrival = Arrival(Seen(), own_up_to)
+    known = set(range(1, LAST_STORED + 1))
+    for first, count in taken:
+        arrival.announce(Route("us", 3, 1), first, count)
+        numbers = range(first, first + count)
+        assert bring(arrival, first, numbers) == [number for number in numbers if number not in known]
+        known.update(numbers)
+
+
 def test_epochs_and_origins_have_numbers_of_their_own() -> None:
-    arrival = Arrival(Seen(), is_own)
+    arrival = Arrival(Seen(), own_up_to)
     for route in (Route("a", 1, 1), Route("a", 2, 1), Route("b", 1, 1)):
         arrival.announce(route, 5, 2)
         assert bring(arrival, 5, (5, 6)) == [5, 6]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from clasp_edge.federation.shared.identity import FILE_NAME, Identity
-from clasp_edge.federation.shared.run_ids import REMEMBERED_RUNS, begin_run
+from clasp_edge.federation.shared.run_ids import REMEMBERED_RUNS, Runs, begin_run
 
 
 def test_the_id_stays_the_same(tmp_path: Path) -> None:
@@ -51,9 +52,10 @@ def test_a_record_keeps_its_epoch_through_all_later_runs(tmp_path: Path) -> None
 class Store:
     """Places by name, as a journal keeps them."""
 
-    def __init__(self, run: int, places: dict[str, int]) -> None:
+    def __init__(self, run: int, places: dict[str, int], last_sequence: int = 0) -> None:
         self.run = run
         self.places = places
+        self.last_sequence = last_sequence
 
     def cursors(self) -> dict[str, int]:
         return dict(self.places)
@@ -69,23 +71,26 @@ def test_a_run_after_a_backup_was_put_back_is_a_new_one(tmp_path: Path) -> None:
     """Both count as run 3 of the store; what they say has the same numbers and is not the same."""
     places: dict[str, int] = {}
     for run in (1, 2):
-        begin_run(Store(run, places))
+        begin_run(Store(run, places, 50 + 10 * run))
     backup = dict(places)
-    before = Identity(tmp_path, 5, 5, 3, "box", begin_run(Store(3, places)))
-    after = Identity(tmp_path, 5, 5, 3, "box", begin_run(Store(3, backup)))
+    before = Identity(tmp_path, 5, 5, 3, "box", begin_run(Store(3, places, 90)))
+    after = Identity(tmp_path, 5, 5, 3, "box", begin_run(Store(3, backup, 80)))
     assert before.logged.epoch != after.logged.epoch
     assert before.route_of(2) == after.route_of(2)
-    assert after.is_own("box", after.logged.epoch)
-    assert after.is_own("box", after.unlogged.epoch)
-    assert after.is_own("box", after.route_of(1).epoch)
-    assert not after.is_own("box", before.logged.epoch), "it was lost here, and others have it still"
-    assert not after.is_own("other", after.logged.epoch)
+    everything = sys.maxsize
+    assert after.own_up_to("box", after.logged.epoch) == everything
+    assert after.own_up_to("box", after.unlogged.epoch) == everything
+    assert after.own_up_to("box", after.route_of(1).epoch) == 70
+    assert after.own_up_to("box", after.route_of(2).epoch) == 80
+    assert after.own_up_to("box", before.logged.epoch) == 0, "it was lost here, and others have it still"
+    assert after.own_up_to("other", after.logged.epoch) == 0
 
 
 def test_what_another_router_has_heard_is_a_place_in_our_log(tmp_path: Path) -> None:
     """By the latest run that it knows; what it says of runs that are none of ours says nothing."""
     runs = {run: 100 + 2 * run for run in (1, 9, 10)}
-    ours = Identity(tmp_path, 5, 5, 10, "box", dict(sorted(runs.items(), key=lambda item: str(item[0]))))
+    ids = dict(sorted(runs.items(), key=lambda item: str(item[0])))
+    ours = Identity(tmp_path, 5, 5, 10, "box", Runs(ids, {}))
     assert ours.heard_up_to({}) is None
     assert ours.heard_up_to({7: 500}) is None
     assert ours.heard_up_to({102: 20, 118: 40, 7: 500}) == 40
@@ -96,6 +101,7 @@ def test_only_so_many_runs_are_remembered() -> None:
     places = {"uplink:main": 7}
     for run in range(1, REMEMBERED_RUNS + 10):
         known = begin_run(Store(run, places))
-    assert len(known) == REMEMBERED_RUNS
-    assert len(places) == REMEMBERED_RUNS + 1
+    assert len(known.ids) == REMEMBERED_RUNS
+    assert len(known.ended) == REMEMBERED_RUNS - 1
+    assert len(places) == 2 * REMEMBERED_RUNS
     assert places["uplink:main"] == 7
