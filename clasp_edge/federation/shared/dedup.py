@@ -169,12 +169,13 @@ class Arrival:
     def announce(self, route: Route, first: int, count: int) -> None:
         """A ROUTE. What has come round to where it was made is not new, whatever it is, unless it was lost there."""
         self.end()
-        own = min(max(0, self._own_up_to(route.origin, route.epoch) + 1 - first), count)
+        own_up_to = self._own_up_to(route.origin, route.epoch)
+        if not first:  # without numbers
+            self.run.begin(None, count, count if own_up_to else 0)
+            return
+        own = min(max(0, own_up_to + 1 - first), count)
         if own == count:
             self.run.begin(None, count, own)
-            return
-        if not first:
-            self.run.begin(None, 0)
             return
         self._key, self._first, self._count, self._settled = (route.origin, route.epoch), first, count, 0
         contested = self._seen.opened(self, self._key, first, count)

@@ -136,6 +136,16 @@ def test_what_comes_round_is_not_new() -> None:
     assert bring(arrival, 1, range(1, 5)) == [4]
 
 
+def test_without_numbers_only_what_comes_round_is_known() -> None:
+    arrival = Arrival(Seen(), own_up_to)
+    for epoch in (1, 3):
+        arrival.announce(Route("us", epoch, 3), 0, 3)
+        assert bring(arrival, 1, range(1, 5)) == [4]
+    for _ in range(2):
+        arrival.announce(Route("a", 1, 3), 0, 3)
+        assert bring(arrival, 1, range(1, 5)) == [1, 2, 3, 4]
+
+
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), max_size=10))
 def test_what_was_told_and_lost_here_is_new_once_when_it_comes_back(taken: list[tuple[int, int]]) -> None:
     """An earlier run of this router said it, and was killed before it was stored."""
