@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.plane_rig import EVERYTHING, Rig
+from support.journal_rig import Keeper
+from support.plane_rig import EVERYTHING, Listener, Rig
 
 from clasp_edge.dataplane import Adapter, Plane, RawAdapter, Subscription, Verdict
 from clasp_edge.dataplane.blocks import Stream
@@ -75,24 +76,11 @@ steps = st.lists(st.one_of(messages, messages, messages, sets, cleared, looks), 
 use_in_dataplane()
 
 
-class Listener(Adapter):
-    """Wants to hear of everything as CLASP has it."""
-
-    def on_deliveries(self, deliveries: object) -> None:
-        pass
-
-
-class Keeper:
+class ParamKeeper(Keeper):
     """Keeps params, and no log."""
 
     def select(self, address: bytes) -> int:
         return 2
-
-    def wake(self) -> None:
-        pass
-
-    def full(self) -> None:
-        pass
 
 
 class World:
@@ -110,7 +98,7 @@ class World:
         if listened:
             self.plane.trie.add(Subscription(self.listener, 0, EVERYTHING, 0x1F))
         self.buffer = self.plane.open_journal_buffer(
-            Keeper(), False, 1 << 20, Stream(True, 1, 0, 0, 1), Stream(False, 1, 0, 0, 1)
+            ParamKeeper(), False, 1 << 20, Stream(True, 1, 0, 0, 1), Stream(False, 1, 0, 0, 1)
         )
         self.buffer.signals = 0
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.plane_rig import EVERYTHING, Rig
+from support.journal_rig import Keeper
+from support.plane_rig import EVERYTHING, Listener, Rig
 
 from clasp_edge.dataplane import Adapter, RawAdapter, Subscription, Verdict
 from clasp_edge.dataplane.blocks import Stream
@@ -69,26 +70,6 @@ messages = st.tuples(
 sets = st.tuples(addresses, st.integers(0, 9))
 steps = st.lists(st.one_of(messages, messages, messages, sets), min_size=1, max_size=8)
 Step = tuple[object, ...]
-
-
-class Listener(Adapter):
-    """Wants to hear of everything as CLASP has it."""
-
-    def on_deliveries(self, deliveries: object) -> None:
-        pass
-
-
-class Keeper:
-    """Keeps everything."""
-
-    def select(self, address: bytes) -> int:
-        return 3
-
-    def wake(self) -> None:
-        pass
-
-    def full(self) -> None:
-        pass
 
 
 class World:

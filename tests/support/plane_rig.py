@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from clasp_edge.dataplane import ClaspReceiver, Core, Framing, Plane, Route, Strategy, Subscription, Verdict
+from clasp_edge.dataplane import Adapter, ClaspReceiver, Core, Framing, Plane, Route, Strategy, Subscription, Verdict
 from clasp_edge.wire import Message, decode, decode_value, encode_frame, encode_value
 from clasp_edge.wire.address import validate_address
 from clasp_edge.wire.pattern import Pattern
@@ -99,6 +99,13 @@ class Client(ClaspReceiver):
 
     def end_abruptly(self) -> None:
         self.ended = True
+
+
+class Listener(Adapter):
+    """Wants to hear of everything as CLASP has it."""
+
+    def on_deliveries(self, deliveries: object) -> None:
+        pass
 
 
 class Line:

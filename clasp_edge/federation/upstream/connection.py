@@ -1,4 +1,4 @@
-"""One connection of an uplink, from the dial to its end: what is common to WebSocket and plain TCP.
+"""One connection of an uplink, from the dial to its end: what is common to all transports.
 
 Bytes in whole CLASP frames, in both directions; counts, liveness, and one sentence on how it ended. Knows nothing of
 what is in a frame, and nothing of other connections.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 from clasp_edge.config.endpoint import Endpoint
 from clasp_edge.federation.upstream.liveness import Liveness
 from clasp_edge.federation.upstream.netlink import is_ours
-from clasp_edge.federation.upstream.resolve import ConnectError, Progress, connect
+from clasp_edge.federation.upstream.resolve import Progress
 from clasp_edge.federation.upstream.tls import said
 
 log = logging.getLogger("clasp_edge.uplink")
@@ -31,9 +30,6 @@ MAX_BACKLOG_BYTES = 16 * 1_048_576
 
 CLOSE_TIMEOUT_S = 1.0
 """How long a polite end may take, what is queued included."""
-
-USER_TIMEOUT_MARGIN_S = 1.0
-"""The kernel ends a connection whose bytes are not acknowledged this long after our own verdict, which says more."""
 
 
 class State(enum.Enum):
@@ -163,28 +159,17 @@ class Connection(ABC):
             if self._state is State.OPEN:
                 self._liveness.start()
 
+    @abstractmethod
     def held_back(self) -> None:
-        """The other end reads slowly on purpose and shows that it lives: what the kernel cannot get rid of is no sign
-        of the opposite any more."""
-        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
-        if sock is not None and sock.type == socket.SOCK_STREAM and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
+        """The other end reads slowly on purpose and shows that it lives: what it has not acknowledged is no sign of the
+        opposite any more."""
 
     # ---- for the dialer ----
 
+    @abstractmethod
     async def open(self) -> None:
         """Connect, up to where frames can be sent. Raises `ConnectError`; then, and when its own deadline has passed,
         the caller calls `fail`."""
-        timeout_s = self._dead_after_s + USER_TIMEOUT_MARGIN_S
-        sock = await connect(self.endpoint, round(timeout_s * 1000), self.progress)
-        try:
-            await self._take(sock)
-        except BaseException:
-            if self._transport is None:
-                sock.close()
-            raise
-        if self._state is State.CONNECTING:
-            raise ConnectError(f"{self._lost or 'no connection'} while {self.progress.doing}")
 
     def fail(self, reason: str) -> None:
         """It never got open."""
@@ -209,10 +194,6 @@ class Connection(ABC):
         return bool(self._local) and not is_ours(self._local)
 
     # ---- for the kinds of links ----
-
-    @abstractmethod
-    async def _take(self, sock: Any) -> None:
-        """Go on from a connected socket."""
 
     @abstractmethod
     def _packed(self, frames: list[bytes]) -> bytes: ...

@@ -7,8 +7,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, cast
 
-from clasp_edge.federation.upstream.connection import Connection
 from clasp_edge.federation.upstream.resolve import ConnectError
+from clasp_edge.federation.upstream.socket_connection import SocketConnection
 from clasp_edge.federation.upstream.tls import said
 from clasp_edge.picows_core import beneath
 from clasp_edge.wire import Ping, encode
@@ -29,7 +29,7 @@ _RTT_OFFSET = 68
 """Of `tcpi_rtt` in `struct tcp_info` (linux/tcp.h): microseconds, u32."""
 
 
-class TcpConnection(Connection):
+class TcpConnection(SocketConnection):
     """See `Connection`."""
 
     async def _take(self, sock: socket.socket) -> None:

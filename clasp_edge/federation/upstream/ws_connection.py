@@ -12,8 +12,9 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from clasp_edge.config.endpoint import Endpoint
-from clasp_edge.federation.upstream.connection import Connection, Owner, State
+from clasp_edge.federation.upstream.connection import Owner, State
 from clasp_edge.federation.upstream.resolve import ConnectError
+from clasp_edge.federation.upstream.socket_connection import SocketConnection
 from clasp_edge.federation.upstream.tls import TlsContexts, TlsError, check_pin, check_time, said
 from clasp_edge.picows_core import WSAutoPingStrategy, WSMsgType, WSProtocol, beneath
 
@@ -42,7 +43,7 @@ NORMAL_CLOSE = 1000
 _PING_PAYLOAD = struct.Struct(">Q")
 
 
-class WsConnection(Connection):
+class WsConnection(SocketConnection):
     """See `Connection`. `contexts` makes the TLS context of a `wss` endpoint."""
 
     def __init__(
