@@ -24,6 +24,9 @@ THERE = "there:"
 """How far the log of the other router of a pair is here, by the id of its run that has said so, and beyond all records'
 numbers."""
 
+BELOW = "below:"
+"""How much of our log all routers at the other one of the pair have heard, by its id; beyond all records' numbers."""
+
 RUN = "run:"
 """The id of one of this router's runs, by the run's number, in the place of a record's number."""
 

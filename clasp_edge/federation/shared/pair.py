@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Protocol
 from clasp_edge.callbacks import call_each
 from clasp_edge.config import model
 from clasp_edge.federation.shared.identity import keep_id, kept_id
-from clasp_edge.federation.shared.pair_places import PairPlaces
+from clasp_edge.federation.shared.pair_places import PairPlaces, is_place_of
 from clasp_edge.federation.shared.status import Params
-from clasp_edge.journal.cursor_names import PEER, UPLINK
 from clasp_edge.journal.followed_log import Log
 from clasp_edge.wire import FederationOp, FederationSync, encode
 
@@ -203,6 +202,7 @@ class Pair:
             progress.heard = bool(message.revisions.get("told"))
             progress.stores = bool(message.revisions.get("stores"))
             self.places.heard(message.revisions)
+            self.places.heard_below(message.revisions, self.other)
             self._look()
 
     def moved(self) -> None:
@@ -242,11 +242,7 @@ class Pair:
         links = [link for link, progress in self._links.items() if progress.told]
         if any(link.sender.backlog is not None and link.sender.backlog.idle for link in links):
             return journal.last_sequence
-        own = f"{UPLINK}{model.PAIR_UPLINK}"
-        places = [
-            place for name, place in journal.cursors().items()
-            if name == own or (name.startswith(PEER) and name.partition(":")[2].partition(":")[2] == self.other)
-        ]  # fmt: skip
+        places = [place for name, place in journal.cursors().items() if is_place_of(name, self.other)]
         return max(places, default=0)
 
     def _serve(self) -> None:
@@ -292,12 +288,16 @@ class Pair:
         self._share_dialling(now_s)
 
     def _tell_places(self) -> None:
-        """What the other router has of our log, for its journal to keep."""
+        """What the other router has of our log, for its journal to keep, and what is heard here of its own."""
         for link, progress in list(self._links.items()):
             backlog = link.sender.backlog
-            if progress.told and backlog is not None and backlog.acknowledged > progress.place:
-                progress.place = backlog.acknowledged
-                link.say(_pair_frame(told=True, stores=progress.stored_said, places=self.places.said(progress.place)))
+            if not progress.told or backlog is None:
+                continue
+            heard = self.places.all_heard(self.other)
+            if heard or backlog.acknowledged > progress.place:
+                progress.place = max(progress.place, backlog.acknowledged)
+                places = self.places.said(progress.place) | heard
+                link.say(_pair_frame(told=True, stores=progress.stored_said, places=places))
 
     def _watch(self, guard: PairLink, now_s: float) -> None:
         """What waits does so for a router that lives."""
