@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import pairwise
 
 from outages.network import Client, Router
@@ -48,6 +48,11 @@ def twice(found: Sequence[object]) -> list[str]:
 def out_of_order(found: Sequence[object]) -> list[tuple[int, int]]:
     """Neighbours of which the later one was said before."""
     return [pair for pair in pairwise(_numbers(found)) if pair[1] < pair[0]]
+
+
+def lacking(found: Sequence[object], wanted: Set[int]) -> list[int]:
+    """What is not there."""
+    return sorted(wanted - set(_numbers(found)))
 
 
 def _numbers(found: Sequence[object]) -> Iterator[int]:

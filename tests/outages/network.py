@@ -102,6 +102,8 @@ class Router:
         self.program = PROGRAM
         """The tree that it is started from."""
         self.uplink = ""
+        self.journal = ""
+        """More lines of the table `journal`."""
         self.state = ""
         """More lines of the table `state`, and the tables below it."""
         self.stopped = False
@@ -114,7 +116,7 @@ class Router:
         config.write_text(
             f'name = "{self.name}"\ndata_dir = "{self.data}"\n[websocket]\nlisten = "{HOST}:{self.ws}"\n'
             f'[tcp]\nlisten = "{HOST}:{self.tcp}"\n[mqtt]\nlisten = "{HOST}:{self.mqtt}"\n[osc]\nlisten = "off"\n'
-            f'[journal]\nmode = "{self.mode}"\n[state]\nparam_ttl_s = 0\n{self.state}{self.uplink}'
+            f'[journal]\nmode = "{self.mode}"\n{self.journal}[state]\nparam_ttl_s = 0\n{self.state}{self.uplink}'
         )
         out = self.root / "out"
         with out.open("wb") as stdout, (self.root / "log").open("ab") as stderr:
@@ -154,10 +156,16 @@ class Router:
         self.freeze(frozen)
         return target
 
-    def put_back(self, backup: Path) -> None:
-        """In place of the data directory; the router is off."""
+    def put_back(self, backup: Path | None) -> None:
+        """In place of the data directory, or none; the router is off."""
         shutil.rmtree(self.data)
-        shutil.copytree(backup, self.data)
+        if backup is not None:
+            shutil.copytree(backup, self.data)
+
+    def logged(self, text: str) -> int:
+        """How often its log says so."""
+        log = self.root / "log"
+        return log.read_text(errors="replace").count(text) if log.exists() else 0
 
     def events(self) -> dict[str, list[object]]:
         """The values of events in its journal, in order, by address; the router is off."""
@@ -224,6 +232,14 @@ class Client:
                 snapshot = await self.answer(wire.Snapshot, within_s=SNAPSHOT_GAP_S)
         own = "/clasp-edge/"
         return {address: value for address, value in found.items() if everything or not address.startswith(own)}
+
+    async def replay(self, pattern: str) -> list[object]:
+        """The values of events in the router's journal. Raises TimeoutError."""
+        self.send(wire.Replay(pattern, types=(wire.SignalType.EVENT,)), 2)
+        found: list[object] = []
+        while isinstance(message := await self.answer(wire.Publish, wire.Ack), wire.Publish):
+            found.append(message.value)
+        return found
 
     def close(self) -> None:
         self._task.cancel()
