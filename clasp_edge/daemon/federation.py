@@ -265,12 +265,13 @@ class FederationPart(Part):
         if ahead_us <= 0:
             self._trust_time()
         elif clock_synchronised():
-            changed = plane.retime(0, 0, plane.clock_us, begin=plane.clock_us)
+            plane.hlc = 0  # they are brought together as well
+            changed = plane.retime(0, 0, plane.clock_us, begin=plane.beginning)
             log.warning("%d params had versions from the future, up to %.0f s: set to now", changed, ahead_us / 1e6)
         else:
             # It goes on where it has stopped, which is too early by as long as it was off. Others are told no time
             # before a hub has told this router, or does not seem to come.
-            plane.base_us += ahead_us
+            plane.skip_time(ahead_us)
             if self._config.uplink:
                 self._router.loop.call_later(DOUBT_S, self._trust_time)
             else:
@@ -279,7 +280,7 @@ class FederationPart(Part):
     def _trust_time(self) -> None:
         plane = self._router.plane
         if not plane.timeline:
-            plane.timeline = plane.now_hlc
+            plane.timeline = plane.beginning
 
     def _keep_time(self) -> None:
         """Versions go by the monotonic clock, so that the wall clock may be set. The router above all follows that

@@ -232,6 +232,17 @@ cdef class State:
         self.core.tick()
         return max(self.core.mono_us + self.base_us, self.hlc)
 
+    @property
+    def beginning(self):
+        """Where the time that versions go by may begin: what others bring from behind it comes to lie before the
+        present, so that whatever is written from now on is later. Not before what is here."""
+        self.core.tick()
+        return max(self.core.mono_us + self.base_us - SQUEEZED_US, self.hlc)
+
+    def skip_time(self, uint64_t us):
+        """Go on so much later, and leave room before that for what others bring from behind the beginning."""
+        self.base_us += us + SQUEEZED_US
+
     def retime(self, long long delta_us, uint64_t since, uint64_t latest, floor=None, begin=None):
         """The clock was wrong by `delta_us`: move the versions that were assigned here after `since`, though not behind
         `floor` (as `since`, where it is not given), and bring those that lie beyond `latest` to shortly after it. What

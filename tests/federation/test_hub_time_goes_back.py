@@ -73,6 +73,34 @@ def test_what_only_its_writer_has_stands_against_older_copies_that_come_later(
             await_value(router, "/open", "fourth")
 
 
+def test_what_is_written_there_at_once_is_later_than_what_others_bring(clock: ShiftedClock) -> None:
+    """Its machine was replaced, and the clock of the new one is not set."""
+    with (
+        Daemon(sets=JOURNAL, manager=ByClock(clock)) as hub,
+        box(uplink(hub.ws_url, wants=["/open"]), sets=JOURNAL) as early,
+        box(uplink(hub.ws_url, wants=["/**"]), sets=JOURNAL) as late,
+        client(late) as at_late,
+    ):
+        await_up(early)
+        await_up(late)
+        put(at_late, "/x", "before")
+        await_value(hub, "/x", "before")
+        time.sleep(1.0)
+        clock.shift(-3600)
+        hub.kill()
+        await_down(early)
+        await_down(late)
+        shutil.rmtree(hub.data_dir)
+        with frozen(late):
+            hub.start()
+            await_up(early)
+            with client(hub) as at_hub:
+                put(at_hub, "/x", "after")
+        await_up(late)
+        for router in (hub, late):
+            await_value(router, "/x", "after")
+
+
 def test_a_router_that_does_not_know_the_time_tells_nobody_what_it_is(clock: ShiftedClock) -> None:
     with Daemon(sets=JOURNAL) as top:
         links = uplink(top.ws_url, wants=["/**"])

@@ -214,6 +214,26 @@ def test_where_time_begins_anew_all_bring_what_lies_behind_that_to_the_same_plac
     assert begin < found[0][0] < found[0][1] < begin + 2_000_000
 
 
+@pytest.mark.parametrize("stored_ahead_us", [0, 3_600_000_000])
+@settings(max_examples=examples(100), deadline=None)
+@given(behind_us=st.integers(4, 1 << 44))
+def test_what_is_brought_from_behind_the_beginning_is_earlier_than_what_is_written_from_now_on(
+    stored_ahead_us: int, behind_us: int
+) -> None:
+    """At a router that has nothing, or goes on from the last that it has stored."""
+    with Router(7) as hub, Router(8) as box:
+        if stored_ahead_us:
+            hub.plane.hlc = hub.plane.clock_us + stored_ahead_us
+            hub.plane.skip_time(stored_ahead_us)
+        begin = hub.plane.beginning
+        assert begin >= hub.plane.hlc
+        hub.write(b"/a", 1)
+        box.plane.base_us += begin + behind_us + 10_000_000 - box.plane.clock_us
+        box.merge(payload(b"/a", 2, Version(0, (begin + behind_us) & ~1, 9)))
+        box.plane.retime(hub.plane.now_hlc - box.plane.clock_us, box.plane.hlc, hub.plane.now_hlc, None, begin)
+        assert box.state()[b"/a"][0] < hub.state()[b"/a"][0]
+
+
 class TwoRouters(RuleBasedStateMachine):
     """Writes, clears, and states told in either direction, some of them lost: digests tell whether both have the same,
     and telling all makes it so."""
