@@ -245,24 +245,30 @@ cdef bint _number(const uint8_t* p, size_t size, uint8_t* target, Typed* typed) 
 
 cdef size_t put_event(uint8_t* frame, size_t room, const uint8_t* address, size_t address_size,
                       const uint8_t* payload, size_t size) noexcept:
-    """The CLASP frame of an event with this payload; returns its size, 0 if it does not fit `room`."""
+    """The CLASP frame of an event with this payload; returns its size, 0 if it does not fit `room`. An empty payload
+    says that something happened, and no more: there is no value."""
     cdef Typed typed
     cdef size_t at = 10 + address_size
     if at + 16 > room:
         return 0
-    fit_payload(payload, size, frame + at, min(room, <size_t>65539) - at, &typed)
-    if typed.size < 0 or at - 4 + typed.size > 65535:
-        return 0
+    if size:
+        fit_payload(payload, size, frame + at, min(room, <size_t>65539) - at, &typed)
+        if typed.size < 0 or at - 4 + typed.size > 65535:
+            return 0
+        frame[8 + address_size] = 1
+        frame[9 + address_size] = <uint8_t>typed.type
+        at += <size_t>typed.size
+    else:
+        at -= 1
+        frame[8 + address_size] = 0
     frame[0] = 0x53
     frame[1] = 0x41
-    put16(frame + 2, <unsigned short>(at - 4 + typed.size))
+    put16(frame + 2, <unsigned short>(at - 4))
     frame[4] = 0x20
     frame[5] = 0x20
     put16(frame + 6, <unsigned short>address_size)
     memcpy(frame + 8, address, address_size)
-    frame[8 + address_size] = 1
-    frame[9 + address_size] = <uint8_t>typed.type
-    return at + <size_t>typed.size
+    return at
 
 
 cdef size_t put_set(uint8_t* frame, const uint8_t* address, size_t address_size, const uint8_t* payload, size_t size,

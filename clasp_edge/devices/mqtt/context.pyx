@@ -6,6 +6,7 @@ import logging
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
+from clasp_edge.dataplane.messages cimport SIGNAL_EVENT
 from clasp_edge.dataplane.payload cimport print_value
 from clasp_edge.dataplane.sink cimport NO_EXPIRY
 from clasp_edge.dataplane.table cimport (
@@ -31,6 +32,9 @@ from clasp_edge.wire.pattern cimport Pattern
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 log = logging.getLogger("clasp_edge.dataplane")
+
+cdef enum:
+    FRAME_ADDRESS = 8           # where a PUBLISH has its address; behind that, what it says (wire.md 2.3)
 
 
 cdef class MqttContext:
@@ -77,8 +81,8 @@ cdef class MqttContext:
         return found if found is not None else self.prefix + <bytes>self.to_address(topic)
 
     cdef bint prepare(self, Delivery* delivery) noexcept:
-        """Make `content` that of the delivery. False when MQTT clients do not get it: it has no value, or its topic
-        begins with `$` [MQTT-4.7.2-1]."""
+        """Make `content` that of the delivery. False when MQTT clients do not get it: it has samples or no value, and
+        is more than an event, or its topic begins with `$` [MQTT-4.7.2-1]."""
         cdef const uint8_t* text
         cdef Py_ssize_t size
         if self.serial == delivery.serial:
@@ -97,7 +101,15 @@ cdef class MqttContext:
             self.content.expiry_s = delivery.raw.expiry_s
         else:
             if delivery.value == NULL:
-                return False
+                if delivery.signal != SIGNAL_EVENT or delivery.frame[FRAME_ADDRESS + delivery.address_size] != 0:
+                    return False
+                # Something happened, and there is no more to say.
+                self.content.payload = delivery.frame
+                self.content.payload_size = 0
+                self.content.properties_size = 0
+                self.content.expiry_s = NO_EXPIRY
+                self.deliverable = True
+                return True
             size = print_value(delivery.value_type, delivery.value, delivery.value_room, self.printed, PRINTED_BYTES,
                                &text)
             if size < 0:

@@ -47,7 +47,7 @@ EMPTY_TEXT = b'""'
 _QOS = 3
 _NO_LOCAL = 4
 _RETAIN_AS_PUBLISHED = 8
-_PARAM, _STREAM, _GESTURE = 0, 2, 3
+_PARAM, _EVENT, _STREAM, _GESTURE = 0, 1, 2, 3
 _SET_REVISION, _SET_TTL = 0x80, 0x10
 
 
@@ -347,13 +347,15 @@ class LogReplay:
 
 
 def _payload(record: Logged) -> bytes | None:
-    """The value in the frame as MQTT clients see it, None without one. Raises ValueError."""
+    """The value in the frame as MQTT clients see it, empty for an event without one; None for what they do not get.
+    Raises ValueError."""
     frame = record.frame
     at = 8 + len(record.address)
     if frame[4] == MessageType.SET:
         end = len(frame) - (8 if frame[5] & _SET_REVISION else 0) - (4 if frame[5] & _SET_TTL else 0)
         return printed_value(frame[5] & 0x0F, frame[at:end]) or EMPTY_TEXT  # an empty one would say that it is gone
-    if frame[at : at + 1] != b"\x01":
-        return None
+    says = frame[at : at + 1]
+    if says != b"\x01":
+        return b"" if says == b"\0" and record.signal == _EVENT else None
     value = decode(frame)[1]
     return printed_value(*encode_value(getattr(value, "value", None)))

@@ -37,7 +37,7 @@ from clasp_edge.devices.mqtt_bridge.link import Link
 from clasp_edge.devices.mqtt_bridge.loops import BLOCKED_S, LoopBreaker, Trails
 from clasp_edge.devices.mqtt_bridge.mapping import Mapping, MappingError, MappingTable
 from clasp_edge.devices.mqtt_bridge.plain import plain_message
-from clasp_edge.devices.mqtt_bridge.properties import trail
+from clasp_edge.devices.mqtt_bridge.properties import is_value_of_bytes, trail
 from clasp_edge.devices.mqtt_bridge.queue import Message, OutQueue, Record
 from clasp_edge.devices.mqtt_bridge.recovery import Recovery, place_of
 from clasp_edge.devices.mqtt_bridge.resync import Resync
@@ -536,7 +536,7 @@ class Bridge(RawAdapter):
         cleared = not message.payload and not self.speaks_mqtt5 and self.retained(address) is not None
         told = message.retained or message.again or cleared
         retained = told or is_next
-        if message.binary and message.signal:
+        if is_value_of_bytes(message):
             code, data = encode_value(message.payload)
             described = self.plane.describe(address)
             if described is None or described[1:3] != (code, data) or not retained:
@@ -550,7 +550,7 @@ class Bridge(RawAdapter):
         self._write(address, message, retained=retained, event=False)
 
     def _publish(self, address: bytes, message: Arrived) -> None:
-        if message.signal == "stream" or message.binary:
+        if message.signal == "stream" or is_value_of_bytes(message):
             code, data = message.encoded()
             signal = KINDS.get(message.signal, SignalType.EVENT)
             payload = encode_payload(Publish(address=address.decode(), signal=signal, value=decode_value(code, data)))

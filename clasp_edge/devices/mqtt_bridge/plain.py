@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane.payload import printed_value
+from clasp_edge.devices.mqtt_bridge.envelope import VALUE_OF_CLIENT
 from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Outgoing, Up
 from clasp_edge.devices.mqtt_bridge.exchange import SIGNALS
 from clasp_edge.devices.mqtt_bridge.loops import COMES_BACK, ITSELF
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from clasp_edge.devices.mqtt_bridge.bridge import Bridge
 
 EMPTY_TEXT = b'""'
+NO_BYTES = b"\0\0"
+"""A value of bytes without any (wire.md 2.2). Of a param it goes out as the empty text, and comes back as that."""
 
 
 def plain_message(bridge: Bridge, record: Record, up: Up) -> Outgoing | None:
@@ -30,19 +33,19 @@ def plain_message(bridge: Bridge, record: Record, up: Up) -> Outgoing | None:
         if found is None:
             return None
         signal, code, data, ttl_word = found
-        binary = code == ValueType.BYTES
+        binary = code == ValueType.BYTES and not (record.is_param and data == NO_BYTES)
         expiry_s = NO_EXPIRY
         if ttl_word >= 0 and (ttl := Ttl.from_word(ttl_word)).mode is TtlMode.ABSOLUTE:
             expiry_s = ttl.seconds
         # An empty retained message would make the broker forget the topic.
-        payload = printed_value(code, data) or (EMPTY_TEXT if record.is_param else b"")
-        message = payload, b"", expiry_s, 1, record.is_param
+        payload = printed_value(code, data) if code != VALUE_OF_CLIENT else data
+        message = payload or (EMPTY_TEXT if record.is_param else b""), b"", expiry_s, 1, record.is_param
     elif message is None:
         message = bridge.retained(record.address) or _unretained(bridge, record.address)
         if message is None:
             return None
         described = bridge.plane.describe(record.address)
-        binary = described is not None and described[1] == ValueType.BYTES
+        binary = described is not None and described[1] == ValueType.BYTES and described[2] != NO_BYTES
     payload, properties, expiry_s, _, retained = message
     via = record.via
     if properties and not via:

@@ -13,7 +13,7 @@ from clasp_edge.devices.mqtt.codec import PacketType, Property
 from clasp_edge.devices.mqtt.codec.primitives import Reader, put_varint
 from clasp_edge.devices.mqtt.codec.properties import put_property, read_properties
 from clasp_edge.devices.mqtt_bridge.envelope import MAX_ORIGIN
-from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Outgoing
+from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Arrived, Outgoing
 
 SIGNAL = "clasp-edge-signal"
 VERSION = "clasp-edge-version"
@@ -23,6 +23,7 @@ AGAIN = "clasp-edge-again"
 _MARK = bytes((Property.USER_PROPERTY, 0, len(VIA))) + VIA.encode()
 
 BINARY = "application/octet-stream"
+_BYTES = put_property(Property.CONTENT_TYPE, BINARY)
 
 
 @lru_cache(maxsize=256)
@@ -57,13 +58,20 @@ def passed_by(encoded: bytes) -> tuple[tuple[str, ...], bytes]:
     return tuple(via[-1].split(",")) if via else (), properties
 
 
+def is_value_of_bytes(message: Arrived) -> bool:
+    """Whether it was bytes in CLASP at another clasp-edge. What an MQTT client has said of its bytes (where to answer,
+    a name, how long they count) is to arrive with them, and no value has room for that."""
+    said_alone = message.properties in (_BYTES, _BYTES + trail(message.via))
+    return message.binary and message.signal != "" and said_alone
+
+
 def of_publish(message: Outgoing) -> bytes:
     """Of a message that goes out: its publisher's and ours. Raises ValueError for what does not fit."""
     encoded = _where_from(message.via, message.signal)
     if message.properties:
         encoded = message.properties + encoded
     elif message.binary:
-        encoded += put_property(Property.CONTENT_TYPE, BINARY)
+        encoded += _BYTES
     if message.expiry_s != NO_EXPIRY:
         encoded += put_property(Property.MESSAGE_EXPIRY_INTERVAL, message.expiry_s)
     if message.version:

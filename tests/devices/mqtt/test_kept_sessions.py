@@ -9,12 +9,14 @@ from pathlib import Path
 import lmdb
 import pytest
 from support import mqtt_packets as mqtt
+from support.client import WsClient
 from support.clock_shim import ByClock, ShiftedClock
 from support.daemon import Daemon
 from support.mqtt_client import Broker, MqttClient
 from support.mqtt_packets import PUBCOMP, PUBREC, PUBREL, V5, V311, Publish
 from support.paho_client import PahoClient
 
+from clasp_edge import wire
 from clasp_edge.journal.documents import sealed
 from clasp_edge.journal.format import NOTE_PREFIX, note_key
 from clasp_edge.journal.tools import log_records
@@ -206,6 +208,18 @@ def test_what_was_published_while_a_client_was_away_comes_in_order(
     sender.publish("a/1", b"live", qos=qos)
     assert payloads(taken(client, 1)) == [b"live"]
     assert client.publishes() == []
+
+
+def test_an_event_without_a_value_comes_too(strict: Daemon, broker: Broker) -> None:
+    client = keeper(broker)
+    client.subscribe("a/#", options=1)
+    client.disconnect()
+    with WsClient(strict.ws_url) as desk:
+        desk.hello()
+        desk.send(wire.Publish(address="/mqtt/a/go", signal=wire.SignalType.EVENT))
+        assert desk.sync() == []
+    crash(strict)
+    assert [(m.topic, m.payload, m.retain) for m in taken(keeper(broker), 1)] == [("a/go", b"", False)]
 
 
 def test_messages_come_as_they_were_published(strict: Daemon, broker: Broker) -> None:

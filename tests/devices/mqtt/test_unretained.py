@@ -114,3 +114,12 @@ def test_neither_after_a_restart() -> None:
         late = broker.client()
         assert [found.payload for found in late.subscribe_with_retained("#", at_least=1)[1]] == [b"21.50"]
         broker.leave()
+
+
+def test_an_event_that_says_nothing_has_no_value(mqtt: Broker, clasp: Crowd) -> None:
+    topic = fresh()
+    listener = clasp.ws()
+    subscribe(listener, f"/mqtt/cmnd/{topic}")
+    mqtt.client().publish(f"cmnd/{topic}", b"")
+    heard = listener.recv_type(wire.Publish)
+    assert (heard.signal, heard.value) == (wire.SignalType.EVENT, wire.ABSENT)

@@ -155,6 +155,19 @@ def test_event_reaches_mqtt_and_is_not_kept(mqtt: Broker, clasp: Crowd) -> None:
     assert mqtt.client().subscribe_with_retained(f"{topic}/#")[1] == []
 
 
+def test_an_event_without_a_value_is_an_empty_message(mqtt: Broker, clasp: Crowd) -> None:
+    """A GO button that says no more than that it was pressed; a device that is asked for its state."""
+    topic = fresh()
+    device = mqtt.client()
+    device.subscribe(f"{topic}/#", options=1)
+    sender = clasp.ws()
+    for signal in (wire.SignalType.EVENT, wire.SignalType.STREAM):
+        sender.send(wire.Publish(address=f"/mqtt/{topic}/samples", signal=signal, samples=(0.5,)))
+    sender.send(wire.Publish(address=f"/mqtt/{topic}/go", signal=wire.SignalType.EVENT))
+    heard = device.receive()
+    assert (heard.topic, heard.payload, heard.qos, heard.retain) == (f"{topic}/go", b"", 1, False)
+
+
 def test_a_writer_of_either_kind_replaces_the_other(mqtt: Broker, clasp: Crowd) -> None:
     topic = fresh()
     device, writer = mqtt.client(), clasp.ws()

@@ -131,6 +131,45 @@ def test_what_others_see(left: Bridged, shared_broker: Mosquitto) -> None:
     }
 
 
+def test_an_event_without_a_value_goes_over(left: Bridged, right: Bridged, shared_broker: Mosquitto) -> None:
+    at = fresh()
+    there = right.listener(f"/y{at}/**")
+    with Onlooker(shared_broker.port, f"site{at}/#") as device:
+        left.client.send(wire.Publish(address=f"/x{at}/go", signal=SignalType.EVENT))
+        eventually(lambda: [(m.payload, m.retain) for m in device.messages] == [(b"", False)])
+    heard = there.recv_type(wire.Publish)
+    assert (heard.address, heard.signal, heard.value) == (f"/y{at}/go", SignalType.EVENT, wire.ABSENT)
+
+
+def test_bytes_without_any_come_as_an_empty_text(left: Bridged, right: Bridged) -> None:
+    at = fresh()
+    left.put(f"/x{at}", b"")
+    right.wait_value(f"/y{at}", "")
+
+
+def test_what_a_client_says_of_its_bytes_arrives_with_them(shared_broker: Mosquitto) -> None:
+    """A picture of a camera, as a message that is not retained: not only its bytes count."""
+    at = fresh()
+    config = bridge_config([shared_broker.url], [{"topic": f"cam{at}/#", "address": f"/mqtt/cam{at}/**"}])
+    with Bridged(config, mqtt=True) as box, Onlooker(shared_broker.port) as camera:
+        devices = Broker(box.daemon.mqtt_address)
+        desk = devices.client()
+        desk.subscribe(f"cam{at}/#", options=1)
+        properties: Any = Properties(PacketTypes.PUBLISH)
+        properties.ContentType = "application/octet-stream"
+        properties.ResponseTopic = "answers"
+        properties.CorrelationData = b"7"
+        camera.publish(f"cam{at}/front", b"\xff\xd8", qos=0, properties=properties)
+        heard = desk.receive()
+        assert (heard.payload, heard.qos) == (b"\xff\xd8", 0)
+        assert heard.properties == {
+            "content_type": "application/octet-stream",
+            "response_topic": "answers",
+            "correlation_data": b"7",
+        }
+        devices.leave()
+
+
 def test_retained_values_are_there_for_a_daemon_that_comes_later(left: Bridged, shared_broker: Mosquitto) -> None:
     at = fresh()
     left.put(f"/x{at}/early", [1, 2])
