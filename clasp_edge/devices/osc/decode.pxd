@@ -31,4 +31,5 @@ cdef struct OscMessage:
 
 cdef bint is_bundle(const uint8_t* p, size_t size) noexcept nogil
 cdef int read_message(const uint8_t* p, size_t size, uint8_t* room, OscMessage* message) noexcept nogil
+cdef bytes with_slash(const uint8_t* p, size_t size)
 cdef int check_packet(const uint8_t* p, size_t size, int nesting) noexcept nogil

@@ -2,8 +2,8 @@
 
 OSC 1.0 with the common types of 1.1. The value mapping is that of router.md 10: no argument is null, one is that value,
 several are an array. Lenient where devices are sloppy and nothing can be misunderstood: missing padding at the very
-end, bytes after the last argument, an address alone, spaces between type tags, type tags without their comma or
-padding, a blob whose size is little-endian. Knows no socket and no param.
+end, bytes after the last argument, an address alone, one without its slash, spaces between type tags, type tags without
+their comma or padding, a blob whose size is little-endian. Knows no socket and no param.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -347,6 +347,23 @@ cdef int check_packet(const uint8_t* p, size_t size, int nesting) noexcept nogil
         count += found
         at += element
     return count
+
+
+cdef bytes with_slash(const uint8_t* p, size_t size):
+    """The message with the slash that its address lacks, as an X32 answers `/node` and Max sends what is typed into it;
+    None for what is no message even then. Type tags have to follow: text of any other kind is none."""
+    cdef size_t at = 0
+    cdef Py_ssize_t length, i
+    if size == 0 or p[0] == c"/" or p[0] == c"#" or p[0] == c",":
+        return None
+    length = _string(p, size, &at)
+    if length <= 0 or at >= size or p[at] != c",":
+        return None
+    for i in range(length):
+        if p[i] <= 0x20 or p[i] == 0x7F:
+            return None
+    text = b"/" + PyBytes_FromStringAndSize(<const char*>p, length)
+    return text.ljust((len(text) + 4) & ~3, b"\0") + PyBytes_FromStringAndSize(<const char*>p + at, size - at)
 
 
 def decode_message(bytes packet not None):

@@ -18,7 +18,15 @@ from clasp_edge.dataplane.messages cimport Published, Write, read_publish
 from clasp_edge.dataplane.plane cimport Plane
 from clasp_edge.dataplane.token_bucket cimport owe, refill, set_rate, used_s
 from clasp_edge.dataplane.verdict cimport ACCEPTED
-from clasp_edge.devices.osc.decode cimport VALUE_ROOM, OscMessage, check_packet, is_bundle, read_message
+from clasp_edge.devices.osc.decode cimport (
+    NOT_OSC,
+    VALUE_ROOM,
+    OscMessage,
+    check_packet,
+    is_bundle,
+    read_message,
+    with_slash,
+)
 from clasp_edge.devices.osc.source cimport TIMETAGS_IGNORE, TIMETAGS_RELATIVE, Party, Source
 
 from clasp_edge.devices.osc.decode import FAULTS
@@ -315,7 +323,11 @@ cdef class OscPackets(SourceTable):
         cdef size_t base_size
         cdef bint event
         if fault:
-            self.control.bad_packet(source, (<dict>FAULTS)[fault])
+            slashed = with_slash(p, size) if fault == NOT_OSC else None
+            if slashed is None:
+                self.control.bad_packet(source, (<dict>FAULTS)[fault])
+            else:
+                self._message(source, <const uint8_t*><char*>(<bytes>slashed), len(<bytes>slashed))
             return
         source.messages += 1
         self.messages += 1

@@ -46,6 +46,10 @@ def test_x32() -> None:
             crowd = Crowd(daemon)
             client = crowd.ws()
             eventually(lambda: (p := get(client, "/osc/foh/ch/01/mix/fader")) is not None and p.value == 0.75)
+            console.send(b"node\0\0\0\0" + packet("/", '/ch/01/config "Kick" 1 YE 1')[4:])  # its answer to /node
+            eventually(
+                lambda: (p := get(client, "/osc/foh/node")) is not None and p.value == '/ch/01/config "Kick" 1 YE 1'
+            )
             put(client, "/osc/foh/ch/01/mix/on", True)
             put(client, "/osc/foh/ch/02/mix/fader", 1)
             heard = []
