@@ -37,6 +37,7 @@ cdef class Accounts:
     cdef bint shares(self) noexcept
     cdef size_t beside_params(self) noexcept
     cdef size_t limit(self) noexcept
+    cdef bint leave(self, size_t used, size_t size) noexcept
     cdef void balance(self) noexcept
 
 

@@ -83,6 +83,20 @@ cdef class Accounts:
         taken = self.params_bytes[0] + self.beside_params()
         return max(self.total // LEAST_PART, self.total - taken if taken < self.total else 0)
 
+    cdef bint leave(self, size_t used, size_t size) noexcept:
+        """Whether `size` bytes more are left for a principal that has `used` so far."""
+        cdef size_t free, limit
+        if self.total == 0:
+            return True
+        limit = self.limit()
+        if self.used + size > limit:
+            return False
+        if used + size <= self.total // SMALL_PART:
+            return True
+        free = limit - limit // RESERVED_PART
+        free = free - self.used if free > self.used else 0
+        return used + size <= free
+
     cdef void balance(self) noexcept:
         """Have params keep to what the principals leave."""
         cdef size_t taken
@@ -115,37 +129,15 @@ cdef class Account:
         return f"<account of {self.principal}: {self.used} bytes>"
 
     cdef bint has_room(self, size_t size) noexcept:
-        cdef Accounts all = self.accounts
-        cdef size_t free, limit
         # What is coming in is not kept: a token's own limit is for what is.
         if self.limit and self.used - self.input + size > self.limit:
             return False
-        if all.total == 0:
-            return True
-        limit = all.limit()
-        if all.used + size > limit:
-            return False
-        if self.used + size <= all.total // SMALL_PART:
-            return True
-        free = limit - limit // RESERVED_PART
-        free = free - all.used if free > all.used else 0
-        return self.used + size <= free
+        return self.accounts.leave(self.used, size)
 
     cdef bint has_input_room(self, size_t size) noexcept:
         """The same for what is coming in, of which a principal has a share of its own: whoever has filled its account
         is told so when it asks for more, and not cut off in the middle of asking."""
-        cdef Accounts all = self.accounts
-        cdef size_t free, limit
-        if all.total == 0:
-            return True
-        limit = all.limit()
-        if all.used + size > limit:
-            return False
-        if self.input + size <= all.total // SMALL_PART:
-            return True
-        free = limit - limit // RESERVED_PART
-        free = free - all.used if free > all.used else 0
-        return self.input + size <= free
+        return self.accounts.leave(self.input, size)
 
     cdef bint may_log(self, size_t size, double bytes_per_second, uint64_t now_us) noexcept:
         """Whether the log takes a record of it now, at that rate: a bucket that holds `LOG_BURST_S` of it."""

@@ -11,9 +11,10 @@ import datetime
 import fcntl
 import os
 import tomllib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from clasp_edge.text_file import read_text
 
@@ -122,6 +123,52 @@ def write_text(path: Path, text: str) -> None:
             os.close(directory)
     except OSError as error:
         raise KeptFileError(f"{path} cannot be written: {error.strerror}") from None
+
+
+class KeptFile(ABC, Generic[T]):
+    """A file of tables of one kind in a data directory. Every call reads it afresh; changes are on the disk when they
+    return."""
+
+    name: ClassVar[str]
+    table: ClassVar[str]
+    """What each is called."""
+    heading: ClassVar[str]
+    most: ClassVar[int]
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / self.name
+
+    @abstractmethod
+    def entry_of(self, row: dict[str, Any], where: str) -> T:
+        """What a table says; `where` it stands, for errors. Raises KeptFileError."""
+
+    @abstractmethod
+    def fields_of(self, entry: T) -> dict[str, Any]:
+        """What a table has to say, as `table` takes it."""
+
+    def state(self) -> object:
+        """What tells whether the file has changed."""
+        return state_of(self.path)
+
+    def read(self) -> list[T]:
+        """All entries; none where there is no file. Raises KeptFileError."""
+        return remembered(self.path, self._read)
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[list[T]]:
+        """The entries, to be changed; written when the block is left without an exception."""
+        with locked(self.path):
+            entries = self.read()
+            yield entries
+            if len(entries) > self.most:
+                raise KeptFileError(f"the file is full: {self.most} {self.table}s; nothing was changed")
+            tables = (table(self.table, self.fields_of(entry)) for entry in entries)
+            write_text(self.path, self.heading + "".join(tables))
+            remember(self.path, entries, self.state())
+
+    def _read(self) -> list[T]:
+        rows = read_tables(self.path, self.table)
+        return [self.entry_of(row, f"{self.path}: {self.table}[{index}]") for index, row in enumerate(rows)]
 
 
 def table(name: str, fields: dict[str, Any]) -> str:

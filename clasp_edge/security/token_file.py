@@ -7,29 +7,16 @@ or the new one. Two writers are kept apart by a lock.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from clasp_edge.config.spelling import foreign_scope
 from clasp_edge.quota import UNLIMITED, Quota
-from clasp_edge.security.kept_file import (
-    KeptFileError,
-    locked,
-    read_tables,
-    remember,
-    remembered,
-    state_of,
-    table,
-    time_of,
-    when,
-    write_text,
-)
+from clasp_edge.security.kept_file import KeptFile, KeptFileError, time_of, when
 from clasp_edge.security.scope import Scope, ScopeError
 
 NAME = "tokens.toml"
@@ -86,23 +73,26 @@ def seconds_of(text: str) -> int:
     return int(found[1]) * {"d": 86_400, "h": 3600, "m": 60, "s": 1, "": 1}[found[2]]
 
 
-class TokenFile:
-    """The file in a data directory. Every call reads it afresh; changes are on the disk when they return."""
+class TokenFile(KeptFile[KeptToken]):
+    """The file in a data directory."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / NAME
+    name = NAME
+    table = "token"
+    heading = "# Tokens of clasp-edge, made by `clasp-edge token`. Hashes only: a secret is shown once.\n"
+    most = MAX_TOKENS
 
-    def state(self) -> object:
-        """What tells whether the file has changed."""
-        return state_of(self.path)
+    def entry_of(self, row: dict[str, Any], where: str) -> KeptToken:
+        return _token(row, where)
 
-    def read(self) -> list[KeptToken]:
-        """All tokens; none where there is no file. Raises TokenFileError."""
-        return remembered(self.path, self._read)
-
-    def _read(self) -> list[KeptToken]:
-        rows = read_tables(self.path, "token")
-        return [_token(row, f"{self.path}: token[{index}]") for index, row in enumerate(rows)]
+    def fields_of(self, entry: KeptToken) -> dict[str, Any]:
+        return {
+            "name": entry.name,
+            "sha256": entry.digest.hex(),
+            "scopes": list(entry.scopes),
+            "created": when(entry.created),
+            "expires": None if entry.expires is None else when(entry.expires),
+            **{name: value or None for name, value in entry.quota._asdict().items()},
+        }
 
     def add(
         self, name: str, scopes: Sequence[str], expires_s: int | None, quota: Quota = UNLIMITED, *,
@@ -117,7 +107,7 @@ class TokenFile:
         secret = new_secret()
         now = int(_now(now_s))
         entry = KeptToken(name, digest_of(secret), parsed, now, None if expires_s is None else now + expires_s, quota)
-        with self._changing() as tokens:
+        with self.changing() as tokens:
             if any(token.name == name for token in tokens):
                 raise TokenFileError(f'there is a token "{name}"; rotate it, revoke it, or take another name')
             if len(tokens) >= MAX_TOKENS:
@@ -128,33 +118,23 @@ class TokenFile:
     def rotate(self, name: str, *, now_s: float | None = None) -> tuple[str, KeptToken]:
         """Give a token a new secret; the old one is worth nothing from now on. Raises TokenFileError."""
         secret = new_secret()
-        with self._changing() as tokens:
+        with self.changing() as tokens:
             at = _index(tokens, name)
             tokens[at] = entry = replace(tokens[at], digest=digest_of(secret), created=int(_now(now_s)))
         return secret, entry
 
     def revoke(self, name: str) -> KeptToken:
         """Take a token out, by its name or its id. Raises TokenFileError."""
-        with self._changing() as tokens:
+        with self.changing() as tokens:
             return tokens.pop(_index(tokens, name))
 
     def prune(self, *, now_s: float | None = None) -> list[KeptToken]:
         """Take out what has expired."""
         now = _now(now_s)
-        with self._changing() as tokens:
+        with self.changing() as tokens:
             gone = [token for token in tokens if token.expires is not None and token.expires < now]
             tokens[:] = [token for token in tokens if token not in gone]
         return gone
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[list[KeptToken]]:
-        """The tokens, to be changed; written when the block is left without an exception."""
-        with locked(self.path):
-            tokens = self.read()
-            yield tokens
-            text = "# Tokens of clasp-edge, made by `clasp-edge token`. Hashes only: a secret is shown once.\n"
-            write_text(self.path, text + "".join(map(_table, tokens)))
-            remember(self.path, tokens, self.state())
 
 
 def _now(now_s: float | None) -> float:
@@ -203,17 +183,3 @@ def read_quota(found: Mapping[str, Any]) -> Quota:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_QUOTA:
             raise TokenFileError(f"the quota {name} is a whole number from 0 to {MOST_QUOTA}; 0 = no limit")
     return Quota(**found)
-
-
-def _table(token: KeptToken) -> str:
-    return table(
-        "token",
-        {
-            "name": token.name,
-            "sha256": token.digest.hex(),
-            "scopes": list(token.scopes),
-            "created": when(token.created),
-            "expires": None if token.expires is None else when(token.expires),
-            **{name: value or None for name, value in token.quota._asdict().items()},
-        },
-    )

@@ -6,26 +6,13 @@ lines. Written like the token file (security.kept_file).
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from clasp_edge.config.spelling import foreign_scope
-from clasp_edge.security.kept_file import (
-    KeptFileError,
-    locked,
-    read_tables,
-    remember,
-    remembered,
-    state_of,
-    table,
-    time_of,
-    when,
-    write_text,
-)
+from clasp_edge.security.kept_file import KeptFile, KeptFileError, time_of, when
 from clasp_edge.security.passwords import MOST_PASSWORD_BYTES, HashError, check_form, hash_of
 from clasp_edge.security.scope import Scope, ScopeError, Scopes
 
@@ -69,23 +56,24 @@ def _plain(name: str) -> bool:
     return bool(name) and name.isprintable() and not _SPECIAL.intersection(name)
 
 
-class UserFile:
-    """The file in a data directory. Every call reads it afresh; changes are on the disk when they return."""
+class UserFile(KeptFile[User]):
+    """The file in a data directory."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / NAME
+    name = NAME
+    table = "user"
+    heading = "# Users of MQTT, made by `clasp-edge user`. Passwords are hashed.\n"
+    most = MAX_USERS
 
-    def state(self) -> object:
-        """What tells whether the file has changed."""
-        return state_of(self.path)
+    def entry_of(self, row: dict[str, Any], where: str) -> User:
+        return _user(row, where)
 
-    def read(self) -> list[User]:
-        """All users; none where there is no file. Raises KeptFileError."""
-        return remembered(self.path, self._read)
-
-    def _read(self) -> list[User]:
-        rows = read_tables(self.path, "user")
-        return [_user(row, f"{self.path}: user[{index}]") for index, row in enumerate(rows)]
+    def fields_of(self, entry: User) -> dict[str, Any]:
+        return {
+            "name": entry.name,
+            "password": entry.password,
+            "scopes": list(entry.scopes),
+            "changed": when(entry.changed),
+        }
 
     def add(self, name: str, hashed: str, scopes: Sequence[str]) -> User:
         """Make a user whose password has this hash (`hashed`). Raises KeptFileError."""
@@ -119,18 +107,6 @@ class UserFile:
         """Take a user out. Raises KeptFileError."""
         with self.changing() as users:
             return users.pop(index_of(users, name))
-
-    @contextlib.contextmanager
-    def changing(self) -> Iterator[list[User]]:
-        """The users, to be changed; written when the block is left without an exception."""
-        with locked(self.path):
-            users = self.read()
-            yield users
-            if len(users) > MAX_USERS:
-                raise KeptFileError(f"the file is full: {MAX_USERS} users; nothing was changed")
-            text = "# Users of MQTT, made by `clasp-edge user`. Passwords are hashed.\n"
-            write_text(self.path, text + "".join(map(_table, users)))
-            remember(self.path, users, self.state())
 
 
 def check_name(name: str) -> None:
@@ -200,15 +176,3 @@ def _user(row: dict[str, Any], where: str) -> User:
     except HashError as error:
         raise KeptFileError(f"{where}.password: {error}") from None
     return User(name, password, checked_scopes(scopes), time_of(row.get("changed", 0), where) or 0)
-
-
-def _table(user: User) -> str:
-    return table(
-        "user",
-        {
-            "name": user.name,
-            "password": user.password,
-            "scopes": list(user.scopes),
-            "changed": when(user.changed),
-        },
-    )

@@ -13,7 +13,7 @@ from support.client import Closed, WsClient
 from support.daemon import Daemon
 
 from clasp_edge import wire
-from clasp_edge.security import token_file
+from clasp_edge.security import kept_file
 from clasp_edge.security.guesses import FREE_FAILURES, LONGEST_WAIT_S, MAX_HOSTS, Guesses
 from clasp_edge.security.token_file import TokenFile, TokenFileError, digest_of, new_secret, seconds_of
 
@@ -84,8 +84,8 @@ def test_what_is_wrong_is_a_sentence_and_changes_nothing(tmp_path: Path) -> None
 def test_what_is_known_of_the_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand tokens take seconds, and the router asks for each change that an administrator makes."""
     reads: list[Path] = []
-    real = token_file.read_tables
-    monkeypatch.setattr(token_file, "read_tables", lambda path, name: reads.append(path) or real(path, name))
+    real = kept_file.read_tables
+    monkeypatch.setattr(kept_file, "read_tables", lambda path, name: reads.append(path) or real(path, name))
     ours, theirs = TokenFile(tmp_path), tmp_path / "elsewhere"
     for number in range(20):
         ours.add(f"n{number}", ["read:/**"], None)

@@ -39,4 +39,3 @@ cdef size_t publish_image(uint8_t* target, size_t room, const Content* content, 
                           uint16_t packet_id, uint16_t alias, bint alias_only, const uint8_t* extra,
                           size_t extra_size, size_t* id_at, bint head_only) noexcept
 cdef uint8_t* websocket_header(uint8_t* packet, size_t size) noexcept nogil
-cdef int read_varint(const uint8_t* p, size_t available, uint32_t* value) noexcept nogil

@@ -8,33 +8,7 @@ from libc.string cimport memcpy
 
 from clasp_edge.dataplane.bytes cimport put16, put32, put64
 from clasp_edge.dataplane.sink cimport NO_EXPIRY
-
-
-cdef int read_varint(const uint8_t* p, size_t available, uint32_t* value) noexcept nogil:
-    """How many bytes the variable byte integer at `p` takes; 0: not all there yet; -1: more than four."""
-    cdef uint32_t result = 0
-    cdef int i
-    for i in range(4):
-        if <size_t>i >= available:
-            return 0
-        result |= <uint32_t>(p[i] & 0x7F) << (7 * i)
-        if not p[i] & 0x80:
-            value[0] = result
-            return i + 1
-    return -1
-
-
-cdef uint8_t* _put_varint(uint8_t* p, size_t value) noexcept nogil:
-    while value > 0x7F:
-        p[0] = <uint8_t>(value & 0x7F | 0x80)
-        p += 1
-        value >>= 7
-    p[0] = <uint8_t>value
-    return p + 1
-
-
-cdef inline size_t _varint_size(size_t value) noexcept nogil:
-    return 1 if value < 128 else 2 if value < 16384 else 3 if value < 2097152 else 4
+from clasp_edge.devices.mqtt.varint cimport put_varint, varint_size
 
 
 cdef size_t publish_image(uint8_t* target, size_t room, const Content* content, int version, int flags,
@@ -53,11 +27,11 @@ cdef size_t publish_image(uint8_t* target, size_t room, const Content* content, 
             properties_size += 5
         if alias:
             properties_size += 3
-        remaining += _varint_size(properties_size) + properties_size
+        remaining += varint_size(properties_size) + properties_size
     if remaining + 5 > room:
         return 0
     p[0] = 0x30 | <uint8_t>flags
-    p = _put_varint(p + 1, remaining)
+    p = put_varint(p + 1, remaining)
     put16(p, <uint16_t>topic_size)
     memcpy(p + 2, content.topic, topic_size)
     p += 2 + topic_size
@@ -66,7 +40,7 @@ cdef size_t publish_image(uint8_t* target, size_t room, const Content* content, 
         put16(p, packet_id)
         p += 2
     if version == V5:
-        p = _put_varint(p, properties_size)
+        p = put_varint(p, properties_size)
         if content.expiry_s != NO_EXPIRY:
             p[0] = 0x02
             put32(p + 1, content.expiry_s)

@@ -22,9 +22,10 @@ from clasp_edge.dataplane.token_bucket cimport owe, pay, pay_time, refill, set_r
 from clasp_edge.dataplane.verdict cimport ACCEPTED, AT_CAPACITY, BAD_ADDRESS, NO_SCOPE, TOO_LARGE
 from clasp_edge.dataplane.view cimport View
 from clasp_edge.devices.mqtt.packet_ids cimport add_id, copy_ids, drop_id, forget_ids, has_id
-from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, read_varint, websocket_header
+from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, V5, websocket_header
 from clasp_edge.devices.mqtt.queue cimport ACKNOWLEDGEMENT_BYTES, PACKET_IDS
 from clasp_edge.devices.mqtt.sender cimport ALIAS_BYTES
+from clasp_edge.devices.mqtt.varint cimport read_varint
 
 cdef extern from "<netinet/in.h>" nogil:
     int IPPROTO_TCP

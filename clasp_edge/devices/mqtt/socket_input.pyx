@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 from clasp_edge.dataplane.account cimport INPUT
 from clasp_edge.dataplane.sockets cimport MSG_DONTWAIT, recv
 from clasp_edge.dataplane.view cimport View
-from clasp_edge.devices.mqtt.publish_packet cimport read_varint
+from clasp_edge.devices.mqtt.varint cimport read_varint
 
 cdef enum:
     SMALL_READ = 1400       # a segment that is not full: its sender may wait for our acknowledgement

@@ -18,6 +18,7 @@ from clasp_edge.dataplane.scan cimport utf8_valid
 from clasp_edge.dataplane.sink cimport NO_EXPIRY
 from clasp_edge.dataplane.view cimport View
 from clasp_edge.devices.mqtt.packet_ids cimport PacketIds, add_id, drop_id, fill_ids, forget_ids, has_id
+from clasp_edge.devices.mqtt.varint cimport put_varint, take_varint, varint_size
 
 from collections import deque
 
@@ -55,35 +56,6 @@ MAX_PACKET_BYTES = 1024 * 1024
 
 cdef inline bint _is(const uint8_t* text, size_t size, const char* other, size_t other_size) noexcept nogil:
     return size == other_size and memcmp(text, other, size) == 0
-
-
-cdef int _varint(Cursor* cursor, size_t* value) noexcept nogil:
-    """1, or 0: not all there, or -1: more than four bytes."""
-    cdef size_t result = 0
-    cdef const uint8_t* p
-    cdef int i
-    for i in range(4):
-        p = take(cursor, 1)
-        if p == NULL:
-            return 0
-        result |= <size_t>(p[0] & 0x7F) << (7 * i)
-        if not p[0] & 0x80:
-            value[0] = result
-            return 1
-    return -1
-
-
-cdef uint8_t* _put_varint(uint8_t* p, size_t value) noexcept nogil:
-    while value > 0x7F:
-        p[0] = <uint8_t>(value & 0x7F | 0x80)
-        p += 1
-        value >>= 7
-    p[0] = <uint8_t>value
-    return p + 1
-
-
-cdef inline size_t _varint_size(size_t value) noexcept nogil:
-    return 1 if value < 128 else 2 if value < 16384 else 3 if value < 2097152 else 4
 
 
 cdef class Flow:
@@ -224,15 +196,15 @@ cdef class Flow:
         if topic_size > 65535:
             raise ValueError("the topic is longer than 65535 bytes")
         if self.version == V5:
-            remaining += _varint_size(properties_size) + properties_size
+            remaining += varint_size(properties_size) + properties_size
         if remaining > MOST_PACKET:
             raise ValueError("larger than any packet")
         if qos:
             id = self.free_id()
-        packet = PyBytes_FromStringAndSize(NULL, 1 + _varint_size(remaining) + remaining)
+        packet = PyBytes_FromStringAndSize(NULL, 1 + varint_size(remaining) + remaining)
         p = <uint8_t*>PyBytes_AS_STRING(packet)
         p[0] = <uint8_t>(PUBLISH << 4 | qos << 1 | retain)
-        p = _put_varint(p + 1, remaining)
+        p = put_varint(p + 1, remaining)
         put16(p, <uint16_t>topic_size)
         memcpy(p + 2, text, topic_size)
         p += 2 + topic_size
@@ -240,7 +212,7 @@ cdef class Flow:
             put16(p, id)
             p += 2
         if self.version == V5:
-            p = _put_varint(p, properties_size)
+            p = put_varint(p, properties_size)
             memcpy(p, PyBytes_AS_STRING(properties), properties_size)
             p += properties_size
         memcpy(p, PyBytes_AS_STRING(payload), payload_size)
@@ -259,7 +231,7 @@ cdef class Flow:
         Raises MqttError."""
         cdef View view = View(buffer)
         cdef size_t at = 0
-        cdef size_t remaining = 0
+        cdef uint32_t remaining = 0
         cdef size_t total
         cdef Cursor cursor
         cdef int header
@@ -271,7 +243,7 @@ cdef class Flow:
             self.skipping -= at
         while filled - at >= 2:
             cursor = cursor_over(view.data + at + 1, filled - at - 1)
-            header = _varint(&cursor, &remaining)
+            header = take_varint(&cursor, &remaining)
             if header == 0:
                 return at, 0
             if header < 0:
@@ -380,7 +352,7 @@ cdef class Flow:
         cdef uint16_t id = 0
         cdef uint16_t alias = 0
         cdef uint32_t expiry_s = NO_EXPIRY
-        cdef size_t properties_size = 0
+        cdef uint32_t properties_size = 0
         cdef const uint8_t* topic
         cdef const uint8_t* properties = NULL
         cdef bytes kept = b""
@@ -396,7 +368,7 @@ cdef class Flow:
         if qos and (not read16(&cursor, &id) or id == 0):
             raise MqttError(Reason.PROTOCOL_ERROR, "PUBLISH has no packet identifier")
         if self.version == V5:
-            if _varint(&cursor, &properties_size) != 1:
+            if take_varint(&cursor, &properties_size) <= 0:
                 raise MqttError(Reason.MALFORMED_PACKET, "the packet ends inside its properties")
             properties = take(&cursor, properties_size)
             if properties == NULL:
