@@ -1,6 +1,6 @@
 """Random histories of a pair of hubs and the boxes below it: either hub killed, stopped, frozen, cut off, put back to a
-backup or to nothing, both killed at once, again and again under load, and in the end perhaps one of them lost for ever,
-with a box that was away during much of it; all from one seed.
+backup or to nothing, both killed at once, clocks set, again and again under load, and in the end perhaps one of them
+lost for ever, with a box that was away during much of it; all from one seed.
 
 What must hold, in the journals of all routers that are left: every event that was acknowledged, by a box or (in
 `strict` mode) by a hub, is there, and what a hub that is left or its sender has; once, and each sender's in order; the
@@ -33,6 +33,7 @@ ADDRESSES = 4
 DEAD_AFTER_MS = 800
 IN_STEP_S = 120.0
 SLOW_COMMIT_MS = 2000
+SHIFTS_S = (-3600, -30, -1, 1, 30, 3600)
 
 PAIR = "/clasp-edge/pair/"
 ALONE = "pair: ALONE"
@@ -49,6 +50,7 @@ class PairHistory:
     seconds: float
     boxes: int = 6
     mode: str = ""
+    alone: str = ""
     lost: str = ""
     away: str = ""
     """A box that is off until the end."""
@@ -61,6 +63,7 @@ class PairHistory:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
         self.mode = self._random.choice(["group", "strict"])
+        self.alone = self._random.choice(["go on", "go on", "wait"])
         names = [*HUBS, *(f"b{number + 1}" for number in range(self.boxes))]
         self.routers = {name: Router(name, self.root, self.mode) for name in names}
         self.links: dict[tuple[str, str], Link] = {}
@@ -77,7 +80,7 @@ class PairHistory:
                 port = self.links[name, other].port
                 self.routers[name].uplink = (
                     f'[federation]\nrouter_id = "{name}"\n[federation.pair]\nurl = "ws://127.0.0.1:{port}"\n'
-                    f"dead_after_ms = {DEAD_AFTER_MS}\n"
+                    f'dead_after_ms = {DEAD_AFTER_MS}\nalone = "{self.alone}"\n'
                 )
             else:
                 urls = ", ".join(f'"ws://127.0.0.1:{self.links[name, hub].port}"' for hub in hubs)
@@ -117,6 +120,8 @@ class PairHistory:
             if self._random.random() < 0.75:
                 await self._lose()
             if self.away:
+                # A board without a clock of its own begins where it was, or anywhere.
+                self.routers[self.away].clock.shift(self._random.choice([0, 0, *SHIFTS_S]))
                 await self.routers[self.away].start()
             self._over.set()
             await asyncio.gather(*writers)
@@ -204,6 +209,7 @@ class PairHistory:
         kinds: list[Callable[[], Awaitable[str]]] = [
             self._kill, self._kill, self._freeze, self._stop, self._divide, self._divide, self._cut, self._kill_box,
             self._kill_both, self._kill_confirmed, self._kill_confirmed, self._back_up, self._put_back, self._replace,
+            self._shift,
         ]  # fmt: skip
         self.faults[await self._random.choice(kinds)()] += 1
 
@@ -238,13 +244,14 @@ class PairHistory:
         await self._in_step()
         address = f"/{hub.name}/said"
         said = self._events[address]
-        client = await Client(hub.tcp).open()
-        try:
-            for _ in range(self._random.randrange(1, 5)):
-                await self._say(client, address, len(said) + 1)
-        finally:
-            client.close()
-            await hub.end()
+        with contextlib.suppress(OSError, TimeoutError):
+            client = await Client(hub.tcp).open()
+            try:
+                for _ in range(self._random.randrange(1, 5)):
+                    await self._say(client, address, len(said) + 1)
+            finally:
+                client.close()
+        await hub.end()
         self._not_stored(hub.name)
         other = await Client(self._other(hub.name).tcp).open()
         try:
@@ -357,6 +364,10 @@ class PairHistory:
         await box.start()
         return "box killed"
 
+    async def _shift(self) -> str:
+        self.routers[self._random.choice(list(self.routers))].clock.shift(self._random.choice(SHIFTS_S))
+        return "clock set"
+
     async def _heal(self) -> None:
         for link in self.links.values():
             await link.listen()
@@ -372,12 +383,21 @@ class PairHistory:
     async def _lose(self) -> None:
         """One of the hubs dies and never comes back, perhaps as soon as the other one has what it had lost itself."""
         lost = self._hub()
+        if self.alone == "wait" and self._random.random() < 0.5:
+            # Nothing is confirmed by one of them, so neither needs to be in step.
+            await self._kill()
+            await lost.end()
+            await self._go_on_without(lost.name)
+            return
         first = self._random.choice([None, self._kill_confirmed, self._kill_confirmed, self._put_back, self._replace])
         if first is not None:
             self.faults[await first(self._other(lost.name))] += 1
         await self._end_in_step(lost)
-        self.lost = lost.name
-        self._gone.add(self.lost)
+        await self._go_on_without(lost.name)
+
+    async def _go_on_without(self, name: str) -> None:
+        self.lost = name
+        self._gone.add(name)
         await self._measure()
 
     async def _measure(self) -> None:
@@ -420,7 +440,9 @@ class PairHistory:
         self.broken += [f"{address} differs: {values}" for address, values in sorted(differing.items())[:5]]
 
     async def _quiet(self) -> None:
-        """Until no box has anything waiting."""
+        """Until no box has anything waiting. Without the other hub nothing is confirmed where it is waited for."""
+        if self.alone == "wait" and self.lost:
+            return
         for name, router in self._left().items():
             if name not in HUBS and not await self._until(router, "/clasp-edge/uplinks/main/queue", 0, PEACE_S):
                 self.broken.append(f"{name} has a queue that does not go")
@@ -481,8 +503,8 @@ def run_pairs(first: int, count: int, seconds: float) -> int:
         writes += history.writes
         cuts += history.cuts
         print(
-            f"seed {seed}: pair, {history.mode}, {sum(history.faults.values())} faults, {history.writes} writes, "
-            f"away: {history.away or 'none'}, lost for ever: {history.lost or 'none'}, "
+            f"seed {seed}: pair, {history.mode}, alone: {history.alone}, {sum(history.faults.values())} faults, "
+            f"{history.writes} writes, away: {history.away or 'none'}, lost for ever: {history.lost or 'none'}, "
             f"cut {max(history.cuts, default=0):.2f} s, agreed after {history.agreed_after_s:.1f} s",
             flush=True,
         )
