@@ -475,7 +475,9 @@ class PairHistory:
                 strange = [number for number in there if number not in told]
                 if strange:
                     self.broken.append(f"{address} in the journal of {at} that nobody has said: {strange[:5]}")
-                if at not in self._replaced and (missing := lacking(there, wanted)):
+                # A killed box may lack what it had told and not stored.
+                sought = self._safe(address) if at == name and name in self._killed else wanted
+                if at not in self._replaced and (missing := lacking(there, sought)):
                     self.broken.append(f"{len(missing)} of {address} missing at {at}: {missing[:5]}")
 
 

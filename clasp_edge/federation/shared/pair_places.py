@@ -49,6 +49,7 @@ class PairPlaces:
         self._started_at = started_at
         self._to_be_heard: tuple[int, dict[str, int]] | None = None
         """Where our log ended when the other one's was here up to some number, and what is said when it is heard."""
+        self._said_heard: dict[str, int] = {}
 
     # ---- of the other one's log ----
 
@@ -62,8 +63,9 @@ class PairPlaces:
             if other.startswith(THERE) and other != name:
                 self._journal.forget_cursor(other)
         self._journal.set_cursor(name, number | NOT_A_RECORD)
-        if self._to_be_heard is None:
-            self._to_be_heard = self._journal.last_sequence, {ALL: number, ALL_OF: run}
+        heard = {ALL: number, ALL_OF: run}
+        if self._to_be_heard is None and heard != self._said_heard:  # or two idle hubs would answer each other for ever
+            self._to_be_heard = self._journal.last_sequence, heard
 
     def all_heard(self, other: str) -> dict[str, int]:
         """For PAIR: so much of the other one's log all routers here have heard, and those that are away; nothing if
@@ -73,7 +75,7 @@ class PairPlaces:
         end, said = self._to_be_heard
         if min(self._awaited(other), default=end) < end:
             return {}
-        self._to_be_heard = None
+        self._to_be_heard, self._said_heard = None, said
         return said
 
     def kept(self) -> dict[str, int]:
