@@ -50,6 +50,7 @@ HOT = {
         "json_value",
         "outbox",
         "params",
+        "past",
         "plane",
         "room",
         "routing",

@@ -19,7 +19,7 @@ from clasp_edge.dataplane.account cimport FEDERATION
 from clasp_edge.dataplane.bytes cimport get32, put16, put32
 from clasp_edge.dataplane.mqtt_message cimport new_raw
 from clasp_edge.dataplane.mqtt_properties cimport read_properties
-from clasp_edge.dataplane.payload cimport print_value
+from clasp_edge.dataplane.payload cimport PRINTED_BYTES, print_value
 from clasp_edge.dataplane.sink cimport NO_EXPIRY
 from clasp_edge.dataplane.table cimport TTL_ABSOLUTE, TTL_DEFAULT
 
@@ -38,7 +38,6 @@ cdef enum:
     LARGEST_PAYLOAD = 65535
     LARGEST_MESSAGE = (1 << 24) + 65536     # of mqtt.max_packet_kib
     FREE_BYTES = 4096           # that each link may hold without being charged for it
-    PRINTED_BYTES = 262144      # of a printed value: four times the largest, which JSON may need
 
 # For all links: what is printed is used up before the next frame is looked at.
 cdef uint8_t _printed[PRINTED_BYTES]

@@ -3,22 +3,20 @@ from libc.stddef cimport size_t
 
 from clasp_edge.dataplane.core cimport Core
 from clasp_edge.dataplane.messages cimport Write
+from clasp_edge.dataplane.past cimport Past
 from clasp_edge.dataplane.ring cimport Ring
-from clasp_edge.dataplane.room cimport Room
 from clasp_edge.dataplane.sink cimport Raw, Sink
 from clasp_edge.dataplane.table cimport Entry
 
-cdef class Params(Room):
+cdef class Params(Past):
     cdef readonly Ring ring
     cdef readonly uint64_t sets
     cdef readonly uint64_t outdated
 
     cdef int set(self, Sink origin, Write* write, uint64_t* revision) noexcept
     cdef bint _stays_unread(self, Entry* entry, Write* write) noexcept
-    cdef bint _has_value(self, Entry* entry, const Write* write) noexcept
     cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept
     cdef int _set_gone(self, Sink origin, Write* write, Entry* entry) noexcept
-    cdef int _replay(self, Sink origin, Write* write, Entry* entry) noexcept
     cdef void _clear(self, Sink origin, Entry* entry, uint64_t hlc, uint64_t rank, Raw* raw) noexcept
     cdef void _set_ttl(self, Entry* entry, Write* write, bint unretained, bint shadowed) noexcept
     cdef int _admit(self, Sink origin, Write* write, uint32_t hash, Entry** entry) noexcept

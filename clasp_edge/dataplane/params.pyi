@@ -1,9 +1,9 @@
 """Types of params.pyx as Python sees them."""
 
+from clasp_edge.dataplane.past import Past
 from clasp_edge.dataplane.ring import Ring
-from clasp_edge.dataplane.room import Room
 
-class Params(Room):
+class Params(Past):
     @property
     def outdated(self) -> int: ...
     @property

@@ -15,10 +15,10 @@ from clasp_edge.dataplane.bytes cimport put16, put32, put64
 from clasp_edge.dataplane.logged_payload cimport fits_log
 from clasp_edge.dataplane.messages cimport SET_LOCK, SET_REVISION, SET_TTL, SET_UNLOCK, SIGNAL_PARAM
 from clasp_edge.dataplane.mqtt_message cimport bytes_beside, read_payload, same_message
-from clasp_edge.dataplane.payload cimport print_value
+from clasp_edge.dataplane.payload cimport PRINTED_BYTES, print_value
 from clasp_edge.dataplane.routing cimport MAX_PAYLOAD
 from clasp_edge.dataplane.sink cimport BOUNDED, CONVERGES, HEADROOM, Delivery, begin_delivery
-from clasp_edge.dataplane.state cimport EPOCH_MASK, EPOCH_SHIFT, REPLAYED, SNAPSHOT_OVERHEAD, later, version_hash
+from clasp_edge.dataplane.state cimport EPOCH_MASK, EPOCH_SHIFT, SNAPSHOT_OVERHEAD, later, version_hash
 from clasp_edge.dataplane.strategy cimport improves
 from clasp_edge.dataplane.table cimport (
     STRATEGY_LWW,
@@ -46,11 +46,10 @@ log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:
     EVICT_AT_ONCE = 64          # more than one only after the limit was lowered
-    PRINTED_BYTES = 262144      # four times the largest value, which JSON may need
     FUTURE_US = 10000000        # versions further ahead of our clock are not believed; routers measure time when linked
 
 
-cdef class Params(Room):
+cdef class Params(Past):
     """The params of one router: SET, its refusals, clearing, eviction."""
 
     def __cinit__(self, Core core not None, size_t history_bytes):
@@ -229,11 +228,6 @@ cdef class Params(Room):
             fan = self._fan_anew(entry)
         return fan is not None and fan.takes_raw
 
-    cdef bint _has_value(self, Entry* entry, const Write* write) noexcept:
-        cdef Value value = self.table.value(entry)
-        return (value.type == write.flags & 0x0F and value.size == write.value_size
-                and memcmp(value.data, write.value, value.size) == 0)
-
     cdef int _set_gone(self, Sink origin, Write* write, Entry* entry) noexcept:
         """A param was cleared, or its time was over, at another router."""
         cdef int verdict = ACCEPTED
@@ -265,44 +259,6 @@ cdef class Params(Room):
             self._bury(entry, write.hlc, write.rank, origin, True, False)
         else:
             self._clear(origin, entry, write.hlc, write.rank, NULL)
-        return ACCEPTED
-
-    cdef int _replay(self, Sink origin, Write* write, Entry* entry) noexcept:
-        """A value of the past, for those who are to hear of them all: told and logged, while the param stays."""
-        cdef Delivery delivery
-        cdef int verdict = ACCEPTED
-        cdef size_t size
-        cdef uint8_t* p
-        if not self._gate(origin, write.address, write.address_size, entry):
-            return NO_SCOPE
-        if entry == NULL:
-            entry = self._route(write.address, write.address_size, write.hash, &verdict)
-            if entry == NULL:
-                return verdict
-        p = self.scratch + HEADROOM
-        size = write.address_size + write.value_size
-        p[0] = 0x53
-        p[1] = 0x41
-        put16(p + 2, <uint16_t>(size + 12))
-        p[4] = 0x21
-        p[5] = 0x80 | (write.flags & 0x0F)
-        put16(p + 6, <uint16_t>write.address_size)
-        memcpy(p + 8, write.address, write.address_size)
-        memcpy(p + 8 + write.address_size, write.value, write.value_size)
-        put64(p + 8 + size, entry.revision)
-        begin_delivery(&delivery, origin, SIGNAL_PARAM, BOUNDED)
-        delivery.frame = p
-        delivery.size = size + 16
-        delivery.address = p + 8
-        delivery.address_size = write.address_size
-        delivery.value = p + 8 + write.address_size
-        delivery.value_room = write.value_size
-        delivery.value_type = write.flags & 0x0F
-        delivery.raw = write.raw
-        delivery.rank = REPLAYED
-        if self.journal_buffer is not None:
-            delivery.logged = self.journal_buffer.changed(entry, p, delivery.size, origin, write.raw, write)
-        self._fan_out(entry, None, 1 << SIGNAL_PARAM, &delivery)
         return ACCEPTED
 
     cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept:

@@ -1,6 +1,10 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stddef cimport size_t
 
+cdef enum:
+    PRINTED_BYTES = 262144      # of a printed value: four times the largest, which JSON may need
+
+
 cdef struct Typed:          # what a payload means
     int type
     Py_ssize_t size         # of the encoded value; -1: it does not fit

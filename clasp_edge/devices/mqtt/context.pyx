@@ -7,7 +7,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
 from clasp_edge.dataplane.messages cimport SIGNAL_EVENT
-from clasp_edge.dataplane.payload cimport print_value
+from clasp_edge.dataplane.payload cimport PRINTED_BYTES, print_value
 from clasp_edge.dataplane.sink cimport NO_EXPIRY
 from clasp_edge.dataplane.table cimport (
     FIRST_ID,
@@ -20,13 +20,7 @@ from clasp_edge.dataplane.table cimport (
     Value,
     entry_address,
 )
-from clasp_edge.devices.mqtt.publish_packet cimport (
-    IMAGE_HEADROOM,
-    PACKET_OVERHEAD,
-    PRINTED_BYTES,
-    store,
-    unstore,
-)
+from clasp_edge.devices.mqtt.publish_packet cimport IMAGE_HEADROOM, PACKET_OVERHEAD, store, unstore
 from clasp_edge.wire.pattern cimport Pattern
 
 from cpython.bytes cimport PyBytes_FromStringAndSize

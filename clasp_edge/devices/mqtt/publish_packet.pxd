@@ -3,7 +3,6 @@ from libc.stddef cimport size_t
 
 cdef enum:
     IMAGE_HEADROOM = 16         # for a WebSocket header before a packet
-    PRINTED_BYTES = 262144      # the largest payload made of a value: four times that, which JSON may need
     PACKET_OVERHEAD = 70000     # topic, identifiers and lengths beside payload and properties
     V5 = 5
 

@@ -268,6 +268,8 @@ cdef class Relay(Adapter):
             return
         if is_reserved(delivery.address, delivery.address_size):     # what a router says of itself is its own business
             return
+        if self.versioned and delivery.origin == <PyObject*>self.plane.teller:
+            return                          # what stands is known there (past.pyx)
         if self.versioned and delivery.delta and delivery.entry_id < self.counted:
             self.buckets[delivery.bucket] ^= delivery.delta
             self.root ^= delivery.delta
