@@ -3,10 +3,13 @@ all of its receivers. Knows no session."""
 
 import logging
 
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
-from clasp_edge.dataplane.messages cimport SIGNAL_EVENT
+from clasp_edge.dataplane.bytes cimport get32
+from clasp_edge.dataplane.messages cimport SET_TTL, SIGNAL_EVENT, SIGNAL_PARAM
 from clasp_edge.dataplane.payload cimport PRINTED_BYTES, print_value
 from clasp_edge.dataplane.sink cimport NO_EXPIRY
 from clasp_edge.dataplane.table cimport (
@@ -27,8 +30,25 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 
 log = logging.getLogger("clasp_edge.dataplane")
 
-cdef enum:
-    FRAME_ADDRESS = 8           # where a PUBLISH has its address; behind that, what it says (wire.md 2.3)
+cdef enum:                      # of the frame of a SET or a PUBLISH (wire.md 2.3)
+    FRAME_FLAGS = 5
+    FRAME_ADDRESS = 8
+
+
+cdef inline uint32_t lifetime_s(const Delivery* delivery) noexcept nogil:
+    """For how long the param that was set is there; 0: it is forgotten. NO_EXPIRY for as long as there is no more to
+    say, and for what is no param."""
+    cdef uint32_t ttl
+    if delivery.signal != SIGNAL_PARAM or delivery.frame == NULL or not delivery.frame[FRAME_FLAGS] & SET_TTL:
+        return NO_EXPIRY
+    ttl = get32(delivery.frame + delivery.size - 4)
+    return ttl & ~<uint32_t>TTL_ABSOLUTE if ttl & TTL_ABSOLUTE else NO_EXPIRY
+
+
+cdef inline bint happened(const Delivery* delivery) noexcept nogil:
+    """Whether it is an event that has no value: it says that something happened, and no more."""
+    return (delivery.value == NULL and delivery.signal == SIGNAL_EVENT
+            and delivery.frame[FRAME_ADDRESS + delivery.address_size] == 0)
 
 
 cdef class MqttContext:
@@ -94,16 +114,16 @@ cdef class MqttContext:
             self.content.properties_size = delivery.raw.properties_size
             self.content.expiry_s = delivery.raw.expiry_s
         else:
-            if delivery.value == NULL:
-                if delivery.signal != SIGNAL_EVENT or delivery.frame[FRAME_ADDRESS + delivery.address_size] != 0:
-                    return False
-                # Something happened, and there is no more to say.
+            self.content.properties_size = 0
+            self.content.expiry_s = lifetime_s(delivery)
+            if delivery.gone or self.content.expiry_s == 0 or happened(delivery):
                 self.content.payload = delivery.frame
                 self.content.payload_size = 0
-                self.content.properties_size = 0
                 self.content.expiry_s = NO_EXPIRY
                 self.deliverable = True
                 return True
+            if delivery.value == NULL:
+                return False
             size = print_value(delivery.value_type, delivery.value, delivery.value_room, self.printed, PRINTED_BYTES,
                                &text)
             if size < 0:
@@ -115,8 +135,6 @@ cdef class MqttContext:
                 size = 2
             self.content.payload = text
             self.content.payload_size = <size_t>size
-            self.content.properties_size = 0
-            self.content.expiry_s = NO_EXPIRY
         self.deliverable = True
         return True
 

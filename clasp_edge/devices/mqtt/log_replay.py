@@ -14,7 +14,7 @@ from clasp_edge.dataplane.payload import printed_value
 from clasp_edge.devices.mqtt.address import to_topic
 from clasp_edge.devices.mqtt.codec.primitives import put_varint
 from clasp_edge.devices.mqtt.will import NO_EXPIRY
-from clasp_edge.wire import MessageType, decode, encode_value
+from clasp_edge.wire import MessageType, Ttl, TtlMode, decode, encode_value
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -297,7 +297,9 @@ class LogReplay:
         qos = min(published, max((one.options & _QOS for one in held), default=0))
         if not qos:
             return None
-        expiry_s = own.expiry_s if own is not None else NO_EXPIRY
+        expiry_s = own.expiry_s if own is not None else _lifetime_s(record)
+        if own is None and expiry_s == 0:
+            expiry_s = NO_EXPIRY  # it says that the param was forgotten, and that stays so
         if expiry_s != NO_EXPIRY:
             expiry_s -= self._journal.waited_s(record)
             if expiry_s <= 0:
@@ -346,12 +348,23 @@ class LogReplay:
         return to_topic(below) if b"%" in below else below
 
 
+def _lifetime_s(record: Logged) -> int:
+    """For how long the param that a CLASP client has set is there; 0: it is forgotten, NO_EXPIRY: for ever."""
+    frame = record.frame
+    if frame[4] != MessageType.SET or not frame[5] & _SET_TTL:
+        return NO_EXPIRY
+    ttl = Ttl.from_word(int.from_bytes(frame[-4:], "big"))
+    return ttl.seconds if ttl.mode is TtlMode.ABSOLUTE else NO_EXPIRY
+
+
 def _payload(record: Logged) -> bytes | None:
     """The value in the frame as MQTT clients see it, empty for an event without one; None for what they do not get.
     Raises ValueError."""
     frame = record.frame
     at = 8 + len(record.address)
     if frame[4] == MessageType.SET:
+        if _lifetime_s(record) == 0:
+            return b""  # it was forgotten
         end = len(frame) - (8 if frame[5] & _SET_REVISION else 0) - (4 if frame[5] & _SET_TTL else 0)
         return printed_value(frame[5] & 0x0F, frame[at:end]) or EMPTY_TEXT  # an empty one would say that it is gone
     says = frame[at : at + 1]

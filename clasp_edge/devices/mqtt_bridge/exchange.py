@@ -51,6 +51,8 @@ BYTES_AT = 2
 NO_TTL = -1
 HAS_TTL = 0x10
 
+GONE = CLEARED, b"", NO_TTL, b"", SignalType.PARAM
+
 
 class Exchange:
     """Of one bridge. `origin` names it as long as it runs, `source` in all its lives."""
@@ -132,7 +134,8 @@ class Exchange:
             self._numbers[at] -= 1
 
     def _value(self, record: Record) -> tuple[int, bytes, int, bytes, SignalType] | None:
-        """Its type, data, word of its time to live, properties and signal; None where it has no value any more."""
+        """Its type, data, word of its time to live, properties and signal; `GONE` for a param whose time is over, as
+        what the broker has of it is older still; None for what else has no value any more."""
         ttl: int | None = NO_TTL
         if record.frame is not None:
             found = said(record.frame)
@@ -141,22 +144,26 @@ class Exchange:
             kind, code, data, word = found
             if word >= 0:
                 ttl = self._left(Ttl.from_word(word), record)
-            return None if ttl is None else (code, data, ttl, b"", SignalType(kind))
+            if ttl is None:
+                return GONE if record.is_param else None
+            return code, data, ttl, b"", SignalType(kind)
         signal = SignalType.PARAM if record.is_param else SignalType.EVENT
         if record.message is None:
             described = self._bridge.plane.describe(record.address)
             if described is None:
-                return None
+                return GONE if record.is_param and not record.again else None
             retained = self._bridge.retained(record.address) or (b"", b"", NO_EXPIRY, 1, True)
             ttl = 0 if retained[2] == NO_EXPIRY else Ttl(TtlMode.ABSOLUTE, retained[2]).word
             return described[1], described[2], ttl, retained[1], signal
         payload, properties, expiry_s, _, is_retained = record.message
         if record.is_param and is_retained and not payload:
-            return CLEARED, b"", NO_TTL, b"", signal
+            return GONE
         if expiry_s != NO_EXPIRY:
             ttl = self._left(Ttl(TtlMode.ABSOLUTE, expiry_s), record)
         kind = VALUE_OF_CLIENT if is_retained or not record.is_param else UNRETAINED
-        return None if ttl is None else (kind, payload, ttl, properties, signal)
+        if ttl is None:
+            return GONE if record.is_param and is_retained else None
+        return kind, payload, ttl, properties, signal
 
     def _left(self, ttl: Ttl, record: Record) -> int | None:
         """The word of a time to live, less what the record has waited; None where that is over."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from clasp_edge.dataplane.payload import printed_value
 from clasp_edge.devices.mqtt_bridge.envelope import VALUE_OF_CLIENT
-from clasp_edge.devices.mqtt_bridge.events import NO_EXPIRY, Outgoing, Up
+from clasp_edge.devices.mqtt_bridge.events import CLEARING, NO_EXPIRY, Outgoing, Up
 from clasp_edge.devices.mqtt_bridge.exchange import SIGNALS
 from clasp_edge.devices.mqtt_bridge.loops import COMES_BACK, ITSELF
 from clasp_edge.devices.mqtt_bridge.properties import passed_by
@@ -27,6 +27,7 @@ def plain_message(bridge: Bridge, record: Record, up: Up) -> Outgoing | None:
     """The message for a record; None for what has no value (any more)."""
     signal: int = SignalType.PARAM if record.is_param else SignalType.EVENT
     binary = False
+    config = record.mapping.config
     message = record.message
     if record.frame is not None:
         found = said(record.frame)
@@ -43,7 +44,9 @@ def plain_message(bridge: Bridge, record: Record, up: Up) -> Outgoing | None:
     elif message is None:
         message = bridge.retained(record.address) or _unretained(bridge, record.address)
         if message is None:
-            return None
+            if not record.is_param or record.again or not config.retain:
+                return None
+            message = CLEARING  # its time is over: what the broker has of it is older still
         described = bridge.plane.describe(record.address)
         binary = described is not None and described[1] == ValueType.BYTES and described[2] != NO_BYTES
     payload, properties, expiry_s, _, retained = message
@@ -59,8 +62,10 @@ def plain_message(bridge: Bridge, record: Record, up: Up) -> Outgoing | None:
     if expiry_s != NO_EXPIRY:
         expiry_s -= int(bridge.monotonic_s() - record.born_s) if record.frame or record.message else 0
         if expiry_s <= 0:
-            return None
-    config = record.mapping.config
+            if not (record.is_param and retained and config.retain):
+                return None
+            # Nor is what was there before it.
+            payload, properties, expiry_s, binary = b"", b"", NO_EXPIRY, False
     version = 0
     if record.is_param:
         version = bridge.versions.known(record.address) if record.again else 0

@@ -12,6 +12,7 @@ from support import mqtt_packets as mqtt
 from support.client import WsClient
 from support.clock_shim import ByClock, ShiftedClock
 from support.daemon import Daemon
+from support.live import put
 from support.mqtt_client import Broker, MqttClient
 from support.mqtt_packets import PUBCOMP, PUBREC, PUBREL, V5, V311, Publish
 from support.paho_client import PahoClient
@@ -210,16 +211,21 @@ def test_what_was_published_while_a_client_was_away_comes_in_order(
     assert client.publishes() == []
 
 
-def test_an_event_without_a_value_comes_too(strict: Daemon, broker: Broker) -> None:
+def test_an_event_without_a_value_comes_too_and_what_is_forgotten_is_empty(strict: Daemon, broker: Broker) -> None:
     client = keeper(broker)
-    client.subscribe("a/#", options=1)
+    client.subscribe("a/#", options=9)
     client.disconnect()
     with WsClient(strict.ws_url) as desk:
         desk.hello()
         desk.send(wire.Publish(address="/mqtt/a/go", signal=wire.SignalType.EVENT))
-        assert desk.sync() == []
+        put(desk, "/mqtt/a/level", 7, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 600))
+        put(desk, "/mqtt/a/level", None, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 0))
     crash(strict)
-    assert [(m.topic, m.payload, m.retain) for m in taken(keeper(broker), 1)] == [("a/go", b"", False)]
+    came = taken(keeper(broker), 3)
+    assert [(m.topic, m.payload, m.retain) for m in came] == [
+        ("a/go", b"", False), ("a/level", b"7", True), ("a/level", b"", True),
+    ]  # fmt: skip
+    assert [m.properties.get("message_expiry_interval", 0) > 0 for m in came] == [False, True, False]
 
 
 def test_messages_come_as_they_were_published(strict: Daemon, broker: Broker) -> None:

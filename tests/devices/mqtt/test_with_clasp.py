@@ -168,6 +168,30 @@ def test_an_event_without_a_value_is_an_empty_message(mqtt: Broker, clasp: Crowd
     assert (heard.topic, heard.payload, heard.qos, heard.retain) == (f"{topic}/go", b"", 1, False)
 
 
+@pytest.mark.parametrize("version", [V311, V5], ids=["v311", "v5"])
+def test_a_param_that_is_forgotten_is_an_empty_retained_message(mqtt: Broker, clasp: Crowd, version: int) -> None:
+    """As `clasp-edge unset` does it: a lifetime that is over."""
+    topic = fresh()
+    device = mqtt.client(version)
+    device.subscribe(topic, options=9 if version == V5 else 1)  # 8: the retain flag as it was published
+    writer = clasp.ws()
+    put(writer, f"/mqtt/{topic}", 5)
+    put(writer, f"/mqtt/{topic}", None, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 0))
+    heard = [device.receive() for _ in range(2)]
+    assert [(m.payload, m.retain) for m in heard] == [(b"5", version == V5), (b"", version == V5)]
+    assert mqtt.client(version).subscribe_with_retained(topic)[1] == []
+
+
+def test_a_lifetime_is_a_message_expiry(mqtt: Broker, clasp: Crowd) -> None:
+    topic = fresh()
+    device = mqtt.client()
+    device.subscribe(topic, options=1)
+    put(clasp.ws(), f"/mqtt/{topic}", 5, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 60))
+    (kept,) = mqtt.client().subscribe_with_retained(topic)[1]
+    assert 0 < device.receive(b"5").properties["message_expiry_interval"] <= 60
+    assert 0 < kept.properties["message_expiry_interval"] <= 60
+
+
 def test_a_writer_of_either_kind_replaces_the_other(mqtt: Broker, clasp: Crowd) -> None:
     topic = fresh()
     device, writer = mqtt.client(), clasp.ws()

@@ -10,7 +10,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from support import mqtt_packets as packets
 from support.bridged import Bridged, Map, Onlooker, bridge_config
-from support.live import eventually, fresh, get, of_type
+from support.live import eventually, fresh, get, of_type, put
 from support.mosquitto import Mosquitto
 from support.mqtt_client import Broker
 
@@ -139,6 +139,14 @@ def test_an_event_without_a_value_goes_over(left: Bridged, right: Bridged, share
         eventually(lambda: [(m.payload, m.retain) for m in device.messages] == [(b"", False)])
     heard = there.recv_type(wire.Publish)
     assert (heard.address, heard.signal, heard.value) == (f"/y{at}/go", SignalType.EVENT, wire.ABSENT)
+
+
+def test_what_is_forgotten_here_is_forgotten_at_the_broker(left: Bridged, shared_broker: Mosquitto) -> None:
+    at = fresh()
+    with Onlooker(shared_broker.port, f"site{at}/#") as device:
+        left.put(f"/x{at}/level", 5)
+        put(left.client, f"/x{at}/level", None, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 0))
+        eventually(lambda: device.payloads(f"site{at}/level") == [b"5", b""])
 
 
 def test_bytes_without_any_come_as_an_empty_text(left: Bridged, right: Bridged) -> None:

@@ -199,6 +199,33 @@ def test_a_clear_for_which_a_full_queue_has_no_room_reaches_the_broker(payload: 
             devices.leave()
 
 
+@pytest.mark.parametrize("payload", ["value", "clasp"])
+def test_what_was_over_before_it_could_be_told_is_cleared_at_the_broker(payload: str) -> None:
+    """Else it keeps what was there before, and everybody has that back."""
+    with (
+        Mosquitto(persistent=True) as broker,
+        Bridged(bridge_config([broker.url], [{**LATEST, "payload": payload}])) as left,
+    ):
+        left.put("/s/level", 1)
+        left.put("/s/forgotten", 1)
+        left.wait_sent()
+        broker.save()
+        broker.kill()
+        left.wait_state("down")
+        put(left.client, "/s/level", 2, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 1))
+        put(left.client, "/s/forgotten", None, ttl=wire.Ttl(wire.TtlMode.ABSOLUTE, 0))
+        eventually(lambda: get(left.client, "/s/level") is None)
+        broker.start()
+        left.wait_state("up")
+        left.wait_sent()
+        with Onlooker(broker.port, "site/#") as device:
+            device.publish("site/end", b"x")
+            eventually(lambda: "site/end" in {m.topic for m in device.messages})
+            assert {m.topic for m in device.messages} == {"site/end"}
+        assert get(left.client, "/s/level") is None
+        assert get(left.client, "/s/forgotten") is None
+
+
 def test_clears_go_to_a_broker_that_takes_one_message_at_a_time() -> None:
     levels: Map = {"topic": "site/#", "address": "/mqtt/**", "payload": "clasp", "qos": 2}
     with Mosquitto(extra=["max_inflight_messages 1"]) as broker:
