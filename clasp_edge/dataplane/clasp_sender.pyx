@@ -22,13 +22,16 @@ log = logging.getLogger("clasp_edge.dataplane")
 cdef enum:
     MAX_FRAME = 65547
     FEDERATION_SYNC = 0x04
+    STORED = 0x44
     ACK = 0x50
 
 
 cdef bint _confirms(const uint8_t* frame, size_t size) noexcept:
     """Whether a frame of ours says that something is stored: an ACK, or what routers tell each other of it."""
     cdef size_t payload = 12 if size > 1 and frame[1] & 0x20 else 4
-    return size > payload and (frame[payload] == ACK or frame[payload] == FEDERATION_SYNC)
+    if size <= payload + 1:
+        return size > payload and frame[payload] == ACK
+    return frame[payload] == ACK or (frame[payload] == FEDERATION_SYNC and frame[payload + 1] == STORED)
 
 
 cdef class ClaspSender(Outbox):
@@ -181,16 +184,16 @@ cdef class ClaspSender(Outbox):
             at += size
         return whole[:at - <uint8_t*><char*>whole]
 
-    cdef void answer_now(self) noexcept:
+    cdef bint answer_now(self) noexcept:
         cdef size_t size = self.held_next.size
         cdef size_t at = 0
         cdef size_t head, length
         cdef uint8_t* held
         if size == 0 or self.dead:
-            return
+            return True
         held = <uint8_t*>malloc(size)
         if held == NULL:
-            return                  # they wait on
+            return False            # they wait on
         self.core.arena.copy_out(&self.held_next, held, size)
         self.core.arena.clear(&self.held_next)
         while at < size:
@@ -214,6 +217,7 @@ cdef class ClaspSender(Outbox):
                 break
             at += head + length
         free(held)
+        return True
 
     # ---- catching up after pressure ----
 

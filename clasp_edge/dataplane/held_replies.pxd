@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stddef cimport size_t
 
+from clasp_edge.dataplane.arena cimport Queue
 from clasp_edge.dataplane.core cimport Core
 from clasp_edge.dataplane.outbox cimport Outbox
 
@@ -18,5 +19,5 @@ cdef class HeldReplies:
     cdef void _due(self)
     cdef void _confirm(self)
     cdef void _put_back(self)
-    cdef void _release(self, Outbox peer) noexcept
+    cdef void _release(self, Outbox peer, Queue* queue, size_t size) noexcept
     cdef void _wait_on(self, Outbox peer)

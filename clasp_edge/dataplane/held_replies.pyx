@@ -24,9 +24,10 @@ cdef class HeldReplies:
     # ---- what a peer is told ----
 
     cdef bint hold(self, Outbox peer, const uint8_t* data, size_t size, bint confirms) noexcept:
-        """Keep a reply if something that the peer wrote is not stored yet, or an earlier reply waits. While nothing can
-        be stored only what `confirms` waits."""
-        if peer.wrote_in < self.durable and peer.held_next.size == 0 and peer.held_now.size == 0:
+        """Keep a reply if something that the peer wrote is not stored yet, or an earlier reply waits that it must not
+        overtake. While nothing can be stored only what `confirms` waits."""
+        if (peer.wrote_in < self.durable and peer.held_next.size == 0 and peer.held_now.size == 0
+                and not (confirms and peer.withheld.size)):
             return False
         if self.failing and not confirms:
             return False
@@ -38,7 +39,7 @@ cdef class HeldReplies:
                 return True
             self._wake()
         # Not more than others can spare, in case the disk takes nothing for long; and never before its commit.
-        if (peer.held_next.size + size > self.core.arena.free_bytes() >> 1
+        if (peer.held_next.size + peer.withheld.size + size > self.core.arena.free_bytes() >> 1
                 or not self.core.arena.append(&peer.held_next, data, size)):
             peer._die()
         return True
@@ -81,7 +82,7 @@ cdef class HeldReplies:
         self.covered = []
         self.core.begin()
         for item in covered:
-            self._release(<Outbox>item)
+            self._release(<Outbox>item, &(<Outbox>item).held_now, (<Outbox>item).held_now.size)
         self.core.finish()
 
     cdef void _put_back(self):
@@ -93,10 +94,14 @@ cdef class HeldReplies:
 
     def withhold(self):
         """Before `release` of what is stored: keep the replies of the batch under way that confirm a write, for
-        `let_go`; who asked is answered. Who waits for them; an empty list where nobody does."""
+        `let_go`; who asked is answered. Who waits for them, with the bytes; an empty list where nobody does.
+
+        The other router may be away for long, and meanwhile who waits hears what is said: so nothing waits behind
+        these but others of their kind. Where they become many, what comes next waits after all."""
         cdef Outbox peer
         cdef Queue later
         cdef bint filling
+        cdef size_t size
         covered = self.covered
         self.covered = []
         held = []
@@ -108,20 +113,29 @@ cdef class HeldReplies:
             memset(&peer.held_now, 0, sizeof(Queue))
             filling = peer.filling
             peer.filling = True         # what comes after these is of a later commit
-            peer.answer_now()
+            only_confirmations = peer.answer_now()
             peer.filling = filling
-            peer.held_now = peer.held_next
+            size = peer.held_next.size
+            if not only_confirmations or peer.withheld.size + size > self.core.mark():
+                peer.held_now = peer.held_next
+                held.append((peer, 0))
+            elif size:
+                _put_behind(&peer.withheld, &peer.held_next)
+                held.append((peer, size))
             peer.held_next = later
-            if peer.held_now.head != NULL:
-                held.append(peer)
         self.core.finish()
         return held
 
     def let_go(self, list held not None):
         """Send the replies that were withheld. Whether others have come after them, for which a commit is due."""
+        cdef Outbox peer
         self.core.begin()
-        for item in held:
-            self._release(<Outbox>item)
+        for item, size in held:
+            peer = <Outbox>item
+            if size:
+                self._release(peer, &peer.withheld, size)
+            else:
+                self._release(peer, &peer.held_now, peer.held_now.size)
         self.core.finish()
         return len(self.waiting) > 0
 
@@ -133,15 +147,20 @@ cdef class HeldReplies:
             (<Outbox>item).answer_now()
         self.core.finish()
 
-    cdef void _release(self, Outbox peer) noexcept:
+    cdef void _release(self, Outbox peer, Queue* queue, size_t size) noexcept:
+        """Send the first so many bytes of it."""
         cdef Chunk* chunk
-        while peer.held_now.size and not peer.dead:
-            chunk = peer.held_now.head
-            if not peer.reply(&chunk.data[chunk.begin], chunk.end - chunk.begin):
+        cdef size_t piece
+        while size and queue.size and not peer.dead:
+            chunk = queue.head
+            piece = min(size, <size_t>(chunk.end - chunk.begin))
+            if not peer.reply(&chunk.data[chunk.begin], piece):
                 peer._die()
                 break
-            self.core.arena.consume(&peer.held_now, chunk.end - chunk.begin)
-        self.core.arena.clear(&peer.held_now)
+            self.core.arena.consume(queue, piece)
+            size -= piece
+        if peer.dead:
+            self.core.arena.clear(queue)
 
     cdef void _wait_on(self, Outbox peer):
         """Put the replies of a commit that failed before those that came after."""
@@ -149,11 +168,19 @@ cdef class HeldReplies:
             return
         if peer.held_next.head == NULL:
             self.waiting.append(peer)
-            peer.held_next = peer.held_now
-        else:
-            peer.held_now.tail.next = peer.held_next.head
-            peer.held_next.head = peer.held_now.head
-            peer.held_next.size += peer.held_now.size
-        peer.held_now.head = NULL
-        peer.held_now.tail = NULL
-        peer.held_now.size = 0
+        _put_behind(&peer.held_now, &peer.held_next)
+        peer.held_next = peer.held_now
+        memset(&peer.held_now, 0, sizeof(Queue))
+
+
+cdef void _put_behind(Queue* queue, Queue* more) noexcept:
+    """All that is in the one is the end of the other."""
+    if more.head == NULL:
+        return
+    if queue.head == NULL:
+        queue[0] = more[0]
+    else:
+        queue.tail.next = more.head
+        queue.tail = more.tail
+        queue.size += more.size
+    memset(more, 0, sizeof(Queue))

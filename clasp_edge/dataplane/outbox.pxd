@@ -29,6 +29,7 @@ cdef class Outbox(Buffered):
     cdef bint resume_due                # `resume` is scheduled
     cdef Queue held_now                 # replies that wait for a commit of the journal, and those for the one after it
     cdef Queue held_next
+    cdef Queue withheld                 # confirmations that wait for another router; all else may overtake them
     cdef uint64_t wrote_in              # epoch of the journal in which the peer last wrote
     cdef uint64_t cursor                # change counter up to which params have been delivered, while converging
     cdef bytes held                     # what the first job yielded and the arena had no room for
@@ -57,7 +58,7 @@ cdef class Outbox(Buffered):
     cdef void catch_up(self, size_t limit) noexcept
     cdef void more(self, size_t limit) noexcept
     cdef void drained(self) noexcept
-    cdef void answer_now(self) noexcept
+    cdef bint answer_now(self) noexcept
     cdef void _resume_later(self, double delay_s) noexcept
     cdef void _die(self) noexcept
     cdef void _watch(self) noexcept

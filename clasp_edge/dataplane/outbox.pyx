@@ -82,6 +82,7 @@ cdef class Outbox(Buffered):
             self.core.arena.clear(&self.backlog)
             self.core.arena.clear(&self.held_now)
             self.core.arena.clear(&self.held_next)
+            self.core.arena.clear(&self.withheld)
         if self.watched_fd >= 0:
             os.close(self.watched_fd)
 
@@ -109,6 +110,7 @@ cdef class Outbox(Buffered):
         self.core.arena.clear(&self.backlog)
         self.core.arena.clear(&self.held_now)
         self.core.arena.clear(&self.held_next)
+        self.core.arena.clear(&self.withheld)
 
     def fall_silent(self):
         """The last word is queued, a WebSocket's close (RFC 6455, 5.5.1: nothing may follow it). What waits behind the
@@ -474,8 +476,10 @@ cdef class Outbox(Buffered):
     def on_audited(self, bytes address):
         """A write, and `unaudited` - 1 before it, are to be noted."""
 
-    cdef void answer_now(self) noexcept:
-        """Nothing can be stored: of the replies that wait for it, all but those that confirm a write go out."""
+    cdef bint answer_now(self) noexcept:
+        """Nothing can be stored, or confirmed: of the replies that wait for it, all but those that confirm a write go
+        out. Whether no others are left."""
+        return False
 
     cdef void _die(self) noexcept:
         self.dead = True

@@ -247,7 +247,7 @@ class Committer:
         if self._retry is None:
             self._retry = self._loop.call_later(RETRY_S, self._try_again)
 
-    def _let_go(self, held: list[object]) -> None:
+    def _let_go(self, held: list[tuple[object, int]]) -> None:
         if self.buffer is not None and self.buffer.let_go(held):
             self.wake()
 

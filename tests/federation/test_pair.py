@@ -132,6 +132,36 @@ def test_alone_it_goes_on_and_says_so() -> None:
         assert cues(second) == [1, 2]
 
 
+def test_who_waits_for_a_confirmation_hears_what_is_said_meanwhile() -> None:
+    """A client that has written, and boxes; and gets answers to what it asks."""
+    with (
+        pair(STRICT, alone="wait") as (first, second),
+        box(uplink(first.ws_url, owns=["/one/**"], wants=["/**"]), sets=STRICT) as one,
+        box(uplink(first.ws_url, owns=["/two/**"], wants=["/**"]), sets=STRICT) as two,
+    ):
+        await_up(one)
+        await_up(two)
+        second.stop()
+        await_value(first, f"{PAIR}state", "alone", WAIT_S)
+        with client(first) as at, client(one) as above_one, client(two) as above_two:
+            for listener in (at, above_one, above_two):
+                subscribe(listener, "/**", types=[SignalType.EVENT])
+            at.send(Set("/x/level", 1), Qos.CONFIRM)
+            for number, said_at in enumerate((above_one, above_two, at, above_two, above_one), 1):
+                said_at.send(Publish("/two/cue", signal=SignalType.EVENT, value=number), Qos.CONFIRM)
+                for listener in (at, above_one, above_two):
+                    if listener is not said_at:
+                        assert listener.recv_until(Publish, WAIT_S).value == number
+                at.sync(WAIT_S)
+            at.send(Set("/x/other", 1), Qos.CONFIRM)
+            assert not any(isinstance(message, Ack) for message in at.drain())
+            # The states of both are compared as well.
+            one.restart()
+            await_up(one)
+            second.start()
+            assert [at.recv_until(Ack, WAIT_S).address for _ in range(2)] == ["/x/level", "/x/other"]
+
+
 def test_a_box_keeps_what_only_one_of_both_has() -> None:
     """In mode `group`, too: its queue holds an event until the other hub has it."""
     with (
