@@ -23,12 +23,30 @@ COMPILED_AS_IT_IS = [
 
 CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 
-# Used at start-up or for a replay, or mostly calls of Python: compiled in two thirds of the time.
+# Used at start-up, for a replay, for an operator, once for a subscription, or mostly calls of Python:
+# compiled in two thirds of the time.
 RARELY_RUN = {
-    "clasp_edge/dataplane/system.pyx",
-    "clasp_edge/journal/log_scan.pyx",
-    "clasp_edge/journal/restore.pyx",
+    "clasp_edge/wire/glob_program.py",
     *COMPILED_AS_IT_IS,
+    *(
+        f"clasp_edge/{name}.pyx"
+        for name in (
+            "dataplane/browse",
+            "dataplane/logged_payload",
+            "dataplane/nearness",
+            "dataplane/system",
+            "devices/mqtt/journaled",
+            "devices/mqtt/shared_group",
+            "devices/mqtt_bridge/said",
+            "devices/osc/echo_record",
+            "devices/osc/slot",
+            "federation/shared/unpack",
+            "federation/upstream/framing",
+            "journal/log_scan",
+            "journal/restore",
+            "journal/summary",
+        )
+    ),
 }
 
 # Line tracing and C assertions cost speed; the sanitiser build of `make fuzz` turns its own flags on by CFLAGS. No -g:
@@ -98,15 +116,21 @@ jobs = os.cpu_count() or 1
 # is a quarter of its time.
 gc.set_threshold(200_000, 20, 100)
 
+
+def translated(sources: list[str], directives: dict[str, object], processes: int) -> list[Extension]:
+    """The modules of these sources, with their C code up to date."""
+    return cythonize([extension(source) for source in sources], compiler_directives=directives, nthreads=processes)
+
+
+# The first ones in this process: what Cython loads for itself, a second's work, is there then in those forked from it.
+translated_here = translated(COMPILED_PYTHON, options, 0)
+
 setup(
     options={"build_ext": {"parallel": jobs}},
     cmdclass={"build_ext": Announced},
     ext_modules=[
-        *cythonize([extension(source) for source in CYTHON], compiler_directives=options | unchecked, nthreads=jobs),
-        *cythonize([extension(source) for source in COMPILED_PYTHON], compiler_directives=options),
-        *cythonize(
-            [extension(source) for source in COMPILED_AS_IT_IS],
-            compiler_directives=options | {"annotation_typing": False},
-        ),
+        *translated(CYTHON, options | unchecked, jobs),
+        *translated_here,
+        *translated(COMPILED_AS_IT_IS, options | {"annotation_typing": False}, jobs),
     ],
 )

@@ -14,6 +14,7 @@ Compiled because queues and params are charged where messages pass. Knows nothin
 
 cimport cython
 
+from operator import attrgetter
 from weakref import WeakValueDictionary
 
 cdef enum:
@@ -116,7 +117,7 @@ cdef class Accounts:
 
     def heaviest(self, Py_ssize_t count):
         """The accounts that hold most, the heaviest first."""
-        return sorted(self.by_principal.values(), key=lambda account: -account.used)[:count]
+        return sorted(self.by_principal.values(), key=attrgetter("used"), reverse=True)[:count]
 
 
 # What is freed gives back what it held, be it by the garbage collector in whatever order: until then neither a holding

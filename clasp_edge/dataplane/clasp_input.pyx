@@ -7,6 +7,7 @@ this knows the address of a SET or PUBLISH, to look it up ahead, and the type of
 
 import logging
 
+cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
@@ -59,12 +60,13 @@ cdef uint64_t _unpaid_cpu_us() noexcept:
     return since_us
 
 
-class Turn:
+@cython.final
+cdef class Turn:
     """A peer whose input waits, in the line of work in parts."""
 
-    __slots__ = ("_receiver",)
+    cdef ClaspInput _receiver
 
-    def __init__(self, receiver):
+    def __cinit__(self, ClaspInput receiver not None):
         self._receiver = receiver
 
     def resume(self):

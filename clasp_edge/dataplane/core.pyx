@@ -300,12 +300,14 @@ cdef class Core:
         return self.arena.total * 4080
 
 
-class Work:
+@cython.final
+cdef class Work:
     """An iterator that is run in parts (`Core.start_work`)."""
 
-    __slots__ = ("_core", "_steps")
+    cdef Core _core
+    cdef object _steps
 
-    def __init__(self, core, steps):
+    def __cinit__(self, Core core not None, steps):
         self._core = core
         self._steps = steps
 

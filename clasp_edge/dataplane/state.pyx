@@ -6,6 +6,7 @@ Knows nothing of subscriptions or sockets.
 
 import logging
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_XDECREF, PyObject
 from libc.stdlib cimport free, realloc
@@ -146,25 +147,7 @@ cdef class State:
     def release_locks(self, uint32_t writer, bytes text not None):
         """Release every lock of the writer `text` at place `writer` (its session ended), a part of the params at a
         time: an iterator over how many were released in each part."""
-        cdef uint32_t id = FIRST_ID
-        cdef uint32_t end
-        cdef Entry* entry
-        cdef int released
-        # The place may have a new tenant by now, or get one between two parts.
-        while (id < self.table.top and writer and self.writer_locks[writer]
-               and self.writer_texts[writer] == text):
-            released = 0
-            end = min(id + LOCKS_AT_ONCE, self.table.top)
-            while id < end:
-                entry = self.table.entries[id]
-                id += 1
-                if entry != NULL and entry.lock_holder == writer:
-                    self._unlock(entry)
-                    self.tell_links(entry, 0, None, True)
-                    released += 1
-                    if self.writer_locks[writer] == 0 or self.writer_texts[writer] != text:
-                        break
-            yield released
+        return LockRelease.__new__(LockRelease, self, writer, text)
 
     cdef void _unlock(self, Entry* entry) noexcept:
         if entry.lock_holder:
@@ -510,3 +493,41 @@ cdef class State:
                                    if self.param_ttl_s else 0)
         if self.table.next_deadline() and self.table.next_deadline() < self.armed_ms:
             self._arm()
+
+
+@cython.final
+cdef class LockRelease:
+    """What `State.release_locks` gives. A generator would bring much more C into the module."""
+
+    cdef State _state
+    cdef uint32_t _writer, _next
+    cdef bytes _text
+
+    def __cinit__(self, State state not None, uint32_t writer, bytes text not None):
+        self._state, self._writer, self._text = state, writer, text
+        self._next = FIRST_ID
+
+    cdef bint _locks_are_left(self):
+        # The place may have a new tenant by now, or get one between two parts.
+        return (self._writer and self._state.writer_locks[self._writer]
+                and self._state.writer_texts[self._writer] == self._text)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef uint32_t end = min(self._next + LOCKS_AT_ONCE, self._state.table.top)
+        cdef Entry* entry
+        cdef int released = 0
+        if self._next >= end or not self._locks_are_left():
+            raise StopIteration
+        while self._next < end:
+            entry = self._state.table.entries[self._next]
+            self._next += 1
+            if entry != NULL and entry.lock_holder == self._writer:
+                self._state._unlock(entry)
+                self._state.tell_links(entry, 0, None, True)
+                released += 1
+                if not self._locks_are_left():
+                    break
+        return released

@@ -185,10 +185,10 @@ def _scene(read: Actions, part: Table, number: int) -> Action:
 
 
 def _bundle(read: Actions, part: Table, number: int) -> Action:
-    members = tuple(read.read(row) for row in part.tables("bundle"))
+    members = tuple([read.read(row) for row in part.tables("bundle")])
     if not members and part.sound:
         part.wrong("bundle", "must be at least one action")
-    if any(member.kind not in ("set", "publish") for member in members):
+    if {member.kind for member in members} - {"set", "publish"}:
         part.wrong("bundle", "may have set and publish in it, nothing else")
     return Action("bundle", members=members, delay_s=float(part.number("in_s", 0.0, low=0, high=3600)), number=number)
 

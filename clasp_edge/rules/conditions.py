@@ -7,6 +7,7 @@ except `exists = false`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from itertools import repeat
 from typing import Any
 
 from clasp_edge.rules.expression import ExpressionError
@@ -211,7 +212,7 @@ def _shown(value: Any) -> str:
 
 
 def _optional_test(part: Table) -> tuple[Test, str]:
-    if any(key in part.raw for key in _COMPARISONS):
+    if not _COMPARISONS.isdisjoint(part.raw):
         return _test(part)
     return lambda value: value is not MISSING, "there"
 
@@ -238,7 +239,7 @@ def _test(part: Table) -> tuple[Test, str]:
             return lambda value: False, ""
         for one in wanted:
             part.check_constant("in", one)
-        return lambda value: any(equal(value, one) for one in wanted), f"one of {wanted}"
+        return lambda value: any(map(equal, repeat(value), wanted)), f"one of {wanted}"
     op = key
     if key == "op":
         word = str(part.value("op"))
@@ -269,7 +270,7 @@ def _ordered(value: Any, limit: Any, op: str) -> bool:
 def time_of_day(part: Table, key: str, value: object) -> int:
     """Seconds after midnight of "HH:MM" or "HH:MM:SS"; 0 after a report."""
     fields = value.split(":") if isinstance(value, str) else []
-    if len(fields) in (2, 3) and all(len(field) == 2 and field.isdecimal() for field in fields):
+    if len(fields) in (2, 3) and {len(field) for field in fields} == {2} and "".join(fields).isdecimal():
         hours, minutes, seconds = (*map(int, fields), 0)[:3]
         if hours < 24 and minutes < 60 and seconds < 60:
             return hours * 3600 + minutes * 60 + seconds
@@ -283,7 +284,7 @@ def days(part: Table, key: str) -> frozenset[int]:
     for one in given:
         if one not in DAYS:
             part.wrong(key, f'"{one}" is no day; there are {", ".join(DAYS)}')
-    return frozenset(DAYS.index(one) for one in given if one in DAYS)
+    return frozenset([DAYS.index(one) for one in given if one in DAYS])
 
 
 def _between_times(part: Table) -> Condition:
@@ -291,7 +292,7 @@ def _between_times(part: Table) -> Condition:
     if not isinstance(given, list) or len(given) != 2:
         part.wrong("between_times", 'must be two times such as ["22:00", "06:00"]')
         return _never
-    begins, ends = (time_of_day(part, "between_times", one) for one in given)
+    begins, ends = [time_of_day(part, "between_times", one) for one in given]
 
     def between(event: Event, lookup: Lookup) -> str | None:
         now = lookup.local_time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from clasp_edge.wire import WireError, encode_value
@@ -161,7 +162,7 @@ class Table:
             return () if default is REQUIRED else default
         if isinstance(value, str):
             return (value,)
-        if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+        if not isinstance(value, list) or not value or not all(map(_is_text, value)):
             self.wrong(key, f"must be text or a list of texts, not {quoted(value)}")
             return ()
         return tuple(value)
@@ -169,7 +170,7 @@ class Table:
     def numbers(self, key: str, count: int) -> Any:
         """A list of `count` finite numbers, or None after a report."""
         value = self.value(key)
-        if not isinstance(value, list) or len(value) != count or not all(_is_number(one) for one in value):
+        if not isinstance(value, list) or len(value) != count or not all(map(_is_number, value)):
             self.wrong(key, f"must be a list of {count} numbers, not {quoted(value)}")
             return None
         return tuple(value)
@@ -203,15 +204,19 @@ class Table:
         return self.sound
 
     def _is_among(self, key: str) -> bool:
-        return any(key in words for words in self._groups)
+        return key in chain(*self._groups)
 
     def _unknown(self, key: str) -> None:
-        known = dict.fromkeys([*self._asked, *(word for words in self._groups for word in words)])
+        known = dict.fromkeys(chain(self._asked, *self._groups))
         self.wrong(key, f"unknown key; {closest(key, list(known))}")
 
     def _watched(self, key: str, sentence: str) -> None:
         self.sound = False
         self._report(key, sentence)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _is_number(value: object, low: float = -math.inf, high: float = math.inf) -> bool:

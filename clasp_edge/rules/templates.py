@@ -17,6 +17,8 @@ _SHOWN = 60
 NAMES = frozenset({"address", "value", "previous"})
 
 _PLACE = re.compile(r"\{(\w{1,32})\}")
+_BRACES = frozenset("{}")
+_ODD = frozenset("?[\\")
 
 
 class Captures:
@@ -96,7 +98,7 @@ class Template:
                 raise ValueError(
                     f'"{{{name}}}" is unknown; there are {{1}}, {{2}} ... {{address}}, {{value}}, {{previous}}'
                 )
-        if any("{" in part or "}" in part for part in self._parts[::2]):
+        if not _BRACES.isdisjoint("".join(self._parts[::2])):
             raise ValueError('"{" and "}" only stand around a number or a name')
         self.fixed = not names
 
@@ -128,8 +130,8 @@ class Template:
             several = parts[at] == "address" or (parts[at].isdecimal() and int(parts[at]) in deep)
             parts[at] = "**" if several else "*"
         segments = "".join(parts)[1:].split("/")
-        odd = any(c in self.source for c in "?[\\")
-        if odd or any("**" in segment and segment != "**" for segment in segments):
+        odd = not _ODD.isdisjoint(self.source)
+        if odd or "**" in "/".join([segment for segment in segments if segment != "**"]):
             # Inside a segment wildcards make a glob of the whole: what stands in front of the first place will do.
             return self._parts[0].rpartition("/")[0] + "/**"
         return "/" + "/".join(segments)

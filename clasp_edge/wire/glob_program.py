@@ -90,7 +90,7 @@ def compile_glob(text: bytes) -> tuple[bytes, bytes]:
 def check_program(program: bytes, segments: tuple[bytes, ...]) -> int:
     """Refuse what takes more work than any honest pattern; return where the last `*` within a segment is."""
     operations = program[::3]
-    whole = sum(segment == b"*" for segment in segments)
+    whole = segments.count(b"*")
     if operations.count(STAR) - whole > MAX_WILDCARDS_INSIDE:
         raise PatternError(f"invalid pattern: {TOO_MUCH}, at most {MAX_WILDCARDS_INSIDE} '*' inside segments")
     if operations.count(CLASS) + operations.count(FORK) > MAX_SETS:
@@ -171,8 +171,11 @@ def _class_member(text: bytes, at: int) -> tuple[int, int]:
 def _byte_set(ranges: list[tuple[int, int]], negated: bool) -> bytes:
     """Give the set as 256 bits. A slash is never in it: nothing but `**` crosses a segment."""
     members = bytearray(32)
-    for value in range(256):
-        inside = any(low <= value <= high for low, high in ranges)
-        if inside != negated and value != SLASH:
+    for low, high in ranges:
+        for value in range(low, high + 1):
             members[value >> 3] |= 1 << (value & 7)
+    if negated:
+        for at in range(len(members)):
+            members[at] ^= 0xFF
+    members[SLASH >> 3] &= ~(1 << (SLASH & 7))
     return bytes(members)

@@ -86,7 +86,7 @@ class Pattern:
         self.text = text
         self.segments = tuple(text[1:].split(b"/"))
         self.literal = b"*" not in text
-        self.partial = any(_is_partial(segment) for segment in self.segments)
+        self.partial = any(map(_is_partial, self.segments))
         self.prefix = _literal_prefix(self.segments)
         self._root = b""
         self._program = b""
@@ -362,7 +362,12 @@ def _segments_meet(one: bytes, other: bytes) -> bool:
 
 def _before_wildcards(segment: bytes) -> bytes:
     """What every segment that this one with `*` stands for begins with."""
-    return segment[: min(at for at in [segment.find(mark) for mark in _SPECIAL] if at >= 0)]
+    end = len(segment)
+    for mark in _SPECIAL:
+        at = segment.find(mark)
+        if 0 <= at < end:
+            end = at
+    return segment[:end]
 
 
 def covers(outer: Pattern, inner: Pattern) -> bool:
@@ -420,7 +425,7 @@ def _is_partial(segment: bytes) -> bool:
 
 def _needs_nothing(segments: Sequence[bytes]) -> bool:
     """Tell whether these segments are content with no segment of an address."""
-    return all(segment == b"**" for segment in segments)
+    return segments.count(b"**") == len(segments)
 
 
 def _literal_prefix(segments: tuple[bytes, ...]) -> bytes:
