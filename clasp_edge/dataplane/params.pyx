@@ -110,8 +110,8 @@ cdef class Params(Past):
                     if write.hlc == entry.hlc and write.rank == entry.rank and not write.quiet:
                         # Known from the comparison of states already; now it has its turn among the others.
                         return self._replay(origin, write, entry)
-                    if self._stale(entry, origin, write):
-                        return REVISION_CONFLICT
+                    if self._changes_another(entry, write):
+                        return REVISION_CONFLICT    # whoever decides will not hear of it from here
                     if write.flags & SET_LOCK and self._is_locked_to(entry, origin, write):
                         return LOCK_HELD        # of two who have locked it at once, the other one has it
                     self.outdated += 1

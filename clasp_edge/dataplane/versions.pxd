@@ -12,6 +12,7 @@ cdef class Versions(Routing):
 
     cdef bint _newer(self, Entry* entry, Write* write) noexcept
     cdef bint _decides(self, Entry* entry, Sink origin) noexcept
+    cdef bint _changes_another(self, Entry* entry, Write* write) noexcept
     cdef bint _stale(self, Entry* entry, Sink origin, Write* write) noexcept
     cdef bint _late(self, Entry* entry, Sink origin, Write* write) noexcept
     cdef void _lock_told(self, Entry* entry, Sink origin, int flags) noexcept

@@ -41,10 +41,14 @@ cdef class Versions(Routing):
         order = memcmp(write.value, value.data, size)
         return order > 0 or (order == 0 and write.value_size > value.size)
 
-    cdef bint _stale(self, Entry* entry, Sink origin, Write* write) noexcept:
-        """Whether the write is a change of another state than this one, and that counts here."""
+    cdef bint _changes_another(self, Entry* entry, Write* write) noexcept:
+        """Whether the write is a change of another state than this one."""
         return (write.hlc and write.flags & SET_REVISION and not write.quiet and entry != NULL and entry.hlc
-                and write.expected != entry.hlc and self._decides(entry, origin))
+                and write.expected != entry.hlc)
+
+    cdef bint _stale(self, Entry* entry, Sink origin, Write* write) noexcept:
+        """Whether it is that, and that counts here."""
+        return self._changes_another(entry, write) and self._decides(entry, origin)
 
     cdef bint _late(self, Entry* entry, Sink origin, Write* write) noexcept:
         """Whether an older write counts all the same: that of whoever has the param locked, which was on its way when

@@ -10,7 +10,7 @@ import logging
 import math
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -135,6 +135,11 @@ class Router:
         self.check_all_access()
 
     # ---- connections and sessions ----
+
+    def session_of(self, writers: Iterable[bytes]) -> Session | None:
+        """The first of these writers (`Sink.writer`'s texts) that is a session, and here still."""
+        found = (self.sessions.get(writer.decode()) for writer in writers)
+        return next((session for session in found if session is not None and not session.closing), None)
 
     def connect(self, link: Link, fd: int, framing: Framing) -> Session:
         """A new connection. It is half-open until its HELLO. `fd`: -1 where the link has no socket of its own and says

@@ -228,6 +228,29 @@ def test_of_two_changes_of_one_state_one_is_refused(shape: str) -> None:
         everywhere(found, "/sh/x", 9)
 
 
+def test_whoever_is_refused_hears_of_it_though_something_else_stands_there_by_now() -> None:
+    """The write is older than what stands, and was on its way when that came: the router in the middle or the hub drops
+    it. Another client of the same box has written there as well, and was not refused."""
+    with (
+        routers("chain") as found,
+        client(found["b"]) as late,
+        client(found["b"]) as other,
+        client(found["a"]) as first,
+    ):
+        for value in range(0, 40, 4):
+            write(other, "/sh/x", value)
+            everywhere(found, "/sh/x", value)
+            before = write(other, "/sh/x", value + 1).revision
+            everywhere(found, "/sh/x", value + 1)
+            with frozen(found["middle"]):
+                write(late, "/sh/x", value + 2, revision=before)
+                write(first, "/sh/x", value + 3)
+                await_value(found["hub"], "/sh/x", value + 3)
+            everywhere(found, "/sh/x", value + 3)
+            assert "RevisionConflict" in refused(late, "/sh/x").message
+        assert not [message for at in (other, first) for message in at.sync() if isinstance(message, Error)]
+
+
 STRATEGIES = '[[state.strategy]]\npattern = "/sh/max"\nstrategy = "max"\n'
 
 

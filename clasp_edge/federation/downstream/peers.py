@@ -513,11 +513,10 @@ class Peers:
         peer.refusals.there(address, code, text)
         if peer.downlink is None or not session.versioned or not peer.owns.admits(address):
             return
-        held = peer.downlink.held(address)
-        writer = self._router.sessions.get(held[2].decode()) if held is not None else None
+        writer = self._router.session_of(peer.downlink.writers_refused(address, text))
         if text.startswith(LOCK_HELD):
             peer.downlink.unlock(address)
-        if writer is not None and writer is not session and not writer.closing:
+        if writer is not None and writer is not session:
             writer.error(code, text[:SHOWN_CHARACTERS], shown_address(address))
 
     def same_router(self, holder: bytes, writer: bytes) -> bool:

@@ -8,9 +8,11 @@ decides about it or passes it on, has dealt with it; meanwhile it stands here (d
 from __future__ import annotations
 
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
 from clasp_edge.federation.shared.extensions import BUCKETS
+from clasp_edge.federation.shared.relay import MOST_WRITERS
 
 UNDER_WAY_US = 2_000_000
 """A version that was assigned less than this ago may be on its way."""
@@ -24,6 +26,10 @@ MAX_PENDING_BYTES = 131_072
 """Of pending writes, with ENTRY_BYTES for each beside its address; more are not remembered, and stand in no list."""
 
 ENTRY_BYTES = 250
+
+MAX_WRITERS_BYTES = 65_536
+WRITERS_ENTRY_BYTES = 400
+"""Of those who have written, with what each param takes beside its address; of more, the oldest are forgotten."""
 
 RESTLESS = 20
 """Comparisons after which a part of the state is told although something happens in it all the time: a minute."""
@@ -81,6 +87,10 @@ class Agreement:
         self._count = 0
         self._pending: dict[bytes, tuple[int, int]] = {}  # by address: why, and the checkpoint behind it (0: none yet)
         self._pending_bytes = 0
+        self._writers: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+        """By address: of the latest writes that needed a word. It may come from beyond the other end, which has long
+        dealt with them, and when something else stands here."""
+        self._writers_bytes = 0
 
     # ---- differences ----
 
@@ -124,9 +134,10 @@ class Agreement:
         """How many params wait for a word."""
         return len(self._pending)
 
-    def awaits(self, contested: Mapping[bytes, int]) -> None:
-        """These were written here, and somebody else decides whether they stand."""
-        for address, why in contested.items():
+    def awaits(self, contested: Mapping[bytes, tuple[int, tuple[bytes, ...]]]) -> None:
+        """These were written here, by these, and somebody else decides whether they stand."""
+        for address, (why, writers) in contested.items():
+            self._note_writers(address, writers)
             known = self._pending.get(address)
             if known is None:
                 size = ENTRY_BYTES + len(address)
@@ -135,6 +146,29 @@ class Agreement:
                 self._pending_bytes += size
                 known = (0, 0)
             self._pending[address] = (known[0] | why, 0)
+
+    def _note_writers(self, address: bytes, writers: tuple[bytes, ...]) -> None:
+        earlier = self._forget_writers(address)
+        self._writers[address] = (*earlier, *writers)[-MOST_WRITERS:]
+        self._writers_bytes += WRITERS_ENTRY_BYTES + len(address)
+        while self._writers_bytes > MAX_WRITERS_BYTES:
+            self._forget_writers(next(iter(self._writers)))
+
+    def _forget_writers(self, address: bytes) -> tuple[bytes, ...]:
+        writers = self._writers.pop(address, None)
+        if writers is None:
+            return ()
+        self._writers_bytes -= WRITERS_ENTRY_BYTES + len(address)
+        return writers
+
+    def refused(self, address: bytes) -> bytes:
+        """A write of this param that needed a word was refused: whose; b"" where that is not known. What was written
+        after a write that was refused is refused as well: so of several it is the last whose turn has not come."""
+        self.settled(address)
+        writers = self._forget_writers(address)
+        if len(writers) > 1:
+            self._note_writers(address, writers[:-1])
+        return writers[-1] if writers else b""
 
     def asked(self, checkpoint: int) -> bool:
         """All that is pending has been told before this checkpoint; whether anything was not before an earlier one."""
@@ -167,6 +201,8 @@ class Agreement:
         """The other end is no router that decides: nothing is pending."""
         self._pending.clear()
         self._pending_bytes = 0
+        self._writers.clear()
+        self._writers_bytes = 0
 
     def why(self, address: bytes) -> str:
         """What the write needs a referee for; "" if it is not pending."""

@@ -14,7 +14,7 @@ cdef class Relay(Adapter):
     cdef public bint tells_mqtt     # what goes to MQTT clients is told before each write (dataplane/mqtt_details.pyx)
     cdef public bint tells_locks    # with each SET: whether somebody has the param locked here
     cdef public bint awaits_word    # somebody beyond the link decides about locks, expected revisions and strategies
-    cdef public dict contested      # by address: what they are needed for, of the writes of a pass (agreement.py)
+    cdef public dict contested      # by address: what for and whose, of the writes of a pass (agreement.py)
     cdef public MqttDetails details  # what the neighbour has said of its next write, if it does so; or None
     cdef readonly bint versioned    # the neighbour knows versions: they stand behind each SET
     cdef uint64_t* buckets          # of the digest of what the link carries

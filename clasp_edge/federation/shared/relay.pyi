@@ -6,13 +6,15 @@ from clasp_edge.dataplane.adapter import Adapter
 from clasp_edge.dataplane.mqtt_details import MqttDetails
 from clasp_edge.dataplane.sink import Sink
 
+MOST_WRITERS: int
+
 class Relay(Adapter):
     twin: Sink | None
     flags: int
     tells_mqtt: bool
     tells_locks: bool
     awaits_word: bool
-    contested: dict[bytes, int]
+    contested: dict[bytes, tuple[int, tuple[bytes, ...]]]
     details: MqttDetails | None
     @property
     def versioned(self) -> bool: ...

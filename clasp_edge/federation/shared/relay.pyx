@@ -38,6 +38,9 @@ from clasp_edge.dataplane.verdict cimport ACCEPTED
 
 log = logging.getLogger("clasp_edge.federation")
 
+cpdef enum:
+    MOST_WRITERS = 4            # of a param, the latest, that hear of it when their writes are refused elsewhere
+
 cdef enum:
     QUIET = 0x40                # added to the signal of what only routers are told of: a version, no new value
     VERSION_BYTES = 16
@@ -347,7 +350,12 @@ cdef class Relay(Adapter):
                 why |= NEEDS_STRATEGY
         if why:
             address = PyBytes_FromStringAndSize(<const char*>delivery.address, delivery.address_size)
-            self.contested[address] = <int>self.contested.get(address, 0) | why
+            known = self.contested.get(address)
+            writers = (self.plane.writer_texts[(<Sink>delivery.origin).writer],)
+            if known is not None:
+                why |= <int>known[0]
+                writers = known[1][1 - MOST_WRITERS:] + writers
+            self.contested[address] = (why, writers)
         return 0
 
     cdef object _state_frame(self, Entry* entry):

@@ -15,7 +15,7 @@ from clasp_edge.dataplane import Plane
 from clasp_edge.federation.shared.agreement import Agreement
 from clasp_edge.federation.shared.batches import Item, deliver, routes_of, sets_among, with_routes
 from clasp_edge.federation.shared.dedup import MAX_HOPS, Route, goes_back
-from clasp_edge.federation.shared.extensions import checkpoint_frame, gone_frame
+from clasp_edge.federation.shared.extensions import LOCK_HELD, checkpoint_frame, gone_frame
 from clasp_edge.federation.shared.mqtt_messages import split
 from clasp_edge.federation.shared.policy import Policies
 from clasp_edge.federation.shared.queue import LinkQueue
@@ -185,6 +185,14 @@ class PeerSender(Relay):
             self._checkpoint += 1
             self.agreement.asked(self._checkpoint)
             self._port.send([checkpoint_frame(self._checkpoint)])
+
+    def writers_refused(self, address: bytes, text: str) -> tuple[bytes, bytes]:
+        """The neighbour has refused what it was told there: who may have written it, the likelier one first. Something
+        else may stand here by now."""
+        held = self.held(address)
+        writers = (self.agreement.refused(address), held[2] if held is not None else b"")
+        # Any write may be refused for a lock; that it needed a word is known here of the others.
+        return writers[::-1] if text.startswith(LOCK_HELD) else writers
 
     def is_back(self, route: Route, number: int, logged: int) -> bool:
         """Whether a message of the backlog is not for the neighbour, because it has come from there."""

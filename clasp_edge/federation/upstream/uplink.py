@@ -401,12 +401,11 @@ class Uplink:
 
     def refused_write(self, address: bytes, code: int, text: str) -> None:
         """The hub has refused what was written here: whoever wrote it hears of it."""
-        self.sender.agreement.settled(address)
-        held = self.sender.held(address)
+        writers = self.sender.writers_refused(address, text)
         if text.startswith(LOCK_HELD):
             self.sender.unlock(address)
-        session = self._router.sessions.get(held[2].decode()) if held is not None else None
-        if session is not None and not session.closing:
+        session = self._router.session_of(writers)
+        if session is not None:
             session.error(code, text, address[:256].decode("utf-8", "replace"))
 
     def refusal(self, address: bytes, verdict: Verdict) -> tuple[int, str]:

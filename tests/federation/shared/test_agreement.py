@@ -10,13 +10,16 @@ from clasp_edge.federation.shared.agreement import (
     LOCK,
     MAX_NAMED,
     MAX_PENDING_BYTES,
+    MAX_WRITERS_BYTES,
     RESTLESS,
     REVISION,
     UNDER_WAY_US,
+    WRITERS_ENTRY_BYTES,
     Agreement,
     Comparison,
 )
 from clasp_edge.federation.shared.extensions import BUCKETS
+from clasp_edge.federation.shared.relay import MOST_WRITERS
 
 NOW = 1_000_000_000
 
@@ -52,10 +55,10 @@ def test_all_that_differ_are_counted_and_the_first_named() -> None:
 
 def test_a_pending_write_waits_for_the_checkpoint_behind_it() -> None:
     agreement = Agreement()
-    agreement.awaits({b"/a": LOCK})
+    agreement.awaits({b"/a": (LOCK, ())})
     assert agreement.asked(1)
     assert not agreement.asked(2), "nothing new"
-    agreement.awaits({b"/b": REVISION, b"/a": REVISION})
+    agreement.awaits({b"/b": (REVISION, ()), b"/a": (REVISION, ())})
     agreement.dealt_with(1)
     assert agreement.why(b"/a") == "an expected revision and a lock", "written again since"
     assert agreement.asked(3)
@@ -67,21 +70,46 @@ def test_a_pending_write_waits_for_the_checkpoint_behind_it() -> None:
     assert (agreement.pending, agreement.why(b"/a")) == (0, "")
 
 
+def test_whose_write_was_refused() -> None:
+    agreement = Agreement()
+    assert agreement.refused(b"/a") == b""
+    agreement.awaits({b"/a": (REVISION, (b"one", b"two"))})
+    agreement.awaits({b"/a": (REVISION, (b"three",))})
+    agreement.asked(1)
+    agreement.dealt_with(1)  # by the next router, which passes it on to the one that decides
+    assert [agreement.refused(b"/a") for _ in range(4)] == [b"three", b"two", b"one", b""]
+    assert agreement.pending == 0
+    for number in range(100):
+        agreement.awaits({b"/b": (LOCK, (b"%d" % number,))})
+    found = iter(lambda: agreement.refused(b"/b"), b"")
+    assert list(found) == [b"%d" % number for number in range(99, 99 - MOST_WRITERS, -1)]
+
+
+def test_writers_are_bounded_in_bytes() -> None:
+    agreement = Agreement()
+    addresses = [b"/%d/" % number + b"x" * 1000 for number in range(1000)]
+    for address in addresses:
+        agreement.awaits({address: (LOCK, (address[:32],))})
+    known = [address for address in addresses if agreement.refused(address)]
+    assert 0 < len(known) * (1000 + WRITERS_ENTRY_BYTES) <= MAX_WRITERS_BYTES
+    assert known == addresses[-len(known) :], "the latest"
+
+
 def test_pending_writes_are_bounded_in_bytes() -> None:
     agreement = Agreement()
     for number in range(1000):
-        agreement.awaits({b"/%d/" % number + b"x" * 1000: LOCK})
+        agreement.awaits({b"/%d/" % number + b"x" * 1000: (LOCK, ())})
     assert agreement.pending * 1000 <= MAX_PENDING_BYTES
     short = Agreement()
     for number in range(10_000):
-        short.awaits({b"/%d" % number: LOCK})
+        short.awaits({b"/%d" % number: (LOCK, ())})
     assert short.pending * ENTRY_BYTES <= MAX_PENDING_BYTES, "short addresses take room too"
     agreement.settled(b"/0/" + b"x" * 1000)
-    agreement.awaits({b"/new": LOCK})
+    agreement.awaits({b"/new": (LOCK, ())})
     assert agreement.why(b"/new") == "a lock"
     agreement.nobody_decides()
     assert agreement.pending == 0
-    agreement.awaits({b"/1": LOCK})
+    agreement.awaits({b"/1": (LOCK, ())})
     assert agreement.pending == 1
 
 
