@@ -42,7 +42,7 @@ from clasp_edge.devices.osc.tcp import OscConnection
 from clasp_edge.devices.osc.telling import Telling
 from clasp_edge.devices.osc.timetags import SenderClock, WaitingBundles
 from clasp_edge.router.access import Access
-from clasp_edge.router.principal import host_of, principal_of
+from clasp_edge.router.principal import principal_of
 from clasp_edge.router.router import Router
 from clasp_edge.router.schedule import NotScheduled, TooFarAhead
 from clasp_edge.wire import decode_value
@@ -110,6 +110,7 @@ class OscServer:
         )  # fmt: skip
         self._answers = Answers(router.plane, self.counters)
         self._telling = Telling(router.loop, router.clock.wall_us)
+        self._wanted: tuple[object, ...] = ()
         self._adopt(config, access)
         self.static = ConfiguredTargets(
             router.loop, self._udp[0], self.counters, self._new_static, self._found,
@@ -138,19 +139,24 @@ class OscServer:
         self.leases.expel(self.is_allowed)
         self.static.apply(_devices(config), resend=before != _defaults(config))
         self.leases.part(self.static.targets().values())
-        for target in self.targets().values():
-            target.scopes = self._scopes_of(target)
+        for device in _devices(config):
+            if (target := self.static.targets().get(device.name)) is not None:
+                target.scopes = self._scopes_for(device)
+        for source in self._sources():
+            self._configure(source)
+        self.leases.adapt(self._configure)
         subscribers = {*self.leases.targets().values(), *self.queries}
         for source in self._sources():
             if source.party not in subscribers:
                 source.party = self._party_of(source)
-            self._configure(source)
         self.router.plane.scopes_changed()
 
     def _adopt(self, config: Osc, access: Access | None) -> None:
         self._config = config
         self._access = access
-        self._default = default_profile(config, config.subscriber_rate)
+        wanted = (*_defaults(config), config.subscriber_rate)
+        if wanted != self._wanted:
+            self._wanted, self._default = wanted, default_profile(config, config.subscriber_rate)
         self._allowed = [ip_network(text) for text in config.allow]
         self.intake.rate = config.messages_per_second
         self.intake.max_sources = config.max_sources
@@ -295,7 +301,7 @@ class OscServer:
         source.holding = Holding(self.router.account_of(source.host))
         source.holding.force(SOURCE_BYTES, Charge.OSC)
 
-    def _configure(self, source: Source) -> None:
+    def _configure(self, source: Source) -> Profile:
         """Let a source be what its device is configured to be."""
         # Who asks by OSCQuery is shown addresses as they are for a device that nothing is configured for.
         device = None if source.party in self.queries else self.static.device_of(source.host, source.port)
@@ -309,6 +315,7 @@ class OscServer:
         source.scopes = self.access_at(source.host) if device is None else self._scopes_for(device.config)
         if source.party in self.queries:
             source.party.scopes = source.scopes
+        return profile
 
     def access_at(self, host: str) -> Access | None:
         """What devices there may do, unless the configuration has them by name."""
@@ -318,11 +325,6 @@ class OscServer:
 
     def _scopes_for(self, device: OscDevice) -> Access | None:
         return self._scoped(device.scopes) if device.scopes else self._access
-
-    def _scopes_of(self, target: Target) -> Access | None:
-        device = next((one for one in _devices(self._config) if one.name == target.name), None)
-        # A subscriber's name is its host and port.
-        return self.access_at(host_of(target.name)) if device is None else self._scopes_for(device)
 
     def active(self, source: Source) -> None:
         """Something came over a TCP connection."""
@@ -398,13 +400,8 @@ class OscServer:
         return source, target
 
     def _new_subscriber(self, name: str, link: Link, source: Source) -> Target:
-        device = self.static.device_of(source.host, source.port)
-        if device is None:
-            target = self._new_target(name, link, self._default)
-            target.scopes = self.access_at(source.host)
-            return target
-        target = self._new_target(name, link, device.profile)
-        target.scopes = self._scopes_for(device.config)
+        target = self._new_target(name, link, self._configure(source))
+        target.scopes = source.scopes
         return target
 
     def _link_to(self, source: Source, port: int) -> Link:
@@ -426,6 +423,9 @@ class OscServer:
             if source.party is None:
                 source.party = self.static.party_of(source.host, source.port)
             self._configure(source)
+        self.leases.adapt(self._configure)
+        for source in self._sources():
+            source.party = source.party or self._party_of(source)
         target.resync()
 
     def _left(self, target: Target) -> None:

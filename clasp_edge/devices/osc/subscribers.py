@@ -26,6 +26,7 @@ from clasp_edge.devices.osc.allowance import Allowance
 from clasp_edge.devices.osc.complaints import CONTROL, WITHHELD
 from clasp_edge.devices.osc.encode import Encoder
 from clasp_edge.devices.osc.links import Link
+from clasp_edge.devices.osc.profile import Profile
 from clasp_edge.devices.osc.slices import STATE, Slices
 from clasp_edge.devices.osc.source import Source
 from clasp_edge.devices.osc.target import Target
@@ -65,6 +66,8 @@ class ControlError(ValueError):
 @dataclass
 class _Lease:
     target: Target
+    source: Source
+    """Who has asked for it last."""
     key: tuple[str, int]
     link: Link
     packets: int
@@ -232,12 +235,8 @@ class Subscribers:
         entry = self._admit(source, (lease.host, lease.port), lease.port, Holding(self._account_of(lease.host)))
         entry.sender = (lease.host, lease.sender_port)
         for text, left_s in left.items():
-            pattern = Pattern(self._base_of(source) + text.encode())
-            if self._charge(entry.holding, pattern) is not None:
-                continue
-            entry.patterns[text] = pattern
-            entry.subscribe(text)
             entry.expires_s[text] = self._loop.time() + left_s
+            self._want(entry, text, source)
         self._by_sender[entry.sender] = entry.target
         source.party = entry.target
         entry.target.resync()
@@ -258,6 +257,37 @@ class Subscribers:
         if self._by_sender.get(lease.sender) is before:
             self._by_sender[lease.sender] = target
         return before
+
+    def adapt(self, configure: Callable[[Source], Profile]) -> None:
+        """Whoever is configured otherwise by now, or looked up only now, starts anew as that. `configure` has a source
+        be what it is, and returns its profile."""
+        for lease in list(self._leases.values()):
+            if lease.shared:
+                continue
+            source, before = lease.source, lease.target
+            profile = configure(source)
+            if before.profile is not profile:
+                before.close()
+                lease.target = self._new_target(before.name, lease.link, source)
+                lease.target.charge_to(lease.holding)
+                lease.target.heard_us = before.heard_us
+                for text in list(lease.patterns):
+                    self._release(lease.holding, lease.patterns.pop(text))
+                    self._want(lease, text, source)
+                if self._by_sender.get(lease.sender) is before:
+                    self._by_sender[lease.sender] = lease.target
+                self._on_end(before)
+                lease.target.resync()
+            lease.target.scopes = source.scopes
+
+    def _want(self, lease: _Lease, text: str, source: Source) -> None:
+        """Take up a pattern again, as far as there is room."""
+        pattern = Pattern(self._base_of(source) + text.encode())
+        if self._charge(lease.holding, pattern) is not None:
+            lease.expires_s.pop(text, None)
+            return
+        lease.patterns[text] = pattern
+        lease.subscribe(text)
 
     def part(self, configured: Collection[Target]) -> None:
         """Forget those who were sent things as a configured device that is one no more: they ask again."""
@@ -295,6 +325,7 @@ class Subscribers:
         if lease is None:
             lease = self._admit(source, key, port, holding)
         else:
+            lease.source = source
             self._confirm(lease, source)
         lease.patterns[text] = pattern
         lease.subscribe(text)
@@ -320,7 +351,7 @@ class Subscribers:
         target = configured or self._new_target(name, link, source)
         if configured is None:
             target.charge_to(holding)
-        lease = _Lease(target, key, link, source.packets, key, holding, configured is not None)
+        lease = _Lease(target, source, key, link, source.packets, key, holding, configured is not None)
         self._leases[key] = lease
         return lease
 

@@ -167,3 +167,55 @@ def test_what_needs_a_restart_is_said() -> None:
         log = reload(daemon, '[osc]\nfloats = "exact"\nnamespace = "/other"\ntcp_framing = "length"\n')
         assert "applied: osc.floats" in log
         assert "needs a restart: osc.namespace, osc.tcp_framing" in daemon.stderr
+
+
+def device(one: Device, **keys: object) -> str:
+    more = "".join(f"{key} = {value}\n" for key, value in keys.items())
+    return f'[[osc.device]]\nname = "surface"\nsource = "127.0.0.1:{one.port}"\n{more}'
+
+
+def test_who_has_subscribed_becomes_what_it_is_configured_to_be(devices: list[Device]) -> None:
+    """A surface is given a prefix and types while it is used: it is told what it says, in the form it knows."""
+    surface, other, third = devices
+    with Daemon(osc=True, config=target("another", third, "/osc/**")) as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        for one in (surface, other):
+            one.router = daemon.osc_address
+            one.say("/clasp/subscribe", "/**")
+            assert one.hear() == ("/clasp/subscribed", ["/**", 60])
+        put(client, "/osc/left/level", 1)
+        assert surface.hear() == other.hear() == ("/left/level", [1])
+        own = device(surface, prefix='"/left"', types='{ "/**" = "float" }')
+        reload(daemon, own)
+        address, (level,) = surface.hear()
+        assert (address, level, type(level)) == ("/level", 1.0, float)
+        put(client, "/osc/left/level", 2)
+        assert surface.hear() == ("/level", [2.0])
+        surface.say("/pan", 3)
+        eventually(lambda: get(client, "/osc/left/pan"))
+        assert other.hear_all(2) == [("/left/level", [2]), ("/left/pan", [3])]
+        reload(daemon, own + target("another", third, "/osc/**"))
+        put(client, "/osc/left/end", 1)
+        # Nobody else is told anything anew, nor is it, what has not changed for it.
+        assert surface.hear() == ("/end", [1.0])
+        assert other.hear() == ("/left/end", [1])
+        reload(daemon, "")
+        assert sorted(surface.hear_all(3)) == [("/left/end", [1]), ("/left/level", [2]), ("/left/pan", [3])]
+        crowd.leave()
+
+
+def test_what_a_subscriber_may_read_stays_so_over_a_reload(devices: list[Device]) -> None:
+    surface = devices[0]
+    own = device(surface, scopes='["read:/osc/mine/**"]')
+    with Daemon(osc=True, config=own) as daemon:
+        crowd = Crowd(daemon)
+        client = crowd.ws()
+        surface.router = daemon.osc_address
+        surface.say("/clasp/subscribe", "/**")
+        assert surface.hear() == ("/clasp/subscribed", ["/**", 60])
+        reload(daemon, own + target("another", devices[2], "/osc/**"))
+        put(client, "/osc/theirs/level", 1)
+        put(client, "/osc/mine/level", 2)
+        assert surface.hear() == ("/mine/level", [2])
+        crowd.leave()
