@@ -253,11 +253,12 @@ class PairHistory:
                 client.close()
         await hub.end()
         self._not_stored(hub.name)
-        other = await Client(self._other(hub.name).tcp).open()
-        try:
-            self._sure[address].update(int(str(value)) for value in await other.replay(address))
-        finally:
-            other.close()
+        if self.mode == "group":
+            other = await Client(self._other(hub.name).tcp).open()
+            try:
+                self._sure[address].update(int(str(value)) for value in await other.replay(address))
+            finally:
+                other.close()
         for _ in range(self._random.choice([0, 0, 1])):
             await hub.start()
             await asyncio.sleep(self._random.uniform(0, 1.0))
