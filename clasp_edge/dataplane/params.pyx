@@ -263,7 +263,8 @@ cdef class Params(Past):
 
     cdef int unset(self, Sink origin, const uint8_t* address, size_t address_size, uint32_t hash, Raw* raw) noexcept:
         """Forget a param (an empty retained MQTT message). CLASP has no such message: its subscribers see null
-        with the next revision. Where there is no param, only native sinks hear of it."""
+        with the next revision. Where there is no param, only native sinks hear of it, and other routers: there may be
+        one, of which this router has not heard yet."""
         cdef Entry* entry = self.live(address, address_size, hash)
         cdef int verdict = ACCEPTED
         cdef uint64_t hlc = 0
@@ -280,6 +281,10 @@ cdef class Params(Past):
             if self.versions:
                 hlc = self.next_hlc() | 1
         self._clear(origin, entry, hlc, (entry.rank & EPOCH_MASK) | self.tag, raw)
+        if self.versions and not hlc:
+            entry = self.live(address, address_size, hash)
+            if entry != NULL and entry.revision == 0:
+                self._bury(entry, self.next_hlc() | 1, (entry.rank & EPOCH_MASK) | self.tag, origin, True, False)
         return ACCEPTED
 
     cdef void _clear(self, Sink origin, Entry* entry, uint64_t hlc, uint64_t rank, Raw* raw) noexcept:

@@ -233,6 +233,25 @@ def await_topic(daemon: Daemon, last: str) -> list[Publish]:
     return found
 
 
+@both_ways
+def test_what_is_cleared_where_it_is_not_known_yet_is_gone(up: bool) -> None:
+    """The later one stands, also where the earlier one had not come: what a device clears when it starts, for one."""
+    with pair() as (hub, leaf):
+        here, there = (leaf, hub) if up else (hub, leaf)
+        topic = f"{'stage' if up else 'show'}/late"
+        here.stop()
+        say(there, (topic, b"7", True), (f"{topic}/stays", b"8", True))
+        there.stop()
+        here.start()
+        say(here, (topic, b"", True))
+        there.start()
+        await_up(leaf)
+        for router in (hub, leaf):
+            await_value(router, f"/mqtt/{topic}/stays", 8)
+            await_retained(router, topic, None)
+            await_value(router, f"/mqtt/{topic}", None)
+
+
 def test_events_that_waited_arrive_as_they_were_and_those_whose_time_is_over_do_not() -> None:
     with pair() as (hub, leaf):
         with brokers(hub) as (far,):
