@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.wire_strategies import BY_TYPE, messages, plain_messages
 
 from clasp_edge import wire
-from clasp_edge.wire.compact import decode_payload, encode_payload, split_bundle
+from clasp_edge.wire.compact import decode_payload, encode_payload, join_bundle, split_bundle
 from clasp_edge.wire.compact_decoder import READ_AT_ONCE
 
 
@@ -176,6 +176,7 @@ def test_splitting_flattens_in_order_and_keeps_the_outer_timestamp_only() -> Non
 def test_splitting_gives_the_bytes_of_each_message(inner: list[Any]) -> None:
     payloads = split_bundle(encode_payload(wire.Bundle(inner)))[1]
     assert payloads == [encode_payload(message) for message in inner]
+    assert join_bundle(payloads) == encode_payload(wire.Bundle(inner))
 
 
 @pytest.mark.parametrize(
