@@ -23,39 +23,28 @@ COMPILED_AS_IT_IS = [
 
 CYTHON = sorted(str(path) for path in Path("clasp_edge").rglob("*.pyx"))
 
-# Used at start-up, for a replay, for an operator, once for a subscription, or mostly calls of Python:
+# Used at start-up, for a replay, for an operator or once for a subscription, or mostly calls of Python:
 # compiled in two thirds of the time.
 RARELY_RUN = {
     "clasp_edge/wire/glob_program.py",
     *COMPILED_AS_IT_IS,
-    *(
-        f"clasp_edge/{name}.pyx"
-        for name in (
-            "dataplane/browse",
-            "dataplane/logged_payload",
-            "dataplane/nearness",
-            "dataplane/system",
-            "devices/mqtt/journaled",
-            "devices/mqtt/shared_group",
-            "devices/mqtt_bridge/said",
-            "devices/osc/echo_record",
-            "devices/osc/slot",
-            "federation/shared/unpack",
-            "federation/upstream/framing",
-            "journal/log_scan",
-            "journal/restore",
-            "journal/summary",
-        )
-    ),
+    "clasp_edge/dataplane/browse.pyx",
+    "clasp_edge/dataplane/nearness.pyx",
+    "clasp_edge/dataplane/system.pyx",
+    "clasp_edge/devices/mqtt_bridge/said.pyx",
+    "clasp_edge/journal/log_scan.pyx",
+    "clasp_edge/journal/restore.pyx",
+    "clasp_edge/journal/summary.pyx",
 }
 
 # Line tracing and C assertions cost speed; the sanitiser build of `make fuzz` turns its own flags on by CFLAGS. No -g:
-# Python's own flags have it, and it costs a fifth of the time.
-FLAGS = ["-g0", "-fno-plt", "-fvisibility=hidden", "-Wno-unreachable-code"]
+# Python's own flags have it, and it costs a fifth of the time. Warnings are of what Cython has written.
+QUIET = ["-Wno-unreachable-code", "-Wno-unused-function", "-Wno-sign-compare"]
+FLAGS = ["-g0", "-fno-plt", "-fvisibility=hidden", *QUIET]
 SANITIZERS: list[str] = []
 if os.environ.get("SANITIZE"):  # .ci/sanitized, in a copy of the tree: every access is checked
     SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-    FLAGS = ["-g1", "-fno-omit-frame-pointer", "-Wno-unreachable-code", *SANITIZERS]
+    FLAGS = ["-g1", "-fno-omit-frame-pointer", *QUIET, *SANITIZERS]
 
 # What every message goes through: there deeper inlining is worth its compile time.
 HOT = {

@@ -6,6 +6,7 @@ data plane's business. What is refused is told by its place; why, and in what wo
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from clasp_edge.dataplane.bytes cimport get16
 from clasp_edge.dataplane.cursor cimport Cursor, cursor_over, read16, read64, take
@@ -87,6 +88,7 @@ def dry_run(Plane plane not None, Sink origin not None, list payloads not None):
     cdef Py_ssize_t place
     cdef Py_ssize_t added = 0
     cdef dict params = {}
+    memset(&write, 0, sizeof(Write))    # a PUBLISH fills in no more than its address
     for place in range(len(payloads)):
         payload = payloads[place]
         data = <const uint8_t*><char*>payload
