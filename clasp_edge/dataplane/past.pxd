@@ -12,5 +12,6 @@ cdef class Past(Room):
     cdef bint _has_value(self, Entry* entry, const Write* write) noexcept
     cdef int _replay(self, Sink origin, Write* write, Entry* entry) noexcept
     cdef void _note_told(self, Entry* entry, const Write* write) noexcept
+    cdef void _put_one_right(self, dict misled)
     cdef void _tell_again(self, Entry* entry) noexcept
     cdef bint _message(self, Entry* entry, Raw* raw, uint8_t* printed) noexcept

@@ -4,6 +4,8 @@ They are told and logged, while the param stays. Whoever hears of params alone m
 what stands is told once more. Knows nothing of links, but that who is one sees to its own clients.
 """
 
+cimport cython
+
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -49,7 +51,7 @@ cdef class Past(Room):
         if not self._gate(origin, write.address, write.address_size, entry):
             return NO_SCOPE
         if len(self.misled) >= MOST_MISLED:
-            self.put_right()
+            self._put_one_right(self.misled)
             entry = self.live(write.address, write.address_size, write.hash)
         if entry == NULL:
             entry = self._route(write.address, write.address_size, write.hash, &verdict)
@@ -98,25 +100,24 @@ cdef class Past(Room):
             log.exception("what stands cannot be told behind a value of the past")
 
     def put_right(self):
-        """Tell what stands to those who have heard of something else last."""
+        """Tell what stands to those who have heard of something else last, in parts."""
+        misled, self.misled = self.misled, {}
+        self.core.start_work(PutRight.__new__(PutRight, self, misled))
+
+    cdef void _put_one_right(self, dict misled):
+        """The first of these, and it is none of them any more. In a pass."""
         cdef Entry* entry
         cdef int verdict = ACCEPTED
-        cdef bint outer = self.core.in_pass
-        cdef uint32_t hash
-        cdef bytes address
-        misled, self.misled = self.misled, {}
-        self.core.begin()
-        for address, revision in misled.items():
-            hash = self.table.hash_of(<const uint8_t*><char*>address, len(address))
-            entry = self.live(<const uint8_t*><char*>address, len(address), hash)
-            if (entry.revision if entry != NULL else 0) != revision:
-                continue                # it has changed since, and they have heard of that
-            if entry == NULL:
-                entry = self._route(<const uint8_t*><char*>address, len(address), hash, &verdict)
-            if entry != NULL:
-                self._tell_again(entry)
-        if not outer:
-            self.core.finish()
+        cdef bytes address = next(iter(misled))
+        cdef uint64_t revision = misled.pop(address)
+        cdef uint32_t hash = self.table.hash_of(<const uint8_t*><char*>address, len(address))
+        entry = self.live(<const uint8_t*><char*>address, len(address), hash)
+        if (entry.revision if entry != NULL else 0) != revision:
+            return                      # it has changed since, and they have heard of that
+        if entry == NULL:
+            entry = self._route(<const uint8_t*><char*>address, len(address), hash, &verdict)
+        if entry != NULL:
+            self._tell_again(entry)
 
     cdef void _tell_again(self, Entry* entry) noexcept:
         """What stands, to all but links to routers that know versions: those have it, and each does this by itself."""
@@ -172,3 +173,22 @@ cdef class Past(Room):
         new_raw(raw, text, size, NULL, 0, expiry_s, entry.qos, not entry.unretained)
         raw.exact = True
         return True
+
+
+@cython.final
+cdef class PutRight:
+    """An iterator for `Core.start_work`. A generator would bring much more C into the module."""
+
+    cdef Past _plane
+    cdef dict _misled
+
+    def __cinit__(self, Past plane not None, dict misled not None):
+        self._plane, self._misled = plane, misled
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self._misled:
+            raise StopIteration
+        self._plane._put_one_right(self._misled)

@@ -9,7 +9,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
 from clasp_edge.dataplane.bytes cimport get32
-from clasp_edge.dataplane.messages cimport SET_TTL, SIGNAL_EVENT, SIGNAL_PARAM
+from clasp_edge.dataplane.messages cimport SET, SET_TTL, SIGNAL_EVENT, SIGNAL_PARAM
 from clasp_edge.dataplane.payload cimport PRINTED_BYTES, print_value
 from clasp_edge.dataplane.sink cimport NO_EXPIRY
 from clasp_edge.dataplane.table cimport (
@@ -31,6 +31,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 log = logging.getLogger("clasp_edge.dataplane")
 
 cdef enum:                      # of the frame of a SET or a PUBLISH (wire.md 2.3)
+    FRAME_TYPE = 4
     FRAME_FLAGS = 5
     FRAME_ADDRESS = 8
 
@@ -39,15 +40,18 @@ cdef inline uint32_t lifetime_s(const Delivery* delivery) noexcept nogil:
     """For how long the param that was set is there; 0: it is forgotten. NO_EXPIRY for as long as there is no more to
     say, and for what is no param."""
     cdef uint32_t ttl
-    if delivery.signal != SIGNAL_PARAM or delivery.frame == NULL or not delivery.frame[FRAME_FLAGS] & SET_TTL:
+    if (delivery.signal != SIGNAL_PARAM or delivery.frame == NULL or delivery.frame[FRAME_TYPE] != SET
+            or not delivery.frame[FRAME_FLAGS] & SET_TTL):
         return NO_EXPIRY
     ttl = get32(delivery.frame + delivery.size - 4)
     return ttl & ~<uint32_t>TTL_ABSOLUTE if ttl & TTL_ABSOLUTE else NO_EXPIRY
 
 
 cdef inline bint happened(const Delivery* delivery) noexcept nogil:
-    """Whether it is an event that has no value: it says that something happened, and no more."""
+    """Whether it is an event that has no value: it says that something happened, and no more. A PUBLISH of signal param
+    is delivered as one, and is none."""
     return (delivery.value == NULL and delivery.signal == SIGNAL_EVENT
+            and delivery.frame[FRAME_FLAGS] >> 5 == SIGNAL_EVENT
             and delivery.frame[FRAME_ADDRESS + delivery.address_size] == 0)
 
 

@@ -203,6 +203,9 @@ class Pair:
             progress.stores = bool(message.revisions.get("stores"))
             self.places.heard(message.revisions)
             self.places.heard_below(message.revisions, self.other)
+            # At once: a hub may be lost within the first second.
+            if progress.told and (heard := self.places.all_heard(self.other)):
+                link.say(_pair_frame(told=True, stores=progress.stored_said, places=heard))
             self._look()
 
     def moved(self) -> None:
@@ -341,7 +344,8 @@ class Pair:
                 progress.told = True
                 # With the place: what a kill takes before the first tick that tells it is told again as well.
                 progress.place = backlog.acknowledged
-                link.say(_pair_frame(told=True, stores=stores, places=self.places.said(progress.place)))
+                places = self.places.said(progress.place) | self.places.all_heard(self.other)
+                link.say(_pair_frame(told=True, stores=stores, places=places))
             elif progress.told and stores != progress.stored_said:
                 link.say(_pair_frame(told=True, stores=stores))
             progress.stored_said = stores
