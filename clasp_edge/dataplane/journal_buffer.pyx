@@ -302,8 +302,9 @@ cdef class JournalBuffer(HeldReplies):
             own.retain = raw.retain
             memcpy(place, &own, sizeof(LogRaw))
             place += sizeof(LogRaw)
-            memcpy(place, raw.properties, raw.properties_size)
-            if not own.exact:
+            if raw.properties_size:     # or it may be nowhere
+                memcpy(place, raw.properties, raw.properties_size)
+            if raw.payload_size and not own.exact:
                 memcpy(place + raw.properties_size, raw.payload, raw.payload_size)
         if not self.woken:
             self._wake()

@@ -170,7 +170,7 @@ cdef class Past(Room):
         size = print_value(value.type, value.data, value.size, printed, PRINTED_BYTES, &text)
         if size <= 0:
             return False                # MQTT clients are told what is made of any value
-        new_raw(raw, text, size, NULL, 0, expiry_s, entry.qos, not entry.unretained)
+        new_raw(raw, text, size, text, 0, expiry_s, entry.qos, not entry.unretained)
         raw.exact = True
         return True
 
