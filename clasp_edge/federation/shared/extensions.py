@@ -32,8 +32,9 @@ end is a clasp-edge too. Builds and reads them; knows no session.
 - MQTT, where both know versions and it (PEER's `mqtt`): what MQTT clients are told of the SET or PUBLISH that follows
   (dataplane/mqtt_details.pyx). No message of the codec: it carries bytes.
 - PAIR, between the two hubs of a pair: `told` 1, that all that waited for the other one is there; `stores`, whether the
-  journal here is written; `log` and `run`, how far the other one has the log of ours (`pair_places`). In PEER of a pair
-  they are what the router has kept of the other one's.
+  journal here is written; `log` and `run`, how far the other one has the log of ours (`pair_places`), `all` and
+  `all_of`, how far all routers here have heard its own. In PEER of a pair `log` and `run` are what the router has kept
+  of the other one's.
 - BOX, to a hub whose PEER says `boxes`: how the box is (`box_report`).
 - LIFETIMES, before a SNAPSHOT that answers RequestSync: `revisions` are the ttl words (wire.md 2.3, SET) that give its
   params the life they have there.
